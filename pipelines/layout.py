@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ontime import files
+from ontime.sources import Tables, month_of
 
 INGESTED = Path("data/ingested")
 VALIDATED = Path("data/validated")
@@ -18,8 +19,6 @@ FEATURES = Path("data/features")
 PREDICTIONS = Path("data/predictions")
 MODELS = Path("models")
 REPORTS = Path("reports")
-
-MONTHLY = ("flights", "weather")  # the others are one small file each
 
 
 @contextmanager
@@ -45,6 +44,19 @@ def write_months(table: pd.DataFrame, months: pd.Series, folder: Path) -> None:
     """One file for each value of `months`, which names the month of each row."""
     for month, rows in table.groupby(months, sort=True):
         write_table(rows, folder / f"{month}.parquet")
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Flights and weather by the month of New York's clock, the small tables whole."""
+    write_months(tables.flights, month_of(tables.flights["scheduled_departure"]), folder / "flights")
+    write_months(tables.weather, month_of(tables.weather["hour"]), folder / "weather")
+    for name in ("planes", "airports", "airlines"):
+        write_table(getattr(tables, name), folder / f"{name}.parquet")
+
+
+def read_tables(folder: Path) -> Tables:
+    small = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("planes", "airports", "airlines")}
+    return Tables(flights=read_months(folder / "flights"), weather=read_months(folder / "weather"), **small)
 
 
 def months_in(folder: Path) -> list[str]:

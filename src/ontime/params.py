@@ -136,8 +136,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(yaml.safe_load(path.read_text()))
     except ValidationError as error:
-        lines = [
-            f"  {'.'.join(map(str, problem['loc'])) or 'the file'}: {problem['msg']} (got {problem['input']!r})"
-            for problem in error.errors()
+        problems = [
+            f"  {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']} (got {each['input']!r})"
+            for each in error.errors()
         ]
-        raise ParamsBroken("\n".join([f"{path}:", *lines])) from None
+        raise ParamsBroken("\n".join([f"{path}:", *problems])) from None

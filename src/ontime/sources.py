@@ -60,7 +60,7 @@ def scheduled_arrival(departure: pd.Series, arrival_minute: pd.Series, zone: pd.
         wall = leaves.dt.tz_convert(name).dt.tz_localize(None)
         lands = wall.dt.normalize() + pd.to_timedelta(arrival_minute[chosen], unit="min")
         lands += pd.to_timedelta((lands <= wall).astype(int), unit="D")
-        # A wall time that the autumn change repeats is read as its second occurrence, one that spring skips as the next.
+        # Of a wall time that the autumn change repeats this takes the second, of one that spring skips the next.
         arrival[chosen] = lands.dt.tz_localize(
             name, ambiguous=[False] * len(lands), nonexistent="shift_forward"
         ).dt.tz_convert("UTC")
@@ -72,12 +72,9 @@ def _flights_2013(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
     departure = hour + pd.to_timedelta(minutes_of_day(raw["sched_dep_time"]) % 60, unit="min")
     unknown = sorted(set(raw["dest"]) - set(zones.index))
     if unknown:
-        raise SourceBroken(
-            f"flights.dest: no time zone for {unknown}; first rows {raw.index[raw['dest'].isin(unknown)][:3].tolist()}"
-        )
+        first = raw.index[raw["dest"].isin(unknown)][:3].tolist()
+        raise SourceBroken(f"flights.dest: no time zone for {unknown}; first rows {first}")
     arrival = scheduled_arrival(departure, minutes_of_day(raw["sched_arr_time"]), raw["dest"].map(zones))
-    minutes_of_day(raw["dep_time"])
-    minutes_of_day(raw["arr_time"])
     return pd.DataFrame(
         {
             "flight_id": raw["carrier"] + raw["flight"].astype(str) + "-" + raw["origin"] + "-"
@@ -95,6 +92,9 @@ def _flights_2013(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
             "dep_delay_minutes": raw["dep_delay"],
             "arr_delay_minutes": raw["arr_delay"],
             "air_minutes": raw["air_time"],
+            # As told by each airport's clock: kept for the contract, which compares them with ours.
+            "sched_dep_hhmm": raw["sched_dep_time"],
+            "sched_arr_hhmm": raw["sched_arr_time"],
             "dep_hhmm": raw["dep_time"],
             "arr_hhmm": raw["arr_time"],
         }

@@ -1,0 +1,39 @@
+"""Stage 3: data/validated/ -> data/features/, one file a month: features, label and split of every flight."""
+
+import pandas as pd
+from tqdm import tqdm
+
+from ontime import features, schema
+from ontime.params import load_params
+from ontime.sources import Tables
+from pipelines.layout import FEATURES, VALIDATED, months_in, read_months, replacing_folder, write_table
+
+
+def month_with_halo(month: str, months: list[str]) -> Tables:
+    """The tables of a month with its neighbours: all that its features may look at."""
+    place = months.index(month)
+    near = months[max(place - 1, 0) : place + 2]
+    return Tables(
+        flights=read_months(VALIDATED / "flights", near),
+        weather=read_months(VALIDATED / "weather", near),
+        **{name: pd.read_parquet(VALIDATED / f"{name}.parquet") for name in ("planes", "airports", "airlines")},
+    )
+
+
+def main() -> None:
+    params = load_params()
+    months = months_in(VALIDATED / "flights")
+    rows = 0
+    with replacing_folder(FEATURES) as folder:
+        for month in tqdm(months, desc="features", unit="month", disable=None):
+            tables = month_with_halo(month, months)
+            start = pd.Timestamp(f"{month}-01", tz=schema.CLOCK)
+            built = features.build(tables, start, start + pd.DateOffset(months=1), params.features)
+            labelled = features.with_label(built, tables.flights, params.label.late_minutes)
+            write_table(labelled, folder / f"{month}.parquet")
+            rows += len(labelled)
+    print(f"features: {rows:,} flights x {len(schema.FEATURES)} features, {len(months)} months")
+
+
+if __name__ == "__main__":
+    main()

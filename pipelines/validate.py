@@ -1,0 +1,30 @@
+"""Stage 2: data/ingested/ -> data/validated/, data/set_aside/ and reports/data_quality.json, or a full stop."""
+
+from ontime import contract
+from pipelines.layout import (
+    INGESTED,
+    REPORTS,
+    SET_ASIDE,
+    VALIDATED,
+    read_tables,
+    replacing_folder,
+    write_json,
+    write_table,
+    write_tables,
+)
+
+
+def main() -> None:
+    tables, set_aside, report = contract.clean(read_tables(INGESTED))
+    with replacing_folder(VALIDATED) as folder:
+        write_tables(tables, folder)
+    with replacing_folder(SET_ASIDE) as folder:
+        for name, rows in set_aside.items():
+            write_table(rows, folder / f"{name}.parquet")
+    write_json(REPORTS / "data_quality.json", report)
+    hits = sum(rule["hits"] for rule in report["rules"] if rule["action"] != "noted")
+    print(f"validate: contract holds; {hits:,} rows repaired or set aside, {report['labelled']:,} flights labelled")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""The tables' contract: known dirt is repaired or noted by name, and what is left must hold or the run stops.
+
+Ranges and patterns come from schema.py; this file adds what only a table can say: keys, references between
+tables, the order of times, and that our UTC agrees with the clocks on the airports' walls.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import pandas as pd
+import pandera.pandas as pa
+
+from ontime import schema
+from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables
+
+SHOWN_ROWS = 3
+
+
+class ContractBroken(ValueError):
+    """The tables are not what everything downstream relies on. Names table, column, rule, count, first rows."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Known dirt. `hits` marks the rows of `table` that have it; the action says what is done about them."""
+
+    name: str
+    table: str
+    column: str
+    action: Literal["repaired", "set aside", "noted"]
+    reason: str
+    hits: Callable[[Tables], pd.Series]
+    emptied: tuple[str, ...] = ()  # the columns that a repair sets to null in the rows hit
+
+
+def _impossible_rotation(tables: Tables) -> pd.Series:
+    """Departures of an aircraft before it could have flown its previous leg twice (there and back)."""
+    flown = tables.flights.dropna(subset=["departed_at", "tailnum"]).sort_values(["tailnum", "departed_at"])
+    previous = flown.groupby("tailnum")[["departed_at", "air_minutes"]].shift()
+    gap = (flown["departed_at"] - previous["departed_at"]).dt.total_seconds() / 60
+    return (gap < 2 * previous["air_minutes"]).reindex(tables.flights.index, fill_value=False)
+
+
+def _far_from_the_other_airports(tables: Tables) -> pd.Series:
+    """The three airports lie within 20 miles; one that is 25 F off the median of all is a broken sensor."""
+    weather = tables.weather
+    return (weather["temp_f"] - weather.groupby("hour")["temp_f"].transform("median")).abs() > 25
+
+
+def _elapsed_minutes(flights: pd.DataFrame) -> pd.Series:
+    return (flights["scheduled_arrival"] - flights["scheduled_departure"]).dt.total_seconds() / 60
+
+
+def _without(table: str, column: str, other: str, key: str) -> Callable[[Tables], pd.Series]:
+    return lambda tables: ~getattr(tables, table)[column].isin(getattr(tables, other)[key])
+
+
+def _null(table: str, column: str) -> Callable[[Tables], pd.Series]:
+    return lambda tables: getattr(tables, table)[column].isna()
+
+
+KNOWN_DIRT: tuple[Rule, ...] = (
+    Rule("cancelled", "flights", "departed_at", "noted",
+         "never left: no label, but part of the timetable and seen as overdue",
+         lambda t: t.flights["departed_at"].isna()),
+    Rule("departed_without_arrival_delay", "flights", "arr_delay_minutes", "noted",
+         "diverted or not reported: no label, but its departure is known",
+         lambda t: t.flights["departed_at"].notna() & t.flights["arr_delay_minutes"].isna()),
+    Rule("landed_without_arrival_delay", "flights", "arr_hhmm", "noted",
+         "those of them that have an arrival time all the same",
+         lambda t: t.flights["arr_hhmm"].notna() & t.flights["arr_delay_minutes"].isna()),
+    Rule("no_tail_number", "flights", "tailnum", "noted",
+         "all cancelled: a perfect leak if cancellation were in the label", _null("flights", "tailnum")),
+    Rule("no_plane_record", "flights", "tailnum", "noted",
+         "its plane features stay empty", _without("flights", "tailnum", "planes", "tailnum")),
+    Rule("departure_at_2400", "flights", "dep_hhmm", "noted",
+         "read as the midnight that ends the day", lambda t: t.flights["dep_hhmm"] == 2400),
+    Rule("arrival_at_2400", "flights", "arr_hhmm", "noted",
+         "read as the midnight that ends the day", lambda t: t.flights["arr_hhmm"] == 2400),
+    Rule("arrives_after_midnight", "flights", "sched_arr_hhmm", "noted",
+         "its arrival is put on the next day", lambda t: t.flights["sched_arr_hhmm"] < t.flights["sched_dep_hhmm"]),
+    Rule("elapsed_below_air_time", "flights", "air_minutes", "noted",
+         "slack that was used up: legitimate", lambda t: _elapsed_minutes(t.flights) < t.flights["air_minutes"]),
+    Rule("impossible_rotation", "flights", "tailnum", "noted",
+         "the aircraft cannot have been back: its tail number is wrong, which nobody knew in time",
+         _impossible_rotation),
+    Rule("destination_without_airport", "flights", "dest", "repaired",
+         "Puerto Rico and the Virgin Islands are added to airports, with their time zone",
+         _without("flights", "dest", "airports", "airport")),
+    Rule("wind_of_a_thousand_mph", "weather", "wind_speed_mph", "repaired",
+         "emptied: the strongest surface wind ever measured is 253 mph",
+         lambda t: t.weather["wind_speed_mph"] > 253, emptied=("wind_speed_mph", "wind_gust_mph")),
+    Rule("temperature_off_its_neighbours", "weather", "temp_f", "repaired",
+         "emptied, with the dew point of the same reading: 25 F or more off the median of the three airports",
+         _far_from_the_other_airports, emptied=("temp_f", "dewp_f")),
+    Rule("repeated_observation", "weather", "hour", "set aside",
+         "a second row of an airport and UTC hour; the first is kept",
+         lambda t: t.weather.duplicated(["origin", "hour"])),
+    Rule("doubled_local_hour", "weather", "local_hour", "noted",
+         "the autumn change repeats an hour of the wall clock; joined on UTC, nothing doubles",
+         lambda t: t.weather.duplicated(["origin", "local_hour"], keep=False)),
+    Rule("no_gust", "weather", "wind_gust_mph", "noted", "no gust was reported", _null("weather", "wind_gust_mph")),
+    Rule("no_pressure", "weather", "pressure_mb", "noted", "left empty", _null("weather", "pressure_mb")),
+    Rule("no_build_year", "planes", "built_year", "noted", "left empty", _null("planes", "built_year")),
+)  # fmt: skip
+
+
+def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, Any]]:
+    """The tables with known dirt repaired, the rows set aside (with the rule as `reason`), and the report.
+
+    Raises ContractBroken when what is left does not hold. Every rule is counted on the tables as they came.
+    """
+    hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
+    report = _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
+    repaired = _repair(tables, hits)
+    kept, set_aside = _set_aside(repaired, hits)
+    check(kept)
+    return kept, set_aside, report
+
+
+def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
+    weather = tables.weather.copy()
+    for rule in KNOWN_DIRT:
+        if rule.emptied:
+            weather.loc[hits[rule.name], list(rule.emptied)] = None
+    missing = sorted(set(tables.flights.loc[hits["destination_without_airport"], "dest"]) & set(TERRITORY_AIRPORTS))
+    added = pd.DataFrame({"airport": missing, "name": [TERRITORY_AIRPORTS[code] for code in missing]})
+    airports = pd.concat([tables.airports, added.assign(zone=TERRITORY_ZONE)], ignore_index=True)
+    return replace(tables, weather=weather, airports=airports)
+
+
+def _set_aside(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, dict[str, pd.DataFrame]]:
+    kept, aside = {field.name: getattr(tables, field.name) for field in fields(tables)}, {}
+    for rule in KNOWN_DIRT:
+        if rule.action == "set aside":
+            rows = kept[rule.table][hits[rule.name]]
+            aside[rule.table] = pd.concat([aside.get(rule.table, rows[:0]), rows.assign(reason=rule.name)])
+            kept[rule.table] = kept[rule.table].drop(index=rows.index)
+    return Tables(**kept), aside
+
+
+def _report(tables: Tables, counts: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "rows": {field.name: len(getattr(tables, field.name)) for field in fields(tables)},
+        "labelled": int(tables.flights["arr_delay_minutes"].notna().sum()),
+        "weather_hours_missing": _weather_hours_missing(tables),
+        "rules": [
+            {"rule": rule.name, "table": rule.table, "column": rule.column, "action": rule.action,
+             "hits": counts[rule.name], "reason": rule.reason}
+            for rule in KNOWN_DIRT
+        ],
+    }  # fmt: skip
+
+
+def _weather_hours_missing(tables: Tables) -> dict[str, int]:
+    """For each airport, the hours without an observation, of all days on which flights were scheduled."""
+    days = tables.flights["scheduled_departure"].dt.tz_convert(schema.CLOCK).dt.normalize()
+    hours = pd.date_range(days.min(), days.max() + pd.Timedelta(days=1), freq="h", inclusive="left")
+    seen = tables.weather[tables.weather["hour"].isin(hours)].groupby("origin")["hour"].nunique()
+    return {origin: len(hours) - int(seen.get(origin, 0)) for origin in schema.ORIGINS}
+
+
+def _between(limits: tuple[float, float], name: str) -> pa.Check:
+    return pa.Check.in_range(*limits, name=f"{name} between {limits[0]} and {limits[1]}")
+
+
+def _whole_table(name: str, holds: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
+    return pa.Check(holds, name=name, ignore_na=False)
+
+
+UTC = pd.DatetimeTZDtype("us", "UTC")
+
+
+def flights_contract(tables: Tables) -> pa.DataFrameSchema:
+    """What the flights must be, given the tables that they refer to."""
+    carriers = tables.airlines["carrier"].tolist()
+    airports = tables.airports["airport"].tolist()
+    hhmm = _between((0, 2400), "HHMM")
+    return pa.DataFrameSchema(
+        {
+            "flight_id": pa.Column(str, unique=True),
+            "carrier": pa.Column(str, [pa.Check.str_matches(schema.CARRIER_PATTERN, name="airline code"),
+                                       pa.Check.isin(carriers, name="is in airlines")]),
+            "flight_number": pa.Column(int, _between(schema.FLIGHT_NUMBER, "flight number")),
+            "tailnum": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{3,7}$", name="tail number"), nullable=True),
+            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, name="is a New York airport")),
+            "dest": pa.Column(str, [pa.Check.str_matches(schema.AIRPORT_PATTERN, name="airport code"),
+                                    pa.Check.isin(airports, name="is in airports")]),
+            "distance_miles": pa.Column(int, _between(schema.DISTANCE_MILES, "miles")),
+            "scheduled_departure": pa.Column(UTC),
+            "scheduled_arrival": pa.Column(UTC),
+            "departed_at": pa.Column(UTC, nullable=True),
+            "arrived_at": pa.Column(UTC, nullable=True),
+            "dep_delay_minutes": pa.Column(float, _between(schema.DEPARTURE_DELAY_MINUTES, "minutes"), nullable=True),
+            "arr_delay_minutes": pa.Column(float, _between(schema.ARRIVAL_DELAY_MINUTES, "minutes"), nullable=True),
+            "air_minutes": pa.Column(float, _between((1, 1200), "minutes"), nullable=True),
+            "sched_dep_hhmm": pa.Column(int, hhmm),
+            "sched_arr_hhmm": pa.Column(int, hhmm),
+            "dep_hhmm": pa.Column(float, hhmm, nullable=True),
+            "arr_hhmm": pa.Column(float, hhmm, nullable=True),
+        },
+        checks=[
+            _whole_table("sorted by scheduled_departure",
+                         lambda t: t["scheduled_departure"].diff().fillna(pd.Timedelta(0)) >= pd.Timedelta(0)),
+            _whole_table("scheduled elapsed minutes possible",
+                         lambda t: _elapsed_minutes(t).between(*schema.ELAPSED_MINUTES)),
+            _whole_table("lands after it left", lambda t: ~(t["arrived_at"] <= t["departed_at"])),
+            _whole_table("no arrival without a departure",
+                         lambda t: t["arrived_at"].isna() | t["departed_at"].notna()),
+            _whole_table("scheduled_departure agrees with the clock in New York",
+                         lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK)),
+            _whole_table("departed_at agrees with the clock in New York",
+                         lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK)),
+        ],
+        strict=True, name="flights",
+    )  # fmt: skip
+
+
+def _agrees(moments: pd.Series, hhmm: pd.Series, zone: str) -> pd.Series:
+    """Whether the wall clock of `zone` shows `hhmm`, which writes midnight as 0 or as 2400."""
+    wall = moments.dt.tz_convert(zone)
+    return moments.isna() | (wall.dt.hour * 100 + wall.dt.minute == hhmm % 2400)
+
+
+def weather_contract() -> pa.DataFrameSchema:
+    limits = {
+        "temp_f": (-30, 120), "dewp_f": (-40, 90), "humid_percent": (0, 100), "wind_direction_degrees": (0, 360),
+        "wind_speed_mph": (0, 253), "wind_gust_mph": (0, 253), "precip_inches": (0, 12),
+        "pressure_mb": (900, 1100), "visib_miles": (0, 10),
+    }  # fmt: skip
+    measured = {
+        name: pa.Column(float, _between(limit, name.rsplit("_", 1)[1]), nullable=True) for name, limit in limits.items()
+    }
+    return pa.DataFrameSchema(
+        {
+            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, name="is a New York airport")),
+            "hour": pa.Column(UTC),
+            "known_at": pa.Column(UTC),
+            "local_hour": pa.Column("datetime64[us]"),
+            **measured,
+        },
+        checks=[
+            _whole_table("known an hour after its label", lambda t: t["known_at"] - t["hour"] == pd.Timedelta(hours=1)),
+            _whole_table("hour agrees with the clock in New York",
+                         lambda t: t["hour"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None) == t["local_hour"]),
+        ],
+        unique=["origin", "hour"], strict=True, name="weather",
+    )  # fmt: skip
+
+
+PLANES = pa.DataFrameSchema(
+    {
+        "tailnum": pa.Column(str, unique=True),
+        "built_year": pa.Column(float, _between((1930, 2030), "year"), nullable=True),
+        "type": pa.Column(str),
+        "manufacturer": pa.Column(str),
+        "model": pa.Column(str),
+        "engines": pa.Column(int, _between((1, 4), "engines")),
+        "seats": pa.Column(int, _between((1, 600), "seats")),
+        "engine": pa.Column(str),
+    },
+    strict=True, name="planes",
+)  # fmt: skip
+AIRPORTS = pa.DataFrameSchema(
+    {
+        "airport": pa.Column(str, unique=True),
+        "name": pa.Column(str),
+        "lat": pa.Column(float, _between((-90, 90), "degrees"), nullable=True),
+        "lon": pa.Column(float, _between((-180, 180), "degrees"), nullable=True),
+        "zone": pa.Column(str, nullable=True),
+    },
+    strict=True, name="airports",
+)  # fmt: skip
+AIRLINES = pa.DataFrameSchema(
+    {"carrier": pa.Column(str, unique=True), "name": pa.Column(str)}, strict=True, name="airlines"
+)
+
+
+def check(tables: Tables) -> None:
+    """Raise ContractBroken with every broken rule of every table, or return."""
+    contracts = {
+        "flights": flights_contract(tables), "weather": weather_contract(),
+        "planes": PLANES, "airports": AIRPORTS, "airlines": AIRLINES,
+    }  # fmt: skip
+    broken = [line for name, contract in contracts.items() for line in _violations(contract, getattr(tables, name))]
+    if broken:
+        raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
+
+
+def _violations(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
+    """One line a broken rule: table, column, rule, count, first rows."""
+    if table.empty:
+        return [f"  {contract.name}: has no rows"]
+    try:
+        contract.validate(table, lazy=True)
+    except pa.errors.SchemaErrors as error:
+        cases = error.failure_cases.fillna({"column": ""})
+        return [
+            _line(str(contract.name), column, rule, rows) for (column, rule), rows in cases.groupby(["column", "check"])
+        ]
+    return []
+
+
+def _line(table: str, column: str, rule: str, cases: pd.DataFrame) -> str:
+    """A whole-table check lists each broken row once a column, hence the count of distinct rows."""
+    place = table if column in ("", table) else f"{table}.{column}"
+    first = cases.drop_duplicates("index").head(SHOWN_ROWS)
+    shown = ", ".join(f"row {row}: {value!r}" for row, value in zip(first["index"], first["failure_case"], strict=True))
+    return f"  {place}: {rule}: {max(cases['index'].nunique(), 1)} rows; first {shown}"
