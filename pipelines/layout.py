@@ -19,6 +19,8 @@ FEATURES = Path("data/features")
 PREDICTIONS = Path("data/predictions")
 MODELS = Path("models")
 REPORTS = Path("reports")
+PLOTS = REPORTS / "plots"
+COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares it and git ignores it
 
 
 @contextmanager

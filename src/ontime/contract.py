@@ -131,7 +131,8 @@ def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
 
 
 def _set_aside(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, dict[str, pd.DataFrame]]:
-    kept, aside = {field.name: getattr(tables, field.name) for field in fields(tables)}, {}
+    kept = {field.name: getattr(tables, field.name) for field in fields(tables)}
+    aside: dict[str, pd.DataFrame] = {}
     for rule in KNOWN_DIRT:
         if rule.action == "set aside":
             rows = kept[rule.table][hits[rule.name]]

@@ -41,9 +41,7 @@ features = sa.Table(
     sa.Column("flight_id", sa.String, primary_key=True),
     sa.Column("feature_set", sa.String, primary_key=True),
     sa.Column("moment", UTCTime, nullable=False),  # nothing known later is in the vector
-    sa.Column(
-        "vector", sa.LargeBinary, nullable=False
-    ),  # float32 little-endian, schema.MATERIALISED in order
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32 little-endian, schema.MATERIALISED in order
 )
 
 predictions = sa.Table(
@@ -56,9 +54,7 @@ predictions = sa.Table(
     sa.Column("probability_late", sa.Double, nullable=False),
     sa.Column("alert", sa.Boolean, nullable=False),
     sa.Column("features", sa.String, nullable=False),  # "materialised" or "schedule_only"
-    sa.Column(
-        "vector", sa.LargeBinary, nullable=False
-    ),  # the model's whole input, schema.FEATURE_NAMES in order
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # the model's whole input, schema.FEATURE_NAMES in order
     sa.Column("latency_ms", sa.Double, nullable=False),  # from the request's arrival to this row's writing
 )
 
@@ -141,8 +137,7 @@ def look_up_features(engine: sa.Engine, flight_ids: Iterable[str]) -> dict[str, 
     )
     with engine.connect() as connection:
         return {
-            row.flight_id: Stored(row.moment, np.frombuffer(row.vector, "<f4"))
-            for row in connection.execute(wanted)
+            row.flight_id: Stored(row.moment, np.frombuffer(row.vector, "<f4")) for row in connection.execute(wanted)
         }
 
 

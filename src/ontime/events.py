@@ -4,11 +4,12 @@ Exact: values are integers (whole minutes, counts), so a sum does not depend on 
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Integers = NDArray[np.int64]
+Integers = NDArray[np.integer[Any]]
 
 NEVER = 2**60  # the moment of what has not happened
 ALL_HISTORY = 2**60  # a span without end

@@ -7,6 +7,7 @@ Each function below makes one family of features; `schema.FEATURES` says what ea
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from ontime.events import ALL_HISTORY, NEVER, Events, Integers
 from ontime.params import FeatureParams
 from ontime.sources import Tables
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 Columns = dict[str, Floats]
 
 HOUR = 60
@@ -118,7 +119,7 @@ def _schedule(flights: pd.DataFrame) -> Columns:
 
 
 def _congestion(window: _Window) -> Columns:
-    columns = {}
+    columns: Columns = {}
     for group in ("origin", "origin_carrier", "dest"):
         timetable = Events(window.groups[group], window.leaves)
         for minutes in (15, 60):
@@ -184,7 +185,7 @@ def _share(part: Integers, whole: Integers) -> Floats:
 
 def _operations(window: _Window) -> Columns:
     """Count, late share and mean delay of the departures and arrivals known at the moment."""
-    columns = {}
+    columns: Columns = {}
     kinds = (
         ("departures", window.departed, window.leaves, DEPARTURE_WINDOWS),
         ("arrivals", window.arrived, window.lands, ARRIVAL_WINDOWS),
@@ -208,7 +209,7 @@ def _overdue(window: _Window) -> Columns:
     A flight waits from its scheduled departure until it leaves, or until the span has passed over it (a
     cancelled one: nobody tells us when it was cancelled). So who waits is who has begun less who has ended.
     """
-    columns = {}
+    columns: Columns = {}
     ended = np.maximum(window.leaves, np.minimum(window.departed, window.leaves + OVERDUE_SPAN))
     for group in ("origin", "origin_carrier"):
         codes, asked = window.groups[group], window.of_asked(group)
@@ -226,7 +227,7 @@ def _overdue(window: _Window) -> Columns:
 def _rotation(window: _Window) -> Columns:
     """Where the aircraft was last seen, and what its previous leg leaves of the time until this one."""
     tail, moment = window.of_asked("tailnum"), window.moment
-    columns = {}
+    columns: Columns = {}
     for kind, happened, scheduled in (
         ("departure", window.departed, window.leaves),
         ("arrival", window.arrived, window.lands),

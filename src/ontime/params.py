@@ -38,9 +38,7 @@ class FeatureParams(_Section):
         # contract's limit) and an ELAPSED_MINUTES flight: 24 h + 20 h, less the lead that looks back further.
         needed = self.lookback_hours + 44 + self.lead_minutes / 60
         if self.halo_hours < needed:
-            raise ValueError(
-                f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs"
-            )
+            raise ValueError(f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs")
         return self
 
 
@@ -53,9 +51,7 @@ class Split(_Section):
     @model_validator(mode="after")
     def periods_are_in_order(self) -> Self:
         if not self.train_from < self.valid_from < self.test_from < self.test_until:
-            raise ValueError(
-                "the periods must follow each other: train_from < valid_from < test_from < test_until"
-            )
+            raise ValueError("the periods must follow each other: train_from < valid_from < test_from < test_until")
         return self
 
 
@@ -92,6 +88,7 @@ class LightGBMParams(_Section):
 
 class Train(_Section):
     seed: int
+    schedule_only_share: Share
     candidates: list[Candidate]
     rate_table: RateTableParams
     logistic: LogisticParams

@@ -6,6 +6,7 @@ on numpy arrays, because the service has no pandas.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import holidays
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from ontime import schema
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 NEAREST_HOLIDAY_DAYS = 7
 
@@ -31,9 +32,7 @@ def days_to_holiday(days: NDArray[np.datetime64]) -> Floats:
     for year in np.unique(years):
         calendar, chosen = _holidays(int(year)), years == year
         after = np.searchsorted(calendar, days[chosen])
-        distance = np.minimum(
-            np.abs(calendar[after] - days[chosen]), np.abs(days[chosen] - calendar[after - 1])
-        )
+        distance = np.minimum(np.abs(calendar[after] - days[chosen]), np.abs(days[chosen] - calendar[after - 1]))
         nearest[chosen] = np.minimum(distance.astype(int), NEAREST_HOLIDAY_DAYS)
     return nearest
 
@@ -48,9 +47,7 @@ def schedule_features(
     day = departure.astype("datetime64[D]")
     return {
         "departure_minute": (departure - day).astype("timedelta64[m]").astype(np.float64),
-        "arrival_minute": (arrival - arrival.astype("datetime64[D]"))
-        .astype("timedelta64[m]")
-        .astype(np.float64),
+        "arrival_minute": (arrival - arrival.astype("datetime64[D]")).astype("timedelta64[m]").astype(np.float64),
         "weekday": ((day.astype(np.int64) + 3) % 7).astype(np.float64),  # 1 January 1970 was a Thursday
         "days_to_holiday": days_to_holiday(day),
         "distance_miles": distance_miles,

@@ -47,9 +47,7 @@ class Flight(BaseModel):
     carrier: Annotated[str, Field(pattern=CARRIER_PATTERN, description="IATA airline code", examples=["UA"])]
     flight_number: Annotated[int, Field(ge=FLIGHT_NUMBER[0], le=FLIGHT_NUMBER[1], examples=[1545])]
     origin: Annotated[Literal["EWR", "JFK", "LGA"], Field(description="New York airport of departure")]
-    dest: Annotated[
-        str, Field(pattern=AIRPORT_PATTERN, description="IATA airport of arrival", examples=["IAH"])
-    ]
+    dest: Annotated[str, Field(pattern=AIRPORT_PATTERN, description="IATA airport of arrival", examples=["IAH"])]
     scheduled_departure: Annotated[Moment, Field(description="with offset; whole minutes")]
     scheduled_arrival: Annotated[Moment, Field(description="with offset; whole minutes")]
     distance_miles: Annotated[int, Field(ge=DISTANCE_MILES[0], le=DISTANCE_MILES[1], examples=[1400])]
@@ -165,8 +163,7 @@ def _operations() -> list[Feature]:
     arrived = {"dest": "at this destination", "origin": "from this airport", "carrier": "of this airline"}
     windows = [("departures", group, words, hours) for group, words in departed.items() for hours in (1, 3)]
     windows += [
-        ("arrivals", group, arrived[group], hours)
-        for group, hours in (("dest", 24), ("origin", 3), ("carrier", 6))
+        ("arrivals", group, arrived[group], hours) for group, hours in (("dest", 24), ("origin", 3), ("carrier", 6))
     ]
     features = []
     for event, group, words, hours in windows:
@@ -195,9 +192,7 @@ def _rotation() -> list[Feature]:
         Feature("aircraft_arrival_age", "minutes", "since that arrival", m),
         Feature("turnaround_minutes", "minutes", f"scheduled departure of {leg} to this one's", m),
         Feature("previous_leg_status", "0 to 2", f"{leg}: 0 not departed, 1 in the air, 2 arrived", m),
-        Feature(
-            "return_slack_scheduled", "minutes", f"left after {leg} and the flight back, by timetable", m
-        ),
+        Feature("return_slack_scheduled", "minutes", f"left after {leg} and the flight back, by timetable", m),
         Feature("return_slack_expected", "minutes", "the same, with what is known of its delay", m),
     ]
 
@@ -209,4 +204,4 @@ FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 CATEGORICAL = tuple(feature.name for feature in FEATURES if feature.categorical)
 SCHEDULE = tuple(feature.name for feature in FEATURES if feature.known is Known.TIMETABLE)
 MATERIALISED = tuple(feature.name for feature in FEATURES if feature.known is not Known.TIMETABLE)
-ROTATION = tuple(f.name for f in _rotation())
+FROM_TAILNUM = tuple(feature.name for feature in (*_plane(), *_rotation()))  # of the aircraft that really flew

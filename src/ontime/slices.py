@@ -1,0 +1,76 @@
+"""Groups of flights whose scores are watched one by one: service equity, not protected people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from fairlearn.metrics import MetricFrame
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from ontime.evaluation import losses
+from ontime.params import Evaluate
+
+HOURS = {"before 09:00": (0, 9), "09:00-13:59": (9, 14), "14:00-17:59": (14, 18), "18:00 and later": (18, 24)}
+MILES = {
+    "under 500 mi": (0, 500),
+    "500-999 mi": (500, 1000),
+    "1000-1999 mi": (1000, 2000),
+    "2000 mi and more": (2000, 10**5),
+}
+
+
+def _band(values: pd.Series, bands: Mapping[str, tuple[int, int]]) -> pd.Series:
+    edges = [low for low, _ in bands.values()] + [list(bands.values())[-1][1]]
+    return pd.cut(values, edges, right=False, labels=list(bands)).astype(str)
+
+
+def of_flights(features: pd.DataFrame) -> pd.DataFrame:
+    """The slice of each flight in each of the five ways to cut."""
+    return pd.DataFrame(
+        {
+            "origin": features["origin"],
+            "carrier": features["carrier"],
+            "hour": _band(features["departure_minute"] / 60, HOURS),
+            "distance": _band(features["distance_miles"], MILES),
+            "month": features["day"].dt.strftime("%Y-%m"),
+        }
+    )
+
+
+def gated(flights: int, late: int, params: Evaluate) -> bool:
+    """Whether a slice is large enough to decide anything by; smaller ones are only reported."""
+    return flights >= params.slice_min_flights and late >= params.slice_min_late
+
+
+def _auc(late: NDArray[np.bool_], probability: NDArray[np.float64]) -> float:
+    return float(roc_auc_score(late, probability)) if 0 < late.sum() < len(late) else float("nan")
+
+
+def report(
+    late: NDArray[np.bool_], probability: NDArray[np.float64], cuts: pd.DataFrame, threshold: float, params: Evaluate
+) -> list[dict[str, Any]]:
+    """For each slice: flights, share late, AUC, log-loss, share of the late flights missed, and if it gates."""
+    metrics = {
+        "flights": lambda true, _: len(true),
+        "late": lambda true, _: int(np.sum(true)),
+        "auc": lambda true, told: _auc(np.asarray(true), np.asarray(told)),
+        "log_loss": lambda true, told: losses(np.asarray(true), np.asarray(told)).mean(),
+        "missed": lambda true, told: np.mean(np.asarray(told)[np.asarray(true)] < threshold),
+    }
+    rows = []
+    for cut in cuts:
+        frame = MetricFrame(metrics=metrics, y_true=late, y_pred=probability, sensitive_features=cuts[cut].to_numpy())
+        for name, row in frame.by_group.iterrows():
+            flights, late_count = int(row["flights"]), int(row["late"])
+            figures = {key: _rounded(row[key]) for key in ("auc", "log_loss", "missed")}
+            rows.append(
+                {"cut": cut, "slice": str(name), "flights": flights, "late": late_count, **figures,
+                 "gated": gated(flights, late_count, params)}
+            )  # fmt: skip
+    return rows
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)

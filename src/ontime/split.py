@@ -1,0 +1,42 @@
+"""Training, validation and test by time: a random split would let a model see the future of its test days."""
+
+from datetime import date
+from typing import NamedTuple
+
+import pandas as pd
+
+from ontime.params import Split
+
+
+class Period(NamedTuple):
+    """Days on New York's calendar; `until` is exclusive."""
+
+    start: date
+    until: date
+
+
+def periods(split: Split) -> dict[str, Period]:
+    return {
+        "train": Period(split.train_from, split.valid_from),
+        "valid": Period(split.valid_from, split.test_from),
+        "test": Period(split.test_from, split.test_until),
+    }
+
+
+def months(period: Period) -> list[str]:
+    """The months that a period touches, as `2013-01`."""
+    first = period.start.year * 12 + period.start.month - 1
+    last = period.until.year * 12 + period.until.month - (2 if period.until.day == 1 else 1)
+    return [f"{month // 12}-{month % 12 + 1:02d}" for month in range(first, last + 1)]
+
+
+def within(features: pd.DataFrame, period: Period) -> pd.DataFrame:
+    """The rows whose day lies in the period."""
+    days = features["day"]
+    return features[(days >= pd.Timestamp(period.start)) & (days < pd.Timestamp(period.until))]
+
+
+def labelled(features: pd.DataFrame) -> pd.DataFrame:
+    """The flights that operated and arrived, with `late` as plain True or False."""
+    known = features[features["late"].notna()]
+    return known.assign(late=known["late"].astype(bool)).reset_index(drop=True)
