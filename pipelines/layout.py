@@ -69,9 +69,7 @@ def months_in(folder: Path) -> list[str]:
     return months
 
 
-def read_months(
-    folder: Path, months: list[str] | None = None, columns: list[str] | None = None
-) -> pd.DataFrame:
+def read_months(folder: Path, months: list[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
     """The rows of those months (of all by default) in one table."""
     chosen = months_in(folder) if months is None else months
     parts = [pd.read_parquet(folder / f"{month}.parquet", columns=columns) for month in chosen]

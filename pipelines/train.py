@@ -32,14 +32,14 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     late, valid_late = train["late"].to_numpy(), valid["late"].to_numpy()
     plain, valid_matrix = model.matrix_of(train, categories), model.matrix_of(valid, categories)
     matrix, labels = model.with_schedule_only(plain, late, params.train.schedule_only_share, params.train.seed)
-    costs, scores = {}, {}
+    costs: dict[str, dict[str, float]] = {}
+    scores: dict[str, dict[str, float]] = {}
     for name in tqdm(params.train.candidates, desc="train", unit="model", disable=None):
         began = time.perf_counter()
         fitted = model.fit(name, matrix, labels, params.train)
         costs[name] = {"fit_seconds": round(time.perf_counter() - began, 2)}
         scores[name] = evaluation.scores(valid_late, model.predict(fitted, valid_matrix), params.cost)
         joblib.dump(fitted, folder / f"{name}.joblib")
-        costs[name]["size_bytes"] = (folder / f"{name}.joblib").stat().st_size
     write_json(COSTS, costs)
     champion = min(model.EXPORTABLE & scores.keys(), key=lambda name: (scores[name]["log_loss"], name))
     # The same model without what hangs on the tail number, which in life may still change: its score is reported.

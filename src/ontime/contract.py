@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import pandas as pd
 import pandera.pandas as pa
+from pandas.api.typing import DataFrameGroupBy
 
 from ontime import schema
 from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables
@@ -163,11 +164,11 @@ def _weather_hours_missing(tables: Tables) -> dict[str, int]:
 
 
 def _between(limits: tuple[float, float], name: str) -> pa.Check:
-    return pa.Check.in_range(*limits, name=f"{name} between {limits[0]} and {limits[1]}")
+    return pa.Check.in_range(*limits, error=f"{name} between {limits[0]} and {limits[1]}")
 
 
 def _whole_table(name: str, holds: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
-    return pa.Check(holds, name=name, ignore_na=False)
+    return pa.Check(holds, error=name, ignore_na=False)
 
 
 UTC = pd.DatetimeTZDtype("us", "UTC")
@@ -181,13 +182,13 @@ def flights_contract(tables: Tables) -> pa.DataFrameSchema:
     return pa.DataFrameSchema(
         {
             "flight_id": pa.Column(str, unique=True),
-            "carrier": pa.Column(str, [pa.Check.str_matches(schema.CARRIER_PATTERN, name="airline code"),
-                                       pa.Check.isin(carriers, name="is in airlines")]),
+            "carrier": pa.Column(str, [pa.Check.str_matches(schema.CARRIER_PATTERN, error="airline code"),
+                                       pa.Check.isin(carriers, error="is in airlines")]),
             "flight_number": pa.Column(int, _between(schema.FLIGHT_NUMBER, "flight number")),
-            "tailnum": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{3,7}$", name="tail number"), nullable=True),
-            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, name="is a New York airport")),
-            "dest": pa.Column(str, [pa.Check.str_matches(schema.AIRPORT_PATTERN, name="airport code"),
-                                    pa.Check.isin(airports, name="is in airports")]),
+            "tailnum": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{3,7}$", error="tail number"), nullable=True),
+            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, error="is a New York airport")),
+            "dest": pa.Column(str, [pa.Check.str_matches(schema.AIRPORT_PATTERN, error="airport code"),
+                                    pa.Check.isin(airports, error="is in airports")]),
             "distance_miles": pa.Column(int, _between(schema.DISTANCE_MILES, "miles")),
             "scheduled_departure": pa.Column(UTC),
             "scheduled_arrival": pa.Column(UTC),
@@ -235,7 +236,7 @@ def weather_contract() -> pa.DataFrameSchema:
     }
     return pa.DataFrameSchema(
         {
-            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, name="is a New York airport")),
+            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, error="is a New York airport")),
             "hour": pa.Column(UTC),
             "known_at": pa.Column(UTC),
             "local_hour": pa.Column("datetime64[us]"),
@@ -296,16 +297,26 @@ def _violations(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
     try:
         contract.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases.fillna({"column": ""})
+        cases = error.failure_cases
         return [
-            _line(str(contract.name), column, rule, rows) for (column, rule), rows in cases.groupby(["column", "check"])
+            _line(table, str(contract.name), of_table == "DataFrameSchema", str(column), str(rule), rows)
+            for (of_table, rule, column), rows in _by_rule(cases)
         ]
     return []
 
 
-def _line(table: str, column: str, rule: str, cases: pd.DataFrame) -> str:
-    """A whole-table check lists each broken row once a column, hence the count of distinct rows."""
-    place = table if column in ("", table) else f"{table}.{column}"
-    first = cases.drop_duplicates("index").head(SHOWN_ROWS)
-    shown = ", ".join(f"row {row}: {value!r}" for row, value in zip(first["index"], first["failure_case"], strict=True))
-    return f"  {place}: {rule}: {max(cases['index'].nunique(), 1)} rows; first {shown}"
+def _by_rule(cases: pd.DataFrame) -> DataFrameGroupBy:
+    """pandera lists a row that breaks a whole-table rule once for each column; here it is one case."""
+    of_table = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
+    once = cases[~of_table | ~cases.duplicated(["schema_context", "check", "index"])]
+    return once.assign(column=once["column"].mask(of_table, "")).groupby(["schema_context", "check", "column"])
+
+
+def _line(table: pd.DataFrame, name: str, of_table: bool, column: str, rule: str, cases: pd.DataFrame) -> str:
+    first = cases.head(SHOWN_ROWS)
+    if of_table and cases["index"].isna().all():  # a column too many or too few: the case is its name
+        return f"  {name}.{first['failure_case'].iloc[0]}: {rule}"
+    values = table.loc[first["index"]].iloc[:, 0] if of_table else first["failure_case"]
+    shown = ", ".join(f"row {row}: {value!r}" for row, value in zip(first["index"], values, strict=True))
+    place = name if of_table else f"{name}.{column}"
+    return f"  {place}: {rule}: {len(cases)} rows; first {shown}"

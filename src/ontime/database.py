@@ -152,3 +152,11 @@ def record_decision(engine: sa.Engine, kind: str, verdict: str, evidence: Mappin
     row = {"decided_at": datetime.now(UTC), "kind": kind, "verdict": verdict, "evidence": dict(evidence)}
     with engine.begin() as connection:
         connection.execute(sa.insert(decisions), row)
+
+
+def last_decision(engine: sa.Engine, kind: str, pipeline: str) -> sa.Row[Any] | None:
+    """The latest decision of that kind about the model that a pipeline run made."""
+    of_pipeline = decisions.c.evidence["pipeline"].as_string() == pipeline
+    latest = sa.select(decisions).where(decisions.c.kind == kind, of_pipeline).order_by(decisions.c.decision_id.desc())
+    with engine.connect() as connection:
+        return connection.execute(latest.limit(1)).first()

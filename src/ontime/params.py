@@ -95,6 +95,11 @@ class Train(_Section):
     hist_gradient_boosting: HistGradientBoostingParams
     lightgbm: LightGBMParams
 
+    def of(self, candidate: str) -> dict[str, object]:
+        """The parameters of one candidate; the constant has none."""
+        own = getattr(self, candidate, None)
+        return own.model_dump() if isinstance(own, _Section) else {}
+
 
 class Tune(_Section):
     trials: Count

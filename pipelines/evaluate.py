@@ -1,0 +1,176 @@
+"""Stage 5: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
+
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.inspection import permutation_importance
+from sklearn.metrics import precision_recall_curve, roc_curve
+
+from ontime import card, evaluation, files, model, plots, schema, slices, split
+from ontime.params import Params, load_params
+from pipelines.layout import (
+    COSTS,
+    MODELS,
+    PLOTS,
+    PREDICTIONS,
+    REPORTS,
+    read_json,
+    replacing_folder,
+    write_json,
+    write_table,
+)
+from pipelines.train import read_period, without_tailnum
+
+Probabilities = dict[str, NDArray[np.float64]]
+TIMED_ROWS = 10_000
+
+
+class Test(NamedTuple):
+    """The labelled flights of the test period, and what the training left."""
+
+    flights: pd.DataFrame
+    late: NDArray[np.bool_]
+    matrix: model.Matrix
+    training: dict[str, Any]
+
+
+def open_test(params: Params) -> Test:
+    flights = read_period(split.periods(params.split)["test"])
+    training = read_json(MODELS / "training.json")
+    return Test(flights, flights["late"].to_numpy(), model.matrix_of(flights, training["categories"]), training)
+
+
+def predict_all(test: Test, params: Params) -> Probabilities:
+    """Each candidate's probabilities; what differs from run to run goes to reports/costs.json."""
+    costs: dict[str, dict[str, float]] = read_json(COSTS) if COSTS.exists() else {}
+    probabilities: Probabilities = {}
+    for name in params.train.candidates:
+        fitted = joblib.load(MODELS / f"{name}.joblib")
+        probabilities[name] = model.predict(fitted, test.matrix)
+        began = time.perf_counter()
+        model.predict(fitted, test.matrix[:TIMED_ROWS])
+        microseconds = 1e6 * (time.perf_counter() - began) / len(test.matrix[:TIMED_ROWS])
+        size = (MODELS / f"{name}.joblib").stat().st_size
+        costs.setdefault(name, {}).update(predict_us_per_row=round(microseconds, 3), size_bytes=size)
+    write_json(COSTS, costs)
+    return probabilities
+
+
+def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
+    """The champion with less to know: not yet materialised, and without what hangs on the tail number."""
+    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
+    blind = joblib.load(MODELS / "without_tailnum.joblib")
+    told = {
+        "schedule_only": model.predict(champion, model.schedule_only(test.matrix)),
+        "without_tailnum": model.predict(blind, without_tailnum(test.matrix)),
+    }
+    return {name: evaluation.scores(test.late, probability, params.cost) for name, probability in told.items()}
+
+
+def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
+    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
+    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
+    step = max(1, len(test.late) // params.evaluate.importance_rows)
+    found = permutation_importance(
+        champion, test.matrix[::step], test.late[::step], scoring=_negative_log_loss,
+        n_repeats=2, random_state=params.train.seed,
+    )  # fmt: skip
+    rows = zip(schema.FEATURE_NAMES, found.importances_mean, found.importances_std, strict=True)
+    return sorted(((name, float(mean), float(std)) for name, mean, std in rows), key=lambda row: -row[1])
+
+
+def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, late: NDArray[np.bool_]) -> float:
+    return -float(evaluation.losses(late, model.predict(fitted, matrix)).mean())
+
+
+def draw(
+    test: Test, told: Probabilities, ranks: list[tuple[str, float, float]], report: card.Report, folder: Path
+) -> None:
+    """The pictures of the model card that are the same in every run."""
+    late, test_scores = test.late, {name: both["test"] for name, both in report.candidates.items()}
+    thresholds = np.linspace(0.02, 0.9, 89)
+    no_alerts = 1000 * report.params.cost.missed_delay * float(late.mean())
+    rocs = {name: (*roc_curve(late, p)[:2], test_scores[name]["auc"]) for name, p in told.items()}
+    prs = {
+        name: (*precision_recall_curve(late, p)[1::-1], test_scores[name]["average_precision"])
+        for name, p in told.items()
+    }
+    paid = {
+        name: (thresholds, np.array([evaluation.cost_per_1000(late, p, report.params.cost, t) for t in thresholds]))
+        for name, p in told.items()
+    }
+    plots.save(plots.roc(rocs), folder / "roc.png")
+    plots.save(plots.precision_recall(prs, float(late.mean())), folder / "precision_recall.png")
+    reliable = {name: evaluation.calibration(late, p) for name, p in told.items()}
+    plots.save(plots.reliability(reliable), folder / "reliability.png")
+    plots.save(
+        plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts), folder / "cost_by_threshold.png"
+    )
+    names, means, deviations = zip(*ranks, strict=True)
+    plots.save(plots.importance(names, means, deviations), folder / "importance.png")
+    gated = [row for row in report.slices if row["gated"]]
+    rows = [(row["slice"], row["auc"], row["flights"], row["auc"], None, None) for row in gated]
+    plots.save(plots.slices(rows), folder / "slices.png")
+
+
+def draw_costs(report: card.Report) -> None:
+    """Quality against latency: measured anew in every run, so git ignores it like reports/costs.json."""
+    costs = read_json(COSTS)
+    rows = [
+        (name, costs[name]["predict_us_per_row"], both["test"]["log_loss"], costs[name]["size_bytes"])
+        for name, both in report.candidates.items()
+    ]
+    plots.save(plots.quality_against_latency(rows), REPORTS / "quality_latency.png")
+
+
+def main() -> None:
+    params = load_params()
+    test = open_test(params)
+    champion = test.training["champion"]
+    told = predict_all(test, params)
+    candidates = {
+        name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.late, probability, params.cost)}
+        for name, probability in told.items()
+    }
+    for name, both in candidates.items():
+        evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
+    days = test.flights["day"].to_numpy()
+    report = card.Report(
+        params=params,
+        champion=champion,
+        candidates=candidates,
+        intervals={
+            name: evaluation.intervals(
+                test.late, probability, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed
+            )
+            for name, probability in told.items()
+        },
+        variants=variants(test, params),
+        slices=slices.report(
+            test.late, told[champion], slices.of_flights(test.flights), params.cost.alert_threshold, params.evaluate
+        ),
+        flights={**test.training["flights"], "test": len(test.flights)},
+        late_share=round(float(test.late.mean()), 4),
+        days=len(np.unique(days)),
+    )
+    ranks = importance(test, params)
+    with replacing_folder(PLOTS) as folder:
+        draw(test, told, ranks, report, folder)
+    draw_costs(report)
+    with replacing_folder(PREDICTIONS) as folder:
+        columns = test.flights[["flight_id", "day", "late"]].assign(**told)
+        write_table(columns, folder / "test.parquet")
+    write_json(REPORTS / "metrics.json", {"champion": champion, "candidates": candidates})
+    write_json(REPORTS / "evaluation.json", report.as_json(ranks))
+    files.write_text(REPORTS / "model_card.md", card.model_card(report, ranks))
+    best = candidates[champion]["test"]
+    print(f"evaluate: {champion} on {len(test.flights):,} test flights: AUC {best['auc']}, log-loss {best['log_loss']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+"""Where the workspace's results come from: the git commit, and what dvc.lock says of every output."""
+
+import subprocess
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+LOCK = Path("dvc.lock")
+
+
+def outputs(lock_text: str) -> dict[str, str]:
+    """Path of each stage's output -> its md5."""
+    lock: dict[str, Any] = yaml.safe_load(lock_text) or {}
+    stages = lock.get("stages", {}).values()
+    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+
+
+def pipeline_id(hashes: dict[str, str]) -> str:
+    """One name for all outputs together: the same results have the same one, wherever they were made."""
+    return sha256("\n".join(f"{path} {md5}" for path, md5 in sorted(hashes.items())).encode()).hexdigest()
+
+
+def _git(*arguments: str) -> str | None:
+    """What git answers; None outside a repository or where there is no git."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607  fixed words, the user's git
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return done.stdout
+
+
+def git_commit() -> str:
+    """The commit of the code, with `-dirty` if the working tree differs from it."""
+    commit = _git("rev-parse", "HEAD")
+    if commit is None:
+        return "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no")
+    return commit.strip() + ("-dirty" if changed else "")
+
+
+def reproduction(hashes: dict[str, str]) -> str:
+    """One line: whether every output is, byte for byte, the one that was committed, and which is not."""
+    committed = _git("show", f"HEAD:./{LOCK}")
+    if committed is None:
+        return "reproduced: no committed dvc.lock to compare with"
+    before = outputs(committed)
+    differing = sorted(path for path in before.keys() | hashes.keys() if before.get(path) != hashes.get(path))
+    if not differing:
+        return f"reproduced: all {len(hashes)} outputs are byte for byte those of the committed dvc.lock"
+    return f"reproduced: {len(hashes) - len(differing)} of {len(hashes)} outputs; these differ: {', '.join(differing)}"

@@ -1,0 +1,66 @@
+"""Not a stage: an Optuna study of LightGBM on rolling folds inside the training period; prints what it found.
+
+Each fold validates on a month after all it was trained on. Validation and test periods are never read. The
+chosen values are put into params.yaml by hand, where a reader sees them and git remembers them.
+"""
+
+import numpy as np
+import optuna
+import pandas as pd
+import yaml
+
+from ontime import evaluation, model, split
+from ontime.params import LightGBMParams, Params, load_params
+from pipelines.train import read_period
+
+
+def rolling_folds(days: pd.Series, folds: int) -> list[tuple[pd.Series, pd.Series]]:
+    """Masks of training and validation rows: the last `folds` months, each after everything before it."""
+    months = days.dt.to_period("M")
+    return [(months < month, months == month) for month in sorted(months.unique())[-folds:]]
+
+
+def suggested(trial: optuna.Trial) -> LightGBMParams:
+    return LightGBMParams(
+        n_estimators=trial.suggest_int("n_estimators", 100, 400, step=50),
+        learning_rate=trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
+        num_leaves=trial.suggest_int("num_leaves", 15, 63),
+        min_child_samples=trial.suggest_int("min_child_samples", 20, 500, log=True),
+        feature_fraction=trial.suggest_float("feature_fraction", 0.3, 1.0),
+        lambda_l2=trial.suggest_float("lambda_l2", 0.1, 50, log=True),
+    )
+
+
+def mean_log_loss(features: pd.DataFrame, chosen: LightGBMParams, params: Params) -> float:
+    """The mean log-loss over the folds; categories come from each fold's own past."""
+    train = params.train.model_copy(update={"lightgbm": chosen})
+    losses = []
+    for past, month in rolling_folds(features["day"], params.tune.folds):
+        categories = model.categories_of(features[past])
+        fitted = model.fit(
+            "lightgbm", model.matrix_of(features[past], categories), features.loc[past, "late"].to_numpy(), train
+        )
+        told = model.predict(fitted, model.matrix_of(features[month], categories))
+        losses.append(evaluation.losses(features.loc[month, "late"].to_numpy(), told).mean())
+    return float(np.mean(losses))
+
+
+def main() -> None:
+    params = load_params()
+    features = read_period(split.periods(params.split)["train"])
+    # Silenced before any trial: its own line a trial would fight with the progress bar.
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=params.train.seed))
+    study.enqueue_trial(params.train.lightgbm.model_dump())  # today's values are the ones to beat
+    study.optimize(
+        lambda trial: mean_log_loss(features, suggested(trial), params),
+        n_trials=params.tune.trials,
+        show_progress_bar=True,
+    )
+    today = study.trials[0].value
+    print(f"tune: mean log-loss of {params.tune.folds} months {study.best_value:.4f}, of today's values {today:.4f}")
+    print(yaml.safe_dump({"lightgbm": suggested(optuna.trial.FixedTrial(study.best_params)).model_dump()}))
+
+
+if __name__ == "__main__":
+    main()

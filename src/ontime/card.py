@@ -1,0 +1,202 @@
+"""The model card, written from the evaluation's own numbers: none is typed by hand."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ontime import schema
+from ontime.evaluation import Interval
+from ontime.params import Params
+
+Importance = Sequence[tuple[str, float, float]]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one evaluation found out."""
+
+    params: Params
+    champion: str
+    candidates: dict[str, dict[str, dict[str, float]]]  # name -> "valid" and "test" -> figure -> value
+    intervals: dict[str, Mapping[str, Interval]]  # of the test figures, by days
+    variants: dict[str, dict[str, float]]  # the champion with less to know
+    slices: list[dict[str, Any]]
+    flights: dict[str, int]  # labelled, by period
+    late_share: float  # of the test period
+    days: int
+
+    def as_json(self, importance: Importance) -> dict[str, Any]:
+        """reports/evaluation.json: what the card shows beyond reports/metrics.json."""
+        return {
+            "flights": self.flights,
+            "late_share": self.late_share,
+            "days": self.days,
+            "intervals": {
+                name: {figure: list(interval) for figure, interval in figures.items()}
+                for name, figures in self.intervals.items()
+            },
+            "variants": self.variants,
+            "slices": self.slices,
+            "importance": {name: round(mean, 5) for name, mean, _ in importance},
+        }
+
+
+def model_card(report: Report, importance: Importance) -> str:
+    """The whole card, in markdown."""
+    parts = [_problem(report), _data(report), _scores(report), _alerts(report), _slices(report)]
+    return "\n\n".join([*parts, _what_matters(importance), _limits(report), _did_not_work(report), _use(report)]) + "\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _with_interval(value: float, interval: Interval) -> str:
+    return f"{value:g} ({interval.low:g} to {interval.high:g})"
+
+
+def _problem(report: Report) -> str:
+    p = report.params
+    return f"""# Model card: {report.champion}
+
+Made by the `evaluate` stage; every number below is computed there. Intervals are 95 %, by resampling whole
+days, because the flights of one day share its weather.
+
+## Problem
+
+How likely is a flight out of New York (EWR, JFK, LGA) to *arrive* {p.label.late_minutes} minutes late or more, asked
+{p.features.lead_minutes} minutes before its scheduled departure? Missing a late flight costs {p.cost.missed_delay:g}, a false
+alarm {p.cost.false_alarm:g}; so it alerts at a probability of {p.cost.alert_threshold:g}."""
+
+
+def _data(report: Report) -> str:
+    s, n = report.params.split, report.flights
+    rows = [
+        ("training", s.train_from, s.valid_from, f"{n['train']:,}"),
+        ("validation, chooses the champion", s.valid_from, s.test_from, f"{n['valid']:,}"),
+        ("test, opened once", s.test_from, s.test_until, f"{n['test']:,}"),
+    ]
+    return f"""## Data
+
+All flights of vintage {report.params.vintage} that operated and have an arrival time; what was repaired, noted or left without a
+label is counted in [data_quality.json](data_quality.json), how it looks is in [eda.md](eda.md). {len(schema.FEATURES)} features,
+each known at the prediction moment: [features.md](../docs/features.md).
+
+{_table(("period", "from", "until (exclusive)", "labelled flights"), rows)}"""
+
+
+def _scores(report: Report) -> str:
+    rows = []
+    for name, both in report.candidates.items():
+        test, known = both["test"], report.intervals[name]
+        bold = "**" if name == report.champion else ""
+        rows.append(
+            (
+                f"{bold}{name}{bold}",
+                _with_interval(test["auc"], known["auc"]),
+                f"{test['average_precision']:g}",
+                f"{test['brier']:g}",
+                _with_interval(test["log_loss"], known["log_loss"]),
+                f"{test['ece']:g}",
+                _with_interval(test["cost_per_1000"], known["cost_per_1000"]),
+            )
+        )
+    header = ("candidate", "AUC", "AP", "Brier", "log-loss", "ECE", "cost per 1000 flights")
+    return f"""## Scores on the test period
+
+{report.flights["test"]:,} flights of {report.days} days, {report.late_share:.1%} of them late.
+
+{_table(header, rows)}
+
+![ROC curves](plots/roc.png)
+![Precision and recall](plots/precision_recall.png)
+![Reliability: what is said and what happens](plots/reliability.png)"""
+
+
+def _alerts(report: Report) -> str:
+    cost, best = report.params.cost, report.candidates[report.champion]["test"]["cost_per_1000"]
+    silent = 1000 * cost.missed_delay * report.late_share
+    return f"""## What alerting costs
+
+A desk that never alerts pays {silent:.0f} for 1000 flights; one that follows {report.champion} pays {best:.0f}.
+
+![Cost by threshold](plots/cost_by_threshold.png)"""
+
+
+def _slices(report: Report) -> str:
+    rows = [
+        (
+            row["cut"],
+            row["slice"],
+            f"{row['flights']:,}",
+            f"{row['late'] / row['flights']:.1%}",
+            "" if row["auc"] is None else f"{row['auc']:.3f}",
+            "" if row["log_loss"] is None else f"{row['log_loss']:.3f}",
+            "" if row["missed"] is None else f"{row['missed']:.0%}",
+            "yes" if row["gated"] else "too small",
+        )
+        for row in report.slices
+    ]
+    header = ("cut by", "slice", "flights", "late", "AUC", "log-loss", "late flights missed", "gates")
+    return f"""## Slices
+
+Carriers, airports and hours are groups of flights, not protected people: this is service equity.
+
+{_table(header, rows)}
+
+![AUC by slice](plots/slices.png)"""
+
+
+def _what_matters(importance: Importance) -> str:
+    meanings = {feature.name: feature.meaning for feature in schema.FEATURES}
+    rows = [(name, meanings[name], f"{mean:.4f}") for name, mean, _ in importance[:8]]
+    return f"""## What it looks at
+
+The log-loss that is lost when one column is shuffled. Correlated columns share theirs.
+
+{_table(("feature", "meaning", "log-loss lost"), rows)}
+
+![Permutation importance](plots/importance.png)"""
+
+
+def _limits(report: Report) -> str:
+    full, blind = report.candidates[report.champion]["test"], report.variants["without_tailnum"]
+    alone = report.variants["schedule_only"]
+    return f"""## Limits
+
+- The tail number is that of the aircraft that really flew; two hours before, it may still change. Without all
+  that hangs on it ({len(schema.FROM_TAILNUM)} features) the same model has AUC {blind["auc"]:g} instead of {full["auc"]:g} and log-loss
+  {blind["log_loss"]:g} instead of {full["log_loss"]:g}. The truth in service lies between.
+- A flight that was not materialised is answered from its schedule alone: AUC {alone["auc"]:g}, log-loss {alone["log_loss"]:g}.
+- Cancelled and diverted flights have no label, so nothing is said about cancellation.
+- One year of three airports. Another year, airport or airline is another distribution.
+- Weather is the last observation, never a forecast."""
+
+
+def _did_not_work(report: Report) -> str:
+    judged = [row for row in report.slices if row["gated"] and row["auc"] is not None]
+    worst = min(judged, key=lambda row: row["auc"])
+    deaf = max(judged, key=lambda row: row["missed"])
+    valid, test = (report.candidates[report.champion][period] for period in ("valid", "test"))
+    return (
+        f"""## What did not work
+
+- The weakest slice that is large enough to judge is {worst["cut"]} {worst["slice"]}: AUC {worst["auc"]:.3f}.
+- Of the late flights in {deaf["cut"]} {deaf["slice"]} it misses {deaf["missed"]:.0%}: little has happened yet when they are asked about.
+- Validation flattered: log-loss {valid["log_loss"]:g} there and {test["log_loss"]:g} on the test period, in which many more flights
+  were late. The loss moves with the season, so models are compared on the same flights and never across periods.
+- A schedule alone tells little more than a table of rates: log-loss {report.variants["schedule_only"]["log_loss"]:g} against
+  {report.candidates["rate_table"]["test"]["log_loss"]:g}."""
+        if "rate_table" in report.candidates
+        else "## What did not work"
+    )
+
+
+def _use(report: Report) -> str:
+    return f"""## Use
+
+**Intended**: a travel desk deciding whom to rebook, teaching, and as a pattern for other data.
+
+**Not intended**: safety or dispatch decisions, blaming an airline or a crew, flights from elsewhere, or any use of
+the probability as a promise about a single flight: of a hundred flights told {report.params.cost.alert_threshold:.0%}, about that many are late."""

@@ -1,0 +1,101 @@
+"""The only file that knows MLflow: runs, registered versions, and the alias of the champion.
+
+History, not production: the service runs a release folder and never asks MLflow anything.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import onnx
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.models import infer_signature
+from mlflow.tracking import MlflowClient
+
+from ontime import schema
+
+NAME = "ontime"
+CHAMPION = "champion"
+SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is kept of one candidate."""
+
+    candidate: str
+    params: Mapping[str, object]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
+    """A client on a store that exists, with our experiment in it."""
+    if tracking_url.startswith("sqlite:///"):
+        Path(tracking_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    mlflow.set_tracking_uri(tracking_url)
+    client = MlflowClient()
+    if client.get_experiment_by_name(NAME) is None:
+        client.create_experiment(NAME, artifact_location=artifacts.resolve().as_uri())
+    return client
+
+
+def record(client: MlflowClient, pipeline: str, runs: Sequence[Run], reports: Sequence[Path]) -> dict[str, str]:
+    """One run a candidate; the id of each. A pipeline that was recorded before is not recorded again."""
+    experiment = client.get_experiment_by_name(NAME).experiment_id  # type: ignore[union-attr]  # connect made it
+    known = client.search_runs([experiment], f"tags.pipeline = '{pipeline}' and attributes.status = 'FINISHED'")
+    ids = {run.data.tags["candidate"]: run.info.run_id for run in known}
+    for run in runs:
+        if run.candidate not in ids:
+            ids[run.candidate] = _record_one(client, experiment, pipeline, run, reports)
+    return ids
+
+
+def _record_one(client: MlflowClient, experiment: str, pipeline: str, run: Run, reports: Sequence[Path]) -> str:
+    tags = {"pipeline": pipeline, "candidate": run.candidate, **run.tags}
+    created = client.create_run(experiment, tags=tags, run_name=run.candidate)
+    run_id, now = created.info.run_id, created.info.start_time
+    client.log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in run.metrics.items()],
+        params=[Param(name, str(value)) for name, value in run.params.items()],
+        tags=[RunTag("mlflow.note.content", "One candidate of one `make train`.")],
+    )
+    for report in reports:
+        if report.is_dir():
+            client.log_artifacts(run_id, str(report), artifact_path=report.name)
+        else:
+            client.log_artifact(run_id, str(report))
+    client.set_terminated(run_id)
+    return str(run_id)
+
+
+def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes) -> str:
+    """The registered version of this pipeline's winner: the one that exists, or a new one."""
+    for version in _versions(client):
+        if version.tags.get("pipeline") == pipeline:
+            return str(version.version)
+    row = np.zeros((1, len(schema.FEATURE_NAMES)), np.float32)
+    with mlflow.start_run(run_id=run_id):
+        logged = mlflow.onnx.log_model(
+            onnx.load_from_string(model),
+            name="model",
+            signature=infer_signature(row, {"probabilities": np.zeros((1, 2), np.float32)}),
+            pip_requirements=SERVES_WITH,
+        )
+    if not any(known.name == NAME for known in client.search_registered_models()):
+        client.create_registered_model(NAME, description="Will this flight out of New York arrive late?")
+    version = client.create_model_version(NAME, logged.model_uri, run_id, tags={"pipeline": pipeline})
+    return str(version.version)
+
+
+def crown(client: MlflowClient, version: str) -> None:
+    """Let `version` be the champion; again is no change."""
+    client.set_registered_model_alias(NAME, CHAMPION, version)
+
+
+def _versions(client: MlflowClient) -> Sequence[Any]:
+    return client.search_model_versions(f"name = '{NAME}'")

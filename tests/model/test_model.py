@@ -1,0 +1,122 @@
+"""The candidates on three real weeks: same seed same model, honest baselines, and ONNX that says the same."""
+
+import pickle
+from typing import NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from threadpoolctl import threadpool_limits
+
+from ontime import evaluation, model, release, schema, split
+from ontime.params import Params, Train
+
+
+class Weeks(NamedTuple):
+    matrix: model.Matrix
+    late: model.Labels
+    next_matrix: model.Matrix
+    next_late: model.Labels
+
+
+@pytest.fixture(scope="module")
+def small(params: Params) -> Train:
+    """The real parameters with fewer trees."""
+    few = {"hist_gradient_boosting": {"max_iter": 20}, "lightgbm": {"n_estimators": 30}}
+    return params.train.model_copy(
+        update={name: getattr(params.train, name).model_copy(update=changed) for name, changed in few.items()}
+    )
+
+
+@pytest.fixture(scope="module")
+def fitting(weeks: pd.DataFrame) -> Weeks:
+    """Two weeks to fit on and one to be judged by."""
+    known = split.labelled(weeks)
+    past, future = known[known["day"] < "2013-02-18"], known[known["day"] >= "2013-02-18"]
+    categories = model.categories_of(past)
+    return Weeks(
+        model.matrix_of(past, categories),
+        past["late"].to_numpy(),
+        model.matrix_of(future, categories),
+        future["late"].to_numpy(),
+    )
+
+
+@pytest.mark.parametrize("name", model.CANDIDATES)
+def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Weeks, small: Train) -> None:
+    saved = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            saved.append(pickle.dumps(model.fit(name, fitting.matrix, fitting.late, small)))
+
+    assert joblib.hash(saved[0]) == joblib.hash(saved[1])
+
+
+@pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
+def test_a_model_that_sees_the_day_beats_the_table_of_rates(name: str, fitting: Weeks, small: Train) -> None:
+    told = {
+        each: model.predict(model.fit(each, fitting.matrix, fitting.late, small), fitting.next_matrix)
+        for each in (name, model.BASELINE)
+    }
+
+    losses = {each: evaluation.losses(fitting.next_late, p).mean() for each, p in told.items()}
+    assert losses[name] < losses[model.BASELINE]
+
+
+def test_the_constant_says_the_usual_rate(fitting: Weeks, small: Train) -> None:
+    told = model.predict(model.fit("constant", fitting.matrix, fitting.late, small), fitting.next_matrix)
+
+    assert np.allclose(told, fitting.late.mean())
+
+
+def test_a_cell_without_flights_has_the_overall_rate(fitting: Weeks, small: Train) -> None:
+    unseen = fitting.next_matrix[:1].copy()
+    unseen[:, schema.FEATURE_NAMES.index("carrier")] = np.nan
+
+    fitted = model.fit("rate_table", fitting.matrix, fitting.late, small)
+
+    assert model.predict(fitted, unseen)[0] == fitting.late.mean()
+
+
+def test_a_cell_is_its_rate_pulled_to_the_overall_rate(small: Train) -> None:
+    matrix = np.zeros((100, len(schema.FEATURE_NAMES)), np.float32)
+    matrix[50:, schema.FEATURE_NAMES.index("carrier")] = 1
+    late = np.arange(100) < 40
+
+    told = model.predict(model.fit("rate_table", matrix, late, small), matrix[[0, 99]])
+
+    prior = small.rate_table.prior_flights
+    assert told == pytest.approx([(40 + prior * 0.4) / (50 + prior), prior * 0.4 / (50 + prior)])
+
+
+@pytest.mark.parametrize("name", sorted(model.EXPORTABLE))
+def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: Train, params: Params) -> None:
+    rows = fitting.next_matrix
+    unseen = rows.copy()
+    unseen[:, model.CATEGORY_POSITIONS] = np.nan
+    matrix = np.vstack([rows, model.schedule_only(rows), unseen])
+    fitted = model.fit(name, fitting.matrix, fitting.late, small)
+
+    told = release.Model(model.to_onnx(fitted)).predict(matrix)
+
+    assert np.abs(told - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
+
+
+def test_without_schedule_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
+    """What params.train.schedule_only_share is for."""
+    shown = model.with_schedule_only(fitting.matrix, fitting.late, small.schedule_only_share, small.seed)
+    asked = model.schedule_only(fitting.next_matrix)
+
+    without = model.predict(model.fit("lightgbm", fitting.matrix, fitting.late, small), asked)
+    with_rows = model.predict(model.fit("lightgbm", *shown, small), asked)
+
+    assert evaluation.losses(fitting.next_late, with_rows).mean() < evaluation.losses(fitting.next_late, without).mean()
+
+
+def test_schedule_only_keeps_the_timetable_and_nothing_else(fitting: Weeks) -> None:
+    masked = model.schedule_only(fitting.matrix)
+
+    assert np.isnan(masked[:, model.MATERIALISED_POSITIONS]).all()
+    kept = [schema.FEATURE_NAMES.index(name) for name in schema.SCHEDULE]
+    assert np.array_equal(masked[:, kept], fitting.matrix[:, kept])

@@ -1,0 +1,171 @@
+"""The contract holds what ../shared facts say of 2013, and refuses by name what breaks it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ontime import contract
+from ontime.contract import ContractBroken
+from ontime.sources import Tables
+from pipelines import layout, validate
+
+COUNTS = {
+    "cancelled": 8_255,
+    "departed_without_arrival_delay": 1_175,
+    "landed_without_arrival_delay": 717,
+    "no_tail_number": 2_512,
+    "no_plane_record": 52_606,
+    "departure_at_2400": 29,
+    "arrival_at_2400": 150,
+    "arrives_after_midnight": 6_078,
+    "elapsed_below_air_time": 1_884,
+    "impossible_rotation": 301,
+    "destination_without_airport": 7_602,
+    "wind_of_a_thousand_mph": 1,
+    "temperature_off_its_neighbours": 1,
+    "repeated_observation": 0,
+    "doubled_local_hour": 6,
+    "no_gust": 20_778,
+    "no_pressure": 2_729,
+    "no_build_year": 70,
+}
+
+
+@pytest.fixture(scope="module")
+def report(raw: Tables) -> dict[str, object]:
+    return contract.clean(raw)[2]
+
+
+@pytest.fixture(scope="module")
+def january(tables: Tables) -> Tables:
+    """The first days of the year: enough rows to break."""
+    return replace(tables, flights=tables.flights[:5000].copy(), weather=tables.weather[:500].copy())
+
+
+def test_the_known_dirt_of_2013_is_counted(report) -> None:  # type: ignore[no-untyped-def]
+    assert {rule["rule"]: rule["hits"] for rule in report["rules"]} == COUNTS
+
+
+def test_the_rows_of_2013_are_counted(report) -> None:  # type: ignore[no-untyped-def]
+    assert report["rows"] == {
+        "flights": 336_776,
+        "weather": 26_115,
+        "planes": 3_322,
+        "airports": 1_458,
+        "airlines": 16,
+    }
+    assert report["labelled"] == 327_346
+    assert report["weather_hours_missing"] == {"EWR": 57, "JFK": 54, "LGA": 54}
+
+
+def test_the_impossible_wind_is_emptied_and_its_row_kept(raw: Tables, tables: Tables) -> None:
+    storm = raw.weather["wind_speed_mph"] > 1000
+
+    assert storm.sum() == 1
+    assert tables.weather.loc[storm, "wind_speed_mph"].isna().all()
+    assert tables.weather.loc[storm, "temp_f"].notna().all()
+    assert len(tables.weather) == len(raw.weather)
+
+
+def test_the_cold_night_at_jfk_is_emptied(raw: Tables, tables: Tables) -> None:
+    changed = tables.weather[raw.weather["temp_f"].notna() & tables.weather["temp_f"].isna()]
+
+    assert changed[["origin", "local_hour"]].values.tolist() == [["JFK", pd.Timestamp("2013-05-08 22:00")]]
+
+
+def test_the_islands_are_added_with_their_time_zone(tables: Tables) -> None:
+    added = tables.airports[tables.airports["zone"] == "America/Puerto_Rico"]
+
+    assert added["airport"].tolist() == ["BQN", "PSE", "SJU", "STT"]
+
+
+def test_a_repeated_observation_is_set_aside_with_its_reason(raw: Tables) -> None:
+    again = pd.concat([raw.weather, raw.weather.iloc[[7]].assign(temp_f=41.0)], ignore_index=True)
+
+    kept, aside, report = contract.clean(replace(raw, weather=again))
+
+    assert len(kept.weather) == len(raw.weather)
+    assert aside["weather"][["temp_f", "reason"]].values.tolist() == [[41.0, "repeated_observation"]]
+    assert {rule["rule"]: rule["hits"] for rule in report["rules"]}["repeated_observation"] == 1
+
+
+def test_data_without_known_dirt_passes_as_it_is(tables: Tables) -> None:
+    kept, aside, _ = contract.clean(tables)
+
+    assert kept.weather.equals(tables.weather)
+    assert aside["weather"].empty
+
+
+def with_value(table: str, column: str, value: object) -> Callable[[Tables], Tables]:
+    """Two rows of a table with another value in one column."""
+
+    def change(tables: Tables) -> Tables:
+        changed = getattr(tables, table).copy()
+        changed.loc[[10, 20], column] = value
+        return replace(tables, **{table: changed})
+
+    return change
+
+
+NOON = pd.Timestamp("2013-01-01 12:34", tz="UTC")
+BROKEN = {
+    "type": (lambda t: replace(t, flights=t.flights.astype({"distance_miles": float})), "flights.distance_miles: dtype"),
+    "range": (with_value("flights", "distance_miles", 60_000), "flights.distance_miles: miles between 1 and 6000: 2 rows"),
+    "delay": (with_value("flights", "arr_delay_minutes", 5_000.0), "flights.arr_delay_minutes: minutes between"),
+    "null": (with_value("flights", "carrier", None), "flights.carrier: not_nullable: 2 rows"),
+    "category": (with_value("flights", "origin", "PHL"), "flights.origin: is a New York airport: 2 rows"),
+    "reference": (with_value("flights", "dest", "ZZZ"), "flights.dest: is in airports: 2 rows"),
+    "carrier": (with_value("flights", "carrier", "ZZ"), "flights.carrier: is in airlines: 2 rows; first row 10: 'ZZ'"),
+    "key": (with_value("flights", "flight_id", "UA1-EWR-20130101T1000Z"), "flights.flight_id: field_uniqueness"),
+    "order": (with_value("flights", "scheduled_departure", NOON + pd.Timedelta(days=9)), "flights: sorted by"),
+    "clock": (with_value("flights", "sched_dep_hhmm", 1), "flights: scheduled_departure agrees with the clock"),
+    "landing": (with_value("flights", "arrived_at", NOON - pd.Timedelta(days=1)), "flights: lands after it left: 2 rows"),
+    "ghost": (with_value("flights", "departed_at", pd.NaT), "flights: no arrival without a departure: 2 rows"),
+    "humidity": (with_value("weather", "humid_percent", 101.0), "weather.humid_percent: percent between 0 and 100: 2 rows"),
+    "foresight": (with_value("weather", "known_at", NOON), "weather: known an hour after its label: 2 rows"),
+    "seats": (with_value("planes", "seats", 0), "planes.seats: seats between 1 and 600: 2 rows"),
+    "column": (lambda t: replace(t, planes=t.planes.assign(colour="red")), "planes.colour: column_in_schema"),
+    "missing": (lambda t: replace(t, planes=t.planes.drop(columns="seats")), "planes.seats: column_in_dataframe"),
+    "empty": (lambda t: replace(t, planes=t.planes[:0]), "planes: has no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_what_breaks_the_contract_is_named(broken: str, january: Tables) -> None:
+    change, message = BROKEN[broken]
+
+    with pytest.raises(ContractBroken) as refused:
+        contract.check(change(january))
+
+    assert message in str(refused.value)
+
+
+def test_a_wall_clock_that_is_labelled_utc_is_refused(tables: Tables) -> None:
+    """The silent contract break of 2023: a naive join would raise nothing."""
+    wall = (
+        tables.flights["scheduled_departure"]
+        .dt.tz_convert("America/New_York")
+        .dt.tz_localize(None)
+        .dt.tz_localize("UTC")
+    )
+
+    with pytest.raises(ContractBroken, match="agrees with the clock in New York: 336776 rows"):
+        contract.check(replace(tables, flights=tables.flights.assign(scheduled_departure=wall)))
+
+
+def test_a_broken_contract_leaves_what_was_there(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    broken = replace(tables, planes=tables.planes.assign(seats=-1))
+    layout.write_tables(broken, layout.INGESTED)
+    layout.write_tables(tables, layout.VALIDATED)
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+
+    with pytest.raises(ContractBroken, match=r"planes.seats: seats between 1 and 600: 3322 rows; first row 0: -1"):
+        validate.main()
+
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before

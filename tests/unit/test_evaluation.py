@@ -1,0 +1,92 @@
+"""The figures against their definitions, and intervals that know that the flights of a day belong together."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss, roc_auc_score
+
+from ontime import evaluation
+from ontime.params import Params
+
+
+@pytest.fixture
+def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """40 days of 100 flights; a bad day is bad for all of them, and the forecast knows half of it."""
+    rng = np.random.default_rng(7)
+    day = np.repeat(np.arange(40), 100)
+    badness = rng.normal(0, 1.5, 40)[day]
+    late = rng.random(4000) < 1 / (1 + np.exp(-(badness - 1)))
+    told = 1 / (1 + np.exp(-(badness / 2 - 1 + rng.normal(0, 0.5, 4000))))
+    return late, told, day.astype("datetime64[D]")
+
+
+def test_the_log_loss_is_the_textbooks(world) -> None:  # type: ignore[no-untyped-def]
+    late, told, _ = world
+
+    assert evaluation.losses(late, told).mean() == pytest.approx(log_loss(late, told))
+
+
+def test_a_certain_error_costs_much_but_not_infinity() -> None:
+    assert np.isfinite(evaluation.losses(np.array([True]), np.array([0.0]))).all()
+
+
+def test_without_alerts_each_late_flight_costs_a_missed_delay(params: Params) -> None:
+    late = np.arange(1000) < 250
+
+    assert evaluation.cost_per_1000(late, np.zeros(1000), params.cost) == 250 * params.cost.missed_delay
+
+
+def test_alerting_on_all_costs_every_flight_that_was_on_time(params: Params) -> None:
+    late = np.arange(1000) < 250
+
+    assert evaluation.cost_per_1000(late, np.ones(1000), params.cost) == 750 * params.cost.false_alarm
+
+
+def test_what_is_said_and_happens_has_no_calibration_error() -> None:
+    late = np.tile([True, False, False, False], 100)
+
+    assert evaluation.expected_calibration_error(late, np.full(400, 0.25)) == pytest.approx(0)
+
+
+def test_saying_a_tenth_too_much_is_a_calibration_error_of_a_tenth() -> None:
+    late = np.tile([True, False, False, False], 100)
+
+    assert evaluation.expected_calibration_error(late, np.full(400, 0.35)) == pytest.approx(0.1)
+
+
+def test_certainty_falls_into_the_last_bin() -> None:
+    predicted, observed, counts = evaluation.calibration(np.array([True, True]), np.array([1.0, 0.99]))
+
+    assert (observed.tolist(), counts.tolist()) == ([1.0], [2])
+    assert predicted[0] == pytest.approx(0.995)
+
+
+def test_the_auc_of_a_bootstrap_round_is_that_of_the_repeated_flights(world) -> None:  # type: ignore[no-untyped-def]
+    late, told, days = world
+    told = told.round(2)  # ties
+    index, drawn = evaluation.day_weights(days, 5, seed=1)
+
+    areas = evaluation.auc_by_days(late, told, index, drawn)
+
+    weights = drawn[:, index]
+    assert areas == pytest.approx([roc_auc_score(late, told, sample_weight=weight) for weight in weights])
+
+
+def test_an_interval_by_days_is_wider_than_one_by_flights(world) -> None:  # type: ignore[no-untyped-def]
+    late, _, days = world
+    flights = np.arange(len(late)).astype("datetime64[D]")  # as if each flew on a day of its own
+    widths = {}
+    for unit, blocks in (("days", days), ("flights", flights)):
+        means = evaluation.mean_by_days(late.astype(float), *evaluation.day_weights(blocks, 300, seed=2))
+        low, high = evaluation.interval_of(means)
+        widths[unit] = high - low
+
+    assert widths["days"] > 2 * widths["flights"]
+
+
+def test_an_auc_that_no_honest_model_reaches_stops_the_evaluation() -> None:
+    with pytest.raises(evaluation.LeakSuspected, match=r"lightgbm: test AUC 0.920 is above evaluate.leak_auc 0.85"):
+        evaluation.refuse_leak("lightgbm", 0.92, 0.85)
+
+
+def test_an_honest_auc_goes_on() -> None:
+    evaluation.refuse_leak("lightgbm", 0.77, 0.85)

@@ -1,0 +1,203 @@
+"""Point in time: what is known later does not enter, and where a window begins and ends changes nothing."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+
+from ontime import features, leaks, schema
+from ontime.params import Params
+from ontime.sources import Tables
+
+LATE = pd.Timestamp("2013-02-08 12:00", tz=schema.CLOCK)  # a blizzard came in: many delays, many cancellations
+
+
+def build(tables: Tables, start: pd.Timestamp, hours: float, params: Params) -> pd.DataFrame:
+    return features.build(tables, start, start + timedelta(hours=hours), params.features)
+
+
+def moved_later(tables: Tables, moment: pd.Timestamp) -> Tables:
+    """The same history up to the moment, and another one after it."""
+    flights, weather = tables.flights.copy(), tables.weather.copy()
+    for happened, delay in (("departed_at", "dep_delay_minutes"), ("arrived_at", "arr_delay_minutes")):
+        later = flights[happened] > moment
+        flights.loc[later, happened] += pd.Timedelta(minutes=600)
+        flights.loc[later, delay] += 600
+    unseen = weather["known_at"] > moment
+    measured = [name for name in weather.columns if name not in ("origin", "hour", "known_at", "local_hour")]
+    weather.loc[unseen, measured] = weather.loc[unseen, measured] * -3 + 77
+    return replace(tables, flights=flights, weather=weather)
+
+
+@pytest.mark.parametrize("start", ["2013-02-08 12:00", "2013-03-10 06:00", "2013-07-22 18:30", "2013-11-03 06:00"])
+def test_moving_every_event_after_the_moment_changes_no_feature(start: str, tables: Tables, params: Params) -> None:
+    first = pd.Timestamp(start, tz=schema.CLOCK)
+    moment = first - timedelta(minutes=params.features.lead_minutes)  # of the earliest flight of these five minutes
+    flights = build(tables, first, 1 / 12, params)
+    asked = flights[flights["moment"] == moment]
+    assert not asked.empty
+
+    changed = build(moved_later(tables, moment), first, 1 / 12, params)
+
+    assert_frame_equal(changed[flights["moment"] == moment], asked)
+
+
+def test_moving_the_events_before_the_moment_does_change_features(tables: Tables, params: Params) -> None:
+    long_before = LATE - timedelta(hours=12)
+
+    before, after = build(tables, LATE, 1, params), build(moved_later(tables, long_before), LATE, 1, params)
+
+    changed = [name for name in schema.MATERIALISED if not before[name].equals(after[name])]
+    assert {"departures_origin_3h_delay", "temp_f", "overdue_origin_share", "aircraft_departure_delay"} <= set(changed)
+
+
+def test_a_planted_leak_is_seen_by_the_test_above(tables: Tables, params: Params) -> None:
+    """The moment moved to two hours after departure stands for any feature that reads the future."""
+    leaking = params.features.model_copy(update={"lead_minutes": -120})
+    moment = LATE - timedelta(minutes=params.features.lead_minutes)
+
+    honest = features.build(tables, LATE, LATE + timedelta(hours=1), leaking)
+    changed = features.build(moved_later(tables, moment), LATE, LATE + timedelta(hours=1), leaking)
+
+    assert not changed["departures_origin_1h_delay"].equals(honest["departures_origin_1h_delay"])
+
+
+@pytest.mark.parametrize("month", ["2013-01", "2013-03", "2013-11"])
+def test_a_month_built_alone_equals_the_same_month_built_with_its_year(
+    month: str, tables: Tables, params: Params
+) -> None:
+    start = pd.Timestamp(f"{month}-01", tz=schema.CLOCK)
+    end = start + pd.DateOffset(months=1)
+    halo = timedelta(hours=params.features.halo_hours)
+    flights, weather = tables.flights, tables.weather
+    alone = replace(
+        tables,
+        flights=flights[flights["scheduled_departure"].between(start - halo, end + timedelta(hours=1))],
+        weather=weather[weather["hour"].between(start - halo, end)],
+    )
+
+    built = features.build(alone, start, end, params.features)
+
+    assert_frame_equal(built, features.build(tables, start, end, params.features))
+
+
+def test_a_longer_halo_changes_nothing(tables: Tables, params: Params) -> None:
+    longer = params.features.model_copy(update={"halo_hours": params.features.halo_hours + 240})
+
+    built = features.build(tables, LATE, LATE + timedelta(days=3), longer)
+
+    assert_frame_equal(built, build(tables, LATE, 72, params))
+
+
+def test_a_flight_built_in_its_minute_equals_the_same_flight_built_in_its_month(
+    tables: Tables, weeks: pd.DataFrame, params: Params
+) -> None:
+    """What production does every few minutes and what training does once a month are the same rows."""
+    start = weeks["moment"].iloc[-1] + timedelta(minutes=params.features.lead_minutes)
+
+    alone = features.build(tables, start, start + timedelta(minutes=1), params.features)
+
+    together = weeks[weeks["flight_id"].isin(alone["flight_id"])].reset_index(drop=True)
+    assert_frame_equal(alone, together[alone.columns])
+
+
+def test_every_flight_has_one_row_with_the_declared_features(weeks: pd.DataFrame, tables: Tables) -> None:
+    day = tables.flights["scheduled_departure"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None)
+    asked = tables.flights[(day >= "2013-02-04") & (day < "2013-02-25")]
+
+    assert weeks["flight_id"].tolist() == asked["flight_id"].tolist()
+    assert list(weeks.columns[2:-3]) == list(schema.FEATURE_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("departures_origin_1h_count", "count"),
+        ("departures_origin_1h_late", "late"),
+        ("departures_origin_1h_delay", "delay"),
+    ],
+)
+def test_departures_of_the_last_hour_are_those_that_a_loop_counts(
+    column: str, expected: str, weeks: pd.DataFrame, tables: Tables
+) -> None:
+    flight = weeks[weeks["moment"] == weeks["moment"].iloc[5000]].iloc[0]
+    left = tables.flights[
+        (tables.flights["origin"] == flight["origin"])
+        & (tables.flights["departed_at"] > flight["moment"] - timedelta(hours=1))
+        & (tables.flights["departed_at"] <= flight["moment"])
+    ]
+    by_hand = {
+        "count": len(left),
+        "late": (left["dep_delay_minutes"] >= 15).mean(),
+        "delay": left["dep_delay_minutes"].mean(),
+    }
+
+    assert flight[column] == pytest.approx(by_hand[expected], nan_ok=True)
+
+
+def test_who_is_overdue_is_who_a_loop_finds(weeks: pd.DataFrame, tables: Tables) -> None:
+    flights = tables.flights
+    afternoons = weeks[weeks["departure_minute"] > 14 * 60]
+    for position in (300, 3300, 6300):
+        flight = afternoons.iloc[position]
+        moment = flight["moment"]
+        due = flights[
+            (flights["origin"] == flight["origin"])
+            & (flights["scheduled_departure"] > moment - timedelta(hours=3))
+            & (flights["scheduled_departure"] <= moment)
+        ]
+        waiting = due[~(due["departed_at"] <= moment)]
+        waited = (moment - waiting["scheduled_departure"]).dt.total_seconds().sum() / 60
+
+        assert flight["overdue_origin_share"] == pytest.approx(len(waiting) / len(due))
+        assert flight["overdue_origin_wait"] == pytest.approx(waited / len(due))
+
+
+def test_the_weather_is_the_last_whole_hour_before_the_moment(weeks: pd.DataFrame, tables: Tables) -> None:
+    flight = weeks.iloc[3000]
+    seen = tables.weather[
+        (tables.weather["origin"] == flight["origin"]) & (tables.weather["known_at"] <= flight["moment"])
+    ].iloc[-1]
+
+    assert flight["temp_f"] == seen["temp_f"]
+    assert flight["weather_age_hours"] == (flight["moment"] - seen["known_at"]).total_seconds() / 3600
+
+
+def test_the_label_is_empty_where_a_flight_never_arrived(weeks: pd.DataFrame) -> None:
+    arrived = weeks["arr_delay_minutes"].notna()
+
+    assert weeks.loc[~arrived, "late"].isna().all()
+    assert (weeks.loc[arrived, "late"].astype(bool) == (weeks.loc[arrived, "arr_delay_minutes"] >= 15)).all()
+    assert 0 < (~arrived).sum() < 2000
+
+
+def outcomes(known: pd.DataFrame) -> pd.DataFrame:
+    return known[["late", "arr_delay_minutes"]].astype(float)
+
+
+def test_honest_features_are_not_refused(weeks: pd.DataFrame) -> None:
+    known = weeks[weeks["late"].notna()]
+
+    leaks.refuse(known, outcomes(known))
+
+
+def test_a_feature_that_equals_the_label_is_refused(weeks: pd.DataFrame) -> None:
+    known = weeks[weeks["late"].notna()]
+    planted = known.assign(plane_seats=known["late"].astype(float))
+
+    with pytest.raises(leaks.LeakFound, match=r"late; look at plane_seats"):
+        leaks.refuse(planted, outcomes(known))
+
+
+def test_two_features_that_sum_to_the_delay_are_refused(weeks: pd.DataFrame) -> None:
+    known = weeks[weeks["late"].notna()]
+    noise = np.random.default_rng(1).normal(0, 100, len(known))
+    planted = known.assign(plane_seats=known["arr_delay_minutes"] - noise, plane_engines=noise)
+
+    with pytest.raises(
+        leaks.LeakFound, match=r"arr_delay_minutes; look at plane_(seats|engines), plane_(seats|engines)"
+    ):
+        leaks.refuse(planted, outcomes(known))
