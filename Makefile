@@ -46,7 +46,7 @@ $(VENV)/.installed: requirements/all.txt requirements/setup.txt
 train: install  ## raw flights -> features -> models -> gate -> published release
 	@dvc repro
 	@$(PY) -m pipelines.promote
-	@dvc push --quiet
+	@[ var/.pushed -nt dvc.lock ] || { dvc push --quiet && touch var/.pushed; }
 
 serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
 	@test -f releases/current.json || $(MAKE) train

@@ -104,18 +104,18 @@ def draw(
         name: (thresholds, np.array([evaluation.cost_per_1000(late, p, report.params.cost, t) for t in thresholds]))
         for name, p in told.items()
     }
-    plots.save(plots.roc(rocs), folder / "roc.png")
-    plots.save(plots.precision_recall(prs, float(late.mean())), folder / "precision_recall.png")
+    plots.save(plots.roc(rocs, report.champion), folder / "roc.png")
+    plots.save(plots.precision_recall(prs, float(late.mean()), report.champion), folder / "precision_recall.png")
     reliable = {name: evaluation.calibration(late, p) for name, p in told.items()}
-    plots.save(plots.reliability(reliable), folder / "reliability.png")
+    plots.save(plots.reliability(reliable, report.champion), folder / "reliability.png")
     plots.save(
-        plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts), folder / "cost_by_threshold.png"
+        plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts, report.champion),
+        folder / "cost_by_threshold.png",
     )
     names, means, deviations = zip(*ranks, strict=True)
     plots.save(plots.importance(names, means, deviations), folder / "importance.png")
-    gated = [row for row in report.slices if row["gated"]]
-    rows = [(row["slice"], row["auc"], row["flights"], row["auc"], None, None) for row in gated]
-    plots.save(plots.slices(rows), folder / "slices.png")
+    judged = [(row["cut"], row["slice"], row["auc"], row["flights"]) for row in report.slices if row["gated"]]
+    plots.save(plots.slices(judged, test_scores[report.champion]["auc"]), folder / "slices.png")
 
 
 def draw_costs(report: card.Report) -> None:

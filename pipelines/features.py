@@ -1,12 +1,16 @@
 """Stage 3: data/validated/ -> data/features/, one file a month: features, label and split of every flight."""
 
+from pathlib import Path
+
 import pandas as pd
 from tqdm import tqdm
 
-from ontime import features, schema
+from ontime import features, files, schema
 from ontime.params import load_params
 from ontime.sources import Tables
 from pipelines.layout import FEATURES, VALIDATED, months_in, read_months, replacing_folder, write_table
+
+DOCUMENTATION = Path("docs/features.md")
 
 
 def month_with_halo(month: str, months: list[str]) -> Tables:
@@ -17,6 +21,24 @@ def month_with_halo(month: str, months: list[str]) -> Tables:
         flights=read_months(VALIDATED / "flights", near),
         weather=read_months(VALIDATED / "weather", near),
         **{name: pd.read_parquet(VALIDATED / f"{name}.parquet") for name in ("planes", "airports", "airlines")},
+    )
+
+
+def documentation() -> str:
+    """docs/features.md: what schema.py declares, as a table."""
+    rows = [f"| `{each.name}` | {each.unit} | {each.meaning} | {each.known} |" for each in schema.FEATURES]
+    return "\n".join(
+        [
+            f"# The {len(schema.FEATURES)} features",
+            "",
+            "Made by the `features` stage from `src/ontime/schema.py`. The prediction moment is the scheduled",
+            "departure less `features.lead_minutes`; a feature known at the moment is made of events that were known by then.",
+            "",
+            "| name | unit | meaning | known at |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
     )
 
 
@@ -32,6 +54,7 @@ def main() -> None:
             labelled = features.with_label(built, tables.flights, params.label.late_minutes)
             write_table(labelled, folder / f"{month}.parquet")
             rows += len(labelled)
+    files.write_text(DOCUMENTATION, documentation())
     print(f"features: {rows:,} flights x {len(schema.FEATURES)} features, {len(months)} months")
 
 

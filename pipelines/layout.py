@@ -20,6 +20,7 @@ PREDICTIONS = Path("data/predictions")
 MODELS = Path("models")
 REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"
+EDA = REPORTS / "eda"
 COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares it and git ignores it
 
 

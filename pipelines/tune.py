@@ -20,7 +20,7 @@ def rolling_folds(days: pd.Series, folds: int) -> list[tuple[pd.Series, pd.Serie
     return [(months < month, months == month) for month in sorted(months.unique())[-folds:]]
 
 
-def suggested(trial: optuna.Trial) -> LightGBMParams:
+def suggested(trial: optuna.trial.BaseTrial) -> LightGBMParams:
     return LightGBMParams(
         n_estimators=trial.suggest_int("n_estimators", 100, 400, step=50),
         learning_rate=trial.suggest_float("learning_rate", 0.02, 0.15, log=True),

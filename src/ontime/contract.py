@@ -4,13 +4,12 @@ Ranges and patterns come from schema.py; this file adds what only a table can sa
 tables, the order of times, and that our UTC agrees with the clocks on the airports' walls.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 import pandas as pd
 import pandera.pandas as pa
-from pandas.api.typing import DataFrameGroupBy
 
 from ontime import schema
 from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables
@@ -305,11 +304,12 @@ def _violations(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
     return []
 
 
-def _by_rule(cases: pd.DataFrame) -> DataFrameGroupBy:
+def _by_rule(cases: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
     """pandera lists a row that breaks a whole-table rule once for each column; here it is one case."""
     of_table = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
     once = cases[~of_table | ~cases.duplicated(["schema_context", "check", "index"])]
-    return once.assign(column=once["column"].mask(of_table, "")).groupby(["schema_context", "check", "column"])
+    rules = once.assign(column=once["column"].mask(of_table, "")).groupby(["schema_context", "check", "column"])
+    yield from rules  # type: ignore[misc]  # the stubs know no tuples of keys
 
 
 def _line(table: pd.DataFrame, name: str, of_table: bool, column: str, rule: str, cases: pd.DataFrame) -> str:

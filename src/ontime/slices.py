@@ -62,7 +62,7 @@ def report(
     rows = []
     for cut in cuts:
         frame = MetricFrame(metrics=metrics, y_true=late, y_pred=probability, sensitive_features=cuts[cut].to_numpy())
-        for name, row in frame.by_group.iterrows():
+        for name, row in sorted(frame.by_group.iterrows(), key=lambda item: _order(str(item[0]))):
             flights, late_count = int(row["flights"]), int(row["late"])
             figures = {key: _rounded(row[key]) for key in ("auc", "log_loss", "missed")}
             rows.append(
@@ -70,6 +70,12 @@ def report(
                  "gated": gated(flights, late_count, params)}
             )  # fmt: skip
     return rows
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Bands in their own order, everything else by name."""
+    bands = [*HOURS, *MILES]
+    return (bands.index(name) if name in bands else -1, name)
 
 
 def _rounded(value: float) -> float | None:

@@ -1,0 +1,75 @@
+"""What the data look like before any model: the small tables behind the exploration report."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from ontime import schema
+from ontime.sources import Tables
+
+BINS = 10
+EMPTY_SHARE = 1e-4  # what an empty bin counts as; the logarithm of zero has no use
+REFERENCE_MONTHS = 3
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def with_clock(flights: pd.DataFrame, late_minutes: int) -> pd.DataFrame:
+    """The flights with `late` (null where unknown) and month, weekday and hour on New York's clock."""
+    wall = flights["scheduled_departure"].dt.tz_convert(schema.CLOCK)
+    delay = flights["arr_delay_minutes"]
+    return flights.assign(
+        late=(delay >= late_minutes).astype(float).where(delay.notna()),
+        month=wall.dt.strftime("%Y-%m"),
+        weekday=wall.dt.weekday,
+        hour=wall.dt.hour,
+    )
+
+
+def late_by_hour_and_weekday(flights: pd.DataFrame) -> pd.DataFrame:
+    """Share late, weekdays in rows, hours with at least 100 labelled flights in columns."""
+    enough = flights.groupby("hour")["late"].count() >= 100
+    table = flights.pivot_table(index="weekday", columns="hour", values="late", aggfunc="mean")
+    return table.loc[:, enough[enough].index].set_axis(list(WEEKDAYS))
+
+
+def missing_shares(tables: Tables) -> pd.Series:
+    """The share of nulls of each column that has any, as `table.column`."""
+    named: Mapping[str, pd.DataFrame] = {
+        name: getattr(tables, name) for name in ("flights", "weather", "planes", "airports", "airlines")
+    }
+    shares = pd.concat([table.isna().mean().add_prefix(f"{name}.") for name, table in named.items()])
+    return shares[shares > 0]
+
+
+def population_stability_index(reference: pd.Series, current: pd.Series) -> float:
+    """How far `current` is from `reference`: sum of (p - q) ln(p / q) over bins (Siddiqi, Credit Risk Scorecards).
+
+    Numbers fall into the deciles of the reference, with nulls as a bin of their own; text is its own bin.
+    """
+    if pd.api.types.is_numeric_dtype(reference):
+        edges = np.unique(reference.quantile(np.linspace(0, 1, BINS + 1)[1:-1]))
+        before, after = (
+            pd.Series(np.searchsorted(edges, each)).where(each.notna().to_numpy(), -1) for each in (reference, current)
+        )
+    else:
+        before, after = reference.fillna("null"), current.fillna("null")
+    p, q = (each.value_counts(normalize=True) for each in (after, before))
+    bins = p.index.union(q.index)
+    p, q = (each.reindex(bins, fill_value=0).clip(lower=EMPTY_SHARE) for each in (p, q))
+    return float(((p - q) * np.log(p / q)).sum())
+
+
+def drift_by_month(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The index of each column in each month against the first three; `table` has a `month`."""
+    months = sorted(table["month"].unique())
+    reference = table[table["month"].isin(months[:REFERENCE_MONTHS])]
+    return pd.DataFrame(
+        {
+            month: {
+                name: population_stability_index(reference[name], table.loc[table["month"] == month, name])
+                for name in columns
+            }
+            for month in months
+        }
+    )

@@ -1,0 +1,357 @@
+"""The service as its callers see it, on a real release, a real database and a real socket."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from ontime import database, model, release, schema
+from ontime.settings import Settings
+from ontime.sources import Tables
+from serving import examples
+from serving.app import create_app
+
+FLIGHT = examples.MORNING
+ROOT = Path(__file__).parents[2]
+
+
+def asked(flight: pd.Series) -> dict[str, Any]:
+    """A flight of the table as a request."""
+    return {
+        **{name: flight[name] for name in ("carrier", "origin", "dest")},
+        "flight_number": int(flight["flight_number"]),
+        "distance_miles": int(flight["distance_miles"]),
+        "scheduled_departure": flight["scheduled_departure"].isoformat(),
+        "scheduled_arrival": flight["scheduled_arrival"].isoformat(),
+    }
+
+
+def logged(settings: Settings) -> list[sa.Row[Any]]:
+    engine = database.connect(settings.database_url.get_secret_value())
+    with engine.connect() as connection:
+        return list(connection.execute(sa.select(database.predictions)))
+
+
+def test_a_flight_is_answered_from_its_schedule_when_it_was_not_materialised(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json=FLIGHT).json()
+
+    assert answer["flight_id"] == "UA1487-EWR-20131105T1015Z"
+    assert 0 < answer["probability_late"] < 1
+    assert answer["alert"] == (answer["probability_late"] >= 0.25)
+    assert (answer["features"], answer["features_as_of"]) == ("schedule_only", None)
+    assert answer["flags"] == ["schedule_only"]
+    assert answer["model_version"] == "1"
+
+
+def test_the_service_sees_bit_for_bit_what_training_saw(
+    settings: Settings, stored: pd.DataFrame, tables: Tables, client: TestClient, weeks: pd.DataFrame
+) -> None:
+    """The law of this project: one definition of a feature, so the model's input is the same on both paths."""
+    flights = tables.flights.set_index("flight_id").loc[stored["flight_id"]].reset_index()[::9]
+
+    answers = client.post("/v1/predictions", json=[asked(flight) for _, flight in flights.iterrows()]).json()
+
+    manifest = release.load_current(settings.releases).manifest
+    expected = model.matrix_of(stored, manifest.categories)[::9]
+    sent = {row.prediction_id: np.frombuffer(row.vector, "<f4") for row in logged(settings)}
+    got = np.stack([sent[answer["prediction_id"]] for answer in answers])
+    assert len(answers) > 100
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_materialised_flight_carries_the_moment_of_its_features(
+    stored: pd.DataFrame, tables: Tables, client: TestClient
+) -> None:
+    flight = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]]
+
+    answer = client.post("/v1/predictions", json=asked(flight)).json()
+
+    assert (answer["features"], answer["flags"]) == ("materialised", [])
+    assert pd.Timestamp(answer["features_as_of"]) == flight["scheduled_departure"] - pd.Timedelta(minutes=120)
+
+
+def test_a_prediction_is_in_the_database_when_its_answer_arrives(client: TestClient, settings: Settings) -> None:
+    answer = client.post("/v1/predictions", json=FLIGHT).json()
+
+    (row,) = logged(settings)
+    assert (row.prediction_id, row.flight_id) == (answer["prediction_id"], answer["flight_id"])
+    assert (row.probability_late, row.alert) == (answer["probability_late"], answer["alert"])
+    assert (row.model_version, row.features) == ("1", "schedule_only")
+
+
+def test_a_list_is_answered_in_its_order(client: TestClient, settings: Settings) -> None:
+    numbers = list(range(1000, 0, -1))
+
+    answers = client.post("/v1/predictions", json=[{**FLIGHT, "flight_number": number} for number in numbers]).json()
+
+    assert [answer["flight_id"] for answer in answers] == [f"UA{number}-EWR-20131105T1015Z" for number in numbers]
+    assert len(logged(settings)) == 1000
+
+
+def test_the_same_flight_twice_gets_two_predictions(client: TestClient) -> None:
+    first, second = client.post("/v1/predictions", json=[FLIGHT, FLIGHT]).json()
+
+    assert first["prediction_id"] != second["prediction_id"]
+    assert first["probability_late"] == second["probability_late"]
+
+
+def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClient) -> None:
+    in_utc = {
+        **FLIGHT,
+        "scheduled_departure": "2013-11-05T10:15:00Z",
+        "scheduled_arrival": "2013-11-05T14:08:00Z",
+    }
+
+    first, second = client.post("/v1/predictions", json=[FLIGHT, in_utc]).json()
+
+    assert first["flight_id"] == second["flight_id"]
+    assert first["probability_late"] == second["probability_late"]
+
+
+def test_an_unknown_airline_and_destination_are_answered_and_flagged(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json={**FLIGHT, "carrier": "ZZ", "dest": "QQQ"}).json()
+
+    assert set(answer["flags"]) == {"schedule_only", "unknown_carrier", "unknown_dest"}
+    assert 0 < answer["probability_late"] < 1
+
+
+WRONG: dict[str, tuple[object, str, str]] = {
+    "unknown field": ({**FLIGHT, "dep_delay": 12}, "flight.dep_delay", "Extra inputs are not permitted"),
+    "missing field": ({k: v for k, v in FLIGHT.items() if k != "dest"}, "flight.dest", "Field required"),
+    "unknown airport": ({**FLIGHT, "origin": "PHL"}, "flight.origin", "Input should be 'EWR', 'JFK' or 'LGA'"),
+    "lower case": ({**FLIGHT, "dest": "iah"}, "flight.dest", "String should match pattern"),
+    "no offset": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:00"}, "flight.scheduled_departure", "timezone"),
+    "a number for a time": ({**FLIGHT, "scheduled_departure": 1383646500}, "flight.scheduled_departure", "offset"),
+    "no such day": ({**FLIGHT, "scheduled_departure": "2013-02-30T05:15:00Z"}, "flight.scheduled_departure", "day"),
+    "seconds": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:07-05:00"}, "flight", "not a whole minute"),
+    "lands before it leaves": (
+        {**FLIGHT, "scheduled_arrival": "2013-11-05T04:00:00-06:00"},
+        "flight",
+        "scheduled_arrival is -15 minutes after scheduled_departure; possible is 15 to 1200",
+    ),
+    "the year zero of computing": (
+        {**FLIGHT, "scheduled_departure": "1970-01-01T00:00:00Z", "scheduled_arrival": "1970-01-01T02:00:00Z"},
+        "flight",
+        "not between 2000 and 2099",
+    ),
+    "true for a number": ({**FLIGHT, "flight_number": True}, "flight.flight_number", "valid integer"),
+    "a number too large": ({**FLIGHT, "distance_miles": 10**30}, "flight.distance_miles", "less than or equal to"),
+    "no flights": ([], "flights", "at least 1 item"),
+    "text": ("UA1487", "flight", "valid dictionary or object"),
+    "null": (None, "flight", "valid dictionary or object"),
+    "a list in a list": ([[FLIGHT]], "flights.0", "valid dictionary or object"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_named_with_place_and_reason(wrong: str, client: TestClient, settings: Settings) -> None:
+    body, place, reason = WRONG[wrong]
+
+    answer = client.post("/v1/predictions", json=body)
+
+    assert answer.status_code == 422
+    (problem,) = answer.json()["detail"]
+    assert problem["place"] == place
+    assert reason in problem["reason"]
+    assert logged(settings) == []
+
+
+def test_one_wrong_flight_in_a_thousand_is_named_by_its_position(client: TestClient, settings: Settings) -> None:
+    flights = [FLIGHT] * 999 + [{**FLIGHT, "origin": "PHL"}]
+
+    answer = client.post("/v1/predictions", json=flights)
+
+    assert answer.status_code == 422
+    assert [problem["place"] for problem in answer.json()["detail"]] == ["flights.999.origin"]
+    assert logged(settings) == []
+
+
+def test_a_thousand_and_one_flights_are_too_many(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json=[FLIGHT] * 1001)
+
+    assert answer.status_code == 422
+    assert "at most 1000 items" in answer.json()["detail"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"   ", b"{", b"[1,", b"\xff\xfe\x00", b'{"carrier": NaN}', b"[" * 50_000, b"\x00", b'{"a": 1e999}']
+)
+def test_what_is_no_json_is_refused_and_never_a_fault(body: bytes, client: TestClient) -> None:
+    answer = client.post("/v1/predictions", content=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+
+
+def test_a_body_of_more_than_a_megabyte_is_refused(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", content=b"[" + b" " * 1_000_001)
+
+    assert answer.status_code == 413
+    assert answer.json()["detail"][0]["place"] == "body"
+
+
+def test_a_refusal_repeats_no_long_value(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json={**FLIGHT, "dest": "X" * 5000})
+
+    assert len(answer.content) < 500
+
+
+def test_without_its_database_the_service_gives_no_answer_that_it_cannot_keep(
+    settings: Settings, client: TestClient
+) -> None:
+    engine = database.connect(settings.database_url.get_secret_value())
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE predictions"))
+
+    answer = client.post("/v1/predictions", json=FLIGHT)
+
+    assert answer.status_code == 503
+    assert answer.json() == {"detail": [{"place": "database", "reason": "not available; try again"}]}
+
+
+def test_the_model_says_what_it_is_and_where_it_came_from(client: TestClient) -> None:
+    told = client.get("/v1/model").json()
+
+    assert (told["version"], told["algorithm"], told["threshold"]) == ("1", "lightgbm", 0.25)
+    assert [feature["name"] for feature in told["features"]] == list(schema.FEATURE_NAMES)
+    assert told["trained_until"] == "2013-02-18"
+
+
+def test_a_service_that_runs_is_alive_and_ready(client: TestClient) -> None:
+    assert client.get("/health/live").json() == {"status": "alive"}
+    assert client.get("/health/ready").json() == {"status": "ready", "model_version": "1"}
+
+
+def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    shown = document["paths"]["/v1/predictions"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+
+    statuses = {name: client.post("/v1/predictions", json=each["value"]).status_code for name, each in shown.items()}
+
+    assert statuses == {"one flight": 200, "a list": 200}
+
+
+def test_the_examples_are_real_flights(tables: Tables) -> None:
+    flights = tables.flights.set_index("flight_id", drop=False)
+
+    for example in (examples.MORNING, examples.THANKSGIVING_EVE):
+        flight = schema.Flight.model_validate_json(json.dumps(example))
+        row = flights.loc[flight.id]
+        assert (row["dest"], row["distance_miles"]) == (flight.dest, flight.distance_miles)
+        assert row["scheduled_arrival"] == flight.scheduled_arrival
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (release.MODEL, "model.onnx: sha256 is not the one in manifest.json"),
+        (release.MANIFEST, "manifest.json: sha256 is not the one that was published"),
+    ],
+)
+def test_a_tampered_release_is_refused_by_the_name_of_its_file(file: str, message: str, settings: Settings) -> None:
+    tampered = settings.releases / "1" / file
+    tampered.write_bytes(tampered.read_bytes().replace(b"lightgbm", b"lightgbn", 1) + b" ")
+
+    with pytest.raises(release.ReleaseRefused, match=message):
+        create_app(settings)
+
+
+def environment(settings: Settings, port: int = 1) -> dict[str, str]:
+    return {
+        **os.environ,
+        "ONTIME_RELEASES": str(settings.releases),
+        "ONTIME_DATABASE_URL": settings.database_url.get_secret_value(),
+        "ONTIME_PORT": str(port),
+    }
+
+
+def run_service(settings: Settings) -> subprocess.CompletedProcess[str]:
+    """A start that is expected to fail."""
+    return subprocess.run(
+        [sys.executable, "-m", "serving"],
+        cwd=ROOT,
+        env=environment(settings),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_service_without_a_release_says_what_to_do(tmp_path: Path) -> None:
+    done = run_service(Settings(releases=tmp_path, database_url=f"sqlite:///{tmp_path}/ontime.db"))
+
+    assert done.returncode == 1
+    assert done.stderr == f"serve: {tmp_path}/current.json: no release yet; run `make train`\n"
+
+
+def test_a_service_with_a_tampered_release_names_it_and_stops(settings: Settings) -> None:
+    (settings.releases / "1" / release.MODEL).write_bytes(b"not what was published")
+
+    done = run_service(settings)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("serve: ")
+    assert "model.onnx: sha256 is not the one in manifest.json" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_process_serves_on_a_socket_and_keeps_what_it_answered(settings: Settings) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=ROOT, env=environment(settings, port))
+    try:
+        wait_until_ready(port, process)
+        body = json.dumps(FLIGHT).encode()
+        with urlopen(Request(f"http://127.0.0.1:{port}/v1/predictions", body)) as answer:
+            prediction = json.load(answer)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+    assert [row.prediction_id for row in logged(settings)] == [prediction["prediction_id"]]
+
+
+def wait_until_ready(port: int, process: subprocess.Popen[bytes]) -> None:
+    for _ in range(300):
+        assert process.poll() is None, "the service stopped by itself"
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/health/ready"):
+                return
+        except URLError:
+            time.sleep(0.1)
+    raise AssertionError("the service was not ready in 30 seconds")
+
+
+def test_serving_loads_none_of_the_heavy_tools() -> None:
+    heavy = {
+        "dvc",
+        "evidently",
+        "fairlearn",
+        "lightgbm",
+        "matplotlib",
+        "mlflow",
+        "onnx",
+        "pandas",
+        "prefect",
+        "sklearn",
+    }
+    listing = "import sys, serving.app; print(*{name.partition('.')[0] for name in sys.modules})"
+
+    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    loaded = set(done.stdout.split())
+    assert "fastapi" in loaded
+    assert loaded & heavy == set()
