@@ -64,8 +64,8 @@ Actual times are missing for flights that never left or never arrived, gusts whe
 
 ## What drifts
 
-Temperature moves by {steady.min():.1f} to {steady.max():.1f} against January to March while the timetable stands still. An
-alarm on every feature would ring all summer, so seasonal drift is reported and never acted upon by itself.
+Temperature moves by {steady.min():.1f} to {steady.max():.1f} against January to March while the timetable stands still.
+An alarm on every feature would ring all summer, so seasonal drift is reported and never acted upon by itself.
 
 ![Population stability index by month](eda/drift.png)
 """
@@ -74,14 +74,10 @@ alarm on every feature would ring all summer, so seasonal drift is reported and 
 def draw(flights: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> None:
     labelled = flights.groupby("hour")["late"]
     hours = labelled.mean()[labelled.count() >= 100]
-    plots.save(
-        plots.late_rate(flights.groupby("month")["late"].mean(), "Late flights by month", "month"),
-        folder / "late_by_month.png",
-    )
-    plots.save(
-        plots.late_rate(hours, overall, "Late flights by hour", "hour of scheduled departure (New York)"),
-        folder / "late_by_hour.png",
-    )
+    months, overall = flights.groupby("month")["late"].mean(), float(flights["late"].mean())
+    clock = "hour of scheduled departure (New York)"
+    plots.save(plots.late_rate(months, overall, "Late flights by month", "month"), folder / "late_by_month.png")
+    plots.save(plots.late_rate(hours, overall, "Late flights by hour", clock), folder / "late_by_hour.png")
     heat = exploration.late_by_hour_and_weekday(flights)
     plots.save(plots.late_by_hour_and_weekday(heat), folder / "late_by_hour_and_weekday.png")
     plots.save(plots.missingness(missing), folder / "missing.png")

@@ -32,7 +32,7 @@ def documentation() -> str:
             f"# The {len(schema.FEATURES)} features",
             "",
             "Made by the `features` stage from `src/ontime/schema.py`. The prediction moment is the scheduled",
-            "departure less `features.lead_minutes`; a feature known at the moment is made of events that were known by then.",
+            "departure less `features.lead_minutes`; one known at the moment is made of events known by then.",
             "",
             "| name | unit | meaning | known at |",
             "| --- | --- | --- | --- |",

@@ -45,6 +45,6 @@ def _problem(start: str, error: object) -> Problem:
     shown = repr(error["input"])
     return Problem(
         place=".".join([start, *map(str, error["loc"])]),
-        reason=error["msg"],
+        reason=error["msg"].removeprefix("Value error, "),
         got=shown if len(shown) <= SHOWN_CHARACTERS else None,
     )

