@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from fairlearn.metrics import MetricFrame
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
@@ -44,39 +43,33 @@ def gated(flights: int, late: int, params: Evaluate) -> bool:
     return flights >= params.slice_min_flights and late >= params.slice_min_late
 
 
-def _auc(late: NDArray[np.bool_], probability: NDArray[np.float64]) -> float:
-    return float(roc_auc_score(late, probability)) if 0 < late.sum() < len(late) else float("nan")
-
-
 def report(
     late: NDArray[np.bool_], probability: NDArray[np.float64], cuts: pd.DataFrame, threshold: float, params: Evaluate
 ) -> list[dict[str, Any]]:
     """For each slice: flights, share late, AUC, log-loss, share of the late flights missed, and if it gates."""
-    metrics = {
-        "flights": lambda true, _: len(true),
-        "late": lambda true, _: int(np.sum(true)),
-        "auc": lambda true, told: _auc(np.asarray(true), np.asarray(told)),
-        "log_loss": lambda true, told: losses(np.asarray(true), np.asarray(told)).mean(),
-        "missed": lambda true, told: np.mean(np.asarray(told)[np.asarray(true)] < threshold),
-    }
     rows = []
     for cut in cuts:
-        frame = MetricFrame(metrics=metrics, y_true=late, y_pred=probability, sensitive_features=cuts[cut].to_numpy())
-        for name, row in sorted(frame.by_group.iterrows(), key=lambda item: _order(str(item[0]))):
-            flights, late_count = int(row["flights"]), int(row["late"])
-            figures = {key: _rounded(row[key]) for key in ("auc", "log_loss", "missed")}
-            rows.append(
-                {"cut": cut, "slice": str(name), "flights": flights, "late": late_count, **figures,
-                 "gated": gated(flights, late_count, params)}
-            )  # fmt: skip
+        groups = pd.Series(np.arange(len(late))).groupby(cuts[cut].to_numpy())
+        for name, members in sorted(groups, key=lambda group: _order(str(group[0]))):
+            figures = _figures(late[members], probability[members], threshold)
+            judged = gated(figures["flights"], figures["late"], params)
+            rows.append({"cut": cut, "slice": str(name), **figures, "gated": judged})
     return rows
+
+
+def _figures(late: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float) -> dict[str, Any]:
+    """The scores of one slice; None where there is nothing to score."""
+    both = 0 < late.sum() < len(late)
+    return {
+        "flights": len(late),
+        "late": int(late.sum()),
+        "auc": round(float(roc_auc_score(late, probability)), 4) if both else None,
+        "log_loss": round(float(losses(late, probability).mean()), 4),
+        "missed": round(float((probability[late] < threshold).mean()), 4) if late.any() else None,
+    }
 
 
 def _order(name: str) -> tuple[int, str]:
     """Bands in their own order, everything else by name."""
     bands = [*HOURS, *MILES]
     return (bands.index(name) if name in bands else -1, name)
-
-
-def _rounded(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)

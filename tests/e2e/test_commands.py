@@ -1,0 +1,210 @@
+"""The README's commands in a copy of the project, on the real data: the claim on the first line of this project."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from serving import examples
+
+ROOT = Path(__file__).parents[2]
+VENV = Path(sys.prefix)
+
+pytestmark = pytest.mark.usefixtures("trained")
+
+
+class Project:
+    """A copy of what git would keep, as a repository of its own, with the environment of this test run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in self._git("ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).split():
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self._git("init", "--quiet")
+        self._git("add", "--all")
+        self._git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "all")
+
+    def _git(self, *words: str, cwd: Path | None = None) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=cwd or self.folder, capture_output=True, text=True, check=True
+        ).stdout
+
+    def environment(self, **changed: str) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS")
+        }
+        return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
+
+    def command(self, target: str) -> list[str]:
+        # What is installed stays as it is: this environment belongs to whoever runs the tests.
+        return ["make", f"VENV={VENV}", f"--assume-old={VENV}/.installed", target]
+
+    def make(self, target: str) -> str:
+        done = subprocess.run(
+            self.command(target),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.folder / path).read_text())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("clone"))
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project) -> str:
+    """What the first `make train` prints."""
+    return project.make("train")
+
+
+def test_make_train_runs_every_stage_and_publishes_a_release(trained: str, project: Project) -> None:
+    for stage in ("ingest", "validate", "explore", "features", "train", "evaluate", "gate", "materialise"):
+        assert re.search(rf"^{stage}: ", trained, re.MULTILINE), stage
+    assert "promote: release 1 (lightgbm) answers from now on" in trained
+    assert project.json("releases/current.json")["version"] == "1"
+
+
+def test_every_output_is_reproduced_or_named(trained: str, project: Project) -> None:
+    """Byte for byte on a machine like ours; elsewhere the line says which output differs, and the run goes on."""
+    committed = subprocess.run(["git", "diff", "--quiet", "dvc.lock"], cwd=project.folder).returncode == 0
+
+    same = re.search(r"^reproduced: all \d+ outputs are byte for byte", trained, re.MULTILINE)
+    differing = re.search(r"^reproduced: \d+ of \d+ outputs; these differ: \S+", trained, re.MULTILINE)
+    assert bool(same) != bool(differing)
+    assert bool(same) == committed
+
+
+def test_the_scores_are_those_that_were_measured_beforehand(project: Project) -> None:
+    metrics = project.json("reports/metrics.json")
+    test = {name: both["test"] for name, both in metrics["candidates"].items()}
+
+    assert metrics["champion"] == "lightgbm"
+    assert 0.755 <= test["lightgbm"]["auc"] <= 0.775
+    assert test["lightgbm"]["log_loss"] <= 0.478
+    order = ["constant", "rate_table", "logistic", "lightgbm"]
+    assert sorted(order, key=lambda name: -test[name]["log_loss"]) == order
+    assert test["constant"]["log_loss"] == pytest.approx(0.571, abs=0.001)
+    assert test["rate_table"]["auc"] == pytest.approx(0.620, abs=0.002)
+    assert test["hist_gradient_boosting"]["auc"] == pytest.approx(0.763, abs=0.01)
+    assert project.json("reports/evaluation.json")["flights"]["test"] == 53_991
+
+
+def test_the_interval_by_days_is_as_wide_as_it_must_be(project: Project) -> None:
+    """A standard error of about 0.011; over single flights it would be 0.0025."""
+    low, high = project.json("reports/evaluation.json")["intervals"]["lightgbm"]["auc"]
+
+    assert 3 * 0.0025 * 2 < high - low < 0.06
+
+
+def test_what_differs_from_run_to_run_is_kept_apart(project: Project) -> None:
+    costs = project.json("reports/costs.json")
+
+    assert set(costs) == set(project.json("reports/metrics.json")["candidates"])
+    assert all({"fit_seconds", "predict_us_per_row", "size_bytes"} == set(figures) for figures in costs.values())
+    assert "reports/costs.json" not in (project.folder / "dvc.lock").read_text()
+
+
+def test_the_decision_and_the_features_are_in_the_database(project: Project) -> None:
+    with sqlite3.connect(project.folder / "var/ontime.db") as connection:
+        decisions = connection.execute("SELECT kind, verdict FROM decisions ORDER BY decision_id").fetchall()
+        (materialised,) = connection.execute("SELECT count(*) FROM features").fetchone()
+
+    assert decisions == [("gate", "promote"), ("promotion", "published")]
+    assert materialised == 55_403
+
+
+def test_the_history_is_in_mlflow_with_its_lineage(project: Project) -> None:
+    with sqlite3.connect(project.folder / "var/mlflow.db") as connection:
+        runs = connection.execute("SELECT count(*) FROM runs WHERE status = 'FINISHED'").fetchone()
+        aliases = connection.execute("SELECT alias, version FROM registered_model_aliases").fetchall()
+        tags = dict(connection.execute("SELECT key, value FROM tags GROUP BY key"))
+
+    assert runs == (5,)
+    assert aliases == [("champion", 1)]
+    assert len(tags["git_commit"].removesuffix("-dirty")) == 40
+    assert re.fullmatch(r"[0-9a-f]{32}\.dir", tags["dvc.models"])
+
+
+def test_a_second_make_train_runs_nothing(project: Project) -> None:
+    again = project.make("train")
+
+    assert again.count("didn't change, skipping") == 6
+    assert "Running stage" not in again
+    assert "promote: release 1 already answers with this model" in again
+
+
+def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) -> None:
+    """With the log of decisions gone everything is judged anew: the same version, against the release."""
+    (project.folder / "var/ontime.db").unlink()
+
+    again = project.make("train")
+
+    assert "gate: keep version 1 against release 1" in again
+    assert "materialise: 55,403 flights" in again
+    assert project.json("releases/current.json")["version"] == "1"
+
+
+def test_dvc_push_has_put_every_output_into_the_remote(project: Project) -> None:
+    dvc = [str(VENV / "bin/dvc"), "status", "--cloud"]
+
+    done = subprocess.run(
+        dvc, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=True
+    )
+
+    assert "Cache and remote 'local' are in sync." in done.stdout
+
+
+def test_make_serve_answers_for_a_real_flight_of_november(project: Project) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        project.command("serve"),
+        cwd=project.folder,
+        env=project.environment(ONTIME_PORT=str(port)),
+        start_new_session=True,
+    )
+    try:
+        answer = post_when_ready(port, process)
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(timeout=30)
+
+    assert (answer["features"], answer["flags"], answer["model_version"]) == ("materialised", [], "1")
+    assert answer["features_as_of"] == "2013-11-05T08:15:00Z"
+
+
+def post_when_ready(port: int, process: subprocess.Popen[bytes]) -> Any:
+    body = json.dumps(examples.MORNING).encode()
+    for _ in range(600):
+        assert process.poll() is None, "the service stopped by itself"
+        try:
+            with urlopen(Request(f"http://127.0.0.1:{port}/v1/predictions", body)) as answer:
+                return json.load(answer)
+        except URLError:
+            time.sleep(0.1)
+    raise AssertionError("the service was not ready in a minute")

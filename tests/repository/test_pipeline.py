@@ -1,0 +1,74 @@
+"""dvc.yaml says the truth: every file that a stage imports, every parameter that it reads."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ontime.params import Params
+from tests.repository.imports import ROOT, all_behind
+
+STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+AFTER_THE_STAGES = {"gate", "tune"}  # read by `promote` and by `make tune`
+CODE = "\n".join(path.read_text() for room in ("src", "pipelines") for path in sorted((ROOT / room).rglob("*.py")))
+
+
+def leaves(section: dict[str, Any], above: str = "") -> list[str]:
+    """Every parameter as `train.lightgbm.num_leaves`."""
+    found = []
+    for name, value in section.items():
+        found += leaves(value, f"{above}{name}.") if isinstance(value, dict) else [f"{above}{name}"]
+    return found
+
+
+PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_lists_each_file_of_ours_that_it_imports(stage: str) -> None:
+    listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
+
+    assert listed == all_behind(f"pipelines.{stage}") | {"src/ontime/__init__.py", "pipelines/__init__.py"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_runs_its_own_file_and_depends_on_the_lock(stage: str) -> None:
+    assert STAGES[stage]["cmd"] == f"python -m pipelines.{stage}"
+    assert "requirements/train.txt" in STAGES[stage]["deps"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_reads_parameters_says_which(stage: str) -> None:
+    reads = "load_params()" in Path(ROOT / "pipelines" / f"{stage}.py").read_text()
+
+    assert reads == bool(STAGES[stage].get("params"))
+
+
+def test_every_parameter_changes_a_stage_or_what_comes_after() -> None:
+    listed = {param for stage in STAGES.values() for param in stage.get("params", [])} | AFTER_THE_STAGES
+
+    unlisted = [
+        leaf for leaf in leaves(PARAMS) if not any(leaf == param or leaf.startswith(f"{param}.") for param in listed)
+    ]
+
+    assert unlisted == []
+
+
+def test_every_parameter_is_used() -> None:
+    """Read by its name, or handed over with its whole section to the estimator of that name."""
+    handed_over = {name for name in PARAMS["train"] if f"**params.{name}.model_dump()" in CODE}
+
+    unused = [
+        leaf
+        for leaf in leaves(PARAMS)
+        if leaf.split(".")[-2:-1] not in ([name] for name in handed_over)
+        and not re.search(rf"\.{leaf.rsplit('.', 1)[-1]}\b", CODE)
+    ]
+
+    assert unused == []
+
+
+def test_params_yaml_is_what_the_types_say() -> None:
+    Params.model_validate(PARAMS)

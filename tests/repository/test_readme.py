@@ -1,0 +1,116 @@
+"""The README promises nothing that is not there: its commands, its tree, its links, its numbers."""
+
+import json
+import re
+import subprocess
+
+import pytest
+
+from tests.repository.imports import ROOT
+
+README = (ROOT / "README.md").read_text()
+TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+METRICS = json.loads((ROOT / "reports/metrics.json").read_text())
+EVALUATION = json.loads((ROOT / "reports/evaluation.json").read_text())
+QUALITY = json.loads((ROOT / "reports/data_quality.json").read_text())
+BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
+
+
+def metrics_rows() -> list[str]:
+    """The lines of the README's table of scores, as reports/metrics.json has them."""
+    rows = []
+    for name, both in METRICS["candidates"].items():
+        test = both["test"]
+        bold = "**" if name == METRICS["champion"] else ""
+        figures = (test[key] for key in ("auc", "average_precision", "brier", "log_loss", "ece"))
+        rows.append(
+            f"| {bold}{name}{bold} | "
+            + " | ".join(f"{value:.3f}" for value in figures)
+            + f" | {test['cost_per_1000']:.0f} |"
+        )
+    return rows
+
+
+def bench_rows() -> list[str]:
+    return [
+        f"| {stage} | {figures['seconds']:.1f} | {figures['peak_mb']} | {figures['ratio_to_bare']:.2f} |"
+        for stage, figures in BENCH["stages"].items()
+    ]
+
+
+def sentences() -> list[str]:
+    """What the README says in words, as the reports have it."""
+    champion = METRICS["champion"]
+    low, high = EVALUATION["intervals"][champion]["auc"]
+    alone, blind = EVALUATION["variants"]["schedule_only"], EVALUATION["variants"]["without_tailnum"]
+    return [
+        f"{QUALITY['rows']['flights']:,} flights",
+        f"{QUALITY['labelled']:,} of them labelled",
+        f"{EVALUATION['flights']['test']:,} flights of November and December",
+        f"95 % interval by days {low:.3f} to {high:.3f}",
+        f"log-loss {alone['log_loss']:.3f}, AUC {alone['auc']:.3f}",
+        f"AUC {blind['auc']:.3f} instead of {METRICS['candidates'][champion]['test']['auc']:.3f}",
+    ]
+
+
+@pytest.mark.parametrize("line", [*metrics_rows(), *bench_rows()])
+def test_each_row_of_its_tables_is_what_the_reports_say(line: str) -> None:
+    assert line in README.splitlines()
+
+
+@pytest.mark.parametrize("words", sentences())
+def test_each_number_in_its_text_is_what_the_reports_say(words: str) -> None:
+    assert words in " ".join(README.split())
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_each_make_target_is_explained(target: str) -> None:
+    assert f"make {target}" in README
+
+
+def test_each_make_command_it_shows_exists() -> None:
+    assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= {*TARGETS}
+
+
+def test_each_make_target_is_phony_so_that_no_file_hides_it() -> None:
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    assert phony
+    assert set(phony[1].split()) == set(TARGETS)
+
+
+def test_its_links_lead_somewhere() -> None:
+    pages = [
+        "README.md",
+        *subprocess.run(
+            ["git", "ls-files", "docs/*.md", "reports/*.md"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.split(),
+    ]
+    broken = [
+        f"{page}: {link}"
+        for page in pages
+        for link in re.findall(r"\]\((?!https?://|#)([^)#\s]+)", (ROOT / page).read_text())
+        if not ((ROOT / page).parent / link).exists()
+    ]
+
+    assert broken == []
+
+
+def test_its_tree_is_the_real_tree() -> None:
+    block = re.search(r"```text\n(ontime/.*?)```", README, re.DOTALL)
+    assert block
+    shown: set[str] = set()
+    folders: list[str] = []
+    for line in block[1].splitlines()[1:]:
+        name = re.match(r"([│├└─ ]*)(\S+)", line)
+        assert name
+        depth = len(name[1]) // 4 - 1
+        folders[depth:] = [name[2].rstrip("/")]
+        shown.add("/".join(folders) + ("/" if name[2].endswith("/") else ""))
+    missing = [path for path in shown if not (ROOT / path).exists()]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    code = {path for path in listed if re.match(r"(src/ontime|pipelines|serving|bench)/\w+\.py$", path)}
+    unexplained = {path for path in code if not path.endswith("__init__.py")} - shown
+
+    assert missing == []
+    assert unexplained == set()

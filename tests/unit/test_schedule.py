@@ -1,0 +1,65 @@
+"""The timetable's features, and the coding of everything into the model's numbers."""
+
+import numpy as np
+import pytest
+
+from ontime import schedule, schema
+
+
+def features_of(departure: str, arrival: str, elapsed: float = 180, miles: float = 760) -> dict[str, float]:
+    told = schedule.schedule_features(
+        np.array([departure], "datetime64[m]"),
+        np.array([arrival], "datetime64[m]"),
+        np.array([elapsed]),
+        np.array([miles]),
+    )
+    return {name: float(values[0]) for name, values in told.items()}
+
+
+def test_the_timetable_becomes_minutes_weekday_and_slack() -> None:
+    told = features_of("2013-11-05T05:15", "2013-11-05T09:08")
+
+    assert told == {
+        "departure_minute": 315,
+        "arrival_minute": 548,
+        "weekday": 1,  # a Tuesday
+        "days_to_holiday": 6,  # Veterans Day is the 11th
+        "distance_miles": 760,
+        "elapsed_minutes": 180,
+        "slack_minutes": 180 - (40 + 100),
+    }
+
+
+@pytest.mark.parametrize(
+    ("day", "days"),
+    [
+        ("2013-11-28", 0),  # Thanksgiving
+        ("2013-11-27", 1),
+        ("2013-12-31", 1),  # New Year's Day of another year
+        ("2013-01-02", 1),
+        ("2013-07-02", 2),
+        ("2013-08-01", 7),  # none near
+    ],
+)
+def test_the_nearest_holiday_may_be_in_another_year(day: str, days: int) -> None:
+    assert schedule.days_to_holiday(np.array([day], "datetime64[D]")).tolist() == [days]
+
+
+def test_many_flights_get_what_each_gets_alone() -> None:
+    days = np.arange("2012-12-20", "2014-01-20", dtype="datetime64[D]")
+
+    together = schedule.days_to_holiday(days)
+
+    assert together.tolist() == [schedule.days_to_holiday(days[[place]])[0] for place in range(len(days))]
+
+
+def test_a_category_is_its_position_and_an_unseen_one_is_missing() -> None:
+    columns = {name: np.array([1.0, 2.0, 3.0]) for name in schema.FEATURE_NAMES}
+    names = {name: ["B", "A", "unseen"] for name in schema.CATEGORICAL}
+
+    matrix = schedule.encode({**columns, **names}, {name: ["A", "B"] for name in schema.CATEGORICAL})
+
+    assert matrix.dtype == np.float32
+    carrier = matrix[:, schema.FEATURE_NAMES.index("carrier")]
+    np.testing.assert_array_equal(carrier, np.array([1, 0, np.nan], np.float32))
+    assert matrix[:, schema.FEATURE_NAMES.index("temp_f")].tolist() == [1, 2, 3]
