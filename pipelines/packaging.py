@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ontime import gate, model, registry, release, schema, split
+from ontime import export, gate, model, registry, release, schema, split
 from ontime.params import Params
 from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, read_json
 from pipelines.train import read_period
@@ -33,7 +33,7 @@ def challenger(params: Params) -> Challenger:
     native = joblib.load(MODELS / f"{training['champion']}.joblib")
     flights = read_period(split.periods(params.split)["test"])
     predictions = pd.read_parquet(PREDICTIONS / "test.parquet")
-    return Challenger(training["champion"], native, model.to_onnx(native), training, flights, predictions)
+    return Challenger(training["champion"], native, export.to_onnx(native), training, flights, predictions)
 
 
 def refuse_disparity(winner: Challenger, tolerance: float) -> None:

@@ -59,12 +59,17 @@ def deliver(settings: Settings, engine: sa.Engine, pipeline: str, hashes: dict[s
     materialise.main()
     if verdict.promote:
         registry.crown(client, version)
-        manifest = packaging.manifest(challenger, version, ids[challenger.name], lineage.git_commit(), hashes, params)
+        run_id = ids[challenger.name]
+        # The commit that the run was recorded with: repeated from another commit, this is still the same release.
+        commit = registry.tag(client, run_id, "git_commit")
+        manifest = packaging.manifest(challenger, version, run_id, commit, hashes, params)
         release.publish(settings.releases, challenger.onnx, manifest)
         release.point(settings.releases, version)
         database.record_decision(engine, "promotion", "published", {"version": version, "pipeline": pipeline})
         print(f"promote: release {version} ({challenger.name}) answers from now on")
-    elif release.current(settings.releases) is None:
+    elif champion := release.current(settings.releases):
+        print(f"promote: release {champion.version} goes on answering")
+    else:
         sys.exit("promote: the gate refused the first model, so there is no release to serve")
 
 

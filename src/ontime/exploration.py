@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ontime import schema
-from ontime.sources import Tables
+from ontime.sources import Tables, month_of
 
 BINS = 10
 EMPTY_SHARE = 1e-4  # what an empty bin counts as; the logarithm of zero has no use
@@ -20,7 +20,7 @@ def with_clock(flights: pd.DataFrame, late_minutes: int) -> pd.DataFrame:
     delay = flights["arr_delay_minutes"]
     return flights.assign(
         late=(delay >= late_minutes).astype(float).where(delay.notna()),
-        month=wall.dt.strftime("%Y-%m"),
+        month=month_of(flights["scheduled_departure"]),
         weekday=wall.dt.weekday,
         hour=wall.dt.hour,
     )
@@ -62,14 +62,11 @@ def population_stability_index(reference: pd.Series, current: pd.Series) -> floa
 
 def drift_by_month(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     """The index of each column in each month against the first three; `table` has a `month`."""
-    months = sorted(table["month"].unique())
-    reference = table[table["month"].isin(months[:REFERENCE_MONTHS])]
+    by_month = {str(month): rows for month, rows in table.groupby("month", sort=True)[columns]}
+    reference = pd.concat(list(by_month.values())[:REFERENCE_MONTHS])
     return pd.DataFrame(
         {
-            month: {
-                name: population_stability_index(reference[name], table.loc[table["month"] == month, name])
-                for name in columns
-            }
-            for month in months
+            month: {name: population_stability_index(reference[name], rows[name]) for name in columns}
+            for month, rows in by_month.items()
         }
     )

@@ -4,19 +4,14 @@ Columns are in the order of schema.FEATURE_NAMES; the first are the coded catego
 Same seed, same model, whatever the number of threads.
 """
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from typing import Any, Protocol, Self
 
 import numpy as np
-import onnxmltools
 import pandas as pd
-from lightgbm import Booster, LGBMClassifier
+from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
-from onnxmltools.convert.common.data_types import FloatTensorType
-from skl2onnx import to_onnx as sklearn_to_onnx
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
@@ -38,7 +33,6 @@ Probabilities = NDArray[np.float64]
 BASELINE = "rate_table"  # what a spreadsheet would do; the first champion must beat it
 CATEGORY_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
 MATERIALISED_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.MATERIALISED]
-ONNX_OPSET = 15
 
 
 class Classifier(Protocol):
@@ -159,49 +153,3 @@ def categories_of(features: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 
 def matrix_of(features: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> Matrix:
     return encode({name: features[name].to_numpy() for name in schema.FEATURE_NAMES}, categories)
-
-
-def to_onnx(model: Classifier) -> bytes:
-    """The fitted model as ONNX: float32 [n, features] in, probabilities [n, 2] as the last output."""
-    width = len(schema.FEATURE_NAMES)
-    if isinstance(model, LGBMClassifier):
-        converted = onnxmltools.convert_lightgbm(
-            Booster(model_str=_snap_lightgbm(model.booster_.model_to_string())),
-            initial_types=[("features", FloatTensorType([None, width]))],
-            target_opset=ONNX_OPSET,
-            zipmap=False,
-        )
-    else:
-        exact = _snap_hist_gradient_boosting(model) if isinstance(model, HistGradientBoostingClassifier) else model
-        converted = sklearn_to_onnx(
-            exact, np.zeros((1, width), np.float32), target_opset=ONNX_OPSET, options={"zipmap": False}
-        )
-    return bytes(converted.SerializeToString())
-
-
-def _snap(thresholds: Probabilities) -> Probabilities:
-    """The largest float32 at or below each threshold.
-
-    ONNX holds thresholds as float32. Rounded to the *nearest*, one that lies between two neighbouring values
-    moves onto the upper, and a flight takes the other branch. Rounded down, every float32 input goes where it went.
-    """
-    with np.errstate(over="ignore"):  # "always left" is 1e308: infinite in float32, then the largest finite
-        nearest = thresholds.astype(np.float32)
-    return np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest).astype(np.float64)
-
-
-def _snap_lightgbm(text: str) -> str:
-    def snapped(line: re.Match[str]) -> str:
-        return "threshold=" + " ".join(map(repr, _snap(np.array(line[1].split(), np.float64)).tolist()))
-
-    text = re.sub(r"^threshold=(.*)$", snapped, text, flags=re.MULTILINE)
-    # Each tree is found by its length in bytes, which has changed; without the list LightGBM reads them one by one.
-    return re.sub(r"^tree_sizes=.*\n", "", text, flags=re.MULTILINE)
-
-
-def _snap_hist_gradient_boosting(model: HistGradientBoostingClassifier) -> HistGradientBoostingClassifier:
-    exact = deepcopy(model)
-    for trees in exact._predictors:
-        for tree in trees:
-            tree.nodes["num_threshold"] = _snap(tree.nodes["num_threshold"])
-    return exact

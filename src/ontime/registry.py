@@ -92,6 +92,11 @@ def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes) -> 
     return str(version.version)
 
 
+def tag(client: MlflowClient, run_id: str, name: str) -> str:
+    """What was recorded with a run."""
+    return str(client.get_run(run_id).data.tags[name])
+
+
 def crown(client: MlflowClient, version: str) -> None:
     """Let `version` be the champion; again is no change."""
     client.set_registered_model_alias(NAME, CHAMPION, version)

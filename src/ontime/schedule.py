@@ -65,6 +65,7 @@ def encode(
         values = columns[name]
         if name in categories:
             codes = {category: code for code, category in enumerate(categories[name])}
-            values = np.array([codes.get(value, np.nan) for value in values])
+            different, which = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+            values = np.array([codes.get(str(value), np.nan) for value in different])[which]
         matrix[:, position] = values
     return matrix

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
-from ontime import database, model, release, schema, split
+from ontime import database, export, model, release, schema, split
 from ontime.params import Params
 from ontime.release import Lineage, Manifest
 from ontime.settings import Settings
@@ -26,7 +26,7 @@ def small_model(weeks: pd.DataFrame, params: Params) -> tuple[bytes, dict[str, t
     categories = model.categories_of(known)
     few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": 10})})
     fitted = model.fit("lightgbm", model.matrix_of(known, categories), known["late"].to_numpy(), few)
-    return model.to_onnx(fitted), categories
+    return export.to_onnx(fitted), categories
 
 
 def manifest_of(small_model: tuple[bytes, dict[str, tuple[str, ...]]], version: str = "1") -> Manifest:

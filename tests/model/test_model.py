@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from ontime import evaluation, model, release, schema, split
+from ontime import evaluation, export, model, release, schema, split
 from ontime.params import Params, Train
 
 
@@ -98,7 +98,7 @@ def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: 
     matrix = np.vstack([rows, model.schedule_only(rows), unseen])
     fitted = model.fit(name, fitting.matrix, fitting.late, small)
 
-    told = release.Model(model.to_onnx(fitted)).predict(matrix)
+    told = release.Model(export.to_onnx(fitted)).predict(matrix)
 
     assert np.abs(told - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
 

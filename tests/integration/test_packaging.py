@@ -1,0 +1,79 @@
+"""What stands between a model and a release: parity over every row, and papers that say where it came from."""
+
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+
+from ontime import export, model, release, split
+from ontime.params import Params
+from pipelines import packaging, train, tune
+from pipelines.packaging import Challenger
+
+
+@pytest.fixture(scope="module")
+def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
+    known = split.labelled(weeks)
+    categories = model.categories_of(known)
+    matrix, late = model.matrix_of(known, categories), known["late"].to_numpy()
+    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": 5})})
+    native = model.fit("lightgbm", matrix, late, few)
+    told = pd.DataFrame({"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(known), late.mean())})
+    training = {"champion": "lightgbm", "categories": categories, "usual_rate": float(late.mean())}
+    return Challenger("lightgbm", native, export.to_onnx(native), training, known, told)
+
+
+def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> None:
+    packaging.refuse_disparity(challenger, params.gate.parity_tolerance)
+
+
+def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params: Params) -> None:
+    matrix = model.matrix_of(challenger.flights, challenger.training["categories"])
+    other = model.fit("logistic", matrix, challenger.flights["late"].to_numpy(), params.train)
+
+    with pytest.raises(release.ReleaseRefused, match=r"model.onnx: differs from lightgbm by 0\.\d+ .*most at \w+-"):
+        packaging.refuse_disparity(challenger._replace(onnx=export.to_onnx(other)), params.gate.parity_tolerance)
+
+
+def test_the_first_champion_must_beat_the_table_of_rates(
+    challenger: Challenger, params: Params, tmp_path: Path
+) -> None:
+    verdict, against = packaging.judge(challenger, tmp_path, params)
+
+    assert against == "baseline rate_table"
+    assert verdict.promote
+
+
+def test_a_release_is_compared_through_its_own_onnx_file(
+    challenger: Challenger, params: Params, tmp_path: Path
+) -> None:
+    published = packaging.manifest(challenger, "1", "run", "commit", {}, params)
+    release.publish(tmp_path, challenger.onnx, published)
+    release.point(tmp_path, "1")
+
+    verdict, against = packaging.judge(challenger, tmp_path, params)
+
+    assert against == "release 1"
+    assert (verdict.promote, verdict.difference) == (False, 0.0)
+
+
+def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Params, tmp_path: Path) -> None:
+    known = split.labelled(weeks)
+    few = params.model_copy(update={"train": params.train.model_copy(update={"candidates": ["constant", "logistic"]})})
+
+    fitted = train.fit_candidates(known[:9000], known[9000:].reset_index(drop=True), few, tmp_path)
+
+    assert fitted["champion"] == "logistic"
+    assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic", "without_tailnum"}
+    assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 70
+
+
+def test_tuning_validates_on_months_after_those_it_fits_on() -> None:
+    days = pd.Series(pd.date_range("2013-01-01", "2013-08-31"))
+
+    folds = tune.rolling_folds(days, 3)
+
+    assert [str(days[month].min().date()) for _, month in folds] == ["2013-06-01", "2013-07-01", "2013-08-01"]
+    assert all(days[past].max() < days[month].min() for past, month in folds)

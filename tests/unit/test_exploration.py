@@ -1,0 +1,68 @@
+"""The tables behind the exploration report, by hand and against what is known of 2013."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ontime import exploration
+from ontime.sources import Tables
+
+RNG = np.random.default_rng(5)
+NORMAL = pd.Series(RNG.normal(size=5000))
+
+
+def test_the_late_rate_of_each_month_is_the_known_one(tables: Tables) -> None:
+    flights = exploration.with_clock(tables.flights, 15)
+
+    rates = flights.groupby("month")["late"].mean().round(3).tolist()
+
+    assert rates == [0.235, 0.238, 0.236, 0.288, 0.227, 0.315, 0.322, 0.246, 0.137, 0.176, 0.181, 0.336]
+
+
+def test_the_same_data_have_not_drifted() -> None:
+    assert exploration.population_stability_index(NORMAL, NORMAL) == 0
+
+
+def test_the_further_data_move_the_larger_the_index() -> None:
+    indices = [exploration.population_stability_index(NORMAL, NORMAL + shift) for shift in (0.1, 0.5, 2)]
+
+    assert indices == sorted(indices)
+    assert indices[0] < 0.1 < 0.25 < indices[2]
+
+
+def test_the_index_of_two_shares_is_the_textbooks() -> None:
+    before, after = pd.Series(["a"] * 60 + ["b"] * 40), pd.Series(["a"] * 50 + ["b"] * 50)
+
+    index = exploration.population_stability_index(before, after)
+
+    assert index == pytest.approx(-0.1 * np.log(5 / 6) + 0.1 * np.log(5 / 4))
+
+
+def test_nulls_that_appear_are_drift() -> None:
+    holed = NORMAL.where(np.arange(5000) % 3 > 0)
+
+    assert exploration.population_stability_index(NORMAL, holed) > 0.25
+
+
+def test_an_unseen_category_is_drift_and_finite() -> None:
+    index = exploration.population_stability_index(pd.Series(["a"] * 100), pd.Series(["a"] * 50 + ["b"] * 50))
+
+    assert 0.25 < index < np.inf
+
+
+def test_only_columns_with_nulls_are_missing_something(tables: Tables) -> None:
+    shares = exploration.missing_shares(tables)
+
+    assert "flights.carrier" not in shares
+    assert shares["flights.departed_at"] == pytest.approx(8255 / 336_776)
+
+
+def test_temperature_drifts_and_the_timetable_does_not(tables: Tables) -> None:
+    flights = exploration.with_clock(tables.flights, 15)
+    weather = tables.weather.assign(month=tables.weather["local_hour"].dt.strftime("%Y-%m"))
+
+    temperature = exploration.drift_by_month(weather, ["temp_f"]).loc["temp_f", "2013-04":"2013-10"]
+    carriers = exploration.drift_by_month(flights, ["carrier", "origin", "hour"])
+
+    assert temperature.min() > 3
+    assert carriers.to_numpy().max() < 0.06

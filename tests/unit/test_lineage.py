@@ -1,0 +1,73 @@
+"""What dvc.lock says of the outputs, and what is said when they differ."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import lineage
+
+COMMITTED = """
+schema: '2.0'
+stages:
+  a:
+    cmd: python -m a
+    outs:
+    - {path: data/a, hash: md5, md5: 11.dir, size: 1}
+  b:
+    cmd: python -m b
+    outs:
+    - {path: reports/b.json, hash: md5, md5: '22', size: 2}
+"""
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository in which dvc.lock is committed."""
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.lock").write_text(COMMITTED)
+    for words in ("init -q", "add .", "-c user.name=t -c user.email=t@localhost commit -qm all"):
+        subprocess.run(["git", *words.split()], check=True)
+    return tmp_path
+
+
+def test_the_outputs_are_those_of_all_stages() -> None:
+    assert lineage.outputs(COMMITTED) == {"data/a": "11.dir", "reports/b.json": "22"}
+
+
+@pytest.mark.usefixtures("repository")
+def test_outputs_that_are_the_same_are_said_to_be_reproduced() -> None:
+    told = lineage.reproduction(lineage.outputs(COMMITTED))
+
+    assert told == "reproduced: all 2 outputs are byte for byte those of the committed dvc.lock"
+
+
+@pytest.mark.usefixtures("repository")
+def test_an_output_that_differs_is_named() -> None:
+    told = lineage.reproduction({"data/a": "11.dir", "reports/b.json": "33"})
+
+    assert told == "reproduced: 1 of 2 outputs; these differ: reports/b.json"
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_changed_working_tree_is_dirty() -> None:
+    clean = lineage.git_commit()
+    Path("dvc.lock").write_text("stages: {}")
+
+    assert len(clean) == 40
+    assert lineage.git_commit() == f"{clean}-dirty"
+
+
+def test_without_a_repository_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+
+    assert lineage.git_commit() == "unknown"
+    assert lineage.reproduction({}) == "reproduced: no committed dvc.lock to compare with"
+
+
+def test_a_pipeline_is_named_by_its_results_alone() -> None:
+    one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
+
+    assert lineage.pipeline_id(one) == lineage.pipeline_id(other)
+    assert lineage.pipeline_id(one) != lineage.pipeline_id({"a": "1", "b": "3"})

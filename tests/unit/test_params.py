@@ -1,0 +1,34 @@
+"""params.yaml refuses by name what cannot be."""
+
+from pathlib import Path
+
+import pytest
+
+from ontime.params import PARAMS_FILE, Params, ParamsBroken, load_params
+
+TEXT = PARAMS_FILE.read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("late_minutes:", "late_minuets:", r"label.late_minuets: Extra inputs are not permitted \(got 15\)"),
+        ("lead_minutes: 120", "lead_minutes: soon", r"features.lead_minutes: .*valid integer.*got 'soon'"),
+        ("alert_threshold: 0.25", "alert_threshold: 25", r"cost.alert_threshold: .*less than 1 \(got 25\)"),
+        ('valid_from: "2013-09-01"', 'valid_from: "2014-09-01"', "split: .*periods must follow each other"),
+        ("halo_hours: 96", "halo_hours: 48", r"halo_hours 48 is less than the 94 that lookback_hours needs"),
+        ("[constant, rate_table,", "[coin,", r"train.candidates.0: .*got 'coin'"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(before: str, after: str, message: str, tmp_path: Path) -> None:
+    assert before in TEXT
+    wrong = tmp_path / "params.yaml"
+    wrong.write_text(TEXT.replace(before, after))
+
+    with pytest.raises(ParamsBroken, match=message):
+        load_params(wrong)
+
+
+def test_parameters_cannot_be_changed_in_flight(params: Params) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.label.late_minutes = 30  # type: ignore[misc]  # that is the point
