@@ -17,6 +17,7 @@ export DVC_NO_ANALYTICS := 1
 export EVIDENTLY_DISABLE_TELEMETRY := 1
 export ITERATIVE_DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_LOGGING_LEVEL := WARNING
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 # Nothing is written outside this folder.
