@@ -30,7 +30,7 @@ export UV_CACHE_DIR := $(CURDIR)/var/cache/uv
 export XDG_CACHE_HOME := $(CURDIR)/var/cache
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|' 2>/dev/null
+	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
 

@@ -96,10 +96,11 @@ def draw(
     thresholds = np.linspace(0.02, 0.9, 89)
     no_alerts = 1000 * report.params.cost.missed_delay * float(late.mean())
     rocs = {name: (*roc_curve(late, p)[:2], test_scores[name]["auc"]) for name, p in told.items()}
-    prs = {
-        name: (*precision_recall_curve(late, p)[1::-1], test_scores[name]["average_precision"])
-        for name, p in told.items()
-    }
+    prs = {}
+    for name, probability in told.items():
+        precision, recall, _ = precision_recall_curve(late, probability)
+        # The last point, precision 1 at recall 0, is made up: a constant would get a line that it never earned.
+        prs[name] = (recall[:-1], precision[:-1], test_scores[name]["average_precision"])
     paid = {
         name: (thresholds, np.array([evaluation.cost_per_1000(late, p, report.params.cost, t) for t in thresholds]))
         for name, p in told.items()

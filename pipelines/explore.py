@@ -28,8 +28,8 @@ def report(months: pd.DataFrame, hours: pd.Series, drift: pd.DataFrame, late_min
     first, last = hours.loc[6], hours.loc[6:21].max()
     steady = drift.loc["temp_f"].iloc[exploration.REFERENCE_MONTHS :]
     lines = [
-        f"| {month} | {row.flights:,} | {row.cancelled:,} | {row.lost:,} | {row.late:.1%} |"
-        for month, row in months.iterrows()
+        f"| {row.Index} | {row.flights:,} | {row.cancelled:,} | {row.lost:,} | {row.late:.1%} |"
+        for row in months.itertuples()
     ]
     table = "\n".join(
         ["| month | flights | cancelled | no arrival time | late |", "| --- | --- | --- | --- | --- |", *lines]

@@ -53,7 +53,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _with_interval(value: float, interval: Interval) -> str:
-    return f"{value:g} ({interval.low:g} to {interval.high:g})"
+    return f"{value:.4g} ({interval.low:.4g} to {interval.high:.4g})"
 
 
 def _problem(report: Report) -> str:

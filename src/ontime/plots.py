@@ -202,11 +202,10 @@ def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Fi
         figure,
         axes,
     ):
-        for place, (name, microseconds, loss, size) in enumerate(sorted(rows, key=lambda row: row[1])):
-            above = 22 if place % 2 else -22  # neighbours differ, so their labels do not meet
-            axes.scatter(microseconds, loss, s=60, color=COLOURS[name], zorder=3)
-            axes.annotate(f"{_label(name)}\n{size / 1000:,.0f} kB", (microseconds, loss), xytext=(0, above),
-                          textcoords="offset points", ha="center", va="center", fontsize=9)  # fmt: skip
+        for name, microseconds, loss, size in rows:
+            label = f"{_label(name)}, {size / 1000:,.0f} kB"
+            axes.scatter(microseconds, loss, s=70, color=COLOURS[name], zorder=3, label=label)
+        axes.legend(loc="upper right")
         axes.set_xscale("log")
         axes.margins(x=0.15, y=0.2)
     return figure

@@ -193,7 +193,7 @@ def _rotation() -> list[Feature]:
         Feature("turnaround_minutes", "minutes", f"scheduled departure of {leg} to this one's", m),
         Feature("previous_leg_status", "0 to 2", f"{leg}: 0 not departed, 1 in the air, 2 arrived", m),
         Feature("return_slack_scheduled", "minutes", f"left after {leg} and the flight back, by timetable", m),
-        Feature("return_slack_expected", "minutes", "the same, with what is known of its delay", m),
+        Feature("return_slack_expected", "minutes", f"left after {leg} and the flight back, by its known delay", m),
     ]
 
 
