@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ontime.release import Lineage
+
 Flag = Literal["schedule_only", "unknown_carrier", "unknown_dest"]
 
 
@@ -15,7 +17,7 @@ class _Answer(BaseModel):
 class Prediction(_Answer):
     """How likely the flight is late, and what that rests on. It is in the database when this is read."""
 
-    prediction_id: str
+    prediction_id: Annotated[str, Field(examples=["92139507e12d4624b1abd6794b7d960a"])]
     flight_id: Annotated[str, Field(examples=["UA1545-EWR-20131105T1015Z"])]
     probability_late: Annotated[float, Field(ge=0, le=1)]
     alert: Annotated[bool, Field(description="probability_late has reached the threshold of GET /v1/model")]
@@ -51,8 +53,7 @@ class ModelInfo(_Answer):
     trained_from: date
     trained_until: Annotated[date, Field(description="exclusive")]
     features: tuple[FeatureInfo, ...]
-    git_commit: str
-    mlflow_run: str
+    lineage: Lineage
 
 
 class Alive(_Answer):

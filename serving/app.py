@@ -3,21 +3,25 @@
 No release, or one that was tampered with: no service. The documents of the API are at /openapi.json.
 """
 
+import logging
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
 
 from ontime import database, schema
-from ontime.release import load_current
+from ontime.release import Release, load_current
 from ontime.settings import Settings
 from serving import examples, requests, scoring
 from serving.answers import Alive, FeatureInfo, ModelInfo, Prediction, Problem, Ready, Refusal
 from serving.requests import MOST_BYTES, Refused
+
+logger = logging.getLogger(__name__)
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     413: {"model": Refusal, "description": "the body is too large"},
@@ -30,12 +34,13 @@ def create_app(settings: Settings) -> FastAPI:
     """The service on the current release. Raises ReleaseRefused where there is none that can be trusted."""
     release = load_current(settings.releases)
     engine = database.connect(settings.database_url.get_secret_value())
-    release.model.predict(np.zeros((1, len(schema.FEATURE_NAMES)), np.float32))  # the first run is the slowest
+    scoring.warm_up(release)
 
     # FastAPI's pages of documentation load scripts from a CDN; this service needs no network.
     app = FastAPI(title="ontime", version=release.manifest.version, docs_url=None, redoc_url=None)
     app.add_exception_handler(Refused, _refuse)
-    app.add_exception_handler(sa.exc.OperationalError, _database_away)
+    for failure in (sa.exc.DBAPIError, sa.exc.TimeoutError):
+        app.add_exception_handler(failure, _database_away)
 
     @app.get("/", include_in_schema=False)
     def index() -> Mapping[str, str]:
@@ -50,9 +55,8 @@ def create_app(settings: Settings) -> FastAPI:
     @app.post("/v1/predictions", responses=REFUSALS, openapi_extra=examples.REQUEST_BODY)
     async def predictions(request: Request) -> Prediction | list[Prediction]:
         """How likely one flight, or each of a list of up to 1000, is to arrive late."""
-        flights, listed = requests.flights_in(await _body(request))
-        answers = await run_in_threadpool(scoring.predict, flights, release, engine)
-        return answers if listed else answers[0]
+        arrived = perf_counter()
+        return await run_in_threadpool(_answer_to, await _body(request), release, engine, arrived)
 
     @app.get("/v1/model")
     def model() -> ModelInfo:
@@ -63,8 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
             FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning, known=each.known.value)
             for each in schema.FEATURES
         )
-        lineage = {"git_commit": manifest.lineage.git_commit, "mlflow_run": manifest.lineage.mlflow_run}
-        return ModelInfo(**shared, **lineage, features=features)
+        return ModelInfo(**shared, features=features)
 
     @app.get("/health/live")
     def live() -> Alive:
@@ -75,20 +78,31 @@ def create_app(settings: Settings) -> FastAPI:
     def ready() -> Ready:
         """It can predict: the release is loaded and the database answers."""
         with engine.connect() as connection:
-            connection.execute(sa.select(1))
+            # Not `SELECT 1`: SQLite answers that also from a file without tables.
+            connection.execute(sa.select(database.predictions.c.prediction_id).limit(1))
         return Ready(model_version=release.manifest.version)
 
     return app
 
 
 async def _body(request: Request) -> bytes:
-    """The body, read no further than the limit."""
+    """The body, read no further than the limit. Raises Refused where the caller hangs up before its end."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MOST_BYTES:
-            break
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MOST_BYTES:
+                break
+    except ClientDisconnect:
+        raise Refused(422, Problem(place="body", reason="ended before its announced length")) from None
     return bytes(body)
+
+
+def _answer_to(body: bytes, release: Release, engine: sa.Engine, arrived: float) -> Prediction | list[Prediction]:
+    """An answer to one flight, a list to a list. Raises Refused."""
+    flights, listed = requests.flights_in(body)
+    answers = scoring.predict(flights, release, engine, arrived)
+    return answers if listed else answers[0]
 
 
 def _refuse(_: Request, refused: Exception) -> JSONResponse:
@@ -96,7 +110,8 @@ def _refuse(_: Request, refused: Exception) -> JSONResponse:
     return _answer(refused.status, refused.problems)
 
 
-def _database_away(_: Request, __: Exception) -> JSONResponse:
+def _database_away(_: Request, failure: Exception) -> JSONResponse:
+    logger.error("database: %s", str(failure).partition("\n")[0])  # the lines after it hold the rows
     return _answer(503, (Problem(place="database", reason="not available; try again"),))
 
 

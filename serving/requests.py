@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 from ontime.schema import Flight
 from serving.answers import Problem
@@ -27,24 +28,30 @@ class Refused(Exception):
 def flights_in(body: bytes) -> tuple[list[Flight], bool]:
     """The flights of a body, and whether it was a list. Raises Refused with 413 or 422."""
     if len(body) > MOST_BYTES:
-        raise Refused(413, Problem(place="body", reason=f"{len(body)} bytes; {MOST_BYTES} is the most"))
+        raise Refused(413, Problem(place="body", reason=f"more than {MOST_BYTES} bytes"))
     listed = body.lstrip()[:1] == b"["
     try:
         return (MANY.validate_json(body), True) if listed else ([ONE.validate_json(body)], False)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_context=False)
-        start = "flights" if listed else "flight"
-        raise Refused(422, *(_problem(start, each) for each in errors[:MOST_PROBLEMS])) from None
+        raise Refused(422, *_problems("flights" if listed else "flight", error)) from None
 
 
-def _problem(start: str, error: object) -> Problem:
-    """pydantic's word for it, with the place spelled out and the value cut short."""
-    assert isinstance(error, dict)  # noqa: S101  pydantic's TypedDict, told to mypy
+def _problems(start: str, error: ValidationError) -> list[Problem]:
+    """The first problems, and how many more there are."""
+    errors = error.errors(include_url=False, include_context=False)
+    problems = [_problem(start, each) for each in errors[:MOST_PROBLEMS]]
+    if len(errors) > MOST_PROBLEMS:
+        problems.append(Problem(place=start, reason=f"{len(errors) - MOST_PROBLEMS} more problems"))
+    return problems
+
+
+def _problem(start: str, error: ErrorDetails) -> Problem:
+    """pydantic's word for it, with the place spelled out and what the caller wrote cut short."""
     if error["type"] == "json_invalid":
         return Problem(place="body", reason=error["msg"])
-    shown = repr(error["input"])
+    place, shown = ".".join([start, *map(str, error["loc"])]), repr(error["input"])
     return Problem(
-        place=".".join([start, *map(str, error["loc"])]),
+        place=place if len(place) <= SHOWN_CHARACTERS else place[:SHOWN_CHARACTERS] + "...",
         reason=error["msg"].removeprefix("Value error, "),
         got=shown if len(shown) <= SHOWN_CHARACTERS else None,
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ontime import database, schedule, schema
 from ontime.release import Release
 from ontime.schema import Flight
+from serving import examples
 from serving.answers import Flag, Prediction
 
 NEW_YORK = ZoneInfo(schema.CLOCK)
@@ -38,9 +39,17 @@ def matrix_of(
     return schedule.encode(columns, release.manifest.categories)  # type: ignore[arg-type]  # text and numbers side by side
 
 
-def predict(flights: Sequence[Flight], release: Release, engine: sa.Engine) -> list[Prediction]:
-    """The answers, in the flights' order; every one is in the database when this returns."""
-    began = perf_counter()
+def warm_up(release: Release) -> None:
+    """Score one flight: the first run of the model, and above all of the holiday calendar, is the slowest."""
+    flight = Flight.model_validate(examples.MORNING)
+    release.model.predict(matrix_of([flight], [NOTHING_KNOWN], release))
+
+
+def predict(flights: Sequence[Flight], release: Release, engine: sa.Engine, arrived: float) -> list[Prediction]:
+    """The answers, in the flights' order; every one is in the database when this returns.
+
+    `arrived` is when the request came, on the clock of `time.perf_counter`.
+    """
     ids = [flight.id for flight in flights]
     found = database.look_up_features(engine, ids)
     stored = [found[each].vector if each in found else NOTHING_KNOWN for each in ids]
@@ -50,7 +59,7 @@ def predict(flights: Sequence[Flight], release: Release, engine: sa.Engine) -> l
         _answer(flight, found.get(each), float(probability), release)
         for flight, each, probability in zip(flights, ids, probabilities, strict=True)
     ]
-    _log(answers, matrix, began, engine)
+    _log(answers, matrix, arrived, engine)
     return answers
 
 
@@ -74,8 +83,8 @@ def _answer(flight: Flight, stored: database.Stored | None, probability: float, 
     )
 
 
-def _log(answers: Sequence[Prediction], matrix: NDArray[np.float32], began: float, engine: sa.Engine) -> None:
-    now, latency_ms = datetime.now(UTC), 1000 * (perf_counter() - began)
+def _log(answers: Sequence[Prediction], matrix: NDArray[np.float32], arrived: float, engine: sa.Engine) -> None:
+    now, latency_ms = datetime.now(UTC), 1000 * (perf_counter() - arrived)
     kept = {"prediction_id", "flight_id", "model_version", "probability_late", "alert", "features"}
     database.log_predictions(
         engine,

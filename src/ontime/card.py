@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 from ontime import schema
@@ -179,18 +180,19 @@ def _did_not_work(report: Report) -> str:
     worst = min(judged, key=lambda row: row["auc"])
     deaf = max(judged, key=lambda row: row["missed"])
     valid, test = (report.candidates[report.champion][period] for period in ("valid", "test"))
-    return (
-        f"""## What did not work
+    alone, constant = report.variants["schedule_only"]["log_loss"], _entropy(report.late_share)
+    return f"""## What did not work
 
 - The weakest slice that is large enough to judge is {worst["cut"]} {worst["slice"]}: AUC {worst["auc"]:.3f}.
 - Of the late flights in {deaf["cut"]} {deaf["slice"]} it misses {deaf["missed"]:.0%}: little has happened yet when they are asked about.
 - Validation flattered: log-loss {valid["log_loss"]:g} there and {test["log_loss"]:g} on the test period, in which many more flights
   were late. The loss moves with the season, so models are compared on the same flights and never across periods.
-- A schedule alone tells little more than a table of rates: log-loss {report.variants["schedule_only"]["log_loss"]:g} against
-  {report.candidates["rate_table"]["test"]["log_loss"]:g}."""
-        if "rate_table" in report.candidates
-        else "## What did not work"
-    )
+- A schedule alone tells little: log-loss {alone:g}, where knowing nothing but the share of late flights gives {constant:.4f}."""
+
+
+def _entropy(rate: float) -> float:
+    """The log-loss of always saying the rate itself."""
+    return -(rate * log(rate) + (1 - rate) * log(1 - rate))
 
 
 def _use(report: Report) -> str:

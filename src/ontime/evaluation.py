@@ -1,6 +1,6 @@
 """How good probabilities are, and how sure of it we can be: intervals come from resampling whole days.
 
-Flights of one day share its weather; an interval over single flights is about 4.5 times too narrow.
+Flights of one day share its weather; an interval over single flights is several times too narrow.
 """
 
 from collections.abc import Mapping

@@ -133,7 +133,7 @@ def predict(model: Classifier, matrix: Matrix) -> Probabilities:
 def with_schedule_only(matrix: Matrix, late: Labels, share: float, seed: int) -> tuple[Matrix, Labels]:
     """The rows, and a share of them once more as an unmaterialised flight looks: all but the schedule missing.
 
-    Without these the model has never seen such a flight, and answers it worse than a constant would.
+    Without these the model has never seen such a flight, and answers it worse.
     """
     chosen = np.random.default_rng(seed).choice(len(matrix), int(share * len(matrix)), replace=False)
     return np.vstack([matrix, schedule_only(matrix[chosen])]), np.concatenate([late, late[chosen]])

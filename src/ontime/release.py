@@ -34,6 +34,10 @@ class ReleaseRefused(ValueError):
     """A release that must not be loaded; the message names the file and the reason."""
 
 
+class NoRelease(ReleaseRefused):
+    """Nothing was published yet."""
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -132,7 +136,7 @@ def verify(folder: Path, manifest_sha256: str | None = None) -> Manifest:
     if manifest_sha256 is not None and files.digest(path) != manifest_sha256:
         raise ReleaseRefused(f"{path}: sha256 is not the one that was published")
     try:
-        manifest = Manifest.model_validate_json(path.read_text())
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}") from None
     for name, expected in manifest.sha256.items():
@@ -160,7 +164,7 @@ def load_current(releases: Path) -> Release:
     """Verify and load the release that the pointer names. Raises ReleaseRefused."""
     manifest = current(releases)
     if manifest is None:
-        raise ReleaseRefused(f"{releases / POINTER}: no release yet; run `make train`")
+        raise NoRelease(f"{releases / POINTER}: no release yet; run `make train`")
     path = releases / manifest.version / MODEL
     content = path.read_bytes()
     if sha256(content).hexdigest() != manifest.sha256[MODEL]:  # these very bytes, not those read a moment ago
@@ -173,6 +177,6 @@ def _read_pointer(releases: Path) -> Pointer | None:
     if not path.exists():
         return None
     try:
-        return Pointer.model_validate_json(path.read_text())
+        return Pointer.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']}") from None

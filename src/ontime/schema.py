@@ -4,13 +4,23 @@ The service imports this file, so it knows pydantic and plain Python only. The t
 features' table in docs/, the model's input order and the API's documentation are all derived from it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+)
 
 ORIGINS = ("EWR", "JFK", "LGA")
 CLOCK = "America/New_York"  # every "minute of the day" is told on this clock
@@ -30,13 +40,26 @@ def flight_id(carrier: str, flight_number: int, origin: str, scheduled_departure
 
 
 def _text_only(value: object) -> object:
-    """Refuse numbers, which pydantic would read as seconds since 1970."""
-    if not isinstance(value, str | datetime):
+    """Refuse numbers, also as text, which pydantic would read as seconds since 1970."""
+    dated = isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}", value)
+    if not (dated or isinstance(value, datetime)):
         raise ValueError("a time is text with its offset, such as 2013-11-05T06:00:00-05:00")
     return value
 
 
-Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), Field(strict=False)]
+def _on_a_timetable(moment: datetime) -> datetime:
+    if moment.second or moment.microsecond:
+        raise ValueError(f"{moment.isoformat()} is not a whole minute")
+    if not 2000 <= moment.year < 2100:
+        raise ValueError(f"{moment.isoformat()} is not between 2000 and 2099")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_on_a_timetable), Field(strict=False)]
+
+
+def _minutes_between(departure: datetime, arrival: datetime) -> float:
+    return (arrival - departure).total_seconds() / 60
 
 
 class Flight(BaseModel):
@@ -52,25 +75,20 @@ class Flight(BaseModel):
     scheduled_arrival: Annotated[Moment, Field(description="with offset; whole minutes")]
     distance_miles: Annotated[int, Field(ge=DISTANCE_MILES[0], le=DISTANCE_MILES[1], examples=[1400])]
 
-    @model_validator(mode="after")
-    def times_are_possible(self) -> Self:
-        for name in ("scheduled_departure", "scheduled_arrival"):
-            moment: datetime = getattr(self, name)
-            if moment.second or moment.microsecond:
-                raise ValueError(f"{name} {moment.isoformat()} is not a whole minute")
-            if not 2000 <= moment.year < 2100:
-                raise ValueError(f"{name} {moment.isoformat()} is not between 2000 and 2099")
-        shortest, longest = ELAPSED_MINUTES
-        if not shortest <= self.elapsed_minutes <= longest:
-            raise ValueError(
-                f"scheduled_arrival is {self.elapsed_minutes:g} minutes after scheduled_departure; "
-                f"possible is {shortest} to {longest}"
-            )
-        return self
+    @field_validator("scheduled_arrival")
+    @classmethod
+    def follows_the_departure(cls, arrival: datetime, info: ValidationInfo) -> datetime:
+        departure = info.data.get("scheduled_departure")
+        if departure is None:  # refused already, under its own name
+            return arrival
+        elapsed, (shortest, longest) = _minutes_between(departure, arrival), ELAPSED_MINUTES
+        if not shortest <= elapsed <= longest:
+            raise ValueError(f"{elapsed:g} minutes after scheduled_departure; possible is {shortest} to {longest}")
+        return arrival
 
     @property
     def elapsed_minutes(self) -> float:
-        return (self.scheduled_arrival - self.scheduled_departure).total_seconds() / 60
+        return _minutes_between(self.scheduled_departure, self.scheduled_arrival)
 
     @property
     def id(self) -> str:

@@ -114,6 +114,15 @@ def test_the_scores_are_those_that_were_measured_beforehand(project: Project) ->
     assert project.json("reports/evaluation.json")["flights"]["test"] == 53_991
 
 
+def test_a_flight_that_was_not_materialised_is_answered_better_than_by_a_constant(project: Project) -> None:
+    constant = project.json("reports/metrics.json")["candidates"]["constant"]["test"]
+
+    alone = project.json("reports/evaluation.json")["variants"]["schedule_only"]
+
+    assert alone["log_loss"] < constant["log_loss"]
+    assert alone["auc"] > 0.6
+
+
 def test_the_interval_by_days_is_as_wide_as_it_must_be(project: Project) -> None:
     """A standard error of about 0.011; over single flights it would be 0.0025."""
     low, high = project.json("reports/evaluation.json")["intervals"]["lightgbm"]["auc"]

@@ -1,5 +1,6 @@
 """The service as its callers see it, on a real release, a real database and a real socket."""
 
+import asyncio
 import json
 import os
 import socket
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from ontime import database, model, release, schema
 from ontime.settings import Settings
@@ -120,6 +122,27 @@ def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClien
     assert first["probability_late"] == second["probability_late"]
 
 
+@pytest.mark.parametrize(
+    ("departure", "arrival", "minutes", "elapsed"),
+    [
+        ("2013-11-03T05:30:00Z", "2013-11-03T07:30:00Z", (90, 150), 120),  # 1:30, the first of two, to 2:30
+        ("2013-11-03T06:30:00Z", "2013-11-03T07:30:00Z", (90, 150), 60),  # 1:30, the second
+        ("2013-03-10T06:30:00Z", "2013-03-10T07:30:00Z", (90, 210), 60),  # 1:30 to 3:30 in one hour
+    ],
+)
+def test_the_night_the_clocks_change_keeps_clock_and_duration_apart(
+    departure: str, arrival: str, minutes: tuple[int, int], elapsed: int, client: TestClient, settings: Settings
+) -> None:
+    flight = {**FLIGHT, "scheduled_departure": departure, "scheduled_arrival": arrival}
+
+    client.post("/v1/predictions", json=flight).raise_for_status()
+
+    (row,) = logged(settings)
+    told = dict(zip(schema.FEATURE_NAMES, np.frombuffer(row.vector, "<f4").tolist(), strict=True))
+    assert (told["departure_minute"], told["arrival_minute"]) == minutes
+    assert told["elapsed_minutes"] == elapsed
+
+
 def test_an_unknown_airline_and_destination_are_answered_and_flagged(client: TestClient) -> None:
     answer = client.post("/v1/predictions", json={**FLIGHT, "carrier": "ZZ", "dest": "QQQ"}).json()
 
@@ -135,15 +158,21 @@ WRONG: dict[str, tuple[object, str, str]] = {
     "no offset": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:00"}, "flight.scheduled_departure", "timezone"),
     "a number for a time": ({**FLIGHT, "scheduled_departure": 1383646500}, "flight.scheduled_departure", "offset"),
     "no such day": ({**FLIGHT, "scheduled_departure": "2013-02-30T05:15:00Z"}, "flight.scheduled_departure", "day"),
-    "seconds": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:07-05:00"}, "flight", "not a whole minute"),
+    "seconds": (
+        {**FLIGHT, "scheduled_departure": "2013-11-05T05:15:07-05:00"},
+        "flight.scheduled_departure",
+        "whole minute",
+    ),
+    "digits for a time": ({**FLIGHT, "scheduled_departure": "1383646500"}, "flight.scheduled_departure", "offset"),
+    "infinity": ({**FLIGHT, "distance_miles": float("inf")}, "flight.distance_miles", "valid integer"),
     "lands before it leaves": (
         {**FLIGHT, "scheduled_arrival": "2013-11-05T04:00:00-06:00"},
-        "flight",
-        "scheduled_arrival is -15 minutes after scheduled_departure; possible is 15 to 1200",
+        "flight.scheduled_arrival",
+        "-15 minutes after scheduled_departure; possible is 15 to 1200",
     ),
     "the year zero of computing": (
-        {**FLIGHT, "scheduled_departure": "1970-01-01T00:00:00Z", "scheduled_arrival": "1970-01-01T02:00:00Z"},
-        "flight",
+        {**FLIGHT, "scheduled_departure": "1970-01-01T00:00:00Z"},
+        "flight.scheduled_departure",
         "not between 2000 and 2099",
     ),
     "true for a number": ({**FLIGHT, "flight_number": True}, "flight.flight_number", "valid integer"),
@@ -168,14 +197,25 @@ def test_what_is_wrong_is_named_with_place_and_reason(wrong: str, client: TestCl
     assert logged(settings) == []
 
 
-def test_one_wrong_flight_in_a_thousand_is_named_by_its_position(client: TestClient, settings: Settings) -> None:
-    flights = [FLIGHT] * 999 + [{**FLIGHT, "origin": "PHL"}]
+@pytest.mark.parametrize("field", ["origin", "scheduled_arrival"])
+def test_one_wrong_flight_in_a_thousand_is_named_by_position_and_field(
+    field: str, client: TestClient, settings: Settings
+) -> None:
+    wrong = {"origin": "PHL", "scheduled_arrival": "2013-11-05T04:00:00-06:00"}
+    flights = [FLIGHT] * 999 + [{**FLIGHT, field: wrong[field]}]
 
     answer = client.post("/v1/predictions", json=flights)
 
     assert answer.status_code == 422
-    assert [problem["place"] for problem in answer.json()["detail"]] == ["flights.999.origin"]
+    assert [problem["place"] for problem in answer.json()["detail"]] == [f"flights.999.{field}"]
     assert logged(settings) == []
+
+
+def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(client: TestClient) -> None:
+    detail = client.post("/v1/predictions", json=[{}] * 1000).json()["detail"]
+
+    assert len(detail) == 21
+    assert detail[-1] == {"place": "flights", "reason": "6980 more problems"}
 
 
 def test_a_thousand_and_one_flights_are_too_many(client: TestClient) -> None:
@@ -202,18 +242,49 @@ def test_a_body_of_more_than_a_megabyte_is_refused(client: TestClient) -> None:
     assert answer.json()["detail"][0]["place"] == "body"
 
 
-def test_a_refusal_repeats_no_long_value(client: TestClient) -> None:
-    answer = client.post("/v1/predictions", json={**FLIGHT, "dest": "X" * 5000})
+@pytest.mark.parametrize("long", [{"dest": "X" * 5000}, {"x" * 5000: 1}], ids=["value", "name"])
+def test_a_refusal_repeats_nothing_long(long: dict[str, object], client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json={**FLIGHT, **long})
 
+    assert answer.status_code == 422
     assert len(answer.content) < 500
 
 
-def test_without_its_database_the_service_gives_no_answer_that_it_cannot_keep(
-    settings: Settings, client: TestClient
-) -> None:
+def test_a_caller_who_hangs_up_halfway_is_no_fault_of_the_service(settings: Settings) -> None:
+    sent: list[Any] = []
+    heard = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/v1/predictions", "query_string": b"", "headers": []}
+
+    async def receive() -> Any:
+        return next(heard)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(create_app(settings)(scope, receive, send))
+
+    assert sent[0]["status"] == 422
+    assert logged(settings) == []
+
+
+def break_tables(settings: Settings, statement: str) -> None:
     engine = database.connect(settings.database_url.get_secret_value())
     with engine.begin() as connection:
-        connection.execute(sa.text("DROP TABLE predictions"))
+        connection.execute(sa.text(statement))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "DROP TABLE predictions",
+        "DROP TABLE features",
+        "CREATE TRIGGER full BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    ],
+)
+def test_without_its_database_the_service_gives_no_answer_that_it_cannot_keep(
+    fault: str, settings: Settings, client: TestClient
+) -> None:
+    break_tables(settings, fault)
 
     answer = client.post("/v1/predictions", json=FLIGHT)
 
@@ -226,12 +297,45 @@ def test_the_model_says_what_it_is_and_where_it_came_from(client: TestClient) ->
 
     assert (told["version"], told["algorithm"], told["threshold"]) == ("1", "lightgbm", 0.25)
     assert [feature["name"] for feature in told["features"]] == list(schema.FEATURE_NAMES)
-    assert told["trained_until"] == "2013-02-18"
+    assert set(told["features"][0]) == {"name", "unit", "meaning", "known"}
+    assert (told["name"], told["usual_rate"], told["lead_minutes"]) == ("ontime", 0.24, 120)
+    assert (told["trained_from"], told["trained_until"]) == ("2013-02-04", "2013-02-18")
+    assert told["lineage"] == {"git_commit": "unknown", "mlflow_run": "none", "dvc_lock": {}}
 
 
 def test_a_service_that_runs_is_alive_and_ready(client: TestClient) -> None:
     assert client.get("/health/live").json() == {"status": "alive"}
     assert client.get("/health/ready").json() == {"status": "ready", "model_version": "1"}
+
+
+def test_a_service_whose_database_is_broken_is_alive_but_not_ready(settings: Settings, client: TestClient) -> None:
+    break_tables(settings, "DROP TABLE predictions")
+
+    ready = client.get("/health/ready")
+
+    assert client.get("/health/live").status_code == 200
+    assert ready.status_code == 503
+    assert ready.json()["detail"][0]["place"] == "database"
+
+
+def test_the_openapi_document_names_every_status(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    assert set(paths["/v1/predictions"]["post"]["responses"]) == {"200", "413", "422", "503"}
+    assert set(paths["/health/ready"]["get"]["responses"]) == {"200", "503"}
+
+
+def test_the_index_names_every_endpoint(client: TestClient) -> None:
+    told = client.get("/").json().values()
+
+    paths = client.get("/openapi.json").json()["paths"]
+    described = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    assert set(told) == described | {"GET /openapi.json"}
+
+
+@pytest.mark.parametrize("page", ["/docs", "/redoc"])
+def test_no_page_needs_a_network(page: str, client: TestClient) -> None:
+    assert client.get(page).status_code == 404
 
 
 def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -> None:
@@ -296,22 +400,45 @@ def test_a_service_without_a_release_says_what_to_do(tmp_path: Path) -> None:
     assert done.stderr == f"serve: {tmp_path}/current.json: no release yet; run `make train`\n"
 
 
-def test_a_service_with_a_tampered_release_names_it_and_stops(settings: Settings) -> None:
-    (settings.releases / "1" / release.MODEL).write_bytes(b"not what was published")
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (f"1/{release.MODEL}", "sha256 is not the one in manifest.json"),
+        (f"1/{release.MANIFEST}", "sha256 is not the one that was published"),
+        (release.POINTER, "Invalid JSON"),
+    ],
+)
+def test_a_service_with_a_tampered_release_names_it_says_what_to_do_and_stops(
+    file: str, reason: str, settings: Settings
+) -> None:
+    (settings.releases / file).write_bytes(b"\xff not what was published")
 
     done = run_service(settings)
 
     assert done.returncode == 1
-    assert done.stderr.startswith("serve: ")
-    assert "model.onnx: sha256 is not the one in manifest.json" in done.stderr
-    assert "Traceback" not in done.stderr
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"serve: {settings.releases / file}: {reason}")
+    assert line.endswith(f"; restore {settings.releases} from a copy, or remove it and run `make train`")
+
+
+def test_a_service_without_a_usable_database_says_so_and_stops(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "no_database").write_bytes(b"something else\n" * 1000)
+
+    done = run_service(settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/no_database")}))
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "file is not a database" in line
+    assert line.endswith("look at ONTIME_RELEASES and ONTIME_DATABASE_URL")
 
 
 def test_the_process_serves_on_a_socket_and_keeps_what_it_answered(settings: Settings) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=ROOT, env=environment(settings, port))
+    # A variable that many platforms set; it must not change the number of workers.
+    told = {**environment(settings, port), "WEB_CONCURRENCY": "2"}
+    process = subprocess.Popen([sys.executable, "-m", "serving"], cwd=ROOT, env=told)
     try:
         wait_until_ready(port, process)
         body = json.dumps(FLIGHT).encode()

@@ -76,19 +76,39 @@ def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> No
     assert database.last_decision(engine, "gate", "z") is None
 
 
+PREDICTION = {
+    "prediction_id": "1",
+    "flight_id": "a",
+    "answered_at": MOMENT,
+    "model_version": "1",
+    "probability_late": 0.5,
+    "alert": True,
+    "features": "materialised",
+    "vector": b"\x00\x01",
+    "latency_ms": 1.0,
+}
+
+
+def predictions_in(engine: sa.Engine) -> list[dict[str, object]]:
+    with engine.connect() as connection:
+        return [dict(row._mapping) for row in connection.execute(sa.select(database.predictions))]
+
+
+def test_a_logged_prediction_is_there_for_another_connection_as_it_was(engine: sa.Engine) -> None:
+    database.log_predictions(engine, [PREDICTION])
+
+    assert predictions_in(sa.create_engine(engine.url)) == [PREDICTION]
+
+
 def test_a_prediction_cannot_be_logged_twice(engine: sa.Engine) -> None:
-    row = {
-        "prediction_id": "1",
-        "flight_id": "a",
-        "answered_at": MOMENT,
-        "model_version": "1",
-        "probability_late": 0.5,
-        "alert": True,
-        "features": "materialised",
-        "vector": b"",
-        "latency_ms": 1.0,
-    }
-    database.log_predictions(engine, [row])
+    database.log_predictions(engine, [PREDICTION])
 
     with pytest.raises(sa.exc.IntegrityError):
-        database.log_predictions(engine, [row])
+        database.log_predictions(engine, [PREDICTION])
+
+
+def test_predictions_are_logged_all_or_none(engine: sa.Engine) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        database.log_predictions(engine, [PREDICTION, PREDICTION])
+
+    assert predictions_in(engine) == []

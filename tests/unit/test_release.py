@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ontime import release, schema
-from ontime.release import Lineage, Manifest, ReleaseRefused
+from ontime.release import Lineage, Manifest, NoRelease, ReleaseRefused
 
 MODEL = b"not really a model, but bytes to guard"
 
@@ -114,6 +114,18 @@ def test_a_tampered_model_is_refused_before_it_is_parsed(releases: Path) -> None
 
     with pytest.raises(ReleaseRefused, match="sha256"):
         release.load_current(releases)
+
+
+def test_a_pointer_that_is_no_text_is_refused_by_name(releases: Path) -> None:
+    (releases / release.POINTER).write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ReleaseRefused, match=r"current.json: Invalid JSON"):
+        release.current(releases)
+
+
+def test_loading_before_the_first_release_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(NoRelease, match="run `make train`"):
+        release.load_current(tmp_path)
 
 
 def test_a_pointer_that_leads_out_of_the_folder_is_refused(releases: Path) -> None:

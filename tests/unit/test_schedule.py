@@ -53,6 +53,18 @@ def test_many_flights_get_what_each_gets_alone() -> None:
     assert together.tolist() == [schedule.days_to_holiday(days[[place]])[0] for place in range(len(days))]
 
 
+def test_a_month_of_flights_gets_what_each_flight_gets_alone() -> None:
+    """Training asks for a month at once, the service for one flight."""
+    departures = np.arange("2013-10-20T00:07", "2013-11-20T00:07", 97, dtype="datetime64[m]")
+    elapsed, miles = np.linspace(40, 400, len(departures)), np.linspace(80, 4983, len(departures))
+
+    together = schedule.schedule_features(departures, departures + 137, elapsed, miles)
+
+    for place in range(0, len(departures), 20):
+        alone = features_of(str(departures[place]), str(departures[place] + 137), elapsed[place], miles[place])
+        assert alone == {name: values[place] for name, values in together.items()}
+
+
 def test_a_category_is_its_position_and_an_unseen_one_is_missing() -> None:
     columns = {name: np.array([1.0, 2.0, 3.0]) for name in schema.FEATURE_NAMES}
     names = {name: ["B", "A", "unseen"] for name in schema.CATEGORICAL}

@@ -79,6 +79,14 @@ def test_an_impossible_flight_is_refused(field: str, value: object) -> None:
         Flight.model_validate({**FIELDS, field: value})
 
 
+@pytest.mark.parametrize("text", ["1383646500", "1383646500.5", "-1", "2013-01-01", "2013-01-01T10:15:00"])
+def test_a_time_is_no_number_and_never_without_its_offset(text: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Flight.model_validate({**FIELDS, "scheduled_departure": text})
+
+    assert [error["loc"] for error in refused.value.errors()] == [("scheduled_departure",)]
+
+
 def test_every_feature_has_a_name_of_its_own_and_a_meaning() -> None:
     assert len(set(schema.FEATURE_NAMES)) == len(schema.FEATURES)
     assert all(feature.unit and feature.meaning for feature in schema.FEATURES)
