@@ -76,7 +76,7 @@ def _data(report: Report) -> str:
     rows = [
         ("training", s.train_from, s.valid_from, f"{n['train']:,}"),
         ("validation, chooses the champion", s.valid_from, s.test_from, f"{n['valid']:,}"),
-        ("test, opened once", s.test_from, s.test_until, f"{n['test']:,}"),
+        ("test, read by the evaluate stage", s.test_from, s.test_until, f"{n['test']:,}"),
     ]
     return f"""## Data
 
