@@ -1,5 +1,6 @@
 """What `promote` needs of the workspace: the winner as ONNX, its comparison with the champion, its papers."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from ontime import export, gate, model, registry, release, schema, split
 from ontime.params import Params
-from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, read_json
+from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDATED, read_json, read_months
 from pipelines.train import read_period
 
+PROBES = 20
 REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json", PLOTS)
 
 
@@ -99,8 +101,78 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
     ]
 
 
+def contents(winner: Challenger, params: Params) -> dict[str, bytes]:
+    """The files of the release."""
+    period = split.periods(params.split)["test"]
+    timetable = read_months(VALIDATED / "flights", split.months(period)).set_index("flight_id", drop=False)
+    return files_of(winner.native, winner.onnx, winner.training["categories"], winner.flights, timetable)
+
+
+def files_of(
+    native: model.Classifier,
+    onnx: bytes,
+    categories: dict[str, tuple[str, ...]],
+    flights: pd.DataFrame,
+    timetable: pd.DataFrame,
+) -> dict[str, bytes]:
+    """The model, its trees where it has some, and probes: what it says of flights spread over `flights`.
+
+    `flights` has the features, `timetable` what a request has to say, by flight_id. Every second probe is asked
+    as a flight that was not materialised.
+    """
+    chosen = flights.iloc[np.linspace(0, len(flights) - 1, PROBES, dtype=int)].reset_index(drop=True)
+    matrix, alone = model.matrix_of(chosen, categories), np.arange(PROBES) % 2 == 1
+    matrix[alone] = model.schedule_only(matrix[alone])
+    told = release.Model(onnx).predict(matrix)
+    vectors = chosen[list(schema.MATERIALISED)].to_numpy("float32")
+    probes = [
+        release.Probe(
+            flight=flight_of(timetable.loc[flight_id]),
+            materialised=None if is_alone else tuple(None if np.isnan(value) else float(value) for value in vector),
+            probability_late=float(probability),
+        )
+        for flight_id, vector, is_alone, probability in zip(chosen["flight_id"], vectors, alone, told, strict=True)
+    ]
+    written = {release.MODEL: onnx, release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1)}
+    grown = export.trees_of(native)
+    return written if grown is None else {**written, release.TREES: grown.to_bytes()}
+
+
+def flight_of(row: pd.Series) -> schema.Flight:
+    """A row of the timetable as a request."""
+    return schema.Flight(
+        flight_number=int(row["flight_number"]),
+        distance_miles=int(row["distance_miles"]),
+        **{name: str(row[name]) for name in ("carrier", "origin", "dest")},  # type: ignore[arg-type]  # pydantic checks
+        **{name: row[name].to_pydatetime() for name in ("scheduled_departure", "scheduled_arrival")},
+    )
+
+
+def track_record(
+    late: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float, period: split.Period
+) -> release.TrackRecord:
+    """How many were late of the flights that got about the same probability; the threshold divides two bins."""
+    edges = sorted({*(tenth / 10 for tenth in range(11)), threshold})
+    flights, _ = np.histogram(probability, edges)
+    found, _ = np.histogram(probability[late], edges)
+    return release.TrackRecord(
+        begin=period.start,
+        until=period.until,
+        bins=tuple(
+            release.Bin(low=low, high=high, flights=int(n), late=int(k))
+            for low, high, n, k in zip(edges[:-1], edges[1:], flights, found, strict=True)
+        ),
+    )
+
+
 def manifest(
-    winner: Challenger, version: str, run_id: str, git_commit: str, hashes: dict[str, str], params: Params
+    winner: Challenger,
+    version: str,
+    run_id: str,
+    git_commit: str,
+    hashes: dict[str, str],
+    params: Params,
+    written: Mapping[str, bytes],
 ) -> release.Manifest:
     return release.Manifest(
         name=registry.NAME,
@@ -113,6 +185,12 @@ def manifest(
         lead_minutes=params.features.lead_minutes,
         trained_from=params.split.train_from,
         trained_until=params.split.valid_from,
+        track_record=track_record(
+            winner.flights["late"].to_numpy(bool),
+            winner.predictions[winner.name].to_numpy(),
+            params.cost.alert_threshold,
+            split.periods(params.split)["test"],
+        ),
         lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
-        sha256={release.MODEL: sha256(winner.onnx).hexdigest()},
+        sha256={name: sha256(content).hexdigest() for name, content in written.items()},
     )

@@ -8,17 +8,22 @@ import sys
 
 import sqlalchemy as sa
 
-from ontime import database, release
+from ontime import database, online, release
 from ontime.params import load_params
-from ontime.settings import Settings
+from ontime.settings import Settings, load_settings
 from pipelines import lineage
 
 
-def already_settled(engine: sa.Engine, releases_version: str | None, pipeline: str) -> str | None:
+def already_settled(engine: sa.Engine, pointer: release.Pointer | None, pipeline: str) -> str | None:
     """What was decided about these very outputs, if that decision still stands; None if there is work to do."""
     decided = database.last_decision(engine, "gate", pipeline)
-    if decided is None or releases_version is None:
+    if decided is None or pointer is None:
         return None
+    releases_version, made = pointer.version, decided.evidence["version"]
+    if made in pointer.rolled_back:
+        return (
+            f"release {made} was rolled back, {releases_version} answers; `make promote VERSION={made}` brings it back"
+        )
     if decided.verdict == "keep":
         return f"kept release {releases_version}: {decided.evidence['reason']}"
     if decided.evidence["version"] == releases_version:
@@ -27,11 +32,11 @@ def already_settled(engine: sa.Engine, releases_version: str | None, pipeline: s
 
 
 def main() -> None:
-    settings, hashes = Settings(), lineage.outputs(lineage.LOCK.read_text())
+    settings, hashes = load_settings(), lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url.get_secret_value())
     pipeline = lineage.pipeline_id(hashes)
-    champion = release.current(settings.releases)
-    settled = already_settled(engine, champion.version if champion else None, pipeline)
+    release.current(settings.releases)  # a release that was tampered with stops everything, here
+    settled = already_settled(engine, release.read_pointer(settings.releases), pipeline)
     print(lineage.reproduction(hashes))
     if settled:
         print(f"promote: {settled}")
@@ -57,18 +62,22 @@ def deliver(settings: Settings, engine: sa.Engine, pipeline: str, hashes: dict[s
     database.record_decision(engine, "gate", "promote" if verdict.promote else "keep", evidence)
     print(f"gate: {'promote' if verdict.promote else 'keep'} version {version} against {against}: {verdict.reason}")
     materialise.main()
+    run_id, contents = ids[challenger.name], packaging.contents(challenger, params)
+    # The commit that the run was recorded with: repeated from another commit, this is still the same release.
+    commit = registry.tag(client, run_id, "git_commit")
+    release.publish(
+        settings.releases,
+        contents,
+        packaging.manifest(challenger, version, run_id, commit, hashes, params, contents),
+    )
+    online.prove(release.load(settings.releases, version))
     if verdict.promote:
         registry.crown(client, version)
-        run_id = ids[challenger.name]
-        # The commit that the run was recorded with: repeated from another commit, this is still the same release.
-        commit = registry.tag(client, run_id, "git_commit")
-        manifest = packaging.manifest(challenger, version, run_id, commit, hashes, params)
-        release.publish(settings.releases, challenger.onnx, manifest)
         release.point(settings.releases, version)
         database.record_decision(engine, "promotion", "published", {"version": version, "pipeline": pipeline})
         print(f"promote: release {version} ({challenger.name}) answers from now on")
     elif champion := release.current(settings.releases):
-        print(f"promote: release {champion.version} goes on answering")
+        print(f"promote: release {champion.version} goes on answering; {version} stands by (see `make shadow`)")
     else:
         sys.exit("promote: the gate refused the first model, so there is no release to serve")
 

@@ -1,4 +1,4 @@
-"""The operational tables: features (the online store), predictions, outcomes, decisions.
+"""The operational tables: flights and features (the online store), predictions, shadows, outcomes, decisions.
 
 SQLite by default, PostgreSQL by `ONTIME_DATABASE_URL`. Serving and monitoring meet here and nowhere else.
 """
@@ -7,12 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
+from random import SystemRandom
+from time import time_ns
 from typing import Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from ontime import schema
 
@@ -35,6 +37,19 @@ class UTCTime(sa.TypeDecorator[datetime]):
 
 metadata = sa.MetaData()
 
+flights = sa.Table(
+    "flights",
+    metadata,
+    sa.Column("flight_id", sa.String, primary_key=True),
+    sa.Column("carrier", sa.String, nullable=False),
+    sa.Column("flight_number", sa.Integer, nullable=False),
+    sa.Column("origin", sa.String, nullable=False),
+    sa.Column("dest", sa.String, nullable=False),
+    sa.Column("scheduled_departure", UTCTime, nullable=False, index=True),
+    sa.Column("scheduled_arrival", UTCTime, nullable=False),
+    sa.Column("distance_miles", sa.Integer, nullable=False),
+)
+
 features = sa.Table(
     "features",
     metadata,
@@ -47,15 +62,24 @@ features = sa.Table(
 predictions = sa.Table(
     "predictions",
     metadata,
-    sa.Column("prediction_id", sa.String, primary_key=True),
-    sa.Column("flight_id", sa.String, nullable=False, index=True),
-    sa.Column("answered_at", UTCTime, nullable=False),
+    sa.Column("prediction_id", sa.String, primary_key=True),  # in order of time: see `new_prediction_id`
+    sa.Column("flight_id", sa.String, nullable=False),
+    sa.Column("answered_at", UTCTime, nullable=False, index=True),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("probability_late", sa.Double, nullable=False),
     sa.Column("alert", sa.Boolean, nullable=False),
     sa.Column("features", sa.String, nullable=False),  # "materialised" or "schedule_only"
     sa.Column("vector", sa.LargeBinary, nullable=False),  # the model's whole input, schema.FEATURE_NAMES in order
     sa.Column("latency_ms", sa.Double, nullable=False),  # from the request's arrival to this row's writing
+    sqlite_with_rowid=False,  # one tree to write instead of two
+)
+
+shadows = sa.Table(  # what the other model of the two would have answered; see Pointer.challenger
+    "shadows",
+    metadata,
+    sa.Column("prediction_id", sa.String, primary_key=True),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("probability_late", sa.Double, nullable=False),
 )
 
 outcomes = sa.Table(
@@ -77,6 +101,14 @@ decisions = sa.Table(
 )
 
 
+_random = SystemRandom()
+
+
+def new_prediction_id() -> str:
+    """32 hex digits, the first 16 from the clock: rows that are written together lie together on disk."""
+    return f"{time_ns():016x}{_random.getrandbits(64):016x}"
+
+
 class Stored(NamedTuple):
     """A row of the online store."""
 
@@ -84,15 +116,24 @@ class Stored(NamedTuple):
     vector: NDArray[np.float32]
 
 
-def connect(url: str) -> sa.Engine:
-    """An engine whose tables exist. A SQLite file is made, with its folder, if it is missing."""
+def connect(url: str, patience_s: float = 10) -> sa.Engine:
+    """An engine whose tables exist. A SQLite file is made, with its folder, if it is missing.
+
+    `patience_s`: how long a statement waits for a lock, and a connection for its server, before it fails.
+    """
     parsed = sa.make_url(url)
-    on_sqlite = parsed.get_backend_name() == "sqlite"
-    if on_sqlite and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed)
-    if on_sqlite:
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)
+    else:
+        milliseconds = int(1000 * patience_s)
+        waits = {
+            "connect_timeout": max(1, int(patience_s)),
+            "options": f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds} -c timezone=UTC",
+        }
+        engine = sa.create_engine(parsed, connect_args=waits, pool_timeout=patience_s)
     metadata.create_all(engine)
     return engine
 
@@ -100,16 +141,32 @@ def connect(url: str) -> sa.Engine:
 def _durable_and_shared(connection: Any, record: object) -> None:  # noqa: ARG001  SQLAlchemy's signature
     """WAL lets readers and a writer work at once; FULL lets a committed row survive a power cut."""
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000"):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
+def _insert(engine: sa.Engine, table: sa.Table) -> Any:
+    """An INSERT that can say what happens to a row that is there already; both databases spell it alike."""
+    if engine.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # here, to spare the others its time
+
+    return postgresql.insert(table)
+
+
 def _insert_or_replace(engine: sa.Engine, table: sa.Table) -> sa.Insert:
-    dialect = {"sqlite": sqlite, "postgresql": postgresql}[engine.dialect.name]
-    statement = dialect.insert(table)
+    statement = _insert(engine, table)
     changed = {c.name: statement.excluded[c.name] for c in table.columns if not c.primary_key}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
+    replacing: sa.Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
+    return replacing
+
+
+def _execute(engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One transaction for all rows; they are on disk when this returns."""
+    if rows:
+        with engine.begin() as connection:
+            connection.execute(statement, list(rows))
 
 
 def store_features(
@@ -125,9 +182,12 @@ def store_features(
         }
         for flight_id, moment, vector in zip(flight_ids, moments, vectors, strict=True)
     ]
-    with engine.begin() as connection:
-        if rows:
-            connection.execute(_insert_or_replace(engine, features), rows)
+    _execute(engine, _insert_or_replace(engine, features), rows)
+
+
+def store_flights(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put timetable rows, with the columns of `flights`, where people can search them."""
+    _execute(engine, _insert_or_replace(engine, flights), rows)
 
 
 def look_up_features(engine: sa.Engine, flight_ids: Iterable[str]) -> dict[str, Stored]:
@@ -141,10 +201,50 @@ def look_up_features(engine: sa.Engine, flight_ids: Iterable[str]) -> dict[str, 
         }
 
 
+def ping(engine: sa.Engine) -> None:
+    """Raises SQLAlchemyError where the tables cannot be read: an empty SQLite file answers `SELECT 1` as well."""
+    with engine.connect() as connection:
+        connection.execute(sa.select(predictions.c.prediction_id).limit(1))
+
+
 def log_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the answered predictions; they are on disk when this returns."""
+    """Keep answered predictions, at most 1000 or so at a time; they are on disk when this returns."""
+    # One statement for all rows, written by hand: executemany lets go of the interpreter at each row, and beside
+    # a busy thread it waits each time to get it back. SQLAlchemy would compile such a statement anew for each length.
+    dialect, marks = engine.dialect, "?" if engine.dialect.paramstyle == "qmark" else "%s"
+    row_of_marks = f"({', '.join([marks] * len(predictions.columns))})"
+    columns = ", ".join(column.name for column in predictions.columns)
+    to_driver = {c.name: c.type.dialect_impl(dialect).bind_processor(dialect) for c in predictions.columns}
+    values = [process(row[name]) if process else row[name] for row in rows for name, process in to_driver.items()]
     with engine.begin() as connection:
-        connection.execute(sa.insert(predictions), list(rows))
+        connection.exec_driver_sql(
+            f"INSERT INTO predictions ({columns}) VALUES {', '.join([row_of_marks] * len(rows))}",  # noqa: S608  names and marks only
+            tuple(values),
+        )
+
+
+def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep predictions that may be there already: those stay as they are."""
+    _execute(engine, _insert(engine, predictions).on_conflict_do_nothing(), rows)
+
+
+def log_shadows(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep what the other model would have answered, with the columns of `shadows`."""
+    _execute(engine, _insert(engine, shadows).on_conflict_do_nothing(), rows)
+
+
+def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Keep labels, with the columns of `outcomes`: the one known last stays, in whatever order they come."""
+    statement = _insert(engine, outcomes)
+    new, old = statement.excluded, outcomes.c
+    newer = sa.or_(new.known_at > old.known_at, sa.and_(new.known_at == old.known_at, new.late > old.late))
+    changed = {"late": new.late, "known_at": new.known_at}
+    _execute(engine, statement.on_conflict_do_update(index_elements=[old.flight_id], set_=changed, where=newer), rows)
+
+
+def outcome_of(engine: sa.Engine, flight_id: str) -> sa.Row[Any] | None:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(outcomes).where(outcomes.c.flight_id == flight_id)).first()
 
 
 def record_decision(engine: sa.Engine, kind: str, verdict: str, evidence: Mapping[str, Any]) -> None:
@@ -160,3 +260,10 @@ def last_decision(engine: sa.Engine, kind: str, pipeline: str) -> sa.Row[Any] | 
     latest = sa.select(decisions).where(decisions.c.kind == kind, of_pipeline).order_by(decisions.c.decision_id.desc())
     with engine.connect() as connection:
         return connection.execute(latest.limit(1)).first()
+
+
+def latest_decisions(engine: sa.Engine, most: int) -> Sequence[sa.Row[Any]]:
+    """What was decided last, the newest first."""
+    latest = sa.select(decisions).order_by(decisions.c.decision_id.desc()).limit(most)
+    with engine.connect() as connection:
+        return connection.execute(latest).all()

@@ -13,8 +13,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ontime import schema
 from ontime.model import Classifier
+from ontime.trees import Trees, from_lightgbm
 
 ONNX_OPSET = 15
+GRAPH = "ontime"  # a name of their own making would be another one each time, and so would the bytes
 
 
 def to_onnx(model: Classifier) -> bytes:
@@ -26,13 +28,19 @@ def to_onnx(model: Classifier) -> bytes:
             initial_types=[("features", FloatTensorType([None, width]))],
             target_opset=ONNX_OPSET,
             zipmap=False,
+            name=GRAPH,
         )
     else:
         exact = _snap_hist_gradient_boosting(model) if isinstance(model, HistGradientBoostingClassifier) else model
         converted = sklearn_to_onnx(
-            exact, np.zeros((1, width), np.float32), target_opset=ONNX_OPSET, options={"zipmap": False}
+            exact, np.zeros((1, width), np.float32), target_opset=ONNX_OPSET, options={"zipmap": False}, name=GRAPH
         )
     return bytes(converted.SerializeToString())
+
+
+def trees_of(model: Classifier) -> Trees | None:
+    """What reasons are computed from; None for a model that is not LightGBM's."""
+    return from_lightgbm(model.booster_.dump_model()) if isinstance(model, LGBMClassifier) else None
 
 
 def _snap(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from ontime import files
@@ -29,6 +29,12 @@ COLOURS = {
     "logistic": "#e69f00",
     "hist_gradient_boosting": "#009e73",
     "lightgbm": "#0072b2",
+}
+SERVER_COLOURS = {
+    "ontime": "#0072b2",
+    "mlflow": "#e69f00",
+    "bentoml": "#cc79a7",
+    "bare": "#9aa5b1",
 }
 STYLE: Any = {
     "figure.dpi": 130,
@@ -241,3 +247,30 @@ def slices(rows: Sequence[tuple[str, str, float, int]], overall: float) -> Figur
         axes.margins(x=0.12)
         axes.annotate("flights", (1.08, -0.9), xycoords=("axes fraction", "data"), ha="right", color=MUTED, fontsize=8)
     return figure
+
+
+def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Mapping[str, str]) -> Figure:
+    """Server -> connections -> (requests a second, p99 in milliseconds); `labels` are the servers' full names."""
+    panels = (("Answers a second: higher is better", "requests/s"), ("The slowest of 100: lower is better", "p99, ms"))
+    with rc_context(STYLE):
+        figure = Figure(figsize=(10, 4.6))
+        both = figure.subplots(1, 2)
+        for place, (axes, (title, y)) in enumerate(zip(both, panels, strict=True)):
+            axes.set(title=title, xlabel="connections", ylabel=y, xscale="log", yscale="log")
+            for name, loads in servers.items():
+                figures = [figures[place] for figures in loads.values()]
+                axes.plot(list(loads), figures, label=labels[name], marker="o", color=SERVER_COLOURS[name],
+                          linewidth=2.4 if name == "ontime" else 1.6, zorder=3 if name == "ontime" else 2)  # fmt: skip
+            _plain_ticks(axes, sorted({connections for loads in servers.values() for connections in loads}))
+        handles, names = both[0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
+    return figure
+
+
+def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
+    """Log axes that say 16 and 2,000, not 2 x 10^3."""
+    axes.set_xticks(across, [str(each) for each in across])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.yaxis.set_minor_locator(NullLocator())

@@ -12,6 +12,7 @@ import mlflow
 import numpy as np
 import onnx
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 
@@ -20,6 +21,10 @@ from ontime import schema
 NAME = "ontime"
 CHAMPION = "champion"
 SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
+
+
+class NotRecorded(Exception):
+    """MLflow is away, or knows no such version; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +103,11 @@ def tag(client: MlflowClient, run_id: str, name: str) -> str:
 
 
 def crown(client: MlflowClient, version: str) -> None:
-    """Let `version` be the champion; again is no change."""
-    client.set_registered_model_alias(NAME, CHAMPION, version)
+    """Let `version` be the champion; again is no change. Raises NotRecorded."""
+    try:
+        client.set_registered_model_alias(NAME, CHAMPION, version)
+    except MlflowException as error:
+        raise NotRecorded(f"MLflow's alias {CHAMPION} stays where it was: {error.message}") from None
 
 
 def _versions(client: MlflowClient) -> Sequence[Any]:

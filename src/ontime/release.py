@@ -1,14 +1,17 @@
-"""The model as a folder: model.onnx and manifest.json, verified before anything is loaded.
+"""The model as a folder, verified before anything is loaded.
 
     releases/3/model.onnx
+    releases/3/probe.json        flights with the probabilities that this model must give them
+    releases/3/trees.npz         for reasons; only where the model is an ensemble of trees
     releases/3/manifest.json     what the model needs and where it came from, with the sha256 of each file
-    releases/current.json        the pointer: which version answers, with the sha256 of its manifest
+    releases/current.json        the pointer: which version answers, which challenges it, what answered before
 
 The only file that knows onnxruntime. No pickle: loading a release runs no code from it.
 """
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -18,16 +21,23 @@ from typing import Annotated, Self
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ontime import files, schema
+from ontime.schema import Flight
+from ontime.trees import NoTrees, Trees
 
 MODEL = "model.onnx"
+PROBE = "probe.json"
+TREES = "trees.npz"
 MANIFEST = "manifest.json"
 POINTER = "current.json"
+NO_ONNX = (onnx_errors.InvalidProtobuf, onnx_errors.InvalidGraph, onnx_errors.InvalidArgument, onnx_errors.Fail)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ReleaseRefused(ValueError):
@@ -50,6 +60,31 @@ class Lineage(_Record):
     dvc_lock: dict[str, str]  # path of each stage's output -> its md5 in dvc.lock
 
 
+class Probe(_Record):
+    """A flight, what was known of it, and the probability that the model gave it when it was published."""
+
+    flight: Flight
+    materialised: tuple[float | None, ...] | None  # schema.MATERIALISED in order; None: not in the online store
+    probability_late: Share
+
+
+class Bin(_Record):
+    """Of the flights that got a probability in [low, high), so many were late."""
+
+    low: float
+    high: float
+    flights: int
+    late: int
+
+
+class TrackRecord(_Record):
+    """How right the model was on flights it was not trained on, scheduled in [begin, until)."""
+
+    begin: date
+    until: date
+    bins: tuple[Bin, ...]
+
+
 class Manifest(_Record):
     name: str
     version: Version
@@ -57,10 +92,11 @@ class Manifest(_Record):
     features: tuple[str, ...]  # the order of the input tensor, float32 [n, features]
     categories: dict[str, tuple[str, ...]]  # position in the list is the code; anything else is NaN
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    usual_rate: Annotated[float, Field(ge=0, le=1)]  # share late in training
+    usual_rate: Share  # share late in training
     lead_minutes: int
     trained_from: date
     trained_until: date  # exclusive
+    track_record: TrackRecord
     lineage: Lineage
     sha256: dict[str, Digest]
 
@@ -71,25 +107,47 @@ class Manifest(_Record):
             raise ValueError(f"features are not this code's: {differing}")
         if set(self.categories) != set(schema.CATEGORICAL):
             raise ValueError(f"categories are of {sorted(self.categories)}, not {sorted(schema.CATEGORICAL)}")
-        if set(self.sha256) != {MODEL}:
-            raise ValueError(f"sha256 must list {MODEL} and nothing else, not {sorted(self.sha256)}")
+        if set(self.sha256) - {TREES} != {MODEL, PROBE}:
+            raise ValueError(f"sha256 must list {MODEL}, {PROBE} and perhaps {TREES}, not {sorted(self.sha256)}")
         return self
+
+
+class Challenger(_Record):
+    """A second release: scores every flight in the shadow, and answers a share of them (0: none)."""
+
+    version: Version
+    manifest_sha256: Digest
+    share: Share
 
 
 class Pointer(_Record):
     version: Version
     manifest_sha256: Digest
+    challenger: Challenger | None = None
+    history: tuple[Version, ...] = ()  # what answered before, the latest last
+    rolled_back: tuple[Version, ...] = ()  # never promoted again but by hand
 
 
 class Model:
     """An ONNX session with one thread: more of them fight over the cores of the service's workers."""
 
     def __init__(self, content: bytes) -> None:
+        """Raises ReleaseRefused for what is no model, or not one that takes our features."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self._output = self._session.get_outputs()[-1].name
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except (
+            onnx_errors.InvalidProtobuf,
+            onnx_errors.InvalidGraph,
+            onnx_errors.Fail,
+            onnx_errors.InvalidArgument,
+        ) as error:
+            raise ReleaseRefused(f"{MODEL}: no valid ONNX: {error}") from None
+        (taken,), width = self._session.get_inputs(), len(schema.FEATURE_NAMES)
+        if taken.type != "tensor(float)" or taken.shape[1:] != [width]:
+            raise ReleaseRefused(f"{MODEL}: takes {taken.type} {taken.shape}, not tensor(float) [n, {width}]")
+        self._input, self._output = taken.name, self._session.get_outputs()[-1].name
 
     def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """The probability of late for each row, shape (n,)."""
@@ -101,26 +159,29 @@ class Model:
 class Release:
     manifest: Manifest
     model: Model
+    probes: tuple[Probe, ...]
+    trees: Trees | None
 
 
-def publish(releases: Path, model: bytes, manifest: Manifest) -> Path:
+def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Path:
     """Write `releases/<version>/`, whole or not at all. The pointer stays where it is: see `point`.
 
     Publishing the same release again changes nothing; another one under the same version is refused.
     """
     folder = releases / manifest.version
-    content = manifest.model_dump_json(indent=2) + "\n"
+    text = manifest.model_dump_json(indent=2) + "\n"
     if folder.exists():
-        if (folder / MANIFEST).read_text() != content:
+        if (folder / MANIFEST).read_text() != text:
             raise ReleaseRefused(f"{folder} exists and is another release; versions are never overwritten")
         return folder
     releases.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".publishing-", dir=releases))
     try:
-        files.write_text(aside / MANIFEST, content)
-        with files.replacing(aside / MODEL) as written:
-            written.write_bytes(model)
-        verify(aside)
+        for name, content in contents.items():
+            with files.replacing(aside / name) as written:
+                written.write_bytes(content)
+        files.write_text(aside / MANIFEST, text)
+        _load(aside, verify(aside))  # what no service could load is never published
         aside.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
         aside.rename(folder)
     finally:
@@ -139,40 +200,117 @@ def verify(folder: Path, manifest_sha256: str | None = None) -> Manifest:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}") from None
-    for name, expected in manifest.sha256.items():
-        if not (folder / name).is_file():
-            raise ReleaseRefused(f"{folder / name}: missing")
-        if files.digest(folder / name) != expected:
-            raise ReleaseRefused(f"{folder / name}: sha256 is not the one in {MANIFEST}")
+    for name in manifest.sha256:
+        _content(folder, name, manifest)
     return manifest
+
+
+def _content(folder: Path, name: str, manifest: Manifest) -> bytes:
+    """The bytes of a file of the release: these very bytes were checked, not those read a moment ago."""
+    if not (folder / name).is_file():
+        raise ReleaseRefused(f"{folder / name}: missing")
+    content = (folder / name).read_bytes()
+    if sha256(content).hexdigest() != manifest.sha256[name]:
+        raise ReleaseRefused(f"{folder / name}: sha256 is not the one in {MANIFEST}")
+    return content
 
 
 def point(releases: Path, version: str) -> None:
     """Let `version` answer from now on; atomic, so a reader sees the old pointer or the new one."""
+    before = read_pointer(releases)
+    if before and before.version == version:
+        return
+    challenger = before.challenger if before and before.challenger and before.challenger.version != version else None
+    pointer = Pointer(
+        version=version,
+        manifest_sha256=_manifest_digest(releases, version),
+        challenger=challenger,
+        history=(*before.history, before.version) if before else (),
+        rolled_back=tuple(each for each in before.rolled_back if each != version) if before else (),
+    )
+    _write_pointer(releases, pointer)
+
+
+def roll_back(releases: Path) -> str:
+    """Let the version before the current one answer again; which one that is. Raises NoRelease."""
+    before = read_pointer(releases)
+    if before is None or not before.history:
+        raise NoRelease(f"{releases / POINTER}: nothing answered before the current release")
+    version = before.history[-1]
+    pointer = before.model_copy(
+        update={
+            "version": version,
+            "manifest_sha256": _manifest_digest(releases, version),
+            "challenger": before.challenger if before.challenger and before.challenger.version != version else None,
+            "history": before.history[:-1],
+            "rolled_back": (*before.rolled_back, before.version),
+        }
+    )
+    _write_pointer(releases, pointer)
+    return version
+
+
+def challenge(releases: Path, version: str | None, share: float = 0.0) -> None:
+    """Let `version` challenge the current release, or nobody (None): see `Challenger`. Raises ReleaseRefused."""
+    before = read_pointer(releases)
+    if before is None:
+        raise NoRelease(f"{releases / POINTER}: no release yet; run `make train`")
+    if version == before.version:
+        raise ReleaseRefused(f"release {version} answers already; it cannot challenge itself")
+    challenger = None
+    if version is not None:
+        challenger = Challenger(version=version, manifest_sha256=_manifest_digest(releases, version), share=share)
+    _write_pointer(releases, before.model_copy(update={"challenger": challenger}))
+
+
+def _manifest_digest(releases: Path, version: str) -> str:
     verify(releases / version)
-    pointer = Pointer(version=version, manifest_sha256=files.digest(releases / version / MANIFEST))
+    return files.digest(releases / version / MANIFEST)
+
+
+def _write_pointer(releases: Path, pointer: Pointer) -> None:
     files.write_text(releases / POINTER, pointer.model_dump_json(indent=2) + "\n")
+
+
+def published(releases: Path) -> list[str]:
+    """The versions that lie there, in the order of their numbers."""
+    found = [path.parent.name for path in releases.glob(f"*/{MANIFEST}") if not path.parent.name.startswith(".")]
+    return sorted(found, key=lambda version: (len(version), version))
 
 
 def current(releases: Path) -> Manifest | None:
     """The manifest of the release that the pointer names; None before the first release."""
-    pointer = _read_pointer(releases)
+    pointer = read_pointer(releases)
     return verify(releases / pointer.version, pointer.manifest_sha256) if pointer else None
 
 
 def load_current(releases: Path) -> Release:
     """Verify and load the release that the pointer names. Raises ReleaseRefused."""
-    manifest = current(releases)
-    if manifest is None:
+    pointer = read_pointer(releases)
+    if pointer is None:
         raise NoRelease(f"{releases / POINTER}: no release yet; run `make train`")
-    path = releases / manifest.version / MODEL
-    content = path.read_bytes()
-    if sha256(content).hexdigest() != manifest.sha256[MODEL]:  # these very bytes, not those read a moment ago
-        raise ReleaseRefused(f"{path}: sha256 is not the one in {MANIFEST}")
-    return Release(manifest, Model(content))
+    return load(releases, pointer.version, pointer.manifest_sha256)
 
 
-def _read_pointer(releases: Path) -> Pointer | None:
+def load(releases: Path, version: str, manifest_sha256: str | None = None) -> Release:
+    """Verify and load one release. Raises ReleaseRefused."""
+    folder = releases / version
+    return _load(folder, verify(folder, manifest_sha256))
+
+
+def _load(folder: Path, manifest: Manifest) -> Release:
+    try:
+        probes = PROBES.validate_json(_content(folder, PROBE, manifest))
+        trees = Trees.from_bytes(_content(folder, TREES, manifest)) if TREES in manifest.sha256 else None
+    except ValidationError as error:
+        raise ReleaseRefused(f"{folder / PROBE}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}") from None
+    except NoTrees as error:
+        raise ReleaseRefused(f"{folder / TREES}: {error}") from None
+    return Release(manifest, Model(_content(folder, MODEL, manifest)), probes, trees)
+
+
+def read_pointer(releases: Path) -> Pointer | None:
+    """None before the first release. Raises ReleaseRefused for a pointer that says nothing."""
     path = releases / POINTER
     if not path.exists():
         return None
@@ -180,3 +318,6 @@ def _read_pointer(releases: Path) -> Pointer | None:
         return Pointer.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']}") from None
+
+
+PROBES = TypeAdapter(tuple[Probe, ...])

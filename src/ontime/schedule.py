@@ -6,9 +6,9 @@ on numpy arrays, because the service has no pandas.
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-import holidays
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,24 +17,25 @@ from ontime import schema
 Floats = NDArray[np.floating[Any]]
 
 NEAREST_HOLIDAY_DAYS = 7
+HOLIDAYS = Path(__file__).with_name("us_holidays.txt")  # written by `python -m pipelines.calendar`
 
 
 @cache
-def _holidays(year: int) -> NDArray[np.datetime64]:
-    """US federal holidays of a year and of its neighbours, sorted."""
-    days = holidays.country_holidays("US", years=(year - 1, year, year + 1), observed=False)
-    return np.array(sorted(days), dtype="datetime64[D]")
+def _holidays() -> NDArray[np.datetime64]:
+    """US federal holidays of 1999 to 2100, sorted."""
+    return np.array(HOLIDAYS.read_text(encoding="utf-8").split(), dtype="datetime64[D]")
 
 
 def days_to_holiday(days: NDArray[np.datetime64]) -> Floats:
-    nearest = np.full(len(days), NEAREST_HOLIDAY_DAYS, dtype=np.float64)
-    years = days.astype("datetime64[Y]").astype(int) + 1970
-    for year in np.unique(years):
-        calendar, chosen = _holidays(int(year)), years == year
-        after = np.searchsorted(calendar, days[chosen])
-        distance = np.minimum(np.abs(calendar[after] - days[chosen]), np.abs(days[chosen] - calendar[after - 1]))
-        nearest[chosen] = np.minimum(distance.astype(int), NEAREST_HOLIDAY_DAYS)
-    return nearest
+    """Raises ValueError for a day that the calendar does not reach."""
+    calendar = _holidays()
+    if len(days) and not calendar[0] < days.min() <= days.max() <= calendar[-1]:
+        raise ValueError(
+            f"{HOLIDAYS.name} reaches from {calendar[0]} to {calendar[-1]}, not {days.min()} to {days.max()}"
+        )
+    after = np.searchsorted(calendar, days)
+    distance = np.minimum(calendar[after] - days, days - calendar[after - 1])
+    return np.minimum(distance.astype(np.float64), NEAREST_HOLIDAY_DAYS)
 
 
 def schedule_features(
@@ -65,7 +66,6 @@ def encode(
         values = columns[name]
         if name in categories:
             codes = {category: code for code, category in enumerate(categories[name])}
-            different, which = np.unique(np.asarray(values, dtype=str), return_inverse=True)
-            values = np.array([codes.get(str(value), np.nan) for value in different])[which]
+            values = np.array([codes.get(str(value), np.nan) for value in values])
         matrix[:, position] = values
     return matrix

@@ -36,7 +36,8 @@ ARRIVAL_DELAY_MINUTES = (-180, 1440)
 
 def flight_id(carrier: str, flight_number: int, origin: str, scheduled_departure: datetime) -> str:
     """The key of a flight everywhere: `UA1545-EWR-20130101T1015Z`, its scheduled departure in UTC."""
-    return f"{carrier}{flight_number}-{origin}-{scheduled_departure.astimezone(UTC):%Y%m%dT%H%MZ}"
+    at = scheduled_departure.astimezone(UTC)  # spelled out below: strftime takes three times as long
+    return f"{carrier}{flight_number}-{origin}-{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}Z"
 
 
 def _text_only(value: object) -> object:
@@ -95,6 +96,45 @@ class Flight(BaseModel):
         return flight_id(self.carrier, self.flight_number, self.origin, self.scheduled_departure)
 
 
+FLIGHT_ID = re.compile(r"[A-Z0-9]{2}[1-9]\d{0,3}-(?:EWR|JFK|LGA)-(\d{8}T\d{4})Z")
+
+
+def departure_of(flight_id: str) -> datetime:
+    """The scheduled departure that a key tells. Raises ValueError for what is no key."""
+    matched = FLIGHT_ID.fullmatch(flight_id)
+    if matched is None:
+        raise ValueError(f"{flight_id!r} is no flight_id, such as UA1545-EWR-20130101T1015Z")
+    return datetime.strptime(matched[1], "%Y%m%dT%H%M").replace(tzinfo=UTC)
+
+
+class Outcome(BaseModel):
+    """How a flight ended: what the model was asked for."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    flight_id: Annotated[str, Field(max_length=40, examples=["UA1545-EWR-20130101T1015Z"])]
+    late: Annotated[bool, Field(description="arrived 15 minutes late or more")]
+    known_at: Annotated[
+        AwareDatetime,
+        BeforeValidator(_text_only),
+        Field(strict=False, description="with offset; the latest word stays"),
+    ]
+
+    @field_validator("flight_id")
+    @classmethod
+    def is_a_flight_id(cls, flight_id: str) -> str:
+        departure_of(flight_id)
+        return flight_id
+
+    @field_validator("known_at")
+    @classmethod
+    def follows_the_departure(cls, known_at: datetime, info: ValidationInfo) -> datetime:
+        flight_id = info.data.get("flight_id")
+        if flight_id is not None and known_at < departure_of(flight_id):
+            raise ValueError(f"{known_at.isoformat()} is before the scheduled departure: nobody could know")
+        return known_at
+
+
 class Known(StrEnum):
     """When a feature's ingredients are known."""
 
@@ -120,11 +160,11 @@ def _schedule() -> list[Feature]:
         Feature("dest", "code", "airport of arrival", t, categorical=True),
         Feature("departure_minute", "minute of day", "scheduled departure, New York clock", t),
         Feature("arrival_minute", "minute of day", "scheduled arrival, New York clock", t),
-        Feature("weekday", "0 to 6", "weekday of departure, Monday is 0", t),
+        Feature("weekday", "0 to 6, Monday is 0", "weekday of departure", t),
         Feature("days_to_holiday", "days", "to the nearest US federal holiday, 7 at most", t),
         Feature("distance_miles", "miles", "great-circle distance", t),
         Feature("elapsed_minutes", "minutes", "scheduled time from gate to gate", t),
-        Feature("slack_minutes", "minutes", "elapsed less what the distance needs: 40 + miles / 7.6", t),
+        Feature("slack_minutes", "minutes", "spare time in the timetable (elapsed less 40 less miles / 7.6)", t),
     ]
 
 
@@ -209,7 +249,7 @@ def _rotation() -> list[Feature]:
         Feature("aircraft_arrival_delay", "minutes", "its last known arrival delay", m),
         Feature("aircraft_arrival_age", "minutes", "since that arrival", m),
         Feature("turnaround_minutes", "minutes", f"scheduled departure of {leg} to this one's", m),
-        Feature("previous_leg_status", "0 to 2", f"{leg}: 0 not departed, 1 in the air, 2 arrived", m),
+        Feature("previous_leg_status", "0 not departed, 1 in the air, 2 arrived", f"{leg}", m),
         Feature("return_slack_scheduled", "minutes", f"left after {leg} and the flight back, by timetable", m),
         Feature("return_slack_expected", "minutes", f"left after {leg} and the flight back, by its known delay", m),
     ]

@@ -1,18 +1,76 @@
 """The environment, typed: what does not change the model. `ONTIME_...` variables, or these defaults."""
 
+import os
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr
+import sqlalchemy as sa
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "ONTIME_"
+Seconds = Annotated[float, Field(gt=0, le=600)]
+
+
+class BadSettings(ValueError):
+    """The environment says something impossible; the message names the variable."""
+
+
+def _database(url: SecretStr) -> SecretStr:
+    try:
+        backend = sa.make_url(url.get_secret_value()).get_backend_name()
+    except sa.exc.ArgumentError:
+        raise ValueError("is no database address, such as sqlite:///var/ontime.db") from None
+    if backend not in ("sqlite", "postgresql"):
+        raise ValueError(f"{backend} is not supported; sqlite and postgresql are")
+    return url
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="ONTIME_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     releases: Path = Path("releases")
-    database_url: SecretStr = SecretStr("sqlite:///var/ontime.db")
+    database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
+
+    # The service.
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    api_keys: Path | None = None  # written by `make key`; without it the service binds to loopback only
+    requests_per_minute: Annotated[int, Field(ge=1)] = 60_000  # of one key, at each worker
+    spool: Path = Path("var/spool")  # predictions wait here while the database is away
+    database_patience_seconds: Seconds = 2.0  # then it is away
+    request_seconds: Seconds = 10.0  # a request has to be here, and its answer ready, by then
+    stop_seconds: Seconds = 15.0  # requests in flight end within this
+    links: dict[str, str] = {}  # what the page /ops links to, such as {"MLflow": "http://127.0.0.1:5000"}
+
+    @model_validator(mode="after")
+    def open_to_loopback_only(self) -> Self:
+        if self.api_keys is None and not is_loopback(self.host):
+            raise ValueError(f"ONTIME_HOST={self.host} is reachable from outside: set ONTIME_API_KEYS (see `make key`)")
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name: nobody knows where it leads
+        return False
+
+
+def load_settings() -> Settings:
+    """The environment's. Raises BadSettings, naming the variable and the value."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    if unknown:
+        raise BadSettings(f"{unknown[0]} is no setting; known are {', '.join(sorted(known))}")
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else ""
+        shown = "" if name == "ONTIME_DATABASE_URL" or not name else f"={os.environ.get(name, '')}"
+        raise BadSettings(f"{name}{shown} {first['msg'].removeprefix('Value error, ')}".strip()) from None

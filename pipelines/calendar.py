@@ -1,0 +1,17 @@
+"""US federal holidays -> src/ontime/us_holidays.txt, so that the service imports no calendar of all the world."""
+
+import holidays
+
+from ontime import files, schedule
+
+YEARS = range(1999, 2101)
+
+
+def main() -> None:
+    days = sorted(holidays.country_holidays("US", years=YEARS, observed=False))
+    files.write_text(schedule.HOLIDAYS, "".join(f"{day}\n" for day in days))
+    print(f"calendar: {len(days):,} days from {days[0]} to {days[-1]}")
+
+
+if __name__ == "__main__":
+    main()
