@@ -5,13 +5,32 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ontime.release import Lineage
+from ontime.release import Lineage, TrackRecord
 
-Flag = Literal["schedule_only", "unknown_carrier", "unknown_dest"]
+Flag = Literal["schedule_only", "store_unavailable", "unknown_carrier", "unknown_dest"]
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Reason(_Answer):
+    feature: str
+    words: Annotated[str, Field(examples=["temperature, last observation at the origin: 31 deg F"])]
+    effect: Literal["raises", "lowers"]
+    log_odds: float
+
+
+class Reasons(_Answer):
+    """Exact Shapley values: usual_log_odds, the features' and others_log_odds add up to log_odds.
+
+    probability_late is 1 / (1 + exp(-log_odds)).
+    """
+
+    usual_log_odds: Annotated[float, Field(description="of a flight of which nothing is known")]
+    log_odds: float
+    features: Annotated[tuple[Reason, ...], Field(description="those that moved it most, the largest first")]
+    others_log_odds: float
 
 
 class Prediction(_Answer):
@@ -34,6 +53,9 @@ class Prediction(_Answer):
         Field(description="freshness: nothing known after this moment is in the answer; null with schedule_only"),
     ]
     flags: Annotated[tuple[Flag, ...], Field(description="what makes this answer less sure than usual")]
+    reasons: Annotated[
+        Reasons | None, Field(description="with ?explain=true, where the model is an ensemble of trees; else null")
+    ]
 
 
 class FeatureInfo(_Answer):
@@ -52,6 +74,7 @@ class ModelInfo(_Answer):
     lead_minutes: int
     trained_from: date
     trained_until: Annotated[date, Field(description="exclusive")]
+    track_record: TrackRecord
     features: tuple[FeatureInfo, ...]
     lineage: Lineage
 
@@ -61,8 +84,12 @@ class Alive(_Answer):
 
 
 class Ready(_Answer):
+    """It answers; `notes` say what is not as it should be all the same."""
+
     status: Literal["ready"] = "ready"
     model_version: str
+    challenger: str | None
+    notes: Annotated[tuple[str, ...], Field(examples=[["the database is away: 12 predictions wait in the spool"]])]
 
 
 class Problem(_Answer):
@@ -75,3 +102,82 @@ class Problem(_Answer):
 
 class Refusal(_Answer):
     detail: tuple[Problem, ...]
+
+
+class Received(_Answer):
+    received: Annotated[int, Field(description="outcomes that are in the database now, also those that were there")]
+
+
+class KnownOutcome(_Answer):
+    flight_id: str
+    late: bool
+    known_at: datetime
+
+
+class ListedFlight(_Answer):
+    """A flight that can be asked for: all but flight_id is the body of a request."""
+
+    flight_id: str
+    carrier: str
+    flight_number: int
+    origin: str
+    dest: str
+    scheduled_departure: datetime
+    scheduled_arrival: datetime
+    distance_miles: int
+
+
+class Listing(_Answer):
+    days: Annotated[tuple[date, date] | None, Field(description="first and last day of all, New York's calendar")]
+    more: Annotated[bool, Field(description="there are more than `limit`")]
+    flights: tuple[ListedFlight, ...]
+
+
+class ReleaseState(_Answer):
+    version: str
+    algorithm: str
+    trained_from: date
+    trained_until: date
+    state: Literal["answers", "challenger", "rolled back", "stands by", "refused"]
+
+
+class Challenging(_Answer):
+    version: str
+    share: float
+
+
+class Minute(_Answer):
+    minute: datetime
+    predictions: int
+    alerts: int
+
+
+class Traffic(_Answer):
+    """Of the last hour, from the table of predictions; the times are of its last 10,000 at most."""
+
+    minutes: int
+    predictions: int
+    alerts: int
+    schedule_only: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    by_minute: tuple[Minute, ...]
+
+
+class Decision(_Answer):
+    decided_at: datetime
+    kind: str
+    verdict: str
+    reason: str
+
+
+class Operations(_Answer):
+    answering: str
+    ready: bool
+    notes: tuple[str, ...]
+    challenger: Challenging | None
+    releases: tuple[ReleaseState, ...]
+    traffic: Annotated[Traffic | None, Field(description="null while the database is away")]
+    decisions: tuple[Decision, ...]
+    links: dict[str, str]

@@ -3,117 +3,117 @@
 No release, or one that was tampered with: no service. The documents of the API are at /openapi.json.
 """
 
-import logging
-from collections.abc import Mapping
-from time import perf_counter
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import date
 from typing import Any
 
-import sqlalchemy as sa
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import JSONResponse
-from starlette.requests import ClientDisconnect
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ontime import database, schema
-from ontime.release import Release, load_current
+from ontime import database
 from ontime.settings import Settings
-from serving import examples, requests, scoring
-from serving.answers import Alive, FeatureInfo, ModelInfo, Prediction, Problem, Ready, Refusal
-from serving.requests import MOST_BYTES, Refused
+from serving import failures, keys, metrics, protocol, routes
+from serving.desk import Desk
+from serving.guard import Guard, right_needed
+from serving.keeping import Keeper
+from serving.live import Live, Serving
+from serving.spool import Spool
 
-logger = logging.getLogger(__name__)
 
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    413: {"model": Refusal, "description": "the body is too large"},
-    422: {"model": Refusal, "description": "something is wrong with the request; each problem has its place"},
-    503: {"model": Refusal, "description": "the predictions cannot be kept now, so none is given"},
-}
+class Shortcut:
+    """Takes one busy route around Starlette's and FastAPI's layers, which cost more than scoring does.
+
+    The same endpoint, and the same handlers of errors: without this, all works as well, only slower.
+    """
+
+    def __init__(self, app: ASGIApp, owner: FastAPI, path: str) -> None:
+        self._app, self._owner, self._path = app, owner, path
+        self._route = next(each for each in owner.routes if isinstance(each, APIRoute) and each.path == path)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != self._path or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        scope["route"] = self._route
+        request = Request(scope, receive)
+        try:
+            response = await self._route.endpoint(request)
+        except Exception as error:
+            handlers = self._owner.exception_handlers
+            handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
+            response = handler(request, error)
+        await response(scope, receive, send)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The service on the current release. Raises ReleaseRefused where there is none that can be trusted."""
-    release = load_current(settings.releases)
-    engine = database.connect(settings.database_url.get_secret_value())
-    scoring.warm_up(release)
+    engine = database.connect(settings.database_url.get_secret_value(), settings.database_patience_seconds)
+    live = Live(settings.releases, _measure_release)
+    keeper = Keeper(engine, Spool(settings.spool))
+    desk = Desk(live, keeper)
+    known = keys.read(settings.api_keys).by_digest() if settings.api_keys else None
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        keeper.start()
+        live.start()
+        desk.start()
+        # All that exists by now stays: a collection that looked through it would hold up every answer.
+        gc.freeze()
+        gc.enable()
+        yield
+        live.stop()
+        await desk.stop()
+        await run_in_threadpool(keeper.stop)
 
     # FastAPI's pages of documentation load scripts from a CDN; this service needs no network.
-    app = FastAPI(title="ontime", version=release.manifest.version, docs_url=None, redoc_url=None)
-    app.add_exception_handler(Refused, _refuse)
-    for failure in (sa.exc.DBAPIError, sa.exc.TimeoutError):
-        app.add_exception_handler(failure, _database_away)
-
-    @app.get("/", include_in_schema=False)
-    def index() -> Mapping[str, str]:
-        return {
-            "predict": "POST /v1/predictions",
-            "model": "GET /v1/model",
-            "live": "GET /health/live",
-            "ready": "GET /health/ready",
-            "documents": "GET /openapi.json",
-        }
-
-    @app.post("/v1/predictions", responses=REFUSALS, openapi_extra=examples.REQUEST_BODY)
-    async def predictions(request: Request) -> Prediction | list[Prediction]:
-        """How likely one flight, or each of a list of up to 1000, is to arrive late."""
-        arrived = perf_counter()
-        return await run_in_threadpool(_answer_to, await _body(request), release, engine, arrived)
-
-    @app.get("/v1/model")
-    def model() -> ModelInfo:
-        """What answers: its version, its threshold, its features, and where it came from."""
-        manifest = release.manifest
-        shared = manifest.model_dump(include=set(ModelInfo.model_fields) - {"features"})
-        features = tuple(
-            FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning, known=each.known.value)
-            for each in schema.FEATURES
-        )
-        return ModelInfo(**shared, features=features)
-
-    @app.get("/health/live")
-    def live() -> Alive:
-        """The process answers."""
-        return Alive()
-
-    @app.get("/health/ready", responses={503: REFUSALS[503]})
-    def ready() -> Ready:
-        """It can predict: the release is loaded and the database answers."""
-        with engine.connect() as connection:
-            # Not `SELECT 1`: SQLite answers that also from a file without tables.
-            connection.execute(sa.select(database.predictions.c.prediction_id).limit(1))
-        return Ready(model_version=release.manifest.version)
-
+    app = FastAPI(
+        title="ontime",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # the guard measures, for less
+    )
+    app.state.live = live
+    failures.add_handlers(app)
+    routes.add_predictions(app, desk, settings)
+    app.add_middleware(Shortcut, owner=app, path="/v1/predictions")
+    app.add_middleware(Guard, keys=known, requests_per_minute=settings.requests_per_minute)
+    routes.add_outcomes(app, engine, settings)
+    routes.add_lookups(app, live, engine)
+    routes.add_operations(app, live, keeper, settings)
+    routes.add_pages(app)
+    app.include_router(protocol.router_of(live, keeper, settings.request_seconds))
+    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 
 
-async def _body(request: Request) -> bytes:
-    """The body, read no further than the limit. Raises Refused where the caller hangs up before its end."""
-    body = bytearray()
-    try:
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > MOST_BYTES:
-                break
-    except ClientDisconnect:
-        raise Refused(422, Problem(place="body", reason="ended before its announced length")) from None
-    return bytes(body)
+def _document(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document, with the keys that the guard asks for."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                if (right := right_needed(method.upper(), path)) is None:
+                    continue
+                operation["security"] = [{"key": []}]
+                operation["description"] = f"{operation.get('description', '')} Needs the scope `{right}`.".strip()
+                for status in (401, 403, 429):
+                    operation["responses"][str(status)] = {"description": routes.REFUSALS[status], "content": refusal}
+        app.openapi_schema = document
+    return app.openapi_schema
 
 
-def _answer_to(body: bytes, release: Release, engine: sa.Engine, arrived: float) -> Prediction | list[Prediction]:
-    """An answer to one flight, a list to a list. Raises Refused."""
-    flights, listed = requests.flights_in(body)
-    answers = scoring.predict(flights, release, engine, arrived)
-    return answers if listed else answers[0]
-
-
-def _refuse(_: Request, refused: Exception) -> JSONResponse:
-    assert isinstance(refused, Refused)  # noqa: S101  Starlette's signature, told to mypy
-    return _answer(refused.status, refused.problems)
-
-
-def _database_away(_: Request, failure: Exception) -> JSONResponse:
-    logger.error("database: %s", str(failure).partition("\n")[0])  # the lines after it hold the rows
-    return _answer(503, (Problem(place="database", reason="not available; try again"),))
-
-
-def _answer(status: int, problems: tuple[Problem, ...]) -> JSONResponse:
-    return JSONResponse(Refusal(detail=problems).model_dump(exclude_none=True), status_code=status)
+def _measure_release(serving: Serving, refused: str | None) -> None:
+    manifest = serving.champion.manifest
+    metrics.RELEASE_SINCE.set(serving.since.timestamp())
+    metrics.RELEASE_TRAINED_UNTIL.set((manifest.trained_until - date(1970, 1, 1)).total_seconds())
+    metrics.RELEASE_REFUSED.set(refused is not None)

@@ -1,8 +1,8 @@
-"""The request's schema and examples for the OpenAPI document: two real flights of November 2013."""
+"""The requests' schemas and examples for the OpenAPI document: two real flights of November 2013."""
 
 from typing import Any
 
-from ontime.schema import Flight
+from ontime.schema import Flight, Outcome
 from serving.requests import MOST_FLIGHTS
 
 MORNING = {
@@ -24,20 +24,18 @@ THANKSGIVING_EVE = {
     "distance_miles": 2586,
 }
 
-_FLIGHT = Flight.model_json_schema()
-REQUEST_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "oneOf": [_FLIGHT, {"type": "array", "items": _FLIGHT, "minItems": 1, "maxItems": MOST_FLIGHTS}]
-                },
-                "examples": {
-                    "one flight": {"value": MORNING},
-                    "a list": {"value": [MORNING, THANKSGIVING_EVE]},
-                },
-            }
-        },
+OUTCOME = {"flight_id": "UA1487-EWR-20131105T1015Z", "late": False, "known_at": "2013-11-05T08:01:00-06:00"}
+
+
+def _body(one: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    """One thing, or a list of them."""
+    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_FLIGHTS}
+    content = {
+        "schema": {"oneOf": [one, several]},
+        "examples": {name: {"value": value} for name, value in examples.items()},
     }
-}
+    return {"requestBody": {"required": True, "content": {"application/json": content}}}
+
+
+REQUEST_BODY = _body(Flight.model_json_schema(), {"one flight": MORNING, "a list": [MORNING, THANKSGIVING_EVE]})
+OUTCOMES_BODY = _body(Outcome.model_json_schema(), {"one outcome": OUTCOME, "a list": [OUTCOME]})

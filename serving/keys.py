@@ -1,0 +1,87 @@
+"""API keys: who may do what. The file holds digests, so reading it gives nobody a key.
+
+`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds one, and prints the key this one time. A key has
+256 random bits, so one round of SHA-256 is enough: there is nothing to guess, unlike a password.
+"""
+
+import secrets
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ontime import files
+from ontime.settings import BadSettings, load_settings
+
+DEFAULT_FILE = Path("var/keys.json")
+
+
+class Scope(StrEnum):
+    PREDICT = "predict"
+    OUTCOMES = "outcomes"
+    ADMIN = "admin"
+
+
+class Key(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    scopes: frozenset[Scope]
+
+
+class Keys(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    keys: tuple[Key, ...] = ()
+
+    def by_digest(self) -> dict[str, Key]:
+        """Looked up by digest, so how long a look-up takes tells nothing about a key."""
+        return {key.sha256: key for key in self.keys}
+
+
+def digest(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
+
+
+def read(path: Path) -> Keys:
+    """Raises BadSettings for a file that is missing, empty of keys, or no such file."""
+    try:
+        keys = Keys.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadSettings(f"ONTIME_API_KEYS={path}: {error.strerror}; `make key` writes one") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadSettings(f"ONTIME_API_KEYS={path}: {first['msg']} at {first['loc']}") from None
+    if not keys.keys:
+        raise BadSettings(f"ONTIME_API_KEYS={path}: no key in it; `make key` adds one")
+    return keys
+
+
+def add(path: Path, name: str, scopes: Iterable[str]) -> str:
+    """The new key, which nobody can see again. A name that exists gets another key, and its old one ends."""
+    keys = read(path).keys if path.exists() else ()
+    key = f"ontime_{secrets.token_urlsafe(32)}"
+    added = Key(name=name, sha256=digest(key), scopes=frozenset(Scope(scope) for scope in scopes))
+    kept = tuple(each for each in keys if each.name != name)
+    files.write_text(path, Keys(keys=(*kept, added)).model_dump_json(indent=2) + "\n")
+    path.chmod(0o600)
+    return key
+
+
+def main() -> None:
+    try:
+        name, scopes = sys.argv[1:]
+        path = load_settings().api_keys or DEFAULT_FILE
+        print(add(path, name, scopes.split(",")))
+    except ValueError as error:
+        sys.exit(f"key: {str(error).partition(chr(10))[0]}; try: make key NAME=desk SCOPES=predict,outcomes")
+    print(f"key: {name} may {scopes}; this is the only time it is shown. ONTIME_API_KEYS={path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What people look up in the service: flights that can be asked for, and how the service itself is doing."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from ontime import database, release
+from ontime.online import NEW_YORK
+from ontime.release import Pointer, ReleaseRefused
+from serving.answers import Challenging, Decision, ListedFlight, Listing, Minute, Operations, ReleaseState, Traffic
+from serving.keeping import Keeper
+from serving.live import Live, Serving
+
+MOST_ROWS = 10_000
+MINUTES = 60
+MOST_DECISIONS = 20
+
+
+def search(
+    engine: sa.Engine,
+    *,
+    day: date | None,
+    hour: int | None,
+    number: int | None,
+    origin: str | None,
+    dest: str | None,
+    limit: int,
+) -> Listing:
+    """Flights of the online store by New York's day and hour of departure, number and route, in order of departure."""
+    table, departure = database.flights.c, database.flights.c.scheduled_departure
+    with engine.connect() as connection:
+        first, last = connection.execute(sa.select(sa.func.min(departure), sa.func.max(departure))).one()
+        if first is None:
+            return Listing(days=None, more=False, flights=())
+        wanted = sa.select(database.flights).order_by(departure, table.flight_id)
+        for column, value in ((table.flight_number, number), (table.origin, origin), (table.dest, dest)):
+            if value is not None:
+                wanted = wanted.where(column == value)
+        spans = _spans(first.astimezone(NEW_YORK).date(), last.astimezone(NEW_YORK).date(), day, hour)
+        wanted = wanted.where(
+            sa.or_(sa.false(), *(sa.and_(departure >= begin, departure < end) for begin, end in spans))
+        )
+        rows = connection.execute(wanted.limit(limit + 1)).mappings().all()
+    return Listing(
+        days=(first.astimezone(NEW_YORK).date(), last.astimezone(NEW_YORK).date()),
+        more=len(rows) > limit,
+        flights=tuple(ListedFlight.model_validate(_on_new_yorks_clock(row)) for row in rows[:limit]),
+    )
+
+
+def _spans(first: date, last: date, day: date | None, hour: int | None) -> list[tuple[datetime, datetime]]:
+    """The stretches of time that are meant: one a day, because a day may have 23 or 25 hours."""
+    if day is not None:
+        first, last = max(first, day), min(last, day)
+    days = [first + timedelta(days=count) for count in range((last - first).days + 1)]
+    if hour is None:
+        midnights = [datetime.combine(each, time(), NEW_YORK) for each in (*days, last + timedelta(days=1))]
+        return list(pairwise(midnights)) if days else []
+    begins = [datetime.combine(each, time(hour), NEW_YORK) for each in days]
+    return [(begin, begin + timedelta(hours=1)) for begin in begins]
+
+
+def _on_new_yorks_clock(row: Any) -> dict[str, Any]:
+    return {name: value.astimezone(NEW_YORK) if isinstance(value, datetime) else value for name, value in row.items()}
+
+
+def overview(live: Live, keeper: Keeper, releases: Path, links: dict[str, str]) -> Operations:
+    """Everything that the page /ops shows; while the database is away, all but what is in it."""
+    pointer, serving = release.read_pointer(releases), live.serving
+    answering = serving.champion.manifest.version
+    here = keeper.away is None
+    return Operations(
+        answering=answering,
+        ready=keeper.full is None,
+        notes=notes_of(live, keeper),
+        challenger=_challenging(serving),
+        releases=tuple(_state(releases, each, answering, pointer) for each in reversed(release.published(releases))),
+        traffic=_traffic(keeper.engine) if here else None,
+        decisions=_decisions(keeper.engine) if here else (),
+        links=links,
+    )
+
+
+def _challenging(serving: Serving) -> Challenging | None:
+    if serving.challenger is None:
+        return None
+    return Challenging(version=serving.challenger.manifest.version, share=serving.share)
+
+
+def _decisions(engine: sa.Engine) -> tuple[Decision, ...]:
+    return tuple(
+        Decision(decided_at=row.decided_at, kind=row.kind, verdict=row.verdict, reason=_reason(row.evidence))
+        for row in database.latest_decisions(engine, MOST_DECISIONS)
+    )
+
+
+def notes_of(live: Live, keeper: Keeper) -> tuple[str, ...]:
+    """What is not as it should be, in words; no path and no address, because anybody may read them."""
+    notes = []
+    if live.refused is not None:
+        notes.append("the newest release was refused; the one before goes on answering (the log says why)")
+    if keeper.away is not None:
+        notes.append(f"the database is away: {len(keeper.spool)} predictions wait in the spool")
+    if keeper.full is not None:
+        notes.append("neither the database nor the disk takes predictions, so none is given")
+    return tuple(notes)
+
+
+def _state(releases: Path, version: str, answering: str, pointer: Pointer | None) -> ReleaseState:
+    try:
+        manifest, state = release.verify(releases / version), "stands by"
+    except ReleaseRefused:
+        nothing = date(1970, 1, 1)
+        return ReleaseState(
+            version=version, algorithm="unknown", trained_from=nothing, trained_until=nothing, state="refused"
+        )
+    if version == answering:
+        state = "answers"
+    elif pointer and pointer.challenger and pointer.challenger.version == version:
+        state = "challenger"
+    elif pointer and version in pointer.rolled_back:
+        state = "rolled back"
+    told = manifest.model_dump(include={"version", "algorithm", "trained_from", "trained_until"})
+    return ReleaseState.model_validate({**told, "state": state})
+
+
+def _traffic(engine: sa.Engine) -> Traffic:
+    table, since = database.predictions.c, datetime.now(UTC) - timedelta(minutes=MINUTES)
+    # Both databases write a moment as 2013-11-05 10:15:00, in UTC: so far it names the minute.
+    minute = sa.func.substr(sa.cast(table.answered_at, sa.String), 1, len("2013-11-05 10:15")).label("minute")
+    alone = sa.case((table.features == "schedule_only", 1), else_=0)
+    alert = sa.case((table.alert, 1), else_=0)
+    counted = (
+        sa.select(minute, sa.func.count(), sa.func.sum(alert), sa.func.sum(alone))
+        .where(table.answered_at >= since)
+        .group_by(minute)
+        .order_by(minute)
+    )
+    latest = sa.select(table.latency_ms).where(table.answered_at >= since).order_by(table.answered_at.desc())
+    with engine.connect() as connection:
+        counts = connection.execute(counted).all()
+        latencies = connection.execute(latest.limit(MOST_ROWS)).scalars().all()
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist() if latencies else [None] * 3
+    return Traffic(
+        minutes=MINUTES,
+        predictions=sum(row[1] for row in counts),
+        alerts=sum(row[2] for row in counts),
+        schedule_only=sum(row[3] for row in counts),
+        p50_ms=p50,
+        p95_ms=p95,
+        p99_ms=p99,
+        by_minute=tuple(
+            Minute(minute=datetime.fromisoformat(f"{row[0]}+00:00"), predictions=row[1], alerts=row[2])
+            for row in counts
+        ),
+    )
+
+
+def _reason(evidence: dict[str, Any]) -> str:
+    """The evidence's own words, or what else it has, in one line."""
+    return str(evidence.get("reason") or ", ".join(f"{name} {value}" for name, value in evidence.items()))

@@ -1,0 +1,138 @@
+// Charts. Each has its numbers in words too, as a label or a table.
+import { element, formatCount, formatDay, formatPercent, toHundred } from "/static/common.js";
+
+const RADIUS = 150;
+
+function place(share, radius) {
+  const angle = Math.PI * (1 - share);
+  return [radius * Math.cos(angle), -radius * Math.sin(angle)].map((value) => value.toFixed(2));
+}
+
+function traceArc(from, to) {
+  return `M ${place(from, RADIUS).join(" ")} A ${RADIUS} ${RADIUS} 0 0 1 ${place(to, RADIUS).join(" ")}`;
+}
+
+function drawMark(name, share, label, from, to) {
+  const [x1, y1] = place(share, from);
+  const [x2, y2] = place(share, to);
+  const outside = to > RADIUS;
+  const [x, y] = place(share, outside ? to + 7 : to - 8).map(Number);
+  const left = share < 0.47, right = share > 0.53;
+  const anchor = !left && !right ? "middle" : left === outside ? "end" : "start";
+  const raise = outside ? -13 : 4;
+  return element("g", { class: `mark ${name}` }, element("line", { x1, y1, x2, y2 }),
+    element("text", { x, y: y + raise, "text-anchor": anchor }, label),
+    element("text", { x, y: y + raise + 17, "text-anchor": anchor }, formatPercent(share, outside ? 1 : 0)));
+}
+
+export function drawGauge({ share, usual, threshold, alert, digits, words }) {
+  const edge = threshold ?? 1;
+  return element("svg", { class: `gauge ${alert ? "alerting" : ""}`, viewBox: "-205 -192 410 220",
+    role: "img", "aria-label": words },
+  element("path", { class: "track", d: traceArc(0, edge) }),
+  edge < 1 ? element("path", { class: "track beyond", d: traceArc(edge, 1) }) : null,
+  element("path", { class: "value", d: traceArc(0, Math.max(share, 0.004)), pathLength: 1 }),
+  drawMark("usual", usual, "usual", RADIUS + 11, RADIUS - 19),
+  threshold === null ? null : drawMark("threshold", threshold, "alert from", RADIUS - 11, RADIUS + 19),
+  element("text", { class: "reading", x: 0, y: -14, "text-anchor": "middle" }, toHundred(share, digits)),
+  element("text", { class: "unit", x: 0, y: 12, "text-anchor": "middle" }, "in 100 late"),
+  element("text", { x: -RADIUS, y: 20, "text-anchor": "middle" }, "0"),
+  element("text", { x: RADIUS, y: 20, "text-anchor": "middle" }, "100"));
+}
+
+function drawRecord(bins, chosen) {
+  const dots = bins.filter((bin) => bin.flights > 0).map((bin) => element("circle", {
+    class: bin === chosen ? "dot chosen" : "dot", r: bin === chosen ? 6 : 4,
+    cx: 100 * (bin.low + bin.high), cy: 100 * (1 - bin.late / bin.flights),
+  }));
+  return element("svg", { class: "record", viewBox: "-34 -10 244 150", role: "img",
+    "aria-label": "Share of flights that were late, by the chance they got. The table has the numbers." },
+  element("path", { class: "axis", d: "M 0 0 V 100 H 200" }),
+  element("path", { class: "ideal", d: "M 0 100 L 200 0" }), dots,
+  ["0", "50", "100"].map((label, index) => [
+    element("text", { x: 100 * index, y: 116, "text-anchor": "middle" }, label),
+    element("text", { x: -6, y: 104 - 50 * index, "text-anchor": "end" }, label)]),
+  element("text", { x: 100, y: 134, "text-anchor": "middle" }, "chance given, %"),
+  element("text", { x: 8, y: 2 }, "were late, %"));
+}
+
+export function drawMinutes(minutes, words) {
+  const top = Math.max(1, ...minutes.map(({ predictions }) => predictions));
+  const width = 600 / minutes.length;
+  const bars = minutes.map(({ predictions, alerts }, index) => [["bar", predictions], ["bar alerts", alerts]]
+    .map(([name, count]) => element("rect", { class: name, x: (index * width).toFixed(2),
+      width: (width * 0.78).toFixed(2), y: 100 - 100 * count / top, height: 100 * count / top })));
+  return element("svg", { class: "minutes", viewBox: "0 0 600 100", preserveAspectRatio: "none",
+    role: "img", "aria-label": words }, bars, element("path", { class: "axis", d: "M 0 100 H 600" }));
+}
+
+export function drawReasons({ reasons }) {
+  const title = element("h3", {}, "Why this chance");
+  if (!reasons) return [title, element("p", { class: "soft" }, "This answer comes without reasons.")];
+  const others = { words: "everything else together", log_odds: reasons.others_log_odds };
+  const items = [...reasons.features, others];
+  const widest = Math.max(0.1, ...items.map((item) => Math.abs(item.log_odds)));
+  const inHundred = (odds) => `${toHundred(1 / (1 + Math.exp(-odds)), 1)} in 100`;
+  return [title,
+    element("p", { class: "ends" }, element("span", {}, "Start, the usual flight"),
+      element("span", {}, inHundred(reasons.usual_log_odds))),
+    element("ol", { class: "reasons" }, items.map((item) => drawReason(item, widest))),
+    element("p", { class: "ends total" }, element("span", {}, "This flight"),
+      element("span", {}, inHundred(reasons.log_odds)))];
+}
+
+function drawReason({ words, log_odds: odds }, widest) {
+  const width = 100 * Math.abs(odds) / widest;
+  const effect = odds < 0 ? "lowers" : "raises";
+  return element("li", {}, element("span", {}, words),
+    element("svg", { class: "effect", viewBox: "-101 0 202 14", preserveAspectRatio: "none", "aria-hidden": "true" },
+      element("rect", { class: effect, x: odds < 0 ? -width : 0, y: 2, width, height: 10 }),
+      element("line", { x1: 0, x2: 0, y1: 0, y2: 14 })),
+    element("span", { class: "times" }, `${effect} odds × ${Math.exp(odds).toFixed(2)}`));
+}
+
+const nameBin = ({ low, high }) => `${toHundred(low, 1)} to ${formatPercent(high, 1)}`;
+
+function drawBins(bins) {
+  const head = ["Chance given", "Flights", "Late"].map((word) => element("th", { scope: "col" }, word));
+  const rows = bins.map((bin) => element("tr", {}, element("th", { scope: "row" }, nameBin(bin)),
+    element("td", {}, formatCount(bin.flights)),
+    element("td", {}, bin.flights ? formatPercent(bin.late / bin.flights) : "none")));
+  return element("details", {}, element("summary", {}, "The numbers in a table"),
+    element("table", { class: "numbers" }, element("thead", {}, element("tr", {}, head)),
+      element("tbody", {}, rows)));
+}
+
+// Track record
+
+export function drawTrackRecord({ probability_late: share, model_version: version }, model) {
+  const title = element("h3", {}, "Track record");
+  const record = model?.track_record;
+  if (!record || model.version !== version) {
+    return [title, element("p", { class: "soft" }, `There is no track record of version ${version} here.`)];
+  }
+  const { bins, begin, until } = record;
+  const chosen = bins.find(({ high }) => share < high) ?? bins.at(-1);
+  const unseen = model.trained_until <= begin ? " The model had not seen these flights in training." : "";
+  const lastDay = formatDay(new Date(until) - 1, "UTC");
+  return [title, element("div", { class: "track-record" }, element("div", {},
+    element("p", { class: "finding" }, describeBin(chosen)),
+    element("p", {}, describeAlerts(bins, model.threshold)),
+    element("p", { class: "soft" }, `From ${formatDay(begin, "UTC")} to ${lastDay}.${unseen}`)),
+  drawRecord(bins, chosen)), drawBins(bins)];
+}
+
+function describeBin(bin) {
+  if (bin.flights === 0) return `No flight got ${nameBin(bin)}.`;
+  return `Of ${formatCount(bin.flights)} flights that got ${nameBin(bin)}, `
+    + `${formatPercent(bin.late / bin.flights)} were late.`;
+}
+
+function describeAlerts(bins, threshold) {
+  const above = bins.filter(({ low }) => low >= threshold - 1e-9);
+  const [flights, late] = ["flights", "late"].map((name) => above.reduce((sum, bin) => sum + bin[name], 0));
+  if (flights === 0) return "No flight got an alert.";
+  const edge = above[0].low;
+  const what = edge - threshold < 1e-6 ? "alerts" : `flights that got ${formatPercent(edge, 1)} or more`;
+  return `Of ${formatCount(flights)} ${what}, ${formatPercent(late / flights)} were late.`;
+}

@@ -1,0 +1,180 @@
+"""The routes: each reads a request, asks one part of the service, and says what comes back."""
+
+from asyncio import timeout
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, Any
+
+import orjson
+import sqlalchemy as sa
+from fastapi import FastAPI, Query, Request, Response
+from fastapi import Path as PathParameter
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+
+from ontime import database, schema
+from ontime.settings import Settings
+from serving import examples, metrics, operations, requests
+from serving.answers import (
+    Alive,
+    FeatureInfo,
+    KnownOutcome,
+    Listing,
+    ModelInfo,
+    Operations,
+    Prediction,
+    Problem,
+    Ready,
+    Received,
+    Refusal,
+)
+from serving.desk import Desk
+from serving.keeping import CannotKeep, Keeper
+from serving.live import Live
+from serving.requests import Refused
+
+PAGES = Path(__file__).with_name("pages")
+REFUSALS: dict[int, str] = {
+    401: "a key is needed, and this is none",
+    403: "this key may not do that",
+    404: "there is no such thing",
+    408: "the body came too slowly",
+    413: "the body is too large",
+    422: "something is wrong with the request; each problem has its place",
+    429: "too many requests with this key; Retry-After says when",
+    503: "not now: what is answered has to be kept, and in time; try again",
+}
+
+
+def add_predictions(app: FastAPI, desk: Desk, settings: Settings) -> None:
+    async def predictions(request: Request) -> Response:
+        """How likely one flight, or each of a list of up to 1000, is to arrive late."""
+        arrived = perf_counter()
+        explain = _explain_of(request)
+        async with timeout(settings.request_seconds):
+            flights, listed = requests.flights_in(await requests.body_of(request), explain)
+            answers = await desk.ask(flights, explain, arrived)
+        return Response(
+            orjson.dumps(answers if listed else answers[0], option=orjson.OPT_UTC_Z), media_type="application/json"
+        )
+
+    explain = {
+        "name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},
+        "description": f"also say what moved the probability; for at most {requests.MOST_EXPLAINED} flights",
+    }  # fmt: skip
+    app.router.add_api_route(
+        "/v1/predictions",
+        predictions,
+        methods=["POST"],
+        response_model=Prediction | list[Prediction],
+        responses=_refusals(408, 413, 422, 503),
+        openapi_extra={**examples.REQUEST_BODY, "parameters": [explain]},
+    )
+
+
+def _explain_of(request: Request) -> bool:
+    if not request.scope["query_string"]:  # nearly always, and Starlette takes its time to find nothing
+        return False
+    told = request.query_params.get("explain", "false")
+    if told not in ("true", "false"):
+        raise Refused(422, Problem(place="query.explain", reason="is true or false", got=told[:40]))
+    return told == "true"
+
+
+def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
+    @app.post("/v1/outcomes", responses=_refusals(408, 413, 422, 503), openapi_extra=examples.OUTCOMES_BODY)
+    async def outcomes(request: Request) -> Received:
+        """How flights ended: late, twice, in any order, also of flights that nobody asked for."""
+        async with timeout(settings.request_seconds):
+            told = requests.outcomes_in(await requests.body_of(request))
+        latest = {each.flight_id: each for each in sorted(told, key=lambda each: (each.known_at, each.late))}
+        await run_in_threadpool(database.store_outcomes, engine, [each.model_dump() for each in latest.values()])
+        return Received(received=len(told))
+
+    @app.get("/v1/outcomes/{flight_id}", responses=_refusals(404, 422, 503))
+    def outcome(flight_id: Annotated[str, PathParameter(pattern=f"^{schema.FLIGHT_ID.pattern}$")]) -> KnownOutcome:
+        """How a flight ended, once that is known."""
+        try:
+            schema.departure_of(flight_id)
+        except ValueError:
+            raise Refused(
+                422, Problem(place="path.flight_id", reason="is no flight_id, such as UA1545-EWR-20130101T1015Z")
+            ) from None
+        row = database.outcome_of(engine, flight_id)
+        if row is None:
+            raise Refused(404, Problem(place="path.flight_id", reason="not known yet"))
+        return KnownOutcome(flight_id=flight_id, late=row.late, known_at=row.known_at)
+
+
+def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
+    @app.get("/v1/model")
+    def model() -> ModelInfo:
+        """What answers: its version, its threshold, its features, and where it came from."""
+        manifest = live.serving.champion.manifest
+        shared = manifest.model_dump(include=set(ModelInfo.model_fields) - {"features"})
+        features = tuple(
+            FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning, known=each.known.value)
+            for each in schema.FEATURES
+        )
+        return ModelInfo(**shared, features=features)
+
+    @app.get("/v1/flights", responses=_refusals(422, 503))
+    def flights(
+        day: Annotated[date | None, Query(description="of the scheduled departure, New York's calendar")] = None,
+        hour: Annotated[
+            int | None, Query(ge=0, le=23, description="of the scheduled departure, New York's clock")
+        ] = None,
+        number: Annotated[int | None, Query(ge=schema.FLIGHT_NUMBER[0], le=schema.FLIGHT_NUMBER[1])] = None,
+        origin: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
+        dest: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> Listing:
+        """Flights whose features are in the online store, in order of departure."""
+        return operations.search(engine, day=day, hour=hour, number=number, origin=origin, dest=dest, limit=limit)
+
+
+def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings) -> None:
+    @app.get("/health/live")
+    def alive() -> Alive:
+        """The process answers."""
+        return Alive()
+
+    @app.get("/health/ready", responses=_refusals(503))
+    def ready() -> Ready:
+        """It can predict, and keep what it predicts; 503 where the answers cannot be kept."""
+        if keeper.full is not None:
+            raise CannotKeep
+        challenger = live.serving.challenger
+        return Ready(
+            model_version=live.serving.champion.manifest.version,
+            challenger=challenger.manifest.version if challenger else None,
+            notes=operations.notes_of(live, keeper),
+        )
+
+    @app.get("/v1/ops", responses=_refusals(503))
+    def ops() -> Operations:
+        """Releases, the last hour's traffic, the last decisions: what the page /ops shows."""
+        return operations.overview(live, keeper, settings.releases, settings.links)
+
+    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    def prometheus() -> Response:
+        """For Prometheus."""
+        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE_LATEST)
+
+
+def add_pages(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=PAGES), name="static")
+
+    @app.get("/", include_in_schema=False)
+    def flight_page() -> FileResponse:
+        return FileResponse(PAGES / "index.html")
+
+    @app.get("/ops", include_in_schema=False)
+    def operations_page() -> FileResponse:
+        return FileResponse(PAGES / "ops.html")
+
+
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": Refusal, "description": REFUSALS[status]} for status in statuses}
