@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve test check lock tune bench-train clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare key test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -12,6 +12,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
 
 # Nothing phones home.
+export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
 export EVIDENTLY_DISABLE_TELEMETRY := 1
@@ -53,7 +54,28 @@ serve: install  ## serve the release on 127.0.0.1:8000, training first when ther
 	@test -f releases/current.json || $(MAKE) train
 	@$(PY) -m serving
 
-test: install  ## run every test
+promote: install  ## let a published release answer: make promote VERSION=2
+	@$(PY) -m pipelines.release promote $(VERSION)
+
+rollback: install  ## let the release before the current one answer again
+	@$(PY) -m pipelines.release rollback
+
+shadow: install  ## let a published release score every flight beside the champion: make shadow VERSION=2
+	@$(PY) -m pipelines.release challenge $(VERSION) 0
+
+canary: install  ## ... and answer a share of the flights: make canary VERSION=2 SHARE=0.1
+	@$(PY) -m pipelines.release challenge $(VERSION) $(SHARE)
+
+withdraw: install  ## end shadow and canary
+	@$(PY) -m pipelines.release withdraw
+
+compare: install  ## champion against challenger on the flights whose outcome is known
+	@$(PY) -m pipelines.compare
+
+key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
+	@$(PY) -m serving.keys $(NAME) $(SCOPES)
+
+test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest
 
 check: install  ## lint, types, import rules, and the repository's own rules
@@ -63,11 +85,26 @@ check: install  ## lint, types, import rules, and the repository's own rules
 	@lint-imports --no-logo
 	@$(PY) -m pytest tests/repository
 
+fuzz: install  ## throw thousands of generated requests at the service
+	@$(PY) -m pytest tests/integration/test_openapi.py --examples $(or $(EXAMPLES),2000)
+
 tune: install  ## search for hyperparameters inside the training period (prints them for params.yaml)
 	@$(PY) -m pipelines.tune
 
 bench-train: install  ## time and memory of each stage, against bare csv reading and fitting
 	@$(PY) -m bench.train
+
+bench-serve: install  ## the service under load, beside mlflow, BentoML and a bare route (needs wrk)
+	@$(PY) -m bench.serve
+
+bench-stack: install  ## uvicorn against granian, pydantic against orjson and msgspec
+	@$(PY) -m bench.stack
+
+bench-faults: install  ## kill the service and move its pointer under load: what is lost, what fails, how long it takes
+	@$(PY) -m tests.e2e.faults
+
+screenshots: install  ## take the pictures of the pages anew (needs Chromium)
+	@$(PY) -m tests.e2e.screenshots
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: install  ## renew the locks after a change in pyproject.toml (existing pins stay; add UPGRADE=1 to move them)
@@ -75,6 +112,7 @@ lock: install  ## renew the locks after a change in pyproject.toml (existing pin
 	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
 	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
 	$(LOCK) --group setup -c requirements/all.txt -o requirements/setup.txt
+	$(LOCK) --group bench -o requirements/bench.txt
 
 clean:  ## remove what was made, but neither .venv nor anything that git keeps
 	rm -rf data models releases var .dvc/cache .dvc/tmp

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything loads OpenMP
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import pandas as pd
@@ -12,6 +13,7 @@ import pytest
 from ontime import contract, features, schema, sources
 from ontime.params import Params, load_params
 from ontime.sources import Tables
+from tests import postgres
 
 
 @pytest.fixture(scope="session")
@@ -37,3 +39,13 @@ def weeks(tables: Tables, params: Params) -> pd.DataFrame:
     start = pd.Timestamp("2013-02-04", tz=schema.CLOCK)
     built = features.build(tables, start, start + timedelta(weeks=3), params.features)
     return features.with_label(built, tables.flights, params.label.late_minutes)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
+    with postgres.running(tmp_path_factory.mktemp("postgres")) as server:
+        yield server
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--examples", type=int, default=0, help="requests generated for each route (`make fuzz`)")

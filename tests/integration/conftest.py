@@ -1,9 +1,10 @@
-"""A small world for the service: a real release of a model fitted on three weeks, a database, an online store."""
+"""A small world for the service: a real release of a model fitted on two weeks, a database, an online store."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -13,54 +14,90 @@ from ontime import database, export, model, release, schema, split
 from ontime.params import Params
 from ontime.release import Lineage, Manifest
 from ontime.settings import Settings
+from ontime.sources import Tables
+from pipelines import packaging
 from pipelines.materialise import materialise
 from serving.app import create_app
+from tests import postgres
 
 STORED_FROM = "2013-02-18"
 
+Publish = Callable[[Path, str], None]
+
+
+class Small(NamedTuple):
+    """The files of a release, and the categories of its model."""
+
+    contents: dict[str, bytes]
+    categories: dict[str, tuple[str, ...]]
+    late: pd.Series
+    probability: pd.Series
+
+    def manifest(self, version: str) -> Manifest:
+        period = split.Period(date(2013, 2, 18), date(2013, 2, 25))
+        return Manifest(
+            name="ontime",
+            version=version,
+            algorithm="lightgbm",
+            features=schema.FEATURE_NAMES,
+            categories=self.categories,
+            threshold=0.25,
+            usual_rate=0.24,
+            lead_minutes=120,
+            trained_from=date(2013, 2, 4),
+            trained_until=date(2013, 2, 18),
+            track_record=packaging.track_record(self.late.to_numpy(), self.probability.to_numpy(), 0.25, period),
+            lineage=Lineage(git_commit="unknown", mlflow_run="none", dvc_lock={}),
+            sha256={name: sha256(content).hexdigest() for name, content in self.contents.items()},
+        )
+
+
+def _small(weeks: pd.DataFrame, tables: Tables, params: Params, trees: int) -> Small:
+    known = split.labelled(weeks)
+    before, after = known[known["day"] < STORED_FROM], known[known["day"] >= STORED_FROM]
+    categories = model.categories_of(before)
+    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": trees})})
+    fitted = model.fit("lightgbm", model.matrix_of(before, categories), before["late"].to_numpy(), few)
+    timetable = tables.flights.set_index("flight_id", drop=False)
+    contents = packaging.files_of(fitted, export.to_onnx(fitted), categories, after, timetable)
+    told = pd.Series(model.predict(fitted, model.matrix_of(after, categories)))
+    return Small(contents, categories, after["late"], told)
+
 
 @pytest.fixture(scope="session")
-def small_model(weeks: pd.DataFrame, params: Params) -> tuple[bytes, dict[str, tuple[str, ...]]]:
-    """A LightGBM of ten trees as ONNX, and its categories."""
-    known = split.labelled(weeks[weeks["day"] < STORED_FROM])
-    categories = model.categories_of(known)
-    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": 10})})
-    fitted = model.fit("lightgbm", model.matrix_of(known, categories), known["late"].to_numpy(), few)
-    return export.to_onnx(fitted), categories
+def small(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
+    """A LightGBM of ten trees."""
+    return _small(weeks, tables, params, 10)
 
 
-def manifest_of(small_model: tuple[bytes, dict[str, tuple[str, ...]]], version: str = "1") -> Manifest:
-    content, categories = small_model
-    return Manifest(
-        name="ontime",
-        version=version,
-        algorithm="lightgbm",
-        features=schema.FEATURE_NAMES,
-        categories=categories,
-        threshold=0.25,
-        usual_rate=0.24,
-        lead_minutes=120,
-        trained_from=date(2013, 2, 4),
-        trained_until=date(2013, 2, 18),
-        lineage=Lineage(git_commit="unknown", mlflow_run="none", dvc_lock={}),
-        sha256={release.MODEL: sha256(content).hexdigest()},
+@pytest.fixture(scope="session")
+def other(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
+    """A LightGBM of three trees: it says something else of every flight."""
+    return _small(weeks, tables, params, 3)
+
+
+@pytest.fixture
+def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
+    """Release 1 is published and current, release 2 published; the database is a file that does not exist yet."""
+    releases = tmp_path / "releases"
+    release.publish(releases, small.contents, small.manifest("1"))
+    release.publish(releases, other.contents, other.manifest("2"))
+    release.point(releases, "1")
+    return Settings(
+        releases=releases,
+        database_url=f"sqlite:///{tmp_path}/ontime.db",
+        spool=tmp_path / "spool",
+        tracking_url=f"sqlite:///{tmp_path}/mlflow.db",
+        artifacts=tmp_path / "artifacts",
     )
 
 
 @pytest.fixture
-def settings(small_model: tuple[bytes, dict[str, tuple[str, ...]]], tmp_path: Path) -> Settings:
-    """Release 1 is published and current; the database is a file that does not exist yet."""
-    releases = tmp_path / "releases"
-    release.publish(releases, small_model[0], manifest_of(small_model))
-    release.point(releases, "1")
-    return Settings(releases=releases, database_url=f"sqlite:///{tmp_path}/ontime.db")
-
-
-@pytest.fixture
-def stored(settings: Settings, weeks: pd.DataFrame) -> pd.DataFrame:
+def stored(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """The flights of two days, materialised."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
-    materialise(database.connect(settings.database_url.get_secret_value()), rows)
+    engine = database.connect(settings.database_url.get_secret_value())
+    materialise(engine, rows, tables.flights.set_index("flight_id", drop=False))
     return rows
 
 
@@ -69,3 +106,12 @@ def client(settings: Settings) -> Iterator[TestClient]:
     # A server error must reach the test as an answer, as it would reach a caller.
     with TestClient(create_app(settings), raise_server_exceptions=False) as opened:
         yield opened
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_both(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """The small world on each of the two databases."""
+    if request.param == "sqlite":
+        return settings
+    server: postgres.Server = request.getfixturevalue("postgres_server")
+    return settings.model_copy(update={"database_url": type(settings.database_url)(server.new_database())})

@@ -9,6 +9,7 @@ import pytest
 
 from ontime import export, model, release, split
 from ontime.params import Params
+from ontime.sources import Tables
 from pipelines import packaging, train, tune
 from pipelines.packaging import Challenger
 
@@ -47,10 +48,12 @@ def test_the_first_champion_must_beat_the_table_of_rates(
 
 
 def test_a_release_is_compared_through_its_own_onnx_file(
-    challenger: Challenger, params: Params, tmp_path: Path
+    challenger: Challenger, params: Params, tables: Tables, tmp_path: Path
 ) -> None:
-    published = packaging.manifest(challenger, "1", "run", "commit", {}, params)
-    release.publish(tmp_path, challenger.onnx, published)
+    timetable = tables.flights.set_index("flight_id", drop=False)
+    categories = challenger.training["categories"]
+    contents = packaging.files_of(challenger.native, challenger.onnx, categories, challenger.flights, timetable)
+    release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
     release.point(tmp_path, "1")
 
     verdict, against = packaging.judge(challenger, tmp_path, params)

@@ -103,6 +103,14 @@ def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: 
     assert np.abs(told - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
 
 
+@pytest.mark.parametrize("name", sorted(model.EXPORTABLE))
+def test_the_same_model_is_the_same_file(name: str, fitting: Weeks, small: Train) -> None:
+    """Else a release that is published again would be taken for another one."""
+    fitted = model.fit(name, fitting.matrix, fitting.late, small)
+
+    assert export.to_onnx(fitted) == export.to_onnx(fitted)
+
+
 def test_without_schedule_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
     """What params.train.schedule_only_share is for."""
     shown = model.with_schedule_only(fitting.matrix, fitting.late, small.schedule_only_share, small.seed)

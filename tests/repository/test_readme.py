@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from bench.serve import LABELS
+from bench.servers import LIST_CONNECTIONS
 from tests.repository.imports import ROOT
 
 README = (ROOT / "README.md").read_text()
@@ -14,6 +16,10 @@ METRICS = json.loads((ROOT / "reports/metrics.json").read_text())
 EVALUATION = json.loads((ROOT / "reports/evaluation.json").read_text())
 QUALITY = json.loads((ROOT / "reports/data_quality.json").read_text())
 BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
+SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
+STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
+FAULTS = json.loads((ROOT / "reports/bench_faults.json").read_text())
+STACK_DECISION = (ROOT / "docs/decisions/11-server-and-json.md").read_text()
 
 
 def metrics_rows() -> list[str]:
@@ -38,6 +44,59 @@ def bench_rows() -> list[str]:
     ]
 
 
+def serving_rows() -> list[str]:
+    """The service beside the others, and how it grows."""
+
+    def figures(load: dict[str, float], rate: str) -> str:
+        return f"{load[rate]:,} | {load['p50_ms']} | {load['p95_ms']} | {load['p99_ms']} | {load['errors']} |"
+
+    rows = [
+        f"| {LABELS[name]} | {connections} | {figures(load, 'requests_per_second')}"
+        for name, server in SERVING["servers"].items()
+        for connections, load in server["by_connections"].items()
+    ]
+    rows += [
+        f"| {LABELS[name]} | {server['seconds_to_ready']} | {server['memory_mb']} |"
+        for name, server in SERVING["servers"].items()
+    ]
+    rows += [
+        f"| {workers} worker{'s' if workers != '1' else ''}, 64 connections | {figures(load, 'requests_per_second')}"
+        for workers, load in SERVING["workers"].items()
+    ]
+    rows += [
+        f"| lists of {size}, {LIST_CONNECTIONS} connections | {figures(load, 'flights_per_second')}"
+        for size, load in SERVING["lists"].items()
+    ]
+    return rows
+
+
+def stack_rows() -> list[str]:
+    """The tables of decision 11."""
+    rows = [
+        f"| {name} | {connections} | {load['requests_per_second']:,} | {load['p50_ms']} | {load['p99_ms']} |"
+        for name, loads in STACK["servers"].items()
+        for connections, load in loads.items()
+    ]
+    return rows + [
+        f"| {what} | {way} | {microseconds} |"
+        for what, ways in STACK["microseconds"].items()
+        for way, microseconds in ways.items()
+    ]
+
+
+def serving_sentences() -> list[str]:
+    goals, kill, move = SERVING["goals"], FAULTS["kill"], FAULTS["reload"]
+    return [
+        f"{goals['throughput_against_mlflow']} times the throughput of MLflow's server",
+        f"{goals['p99_against_mlflow']} of its p99",
+        f"{goals['share_of_bare']:.0%} of the bare route's throughput",
+        f"{goals['errors']} errors",
+        f"killed {kill['kills']} times under load: {kill['answered']:,} predictions answered, {kill['lost']} lost",
+        f"moved {move['moves']} times under load: {move['answered']:,} requests answered, {move['failed']} failed",
+        f"{move['median_seconds']} s in the median and {move['longest_seconds']} s at most",
+    ]
+
+
 def sentences() -> list[str]:
     """What the README says in words, as the reports have it."""
     champion = METRICS["champion"]
@@ -53,12 +112,17 @@ def sentences() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("line", [*metrics_rows(), *bench_rows()])
+@pytest.mark.parametrize("line", [*metrics_rows(), *bench_rows(), *serving_rows()])
 def test_each_row_of_its_tables_is_what_the_reports_say(line: str) -> None:
     assert line in README.splitlines()
 
 
-@pytest.mark.parametrize("words", sentences())
+@pytest.mark.parametrize("line", stack_rows())
+def test_each_row_of_the_decision_on_the_stack_is_what_its_bench_says(line: str) -> None:
+    assert line in STACK_DECISION.splitlines()
+
+
+@pytest.mark.parametrize("words", [*sentences(), *serving_sentences()])
 def test_each_number_in_its_text_is_what_the_reports_say(words: str) -> None:
     assert words in " ".join(README.split())
 

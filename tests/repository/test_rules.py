@@ -9,16 +9,18 @@ from tests.repository.imports import ROOT, imported_by
 
 OUR_CODE = [path for room in ("src", "pipelines", "serving", "bench") for path in sorted((ROOT / room).rglob("*.py"))]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
-    "fastapi": "serving/",
+    "fastapi": ("serving/", "bench/bare.py"),
     "lightgbm": ("src/ontime/model.py", "src/ontime/export.py"),
     "matplotlib": "src/ontime/plots.py",
     "mlflow": "src/ontime/registry.py",
     "onnxmltools": "src/ontime/export.py",
     "onnxruntime": "src/ontime/release.py",
+    "holidays": "pipelines/calendar.py",
     "optuna": "pipelines/tune.py",
     "pandera": "src/ontime/contract.py",
+    "prometheus_client": ("serving/metrics.py", "serving/guard.py"),
     "skl2onnx": "src/ontime/export.py",
-    "uvicorn": "serving/__main__.py",
+    "uvicorn": "serving/run.py",
 }
 
 

@@ -1,20 +1,30 @@
 """The operational tables: what goes in comes out, aware of time zones, and never under another meaning."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ontime import database, schema
 
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> sa.Engine:
-    return database.connect(f"sqlite:///{tmp_path}/made/on/demand.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+    """Every test of this file runs on both databases."""
+    url = f"sqlite:///{tmp_path}/made/on/demand.db"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres_server").new_database()
+    connected = database.connect(url)
+    yield connected
+    connected.dispose()
 
 
 def vectors(*firsts: float) -> np.ndarray:
@@ -97,7 +107,9 @@ def predictions_in(engine: sa.Engine) -> list[dict[str, object]]:
 def test_a_logged_prediction_is_there_for_another_connection_as_it_was(engine: sa.Engine) -> None:
     database.log_predictions(engine, [PREDICTION])
 
-    assert predictions_in(sa.create_engine(engine.url)) == [PREDICTION]
+    other = database.connect(engine.url.render_as_string(hide_password=False))
+    assert predictions_in(other) == [PREDICTION]
+    other.dispose()
 
 
 def test_a_prediction_cannot_be_logged_twice(engine: sa.Engine) -> None:
@@ -112,3 +124,44 @@ def test_predictions_are_logged_all_or_none(engine: sa.Engine) -> None:
         database.log_predictions(engine, [PREDICTION, PREDICTION])
 
     assert predictions_in(engine) == []
+
+
+def test_a_prediction_that_is_there_already_stays_as_it_is(engine: sa.Engine) -> None:
+    database.log_predictions(engine, [PREDICTION])
+
+    database.restore_predictions(engine, [{**PREDICTION, "alert": False}, {**PREDICTION, "prediction_id": "2"}])
+
+    assert predictions_in(engine) == [PREDICTION, {**PREDICTION, "prediction_id": "2"}]
+
+
+def test_a_thousand_predictions_are_one_statement(engine: sa.Engine) -> None:
+    rows = [{**PREDICTION, "prediction_id": f"{number:04}"} for number in range(1000)]
+
+    database.log_predictions(engine, rows)
+
+    assert predictions_in(engine) == rows
+
+
+def test_prediction_ids_are_in_the_order_of_time() -> None:
+    ids = [database.new_prediction_id() for _ in range(1000)]
+
+    assert [each[:16] for each in ids] == sorted(each[:16] for each in ids)
+    assert len(set(ids)) == 1000
+    assert {len(each) for each in ids} == {32}
+
+
+@given(
+    told=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=6),
+    order=st.randoms(use_true_random=False),
+)
+def test_outcomes_converge_in_whatever_order_they_come(told: list[tuple[bool, int]], order: Random) -> None:
+    rows = [{"flight_id": "a", "late": late, "known_at": MOMENT + timedelta(hours=hours)} for late, hours in told]
+    shuffled = order.sample(rows, len(rows))
+    kept = []
+    for sequence in (rows, shuffled):
+        engine = database.connect("sqlite://")
+        for row in sequence:
+            database.store_outcomes(engine, [row])
+        kept.append(database.outcome_of(engine, "a"))
+
+    assert kept[0] == kept[1]

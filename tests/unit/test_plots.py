@@ -23,6 +23,7 @@ FIGURES = {
     "latency": lambda: plots.quality_against_latency([("constant", 0.1, 0.57, 1), ("lightgbm", 6.0, 0.47, 900_000)]),
     "importance": lambda: plots.importance(["a", "b"], [0.2, 0.1], [0.01, 0.02]),
     "slices": lambda: plots.slices([("origin", "EWR", 0.7, 1000), ("month", "2013-11", 0.8, 2000)], 0.76),
+    "serving": lambda: plots.serving({"ontime": {1: (800.0, 1.5), 64: (4200.0, 19.0)}}, {"ontime": "this service"}),
 }
 
 

@@ -1,9 +1,11 @@
 """The timetable's features, and the coding of everything into the model's numbers."""
 
+import holidays
 import numpy as np
 import pytest
 
 from ontime import schedule, schema
+from pipelines import calendar
 
 
 def features_of(departure: str, arrival: str, elapsed: float = 180, miles: float = 760) -> dict[str, float]:
@@ -43,6 +45,19 @@ def test_the_timetable_becomes_minutes_weekday_and_slack() -> None:
 )
 def test_the_nearest_holiday_may_be_in_another_year(day: str, days: int) -> None:
     assert schedule.days_to_holiday(np.array([day], "datetime64[D]")).tolist() == [days]
+
+
+def test_the_calendar_is_the_librarys() -> None:
+    """The service reads a file, to start without the library; `python -m pipelines.calendar` writes it."""
+    expected = holidays.country_holidays("US", years=calendar.YEARS, observed=False)
+
+    assert schedule.HOLIDAYS.read_text().split() == [str(day) for day in sorted(expected)]
+
+
+@pytest.mark.parametrize("day", ["1998-12-31", "2101-01-01"])
+def test_a_day_beyond_the_calendar_is_refused(day: str) -> None:
+    with pytest.raises(ValueError, match=r"us_holidays.txt reaches from 1999-01-01 to 2100-12-25"):
+        schedule.days_to_holiday(np.array([day], "datetime64[D]"))
 
 
 def test_many_flights_get_what_each_gets_alone() -> None:

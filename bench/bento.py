@@ -1,0 +1,24 @@
+"""BentoML's side of `bench.serve`: the model of the current release, loaded by the same code, one thread.
+
+Runs from the project's root in the environment of requirements/bench.txt: `bentoml serve bench.bento:Late`.
+Asynchronous, because the thread pool of a plain `def` costs it 30 % of its answers a second (16 connections).
+"""
+
+from pathlib import Path
+
+import bentoml
+import numpy as np
+from numpy.typing import NDArray
+
+from ontime import release
+
+
+@bentoml.service(workers=1)
+class Late:
+    def __init__(self) -> None:
+        self._model = release.load_current(Path("releases")).model
+
+    @bentoml.api  # type: ignore[untyped-decorator]  # not installed where mypy looks
+    async def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The probability of late of each row."""
+        return self._model.predict(rows)

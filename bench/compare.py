@@ -1,0 +1,95 @@
+"""Several servers under load, one at a time, round after round: what differs is the server and not the hour."""
+
+import statistics
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from bench import load
+from bench.load import Load
+
+VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
+
+
+class Launch(NamedTuple):
+    command: Sequence[str]
+    env: Mapping[str, str]
+
+
+class Task(NamedTuple):
+    connections: int
+    bodies: list[str]
+
+
+@dataclass(frozen=True)
+class Contender:
+    launch: Callable[[int, Path], Launch]  # from a free port and an empty folder
+    ready: str  # path
+    path: str
+    tasks: Mapping[str, Task]
+    probability: Callable[[Any], float] | None = None  # where it is in an answer
+
+
+class Run(NamedTuple):
+    seconds_to_ready: float
+    memory_mb: float  # after the load
+    loads: dict[str, Load]
+
+
+def compare(
+    contenders: Mapping[str, Contender], *, rounds: int, warm_up: int, seconds: int, expected: float | None = None
+) -> dict[str, Run]:
+    """The medians of all rounds; in each round, every server is started anew.
+
+    `expected`: the probability that each must give to its first body; servers of different models do not compare.
+    """
+    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    total = rounds * sum(len(contender.tasks) for contender in contenders.values())
+    with tqdm(total=total, desc="bench", disable=None) as bar:
+        for _ in range(rounds):
+            for name, contender in contenders.items():
+                bar.set_postfix_str(name)
+                runs[name].append(_run(contender, warm_up, seconds, expected, bar))
+    return {name: _median(each) for name, each in runs.items()}
+
+
+def _run(contender: Contender, warm_up: int, seconds: int, expected: float | None, bar: "tqdm[Any]") -> Run:
+    loads = {}
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
+        port = load.free_port()
+        base = f"http://127.0.0.1:{port}"
+        url = base + contender.path
+        launch = contender.launch(port, Path(folder))
+        with load.started(launch.command, launch.env, base + contender.ready) as server:
+            for label, task in contender.tasks.items():
+                _check(load.ask(url, task.bodies[0]), contender, expected)
+                load.measure(url, task.bodies, task.connections, warm_up)
+                loads[label] = load.measure(url, task.bodies, task.connections, seconds)
+                bar.update()
+            return Run(server.seconds_to_ready, server.memory_mb, loads)
+
+
+def _check(answer: Any, contender: Contender, expected: float | None) -> None:
+    if expected is None or contender.probability is None:
+        return
+    told = contender.probability(answer)
+    if abs(told - expected) > 1e-5:
+        raise SystemExit(f"bench: {contender.path} says {told}, not {expected}: another model than the release's?")
+
+
+def _median(runs: Sequence[Run]) -> Run:
+    return Run(
+        statistics.median(run.seconds_to_ready for run in runs),
+        statistics.median(run.memory_mb for run in runs),
+        {label: load.median([run.loads[label] for run in runs]) for label in runs[0].loads},
+    )
+
+
+def rounded(measured: Load) -> dict[str, float]:
+    """For a report: whole requests, hundredths of milliseconds."""
+    figures = {name: round(value, 2) for name, value in measured._asdict().items()}
+    return figures | {"requests_per_second": round(measured.requests_per_second), "errors": measured.errors}

@@ -1,0 +1,145 @@
+"""A server, started and stopped, and load on it by wrk. Reads /proc, so it runs on Linux only.
+
+wrk keeps each connection busy: the next request leaves when the answer is there. So latencies are those of a full
+house with that many callers, and the answers per second are what the server can do.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+SCRIPT = Path(__file__).with_suffix(".lua")
+REQUEST_SECONDS = 10  # an answer that takes longer is an error
+READY_SECONDS = 120
+STOP_SECONDS = 20
+
+
+class Load(NamedTuple):
+    requests_per_second: float  # those answered with a status below 400
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    errors: int  # refused, broken off, or too late
+
+
+def measure(url: str, bodies: list[str], connections: int, seconds: int) -> Load:
+    """Post the bodies, one after the other and again, over so many connections for so long."""
+    wrk = shutil.which("wrk")
+    if wrk is None:
+        raise SystemExit("bench: wrk is missing; apt-get install wrk, or brew install wrk")
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write("\n".join(bodies))
+        file.flush()
+        options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{REQUEST_SECONDS}s", "-s", str(SCRIPT)]
+        ran = subprocess.run([wrk, *options, url, "--", file.name], capture_output=True, text=True, check=False)  # noqa: S603  our own command
+    if ran.returncode:
+        raise SystemExit(f"bench: wrk on {url} failed: {ran.stderr.strip() or ran.stdout.strip()}")
+    told = json.loads(ran.stdout.splitlines()[-1])
+    return Load(
+        requests_per_second=(told["requests"] - told["refused"]) / told["seconds"],
+        p50_ms=told["p50_ms"],
+        p95_ms=told["p95_ms"],
+        p99_ms=told["p99_ms"],
+        errors=told["refused"] + told["broken"],
+    )
+
+
+def median(loads: Sequence[Load]) -> Load:
+    """The median of each figure by itself; errors are added up."""
+    middle = Load(*(statistics.median(figures) for figures in zip(*loads, strict=True)))
+    return middle._replace(errors=sum(each.errors for each in loads))
+
+
+def ask(url: str, body: str) -> Any:
+    """One answer, read as JSON."""
+    request = Request(url, body.encode(), {"Content-Type": "application/json"})  # noqa: S310  http, on this machine
+    try:
+        with urlopen(request, timeout=REQUEST_SECONDS) as answer:  # noqa: S310
+            return json.load(answer)
+    except HTTPError as refused:
+        raise SystemExit(f"bench: {url} answers {refused.code}: {refused.read(500).decode()}") from None
+
+
+@dataclass(frozen=True)
+class Server:
+    pid: int
+    seconds_to_ready: float  # from the start of the command to the first good answer
+
+    @property
+    def memory_mb(self) -> float:
+        """What all its processes hold now; a page that several share counts once."""
+        return sum(_memory_kb(pid) for pid in _family(self.pid)) / 1e3
+
+
+@contextmanager
+def started(command: Sequence[str], env: Mapping[str, str], ready_url: str) -> Iterator[Server]:
+    """The command's server, from its first good answer on `ready_url` to the end of the block."""
+    with tempfile.TemporaryFile() as said:
+        began = time.perf_counter()
+        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=said)  # noqa: S603  our own commands
+        try:
+            while not _answers(ready_url):
+                if process.poll() is not None or time.perf_counter() - began > READY_SECONDS:
+                    raise SystemExit(f"bench: {' '.join(command)} does not start: {_end_of(said)}")
+                time.sleep(0.02)
+            yield Server(process.pid, time.perf_counter() - began)
+        finally:
+            _stop(process)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=REQUEST_SECONDS):  # noqa: S310  http, on this machine
+            return True
+    except (URLError, OSError):
+        return False
+
+
+def _end_of(said: IO[bytes]) -> str:
+    said.seek(0)
+    return said.read().decode(errors="replace")[-2000:]
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Politely first; then whatever of it is still there, since some servers leave workers behind."""
+    started_by_it = _family(process.pid)[1:]
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pid in started_by_it:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that it started, itself first."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    children = [int(child) for each in lists for child in each.read_text().split()]
+    return [pid, *(member for child in children for member in _family(child))]
+
+
+def _memory_kb(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -1,0 +1,111 @@
+"""This service against `mlflow models serve`, BentoML and a bare FastAPI route, on this machine, in one run.
+
+All answer for the same 200 flights with the same model, one worker each, as they come: their logs go nowhere, their
+telemetry is off. What they do is not the same. This service takes a flight as the timetable tells it, looks up
+its features, and answers when the prediction is on disk. MLflow's and BentoML's servers know no look-up and keep
+nothing: they are handed the finished row of 70 numbers. The bare route parses the flight and answers a constant:
+nothing that leaves parsing to FastAPI is faster.
+
+Writes reports/bench_serving.json and .png. Absolute numbers depend on the machine, which wrk shares; ratios much less.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from bench import flights, servers
+from bench.compare import Run, compare, rounded
+from bench.load import Load
+from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
+from ontime import plots
+from ontime.online import matrix_of
+from pipelines.layout import REPORTS, write_json
+
+ROUNDS = 3
+WARM_UP, SECONDS = 2, 5
+LABELS = {"ontime": "this service", "mlflow": "mlflow models serve", "bentoml": "BentoML", "bare": "bare FastAPI route"}
+
+
+def expected() -> float:
+    """The current release's probability for the flight that is asked for first."""
+    first, release = flights.spread(servers.FLIGHTS)[:1], flights.current_release()
+    return float(release.model.predict(matrix_of(first, [flights.stored(first)[0].vector], release))[0])
+
+
+def report_of(runs: Mapping[str, Run]) -> dict[str, Any]:
+    ours, two = runs["ontime"], runs["two workers"]
+    return {
+        "cores": os.cpu_count(),
+        "seconds": SECONDS,
+        "rounds": ROUNDS,
+        "servers": {
+            name: {
+                "seconds_to_ready": round(runs[name].seconds_to_ready, 2),
+                "memory_mb": round(runs[name].memory_mb),
+                "by_connections": {str(each): rounded(runs[name].loads[str(each)]) for each in CONNECTIONS},
+            }
+            for name in LABELS
+        },
+        "goals": _goals({name: runs[name].loads[BUSY] for name in LABELS})
+        | {"errors": sum(each.errors for run in (ours, two) for each in run.loads.values())},
+        "workers": {"1": rounded(ours.loads[BUSY]), "2": rounded(two.loads[BUSY])},
+        "lists": {str(size): _in_flights(size, ours.loads[f"list of {size}"]) for size in LISTS},
+    }
+
+
+def _goals(loads: Mapping[str, Load]) -> dict[str, float]:
+    """This service's figures by the others', over the most connections."""
+    ours, mlflow, bare = loads["ontime"], loads["mlflow"], loads["bare"]
+    return {
+        "throughput_against_mlflow": round(ours.requests_per_second / mlflow.requests_per_second, 2),
+        "p99_against_mlflow": round(ours.p99_ms / mlflow.p99_ms, 2),
+        "share_of_bare": round(ours.requests_per_second / bare.requests_per_second, 2),
+    }
+
+
+def _in_flights(size: int, load: Load) -> dict[str, float]:
+    figures = rounded(load)
+    del figures["requests_per_second"]
+    return {"flights_per_second": round(size * load.requests_per_second), **figures}
+
+
+def show(report: Mapping[str, Any]) -> None:
+    loads = {LABELS[name]: each["by_connections"] for name, each in report["servers"].items()}
+    loads["this service, 2 workers"] = {BUSY: report["workers"]["2"]}
+    _head("one flight a request", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    for label, by_connections in loads.items():
+        for connections, load in by_connections.items():
+            print(f"{label:<24}{connections:>13}{_figures(load, 'requests_per_second')}")
+    _head("this service", "connections", "flights/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    for size, load in report["lists"].items():
+        print(f"{'lists of ' + size:<24}{LIST_CONNECTIONS:>13}{_figures(load, 'flights_per_second')}")
+    _head("", "ready after s", "memory MB")
+    for name, each in report["servers"].items():
+        print(f"{LABELS[name]:<24}{each['seconds_to_ready']:>13}{each['memory_mb']:>12}")
+    goals = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in report["goals"].items())
+    print(f"\nthis service over {BUSY} connections: {goals}")
+
+
+def _head(what: str, first: str, second: str, *others: str) -> None:
+    print(f"\n{what:<24}{first:>13}{second:>12}" + "".join(f"{other:>9}" for other in others))
+
+
+def _figures(load: Mapping[str, Any], rate: str) -> str:
+    return f"{load[rate]:>12,}{load['p50_ms']:>9}{load['p95_ms']:>9}{load['p99_ms']:>9}{load['errors']:>9}"
+
+
+def main() -> None:
+    servers.make_environment()
+    runs = compare(servers.contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS, expected=expected())
+    report = report_of(runs)
+    write_json(REPORTS / "bench_serving.json", report)
+    loads = {name: {each: runs[name].loads[str(each)] for each in CONNECTIONS} for name in LABELS}
+    curves = {
+        name: {each: (load.requests_per_second, load.p99_ms) for each, load in at.items()} for name, at in loads.items()
+    }
+    plots.save(plots.serving(curves, LABELS), REPORTS / "bench_serving.png")
+    show(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""`make bench-faults`: kill the service under load, and move the pointer under load; what was lost, what failed.
+
+Writes reports/bench_faults.json. The tests hold that nothing is lost and nothing fails; this says how much was
+tried, and how long a promotion takes to reach every worker.
+"""
+
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import sqlalchemy as sa
+from tqdm import tqdm
+
+from ontime import database, release
+from ontime.settings import Settings
+from pipelines.layout import REPORTS, write_json
+from serving import examples
+from tests.service import Load, running, wait_for
+
+KILLS = 12
+MOVES = 10
+WORKERS = 2
+VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
+
+
+def small_world(folder: Path) -> Settings:
+    """The current release, published as 1 and as 2, and an empty database."""
+    current = release.load_current(Settings().releases).manifest
+    names = list(current.sha256)
+    contents = {name: (Settings().releases / current.version / name).read_bytes() for name in names}
+    for version in ("1", "2"):
+        release.publish(folder / "releases", contents, current.model_copy(update={"version": version}))
+    release.point(folder / "releases", "1")
+    return Settings(
+        releases=folder / "releases", database_url=f"sqlite:///{folder.resolve()}/ontime.db", spool=folder / "spool"
+    )
+
+
+def kill_under_load(settings: Settings) -> dict[str, int]:
+    """How many predictions were answered, and how many of them are not in the database."""
+    answered: set[str] = set()
+    moments = random.Random(2013)
+    for _ in tqdm(range(KILLS), desc="kill -9", disable=None):
+        with (
+            running(settings, ONTIME_WORKERS=str(WORKERS)) as service,
+            Load(service.port, examples.MORNING) as load,
+        ):
+            time.sleep(moments.uniform(0.3, 1.0))
+            service.kill()
+        answered |= {answer["prediction_id"] for answer in load.answers}
+    with database.connect(settings.database_url.get_secret_value()).connect() as connection:
+        kept = set(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
+    return {"kills": KILLS, "answered": len(answered), "lost": len(answered - kept)}
+
+
+def move_under_load(settings: Settings) -> dict[str, float]:
+    """How many requests were answered and failed, and how long the release before a move went on answering."""
+    delays = []
+    with running(settings, ONTIME_WORKERS=str(WORKERS)) as service, Load(service.port, examples.MORNING) as load:
+        for move in tqdm(range(MOVES), desc="move the pointer", disable=None):
+            old, new = ("1", "2") if move % 2 == 0 else ("2", "1")
+            begin, moved = len(load.answers), time.time_ns()
+            release.point(settings.releases, new)
+            wait_for(lambda new=new: {each["model_version"] for each in load.answers[-200:]} == {new})  # type: ignore[misc]
+            # The first half of a prediction's id is the clock.
+            lasted = [
+                int(each["prediction_id"][:16], 16) for each in load.answers[begin:] if each["model_version"] == old
+            ]
+            delays.append(max(0.0, (max(lasted, default=moved) - moved) / 1e9))
+    return {
+        "moves": MOVES,
+        "answered": len(load.answers),
+        "failed": len(load.failures),
+        "median_seconds": round(statistics.median(delays), 2),
+        "longest_seconds": round(max(delays), 2),
+    }
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=VAR) as folder:
+        settings = small_world(Path(folder))
+        report = {"workers": WORKERS, "kill": kill_under_load(settings), "reload": move_under_load(settings)}
+    write_json(REPORTS / "bench_faults.json", report)
+    print(f"bench-faults: {report}")
+
+
+if __name__ == "__main__":
+    main()

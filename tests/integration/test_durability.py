@@ -1,0 +1,234 @@
+"""What was answered is kept: through kill -9, while the database is away, and until the disk is full."""
+
+import json
+import random
+import shlex
+import socket
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from ontime import database
+from ontime.settings import Settings
+from serving import examples
+from tests import postgres
+from tests.service import Load, Service, running, wait_for
+
+FLIGHT = examples.MORNING
+KILLS = 12
+
+
+def kept(settings: Settings) -> list[str]:
+    """The ids in the table."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    try:
+        with engine.connect() as connection:
+            return list(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
+    finally:
+        engine.dispose()
+
+
+def waiting_in(spool: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for path in spool.glob("*.jsonl") for line in path.read_text().splitlines()]
+
+
+def test_every_answered_prediction_is_kept_when_the_service_is_killed(on_both: Settings) -> None:
+    """A dozen times under load, with one worker and with two."""
+    answered: list[str] = []
+    moments = random.Random(2013)
+
+    for kill in range(KILLS):
+        with running(on_both, ONTIME_WORKERS=str(1 + kill % 2)) as service, Load(service.port, FLIGHT) as load:
+            time.sleep(moments.uniform(0.2, 0.6))
+            service.kill()
+        answered += [answer["prediction_id"] for answer in load.answers]
+
+    assert len(answered) > 10 * KILLS
+    assert len(set(answered)) == len(answered)
+    assert set(answered) <= set(kept(on_both))
+
+
+def test_workers_share_the_database(on_both: Settings) -> None:
+    with running(on_both, ONTIME_WORKERS="2") as service:
+        with Load(service.port, FLIGHT) as load:
+            wait_for(lambda: len(load.answers) > 500 or bool(load.failures))
+        counted = service.metric("ontime_predictions_total")
+        traffic = service.get("/v1/ops")["traffic"]
+        service.stop()
+
+    assert load.failures == []
+    assert sorted(kept(on_both)) == sorted(answer["prediction_id"] for answer in load.answers)
+    assert counted == len(load.answers)  # whichever worker was asked for the metrics
+    assert traffic["predictions"] == sum(each["predictions"] for each in traffic["by_minute"]) == counted
+
+
+def test_with_postgresql_away_the_service_answers_and_nothing_is_lost_or_kept_twice(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with postgres.running(tmp_path) as server:
+        away = settings.model_copy(
+            update={
+                "database_url": type(settings.database_url)(server.new_database()),
+                "database_patience_seconds": 1.0,
+            }
+        )
+        with running(away) as service:
+            before = service.post("/v1/predictions", FLIGHT)
+            server.stop()
+            during = [service.post("/v1/predictions", FLIGHT) for _ in range(20)]
+            ready, metric, spooled = (
+                service.get("/health/ready"),
+                service.metric("ontime_database_away"),
+                waiting_in(away.spool),
+            )
+            outcome = service.ask("POST", "/v1/outcomes", examples.OUTCOME)
+            page = service.get("/v1/ops")
+            server.start()
+            wait_for(lambda: service.get("/health/ready")["notes"] == [])
+            after = service.post("/v1/predictions", FLIGHT)
+            assert service.metric("ontime_database_away") == service.metric("ontime_spool_predictions") == 0
+            service.stop()
+        found = kept(away)
+
+    assert all("store_unavailable" in answer["flags"] for answer in during)
+    assert ready["notes"] == ["the database is away: 20 predictions wait in the spool"]
+    assert (metric, len(spooled)) == (1, 20)
+    assert outcome[0] == 503
+    assert (page["traffic"], page["decisions"], page["notes"]) == (None, [], ready["notes"])
+    assert found == [answer["prediction_id"] for answer in (before, *during, after)]
+
+
+def test_a_service_that_nobody_asks_finds_out_by_itself(settings: Settings, tmp_path: Path) -> None:
+    with postgres.running(tmp_path) as server:
+        url = type(settings.database_url)(server.new_database())
+        with running(settings.model_copy(update={"database_url": url})) as service:
+            server.stop()
+            wait_for(lambda: service.get("/health/ready")["notes"] != [])
+            server.start()
+            wait_for(lambda: service.get("/health/ready")["notes"] == [])
+            service.stop()
+
+
+def test_with_sqlite_locked_the_service_answers_and_nothing_is_lost_or_kept_twice(settings: Settings) -> None:
+    hasty = settings.model_copy(update={"database_patience_seconds": 0.2})
+    with running(hasty) as service:
+        other = sqlite3.connect(
+            settings.database_url.get_secret_value().removeprefix("sqlite:///"), isolation_level=None
+        )
+        other.execute("BEGIN EXCLUSIVE")
+        during = [service.post("/v1/predictions", FLIGHT) for _ in range(5)]
+        ready = service.get("/health/ready")
+        other.execute("ROLLBACK")
+        other.close()
+        wait_for(lambda: service.get("/health/ready")["notes"] == [])
+        service.stop()
+
+    assert ready["notes"] == ["the database is away: 5 predictions wait in the spool"]
+    assert kept(settings) == [answer["prediction_id"] for answer in during]
+    assert list(settings.spool.iterdir()) == []
+
+
+def test_what_a_killed_service_left_in_its_spool_is_taken_over_by_the_next(settings: Settings) -> None:
+    hasty = settings.model_copy(update={"database_patience_seconds": 0.2})
+    path = settings.database_url.get_secret_value().removeprefix("sqlite:///")
+    with running(hasty) as service:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN EXCLUSIVE")
+        answers = [service.post("/v1/predictions", FLIGHT) for _ in range(3)]
+        service.kill()
+        other.close()
+    assert kept(settings) == []
+
+    with running(hasty) as service:
+        wait_for(lambda: len(kept(settings)) == 3)
+        service.stop()
+
+    assert kept(settings) == [answer["prediction_id"] for answer in answers]
+    assert list(settings.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "DROP TABLE predictions",
+        "DROP TABLE features",
+        "CREATE TRIGGER full BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    ],
+)
+def test_with_its_tables_broken_the_service_answers_and_keeps(fault: str, settings: Settings) -> None:
+    with running(settings) as service:
+        engine = database.connect(settings.database_url.get_secret_value())
+        with engine.begin() as connection:
+            connection.execute(sa.text(fault))
+        answer = service.post("/v1/predictions", FLIGHT)
+        if "TRIGGER" in fault:
+            with engine.begin() as connection:
+                connection.execute(sa.text("DROP TRIGGER full"))
+        wait_for(lambda: kept(settings) == [answer["prediction_id"]])
+        service.stop()
+
+
+class SmallDisk(Service):
+    """A service whose files cannot grow beyond 300 kB (bash counts in those), as on a disk that is nearly full."""
+
+    def __init__(self, settings: Settings) -> None:
+        limited = f"ulimit -f 300; exec {shlex.quote(sys.executable)} -m serving"
+        super().__init__(settings, command=["bash", "-c", limited])
+
+
+def test_on_a_full_disk_the_service_says_so_and_goes_on_when_there_is_room(settings: Settings) -> None:
+    answered, status = [], 200
+    service = SmallDisk(settings).wait_until_ready()
+    try:
+        while status == 200:
+            status, told = service.ask("POST", "/v1/predictions", [FLIGHT] * 20)
+            answered += [each["prediction_id"] for each in told] if status == 200 else []
+        ready = service.ask("GET", "/health/ready")
+        alive = service.ask("GET", "/health/live")
+    finally:
+        service.kill()
+    with running(settings) as roomy:
+        wait_for(lambda: set(answered) <= set(kept(settings)))
+        after = roomy.post("/v1/predictions", FLIGHT)
+        roomy.stop()
+
+    problem = {"place": "predictions", "reason": "cannot be kept now, so none is given; try again"}
+    assert (status, told) == (503, {"detail": [problem]})
+    assert (ready[0], alive[0]) == (503, 200)
+    assert len(answered) > 100
+    assert sorted(kept(settings)) == sorted([*answered, after["prediction_id"]])
+
+
+def test_a_request_in_flight_is_answered_when_the_service_is_stopped(settings: Settings) -> None:
+    body = json.dumps(FLIGHT).encode()
+    head = f"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    with running(settings) as service, socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
+        caller.sendall(head.encode() + body[:40])
+        time.sleep(0.2)
+        service.process.terminate()
+        time.sleep(0.2)
+        caller.sendall(body[40:])
+        answer = b"".join(iter(lambda: caller.recv(65536), b""))
+        service.process.wait(timeout=30)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert kept(settings) == [json.loads(answer.partition(b"\r\n\r\n")[2])["prediction_id"]]
+    assert service.process.returncode == 0
+
+
+def test_a_caller_who_never_finishes_does_not_hold_up_a_stop(settings: Settings) -> None:
+    with (
+        running(settings, ONTIME_STOP_SECONDS="1") as service,
+        socket.create_connection(("127.0.0.1", service.port)) as caller,
+    ):
+        caller.sendall(b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        time.sleep(0.2)
+
+        service.stop()
+
+    assert service.process.poll() is not None

@@ -1,0 +1,148 @@
+"""The pages as people use them, in a real browser: with a mouse, with a keyboard, on a phone, with a key."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from ontime import database
+from ontime.settings import Settings
+from ontime.sources import Tables
+from serving import examples, keys
+from tests import browser
+from tests.service import Service, running
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    with browser.running() as started:
+        yield started
+
+
+@pytest.fixture
+def service(settings: Settings, stored: pd.DataFrame) -> Iterator[Service]:
+    assert len(stored)
+    with running(settings) as started:
+        yield started
+        started.stop()
+
+
+@pytest.fixture
+def page(chromium: Browser, service: Service) -> Iterator[Page]:
+    """A page that has nothing to complain of when the test is over."""
+    opened = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}", reduced_motion="reduce")
+    complaints: list[str] = []
+    opened.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    opened.close()
+    # A flight without an outcome answers 404, which Chromium writes into the console whatever the page does with it.
+    assert [line for line in complaints if "404" not in line] == []
+
+
+@pytest.fixture
+def flight(stored: pd.DataFrame, tables: Tables) -> pd.Series:
+    """One that arrived late."""
+    late = stored[stored["late"] == True]  # noqa: E712  it may be missing
+    return tables.flights.set_index("flight_id", drop=False).loc[late["flight_id"].iloc[5]]
+
+
+def test_a_flight_is_found_asked_and_explained(page: Page, service: Service, flight: pd.Series) -> None:
+    local = flight["scheduled_departure"].tz_convert("America/New_York")
+    page.goto("/")
+    page.get_by_label("Day").fill(f"{local:%Y-%m-%d}")
+    page.get_by_label("Number").fill(str(flight["flight_number"]))
+    page.get_by_label("From").select_option(flight["origin"])
+    page.get_by_role("button", name="Find flights").click()
+
+    page.locator(f"[data-flight='{flight['flight_id']}']").click()
+
+    answer = page.locator("#answer")
+    expect(answer.get_by_role("heading", level=2)).to_contain_text(f"{flight['carrier']} {flight['flight_number']}")
+    expect(answer).to_contain_text("in 100 flights like this arrive late.")
+    expect(answer).to_contain_text("It arrived 15 minutes late or more.")
+    expect(answer).to_contain_text("raises odds")
+    expect(answer).to_contain_text("Track record")
+    expect(answer).to_contain_text("version 1, lightgbm")
+    expect(page.locator("#spoken")).to_contain_text("What happened: It arrived 15 minutes late or more.")
+    assert service.metric("ontime_predictions_total") == 1
+
+
+def test_the_chance_shown_is_the_one_the_service_gives(page: Page, service: Service, flight: pd.Series) -> None:
+    listed = service.get(f"/v1/flights?number={flight['flight_number']}&limit=200")["flights"]
+    chosen = next(each for each in listed if each["flight_id"] == flight["flight_id"])
+    told = service.post("/v1/predictions", {name: chosen[name] for name in chosen if name != "flight_id"})
+
+    page.goto(f"/?flight={flight['flight_id']}")
+
+    per_hundred = round(100 * told["probability_late"])
+    expect(page.locator("#answer .claim")).to_contain_text(f"{per_hundred} in 100 flights like this")
+
+
+def test_the_keyboard_alone_is_enough(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#board button").first).to_be_visible()
+
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('#board button')"):
+            break
+    page.keyboard.press("Enter")
+
+    expect(page.locator("#answer")).to_contain_text("in 100 flights like this")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
+
+
+@pytest.mark.parametrize("path", ["/", "/ops"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_sticks_out_of_the_window(path: str, width: int, page: Page, flight: pd.Series) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.goto(path if path == "/ops" else f"/?flight={flight['flight_id']}")
+    expect(page.get_by_text("Version 1") if path == "/ops" else page.locator("#answer .claim")).to_be_visible()
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("path", ["/", "/ops"])
+def test_a_screen_reader_finds_its_way(path: str, page: Page) -> None:
+    page.goto(path)
+
+    assert page.locator("html[lang=en]").count() == 1
+    assert page.get_by_role("main").count() == 1
+    assert page.get_by_role("heading", level=1).count() == 1
+    unlabelled = (
+        "[...document.querySelectorAll('input,select')].filter(each => !each.labels.length).map(each => each.id)"
+    )
+    assert page.evaluate(unlabelled) == []
+
+
+def test_the_operations_page_shows_what_happens(page: Page, service: Service, settings: Settings) -> None:
+    service.post("/v1/predictions", [examples.MORNING] * 3)
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.record_decision(engine, "gate", "keep", {"reason": "the interval reaches above zero"})
+
+    page.goto("/ops")
+
+    main = page.get_by_role("main")
+    expect(main).to_contain_text("Version 1")
+    expect(main).to_contain_text("stands by")
+    expect(main).to_contain_text("the interval reaches above zero")
+    expect(main).to_contain_text("in the last 60 minutes")
+
+
+def test_a_service_that_asks_for_keys_gets_one_from_the_reader(
+    chromium: Browser, settings: Settings, stored: pd.DataFrame, flight: pd.Series
+) -> None:
+    path = settings.releases.parent / "keys.json"
+    key = keys.add(path, "reader", ["predict"])
+    with running(settings, ONTIME_API_KEYS=str(path)) as service:
+        page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
+        page.goto(f"/?flight={flight['flight_id']}")
+        page.locator("#key input").fill(key)
+        page.keyboard.press("Enter")
+
+        expect(page.locator("#answer")).to_contain_text("in 100 flights like this")
+        page.close()
+        service.stop()
+    assert len(stored)

@@ -1,0 +1,395 @@
+"""Who may ask, how often and how much; what is told to whom; what the log and the metrics say."""
+
+import json
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+
+from ontime import database
+from ontime.settings import BadSettings, Settings
+from ontime.sources import Tables
+from serving import desk, examples, keys
+from serving.app import create_app
+from serving.guard import right_needed
+from tests.integration.test_serving import asked, run_service
+from tests.service import running
+
+FLIGHT = examples.MORNING
+
+
+@pytest.fixture
+def guarded(settings: Settings, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
+    """A service that asks for keys, and a key for each scope and one for all."""
+    path = tmp_path / "keys.json"
+    made = {scope: keys.add(path, scope, [scope]) for scope in ("predict", "outcomes", "admin")}
+    made["all"] = keys.add(path, "all", made)
+    asking = settings.model_copy(update={"api_keys": path, "requests_per_minute": 600})
+    with TestClient(create_app(asking), raise_server_exceptions=False) as client:
+        yield client, made
+
+
+CALLS: dict[str, tuple[str, str, Any]] = {
+    "predict": ("POST", "/v1/predictions", FLIGHT),
+    "model": ("GET", "/v1/model", None),
+    "flights": ("GET", "/v1/flights", None),
+    "infer": ("POST", "/v2/models/ontime/infer", {"inputs": []}),
+    "outcomes": ("POST", "/v1/outcomes", examples.OUTCOME),
+    "outcome": ("GET", "/v1/outcomes/UA1487-EWR-20131105T1015Z", None),
+    "ops": ("GET", "/v1/ops", None),
+    "metrics": ("GET", "/metrics", None),
+}
+RIGHTS = {"outcomes": "outcomes", "ops": "admin", "metrics": "admin"}
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("scope", ["predict", "outcomes", "admin", "all"])
+def test_a_key_opens_what_its_scopes_say_and_nothing_else(
+    call: str, scope: str, guarded: tuple[TestClient, dict[str, str]]
+) -> None:
+    client, made = guarded
+    method, path, body = CALLS[call]
+
+    status = client.request(method, path, json=body, headers={"Authorization": f"Bearer {made[scope]}"}).status_code
+
+    assert (status == 403) == (scope not in ("all", RIGHTS.get(call, "predict")))
+    assert status != 401
+
+
+@pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic {key}", "{key}", "bearer  {key}"])
+def test_without_a_known_key_nothing_is_told(header: str | None, guarded: tuple[TestClient, dict[str, str]]) -> None:
+    client, made = guarded
+    sent = {} if header is None else {"Authorization": header.format(key=made["all"])}
+
+    for method, path, body in CALLS.values():
+        answer = client.request(method, path, json=body, headers=sent)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert answer.json()["detail"][0]["place"] == "authorization"
+
+
+def test_health_and_pages_need_no_key(guarded: tuple[TestClient, dict[str, str]]) -> None:
+    client, _ = guarded
+
+    for path in (
+        "/",
+        "/ops",
+        "/static/common.js",
+        "/health/live",
+        "/health/ready",
+        "/v2",
+        "/v2/health/ready",
+        "/openapi.json",
+    ):
+        assert client.get(path).status_code == 200
+
+
+def test_what_nobody_thought_of_needs_the_highest_right() -> None:
+    assert right_needed("GET", "/something/new") == "admin"
+    assert right_needed("DELETE", "/v1/outcomes") == "predict"  # a method that no route answers: 405
+
+
+def test_the_openapi_document_says_where_a_key_is_needed(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    for path, methods in paths.items():
+        for method, operation in methods.items():
+            assert ("security" in operation) == (right_needed(method.upper(), path) is not None)
+
+
+def test_the_file_of_keys_holds_no_key(guarded: tuple[TestClient, dict[str, str]], tmp_path: Path) -> None:
+    text = (tmp_path / "keys.json").read_text()
+
+    assert not any(key in text for key in guarded[1].values())
+    assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
+
+
+def test_a_name_that_gets_a_new_key_loses_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    old = keys.add(path, "desk", ["predict"])
+
+    new = keys.add(path, "desk", ["predict"])
+
+    assert set(keys.read(path).by_digest()) == {keys.digest(new)}
+    assert new != old
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"keys": []}', '{"keys": [{"name": "x"}]}', "\x00"])
+def test_a_file_without_usable_keys_is_refused_by_name(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(content)
+
+    with pytest.raises(BadSettings, match=r"ONTIME_API_KEYS=.*keys.json: "):
+        keys.read(path)
+
+
+def test_too_many_requests_with_one_key_leave_the_others_alone(settings: Settings, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    eager, calm = (keys.add(path, name, ["predict"]) for name in ("eager", "calm"))
+    slow = settings.model_copy(update={"api_keys": path, "requests_per_minute": 60})
+
+    with TestClient(create_app(slow)) as client:
+        statuses = [client.get("/v1/model", headers={"Authorization": f"Bearer {eager}"}) for _ in range(4)]
+        other = client.get("/v1/model", headers={"Authorization": f"Bearer {calm}"})
+
+    assert [answer.status_code for answer in statuses[:2]] == [200, 429]
+    assert statuses[1].headers["retry-after"] == "1"
+    assert other.status_code == 200
+
+
+REFUSED_SETTINGS = {
+    "ONTIME_PORT": ("eighty", "ONTIME_PORT=eighty Input should be a valid integer"),
+    "ONTIME_WORKERS": ("0", "ONTIME_WORKERS=0 Input should be greater than or equal to 1"),
+    "ONTIME_HOST": ("0.0.0.0", "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS"),  # noqa: S104  that is the point
+    "ONTIME_API_KEYS": ("nowhere.json", "ONTIME_API_KEYS=nowhere.json: No such file"),
+    "ONTIME_PROT": ("8000", "ONTIME_PROT is no setting; known are ONTIME_API_KEYS"),
+    "ONTIME_DATABASE_URL": ("mysql://u:secret@h/d", "ONTIME_DATABASE_URL mysql is not supported"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_SETTINGS)
+def test_a_bad_setting_is_refused_by_name_in_one_line(name: str, settings: Settings) -> None:
+    value, said = REFUSED_SETTINGS[name]
+
+    done = run_service(settings, **{name: value})
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"serve: {said}")
+    assert "secret" not in line
+
+
+def test_every_answer_carries_the_headers_of_a_careful_server(client: TestClient) -> None:
+    for path in ("/", "/v1/model", "/nowhere", "/metrics"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["content-security-policy"].startswith("default-src 'self'")
+        assert headers["cache-control"] == "no-store"
+        assert "server" not in headers
+
+
+@pytest.mark.parametrize(("given", "kept"), [("abc-1", True), ("a b", False), ("x" * 65, False), ("", False)])
+def test_a_request_keeps_its_id_if_it_is_harmless(given: str, kept: bool, client: TestClient) -> None:
+    told = client.get("/health/live", headers={"X-Request-ID": given}).headers["x-request-id"]
+
+    assert (told == given) == kept
+    assert told
+
+
+def test_the_log_is_json_and_names_no_flight_no_key_and_no_address(
+    guarded: tuple[TestClient, dict[str, str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client, made = guarded
+    sent = {"Authorization": f"Bearer {made['predict']}", "X-Request-ID": "r1"}
+
+    client.post("/v1/predictions?explain=true", json=FLIGHT, headers=sent)
+    client.get("/v1/outcomes/UA1487-EWR-20131105T1015Z", headers=sent)
+
+    text = capsys.readouterr().out
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert [(line["route"], line["status"], line["key"], line["request_id"]) for line in lines[-2:]] == [
+        ("/v1/predictions", 200, "predict", "r1"),
+        ("/v1/outcomes/{flight_id}", 404, "predict", "r1"),
+    ]
+    assert not any(word in text for word in ("UA1487", "1487", "testclient", made["predict"]))
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/predictions", 405)])
+def test_what_is_not_there_is_said_as_all_problems_are(method: str, path: str, status: int, client: TestClient) -> None:
+    answer = client.request(method, path)
+
+    assert answer.status_code == status
+    assert answer.json()["detail"][0]["place"] == "path"
+
+
+def test_a_fault_of_ours_tells_nothing_of_the_server(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("serving.scoring.answers_of", fails)
+
+    answer = client.post("/v1/predictions", json=FLIGHT)
+
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": [{"place": "service", "reason": "failed; the log says why"}]}
+    assert answer.headers["x-request-id"]
+
+
+def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Settings) -> None:
+    """Late, twice, out of order, and for a flight that nobody asked for."""
+    flight = "UA9-EWR-20131105T1015Z"
+    told = [
+        {"flight_id": flight, "late": False, "known_at": "2013-11-05T15:00:00Z"},
+        {"flight_id": flight, "late": True, "known_at": "2013-11-05T17:00:00+01:00"},
+        {"flight_id": flight, "late": False, "known_at": "2013-11-05T10:15:00Z"},
+    ]
+
+    for order in (told, told[::-1], [told[1], told[0], told[1]], [[told[0], told[2]], [told[2]]]):
+        for body in order:
+            assert client.post("/v1/outcomes", json=body).status_code == 200
+        assert client.get(f"/v1/outcomes/{flight}").json() == {
+            "flight_id": flight,
+            "late": True,
+            "known_at": "2013-11-05T16:00:00Z",
+        }
+
+    engine = database.connect(settings.database_url.get_secret_value())
+    with engine.connect() as connection:
+        assert connection.execute(sa.select(sa.func.count()).select_from(database.outcomes)).scalar() == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "place", "reason"),
+    [
+        ({"flight_id": "UA0-EWR-20131105T1015Z"}, "outcome.flight_id", "is no flight_id"),
+        ({"flight_id": "UA9-EWR-20131305T1015Z"}, "outcome.flight_id", "time data"),
+        ({"late": 1}, "outcome.late", "valid boolean"),
+        ({"known_at": "2013-11-05T10:00:00"}, "outcome.known_at", "timezone"),
+        ({"known_at": "2013-11-05T10:14:00Z"}, "outcome.known_at", "before the scheduled departure"),
+        ({"known_at": 5}, "outcome.known_at", "text with its offset"),
+        ({"delay": 5}, "outcome.delay", "Extra inputs"),
+    ],
+)
+def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: str, client: TestClient) -> None:
+    answer = client.post("/v1/outcomes", json={**examples.OUTCOME, **changed})
+
+    assert answer.status_code == 422
+    (problem,) = answer.json()["detail"]
+    assert problem["place"] == place
+    assert reason in problem["reason"]
+
+
+def test_an_outcome_that_is_not_known_yet_is_not_there(client: TestClient) -> None:
+    assert client.get("/v1/outcomes/UA9-EWR-20131105T1015Z").status_code == 404
+    assert client.get("/v1/outcomes/tomorrow").status_code == 422
+
+
+def test_reasons_add_up_to_the_answer(client: TestClient, stored: pd.DataFrame, tables: Tables) -> None:
+    flight = asked(tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]])
+
+    answer = client.post("/v1/predictions?explain=true", json=flight).json()
+
+    reasons = answer["reasons"]
+    parts = [each["log_odds"] for each in reasons["features"]]
+    assert reasons["usual_log_odds"] + sum(parts) + reasons["others_log_odds"] == pytest.approx(reasons["log_odds"])
+    assert 1 / (1 + 2.718281828459045 ** -reasons["log_odds"]) == pytest.approx(answer["probability_late"], abs=1e-6)
+    assert [abs(part) for part in parts] == sorted((abs(part) for part in parts), reverse=True)
+    assert all((each["effect"] == "raises") == (each["log_odds"] > 0) for each in reasons["features"])
+
+
+@pytest.mark.parametrize(("query", "status"), [("?explain=perhaps", 422), ("?explain=", 422), ("?explain=false", 200)])
+def test_explain_is_true_or_false(query: str, status: int, client: TestClient) -> None:
+    assert client.post(f"/v1/predictions{query}", json=FLIGHT).status_code == status
+
+
+def test_reasons_are_given_for_a_few_flights_only(client: TestClient) -> None:
+    answer = client.post("/v1/predictions?explain=true", json=[FLIGHT] * 21)
+
+    assert answer.status_code == 422
+    assert "at most 20 flights" in answer.json()["detail"][0]["reason"]
+
+
+def test_a_large_body_gets_its_answer_and_no_reset(settings: Settings) -> None:
+    with running(settings) as service:
+        status, told = service.ask("POST", "/v1/predictions", "x" * 30_000_000)
+        service.stop()
+
+    assert (status, told["detail"][0]["place"]) == (413, "body")
+
+
+def test_a_body_that_comes_too_slowly_is_given_up(settings: Settings) -> None:
+    with running(settings, ONTIME_REQUEST_SECONDS="0.3") as service:
+        for path in (b"/v1/predictions", b"/v1/outcomes", b"/v2/models/ontime/infer"):
+            caller = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+            caller.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            assert caller.recv(65536).startswith(b"HTTP/1.1 408")
+            caller.close()
+        service.stop()
+
+
+def test_more_flights_than_can_be_answered_in_time_are_sent_away(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "MOST_WAITING", 5)
+
+    answer = client.post("/v1/predictions", json=[FLIGHT] * 6)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert client.post("/v1/predictions", json=[FLIGHT] * 5).status_code == 200
+
+
+def test_flights_are_found_by_day_hour_number_and_route(
+    client: TestClient, stored: pd.DataFrame, tables: Tables
+) -> None:
+    flights = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"]]
+    local = flights["scheduled_departure"].dt.tz_convert("America/New_York")
+    chosen = flights[(local.dt.day == 19) & (local.dt.hour == 8) & (flights["origin"] == "JFK")]
+
+    told = client.get("/v1/flights", params={"day": "2013-02-19", "hour": 8, "origin": "JFK", "limit": 200}).json()
+
+    assert told["days"] == ["2013-02-18", "2013-02-19"]
+    assert told["more"] is False
+    assert {each["flight_id"] for each in told["flights"]} == set(chosen["flight_id"])
+    assert told["flights"][0]["scheduled_departure"].endswith("-05:00")
+    one = told["flights"][0]
+    again = client.get("/v1/flights", params={"number": one["flight_number"], "dest": one["dest"]}).json()["flights"]
+    assert one in again
+    assert client.post("/v1/predictions", json={k: v for k, v in one.items() if k != "flight_id"}).status_code == 200
+
+
+def test_of_many_flights_the_first_are_listed(client: TestClient, stored: pd.DataFrame) -> None:
+    told = client.get("/v1/flights", params={"limit": 3}).json()
+
+    assert (len(told["flights"]), told["more"]) == (3, True)
+    departures = [datetime.fromisoformat(each["scheduled_departure"]).astimezone(UTC) for each in told["flights"]]
+    assert departures == sorted(departures)
+    assert client.get("/v1/flights", params={"day": "2014-01-01"}).json()["flights"] == []
+    assert len(stored) > 3
+
+
+def test_with_nothing_materialised_there_is_nothing_to_choose(client: TestClient) -> None:
+    assert client.get("/v1/flights").json() == {"days": None, "more": False, "flights": []}
+
+
+def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Settings) -> None:
+    client.post("/v1/predictions", json=[FLIGHT] * 3)
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.record_decision(engine, "gate", "keep", {"reason": "no better"})
+
+    told = client.get("/v1/ops").json()
+
+    assert (told["answering"], told["ready"], told["challenger"]) == ("1", True, None)
+    assert [(each["version"], each["state"]) for each in told["releases"]] == [("2", "stands by"), ("1", "answers")]
+    assert (told["traffic"]["predictions"], told["traffic"]["schedule_only"]) == (3, 3)
+    assert sum(minute["predictions"] for minute in told["traffic"]["by_minute"]) == 3
+    assert told["traffic"]["p50_ms"] <= told["traffic"]["p99_ms"]
+    assert (told["decisions"][0]["verdict"], told["decisions"][0]["reason"]) == ("keep", "no better")
+
+
+def test_metrics_count_what_happened(client: TestClient) -> None:
+    def value(name: str) -> float:
+        lines = client.get("/metrics").text.splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    names = (
+        "ontime_predictions_total",
+        "ontime_predictions_without_features_total",
+        "ontime_probability_late_count",
+        "ontime_missing_features_share_count",
+    )
+    before = {name: value(name) for name in names}
+    commits = value('ontime_stage_seconds_count{stage="commit"}')
+
+    client.post("/v1/predictions", json=[FLIGHT] * 7)
+
+    assert {name: value(name) - before[name] for name in names} == dict.fromkeys(names, 7)
+    assert value('ontime_stage_seconds_count{stage="commit"}') == commits + 1
+    assert value("ontime_release_refused") == value("ontime_spool_predictions") == 0
+    assert value("ontime_release_trained_until_seconds") == datetime(2013, 2, 18, tzinfo=UTC).timestamp()

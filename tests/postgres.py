@@ -1,0 +1,86 @@
+"""A real PostgreSQL server for tests, from the machine's binaries (Debian: apt-get install postgresql)."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from tests.service import free_port
+
+
+def _binaries() -> Path:
+    """The newest version's folder. Raises AssertionError where there is none: a test that cannot run fails."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    on_path = shutil.which("initdb")
+    folder = found[-1] if found else Path(on_path).parent if on_path else None
+    assert folder is not None, "PostgreSQL's initdb is not on this machine: apt-get install postgresql"
+    return folder
+
+
+class Server:
+    """PostgreSQL refuses to run as root, so there it runs as the user that its package made."""
+
+    def __init__(self, folder: Path) -> None:
+        self._data, self._bin, self.port = folder / "data", _binaries(), free_port()
+        self._user = "postgres" if os.geteuid() == 0 else None
+        if self._user:
+            account = pwd.getpwnam(self._user)
+            os.chown(folder, account.pw_uid, account.pw_gid)
+            for above in (folder, *folder.parents):
+                if above.stat().st_uid == os.geteuid() and above != Path("/"):
+                    above.chmod(above.stat().st_mode | 0o011)  # pytest's folders are closed to other users
+        self._run("initdb", "--auth=trust", "--username=ontime", "--no-sync", "--encoding=UTF8", "-D", str(self._data))
+        self.start()
+
+    def _run(self, tool: str, *words: str) -> None:
+        command = [str(self._bin / tool), *words]
+        subprocess.run(command, user=self._user, cwd="/", check=True, stdout=subprocess.DEVNULL)
+
+    def start(self) -> None:
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-c", "fsync=off"]
+        command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, user=self._user, cwd="/", **quiet)  # type: ignore[call-overload]
+        for _ in range(200):
+            try:
+                self.execute("SELECT 1")
+                return
+            except sa.exc.OperationalError:
+                time.sleep(0.05)
+        raise AssertionError("PostgreSQL did not start within 10 seconds")
+
+    def stop(self) -> None:
+        self._process.send_signal(2)  # SIGINT: its "fast" way to stop, which ends every connection
+        self._process.wait(timeout=30)
+
+    def url(self, database: str = "postgres") -> str:
+        return f"postgresql+psycopg://ontime@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str) -> None:
+        engine = sa.create_engine(self.url(), isolation_level="AUTOCOMMIT")
+        try:
+            with engine.connect() as connection:
+                connection.execute(sa.text(statement))
+        finally:
+            engine.dispose()
+
+    def new_database(self) -> str:
+        """The address of an empty database that nobody else uses."""
+        name = f"test_{time.time_ns()}"
+        self.execute(f"CREATE DATABASE {name}")
+        return self.url(name)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    try:
+        yield server
+    finally:
+        server.stop()

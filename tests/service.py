@@ -1,0 +1,166 @@
+"""The service as a process of its own, on a free port of the loopback interface."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from ontime.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+COMMAND = (sys.executable, "-m", "serving")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def environment(settings: Settings, **changed: str) -> dict[str, str]:
+    """What `settings` says of folders and the database, and nothing of the environment of the tests."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ONTIME_")}
+    return {
+        **kept,
+        "ONTIME_RELEASES": str(settings.releases),
+        "ONTIME_DATABASE_URL": settings.database_url.get_secret_value(),
+        "ONTIME_SPOOL": str(settings.spool),
+        "ONTIME_DATABASE_PATIENCE_SECONDS": str(settings.database_patience_seconds),
+        **changed,
+    }
+
+
+class Service:
+    def __init__(self, settings: Settings, command: Sequence[str] = COMMAND, **changed: str) -> None:
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            list(command),
+            cwd=ROOT,
+            env=environment(settings, ONTIME_PORT=str(self.port), **changed),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pipesize=1_048_576,  # its log must not stop it where nobody reads
+        )
+
+    def wait_until_ready(self) -> "Service":
+        for _ in range(600):
+            assert self.process.poll() is None, f"the service stopped by itself: {self.said()}"
+            try:
+                self.get("/health/ready")
+                return self
+            except URLError:
+                time.sleep(0.05)
+        raise AssertionError("the service was not ready in 30 seconds")
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Status and parsed body. Raises URLError where nobody answers."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
+        try:
+            with urlopen(request, timeout=30) as answer:  # noqa: S310  our own service
+                return answer.status, _parsed(answer.read())
+        except HTTPError as refused:
+            return refused.code, _parsed(refused.read())
+
+    def get(self, path: str) -> Any:
+        return self.ask("GET", path)[1]
+
+    def post(self, path: str, body: Any) -> Any:
+        status, answer = self.ask("POST", path, body)
+        assert status == 200, answer
+        return answer
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's values over its labels."""
+        lines = str(self.get("/metrics")).splitlines()
+        return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
+
+    def stop(self) -> None:
+        """The polite way."""
+        self.process.terminate()
+        self.process.wait(timeout=60)
+
+    def kill(self) -> None:
+        """No worker has a chance to do anything."""
+        os.killpg(self.process.pid, 9)
+        self.process.wait(timeout=60)
+
+    def said(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.read().decode()
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode()
+
+
+@contextmanager
+def running(settings: Settings, **changed: str) -> Iterator[Service]:
+    """The service, ready; stopped afterwards, the hard way if need be."""
+    service = Service(settings, COMMAND, **changed)
+    try:
+        yield service.wait_until_ready()
+    finally:
+        if service.process.poll() is None:
+            service.kill()
+
+
+class Load:
+    """Callers that ask for single flights as fast as they get answers, on connections that stay open."""
+
+    def __init__(self, port: int, flight: dict[str, Any], callers: int = 6) -> None:
+        self.answers: list[Any] = []
+        self.failures: list[str] = []
+        self._port, self._flight, self._over = port, flight, threading.Event()
+        self._callers = [threading.Thread(target=self._ask, args=(n,)) for n in range(1, callers + 1)]
+
+    def __enter__(self) -> "Load":
+        for caller in self._callers:
+            caller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for caller in self._callers:
+            caller.join(timeout=60)
+
+    def _ask(self, number: int) -> None:
+        connection, asked = HTTPConnection("127.0.0.1", self._port, timeout=30), 0
+        while not self._over.is_set():
+            asked += 1
+            body = json.dumps({**self._flight, "flight_number": number * 1000 + asked % 1000})
+            try:
+                connection.request("POST", "/v1/predictions", body)
+                response = connection.getresponse()
+                told = json.loads(response.read())
+            except (OSError, HTTPException) as error:  # without an answer nothing was promised
+                self.failures.append(repr(error))
+                connection.close()
+                return
+            if response.status == 200:
+                self.answers.append(told)
+            else:
+                self.failures.append(f"{response.status} {told}")
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Until it is so. Raises AssertionError after 30 seconds."""
+    for _ in range(600):
+        if what():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen within 30 seconds")

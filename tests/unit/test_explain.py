@@ -1,0 +1,113 @@
+"""The reasons add up, and are those that LightGBM itself would give."""
+
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import Booster, LGBMClassifier
+from numpy.typing import NDArray
+
+from ontime import explain, model, schema, split, trees
+from ontime.params import Params
+from ontime.trees import Trees
+
+CATEGORIES = {"carrier": ("AA", "UA"), "origin": schema.ORIGINS, "dest": ("IAH",)}
+
+
+@pytest.fixture(scope="module")
+def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:
+    """A hundred flights: known, with an unseen airline, and with nothing but their schedule."""
+    known = split.labelled(weeks)
+    rows = model.matrix_of(known, model.categories_of(known))[::150][:100]
+    rows[20:40, 0] = np.nan
+    rows[40:60] = model.schedule_only(rows[40:60])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def booster(weeks: pd.DataFrame, params: Params) -> Booster:
+    known = split.labelled(weeks)
+    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": 30})})
+    fitted = model.fit("lightgbm", model.matrix_of(known, model.categories_of(known)), known["late"].to_numpy(), few)
+    assert isinstance(fitted, LGBMClassifier)
+    return fitted.booster_
+
+
+@pytest.fixture(scope="module")
+def grown(booster: Booster) -> Trees:
+    return Trees.from_bytes(trees.from_lightgbm(booster.dump_model()).to_bytes())
+
+
+def test_each_contribution_is_lightgbms_own(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
+    expected = np.asarray(booster.predict(matrix, pred_contrib=True))
+
+    told = [explain.explain(grown, row) for row in matrix]
+
+    np.testing.assert_allclose([each.contributions for each in told], expected[:, :-1], atol=1e-12)
+    np.testing.assert_allclose([each.usual for each in told], expected[:, -1], atol=1e-12)
+
+
+def test_they_add_up_to_the_log_odds_of_the_answer(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
+    expected = np.asarray(booster.predict(matrix, raw_score=True))
+
+    np.testing.assert_allclose([explain.explain(grown, row).log_odds for row in matrix], expected, atol=1e-9)
+
+
+def test_the_same_trees_are_the_same_bytes(grown: Trees, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a release that is published again would be taken for another one."""
+    first = grown.to_bytes()
+    monkeypatch.setattr(time, "time", lambda: 2e9)
+    monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2e9))
+
+    assert grown.to_bytes() == first
+
+
+def test_a_feature_that_no_tree_asks_for_moves_nothing(grown: Trees, matrix: NDArray[np.float32]) -> None:
+    unused = sorted(set(range(70)) - set(grown.slot_feature.tolist()))
+
+    assert unused
+    assert not explain.explain(grown, matrix[0]).contributions[unused].any()
+
+
+def test_a_tree_without_a_split_moves_nothing_but_the_usual(grown: Trees, booster: Booster) -> None:
+    dump = booster.dump_model()
+    dump["tree_info"].append({"tree_structure": {"leaf_value": 0.5}})
+
+    with_stump = trees.from_lightgbm(dump)
+
+    row = np.zeros(70, np.float32)
+    before, after = explain.explain(grown, row), explain.explain(with_stump, row)
+    assert after.usual == pytest.approx(before.usual + 0.5)
+    np.testing.assert_allclose(after.contributions, before.contributions, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("carrier", 1, "airline: UA"),
+        ("carrier", np.nan, "airline: not known"),
+        ("departure_minute", 315, "scheduled departure, New York clock: 05:15"),
+        ("weekday", 2, "weekday of departure: Wednesday"),
+        (
+            "departures_origin_1h_late",
+            0.456,
+            "share 15 minutes late or more among departures from this airport in the last 1 h: 46%",
+        ),
+        ("temp_f", 31.04, "temperature, last observation at the origin: 31 deg F"),
+        ("temp_f", np.nan, "temperature, last observation at the origin: not known"),
+        (
+            "previous_leg_status",
+            1,
+            "the aircraft's previous leg out of New York: in the air",
+        ),
+    ],
+)
+def test_a_feature_is_said_in_words(name: str, value: float, words: str) -> None:
+    assert explain.in_words(name, value, CATEGORIES) == words
+
+
+def test_every_feature_can_be_said() -> None:
+    for name in schema.FEATURE_NAMES:
+        for value in (0.0, np.nan):
+            assert explain.in_words(name, value, CATEGORIES)

@@ -1,0 +1,46 @@
+"""The environment is typed, and a mistake in it is refused by name."""
+
+import pytest
+
+from ontime.settings import BadSettings, Settings, is_loopback, load_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ONTIME_PORT", "0", "ONTIME_PORT=0 Input should be greater"),
+        ("ONTIME_STOP_SECONDS", "-1", "ONTIME_STOP_SECONDS=-1 Input should be greater than 0"),
+        ("ONTIME_DATABASE_URL", "nonsense", "ONTIME_DATABASE_URL is no database address"),
+        ("ONTIME_DATABASE_URL", "oracle://u:secret@h/d", "ONTIME_DATABASE_URL oracle is not supported"),
+        ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
+        ("ONTIME_HSOT", "x", "ONTIME_HSOT is no setting; known are ONTIME_API_KEYS"),
+        ("ONTIME_HOST", "192.0.2.1", "ONTIME_HOST=192.0.2.1 is reachable from outside"),
+    ],
+)
+def test_a_mistake_is_refused_by_name(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(BadSettings) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith(said)
+    assert "secret" not in str(refused.value)
+
+
+def test_with_keys_the_service_may_be_reached_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONTIME_HOST", "192.0.2.1")
+    monkeypatch.setenv("ONTIME_API_KEYS", "keys.json")
+
+    assert load_settings().host == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("ontime", False)],  # noqa: S104
+)
+def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
+    assert is_loopback(host) == loopback
+
+
+def test_the_defaults_need_nothing() -> None:
+    assert Settings().workers == 1
