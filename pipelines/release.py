@@ -19,7 +19,7 @@ USAGE = "try: make promote VERSION=2, make rollback, make shadow VERSION=2, make
 
 def promote(settings: Settings, version: str) -> str:
     """Let a published release answer. Raises ReleaseRefused for one that would not be taken."""
-    online.prove(release.load(settings.releases, version))
+    _refuse_unproven(settings, version)
     release.point(settings.releases, version)
     _write_down(settings, version, "promotion", "by hand")
     return f"release {version} answers from now on"
@@ -36,10 +36,18 @@ def challenge(settings: Settings, version: str, share: float) -> str:
     """Let a published release score every flight in the shadow, and answer a share of them."""
     if not 0 <= share <= 1:
         raise ValueError(f"share {share:g} is not between 0 and 1")
-    online.prove(release.load(settings.releases, version))
+    _refuse_unproven(settings, version)
     release.challenge(settings.releases, version, share)
     _decide(settings, "challenge", f"share {share:g}", version)
-    return f"release {version} scores every flight in the shadow, and answers {share:.1%} of them"
+    answered = f"{share:.1%} of them" if share else "none"
+    return f"release {version} scores every flight in the shadow, and answers {answered}"
+
+
+def _refuse_unproven(settings: Settings, version: str) -> None:
+    published = release.published(settings.releases)
+    if version not in published:
+        raise ValueError(f"release {version} is not published; published are {', '.join(published) or 'none'}")
+    online.prove(release.load(settings.releases, version))
 
 
 def withdraw(settings: Settings) -> str:

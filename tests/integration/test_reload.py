@@ -230,7 +230,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings, 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["promote", "9"], "9/manifest.json: missing"),
+        (["promote", "9"], "release 9 is not published; published are 1, 2"),
         (["promote"], "try: make promote VERSION=2"),
         (["rollback"], "nothing answered before"),
         (["challenge", "1", "0"], "cannot challenge itself"),
