@@ -26,7 +26,7 @@ from serving.spool import Spool
 
 
 class Shortcut:
-    """Takes one busy route around Starlette's and FastAPI's layers, which cost more than scoring does.
+    """Takes one busy route around Starlette's and FastAPI's layers: see docs/decisions/11-server-and-json.md.
 
     The same endpoint, and the same handlers of errors: without this, all works as well, only slower.
     """
