@@ -91,8 +91,9 @@ def report(flights: pd.DataFrame, pointer: Pointer, gate: Gate, seed: int) -> st
 
 
 def main() -> None:
-    settings, params = load_settings(), load_params()
+    params = load_params()
     try:
+        settings = load_settings()
         pointer = release.read_pointer(settings.releases)
         if pointer is None or pointer.challenger is None:
             raise NoRelease("nobody challenges the current release; try `make shadow VERSION=2`")

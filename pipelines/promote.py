@@ -1,4 +1,4 @@
-"""After the stages: record the runs, register the winner, ask the gate, and publish what passes.
+"""After the stages: record the runs, register the winner, ask the gate, publish; what passes answers from now on.
 
 Every step can be repeated: a run, a version or a release that exists already is found, not made twice. So
 whatever interrupts this, running it again finishes it.
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ontime import database, online, release
 from ontime.params import load_params
-from ontime.settings import Settings, load_settings
+from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import lineage
 
 
@@ -32,6 +32,14 @@ def already_settled(engine: sa.Engine, pointer: release.Pointer | None, pipeline
 
 
 def main() -> None:
+    try:
+        settle()
+    except (BadSettings, release.ReleaseRefused) as refused:
+        sys.exit(f"promote: {refused}")
+
+
+def settle() -> None:
+    """Let this training's model answer, stand by, or stay what it is already."""
     settings, hashes = load_settings(), lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url.get_secret_value())
     pipeline = lineage.pipeline_id(hashes)

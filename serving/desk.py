@@ -6,7 +6,6 @@ on the event loop: another thread would spend more time on waiting for the inter
 """
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +27,6 @@ from ontime.schema import Flight
 from serving import metrics, scoring
 from serving.keeping import Keeper
 from serving.live import Live, Serving
-
-logger = logging.getLogger(__name__)
 
 MOST_TOGETHER = 1000  # flights of a batch, and of a request
 MOST_WAITING = 20_000  # flights; more would wait longer than their callers do

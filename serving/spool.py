@@ -25,8 +25,10 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._lock = folder, Lock()
         self._path = folder / f"{uuid4().hex}.jsonl"
-        self._file = self._path.open("ab+", buffering=0)
+        aside = self._path.with_suffix(".new")
+        self._file = aside.open("ab+", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX)
+        aside.rename(self._path)  # locked before anybody can take it for a dead process's
         _sync_folder(folder)
         self._rows = 0
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from tests.service import free_port
+from bench.load import free_port
 
 
 def _binaries() -> Path:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,16 +14,11 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from bench.load import free_port
 from ontime.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "serving")
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def environment(settings: Settings, **changed: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from ontime.schema import Flight
 
 NEW_YORK = ZoneInfo(schema.CLOCK)
 NOTHING_KNOWN = np.full(len(schema.MATERIALISED), np.nan, dtype=np.float32)
-EXPLAINED_PROBES = 4
+EXPLAINED_PROBES = 4  # reasons take milliseconds each, and this is done before every start
 PROBE_TOLERANCE = 1e-5  # between the processors of training and of serving
 
 

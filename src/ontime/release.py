@@ -137,12 +137,7 @@ class Model:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except (
-            onnx_errors.InvalidProtobuf,
-            onnx_errors.InvalidGraph,
-            onnx_errors.Fail,
-            onnx_errors.InvalidArgument,
-        ) as error:
+        except NO_ONNX as error:
             raise ReleaseRefused(f"{MODEL}: no valid ONNX: {error}") from None
         (taken,), width = self._session.get_inputs(), len(schema.FEATURE_NAMES)
         if taken.type != "tensor(float)" or taken.shape[1:] != [width]:

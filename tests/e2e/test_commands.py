@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from bench.load import free_port
 from serving import examples
 
 ROOT = Path(__file__).parents[2]
@@ -142,9 +142,12 @@ def test_the_decision_and_the_features_are_in_the_database(project: Project) -> 
     with sqlite3.connect(project.folder / "var/ontime.db") as connection:
         decisions = connection.execute("SELECT kind, verdict FROM decisions ORDER BY decision_id").fetchall()
         (materialised,) = connection.execute("SELECT count(*) FROM features").fetchone()
+        (listed,) = connection.execute("SELECT count(*) FROM flights").fetchone()
+        (known,) = connection.execute("SELECT count(*) FROM outcomes").fetchone()
 
     assert decisions == [("gate", "promote"), ("promotion", "published")]
-    assert materialised == 55_403
+    assert materialised == listed == 55_403
+    assert known == 53_991
 
 
 def test_the_history_is_in_mlflow_with_its_lineage(project: Project) -> None:
@@ -189,9 +192,7 @@ def test_dvc_push_has_put_every_output_into_the_remote(project: Project) -> None
 
 
 def test_make_serve_answers_for_a_real_flight_of_november(project: Project) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         project.command("serve"),
         cwd=project.folder,

@@ -85,6 +85,16 @@ def test_a_living_process_keeps_its_spool_and_a_dead_ones_is_taken_over(tmp_path
     assert len(list(tmp_path.iterdir())) == 1  # what waits in the living one's
 
 
+def test_a_spool_is_never_seen_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else another worker would take the new file for a dead one's and remove it under its owner."""
+    seen: list[Path] = []
+    monkeypatch.setattr("serving.spool.fcntl.flock", lambda *_: seen.extend(tmp_path.glob("*.jsonl")))
+
+    Spool(tmp_path).close()
+
+    assert seen == []
+
+
 def test_a_line_that_was_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
     dead = Spool(tmp_path)
     dead.append([row(1), row(2)])
