@@ -8,12 +8,14 @@ from pipelines.layout import INGESTED, replacing_folder, write_tables
 
 
 def main() -> None:
-    vintage = load_params().vintage
-    tables = sources.read(vintage)
+    params = load_params()
+    tables = sources.read(params.vintage)
+    if params.known_until is not None:
+        tables = sources.as_of(tables, params.known_until)
     with replacing_folder(INGESTED) as folder:
         write_tables(tables, folder)
     counts = ", ".join(f"{len(getattr(tables, field.name)):,} {field.name}" for field in fields(tables))
-    print(f"ingest: {vintage}: {counts}")
+    print(f"ingest: {params.vintage}: {counts}")
 
 
 if __name__ == "__main__":

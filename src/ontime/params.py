@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -123,6 +123,7 @@ class Gate(_Section):
 
 class Params(_Section):
     vintage: str
+    known_until: AwareDatetime | None
     label: Label
     features: FeatureParams
     split: Split

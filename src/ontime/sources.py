@@ -5,7 +5,8 @@ a locked package whose files are read, never imported. All times leave here in U
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -147,6 +148,22 @@ def read(vintage: str) -> Tables:
     if vintage not in VINTAGES:
         raise SourceBroken(f"vintage {vintage!r} is unknown; there are {sorted(VINTAGES)}")
     return VINTAGES[vintage]()
+
+
+TIMETABLE_AHEAD = timedelta(days=1)  # the timetable is told so long before a departure
+REPORTED = timedelta(days=1)  # after its scheduled arrival, what is said of a flight without an arrival is final
+
+
+def as_of(tables: Tables, moment: datetime) -> Tables:
+    """What was known at `moment`: its timetable, but no departure, arrival or observation that came later."""
+    flights = tables.flights[tables.flights["scheduled_departure"] < moment + TIMETABLE_AHEAD].copy()
+    ahead = ~(flights["departed_at"] <= moment)
+    flights.loc[ahead, ["departed_at", "dep_delay_minutes", "dep_hhmm"]] = None
+    told = (flights["arrived_at"] <= moment) | (
+        flights["arrived_at"].isna() & (flights["scheduled_arrival"] + REPORTED <= moment)
+    )
+    flights.loc[~told, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
+    return replace(tables, flights=flights, weather=tables.weather[tables.weather["known_at"] <= moment])
 
 
 def month_of(moments: pd.Series) -> pd.Series:
