@@ -1,51 +1,63 @@
-"""The online store: timetable, features and, where they are known by now, outcomes of the test period's flights.
+"""The online store: what was known of each flight at its prediction moment, and outcomes as they come.
 
-So a real flight of November can be asked for, and how it ended can be looked up.
+    python -m pipelines.materialise            what has come since the last time, on the feed's clock
+    python -m pipelines.materialise test       the whole test period, so that a real flight of November can be asked for
+
+Runs every quarter of an hour in production (pipelines/flows.py). Everything is stored by flight, so what was
+interrupted or runs twice leaves the same rows.
 """
+
+import sys
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, schema, split
-from ontime.params import load_params
-from ontime.settings import load_settings
-from pipelines.layout import FEATURES, VALIDATED, read_months
+from ontime import database, features, files, schema, split
+from ontime.params import Params, load_params
+from ontime.settings import Settings, load_settings
+from pipelines import arrivals, clock
+from pipelines.layout import FEATURES, VALIDATED, read_months, write_table
 
 BATCH_ROWS = 5000
 TIMETABLE = [column.name for column in database.flights.columns]
+OVERLAP = timedelta(hours=6)  # looked at again: an interrupted run may have stored only a part
+FIRST_TIME = timedelta(days=1)
 
 
-def materialise(engine: sa.Engine, features: pd.DataFrame, timetable: pd.DataFrame) -> None:
-    """Put the rows of `features` into the online store, exactly as training saw them, with their timetable.
+class Stored(NamedTuple):
+    flights: int
+    outcomes: int
+    broken: tuple[arrivals.Batch, ...]
 
-    `timetable` has the flights' own columns, `features` the label as well: an arrived flight's outcome is kept.
+    def __str__(self) -> str:
+        broken = f"; quarantined: {', '.join(batch.name for batch in self.broken)}" if self.broken else ""
+        return f"{self.flights:,} flights materialised, {self.outcomes:,} outcomes{broken}"
+
+
+def materialise(engine: sa.Engine, rows: pd.DataFrame, timetable: pd.DataFrame) -> None:
+    """Put features into the online store, exactly as training sees them, with their timetable.
+
+    `timetable` has the flights' own columns, by flight_id.
     """
-    for start in tqdm(range(0, len(features), BATCH_ROWS), desc="materialise", disable=None):
-        rows = features.iloc[start : start + BATCH_ROWS]
-        flights = timetable.loc[rows["flight_id"]]
+    for start in tqdm(range(0, len(rows), BATCH_ROWS), desc="materialise", disable=None if len(rows) > BATCH_ROWS else True):
+        part = rows.iloc[start : start + BATCH_ROWS]
+        database.store_flights(engine, _records(timetable.loc[part["flight_id"], TIMETABLE]))
         database.store_features(
             engine,
-            rows["flight_id"].tolist(),
-            rows["moment"].dt.to_pydatetime().tolist(),
-            rows[list(schema.MATERIALISED)].to_numpy("float32"),
+            part["flight_id"].tolist(),
+            part["moment"].dt.to_pydatetime().tolist(),
+            part[list(schema.MATERIALISED)].to_numpy("float32"),
         )
-        database.store_flights(engine, _records(flights[TIMETABLE]))
-        database.store_outcomes(engine, outcomes_of(rows, flights))
 
 
-def outcomes_of(features: pd.DataFrame, flights: pd.DataFrame) -> list[dict[str, object]]:
+def outcomes_of(flights: pd.DataFrame, late_minutes: int) -> list[dict[str, object]]:
     """Labels, known when the flight has arrived; cancelled and diverted flights have none."""
-    told = pd.DataFrame(
-        {
-            "flight_id": features["flight_id"].to_numpy(),
-            "late": features["late"].to_numpy(),
-            "known_at": flights["arrived_at"].to_numpy(),
-        }
-    )
-    told["known_at"] = pd.to_datetime(told["known_at"], utc=True)
-    known = told[told["late"].notna() & told["known_at"].notna()]
-    return _records(known.assign(late=known["late"].astype(bool)))
+    known = flights[flights["arr_delay_minutes"].notna() & flights["arrived_at"].notna()]
+    late = known["arr_delay_minutes"] >= late_minutes
+    return _records(known[["flight_id"]].assign(late=late, known_at=known["arrived_at"]))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
@@ -57,13 +69,65 @@ def _records(table: pd.DataFrame) -> list[dict[str, object]]:
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]  # type: ignore[arg-type]  # column names are text
 
 
-def main() -> None:
-    period = split.periods(load_params().split)["test"]
+def features_between(arrived: arrivals.Arrived, since: datetime, until: datetime, params: Params) -> pd.DataFrame:
+    """The features of the flights with `since <= prediction moment < until`."""
+    lead = timedelta(minutes=params.features.lead_minutes)
+    return features.build(arrived.tables, since + lead, until + lead, params.features)
+
+
+def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> list[dict[str, object]]:
+    """The labels that became known at or after `since`."""
+    flights = arrived.tables.flights
+    return outcomes_of(flights[flights["arrived_at"] >= since], params.label.late_minutes)
+
+
+def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
+    """Store what the moments up to `now` bring: features of flights that leave in two hours, labels of those that came."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    now = now.replace(second=0, microsecond=0)
+    last = database.last_moment(engine, now)
+    since = last - OVERLAP if last else now - FIRST_TIME
+    arrived = arrivals.by(now, since, feed, params.features)
+    quarantine(settings, engine, arrived.broken, now)
+    built = features_between(arrived, since, now, params)
+    materialise(engine, built, arrived.tables.flights.set_index("flight_id", drop=False))
+    outcomes = new_outcomes(arrived, since, params)
+    database.store_outcomes(engine, outcomes)
+    return Stored(len(built), len(outcomes), arrived.broken)
+
+
+def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Batch, ...], now: datetime) -> None:
+    """Keep the rows of broken batches with their reasons, each batch once a set of reasons."""
+    for batch in broken:
+        reasons = "; ".join(batch.reasons)
+        if database.last_decision(engine, "quarantine", batch=batch.name, reason=reasons) is not None:
+            continue
+        settings.quarantine.mkdir(parents=True, exist_ok=True)
+        write_table(batch.rows, settings.quarantine / f"{batch.day}-{batch.table}.parquet")
+        files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
+        evidence = {"batch": batch.name, "day": str(batch.day), "rows": len(batch.rows), "reason": reasons}
+        database.record_decision(engine, "quarantine", "set aside", evidence, now)
+
+
+def test_period(settings: Settings, params: Params) -> str:
+    """The flights of the test period with their outcomes, as they were measured."""
+    period = split.periods(params.split)["test"]
     months = split.months(period)
-    features = split.within(read_months(FEATURES, months), period)
+    rows = split.within(read_months(FEATURES, months), period)
     timetable = read_months(VALIDATED / "flights", months).set_index("flight_id", drop=False)
-    materialise(database.connect(load_settings().database_url.get_secret_value()), features, timetable)
-    print(f"materialise: {len(features):,} flights from {period.start} until {period.until}")
+    engine = database.connect(settings.database_url.get_secret_value())
+    materialise(engine, rows, timetable)
+    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], params.label.late_minutes))
+    return f"{len(rows):,} flights from {period.start} until {period.until}"
+
+
+def main() -> None:
+    settings, params = load_settings(), load_params()
+    if sys.argv[1:] == ["test"]:
+        print(f"materialise: {test_period(settings, params)}")
+    else:
+        now = clock.now(settings, params)
+        print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDAT
 from pipelines.train import read_period
 
 PROBES = 20
+REFERENCE_ROWS = 5000
 REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json", PLOTS)
 
 
@@ -56,8 +57,13 @@ def refuse_disparity(winner: Challenger, tolerance: float) -> None:
     print(f"parity: ONNX differs from {winner.name} by {largest:.1e} at most, over {len(matrix):,} rows")
 
 
-def judge(winner: Challenger, releases: Path, params: Params) -> tuple[gate.Verdict, str]:
-    """The gate's verdict, and what the challenger was compared with: a release, or at first a baseline."""
+def judge(
+    winner: Challenger, releases: Path, params: Params, *, refresh: bool = False
+) -> tuple[gate.Verdict, str]:
+    """The gate's verdict, and what the challenger was compared with: a release, or at first a baseline.
+
+    With `refresh` the challenger need not be better, only not worse than the margin.
+    """
     judged_from = params.split.test_from
     gate.refuse_seen_flights(f"challenger {winner.name}", params.split.valid_from, judged_from)
     name, told = _champion(winner, releases, params)
@@ -68,6 +74,7 @@ def judge(winner: Challenger, releases: Path, params: Params) -> tuple[gate.Verd
         params.gate,
         params.evaluate,
         params.train.seed,
+        refresh=refresh,
     )
     return verdict, name
 
@@ -133,9 +140,22 @@ def files_of(
         )
         for flight_id, vector, is_alone, probability in zip(chosen["flight_id"], vectors, alone, told, strict=True)
     ]
-    written = {release.MODEL: onnx, release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1)}
+    written = {
+        release.MODEL: onnx,
+        release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1),
+        release.REFERENCE: reference(onnx, categories, flights),
+    }
     grown = export.trees_of(native)
     return written if grown is None else {**written, release.TREES: grown.to_bytes()}
+
+
+def reference(onnx: bytes, categories: dict[str, tuple[str, ...]], flights: pd.DataFrame) -> bytes:
+    """Flights that the model was measured on, spread over all of them, as parquet: features, answer, outcome."""
+    rows = np.linspace(0, len(flights) - 1, min(REFERENCE_ROWS, len(flights)), dtype=int)
+    chosen = flights.iloc[rows]
+    told = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
+    columns = chosen[[*schema.FEATURE_NAMES, "late"]].assign(probability_late=told)
+    return bytes(columns.to_parquet(None, index=False))
 
 
 def flight_of(row: pd.Series) -> schema.Flight:

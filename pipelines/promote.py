@@ -1,93 +1,129 @@
-"""After the stages: record the runs, register the winner, ask the gate, publish; what passes answers from now on.
+"""After the stages: record the runs, register the winner, publish it, ask the gate; what passes answers from now on.
 
-Every step can be repeated: a run, a version or a release that exists already is found, not made twice. So
-whatever interrupts this, running it again finishes it.
+    python -m pipelines.promote                                          after `make train`
+    python -m pipelines.promote candidate 2013-05-01T04:00:00+00:00      after a retraining: into the shadow first
+
+Every step can be repeated: a run, a version, a release or a verdict that exists already is found, not made twice.
+So whatever interrupts this, running it again finishes it.
 """
 
 import sys
+from datetime import datetime
 
 import sqlalchemy as sa
 
 from ontime import database, online, release
 from ontime.params import load_params
+from ontime.release import Pointer
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import lineage
 
 
-def already_settled(engine: sa.Engine, pointer: release.Pointer | None, pipeline: str) -> str | None:
+def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
     """What was decided about these very outputs, if that decision still stands; None if there is work to do."""
-    decided = database.last_decision(engine, "gate", pipeline)
+    decided = database.last_decision(engine, "gate", pipeline=pipeline)
     if decided is None or pointer is None:
         return None
-    releases_version, made = pointer.version, decided.evidence["version"]
+    made = decided.evidence["version"]
     if made in pointer.rolled_back:
-        return (
-            f"release {made} was rolled back, {releases_version} answers; `make promote VERSION={made}` brings it back"
-        )
+        return f"release {made} was rolled back, {pointer.version} answers; `make promote VERSION={made}` brings it back"
     if decided.verdict == "keep":
-        return f"kept release {releases_version}: {decided.evidence['reason']}"
-    if decided.evidence["version"] == releases_version:
-        return f"release {releases_version} already answers with this model"
+        return f"kept release {pointer.version}: {decided.evidence['reason']}"
+    if made == pointer.version:
+        return f"release {made} already answers with this model"
     return None
+
+
+def candidate_settled(engine: sa.Engine, version: str) -> str | None:
+    """The same for the candidate of a retraining, which has begun its time in the shadow once."""
+    began = database.last_decision(engine, "challenge", version=version)
+    return None if began is None else f"release {version} has had its shadow: {began.verdict}"
 
 
 def main() -> None:
     try:
-        settle()
+        match sys.argv[1:]:
+            case []:
+                settle()
+            case ["candidate", moment]:
+                settle(datetime.fromisoformat(moment))
+            case other:
+                sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
     except (BadSettings, release.ReleaseRefused) as refused:
         sys.exit(f"promote: {refused}")
 
 
-def settle() -> None:
-    """Let this training's model answer, stand by, or stay what it is already."""
+def settle(candidate_at: datetime | None = None) -> None:
+    """Let this training's model answer, challenge, stand by, or stay what it is already."""
     settings, hashes = load_settings(), lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url.get_secret_value())
     pipeline = lineage.pipeline_id(hashes)
     release.current(settings.releases)  # a release that was tampered with stops everything, here
     settled = already_settled(engine, release.read_pointer(settings.releases), pipeline)
-    print(lineage.reproduction(hashes))
+    if candidate_at is None:
+        print(lineage.reproduction(hashes))
     if settled:
         print(f"promote: {settled}")
         return
-    deliver(settings, engine, pipeline, hashes)
+    deliver(settings, engine, pipeline, hashes, candidate_at)
 
 
-def deliver(settings: Settings, engine: sa.Engine, pipeline: str, hashes: dict[str, str]) -> None:
-    """Record, register, judge, and publish if the gate says so. Exits with 1 if nothing can be served then."""
+def deliver(
+    settings: Settings, engine: sa.Engine, pipeline: str, hashes: dict[str, str], candidate_at: datetime | None
+) -> None:
+    """Record, register, publish, judge, and let it answer if the gate says so. Exits with 1 if nothing can be served.
+
+    With `candidate_at`, the moment of a retraining, the gate asks only that it is no worse, and it answers after
+    its time in the shadow; the first model of all has nobody to shadow.
+    """
     # Imported here, so that a run with nothing to do takes a second and not ten.
     from ontime import registry
     from pipelines import materialise, packaging
 
     params = load_params()
-    challenger = packaging.challenger(params)
-    packaging.refuse_disparity(challenger, params.gate.parity_tolerance)
+    winner = packaging.challenger(params)
+    packaging.refuse_disparity(winner, params.gate.parity_tolerance)
     client = registry.connect(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), hashes)
     ids = registry.record(client, pipeline, runs, packaging.REPORTED)
-    version = registry.register(client, pipeline, ids[challenger.name], challenger.onnx)
-    verdict, against = packaging.judge(challenger, settings.releases, params)
-    evidence = {"pipeline": pipeline, "version": version, "against": against, **verdict.evidence()}
-    database.record_decision(engine, "gate", "promote" if verdict.promote else "keep", evidence)
-    print(f"gate: {'promote' if verdict.promote else 'keep'} version {version} against {against}: {verdict.reason}")
-    materialise.main()
-    run_id, contents = ids[challenger.name], packaging.contents(challenger, params)
+    run_id = ids[winner.name]
+    version = registry.register(client, pipeline, run_id, winner.onnx)
+    contents = packaging.contents(winner, params)
     # The commit that the run was recorded with: repeated from another commit, this is still the same release.
     commit = registry.tag(client, run_id, "git_commit")
-    release.publish(
-        settings.releases,
-        contents,
-        packaging.manifest(challenger, version, run_id, commit, hashes, params, contents),
-    )
+    manifest = packaging.manifest(winner, version, run_id, commit, hashes, params, contents)
+    release.publish(settings.releases, contents, manifest)
     online.prove(release.load(settings.releases, version))
-    if verdict.promote:
-        registry.crown(client, version)
-        release.point(settings.releases, version)
-        database.record_decision(engine, "promotion", "published", {"version": version, "pipeline": pipeline})
-        print(f"promote: release {version} ({challenger.name}) answers from now on")
-    elif champion := release.current(settings.releases):
-        print(f"promote: release {champion.version} goes on answering; {version} stands by (see `make shadow`)")
+    pointer = release.read_pointer(settings.releases)
+    to_shadow = candidate_at is not None and pointer is not None
+    if to_shadow and (settled := candidate_settled(engine, version)):
+        print(f"promote: {settled}")
+        return
+
+    verdict, against = packaging.judge(winner, settings.releases, params, refresh=to_shadow)
+    word = "promote" if verdict.promote else "keep"
+    evidence = {"pipeline": pipeline, "version": version, "against": against, **verdict.evidence()}
+    if database.last_decision(engine, "gate", pipeline=pipeline, against=against) is None:
+        database.record_decision(engine, "gate", word, evidence, candidate_at)
+    print(f"gate: {word} version {version} against {against}: {verdict.reason}")
+    registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
+    if candidate_at is None:
+        print(f"materialise: {materialise.test_period(settings, params)}")
+    about = {"version": version, "pipeline": pipeline, "reason": verdict.reason}
+    if not verdict.promote:
+        if pointer is None:
+            sys.exit("promote: the gate refused the first model, so there is no release to serve")
+        print(f"promote: release {pointer.version} goes on answering; {version} stands by (see `make shadow`)")
+    elif to_shadow:
+        release.challenge(settings.releases, version)
+        registry.crown(client, {registry.CHALLENGER: version})
+        database.record_decision(engine, "challenge", "share 0", about, candidate_at)
+        print(f"promote: release {version} ({winner.name}) scores every flight in the shadow from now on")
     else:
-        sys.exit("promote: the gate refused the first model, so there is no release to serve")
+        registry.crown(client, {registry.CHAMPION: version})
+        release.point(settings.releases, version)
+        database.record_decision(engine, "promotion", "published", about, candidate_at)
+        print(f"promote: release {version} ({winner.name}) answers from now on")
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def _write_down(settings: Settings, version: str, kind: str, verdict: str) -> No
     from ontime import registry  # here, so that a mistyped version is refused at once
 
     try:
-        registry.crown(registry.connect(settings.tracking_url, settings.artifacts), version)
+        registry.crown(registry.connect(settings.tracking_url, settings.artifacts), {registry.CHAMPION: version})
     except registry.NotRecorded as error:
         # Production has moved, and must be able to without MLflow: history is told, not obeyed.
         print(f"release: {error}", file=sys.stderr)

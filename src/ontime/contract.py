@@ -289,6 +289,17 @@ def check(tables: Tables) -> None:
         raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
 
 
+def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    """What one day's rows of flights or weather break after known dirt is repaired, one line a rule.
+
+    The other tables stay as they are: they are what the day's rows refer to.
+    """
+    day = replace(tables, **{name: rows})
+    kept, _ = _set_aside(_repair(day, hits := {rule.name: rule.hits(day) for rule in KNOWN_DIRT}), hits)
+    contract = flights_contract(kept) if name == "flights" else weather_contract()
+    return tuple(line.strip() for line in _violations(contract, getattr(kept, name)))
+
+
 def _violations(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
     """One line a broken rule: table, column, rule, count, first rows."""
     if table.empty:

@@ -4,7 +4,7 @@ SQLite by default, PostgreSQL by `ONTIME_DATABASE_URL`. Serving and monitoring m
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from random import SystemRandom
@@ -63,7 +63,7 @@ predictions = sa.Table(
     "predictions",
     metadata,
     sa.Column("prediction_id", sa.String, primary_key=True),  # in order of time: see `new_prediction_id`
-    sa.Column("flight_id", sa.String, nullable=False),
+    sa.Column("flight_id", sa.String, nullable=False, index=True),  # monitoring joins timetable and outcomes
     sa.Column("answered_at", UTCTime, nullable=False, index=True),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("probability_late", sa.Double, nullable=False),
@@ -201,6 +201,18 @@ def look_up_features(engine: sa.Engine, flight_ids: Iterable[str]) -> dict[str, 
         }
 
 
+def last_moment(engine: sa.Engine, before: datetime) -> datetime | None:
+    """The latest prediction moment in the online store that is earlier than `before`."""
+    by_departure = (  # departures have an index, and moments are in the same order
+        sa.select(features.c.moment)
+        .join(flights, flights.c.flight_id == features.c.flight_id)
+        .where(features.c.moment < before, flights.c.scheduled_departure < before + timedelta(days=1))
+        .order_by(flights.c.scheduled_departure.desc())
+    )
+    with engine.connect() as connection:
+        return connection.execute(by_departure.limit(1)).scalar()
+
+
 def ping(engine: sa.Engine) -> None:
     """Raises SQLAlchemyError where the tables cannot be read: an empty SQLite file answers `SELECT 1` as well."""
     with engine.connect() as connection:
@@ -247,19 +259,42 @@ def outcome_of(engine: sa.Engine, flight_id: str) -> sa.Row[Any] | None:
         return connection.execute(sa.select(outcomes).where(outcomes.c.flight_id == flight_id)).first()
 
 
-def record_decision(engine: sa.Engine, kind: str, verdict: str, evidence: Mapping[str, Any]) -> None:
-    """Append to the log of everything that was decided about models, with the reason."""
-    row = {"decided_at": datetime.now(UTC), "kind": kind, "verdict": verdict, "evidence": dict(evidence)}
+def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime) -> int:
+    """The flights of the timetable scheduled at or after `since` whose outcome was known at `known_by`."""
+    counted = (
+        sa.select(sa.func.count())
+        .select_from(flights)
+        .join(outcomes, outcomes.c.flight_id == flights.c.flight_id)
+        .where(flights.c.scheduled_departure >= since, outcomes.c.known_at <= known_by)
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(counted).scalar_one())
+
+
+def record_decision(
+    engine: sa.Engine, kind: str, verdict: str, evidence: Mapping[str, Any], at: datetime | None = None
+) -> None:
+    """Append to the log of everything that was decided about models, with the reason. `at`: now, unless told."""
+    row = {"decided_at": at or datetime.now(UTC), "kind": kind, "verdict": verdict, "evidence": dict(evidence)}
     with engine.begin() as connection:
         connection.execute(sa.insert(decisions), row)
 
 
-def last_decision(engine: sa.Engine, kind: str, pipeline: str) -> sa.Row[Any] | None:
-    """The latest decision of that kind about the model that a pipeline run made."""
-    of_pipeline = decisions.c.evidence["pipeline"].as_string() == pipeline
-    latest = sa.select(decisions).where(decisions.c.kind == kind, of_pipeline).order_by(decisions.c.decision_id.desc())
+def last_decision(engine: sa.Engine, kind: str, **about: str) -> sa.Row[Any] | None:
+    """The latest decision of that kind whose evidence says so, such as pipeline="...", or day="2013-05-01"."""
+    said = [decisions.c.evidence[name].as_string() == value for name, value in about.items()]
+    latest = sa.select(decisions).where(decisions.c.kind == kind, *said).order_by(decisions.c.decision_id.desc())
     with engine.connect() as connection:
         return connection.execute(latest.limit(1)).first()
+
+
+def decisions_of(engine: sa.Engine, kind: str, since: datetime | None = None) -> Sequence[sa.Row[Any]]:
+    """Every decision of that kind, the oldest first."""
+    wanted = sa.select(decisions).where(decisions.c.kind == kind).order_by(decisions.c.decision_id)
+    if since is not None:
+        wanted = wanted.where(decisions.c.decided_at >= since)
+    with engine.connect() as connection:
+        return connection.execute(wanted).all()
 
 
 def latest_decisions(engine: sa.Engine, most: int) -> Sequence[sa.Row[Any]]:

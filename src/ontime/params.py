@@ -121,6 +121,47 @@ class Gate(_Section):
     parity_tolerance: Positive
 
 
+class AlertRule(_Section):
+    """Alert when the figure of this name was above its limit on `days` of the last `of` times it was told."""
+
+    tier: Literal[1, 2, 3]
+    above: float
+    days: Count
+    of: Count
+    reason: str
+
+    @model_validator(mode="after")
+    def can_be_reached(self) -> Self:
+        if self.days > self.of:
+            raise ValueError(f"{self.days} of {self.of} days can never be reached")
+        return self
+
+
+class Monitor(_Section):
+    window_days: Count
+    drift_every_days: Count
+    settle_days: Count
+    alerts: dict[str, AlertRule]
+
+
+class Policy(_Section):
+    refresh_days: Count
+    cooldown_days: Count
+    budget: Count
+    budget_days: Count
+    min_labels: Count
+    shadow_days: Count
+    shadow_labels: Count
+    watch_days: Count
+    margin_log_loss: Positive
+
+
+class Retrain(_Section):
+    candidates: list[Candidate]
+    valid_days: Count
+    test_days: Count
+
+
 class Params(_Section):
     vintage: str
     known_until: AwareDatetime | None
@@ -132,6 +173,9 @@ class Params(_Section):
     tune: Tune
     evaluate: Evaluate
     gate: Gate
+    monitor: Monitor
+    policy: Policy
+    retrain: Retrain
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from ontime import schema
 
 NAME = "ontime"
-CHAMPION = "champion"
+CHAMPION, CHALLENGER = "champion", "challenger"  # the aliases
 SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
 
 
@@ -102,12 +102,25 @@ def tag(client: MlflowClient, run_id: str, name: str) -> str:
     return str(client.get_run(run_id).data.tags[name])
 
 
-def crown(client: MlflowClient, version: str) -> None:
-    """Let `version` be the champion; again is no change. Raises NotRecorded."""
-    try:
-        client.set_registered_model_alias(NAME, CHAMPION, version)
-    except MlflowException as error:
-        raise NotRecorded(f"MLflow's alias {CHAMPION} stays where it was: {error.message}") from None
+def crown(client: MlflowClient, aliases: Mapping[str, str | None]) -> None:
+    """Let each alias, such as champion, name its version, or none; again is no change. Raises NotRecorded."""
+    for alias, version in aliases.items():
+        try:
+            if version is None:
+                client.delete_registered_model_alias(NAME, alias)
+            else:
+                client.set_registered_model_alias(NAME, alias, version)
+        except MlflowException as error:
+            raise NotRecorded(f"MLflow's alias {alias} stays where it was: {error.message}") from None
+
+
+def note(client: MlflowClient, version: str, said: Mapping[str, str]) -> None:
+    """Tag a registered version with what was decided about it. Raises NotRecorded."""
+    for name, value in said.items():
+        try:
+            client.set_model_version_tag(NAME, version, name, value)
+        except MlflowException as error:
+            raise NotRecorded(f"MLflow does not know what was decided about version {version}: {error.message}") from None
 
 
 def _versions(client: MlflowClient) -> Sequence[Any]:

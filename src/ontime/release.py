@@ -2,6 +2,7 @@
 
     releases/3/model.onnx
     releases/3/probe.json        flights with the probabilities that this model must give them
+    releases/3/reference.parquet flights it was measured on, with its answers: what later days are compared with
     releases/3/trees.npz         for reasons; only where the model is an ensemble of trees
     releases/3/manifest.json     what the model needs and where it came from, with the sha256 of each file
     releases/current.json        the pointer: which version answers, which challenges it, what answered before
@@ -30,6 +31,7 @@ from ontime.trees import NoTrees, Trees
 
 MODEL = "model.onnx"
 PROBE = "probe.json"
+REFERENCE = "reference.parquet"  # for monitoring, which has pandas; the service only checks its digest
 TREES = "trees.npz"
 MANIFEST = "manifest.json"
 POINTER = "current.json"
@@ -107,8 +109,9 @@ class Manifest(_Record):
             raise ValueError(f"features are not this code's: {differing}")
         if set(self.categories) != set(schema.CATEGORICAL):
             raise ValueError(f"categories are of {sorted(self.categories)}, not {sorted(schema.CATEGORICAL)}")
-        if set(self.sha256) - {TREES} != {MODEL, PROBE}:
-            raise ValueError(f"sha256 must list {MODEL}, {PROBE} and perhaps {TREES}, not {sorted(self.sha256)}")
+        if set(self.sha256) - {TREES} != {MODEL, PROBE, REFERENCE}:
+            needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TREES}"
+            raise ValueError(f"sha256 must list {needed}, not {sorted(self.sha256)}")
         return self
 
 
@@ -210,12 +213,17 @@ def _content(folder: Path, name: str, manifest: Manifest) -> bytes:
     return content
 
 
-def point(releases: Path, version: str) -> None:
-    """Let `version` answer from now on; atomic, so a reader sees the old pointer or the new one."""
+def point(releases: Path, version: str, *, watched: bool = False) -> None:
+    """Let `version` answer from now on; atomic, so a reader sees the old pointer or the new one.
+
+    `watched`: what answered before goes on in the shadow, so that the two can be compared on the same flights.
+    """
     before = read_pointer(releases)
     if before and before.version == version:
         return
     challenger = before.challenger if before and before.challenger and before.challenger.version != version else None
+    if watched and before:
+        challenger = Challenger(version=before.version, manifest_sha256=before.manifest_sha256, share=0)
     pointer = Pointer(
         version=version,
         manifest_sha256=_manifest_digest(releases, version),

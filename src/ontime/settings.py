@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "ONTIME_"
@@ -34,6 +34,13 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
+
+    # Retraining and monitoring.
+    workspace: Path = Path("var/retraining")  # a clone of this repository: a retraining never touches your own files
+    evidently: Path = Path("var/evidently")  # the workspace that `make ui` shows
+    quarantine: Path = Path("var/quarantine")  # batches that broke the contract
+    webhook: AnyHttpUrl | None = None  # alerts are posted there, as JSON
+    weeks_behind: Annotated[int, Field(ge=0)] | None = None  # the feed's clock; None: this very week, in the vintage
 
     # The service.
     host: str = "127.0.0.1"

@@ -1,0 +1,182 @@
+"""How right the answers were: predictions joined to outcomes, once those have come.
+
+Days are the flights' own (scheduled departure, New York's calendar), not those of the asking. Of a flight that was
+asked for often, the last answer counts. A flight that the answering model had been trained on counts for nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from ontime import database, evaluation, schema, slices
+from ontime.params import Params
+
+FEWEST_DAYS = 2  # an interval by days needs more than one
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Of a group of flights. Everything from `late_rate` on is None where nothing is known yet."""
+
+    flights: int
+    labelled: int
+    late_rate: float | None = None
+    predicted_rate: float | None = None
+    scores: Mapping[str, float] | None = None  # None also where all or none were late: nothing to tell apart
+    intervals: Mapping[str, evaluation.Interval] | None = None
+    alert_precision: float | None = None
+    alert_recall: float | None = None
+    loss_excess: float | None = None  # log-loss less what the probabilities themselves expect
+
+    @property
+    def label_coverage(self) -> float:
+        return self.labelled / self.flights if self.flights else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        told = asdict(self) | {"label_coverage": round(self.label_coverage, 4)}
+        return told if self.labelled else {**told, "note": "no outcome is known yet: this says nothing"}
+
+
+def answers(engine: sa.Engine, since: datetime, until: datetime, known_by: datetime) -> pd.DataFrame:
+    """One row for each flight scheduled in [since, until) that was answered: timetable, answer, and `late`.
+
+    `late` is null where no outcome was known at `known_by`.
+    """
+    timetable, answered, known = database.flights.c, database.predictions.c, database.outcomes.c
+    wanted = (
+        sa.select(
+            *(timetable[name] for name in ("flight_id", "carrier", "origin", "dest", "distance_miles")),
+            timetable.scheduled_departure,
+            *(answered[name] for name in ("model_version", "probability_late", "alert", "features", "vector")),
+            known.late,
+        )
+        .join(database.predictions, answered.flight_id == timetable.flight_id)
+        .outerjoin(
+            database.outcomes, sa.and_(known.flight_id == timetable.flight_id, known.known_at <= known_by)
+        )
+        .where(timetable.scheduled_departure >= since, timetable.scheduled_departure < until)
+        .order_by(answered.prediction_id)
+    )
+    with engine.connect() as connection:
+        rows = pd.read_sql(wanted, connection).drop_duplicates("flight_id", keep="last", ignore_index=True)
+    wall = pd.to_datetime(rows["scheduled_departure"], utc=True).dt.tz_convert(schema.CLOCK).dt.tz_localize(None)
+    return rows.assign(
+        day=wall.dt.normalize(),
+        departure_minute=wall.dt.hour * 60.0 + wall.dt.minute,
+        late=rows["late"].astype("boolean"),
+        alert=rows["alert"].astype(bool),
+    )
+
+
+def unseen_by_their_model(rows: pd.DataFrame, trained_until: Mapping[str, date]) -> pd.DataFrame:
+    """The rows whose model was trained on earlier days only. Raises KeyError for a version nobody told of."""
+    limits = rows["model_version"].map({version: pd.Timestamp(day) for version, day in trained_until.items()})
+    unknown = sorted(set(rows.loc[limits.isna(), "model_version"]))
+    if unknown:
+        raise KeyError(f"predictions of release {', '.join(unknown)}, which is not published any more")
+    return rows[rows["day"] >= limits]
+
+
+def measure(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False) -> Performance:
+    """The figures of these flights; rows as `answers` has them."""
+    known = rows[rows["late"].notna()]
+    if known.empty:
+        return Performance(flights=len(rows), labelled=0)
+    late, told = known["late"].to_numpy(bool), known["probability_late"].to_numpy(np.float64)
+    alert, days = known["alert"].to_numpy(bool), known["day"].to_numpy()
+    both = 0 < late.sum() < len(late)
+    enough = with_intervals and both and len(np.unique(days)) >= FEWEST_DAYS
+    return Performance(
+        flights=len(rows),
+        labelled=len(known),
+        late_rate=round(float(late.mean()), 4),
+        predicted_rate=round(float(told.mean()), 4),
+        scores=evaluation.scores(late, told, params.cost) if both else None,
+        intervals=evaluation.intervals(
+            late, told, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed
+        )
+        if enough
+        else None,
+        alert_precision=round(float(late[alert].mean()), 4) if alert.any() else None,
+        alert_recall=round(float(alert[late].mean()), 4) if late.any() else None,
+        loss_excess=round(float(evaluation.losses(late, told).mean() - expected_loss(told)), 4),
+    )
+
+
+def expected_loss(told: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """The mean log-loss of probabilities that are exactly right: their entropy."""
+    inside = np.clip(told, 1e-15, 1 - 1e-15)
+    return float(-(inside * np.log(inside) + (1 - inside) * np.log(1 - inside)).mean())
+
+
+def by_group(rows: pd.DataFrame, params: Params) -> dict[str, dict[str, Performance]]:
+    """Performance by month, model version, and each slice; with intervals by days."""
+    cuts = slices.of_flights(rows).assign(version=rows["model_version"])
+    return {
+        cut: {
+            str(name): measure(rows.loc[members], params, with_intervals=True)
+            for name, members in rows.groupby(cuts[cut]).groups.items()
+        }
+        for cut in cuts
+    }
+
+
+def by_day(rows: pd.DataFrame, params: Params) -> dict[str, Performance]:
+    return {f"{day:%Y-%m-%d}": measure(flights, params) for day, flights in rows.groupby("day")}  # type: ignore[str-bytes-safe]  # a Timestamp
+
+
+def paired(engine: sa.Engine, champion: str, challenger: str, known_by: datetime | None = None) -> pd.DataFrame:
+    """One row a flight that both scored and whose outcome is known: day, late, both probabilities, who answered."""
+    answered, shadowed, known = database.predictions.c, database.shadows.c, database.outcomes.c
+    joined = (
+        sa.select(
+            answered.flight_id,
+            answered.model_version.label("answered_by"),
+            answered.probability_late.label("answered"),
+            shadowed.probability_late.label("shadowed"),
+            known.late,
+        )
+        .join(database.shadows, shadowed.prediction_id == answered.prediction_id)
+        .join(database.outcomes, known.flight_id == answered.flight_id)
+        .where(
+            sa.or_(
+                sa.and_(answered.model_version == champion, shadowed.model_version == challenger),
+                sa.and_(answered.model_version == challenger, shadowed.model_version == champion),
+            )
+        )
+        .order_by(answered.prediction_id)
+    )
+    if known_by is not None:
+        joined = joined.where(known.known_at <= known_by)
+    with engine.connect() as connection:
+        rows = pd.read_sql(joined, connection).drop_duplicates("flight_id", keep="last")
+    by_champion = rows["answered_by"] == champion
+    departures = pd.to_datetime([schema.departure_of(flight_id) for flight_id in rows["flight_id"]], utc=True)
+    return pd.DataFrame(
+        {
+            "day": departures.tz_convert(schema.CLOCK).tz_localize(None).normalize(),
+            "late": rows["late"].to_numpy(bool),
+            "champion": np.where(by_champion, rows["answered"], rows["shadowed"]),
+            "challenger": np.where(by_champion, rows["shadowed"], rows["answered"]),
+            "canary": ~by_champion.to_numpy(bool),
+        }
+    )
+
+
+def paired_interval(flights: pd.DataFrame, params: Params) -> tuple[float, float, float] | None:
+    """Log-loss of the challenger less the champion's: mean and 95 % interval by days; None for too few days."""
+    if flights["day"].nunique() < FEWEST_DAYS:
+        return None
+    late = flights["late"].to_numpy(bool)
+    champion, challenger = (
+        evaluation.losses(late, flights[name].to_numpy(np.float64)) for name in ("champion", "challenger")
+    )
+    difference = challenger - champion
+    index, drawn = evaluation.day_weights(flights["day"].to_numpy(), params.gate.bootstrap_rounds, params.train.seed)
+    low, high = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
+    return round(float(difference.mean()), 4), low, high

@@ -1,0 +1,124 @@
+"""What to do about what was observed: a pure function, and the whole of the policy.
+
+It only says what should be done. Who does it (pipelines/act.py) moves pointers and starts retrainings, and is as
+simple as its table of cases is long: tests/unit/test_policy.py.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Literal
+
+from monitoring.alerts import Alert, Tier
+from ontime.params import Policy
+
+
+class Action(StrEnum):
+    NOTHING = "nothing"
+    RETRAIN = "retrain"
+    STOP = "stop"  # nothing moves until somebody has looked
+    PROMOTE = "promote"  # the candidate answers, its predecessor goes on in the shadow
+    WITHDRAW = "withdraw"  # the shadow ends, and the champion stays
+    ROLL_BACK = "roll back"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Two models on the same labelled flights, which neither was trained on. Differences are in log-loss."""
+
+    role: Literal["candidate", "predecessor"]  # of the model in the shadow
+    version: str
+    days: int  # since the trial began
+    flights: int  # labelled, answered by both
+    low: float | None  # 95 % interval by days of the other's loss less the champion's; None: too few days
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """All that the policy knows at the end of a day."""
+
+    day: date
+    alerts: tuple[Alert, ...]
+    new_labels: int  # flights with an outcome, newer than everything that the champion was made from
+    retrainings: tuple[date, ...]  # when a retraining was begun, whatever came of it
+    in_charge_since: date  # the champion's first day
+    trial: Trial | None
+
+
+@dataclass(frozen=True)
+class Decision:
+    action: Action
+    reason: str
+
+
+def decide(seen: Observed, policy: Policy) -> Decision:
+    """The one action of this day, and why. Stopping comes first, then the running trial, then retraining."""
+    broken = [alert for alert in seen.alerts if alert.tier is Tier.STOP]
+    if broken:
+        return Decision(Action.STOP, f"{_names(broken)}: the champion stays, nothing is retrained on this")
+    if seen.trial is not None:
+        return _about_trial(seen.trial, policy)
+    return _about_retraining(seen, policy)
+
+
+def _about_trial(trial: Trial, policy: Policy) -> Decision:
+    if trial.role == "predecessor":
+        return _about_predecessor(trial, policy)
+    if trial.days < policy.shadow_days or trial.flights < policy.shadow_labels or trial.low is None:
+        return Decision(
+            Action.NOTHING,
+            f"release {trial.version} is in the shadow for {trial.days} of {policy.shadow_days} days, with "
+            f"{trial.flights:,} of at least {policy.shadow_labels:,} labelled flights",
+        )
+    if trial.low > policy.margin_log_loss:
+        return Decision(Action.WITHDRAW, f"release {trial.version} is worse in the shadow: {_interval(trial)}")
+    return Decision(Action.PROMOTE, f"the gate has let release {trial.version} through, and the shadow shows no harm: "
+                    f"{_interval(trial)}")  # fmt: skip
+
+
+def _about_predecessor(trial: Trial, policy: Policy) -> Decision:
+    enough = trial.flights >= policy.shadow_labels
+    if enough and trial.high is not None and trial.high < -policy.margin_log_loss:
+        return Decision(
+            Action.ROLL_BACK, f"worse than release {trial.version} on the same new flights: {_interval(trial)}"
+        )
+    if trial.days >= policy.watch_days and enough:
+        return Decision(Action.WITHDRAW, f"no worse than release {trial.version} for {trial.days} days: "
+                        f"{_interval(trial)}")  # fmt: skip
+    return Decision(Action.NOTHING, f"watched beside release {trial.version} for {trial.days} of {policy.watch_days} days")
+
+
+def _about_retraining(seen: Observed, policy: Policy) -> Decision:
+    worse = [alert for alert in seen.alerts if alert.tier is Tier.RETRAIN]
+    age = (seen.day - max((*seen.retrainings, seen.in_charge_since))).days
+    if worse:
+        wanted = _names(worse)
+    elif age >= policy.refresh_days:
+        wanted = f"{age} days since the last training, {policy.refresh_days} is the longest"
+    else:
+        return Decision(Action.NOTHING, "nothing is wrong")
+    held = _held_back(seen, policy)
+    if held:
+        return Decision(Action.NOTHING, f"{wanted}; but {held}")
+    return Decision(Action.RETRAIN, wanted)
+
+
+def _held_back(seen: Observed, policy: Policy) -> str | None:
+    """Why no retraining may begin now, or None."""
+    if seen.retrainings and (waited := (seen.day - max(seen.retrainings)).days) < policy.cooldown_days:
+        return f"the last retraining was {waited} days ago, the cooldown is {policy.cooldown_days}"
+    recent = sum((seen.day - day).days < policy.budget_days for day in seen.retrainings)
+    if recent >= policy.budget:
+        return f"the budget of {policy.budget} retrainings in {policy.budget_days} days is spent"
+    if seen.new_labels < policy.min_labels:
+        return f"only {seen.new_labels:,} labelled flights are new, a retraining needs {policy.min_labels:,}"
+    return None
+
+
+def _names(alerts: list[Alert]) -> str:
+    return "; ".join(alert.told for alert in alerts)
+
+
+def _interval(trial: Trial) -> str:
+    return f"the other less the champion {trial.low:+.4f} to {trial.high:+.4f} in log-loss over {trial.flights:,} flights"

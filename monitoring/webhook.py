@@ -1,0 +1,55 @@
+"""Alerts of the tiers that bother somebody, posted as JSON until somebody has taken them."""
+
+import json
+from http import HTTPStatus
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import sqlalchemy as sa
+from pydantic import AnyHttpUrl
+
+from monitoring.alerts import Alert, Tier
+from ontime import database
+
+PATIENCE_SECONDS = 10
+
+
+def deliver(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
+    """Post each day's alerts that were not taken yet, the oldest first; how many days were delivered now.
+
+    A receiver that is away or refuses is tried again the next time: the alerts stay in `decisions`.
+    """
+    if url is None:
+        return 0
+    told = {row.evidence["day"] for row in database.decisions_of(engine, "notified")}
+    delivered = 0
+    for row in database.decisions_of(engine, "monitor"):
+        day = row.evidence["day"]
+        loud = [alert for alert in row.evidence["alerts"] if alert["tier"] <= Tier.RETRAIN]
+        if not loud or day in told:
+            continue
+        if not _taken(str(url), message(day, [Alert(**each) for each in loud])):
+            break
+        database.record_decision(engine, "notified", "taken", {"day": day, "alerts": len(loud)})
+        delivered += 1
+    return delivered
+
+
+def message(day: str, alerts: list[Alert]) -> dict[str, object]:
+    """What is posted: `text` is what chat programs show, the rest is for machines."""
+    worst = min(alert.tier for alert in alerts)
+    return {
+        "text": f"ontime, {day}: " + "; ".join(f"{alert.told}: {alert.reason}" for alert in alerts),
+        "day": day,
+        "severity": "page" if worst is Tier.STOP else "ticket",
+        "alerts": [vars(alert) for alert in alerts],
+    }
+
+
+def _taken(url: str, content: dict[str, object]) -> bool:
+    request = Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310  settings take http only
+    try:
+        with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
+            return HTTPStatus(answer.status).is_success
+    except (URLError, TimeoutError):
+        return False

@@ -1,0 +1,23 @@
+"""The feed's clock. A live feed runs on ours; 2013's runs so many whole weeks behind it that it is the same season.
+
+Weeks, so that a Monday stays a Monday. New York's offset may differ by an hour around the changes of the clock.
+"""
+
+from datetime import UTC, datetime, timedelta
+
+from ontime.params import Params
+from ontime.settings import Settings
+
+DAYS_OF_A_YEAR = 365.2425
+
+
+def now(settings: Settings, params: Params) -> datetime:
+    """This moment on the feed's clock, in UTC."""
+    today = datetime.now(UTC)
+    return today - timedelta(weeks=weeks_behind(settings, params, today))
+
+
+def weeks_behind(settings: Settings, params: Params, today: datetime) -> int:
+    if settings.weeks_behind is not None:
+        return settings.weeks_behind
+    return round((today.year - int(params.vintage[:4])) * DAYS_OF_A_YEAR / 7)

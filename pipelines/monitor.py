@@ -1,0 +1,249 @@
+"""The end of a day: figures, alerts, the policy's decision, and what follows from it at once.
+
+    python -m pipelines.monitor                the last whole day on the feed's clock
+
+Each step of a day is a row in `decisions` and made once: what was interrupted goes on where it stopped, and a day
+that was looked at is not looked at again. Retraining takes longer and is another process: pipelines/retrain.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from monitoring import alerts, performance, webhook
+from monitoring.alerts import Alert, Tier
+from monitoring.policy import Action, Decision, Observed, Trial, decide
+from ontime import database, evaluation, release, schema
+from ontime.online import NEW_YORK
+from ontime.params import Params, load_params
+from ontime.release import Manifest, Pointer
+from ontime.settings import Settings, load_settings
+from pipelines import act, clock
+
+FIGURES = "figures"
+
+
+class Watch(NamedTuple):
+    """What a day's look at the service needs."""
+
+    settings: Settings
+    params: Params
+    engine: sa.Engine
+    day: date
+    now: datetime  # the end of the day: nothing later is looked at
+
+
+def midnight(day: date) -> datetime:
+    """The beginning of a day in New York, in UTC."""
+    return datetime.combine(day, time(), NEW_YORK).astimezone(clock.UTC)
+
+
+def run(settings: Settings, params: Params, day: date) -> Decision:
+    """Look at one day, which is over. Raises NoRelease where nothing answers, so that there is nothing to watch."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
+    pointer = release.read_pointer(settings.releases)
+    if pointer is None:
+        raise release.NoRelease(f"{settings.releases / release.POINTER}: no release yet; run `make train`")
+    figures = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
+    raised = tuple(Alert(**each) for each in figures["alerts"])
+    webhook.deliver(engine, settings.webhook)
+    decided = _once(watch, "policy", lambda: _decided(watch, pointer, raised))
+    decision = Decision(Action(decided["action"]), decided["reason"])
+    act.carry_out(settings, engine, decision.action, decided.get("version"), day, watch.now)
+    return decision
+
+
+def _once(watch: Watch, kind: str, make: Any) -> Mapping[str, Any]:
+    """The evidence of this day's row, which is made if it is not there."""
+    found = database.last_decision(watch.engine, kind, day=str(watch.day))
+    if found is not None:
+        return found.evidence  # type: ignore[no-any-return]  # JSON
+    verdict, evidence = make()
+    database.record_decision(watch.engine, kind, verdict, {"day": str(watch.day), **evidence}, watch.now)
+    return evidence  # type: ignore[no-any-return]  # JSON
+
+
+def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
+    figures = figures_of(watch, pointer)
+    before = [row.evidence[FIGURES] for row in database.decisions_of(watch.engine, "monitor")]
+    raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
+    verdict = "alert" if raised else "calm" if figures["auc_drop"] is not None else "no labels"
+    told = "; ".join(alert.told for alert in raised) or verdict
+    return verdict, {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+
+
+def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
+    """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
+    params, settings = watch.params.monitor, watch.settings
+    first = watch.day - timedelta(days=params.window_days - 1)
+    rows = performance.answers(watch.engine, midnight(first), watch.now, watch.now)
+    manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
+    rows = performance.unseen_by_their_model(
+        rows, {version: manifest.trained_until for version, manifest in manifests.items()}
+    )
+    today = rows[rows["day"] == pd.Timestamp(watch.day)]
+    settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
+    champion = manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
+    return {
+        "quarantined_batches": float(_quarantined(watch)),
+        "schedule_only_share": _share(today["features"] == "schedule_only"),
+        "unseen_share": _share(_has_unseen_category(today)),
+        "unlabelled_share": _share(settled["late"].isna()),
+        **_performance_figures(rows, settings, champion, watch.params),
+        **_drift_figures(watch, rows, champion),
+    }
+
+
+def _share(hits: pd.Series) -> float | None:
+    return round(float(hits.mean()), 4) if len(hits) else None
+
+
+def _quarantined(watch: Watch) -> int:
+    """Batches that were set aside during the day, whichever day they are of."""
+    found = database.decisions_of(watch.engine, "quarantine", since=midnight(watch.day))
+    return sum(row.decided_at <= watch.now for row in found)
+
+
+def vectors_of(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The model's inputs, shape (n, features)."""
+    stored = b"".join(rows["vector"]) if len(rows) else b""
+    return np.frombuffer(stored, "<f4").reshape(len(rows), len(schema.FEATURE_NAMES))
+
+
+def _has_unseen_category(rows: pd.DataFrame) -> pd.Series:
+    """Flights with an airline, airport or destination that their model was never shown: coded as NaN."""
+    positions = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
+    return pd.Series(np.isnan(vectors_of(rows)[:, positions]).any(axis=1))
+
+
+def _performance_figures(
+    rows: pd.DataFrame, settings: Settings, champion: Manifest, params: Params
+) -> dict[str, float | None]:
+    """Of the window's flights that have an outcome, whichever release answered them."""
+    told = performance.measure(rows, params)
+    if told.scores is None or told.late_rate is None or told.predicted_rate is None:
+        return {"loss_excess": None, "auc_drop": None, "rate_gap": None}
+    reference = reference_of(settings, champion)
+    measured = evaluation.scores(
+        reference["late"].to_numpy(bool), reference["probability_late"].to_numpy(np.float64), params.cost
+    )
+    return {
+        "auc": told.scores["auc"],
+        "log_loss": told.scores["log_loss"],
+        "loss_excess": told.loss_excess,
+        "auc_drop": round(measured["auc"] - told.scores["auc"], 4),
+        "rate_gap": round(abs(told.late_rate - told.predicted_rate), 4),
+    }
+
+
+def reference_of(settings: Settings, manifest: Manifest) -> pd.DataFrame:
+    """The flights that a release was measured on, with its answers. Its digest was checked by `release.verify`."""
+    return pd.read_parquet(settings.releases / manifest.version / release.REFERENCE)
+
+
+def _drift_figures(watch: Watch, rows: pd.DataFrame, champion: Manifest) -> dict[str, float | None]:
+    """Evidently's figures of the last days against the reference of the model that answered them; not every day."""
+    params = watch.params.monitor
+    if watch.day.toordinal() % params.drift_every_days:
+        return {"prediction_psi": None, "feature_psi": None}
+    since = pd.Timestamp(watch.day - timedelta(days=params.drift_every_days - 1))
+    current = rows[(rows["day"] >= since) & (rows["model_version"] == champion.version)]
+    if current.empty:  # the champion of today has answered nothing yet
+        return {"prediction_psi": None, "feature_psi": None}
+    from monitoring import drift  # here, because Evidently takes seconds to import and is not asked every day
+
+    reports = drift.run(
+        reference_of(watch.settings, champion),
+        decoded(current, champion.categories),
+        champion.threshold,
+        f"{since:%Y-%m-%d} to {watch.day}",
+    )
+    reports.save(watch.settings.evidently, "ontime", watch.now, champion.version)
+    figures = reports.figures()
+    features: Mapping[str, float] = figures["features"]
+    return {
+        "prediction_psi": round(figures["prediction"], 4),
+        "feature_psi": round(max(features.values()), 4),
+        **{f"psi {name}": round(value, 4) for name, value in features.items()},
+    }
+
+
+def decoded(rows: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The vectors of `rows` as a reference is kept: features by name, airlines and airports as text, answer, outcome."""
+    table = pd.DataFrame(vectors_of(rows).astype(np.float64), columns=list(schema.FEATURE_NAMES), index=rows.index)
+    for name, values in categories.items():
+        table[name] = table[name].map(dict(enumerate(values))).astype("str")
+    return table.assign(probability_late=rows["probability_late"], late=rows["late"])
+
+
+def _decided(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:
+    seen = observe(watch, pointer, raised)
+    decision = decide(seen, watch.params.policy)
+    version = seen.trial.version if seen.trial else None
+    evidence = {"action": decision.action, "reason": decision.reason, "version": version, "champion": pointer.version}
+    return decision.action, evidence
+
+
+def observe(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> Observed:
+    """What the policy must know, read from the decisions, the pointer and the outcomes."""
+    manifest = release.verify(watch.settings.releases / pointer.version)
+    return Observed(
+        day=watch.day,
+        alerts=raised,
+        new_labels=database.count_outcomes(watch.engine, midnight(manifest.trained_until), watch.now),
+        retrainings=tuple(
+            date.fromisoformat(row.evidence["day"]) for row in database.decisions_of(watch.engine, "retraining")
+        ),
+        in_charge_since=_in_charge_since(watch, pointer),
+        trial=_trial(watch, pointer),
+    )
+
+
+def _in_charge_since(watch: Watch, pointer: Pointer) -> date:
+    moved = [
+        row.decided_at
+        for kind in ("promotion", "rollback")
+        for row in database.decisions_of(watch.engine, kind)
+        if row.evidence["version"] == pointer.version
+    ]
+    return max(moved).astimezone(NEW_YORK).date() if moved else watch.day
+
+
+def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
+    """The comparison that is under way, on flights since it began."""
+    if pointer.challenger is None:
+        return None
+    version = pointer.challenger.version
+    predecessor = bool(pointer.history) and pointer.history[-1] == version
+    began = database.last_decision(
+        watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
+    )
+    since = began.decided_at.astimezone(NEW_YORK).date() if began else watch.day
+    flights = performance.paired(watch.engine, pointer.version, version, watch.now)
+    flights = flights[flights["day"] >= pd.Timestamp(since)]
+    interval = performance.paired_interval(flights, watch.params)
+    return Trial(
+        role="predecessor" if predecessor else "candidate",
+        version=version,
+        days=(watch.day - since).days + 1,
+        flights=len(flights),
+        low=interval[1] if interval else None,
+        high=interval[2] if interval else None,
+    )
+
+
+def main() -> None:
+    settings, params = load_settings(), load_params()
+    today = clock.now(settings, params).astimezone(NEW_YORK).date()
+    day = today - timedelta(days=1)
+    decision = run(settings, params, day)
+    print(f"monitor: {day}: {decision.action}: {decision.reason}")
+
+
+if __name__ == "__main__":
+    main()

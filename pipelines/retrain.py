@@ -1,0 +1,150 @@
+"""Retraining: the same DVC pipeline with a later window, as a recorded experiment in a clone of this repository.
+
+    python -m pipelines.retrain                what the policy has asked for, if it has
+    python -m pipelines.retrain now            whatever the policy thinks
+
+The clone (`ONTIME_WORKSPACE`) holds what is committed: a retraining never trains what only lies in an editor, and
+never touches your own files. Its experiments are listed by `dvc exp show` there. What was interrupted goes on:
+the experiment is named by the day that asked for it.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from monitoring.policy import Action
+from ontime import database, release
+from ontime.online import NEW_YORK
+from ontime.params import Params, load_params
+from ontime.settings import PREFIX, Settings, load_settings
+from pipelines import clock
+
+FOLDERS = ("releases", "workspace", "artifacts", "evidently", "quarantine", "spool")  # meant from here, not from the clone
+FIRST_DAY_OF_DATA = "-01-01"
+
+
+class NotRetrained(RuntimeError):
+    """The clone or one of its commands failed; the message says which, and its last lines."""
+
+
+def asked_for(engine: sa.Engine) -> date | None:
+    """The day whose policy asked for a retraining that has not been finished yet."""
+    asked = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
+    if not asked or database.last_decision(engine, "retrained", day=asked[-1].evidence["day"]) is not None:
+        return None
+    return date.fromisoformat(asked[-1].evidence["day"])
+
+
+def run(settings: Settings, params: Params, day: date) -> str:
+    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(clock.UTC)
+    pointer = release.read_pointer(settings.releases)
+    if pointer is not None and pointer.challenger is not None:
+        return f"release {pointer.challenger.version} is on trial; a retraining would end that"
+    if database.last_decision(engine, "retraining", day=str(day)) is None:
+        database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": "see the policy"}, now)
+    workspace = clone(settings.workspace)
+    experiment(workspace, f"retrain-{day}", window(params, day, now))
+    told = _in_clone(workspace, settings, sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
+    said = told.strip().splitlines()
+    database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
+    return "\n".join(said)
+
+
+def window(params: Params, day: date, now: datetime) -> dict[str, str]:
+    """The parameters of a retraining at the end of `day`: all data since the vintage began, the last days held out."""
+    test_until = day + timedelta(days=1)
+    test_from = test_until - timedelta(days=params.retrain.test_days)
+    valid_from = test_from - timedelta(days=params.retrain.valid_days)
+    return {
+        "vintage": f"'{params.vintage}'",
+        "known_until": f"'{now.isoformat()}'",
+        "split.train_from": f"'{params.vintage[:4]}{FIRST_DAY_OF_DATA}'",
+        "split.valid_from": f"'{valid_from}'",
+        "split.test_from": f"'{test_from}'",
+        "split.test_until": f"'{test_until}'",
+        "train.candidates": f"[{','.join(params.retrain.candidates)}]",
+    }
+
+
+def clone(workspace: Path) -> Path:
+    """A clone of this repository at its current commit, with what earlier retrainings left in it."""
+    if not (workspace / ".git").exists():
+        workspace.parent.mkdir(parents=True, exist_ok=True)
+        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(workspace)])
+        # Links instead of copies: data and cache share their bytes on disk.
+        _write_config(workspace)
+    commit = _run(["git", "rev-parse", "HEAD"]).strip()
+    _run(["git", "fetch", "--quiet", "origin", "HEAD"], cwd=workspace)
+    _run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=workspace)
+    return workspace
+
+
+def _write_config(workspace: Path) -> None:
+    for name, value in (("user.name", "ontime"), ("user.email", "ontime@localhost"), ("gc.auto", "0")):
+        _run(["git", "config", name, value], cwd=workspace)
+    (workspace / ".dvc").mkdir(exist_ok=True)
+    (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
+
+
+def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
+    """Run the stages that lead to `evaluate` as the DVC experiment `name`; one that was finished is brought back."""
+    if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
+        _in_clone(workspace, None, "dvc", "exp", "apply", name)
+        return
+    words = [word for key, value in changed.items() for word in ("--set-param", f"{key}={value}")]
+    _in_clone(workspace, None, "dvc", "exp", "run", "--name", name, *words, "evaluate")
+
+
+def _in_clone(workspace: Path, settings: Settings | None, *command: str) -> str:
+    """Run there, with the clone's own code: the installed package is this working tree's."""
+    environment = {**os.environ, "PYTHONPATH": str((workspace / "src").resolve())}
+    if settings is not None:
+        environment |= {
+            f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS
+        } | {
+            f"{PREFIX}DATABASE_URL": _from_anywhere(settings.database_url.get_secret_value()),
+            f"{PREFIX}TRACKING_URL": _from_anywhere(settings.tracking_url),
+        }
+    return _run(command, cwd=workspace, env=environment)
+
+
+def _from_anywhere(url: str) -> str:
+    """The same database, also from another folder."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return url
+    return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
+
+
+def _run(command: Sequence[str], **where: object) -> str:
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **where)  # type: ignore[call-overload]  # noqa: S603  our own words
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise NotRetrained(f"{' '.join(command[:4])} ... ended with {done.returncode}:\n{last}")
+    return str(done.stdout)
+
+
+def main() -> None:
+    settings, params = load_settings(), load_params()
+    engine = database.connect(settings.database_url.get_secret_value())
+    day = asked_for(engine)
+    if sys.argv[1:] == ["now"]:
+        day = clock.now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
+    if day is None:
+        print("retrain: nobody has asked for it (`make retrain` does it all the same)")
+        return
+    try:
+        print(f"retrain: {day}: {run(settings, params, day)}")
+    except NotRetrained as failed:
+        sys.exit(f"retrain: {failed}")
+
+
+if __name__ == "__main__":
+    main()
