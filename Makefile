@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare key test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare replay key test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -74,6 +74,9 @@ compare: install  ## champion against challenger on the flights whose outcome is
 
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
+
+replay: install  ## a year in production on a simulated clock: make replay, make replay MONTHS=2
+	@$(PY) -m pipelines.replay $(MONTHS)
 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest

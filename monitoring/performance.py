@@ -56,9 +56,7 @@ def answers(engine: sa.Engine, since: datetime, until: datetime, known_by: datet
             known.late,
         )
         .join(database.predictions, answered.flight_id == timetable.flight_id)
-        .outerjoin(
-            database.outcomes, sa.and_(known.flight_id == timetable.flight_id, known.known_at <= known_by)
-        )
+        .outerjoin(database.outcomes, sa.and_(known.flight_id == timetable.flight_id, known.known_at <= known_by))
         .where(timetable.scheduled_departure >= since, timetable.scheduled_departure < until)
         .order_by(answered.prediction_id)
     )

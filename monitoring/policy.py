@@ -86,7 +86,9 @@ def _about_predecessor(trial: Trial, policy: Policy) -> Decision:
     if trial.days >= policy.watch_days and enough:
         return Decision(Action.WITHDRAW, f"no worse than release {trial.version} for {trial.days} days: "
                         f"{_interval(trial)}")  # fmt: skip
-    return Decision(Action.NOTHING, f"watched beside release {trial.version} for {trial.days} of {policy.watch_days} days")
+    return Decision(
+        Action.NOTHING, f"watched beside release {trial.version} for {trial.days} of {policy.watch_days} days"
+    )
 
 
 def _about_retraining(seen: Observed, policy: Policy) -> Decision:
@@ -121,4 +123,6 @@ def _names(alerts: list[Alert]) -> str:
 
 
 def _interval(trial: Trial) -> str:
-    return f"the other less the champion {trial.low:+.4f} to {trial.high:+.4f} in log-loss over {trial.flights:,} flights"
+    return (
+        f"the other less the champion {trial.low:+.4f} to {trial.high:+.4f} in log-loss over {trial.flights:,} flights"
+    )

@@ -49,9 +49,7 @@ def _write_down(
         print(f"act: {error}", file=sys.stderr)
     decided = database.last_decision(engine, "policy", day=str(day))
     reason = decided.evidence["reason"] if decided else verdict
-    database.record_decision(
-        engine, kind, verdict, {"version": version, "day": str(day), "reason": reason}, now
-    )
+    database.record_decision(engine, kind, verdict, {"version": version, "day": str(day), "reason": reason}, now)
 
 
 def _aliases(pointer: Pointer | None) -> dict[str, str | None]:

@@ -47,7 +47,9 @@ def near(start: datetime, end: datetime) -> Tables:
         return [month for month in months_in(INGESTED / table) if first <= month <= last]
 
     if not months("flights"):
-        raise FileNotFoundError(f"{INGESTED / 'flights'} has nothing from {first} to {last}: is the feed's clock right?")
+        raise FileNotFoundError(
+            f"{INGESTED / 'flights'} has nothing from {first} to {last}: is the feed's clock right?"
+        )
     small = {name: pd.read_parquet(INGESTED / f"{name}.parquet") for name in ("planes", "airports", "airlines")}
     return Tables(
         flights=read_months(INGESTED / "flights", months("flights")),

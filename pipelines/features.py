@@ -17,7 +17,9 @@ def month_with_halo(month: str, months: list[str]) -> Tables:
     """The tables of a month with its neighbours: all that its features may look at."""
     place = months.index(month)
     near = months[max(place - 1, 0) : place + 2]
-    observed = [each for each in near if each in months_in(VALIDATED / "weather")]  # a timetable is ahead of the weather
+    observed = [
+        each for each in near if each in months_in(VALIDATED / "weather")
+    ]  # a timetable is ahead of the weather
     return Tables(
         flights=read_months(VALIDATED / "flights", near),
         weather=read_months(VALIDATED / "weather", observed),

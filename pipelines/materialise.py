@@ -42,7 +42,9 @@ def materialise(engine: sa.Engine, rows: pd.DataFrame, timetable: pd.DataFrame) 
 
     `timetable` has the flights' own columns, by flight_id.
     """
-    for start in tqdm(range(0, len(rows), BATCH_ROWS), desc="materialise", disable=None if len(rows) > BATCH_ROWS else True):
+    for start in tqdm(
+        range(0, len(rows), BATCH_ROWS), desc="materialise", disable=None if len(rows) > BATCH_ROWS else True
+    ):
         part = rows.iloc[start : start + BATCH_ROWS]
         database.store_flights(engine, _records(timetable.loc[part["flight_id"], TIMETABLE]))
         database.store_features(

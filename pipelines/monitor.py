@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from monitoring import alerts, performance, webhook
-from monitoring.alerts import Alert, Tier
+from monitoring.alerts import Alert
 from monitoring.policy import Action, Decision, Observed, Trial, decide
 from ontime import database, evaluation, release, schema
 from ontime.online import NEW_YORK

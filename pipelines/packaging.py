@@ -57,9 +57,7 @@ def refuse_disparity(winner: Challenger, tolerance: float) -> None:
     print(f"parity: ONNX differs from {winner.name} by {largest:.1e} at most, over {len(matrix):,} rows")
 
 
-def judge(
-    winner: Challenger, releases: Path, params: Params, *, refresh: bool = False
-) -> tuple[gate.Verdict, str]:
+def judge(winner: Challenger, releases: Path, params: Params, *, refresh: bool = False) -> tuple[gate.Verdict, str]:
     """The gate's verdict, and what the challenger was compared with: a release, or at first a baseline.
 
     With `refresh` the challenger need not be better, only not worse than the margin.

@@ -26,7 +26,9 @@ def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -
         return None
     made = decided.evidence["version"]
     if made in pointer.rolled_back:
-        return f"release {made} was rolled back, {pointer.version} answers; `make promote VERSION={made}` brings it back"
+        return (
+            f"release {made} was rolled back, {pointer.version} answers; `make promote VERSION={made}` brings it back"
+        )
     if decided.verdict == "keep":
         return f"kept release {pointer.version}: {decided.evidence['reason']}"
     if made == pointer.version:

@@ -24,7 +24,14 @@ from ontime.params import Params, load_params
 from ontime.settings import PREFIX, Settings, load_settings
 from pipelines import clock
 
-FOLDERS = ("releases", "workspace", "artifacts", "evidently", "quarantine", "spool")  # meant from here, not from the clone
+FOLDERS = (
+    "releases",
+    "workspace",
+    "artifacts",
+    "evidently",
+    "quarantine",
+    "spool",
+)  # meant from here, not from the clone
 FIRST_DAY_OF_DATA = "-01-01"
 
 
@@ -106,9 +113,7 @@ def _in_clone(workspace: Path, settings: Settings | None, *command: str) -> str:
     """Run there, with the clone's own code: the installed package is this working tree's."""
     environment = {**os.environ, "PYTHONPATH": str((workspace / "src").resolve())}
     if settings is not None:
-        environment |= {
-            f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS
-        } | {
+        environment |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from_anywhere(settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from_anywhere(settings.tracking_url),
         }

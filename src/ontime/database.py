@@ -213,6 +213,36 @@ def last_moment(engine: sa.Engine, before: datetime) -> datetime | None:
         return connection.execute(by_departure.limit(1)).scalar()
 
 
+def timetable(engine: sa.Engine, since: datetime, until: datetime) -> Sequence[sa.Row[Any]]:
+    """The flights scheduled in [since, until), in that order."""
+    departure = flights.c.scheduled_departure
+    wanted = sa.select(flights).where(departure >= since, departure < until).order_by(departure, flights.c.flight_id)
+    with engine.connect() as connection:
+        return connection.execute(wanted).all()
+
+
+def look_up_all(engine: sa.Engine, since: datetime, until: datetime) -> dict[str, bytes]:
+    """The stored vectors of all flights with a prediction moment in [since, until), as they lie on disk."""
+    wanted = sa.select(features.c.flight_id, features.c.vector).where(
+        features.c.feature_set == FEATURE_SET, features.c.moment >= since, features.c.moment < until
+    )
+    with engine.connect() as connection:
+        return {row.flight_id: row.vector for row in connection.execute(wanted)}
+
+
+def newest_prediction(engine: sa.Engine) -> str:
+    """The id of the last answer; empty before the first."""
+    with engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.max(predictions.c.prediction_id))).scalar() or ""
+
+
+def count_shadows(engine: sa.Engine, after: str) -> int:
+    """How many answers later than that id have what the other model would have said."""
+    with engine.connect() as connection:
+        counted = sa.select(sa.func.count()).select_from(shadows).where(shadows.c.prediction_id > after)
+        return int(connection.execute(counted).scalar_one())
+
+
 def ping(engine: sa.Engine) -> None:
     """Raises SQLAlchemyError where the tables cannot be read: an empty SQLite file answers `SELECT 1` as well."""
     with engine.connect() as connection:

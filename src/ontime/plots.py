@@ -6,12 +6,13 @@ The same numbers give the same bytes, so that DVC can say whether a picture was 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.dates import DateFormatter
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -61,9 +62,15 @@ STYLE: Any = {
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, whole or not at all; without the time or the version of the program."""
-    with files.replacing(path) as aside, rc_context(STYLE):
-        figure.savefig(aside, format="png", metadata={"Software": None})
+    """Write the figure as PNG, whole or not at all."""
+    with files.replacing(path) as aside:
+        save_to(figure, aside)
+
+
+def save_to(figure: Figure, target: Path | IO[bytes]) -> None:
+    """Write the figure as PNG, without the time or the version of the program."""
+    with rc_context(STYLE):
+        figure.savefig(target, format="png", metadata={"Software": None})
 
 
 @contextmanager
@@ -274,3 +281,68 @@ def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     axes.yaxis.set_minor_locator(NullLocator())
+
+
+REPLAY_COLOURS = {"living": "#0072b2", "never": "#d55e00", "rate_table": "#cc79a7"}
+
+
+def _month_names(months: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [pd.Period(month["month"]).strftime("%b") for month in months]
+
+
+def _over_months(months: Sequence[Mapping[str, Any]], names: Mapping[str, str], figure_name: str, title: str, y: str,
+                 digits: int) -> Figure:  # fmt: skip
+    """One line a system, with its name where it ends."""
+    with _drawn(title, "", y, (9, 4.2)) as (figure, axes):
+        for name, words in names.items():
+            values = [month[name][figure_name] for month in months]
+            axes.plot(range(len(months)), values, color=REPLAY_COLOURS[name], marker="o", markersize=4,
+                      linewidth=2.4 if name == "living" else 1.5)  # fmt: skip
+            axes.annotate(f"{words} {np.mean(values):.{digits}f}", (len(months) - 1, values[-1]), xytext=(8, 0),
+                          textcoords="offset points", va="center", color=REPLAY_COLOURS[name], annotation_clip=False)  # fmt: skip
+        axes.set_xticks(range(len(months)), _month_names(months))
+        axes.set_xlim(-0.3, len(months) - 1 + 0.3 * max(len(months) - 1, 1))
+        axes.grid(axis="x", visible=False)
+    return figure
+
+
+def replay_auc(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
+    return _over_months(months, names, "auc", "Told apart: AUC by month (the number is the mean)", "AUC", 3)
+
+
+def replay_cost(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
+    return _over_months(months, names, "cost_per_1000", "Missed delays and false alarms: cost of 1000 flights (the number is the mean)",
+                        "cost", 0)  # fmt: skip
+
+
+TIERS = {1: "stop", 2: "retrain", 3: "report"}
+EVENTS = {  # row of the time line: what is drawn there, and how
+    "retraining": ("retraining", "o", "#0072b2"),
+    "gate promote": ("gate: through", "^", "#009e73"),
+    "gate keep": ("gate: kept", "v", "#d55e00"),
+    "promotion": ("promotion", "D", "#009e73"),
+    "rollback": ("rollback", "X", "#d55e00"),
+}
+
+
+def replay_timeline(
+    events: Sequence[Mapping[str, Any]], days: Sequence[Mapping[str, Any]], start: str, until: str
+) -> Figure:
+    """Alerts of each tier, and what was done: one row each, days from left to right."""
+    rows: dict[str, tuple[list[pd.Timestamp], str, str]] = {
+        f"alert: {words}": ([pd.Timestamp(day["day"]) for day in days if any(a["tier"] == tier for a in day["alerts"])],
+                            "|", {1: "#d55e00", 2: "#e69f00", 3: MUTED}[tier])
+        for tier, words in sorted(TIERS.items(), reverse=True)
+    }  # fmt: skip
+    for kind, (words, marker, colour) in EVENTS.items():
+        when = [pd.Timestamp(event["day"]) for event in events
+                if kind in (event["kind"], f"{event['kind']} {event['verdict']}")]  # fmt: skip
+        rows[words] = (when, marker, colour)
+    with _drawn("What the loop saw and did", "", "", (9, 3.6)) as (figure, axes):
+        for place, (_, (when, marker, colour)) in enumerate(rows.items()):
+            axes.scatter(when, [place] * len(when), marker=marker, color=colour, s=60, zorder=3)  # type: ignore[arg-type]  # dates
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(-0.6, len(rows) - 0.4)
+        axes.set_xlim(pd.Timestamp(start), pd.Timestamp(until))  # type: ignore[arg-type]  # dates
+        axes.xaxis.set_major_formatter(DateFormatter("%b"))
+    return figure

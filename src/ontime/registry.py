@@ -120,7 +120,9 @@ def note(client: MlflowClient, version: str, said: Mapping[str, str]) -> None:
         try:
             client.set_model_version_tag(NAME, version, name, value)
         except MlflowException as error:
-            raise NotRecorded(f"MLflow does not know what was decided about version {version}: {error.message}") from None
+            raise NotRecorded(
+                f"MLflow does not know what was decided about version {version}: {error.message}"
+            ) from None
 
 
 def _versions(client: MlflowClient) -> Sequence[Any]:

@@ -1,0 +1,149 @@
+"""A year in production, faster than real time: the whole loop on a simulated clock, through the real service.
+
+    python -m pipelines.replay             April to December 2013, the first model made of January to March
+    python -m pipelines.replay 2           only two months
+
+For each day: features are materialised as of each flight's moment, every flight is asked of the service over HTTP,
+outcomes are stored once they are known, the monitor looks at the day, and what the policy decides is done. Nothing
+here knows what comes after the clock: `arrivals` hides it, and a test plants an absurd future to prove that.
+Everything is in var/replay/, which is made anew; what comes out are reports/replay.json and reports/replay.html.
+"""
+
+import shutil
+import sys
+import time
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+from tqdm import tqdm
+
+from monitoring.policy import Action, Decision
+from ontime import database, release, sources
+from ontime.params import Params, load_params
+from ontime.settings import Settings
+from ontime.sources import Tables
+from pipelines import arrivals, materialise, monitor, replay_report, retrain, service
+from pipelines.monitor import midnight
+
+FOLDER = Path("var/replay")
+LIST_FLIGHTS = 1000  # of one request: the most that the service takes
+WAIT_SECONDS = 60
+FIRST_MONTHS = 3  # the first model is made of these
+
+
+def settings_in(folder: Path) -> Settings:
+    """A production of its own, which shares nothing with the one in var/."""
+    folder = folder.resolve()
+    return Settings(
+        releases=folder / "releases",
+        database_url=f"sqlite:///{folder}/ontime.db",  # type: ignore[arg-type]  # pydantic makes it a secret
+        tracking_url=f"sqlite:///{folder}/mlflow.db",
+        artifacts=folder / "mlflow-artifacts",
+        workspace=folder / "retraining",
+        evidently=folder / "evidently",
+        quarantine=folder / "quarantine",
+        spool=folder / "spool",
+    )
+
+
+class World:
+    """The raw tables, the clock, and the service that is asked."""
+
+    def __init__(self, settings: Settings, params: Params, tables: Tables, asked: "service.Service") -> None:
+        self.settings, self.params, self.service = settings, params, asked
+        self.engine = database.connect(settings.database_url.get_secret_value())
+        self._tables = tables
+        self._pointer: release.Pointer | None = None
+
+    def feed(self, start: datetime, end: datetime) -> Tables:
+        return arrivals.cut(self._tables, start, end)
+
+    def live(self, day: date) -> Decision:
+        """One day of production, from its first prediction moment to what the policy makes of it."""
+        begin, end = midnight(day), midnight(day + timedelta(days=1))
+        materialise.step(self.settings, self.params, end, self.feed)
+        self.ask(begin, end)
+        return monitor.run(self.settings, self.params, day)
+
+    def ask(self, begin: datetime, end: datetime) -> None:
+        """Ask the service for the flights whose prediction moment lies in [begin, end), and wait for the shadows."""
+        self._wait_for_pointer()
+        lead = timedelta(minutes=self.params.features.lead_minutes)
+        flights = database.timetable(self.engine, begin + lead, end + lead)
+        newest = database.newest_prediction(self.engine)
+        for first in range(0, len(flights), LIST_FLIGHTS):
+            self.service.post("/v1/predictions", [_request(each) for each in flights[first : first + LIST_FLIGHTS]])
+        if self._pointer is not None and self._pointer.challenger is not None:
+            _wait(lambda: database.count_shadows(self.engine, newest) >= len(flights), "every flight's shadow")
+
+    def _wait_for_pointer(self) -> None:
+        """Until the service answers with what the pointer names."""
+        pointer = release.read_pointer(self.settings.releases)
+        if pointer == self._pointer or pointer is None:
+            return
+        wanted = (pointer.version, pointer.challenger.version if pointer.challenger else None)
+        _wait(lambda: _answering(self.service.get("/v1/ops")) == wanted, f"release {pointer.version} to answer")
+        self._pointer = pointer
+
+
+def _answering(told: dict[str, Any]) -> tuple[str, str | None]:
+    return told["answering"], told["challenger"]["version"] if told["challenger"] else None
+
+
+def _request(flight: sa.Row[Any]) -> dict[str, Any]:
+    told = dict(flight._mapping)
+    del told["flight_id"]
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
+
+
+def _wait(what: Any, words: str) -> None:
+    for _ in range(WAIT_SECONDS * 20):
+        if what():
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"replay: waited {WAIT_SECONDS} s for {words}")
+
+
+def first_model(settings: Settings, params: Params, start: date) -> None:
+    """Train on all that was known before the replay begins. Raises NotRetrained."""
+    print(f"replay: the first model, of {FIRST_MONTHS} months", flush=True)
+    print(retrain.run(settings, params, start - timedelta(days=1)))
+    # The rate table is not served; the report compares with it.
+    shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
+
+
+def run(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> None:
+    """Live through the days from `start` until `until`, with a service that is started for it."""
+    days = [start + timedelta(days=count) for count in range((until - start).days)]
+    with service.running(settings) as asked:
+        world = World(settings, params, tables, asked)
+        with tqdm(days, desc="replay", unit="day", disable=None) as progress:
+            for day in progress:
+                decision = world.live(day)
+                if decision.action is not Action.NOTHING:
+                    progress.write(f"{day} {decision.action}: {decision.reason}", file=sys.stdout)
+                if decision.action is Action.RETRAIN:
+                    progress.write(retrain.run(settings, params, day).splitlines()[-1], file=sys.stdout)
+
+
+def main() -> None:
+    params = load_params()
+    months = int(sys.argv[1]) if len(sys.argv) > 1 else 12 - FIRST_MONTHS
+    start = date(int(params.vintage), FIRST_MONTHS + 1, 1)
+    until = (pd.Timestamp(start) + pd.DateOffset(months=months)).date()
+    if not 1 <= months <= 12 - FIRST_MONTHS:
+        sys.exit(f"replay: MONTHS={months} is not between 1 and {12 - FIRST_MONTHS}")
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    settings, began = settings_in(FOLDER), time.monotonic()
+    tables = sources.read(params.vintage)
+    first_model(settings, params, start)
+    run(settings, params, tables, start, until)
+    written = replay_report.write(settings, params, tables, start, until)
+    print(f"replay: {written} in {(time.monotonic() - began) / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

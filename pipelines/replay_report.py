@@ -1,0 +1,278 @@
+"""What a replay came to: reports/replay.json for machines and tests, reports/replay.html for people."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from monitoring import performance
+from ontime import contract, database, evaluation, features, files, model, plots, release, schema
+from ontime.online import NEW_YORK
+from ontime.params import Params
+from ontime.settings import Settings
+from ontime.sources import Tables
+from pipelines.layout import REPORTS, write_json
+from pipelines.monitor import decoded, midnight
+
+Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled flight
+NAMES = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
+MOVES = ("gate", "challenge", "promotion", "rollback", "retraining")  # decisions that the time line shows
+
+
+class Lived(NamedTuple):
+    """The flights of the replay that were labelled by its end, and what each system said of them."""
+
+    flights: pd.DataFrame
+    late: NDArray[np.bool_]
+    told: Told
+
+
+def lived(settings: Settings, start: date, until: date) -> Lived:
+    """The living system's own answers, and what the first model and its rate table say of the same features."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    rows = performance.answers(engine, midnight(start), midnight(until), midnight(until + timedelta(days=3)))
+    rows = rows[rows["late"].notna()].reset_index(drop=True)
+    table = _features_of(rows, settings)
+    first = release.load(settings.releases, release.published(settings.releases)[0])
+    matrix = model.matrix_of(table, first.manifest.categories)
+    rate_table = joblib.load(settings.releases.parent / "rate_table.joblib")
+    told = {
+        "living": rows["probability_late"].to_numpy(np.float64),
+        "never": first.model.predict(matrix).astype(np.float64),
+        "rate_table": model.predict(rate_table, matrix),
+    }
+    return Lived(rows, rows["late"].to_numpy(bool), told)
+
+
+def _features_of(rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """The features behind each answer, by name; airlines and airports as they came, also those no model knew."""
+    parts = []
+    for version, answered in rows.groupby("model_version"):
+        manifest = release.verify(settings.releases / str(version))
+        parts.append(decoded(answered, manifest.categories))
+    table = pd.concat(parts).sort_index()
+    return table.assign(**{name: rows[name].astype("str") for name in schema.CATEGORICAL})
+
+
+def by_month(found: Lived, params: Params) -> list[dict[str, Any]]:
+    months = found.flights["day"].dt.strftime("%Y-%m").to_numpy()
+    return [
+        {
+            "month": month,
+            "flights": int((chosen := months == month).sum()),
+            "late_rate": round(float(found.late[chosen].mean()), 4),
+            "versions": sorted(set(found.flights["model_version"][chosen]), key=lambda version: (len(version), version)),
+            **{name: evaluation.scores(found.late[chosen], told[chosen], params.cost) for name, told in found.told.items()},
+        }
+        for month in np.unique(months)
+    ]  # fmt: skip
+
+
+def whole(found: Lived, params: Params) -> dict[str, Any]:
+    """All flights together, with intervals by days, and the paired difference that retraining makes."""
+    days = found.flights["day"].to_numpy()
+    scored = {
+        name: {
+            **evaluation.scores(found.late, told, params.cost),
+            "intervals": evaluation.intervals(
+                found.late, told, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed
+            ),
+        }
+        for name, told in found.told.items()
+    }
+    index, drawn = evaluation.day_weights(days, params.gate.bootstrap_rounds, params.train.seed)
+    difference = evaluation.losses(found.late, found.told["living"]) - evaluation.losses(
+        found.late, found.told["never"]
+    )
+    no_alerts = 1000 * params.cost.missed_delay * float(found.late.mean())
+    living = scored["living"]["cost_per_1000"]
+    return {
+        "flights": len(found.late),
+        "late_rate": round(float(found.late.mean()), 4),
+        **scored,
+        "living_less_never_log_loss": [
+            round(float(difference.mean()), 4),
+            *evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn)),
+        ],
+        "saved_per_1000": {
+            "against no alerts": round(no_alerts - living, 1),
+            **{f"against {NAMES[name]}": round(scored[name]["cost_per_1000"] - living, 1) for name in ("rate_table", "never")},
+        },
+    }  # fmt: skip
+
+
+def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
+    """Everything that moved, in the order of the clock."""
+    rows = [row for kind in MOVES for row in database.decisions_of(engine, kind)]
+    return [
+        {
+            "day": str((row.decided_at - timedelta(seconds=1)).astimezone(NEW_YORK).date()),
+            "kind": row.kind,
+            "verdict": row.verdict,
+            "version": row.evidence.get("version"),
+            "reason": row.evidence.get("reason", ""),
+        }
+        for row in sorted(rows, key=lambda row: row.decision_id)
+    ]
+
+
+def watched(engine: sa.Engine) -> list[dict[str, Any]]:
+    """Each day's verdict, alerts and figures."""
+    return [
+        {
+            "day": row.evidence["day"],
+            "verdict": row.verdict,
+            "alerts": [{"name": each["name"], "tier": each["tier"], "value": each["value"]} for each in row.evidence["alerts"]],
+            "figures": {k: v for k, v in row.evidence["figures"].items() if not k.startswith("psi ")},
+        }
+        for row in database.decisions_of(engine, "monitor")
+    ]  # fmt: skip
+
+
+def parity(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> dict[str, int]:
+    """How many flights were materialised, and how many differ in one bit from features built of the whole year at once."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    lead = timedelta(minutes=params.features.lead_minutes)
+    clean = contract.clean(tables)[0]
+    built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features)
+    vectors = built[list(schema.MATERIALISED)].to_numpy("float32")
+    stored = database.look_up_all(engine, midnight(start), midnight(until))
+    at_once = {
+        flight_id: vector.astype("<f4").tobytes() for flight_id, vector in zip(built["flight_id"], vectors, strict=True)
+    }
+    differing = sum(at_once.get(flight_id) != stored.get(flight_id) for flight_id in at_once.keys() | stored.keys())
+    return {"flights": len(stored), "differing": differing}
+
+
+def write(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> Path:
+    """Both reports; where the page is."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    found = lived(settings, start, until)
+    months = by_month(found, params)
+    told = {
+        "vintage": params.vintage,
+        "from": str(start),
+        "until": str(until),
+        "parity": parity(settings, params, tables, start, until),
+        "whole": whole(found, params),
+        "mean_monthly_auc": {
+            name: round(float(np.mean([month[name]["auc"] for month in months])), 4) for name in NAMES
+        },
+        "months": months,
+        "timeline": timeline(engine),
+        "days": watched(engine),
+    }
+    write_json(REPORTS / "replay.json", told)
+    files.write_text(REPORTS / "replay.html", page(told))
+    return REPORTS / "replay.html"
+
+
+def page(told: Mapping[str, Any]) -> str:
+    """One page without anything from elsewhere."""
+    figures = {
+        "How well late and on-time flights are told apart, month by month": plots.replay_auc(told["months"], NAMES),
+        "What it costs": plots.replay_cost(told["months"], NAMES),
+        "What happened": plots.replay_timeline(told["timeline"], told["days"], told["from"], told["until"]),
+    }
+    pictures = "\n".join(
+        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
+        for title, figure in figures.items()
+    )
+    return TEMPLATE.format(
+        vintage=told["vintage"], start=told["from"], until=told["until"],
+        summary=_summary(told), pictures=pictures, months=_months(told), events=_events(told), alerts=_alerts(told),
+    )  # fmt: skip
+
+
+def _png(figure: Any) -> str:
+    written = io.BytesIO()
+    plots.save_to(figure, written)
+    return base64.b64encode(written.getvalue()).decode()
+
+
+def _summary(told: Mapping[str, Any]) -> str:
+    all_of, saved = told["whole"], told["whole"]["saved_per_1000"]
+    mean, low, high = all_of["living_less_never_log_loss"]
+    exact = told["parity"]
+    return "".join(
+        f"<li>{line}</li>"
+        for line in (
+            f"{all_of['flights']:,} labelled flights were answered by the service, {all_of['late_rate']:.1%} of them late.",
+            f"Mean monthly AUC {told['mean_monthly_auc']['living']:.3f} for the living system, "
+            f"{told['mean_monthly_auc']['never']:.3f} never retrained, {told['mean_monthly_auc']['rate_table']:.3f} for the rate table.",
+            f"Retraining changes the log-loss by {mean:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
+            "Money for each 1000 flights, in units of a false alarm: "
+            + ", ".join(f"{value:+.0f} {name}" for name, value in saved.items()) + " (above zero is saved).",
+            f"{exact['flights']:,} flights were materialised day by day; {exact['differing']} differ in a bit from training's features.",
+        )
+    )  # fmt: skip
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    cells = lambda row, tag: "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in row) + "</tr>"  # noqa: E731  used twice, here
+    return (
+        f"<table><thead>{cells(head, 'th')}</thead><tbody>{''.join(cells(row, 'td') for row in rows)}</tbody></table>"
+    )
+
+
+def _months(told: Mapping[str, Any]) -> str:
+    head = ["month", "flights", "late", *(f"AUC, {name}" for name in NAMES.values()),
+            *(f"cost, {name}" for name in NAMES.values()), "releases"]  # fmt: skip
+    rows = [
+        [month["month"], f"{month['flights']:,}", f"{month['late_rate']:.1%}",
+         *(f"{month[name]['auc']:.3f}" for name in NAMES), *(f"{month[name]['cost_per_1000']:.0f}" for name in NAMES),
+         ", ".join(month["versions"])]
+        for month in told["months"]
+    ]  # fmt: skip
+    return _table(head, rows)
+
+
+def _events(told: Mapping[str, Any]) -> str:
+    rows = [
+        [event["day"], event["kind"], html.escape(str(event["verdict"])), event["version"] or "", html.escape(event["reason"])]
+        for event in told["timeline"]
+    ]  # fmt: skip
+    return _table(["day", "what", "verdict", "release", "why"], rows)
+
+
+def _alerts(told: Mapping[str, Any]) -> str:
+    raised: dict[tuple[int, str], list[tuple[str, float]]] = {}
+    for day in told["days"]:
+        for alert in day["alerts"]:
+            raised.setdefault((alert["tier"], alert["name"]), []).append((day["day"], alert["value"]))
+    rows = [
+        [str(tier), name, str(len(days)), days[0][0], days[-1][0], f"{max(value for _, value in days):.3g}"]
+        for (tier, name), days in sorted(raised.items())
+    ]
+    return _table(["tier", "alert", "days", "first", "last", "highest"], rows)
+
+
+TEMPLATE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>ontime: a year in production</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }}
+h1 {{ margin-bottom: 0 }} h2 {{ margin-top: 2.5rem }} .told {{ color: #52606d; margin-top: 0 }}
+img {{ max-width: 100% }} figure {{ margin: 1.5rem 0 }}
+table {{ border-collapse: collapse; font-size: 14px; display: block; overflow-x: auto }}
+th, td {{ text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e4e7eb; vertical-align: top }}
+th {{ color: #52606d; font-weight: 600 }} td {{ font-variant-numeric: tabular-nums }}
+</style>
+<h1>A year in production</h1>
+<p class="told">Vintage {vintage}, {start} until {until}, on a simulated clock, through the real service.</p>
+<ul>{summary}</ul>
+{pictures}
+<h2>Month by month</h2>{months}
+<h2>Everything that moved</h2>{events}
+<h2>Alerts</h2><p>Tier 1 stops everything and pages, tier 2 asks for a retraining, tier 3 is only reported.</p>{alerts}
+</html>
+"""

@@ -1,0 +1,93 @@
+"""The real service as a process of its own on a free port, for what drives it: it is asked over HTTP, never imported."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import IO, Any
+
+from ontime.settings import PREFIX, Settings
+
+READY_SECONDS = 60
+STOP_SECONDS = 20
+SAID_LINES = 10
+
+
+class ServiceFailed(RuntimeError):
+    """The service did not start, or refused what it should answer."""
+
+
+class Service:
+    """One connection to it, which stays open."""
+
+    def __init__(self, port: int) -> None:
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._ask("POST", path, json.dumps(body))
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
+        self._connection.request(method, path, body)
+        answer = self._connection.getresponse()
+        said = answer.read()
+        if answer.status != 200:
+            raise ServiceFailed(f"{method} {path}: {answer.status} {said[:300].decode(errors='replace')}")
+        return json.loads(said)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Service]:
+    """The service on these releases and this database, ready; stopped afterwards."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log_file = settings.releases.parent / "service.log"
+    with log_file.open("w") as log:
+        process = _start(settings, port, log)
+        try:
+            _wait_until_ready(process, port, log_file)
+            yield Service(port)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _start(settings: Settings, port: int, log: IO[str]) -> "subprocess.Popen[bytes]":
+    told = {
+        "RELEASES": str(settings.releases),
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "SPOOL": str(settings.spool),
+        "PORT": str(port),
+        # A retraining keeps both cores busy, and a wait must not end in the spool.
+        "DATABASE_PATIENCE_SECONDS": "30",
+    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    environment = kept | {f"{PREFIX}{name}": value for name, value in told.items()}
+    return subprocess.Popen([sys.executable, "-m", "serving"], env=environment, stdout=log, stderr=log)
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+    for _ in range(READY_SECONDS * 20):
+        if process.poll() is not None:
+            last = "\n".join(log.read_text().splitlines()[-SAID_LINES:])
+            raise ServiceFailed(f"the service stopped by itself:\n{last}")
+        try:
+            Service(port).get("/health/ready")
+        except (OSError, ServiceFailed):
+            time.sleep(0.05)
+        else:
+            return
+    raise ServiceFailed(f"the service was not ready in {READY_SECONDS} s; see {log}")
