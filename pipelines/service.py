@@ -1,4 +1,4 @@
-"""The real service as a process of its own on a free port, for what drives it: it is asked over HTTP, never imported."""
+"""The real service as a process of its own on a free port, asked over HTTP and never imported."""
 
 import json
 import os
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, Any
@@ -24,10 +24,10 @@ class ServiceFailed(RuntimeError):
 
 
 class Service:
-    """One connection to it, which stays open."""
+    """Asked by JSON; each request on a connection of its own, because it closes those that are idle for seconds."""
 
     def __init__(self, port: int) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=READY_SECONDS)
+        self.port = port
 
     def get(self, path: str) -> Any:
         return self._ask("GET", path)
@@ -36,9 +36,10 @@ class Service:
         return self._ask("POST", path, json.dumps(body))
 
     def _ask(self, method: str, path: str, body: str | None = None) -> Any:
-        self._connection.request(method, path, body)
-        answer = self._connection.getresponse()
-        said = answer.read()
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=READY_SECONDS)) as connection:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            said = answer.read()
         if answer.status != 200:
             raise ServiceFailed(f"{method} {path}: {answer.status} {said[:300].decode(errors='replace')}")
         return json.loads(said)
