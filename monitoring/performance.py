@@ -42,17 +42,20 @@ class Performance:
         return told if self.labelled else {**told, "note": "no outcome is known yet: this says nothing"}
 
 
-def answers(engine: sa.Engine, since: datetime, until: datetime, known_by: datetime) -> pd.DataFrame:
+def answers(
+    engine: sa.Engine, since: datetime, until: datetime, known_by: datetime, *, vectors: bool = False
+) -> pd.DataFrame:
     """One row for each flight scheduled in [since, until) that was answered: timetable, answer, and `late`.
 
-    `late` is null where no outcome was known at `known_by`.
+    `late` is null where no outcome was known at `known_by`. With `vectors` also the model's whole input, as bytes.
     """
     timetable, answered, known = database.flights.c, database.predictions.c, database.outcomes.c
     wanted = (
         sa.select(
             *(timetable[name] for name in ("flight_id", "carrier", "origin", "dest", "distance_miles")),
             timetable.scheduled_departure,
-            *(answered[name] for name in ("model_version", "probability_late", "alert", "features", "vector")),
+            *(answered[name] for name in ("model_version", "probability_late", "alert", "features")),
+            *([answered.vector] if vectors else []),
             known.late,
         )
         .join(database.predictions, answered.flight_id == timetable.flight_id)
@@ -116,7 +119,7 @@ def by_group(rows: pd.DataFrame, params: Params) -> dict[str, dict[str, Performa
     """Performance by month, model version, and each slice; with intervals by days."""
     cuts = slices.of_flights(rows).assign(version=rows["model_version"])
     return {
-        cut: {
+        str(cut): {
             str(name): measure(rows.loc[members], params, with_intervals=True)
             for name, members in rows.groupby(cuts[cut]).groups.items()
         }
@@ -125,7 +128,7 @@ def by_group(rows: pd.DataFrame, params: Params) -> dict[str, dict[str, Performa
 
 
 def by_day(rows: pd.DataFrame, params: Params) -> dict[str, Performance]:
-    return {f"{day:%Y-%m-%d}": measure(flights, params) for day, flights in rows.groupby("day")}  # type: ignore[str-bytes-safe]  # a Timestamp
+    return {f"{day:%Y-%m-%d}": measure(flights, params) for day, flights in rows.groupby("day")}
 
 
 def paired(engine: sa.Engine, champion: str, challenger: str, known_by: datetime | None = None) -> pd.DataFrame:

@@ -50,6 +50,6 @@ def _taken(url: str, content: dict[str, object]) -> bool:
     request = Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310  settings take http only
     try:
         with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
-            return HTTPStatus(answer.status).is_success
+            return bool(answer.status < HTTPStatus.MULTIPLE_CHOICES)
     except (URLError, TimeoutError):
         return False

@@ -75,7 +75,7 @@ def by(moment: datetime, since: datetime, feed: Feed, params: FeatureParams) -> 
 
 
 def accept(tables: Tables) -> Arrived:
-    """The tables after the contract, without the days that break it. Raises ContractBroken for what is no day's fault."""
+    """The tables after the contract, without the days that break it. Raises ContractBroken if that does not help."""
     try:
         return Arrived(contract.clean(tables)[0], ())
     except contract.ContractBroken:

@@ -17,7 +17,7 @@ from ontime.settings import load_settings
 
 
 def verdict(flights: pd.DataFrame, params: Params) -> str:
-    """The paired difference in log-loss, challenger less champion, with its 95 % interval by days. Raises ValueError."""
+    """The paired difference in log-loss with its 95 % interval by days. Raises ValueError where that needs more."""
     found = performance.paired_interval(flights, params)
     if found is None:
         raise ValueError(

@@ -84,7 +84,7 @@ def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> 
 
 
 def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
-    """Store what the moments up to `now` bring: features of flights that leave in two hours, labels of those that came."""
+    """Store what the moments up to `now` bring: features of flights that leave in two hours, labels of arrivals."""
     engine = database.connect(settings.database_url.get_secret_value())
     now = now.replace(second=0, microsecond=0)
     last = database.last_moment(engine, now)

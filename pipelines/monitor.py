@@ -7,7 +7,7 @@ that was looked at is not looked at again. Retraining takes longer and is anothe
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +39,7 @@ class Watch(NamedTuple):
 
 def midnight(day: date) -> datetime:
     """The beginning of a day in New York, in UTC."""
-    return datetime.combine(day, time(), NEW_YORK).astimezone(clock.UTC)
+    return datetime.combine(day, time(), NEW_YORK).astimezone(UTC)
 
 
 def run(settings: Settings, params: Params, day: date) -> Decision:
@@ -62,10 +62,10 @@ def _once(watch: Watch, kind: str, make: Any) -> Mapping[str, Any]:
     """The evidence of this day's row, which is made if it is not there."""
     found = database.last_decision(watch.engine, kind, day=str(watch.day))
     if found is not None:
-        return found.evidence  # type: ignore[no-any-return]  # JSON
+        return found.evidence
     verdict, evidence = make()
     database.record_decision(watch.engine, kind, verdict, {"day": str(watch.day), **evidence}, watch.now)
-    return evidence  # type: ignore[no-any-return]  # JSON
+    return evidence
 
 
 def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
@@ -82,11 +82,11 @@ def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
     params, settings = watch.params.monitor, watch.settings
     first = watch.day - timedelta(days=params.window_days - 1)
     rows = performance.answers(watch.engine, midnight(first), watch.now, watch.now)
+    today = performance.answers(watch.engine, midnight(watch.day), watch.now, watch.now, vectors=True)
     manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
     rows = performance.unseen_by_their_model(
         rows, {version: manifest.trained_until for version, manifest in manifests.items()}
     )
-    today = rows[rows["day"] == pd.Timestamp(watch.day)]
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
     champion = manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
     return {
@@ -95,7 +95,7 @@ def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
         **_performance_figures(rows, settings, champion, watch.params),
-        **_drift_figures(watch, rows, champion),
+        **_drift_figures(watch, champion),
     }
 
 
@@ -146,13 +146,14 @@ def reference_of(settings: Settings, manifest: Manifest) -> pd.DataFrame:
     return pd.read_parquet(settings.releases / manifest.version / release.REFERENCE)
 
 
-def _drift_figures(watch: Watch, rows: pd.DataFrame, champion: Manifest) -> dict[str, float | None]:
+def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
     """Evidently's figures of the last days against the reference of the model that answered them; not every day."""
     params = watch.params.monitor
     if watch.day.toordinal() % params.drift_every_days:
         return {"prediction_psi": None, "feature_psi": None}
-    since = pd.Timestamp(watch.day - timedelta(days=params.drift_every_days - 1))
-    current = rows[(rows["day"] >= since) & (rows["model_version"] == champion.version)]
+    since = watch.day - timedelta(days=params.drift_every_days - 1)
+    rows = performance.answers(watch.engine, midnight(since), watch.now, watch.now, vectors=True)
+    current = rows[rows["model_version"] == champion.version]
     if current.empty:  # the champion of today has answered nothing yet
         return {"prediction_psi": None, "feature_psi": None}
     from monitoring import drift  # here, because Evidently takes seconds to import and is not asked every day
@@ -161,7 +162,7 @@ def _drift_figures(watch: Watch, rows: pd.DataFrame, champion: Manifest) -> dict
         reference_of(watch.settings, champion),
         decoded(current, champion.categories),
         champion.threshold,
-        f"{since:%Y-%m-%d} to {watch.day}",
+        f"{since} to {watch.day}",
     )
     reports.save(watch.settings.evidently, "ontime", watch.now, champion.version)
     figures = reports.figures()
@@ -174,7 +175,7 @@ def _drift_figures(watch: Watch, rows: pd.DataFrame, champion: Manifest) -> dict
 
 
 def decoded(rows: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The vectors of `rows` as a reference is kept: features by name, airlines and airports as text, answer, outcome."""
+    """The vectors of `rows` as a reference is kept: features by name, categories as text, answer, outcome."""
     table = pd.DataFrame(vectors_of(rows).astype(np.float64), columns=list(schema.FEATURE_NAMES), index=rows.index)
     for name, values in categories.items():
         table[name] = table[name].map(dict(enumerate(values))).astype("str")

@@ -39,7 +39,7 @@ def settings_in(folder: Path) -> Settings:
     folder = folder.resolve()
     return Settings(
         releases=folder / "releases",
-        database_url=f"sqlite:///{folder}/ontime.db",  # type: ignore[arg-type]  # pydantic makes it a secret
+        database_url=f"sqlite:///{folder}/ontime.db",
         tracking_url=f"sqlite:///{folder}/mlflow.db",
         artifacts=folder / "mlflow-artifacts",
         workspace=folder / "retraining",

@@ -39,7 +39,9 @@ class Lived(NamedTuple):
 def lived(settings: Settings, start: date, until: date) -> Lived:
     """The living system's own answers, and what the first model and its rate table say of the same features."""
     engine = database.connect(settings.database_url.get_secret_value())
-    rows = performance.answers(engine, midnight(start), midnight(until), midnight(until + timedelta(days=3)))
+    rows = performance.answers(
+        engine, midnight(start), midnight(until), midnight(until + timedelta(days=3)), vectors=True
+    )
     rows = rows[rows["late"].notna()].reset_index(drop=True)
     table = _features_of(rows, settings)
     first = release.load(settings.releases, release.published(settings.releases)[0])
@@ -70,8 +72,11 @@ def by_month(found: Lived, params: Params) -> list[dict[str, Any]]:
             "month": month,
             "flights": int((chosen := months == month).sum()),
             "late_rate": round(float(found.late[chosen].mean()), 4),
-            "versions": sorted(set(found.flights["model_version"][chosen]), key=lambda version: (len(version), version)),
-            **{name: evaluation.scores(found.late[chosen], told[chosen], params.cost) for name, told in found.told.items()},
+            "versions": sorted(set(found.flights["model_version"][chosen]), key=lambda each: (len(each), each)),
+            **{
+                name: evaluation.scores(found.late[chosen], told[chosen], params.cost)
+                for name, told in found.told.items()
+            },
         }
         for month in np.unique(months)
     ]  # fmt: skip
@@ -80,7 +85,7 @@ def by_month(found: Lived, params: Params) -> list[dict[str, Any]]:
 def whole(found: Lived, params: Params) -> dict[str, Any]:
     """All flights together, with intervals by days, and the paired difference that retraining makes."""
     days = found.flights["day"].to_numpy()
-    scored = {
+    scored: dict[str, dict[str, Any]] = {
         name: {
             **evaluation.scores(found.late, told, params.cost),
             "intervals": evaluation.intervals(
@@ -105,7 +110,10 @@ def whole(found: Lived, params: Params) -> dict[str, Any]:
         ],
         "saved_per_1000": {
             "against no alerts": round(no_alerts - living, 1),
-            **{f"against {NAMES[name]}": round(scored[name]["cost_per_1000"] - living, 1) for name in ("rate_table", "never")},
+            **{
+                f"against {NAMES[name]}": round(scored[name]["cost_per_1000"] - living, 1)
+                for name in ("rate_table", "never")
+            },
         },
     }  # fmt: skip
 
@@ -131,15 +139,17 @@ def watched(engine: sa.Engine) -> list[dict[str, Any]]:
         {
             "day": row.evidence["day"],
             "verdict": row.verdict,
-            "alerts": [{"name": each["name"], "tier": each["tier"], "value": each["value"]} for each in row.evidence["alerts"]],
-            "figures": {k: v for k, v in row.evidence["figures"].items() if not k.startswith("psi ")},
+            "alerts": [{each: alert[each] for each in ("name", "tier", "value")} for alert in row.evidence["alerts"]],
+            "figures": {
+                name: value for name, value in row.evidence["figures"].items() if not name.startswith("psi ")
+            },
         }
         for row in database.decisions_of(engine, "monitor")
     ]  # fmt: skip
 
 
 def parity(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> dict[str, int]:
-    """How many flights were materialised, and how many differ in one bit from features built of the whole year at once."""
+    """How many flights were materialised, and how many of them differ in a bit from a build of all days at once."""
     engine = database.connect(settings.database_url.get_secret_value())
     lead = timedelta(minutes=params.features.lead_minutes)
     clean = contract.clean(tables)[0]
@@ -202,17 +212,17 @@ def _png(figure: Any) -> str:
 def _summary(told: Mapping[str, Any]) -> str:
     all_of, saved = told["whole"], told["whole"]["saved_per_1000"]
     mean, low, high = all_of["living_less_never_log_loss"]
-    exact = told["parity"]
+    exact, means = told["parity"], told["mean_monthly_auc"]
     return "".join(
         f"<li>{line}</li>"
         for line in (
-            f"{all_of['flights']:,} labelled flights were answered by the service, {all_of['late_rate']:.1%} of them late.",
-            f"Mean monthly AUC {told['mean_monthly_auc']['living']:.3f} for the living system, "
-            f"{told['mean_monthly_auc']['never']:.3f} never retrained, {told['mean_monthly_auc']['rate_table']:.3f} for the rate table.",
+            f"{all_of['flights']:,} labelled flights were answered, {all_of['late_rate']:.1%} of them late.",
+            "Mean monthly AUC: " + ", ".join(f"{means[name]:.3f} {words}" for name, words in NAMES.items()) + ".",
             f"Retraining changes the log-loss by {mean:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
             "Money for each 1000 flights, in units of a false alarm: "
             + ", ".join(f"{value:+.0f} {name}" for name, value in saved.items()) + " (above zero is saved).",
-            f"{exact['flights']:,} flights were materialised day by day; {exact['differing']} differ in a bit from training's features.",
+            f"{exact['flights']:,} flights were materialised day by day; {exact['differing']} of them differ in a bit "
+            "from features that are built of the whole year at once.",
         )
     )  # fmt: skip
 
@@ -238,9 +248,9 @@ def _months(told: Mapping[str, Any]) -> str:
 
 def _events(told: Mapping[str, Any]) -> str:
     rows = [
-        [event["day"], event["kind"], html.escape(str(event["verdict"])), event["version"] or "", html.escape(event["reason"])]
+        [event["day"], event["kind"], *(html.escape(event[name] or "") for name in ("verdict", "version", "reason"))]
         for event in told["timeline"]
-    ]  # fmt: skip
+    ]
     return _table(["day", "what", "verdict", "release", "why"], rows)
 
 

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -50,7 +50,7 @@ def asked_for(engine: sa.Engine) -> date | None:
 def run(settings: Settings, params: Params, day: date) -> str:
     """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained."""
     engine = database.connect(settings.database_url.get_secret_value())
-    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(clock.UTC)
+    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(UTC)
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"

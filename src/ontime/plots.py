@@ -299,7 +299,8 @@ def _over_months(months: Sequence[Mapping[str, Any]], names: Mapping[str, str], 
             axes.plot(range(len(months)), values, color=REPLAY_COLOURS[name], marker="o", markersize=4,
                       linewidth=2.4 if name == "living" else 1.5)  # fmt: skip
             axes.annotate(f"{words} {np.mean(values):.{digits}f}", (len(months) - 1, values[-1]), xytext=(8, 0),
-                          textcoords="offset points", va="center", color=REPLAY_COLOURS[name], annotation_clip=False)  # fmt: skip
+                          textcoords="offset points", va="center", color=REPLAY_COLOURS[name],
+                          annotation_clip=False)  # fmt: skip
         axes.set_xticks(range(len(months)), _month_names(months))
         axes.set_xlim(-0.3, len(months) - 1 + 0.3 * max(len(months) - 1, 1))
         axes.grid(axis="x", visible=False)
@@ -311,8 +312,8 @@ def replay_auc(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) ->
 
 
 def replay_cost(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
-    return _over_months(months, names, "cost_per_1000", "Missed delays and false alarms: cost of 1000 flights (the number is the mean)",
-                        "cost", 0)  # fmt: skip
+    return _over_months(months, names, "cost_per_1000", "Missed delays and false alarms (the number is the mean)",
+                         "cost of 1000 flights", 0)  # fmt: skip
 
 
 TIERS = {1: "stop", 2: "retrain", 3: "report"}
@@ -344,5 +345,5 @@ def replay_timeline(
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_xlim(pd.Timestamp(start), pd.Timestamp(until))  # type: ignore[arg-type]  # dates
-        axes.xaxis.set_major_formatter(DateFormatter("%b"))
+        axes.xaxis.set_major_formatter(DateFormatter("%b"))  # type: ignore[no-untyped-call]
     return figure

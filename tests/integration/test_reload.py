@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
+from monitoring import performance
 from ontime import database, files, release
 from ontime.params import Params
 from ontime.settings import Settings
@@ -203,8 +204,8 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     assert pointer is not None
 
     engine = database.connect(settings.database_url.get_secret_value())
-    both = compare.both(engine, "1", "2")
-    told = compare.report(both, pointer, params.gate, 1)
+    both = performance.paired(engine, "1", "2")
+    told = compare.report(both, pointer, params)
 
     with_outcome = stored.set_index("flight_id")["late"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
@@ -224,7 +225,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings, 
     engine = database.connect(settings.database_url.get_secret_value())
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
-        compare.report(compare.both(engine, "1", "2"), pointer, params.gate, 1)
+        compare.report(performance.paired(engine, "1", "2"), pointer, params)
 
 
 @pytest.mark.parametrize(

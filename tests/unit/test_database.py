@@ -79,11 +79,11 @@ def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> No
     for pipeline, verdict in (("x", "keep"), ("y", "keep"), ("x", "promote")):
         database.record_decision(engine, "gate", verdict, {"pipeline": pipeline})
 
-    decided = database.last_decision(engine, "gate", "x")
+    decided = database.last_decision(engine, "gate", pipeline="x")
 
     assert decided is not None
     assert decided.verdict == "promote"
-    assert database.last_decision(engine, "gate", "z") is None
+    assert database.last_decision(engine, "gate", pipeline="z") is None
 
 
 PREDICTION = {
