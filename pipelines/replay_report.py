@@ -228,10 +228,11 @@ def _summary(told: Mapping[str, Any]) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    cells = lambda row, tag: "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in row) + "</tr>"  # noqa: E731  used twice, here
-    return (
-        f"<table><thead>{cells(head, 'th')}</thead><tbody>{''.join(cells(row, 'td') for row in rows)}</tbody></table>"
-    )
+    def cells(row: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in row) + "</tr>"
+
+    body = "".join(cells(row, "td") for row in rows)
+    return f"<table><thead>{cells(head, 'th')}</thead><tbody>{body}</tbody></table>"
 
 
 def _months(told: Mapping[str, Any]) -> str:
