@@ -75,8 +75,8 @@ compare: install  ## champion against challenger on the flights whose outcome is
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
 
-replay: install  ## a year in production on a simulated clock: make replay, make replay MONTHS=2
-	@$(PY) -m pipelines.replay $(MONTHS)
+replay: install  ## a year in production on a simulated clock: also MONTHS=2, or VINTAGE=2023
+	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(VINTAGE),--vintage $(VINTAGE))
 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest

@@ -1,14 +1,17 @@
 """A year in production, faster than real time: the whole loop on a simulated clock, through the real service.
 
-    python -m pipelines.replay             April to December 2013, the first model made of January to March
-    python -m pipelines.replay 2           only two months
+    python -m pipelines.replay                    April to December 2013, the first model made of January to March
+    python -m pipelines.replay --months 2         only two months
+    python -m pipelines.replay --vintage 2023     2013's last model meets January to April of another decade
 
 For each day: features are materialised as of each flight's moment, every flight is asked of the service over HTTP,
 outcomes are stored once they are known, the monitor looks at the day, and what the policy decides is done. Nothing
 here knows what comes after the clock: `arrivals` hides it, and a test plants an absurd future to prove that.
-Everything is in var/replay/, which is made anew; what comes out are reports/replay.json and reports/replay.html.
+Everything is in var/replay/, which is made anew; what comes out are reports/replay.json and reports/replay.html
+(with the vintage in their names for the second act).
 """
 
+import argparse
 import shutil
 import sys
 import time
@@ -21,7 +24,7 @@ import sqlalchemy as sa
 from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import database, release, sources
+from ontime import contract, database, release, sources
 from ontime.params import Params, load_params
 from ontime.settings import Settings
 from ontime.sources import Tables
@@ -32,6 +35,7 @@ FOLDER = Path("var/replay")
 LIST_FLIGHTS = 1000  # of one request: the most that the service takes
 WAIT_SECONDS = 60
 FIRST_MONTHS = 3  # the first model is made of these
+LATER_MONTHS = 4  # of the second act, unless more are asked for
 
 
 def settings_in(folder: Path) -> Settings:
@@ -109,7 +113,7 @@ def _wait(what: Any, words: str) -> None:
 
 def first_model(settings: Settings, params: Params, start: date) -> None:
     """Train on all that was known before the replay begins. Raises NotRetrained."""
-    print(f"replay: the first model, of {FIRST_MONTHS} months", flush=True)
+    print(f"replay: the first model, of all that was known before {start}", flush=True)
     print(retrain.run(settings, params, start - timedelta(days=1)))
     # The rate table is not served; the report compares with it.
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
@@ -129,20 +133,41 @@ def run(settings: Settings, params: Params, tables: Tables, start: date, until: 
                     progress.write(retrain.run(settings, params, day).splitlines()[-1], file=sys.stdout)
 
 
+def refusals(vintage: str) -> list[str]:
+    """What the contract says of a vintage's files read as 2013's were. Raises ValueError if it says nothing."""
+    try:
+        contract.clean(sources.read(f"{vintage}-as-it-comes"))
+    except contract.ContractBroken as broken:
+        return [line.strip() for line in str(broken).splitlines()[1:]]
+    raise ValueError(f"vintage {vintage} as it comes holds the contract: nothing is left to be found out")
+
+
 def main() -> None:
-    params = load_params()
-    months = int(sys.argv[1]) if len(sys.argv) > 1 else 12 - FIRST_MONTHS
-    start = date(int(params.vintage), FIRST_MONTHS + 1, 1)
+    asked = argparse.ArgumentParser(prog="replay")
+    asked.add_argument("--months", type=int)
+    asked.add_argument("--vintage")
+    told, params, began = asked.parse_args(), load_params(), time.monotonic()
+    vintage = told.vintage or params.vintage
+    second_act = vintage != params.vintage
+    refused = refusals(vintage) if second_act else []
+    for line in refused:
+        print(f"contract: {line}")
+    born = date(int(params.vintage) + 1, 1, 1) if second_act else date(int(params.vintage), FIRST_MONTHS + 1, 1)
+    start = date(int(vintage), 1, 1) if second_act else born
+    most = 13 - start.month
+    months = told.months or (LATER_MONTHS if second_act else most)
+    if not 1 <= months <= most:
+        sys.exit(f"replay: MONTHS={months} is not between 1 and {most}")
     until = (pd.Timestamp(start) + pd.DateOffset(months=months)).date()
-    if not 1 <= months <= 12 - FIRST_MONTHS:
-        sys.exit(f"replay: MONTHS={months} is not between 1 and {12 - FIRST_MONTHS}")
     shutil.rmtree(FOLDER, ignore_errors=True)
-    settings, began = settings_in(FOLDER), time.monotonic()
-    tables = sources.read(params.vintage)
-    first_model(settings, params, start)
+    settings = settings_in(FOLDER)
+    first_model(settings, params, born)
+    params = params.model_copy(update={"vintage": vintage})
+    tables = sources.read(vintage)
     run(settings, params, tables, start, until)
-    written = replay_report.write(settings, params, tables, start, until)
-    print(f"replay: {written} in {(time.monotonic() - began) / 60:.1f} minutes")
+    name = f"replay_{vintage}" if second_act else "replay"
+    page = replay_report.write(settings, params, tables, start, until, name, refused)
+    print(f"replay: {page} in {(time.monotonic() - began) / 60:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,7 +19,7 @@ from ontime.online import NEW_YORK
 from ontime.params import Params
 from ontime.settings import Settings
 from ontime.sources import Tables
-from pipelines.layout import REPORTS, write_json
+from pipelines.layout import REPORTS, replacing_folder, write_json
 from pipelines.monitor import decoded, midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled flight
@@ -163,13 +162,19 @@ def parity(settings: Settings, params: Params, tables: Tables, start: date, unti
     return {"flights": len(stored), "differing": differing}
 
 
-def write(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> Path:
-    """Both reports; where the page is."""
+def write(
+    settings: Settings, params: Params, tables: Tables, start: date, until: date, name: str, refused: list[str]
+) -> Path:
+    """reports/<name>.json, .html and the pictures in reports/<name>/; where the page is.
+
+    `refused`: what the contract said of the vintage as it came.
+    """
     engine = database.connect(settings.database_url.get_secret_value())
     found = lived(settings, start, until)
     months = by_month(found, params)
     told = {
         "vintage": params.vintage,
+        "refused": refused,
         "from": str(start),
         "until": str(until),
         "parity": parity(settings, params, tables, start, until),
@@ -181,32 +186,42 @@ def write(settings: Settings, params: Params, tables: Tables, start: date, until
         "timeline": timeline(engine),
         "days": watched(engine),
     }
-    write_json(REPORTS / "replay.json", told)
-    files.write_text(REPORTS / "replay.html", page(told))
-    return REPORTS / "replay.html"
+    write_json(REPORTS / f"{name}.json", told)
+    with replacing_folder(REPORTS / name) as folder:
+        draw(told, folder)
+        files.write_text(REPORTS / f"{name}.html", page(told, folder))
+    return REPORTS / f"{name}.html"
 
 
-def page(told: Mapping[str, Any]) -> str:
+def draw(told: Mapping[str, Any], folder: Path) -> None:
+    plots.save(plots.replay_auc(told["months"], NAMES), folder / "auc.png")
+    plots.save(plots.replay_cost(told["months"], NAMES), folder / "cost.png")
+    plots.save(plots.replay_timeline(told["timeline"], told["days"], told["from"], told["until"]), folder / "loop.png")
+
+
+PICTURES = {"auc": "AUC by month", "cost": "cost of 1000 flights by month", "loop": "alerts and what was done"}
+
+
+def page(told: Mapping[str, Any], folder: Path) -> str:
     """One page without anything from elsewhere."""
-    figures = {
-        "How well late and on-time flights are told apart, month by month": plots.replay_auc(told["months"], NAMES),
-        "What it costs": plots.replay_cost(told["months"], NAMES),
-        "What happened": plots.replay_timeline(told["timeline"], told["days"], told["from"], told["until"]),
-    }
     pictures = "\n".join(
-        f'<figure><img alt="{html.escape(title)}" src="data:image/png;base64,{_png(figure)}"></figure>'
-        for title, figure in figures.items()
+        f'<figure><img alt="{words}" src="data:image/png;base64,{_as_text(folder / f"{name}.png")}"></figure>'
+        for name, words in PICTURES.items()
     )
     return TEMPLATE.format(
         vintage=told["vintage"], start=told["from"], until=told["until"],
-        summary=_summary(told), pictures=pictures, months=_months(told), events=_events(told), alerts=_alerts(told),
+        refused=_refused(told), summary=_summary(told), pictures=pictures, months=_months(told), events=_events(told), alerts=_alerts(told),
     )  # fmt: skip
 
 
-def _png(figure: Any) -> str:
-    written = io.BytesIO()
-    plots.save_to(figure, written)
-    return base64.b64encode(written.getvalue()).decode()
+def _as_text(picture: Path) -> str:
+    return base64.b64encode(picture.read_bytes()).decode()
+
+
+def _refused(told: Mapping[str, Any]) -> str:
+    """What had to be repaired before any day could be lived."""
+    lines = "".join(f"<li>{html.escape(line)}</li>" for line in told["refused"])
+    return f"<h2>As it came, the contract refused this vintage</h2><ul>{lines}</ul>" if lines else ""
 
 
 def _summary(told: Mapping[str, Any]) -> str:
@@ -280,6 +295,7 @@ th {{ color: #52606d; font-weight: 600 }} td {{ font-variant-numeric: tabular-nu
 </style>
 <h1>A year in production</h1>
 <p class="told">Vintage {vintage}, {start} until {until}, on a simulated clock, through the real service.</p>
+{refused}
 <ul>{summary}</ul>
 {pictures}
 <h2>Month by month</h2>{months}

@@ -6,7 +6,7 @@ The same numbers give the same bytes, so that DVC can say whether a picture was 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,15 +62,9 @@ STYLE: Any = {
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, whole or not at all."""
-    with files.replacing(path) as aside:
-        save_to(figure, aside)
-
-
-def save_to(figure: Figure, target: Path | IO[bytes]) -> None:
-    """Write the figure as PNG, without the time or the version of the program."""
-    with rc_context(STYLE):
-        figure.savefig(target, format="png", metadata={"Software": None})
+    """Write the figure as PNG, whole or not at all; without the time or the version of the program."""
+    with files.replacing(path) as aside, rc_context(STYLE):
+        figure.savefig(aside, format="png", metadata={"Software": None})
 
 
 @contextmanager

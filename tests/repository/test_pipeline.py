@@ -11,8 +11,10 @@ from ontime.params import Params
 from tests.repository.imports import ROOT, all_behind
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-AFTER_THE_STAGES = {"gate", "tune"}  # read by `promote` and by `make tune`
-CODE = "\n".join(path.read_text() for room in ("src", "pipelines") for path in sorted((ROOT / room).rglob("*.py")))
+AFTER_THE_STAGES = {"gate", "tune", "monitor", "policy", "retrain"}  # read by what runs the stages, or follows
+CODE = "\n".join(
+    path.read_text() for room in ("src", "pipelines", "monitoring") for path in sorted((ROOT / room).rglob("*.py"))
+)
 
 
 def leaves(section: dict[str, Any], above: str = "") -> list[str]:
