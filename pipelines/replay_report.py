@@ -209,9 +209,16 @@ def page(told: Mapping[str, Any], folder: Path) -> str:
         for name, words in PICTURES.items()
     )
     return TEMPLATE.format(
-        vintage=told["vintage"], start=told["from"], until=told["until"],
-        refused=_refused(told), summary=_summary(told), pictures=pictures, months=_months(told), events=_events(told), alerts=_alerts(told),
-    )  # fmt: skip
+        vintage=told["vintage"],
+        start=told["from"],
+        until=told["until"],
+        refused=_refused(told),
+        summary=_summary(told),
+        pictures=pictures,
+        months=_months(told),
+        events=_events(told),
+        alerts=_alerts(told),
+    )
 
 
 def _as_text(picture: Path) -> str:

@@ -4,6 +4,9 @@ With several workers `PROMETHEUS_MULTIPROC_DIR` is set (see `__main__`), and eve
 """
 
 import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -63,10 +66,35 @@ RELEASE_REFUSED = Gauge(
 )
 
 
-def exposition() -> bytes:
-    """All metrics in Prometheus' text format, of every worker."""
+class Verdict(NamedTuple):
+    """What the monitor said of the last day it looked at; it runs elsewhere, and leaves its word in the database."""
+
+    decided_at: datetime
+    figures: Mapping[str, float | None]
+    alerts: Sequence[Mapping[str, Any]]  # each with name, tier, value
+
+
+def exposition(verdict: Verdict | None) -> bytes:
+    """All metrics in Prometheus' text format, of every worker; and the monitor's, where it has said something."""
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry)
+    return generate_latest(registry) + (b"" if verdict is None else generate_latest(_monitored(verdict)))
+
+
+def _monitored(verdict: Verdict) -> CollectorRegistry:
+    """Gauges of this very answer: whichever worker is asked, they say the same."""
+    registry = CollectorRegistry()
+    Gauge(
+        "ontime_monitored_until_seconds", "End of the last day that the monitor looked at, Unix time", registry=registry
+    ).set(verdict.decided_at.timestamp())
+    figures = Gauge("ontime_figure", "What the monitor measured that day", ["figure"], registry=registry)
+    for name, value in verdict.figures.items():
+        if value is not None:
+            figures.labels(name).set(value)
+    alerts = Gauge("ontime_alert", "Figures that are over their limit: 1 page, 2 retrain, 3 report", ["figure", "tier"],
+                   registry=registry)  # fmt: skip
+    for alert in verdict.alerts:
+        alerts.labels(alert["name"], str(alert["tier"])).set(1)
+    return registry

@@ -14,6 +14,7 @@ from ontime.release import Pointer, ReleaseRefused
 from serving.answers import Challenging, Decision, ListedFlight, Listing, Minute, Operations, ReleaseState, Traffic
 from serving.keeping import Keeper
 from serving.live import Live, Serving
+from serving.metrics import Verdict
 
 MOST_ROWS = 10_000
 MINUTES = 60
@@ -96,6 +97,17 @@ def _decisions(engine: sa.Engine) -> tuple[Decision, ...]:
         Decision(decided_at=row.decided_at, kind=row.kind, verdict=row.verdict, reason=_reason(row.evidence))
         for row in database.latest_decisions(engine, MOST_DECISIONS)
     )
+
+
+def last_verdict(keeper: Keeper) -> Verdict | None:
+    """The monitor's last word; None before its first, and while the database is away."""
+    if keeper.away is not None:
+        return None
+    try:
+        row = database.last_decision(keeper.engine, "monitor")
+    except sa.exc.SQLAlchemyError:  # the keeper finds out by itself; a scrape must not fail for it
+        return None
+    return Verdict(row.decided_at, row.evidence["figures"], row.evidence["alerts"]) if row else None
 
 
 def notes_of(live: Live, keeper: Keeper) -> tuple[str, ...]:

@@ -161,7 +161,7 @@ def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings)
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     def prometheus() -> Response:
         """For Prometheus."""
-        return Response(metrics.exposition(), media_type=metrics.CONTENT_TYPE_LATEST)
+        return Response(metrics.exposition(operations.last_verdict(keeper)), media_type=metrics.CONTENT_TYPE_LATEST)
 
 
 def add_pages(app: FastAPI) -> None:
