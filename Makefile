@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare replay key test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare replay key ui test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -77,6 +77,9 @@ key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 
 replay: install  ## a year in production on a simulated clock: also MONTHS=2, or VINTAGE=2023
 	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(VINTAGE),--vintage $(VINTAGE))
+
+ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
+	@$(PY) -m pipelines.ui
 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest

@@ -173,7 +173,7 @@ def test_its_tree_is_the_real_tree() -> None:
         shown.add("/".join(folders) + ("/" if name[2].endswith("/") else ""))
     missing = [path for path in shown if not (ROOT / path).exists()]
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    code = {path for path in listed if re.match(r"(src/ontime|pipelines|serving|bench)/\w+\.py$", path)}
+    code = {path for path in listed if re.match(r"(src/ontime|pipelines|monitoring|serving|bench)/\w+\.py$", path)}
     unexplained = {path for path in code if not path.endswith("__init__.py")} - shown
 
     assert missing == []

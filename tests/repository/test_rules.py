@@ -7,8 +7,13 @@ import pytest
 
 from tests.repository.imports import ROOT, imported_by
 
-OUR_CODE = [path for room in ("src", "pipelines", "serving", "bench") for path in sorted((ROOT / room).rglob("*.py"))]
+OUR_CODE = [
+    path
+    for room in ("src", "pipelines", "monitoring", "serving", "bench")
+    for path in sorted((ROOT / room).rglob("*.py"))
+]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
+    "evidently": "monitoring/drift.py",
     "fastapi": ("serving/", "bench/bare.py"),
     "lightgbm": ("src/ontime/model.py", "src/ontime/export.py"),
     "matplotlib": "src/ontime/plots.py",
