@@ -33,7 +33,12 @@ class Shown:
     process: subprocess.Popen[str]
 
     def ready(self) -> bool:
-        pages = mlflow(self.ports.mlflow, Settings()), prefect(self.ports.prefect), evidently(self.ports.evidently)
+        settings = Settings()
+        pages = (
+            mlflow(self.ports.mlflow, settings),
+            prefect(self.ports.prefect),
+            evidently(self.ports.evidently, settings.evidently),
+        )
         return all(map(answers, pages))
 
     def processes(self) -> list[psutil.Process]:
