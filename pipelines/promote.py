@@ -63,7 +63,7 @@ def deliver(settings: Settings, engine: sa.Engine, pipeline: str, hashes: dict[s
     packaging.refuse_disparity(challenger, params.gate.parity_tolerance)
     client = registry.connect(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), hashes)
-    ids = registry.record(client, pipeline, runs, packaging.REPORTED)
+    ids = registry.record(client, pipeline, runs, packaging.REPORTED + packaging.MADE_FROM)
     version = registry.register(client, pipeline, ids[challenger.name], challenger.onnx)
     verdict, against = packaging.judge(challenger, settings.releases, params)
     evidence = {"pipeline": pipeline, "version": version, "against": against, **verdict.evidence()}
