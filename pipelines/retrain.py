@@ -83,6 +83,7 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
+        "evaluate.importance_rows": str(params.retrain.importance_rows),
     }
 
 

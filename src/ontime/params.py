@@ -169,6 +169,7 @@ class Retrain(_Section):
     candidates: list[Candidate]
     valid_days: Count
     test_days: Count
+    importance_rows: Count
 
 
 class Params(_Section):
