@@ -131,13 +131,16 @@ def replay_rows(replay: dict[str, Any]) -> list[str]:
 def replay_sentences() -> list[str]:
     mean, whole, exact = REPLAY["mean_monthly_auc"], REPLAY["whole"], REPLAY["parity"]
     difference, low, high = whole["living_less_never_log_loss"]
-    saved = whole["saved_per_1000"]
+    saved = {name.removeprefix("against "): f"{value:.0f} less" for name, value in whole["saved_per_1000"].items()}
     return [
-        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} never retrained, {mean['rate_table']:.3f} rate table",
-        f"Over all {whole['flights']:,} labelled flights retraining moves the log-loss by {difference:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
-        f"Each 1000 flights cost {saved['against no alerts']:.0f} less than without alerts, {saved['against rate table']:.0f} less than with the rate table, "
-        f"{saved['against never retrained']:.0f} less than with the first model",
-        f"All {exact['flights']:,} materialised rows were compared with a build of the whole year at once: {exact['differing']} differ in a bit",
+        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} never retrained, "
+        f"{mean['rate_table']:.3f} rate table",
+        f"Over all {whole['flights']:,} labelled flights retraining moves the log-loss by {difference:+.4f} "
+        f"(95 % interval by days {low:+.4f} to {high:+.4f}).",
+        f"Each 1000 flights cost {saved['no alerts']} than without alerts, {saved['rate table']} than with the rate "
+        f"table, {saved['never retrained']} than with the first model",
+        f"All {exact['flights']:,} materialised rows were compared with a build of the whole year at once: "
+        f"{exact['differing']} differ in a bit",
     ]
 
 

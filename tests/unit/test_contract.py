@@ -24,6 +24,10 @@ COUNTS = {
     "arrives_after_midnight": 6_078,
     "elapsed_below_air_time": 1_884,
     "impossible_rotation": 301,
+    "off_across_a_clock_change": 0,
+    "arrives_before_it_leaves": 0,
+    "a_day_late": 0,
+    "unseen_carrier": 0,
     "destination_without_airport": 7_602,
     "wind_of_a_thousand_mph": 1,
     "temperature_off_its_neighbours": 1,
@@ -34,10 +38,54 @@ COUNTS = {
     "no_build_year": 70,
 }
 
+COUNTS_2023 = {
+    "cancelled": 10_738,
+    "departed_without_arrival_delay": 1_796,
+    "landed_without_arrival_delay": 1_081,
+    "no_tail_number": 1_913,
+    "no_plane_record": 11_284,
+    "departure_at_2400": 27,
+    "arrival_at_2400": 198,
+    "arrives_after_midnight": 9_646,
+    "elapsed_below_air_time": 1_900,
+    "impossible_rotation": 5,
+    "off_across_a_clock_change": 1,
+    "arrives_before_it_leaves": 1,
+    "a_day_late": 11,
+    "unseen_carrier": 104_645,
+    "destination_without_airport": 0,
+    "wind_of_a_thousand_mph": 0,
+    "temperature_off_its_neighbours": 0,
+    "repeated_observation": 0,
+    "doubled_local_hour": 6,
+    "no_gust": 26_207,
+    "no_pressure": 10,
+    "no_build_year": 89,
+}
+REFUSED_2023 = (
+    "flights.carrier: is an airline of 2013 or accepted since: 104641 rows; first row 5: 'NK'",
+    "flights: scheduled_departure agrees with the clock in New York: 435315 rows; first row 0: 'AA499-EWR-20230101T",
+    "flights: departed_at agrees with the clock in New York: 424577 rows; first row 0: 'AA499-EWR-20230101T0500Z'",
+    "weather: hour agrees with the clock in New York: 26207 rows; first row 0: 'EWR'",
+    "weather.wind_gust_mph: is measured, not wind_speed_mph x 1.15 (knots converted twice): 23911 rows; first row 0: 2",
+)
+
 
 @pytest.fixture(scope="module")
 def report(raw: Tables) -> dict[str, Any]:
     return contract.clean(raw)[2]
+
+
+@pytest.fixture(scope="module")
+def cleaned_2023(raw_2023: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, Any]]:
+    return contract.clean(raw_2023)
+
+
+@pytest.fixture(scope="module")
+def refusal(as_it_comes: Tables) -> str:
+    with pytest.raises(ContractBroken) as refused:
+        contract.clean(as_it_comes)
+    return str(refused.value)
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +210,48 @@ def test_a_wall_clock_that_is_labelled_utc_is_refused(tables: Tables) -> None:
 
     with pytest.raises(ContractBroken, match="agrees with the clock in New York: 336776 rows"):
         contract.check(replace(tables, flights=tables.flights.assign(scheduled_departure=wall)))
+
+
+@pytest.mark.parametrize("line", REFUSED_2023)
+def test_2023_as_it_comes_is_refused_in_one_message_that_names(line: str, refusal: str) -> None:
+    assert line in refusal
+
+
+def test_2023_with_the_meaning_of_2013_holds(cleaned_2023: Any) -> None:
+    kept, aside, report = cleaned_2023
+
+    assert {rule["rule"]: rule["hits"] for rule in report["rules"]} == COUNTS_2023
+    assert report["rows"]["flights"] == len(kept.flights) + len(aside["flights"]) == 435_352
+    assert report["labelled"] == 422_818
+    assert report["weather_hours_missing"] == {"EWR": 29, "JFK": 29, "LGA": 30}
+
+
+def test_the_two_flights_of_2023_whose_times_cannot_be_told_are_set_aside(cleaned_2023: Any) -> None:
+    assert cleaned_2023[1]["flights"][["flight_id", "reason"]].values.tolist() == [
+        ["B667-JFK-20230312T0120Z", "off_across_a_clock_change"],
+        ["YX1713-JFK-20230324T0240Z", "arrives_before_it_leaves"],
+    ]
+
+
+def with_flights_of(carrier: str, share: float, tables: Tables, accepted: bool = False) -> Tables:
+    flights = tables.flights.copy()
+    flights.loc[: int(share * len(flights)) - 1, "carrier"] = carrier
+    newcomer = pd.DataFrame({"carrier": [carrier], "name": ["Newcomer"], "accepted": [accepted]})
+    airlines = pd.concat([tables.airlines.assign(accepted=False), newcomer], ignore_index=True)
+    return replace(tables, flights=flights, airlines=airlines)
+
+
+def test_an_airline_that_begins_is_no_reason_to_stop(january: Tables) -> None:
+    contract.check(with_flights_of("ZZ", contract.UNSEEN_CARRIERS_LIMIT, january))
+
+
+def test_an_airline_that_nobody_accepted_must_not_fly_more_than_a_few(january: Tables) -> None:
+    with pytest.raises(ContractBroken, match="is an airline of 2013 or accepted since: 300 rows; first row 0: 'ZZ'"):
+        contract.check(with_flights_of("ZZ", 0.06, january))
+
+
+def test_an_airline_that_was_accepted_may_fly_what_it_likes(january: Tables) -> None:
+    contract.check(with_flights_of("ZZ", 0.5, january, accepted=True))
 
 
 def test_a_broken_contract_leaves_what_was_there(
