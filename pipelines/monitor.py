@@ -50,7 +50,7 @@ def run(settings: Settings, params: Params, day: date) -> Decision:
     if pointer is None:
         raise release.NoRelease(f"{settings.releases / release.POINTER}: no release yet; run `make train`")
     figures = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
-    raised = tuple(Alert(**each) for each in figures["alerts"])
+    raised = alerts.restored(figures["alerts"])
     webhook.deliver(engine, settings.webhook)
     decided = _once(watch, "policy", lambda: _decided(watch, pointer, raised))
     decision = Decision(Action(decided["action"]), decided["reason"])
