@@ -2,7 +2,7 @@
 
 import json
 from http import HTTPStatus
-from urllib.error import URLError
+from http.client import HTTPException
 from urllib.request import Request, urlopen
 
 import sqlalchemy as sa
@@ -52,5 +52,5 @@ def _taken(url: str, content: dict[str, object]) -> bool:
     try:
         with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
             return bool(answer.status < HTTPStatus.MULTIPLE_CHOICES)
-    except (URLError, TimeoutError):
+    except (OSError, HTTPException):  # away, too slow, broke off, or speaks no HTTP
         return False
