@@ -121,6 +121,7 @@ def test_where_nothing_was_asked_there_is_nothing_and_no_error(engine: sa.Engine
     assert rows.empty
     assert performance.measure(rows, params).as_json()["label_coverage"] == 0.0
     assert performance.by_day(rows, params) == {}
+    assert performance.unseen_by_their_model(rows, {}).empty
 
 
 def test_a_flight_that_nobody_asked_for_is_not_measured(engine: sa.Engine) -> None:
