@@ -105,8 +105,10 @@ def _share(hits: pd.Series) -> float | None:
 
 def _quarantined(watch: Watch) -> int:
     """Batches that were set aside during the day, whichever day they are of."""
-    found = database.decisions_of(watch.engine, "quarantine", since=midnight(watch.day))
-    return sum(row.decided_at <= watch.now for row in found)
+    began = midnight(watch.day)
+    found = database.decisions_of(watch.engine, "quarantine", since=began)
+    # The last materialisation of a day is at midnight: it is of the day that ends.
+    return sum(began < row.decided_at <= watch.now for row in found)
 
 
 def vectors_of(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
