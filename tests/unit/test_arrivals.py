@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -127,6 +128,46 @@ def test_that_a_flight_never_arrived_is_final_a_day_after_it_should_have(minutes
     seen = sources.as_of(replace(raw, flights=diverted), final).flights
 
     assert seen["arr_hhmm"].notna().tolist() == [told]
+
+
+@pytest.fixture
+def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The feed's folder with June, July and August, two days of each."""
+    for month in ("2013-06", "2013-07", "2013-08"):
+        begin = datetime.fromisoformat(f"{month}-10T04:00:00+00:00")
+        part = arrivals.cut(raw, begin, begin + timedelta(days=2))
+        for name, rows in (("flights", part.flights), ("weather", part.weather)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            rows.to_parquet(tmp_path / name / f"{month}.parquet")
+    for name in ("planes", "airports", "airlines"):
+        getattr(raw, name).to_parquet(tmp_path / f"{name}.parquet")
+    monkeypatch.setattr(arrivals, "INGESTED", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "months"),
+    [
+        ("2013-07-05T00:00Z", "2013-07-12T00:00Z", ["2013-07"]),
+        ("2013-06-28T00:00Z", "2013-07-12T00:00Z", ["2013-06", "2013-07"]),
+        ("2013-07-01T03:59Z", "2013-07-12T00:00Z", ["2013-06", "2013-07"]),  # a minute to midnight in New York
+        ("2013-07-01T04:00Z", "2013-07-12T00:00Z", ["2013-07"]),
+        ("2013-07-05T00:00Z", "2013-08-01T04:00Z", ["2013-07", "2013-08"]),
+        ("2013-05-30T00:00Z", "2013-06-20T00:00Z", ["2013-06"]),
+    ],
+)
+@pytest.mark.usefixtures("ingested")
+def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
+    found = arrivals.near(datetime.fromisoformat(start), datetime.fromisoformat(end))
+
+    for moments in (found.flights["scheduled_departure"], found.weather["hour"]):
+        assert sorted(set(sources.month_of(moments))) == months
+
+
+@pytest.mark.usefixtures("ingested")
+def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
+    with pytest.raises(FileNotFoundError, match="flights has nothing from 2014-01 to 2014-01"):
+        arrivals.near(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
 
 
 def feed_of(tables: Tables) -> arrivals.Feed:
