@@ -6,6 +6,7 @@ Tiers say who is bothered: 1 stops everything and pages, 2 asks for a retraining
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from ontime.params import AlertRule
 
@@ -35,6 +36,11 @@ def raised(days: Sequence[Figures], rules: Mapping[str, AlertRule]) -> tuple[Ale
     """The alerts of the last of `days`, the most serious first. A figure that is None or absent was not told then."""
     found = [alert for name, rule in rules.items() if (alert := _judge(name, rule, days)) is not None]
     return tuple(sorted(found, key=lambda alert: alert.tier))
+
+
+def restored(stored: Sequence[Mapping[str, Any]]) -> tuple[Alert, ...]:
+    """Alerts as `decisions` keeps them: JSON knows numbers, but no tiers."""
+    return tuple(Alert(**{**each, "tier": Tier(each["tier"])}) for each in stored)
 
 
 def _judge(name: str, rule: AlertRule, days: Sequence[Figures]) -> Alert | None:

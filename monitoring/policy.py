@@ -78,14 +78,13 @@ def _about_trial(trial: Trial, policy: Policy) -> Decision:
 
 
 def _about_predecessor(trial: Trial, policy: Policy) -> Decision:
-    enough = trial.flights >= policy.shadow_labels
-    if enough and trial.high is not None and trial.high < -policy.margin_log_loss:
-        return Decision(
-            Action.ROLL_BACK, f"worse than release {trial.version} on the same new flights: {_interval(trial)}"
-        )
-    if trial.days >= policy.watch_days and enough:
-        return Decision(Action.WITHDRAW, f"no worse than release {trial.version} for {trial.days} days: "
-                        f"{_interval(trial)}")  # fmt: skip
+    if trial.flights >= policy.shadow_labels and trial.high is not None:
+        if trial.high < -policy.margin_log_loss:
+            reason = f"worse than release {trial.version} on the same new flights: {_interval(trial)}"
+            return Decision(Action.ROLL_BACK, reason)
+        if trial.days >= policy.watch_days:
+            reason = f"no worse than release {trial.version} for {trial.days} days: {_interval(trial)}"
+            return Decision(Action.WITHDRAW, reason)
     return Decision(
         Action.NOTHING, f"watched beside release {trial.version} for {trial.days} of {policy.watch_days} days"
     )

@@ -2,12 +2,13 @@
 
 import json
 from http import HTTPStatus
-from urllib.error import URLError
+from http.client import HTTPException
 from urllib.request import Request, urlopen
 
 import sqlalchemy as sa
 from pydantic import AnyHttpUrl
 
+from monitoring import alerts
 from monitoring.alerts import Alert, Tier
 from ontime import database
 
@@ -25,24 +26,24 @@ def deliver(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
     delivered = 0
     for row in database.decisions_of(engine, "monitor"):
         day = row.evidence["day"]
-        loud = [alert for alert in row.evidence["alerts"] if alert["tier"] <= Tier.RETRAIN]
+        loud = [alert for alert in alerts.restored(row.evidence["alerts"]) if alert.tier <= Tier.RETRAIN]
         if not loud or day in told:
             continue
-        if not _taken(str(url), message(day, [Alert(**each) for each in loud])):
+        if not _taken(str(url), message(day, loud)):
             break
         database.record_decision(engine, "notified", "taken", {"day": day, "alerts": len(loud)})
         delivered += 1
     return delivered
 
 
-def message(day: str, alerts: list[Alert]) -> dict[str, object]:
+def message(day: str, loud: list[Alert]) -> dict[str, object]:
     """What is posted: `text` is what chat programs show, the rest is for machines."""
-    worst = min(alert.tier for alert in alerts)
+    worst = min(alert.tier for alert in loud)
     return {
-        "text": f"ontime, {day}: " + "; ".join(f"{alert.told}: {alert.reason}" for alert in alerts),
+        "text": f"ontime, {day}: " + "; ".join(f"{alert.told}: {alert.reason}" for alert in loud),
         "day": day,
         "severity": "page" if worst is Tier.STOP else "ticket",
-        "alerts": [vars(alert) for alert in alerts],
+        "alerts": [vars(alert) for alert in loud],
     }
 
 
@@ -51,5 +52,5 @@ def _taken(url: str, content: dict[str, object]) -> bool:
     try:
         with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
             return bool(answer.status < HTTPStatus.MULTIPLE_CHOICES)
-    except (URLError, TimeoutError):
+    except (OSError, HTTPException):  # away, too slow, broke off, or speaks no HTTP
         return False

@@ -6,7 +6,7 @@ clock. Whoever has a live source returns its tables from `near` instead.
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 import pandas as pd
@@ -70,8 +70,13 @@ def cut(tables: Tables, start: datetime, end: datetime) -> Tables:
 
 def by(moment: datetime, since: datetime, feed: Feed, params: FeatureParams) -> Arrived:
     """All that features and labels from `since` until `moment` need, as it was known at `moment`."""
-    start, end = since - timedelta(hours=params.halo_hours) - MARGIN, moment + 2 * MARGIN
+    start, end = _midnight_before(since - timedelta(hours=params.halo_hours) - MARGIN), moment + 2 * MARGIN
     return accept(sources.as_of(cut(feed(start, end), start, end), moment))
+
+
+def _midnight_before(moment: datetime) -> datetime:
+    """In New York: of a day that was cut in two, a broken batch would be judged anew, on half of its rows."""
+    return datetime.combine(moment.astimezone(NEW_YORK).date(), time(), NEW_YORK).astimezone(UTC)
 
 
 def accept(tables: Tables) -> Arrived:

@@ -99,15 +99,22 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
 
 
 def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Batch, ...], now: datetime) -> None:
-    """Keep the rows of broken batches with their reasons, each batch once a set of reasons."""
+    """Keep the rows of broken batches with their reasons; a batch is told once for the rules that it breaks."""
     for batch in broken:
-        reasons = "; ".join(batch.reasons)
-        if database.last_decision(engine, "quarantine", batch=batch.name, reason=reasons) is not None:
-            continue
         settings.quarantine.mkdir(parents=True, exist_ok=True)
         write_table(batch.rows, settings.quarantine / f"{batch.day}-{batch.table}.parquet")
         files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
-        evidence = {"batch": batch.name, "day": str(batch.day), "rows": len(batch.rows), "reason": reasons}
+        # Without counts and rows: a day that is not over has more of them each time.
+        rules = "; ".join(": ".join(reason.split(": ")[:2]) for reason in batch.reasons)
+        if database.last_decision(engine, "quarantine", batch=batch.name, rules=rules) is not None:
+            continue
+        evidence = {
+            "batch": batch.name,
+            "day": str(batch.day),
+            "rows": len(batch.rows),
+            "rules": rules,
+            "reason": "; ".join(batch.reasons),
+        }
         database.record_decision(engine, "quarantine", "set aside", evidence, now)
 
 

@@ -50,7 +50,7 @@ def run(settings: Settings, params: Params, day: date) -> Decision:
     if pointer is None:
         raise release.NoRelease(f"{settings.releases / release.POINTER}: no release yet; run `make train`")
     figures = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
-    raised = tuple(Alert(**each) for each in figures["alerts"])
+    raised = alerts.restored(figures["alerts"])
     webhook.deliver(engine, settings.webhook)
     decided = _once(watch, "policy", lambda: _decided(watch, pointer, raised))
     decision = Decision(Action(decided["action"]), decided["reason"])
@@ -105,8 +105,10 @@ def _share(hits: pd.Series) -> float | None:
 
 def _quarantined(watch: Watch) -> int:
     """Batches that were set aside during the day, whichever day they are of."""
-    found = database.decisions_of(watch.engine, "quarantine", since=midnight(watch.day))
-    return sum(row.decided_at <= watch.now for row in found)
+    began = midnight(watch.day)
+    found = database.decisions_of(watch.engine, "quarantine", since=began)
+    # The last materialisation of a day is at midnight: it is of the day that ends.
+    return sum(began < row.decided_at <= watch.now for row in found)
 
 
 def vectors_of(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -148,11 +148,9 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
     Raises ContractBroken when what is left does not hold. Every rule is counted on the tables as they came.
     """
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
-    report = _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
-    repaired = _repair(tables, hits)
-    kept, set_aside = _set_aside(repaired, hits)
+    kept, set_aside = _set_aside(_repair(tables, hits), hits)
     check(kept)
-    return kept, set_aside, report
+    return kept, set_aside, _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:

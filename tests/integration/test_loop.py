@@ -1,0 +1,565 @@
+"""The loop closes by itself: what is decided about a day is done once, and a bad release is taken back.
+
+Answers and outcomes are written into the database as the service and the feed would write them.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+import yaml
+
+from monitoring.policy import Action
+from ontime import database, model, registry, release
+from ontime.params import Params
+from ontime.release import NoRelease, Pointer
+from ontime.settings import Settings
+from ontime.sources import Tables
+from pipelines import act, arrivals, clock, materialise, monitor, retrain
+from pipelines.monitor import Watch, midnight
+from tests.integration.conftest import Small, _small
+
+# The models are trained until the 18th. Evidently looks at the 17th and the 24th, so most days do without it.
+MONDAY, TUESDAY, WEDNESDAY = (date(2013, 2, 18) + timedelta(days=number) for number in range(3))
+SUNDAY = date(2013, 2, 24)
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's database with versions 1 to 3 of the model; made once, because it takes seconds."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    client = registry.connect(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    client.create_registered_model(registry.NAME)
+    for _ in range(3):
+        client.create_model_version(registry.NAME, "file:///nowhere", run_id=None)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def world(settings: Settings, history: Path, tmp_path: Path) -> Settings:
+    """The small world, with everything that is written in a folder of its own."""
+    shutil.copy(history, tmp_path / "mlflow.db")
+    folders = {name: tmp_path / name for name in ("workspace", "evidently", "quarantine")}
+    return settings.model_copy(update=folders)
+
+
+@pytest.fixture
+def engine(world: Settings) -> Iterator[sa.Engine]:
+    connected = database.connect(world.database_url.get_secret_value())
+    yield connected
+    connected.dispose()
+
+
+@pytest.fixture(scope="module")
+def upside_down(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
+    """A model that was fitted on flipped labels: what it calls late is on time."""
+    return _small(weeks.assign(late=~weeks["late"]), tables, params, 10)
+
+
+def pointer_of(settings: Settings) -> Pointer:
+    pointer = release.read_pointer(settings.releases)
+    assert pointer is not None
+    return pointer
+
+
+def decided(engine: sa.Engine, *kinds: str) -> list[tuple[str, str]]:
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(database.decisions).order_by(database.decisions.c.decision_id)).all()
+    return [(row.kind, row.verdict) for row in rows if row.kind in kinds or not kinds]
+
+
+def challenging(settings: Settings, engine: sa.Engine, version: str, day: date) -> None:
+    """What `promote candidate` does at the end of a day, once the gate has let a candidate through."""
+    release.challenge(settings.releases, version)
+    database.record_decision(engine, "challenge", "share 0", {"version": version}, midnight(day + timedelta(days=1)))
+
+
+def live(settings: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, day: date) -> None:
+    """A day of production: every flight is answered by the champion, scored in the shadow, and lands."""
+    rows = weeks[weeks["day"] == pd.Timestamp(day)]
+    timetable = tables.flights.set_index("flight_id", drop=False)
+    materialise.materialise(engine, rows, timetable)
+    pointer = pointer_of(settings)
+    ids = answer(settings, engine, rows, pointer.version)
+    if pointer.challenger is not None:
+        told, _ = score(settings, rows, pointer.challenger.version)
+        shadows = [
+            {"prediction_id": key, "model_version": pointer.challenger.version, "probability_late": probability}
+            for key, probability in zip(ids, told, strict=True)
+        ]
+        database.log_shadows(engine, shadows)
+    database.store_outcomes(engine, materialise.outcomes_of(timetable.loc[rows["flight_id"]], 15))
+
+
+def score(settings: Settings, rows: pd.DataFrame, version: str) -> tuple[list[float], np.ndarray]:
+    """What a release says of the flights, and its inputs."""
+    loaded = release.load(settings.releases, version)
+    matrix = model.matrix_of(rows, loaded.manifest.categories)
+    return loaded.model.predict(matrix).astype(float).tolist(), matrix
+
+
+def answer(settings: Settings, engine: sa.Engine, rows: pd.DataFrame, version: str) -> list[str]:
+    told, matrix = score(settings, rows, version)
+    answered = [
+        {
+            "prediction_id": database.new_prediction_id(),
+            "flight_id": flight_id,
+            "answered_at": moment.to_pydatetime(),
+            "model_version": version,
+            "probability_late": probability,
+            "alert": probability >= 0.25,
+            "features": "materialised",
+            "vector": vector.astype("<f4").tobytes(),
+            "latency_ms": 1.0,
+        }
+        for flight_id, moment, probability, vector in zip(rows["flight_id"], rows["moment"], told, matrix, strict=True)
+    ]
+    for start in range(0, len(answered), 1000):
+        database.log_predictions(engine, answered[start : start + 1000])
+    return [str(each["prediction_id"]) for each in answered]
+
+
+def carry_out(settings: Settings, engine: sa.Engine, action: Action, version: str | None) -> Pointer:
+    act.carry_out(settings, engine, action, version, MONDAY, midnight(TUESDAY))
+    return pointer_of(settings)
+
+
+def aliases(settings: Settings) -> dict[str, str]:
+    client = registry.connect(settings.tracking_url, settings.artifacts)
+    return {alias: str(version) for alias, version in client.get_registered_model(registry.NAME).aliases.items()}
+
+
+def test_a_promoted_candidate_answers_and_its_predecessor_goes_on_in_the_shadow(
+    world: Settings, engine: sa.Engine
+) -> None:
+    release.challenge(world.releases, "2")
+
+    pointer = carry_out(world, engine, Action.PROMOTE, "2")
+
+    assert (pointer.version, pointer.history, pointer.rolled_back) == ("2", ("1",), ())
+    assert pointer.challenger is not None
+    assert (pointer.challenger.version, pointer.challenger.share) == ("1", 0)
+    assert decided(engine) == [("promotion", "by the policy")]
+    assert aliases(world) == {"champion": "2", "challenger": "1"}
+
+
+def test_a_withdrawn_candidate_leaves_the_champion_alone(world: Settings, engine: sa.Engine) -> None:
+    release.challenge(world.releases, "2")
+
+    pointer = carry_out(world, engine, Action.WITHDRAW, "2")
+
+    assert (pointer.version, pointer.challenger, pointer.history) == ("1", None, ())
+    assert decided(engine) == [("challenge", "withdrawn")]
+    assert aliases(world) == {"champion": "1"}
+
+
+def test_a_watch_that_is_over_ends_the_shadow_and_keeps_the_way_back(world: Settings, engine: sa.Engine) -> None:
+    release.point(world.releases, "2", watched=True)
+
+    pointer = carry_out(world, engine, Action.WITHDRAW, "1")
+
+    assert (pointer.version, pointer.challenger, pointer.history) == ("2", None, ("1",))
+    assert decided(engine) == [("challenge", "withdrawn")]
+
+
+def test_a_release_that_is_rolled_back_is_remembered_and_challenges_nobody(world: Settings, engine: sa.Engine) -> None:
+    release.point(world.releases, "2", watched=True)
+
+    pointer = carry_out(world, engine, Action.ROLL_BACK, "1")
+
+    assert (pointer.version, pointer.challenger, pointer.history) == ("1", None, ())
+    assert pointer.rolled_back == ("2",)
+    assert decided(engine) == [("rollback", "by the policy")]
+    assert aliases(world) == {"champion": "1"}
+
+
+@pytest.mark.parametrize(
+    ("action", "version"), [(Action.PROMOTE, "2"), (Action.WITHDRAW, "2"), (Action.ROLL_BACK, "1")]
+)
+def test_what_is_carried_out_again_changes_nothing(
+    action: Action, version: str, world: Settings, engine: sa.Engine
+) -> None:
+    if action is Action.ROLL_BACK:
+        release.point(world.releases, "2", watched=True)
+    else:
+        release.challenge(world.releases, "2")
+
+    first, rows = carry_out(world, engine, action, version), decided(engine)
+    second = carry_out(world, engine, action, version)
+
+    assert (second, decided(engine)) == (first, rows)
+    assert len(rows) == 1
+
+
+@pytest.mark.parametrize(
+    ("action", "version"), [(Action.PROMOTE, "2"), (Action.WITHDRAW, "2"), (Action.ROLL_BACK, "1")]
+)
+def test_what_was_cut_off_after_the_pointer_moved_is_still_written_down(
+    action: Action, version: str, world: Settings, engine: sa.Engine
+) -> None:
+    release.challenge(world.releases, "2")
+    if action is not Action.WITHDRAW:
+        release.point(world.releases, "2", watched=True)
+    if action is Action.ROLL_BACK:
+        release.roll_back(world.releases)
+    if action is Action.WITHDRAW:
+        release.challenge(world.releases, None)
+    moved = pointer_of(world)
+
+    again = carry_out(world, engine, action, version)
+
+    assert again == moved
+    assert len(decided(engine)) == 1
+
+
+@pytest.mark.parametrize("action", [Action.NOTHING, Action.STOP, Action.RETRAIN])
+@pytest.mark.parametrize("version", [None, "2"])
+def test_all_other_decisions_move_nothing(
+    action: Action, version: str | None, world: Settings, engine: sa.Engine
+) -> None:
+    release.challenge(world.releases, "2")
+    before = pointer_of(world)
+
+    assert carry_out(world, engine, action, version) == before
+    assert decided(engine) == []
+
+
+def test_a_candidate_that_does_not_prove_itself_is_never_promoted(
+    world: Settings, engine: sa.Engine, small: Small, other: Small
+) -> None:
+    """Its bytes are as published; what it says of its probes is not what it said in training."""
+    contents = {**small.contents, release.MODEL: other.contents[release.MODEL]}
+    digests = Small(contents, small.categories, small.late, small.probability).manifest("3")
+    release.publish(world.releases, contents, digests)
+    release.challenge(world.releases, "3")
+    before = pointer_of(world)
+
+    with pytest.raises(release.ReleaseRefused, match=r"release 3: .* gets"):
+        carry_out(world, engine, Action.PROMOTE, "3")
+
+    assert pointer_of(world) == before
+    assert decided(engine) == []
+
+
+def test_production_moves_without_mlflow_and_says_so(
+    world: Settings, engine: sa.Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = registry.connect(world.tracking_url, world.artifacts)
+    client.delete_registered_model(registry.NAME)
+    release.challenge(world.releases, "2")
+
+    pointer = carry_out(world, engine, Action.PROMOTE, "2")
+
+    assert pointer.version == "2"
+    assert decided(engine) == [("promotion", "by the policy")]
+    assert "act: MLflow's alias champion stays where it was" in capsys.readouterr().err
+
+
+def test_a_bad_release_is_taken_back_by_itself(
+    world: Settings, engine: sa.Engine, upside_down: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    """It came through the gate by some accident, and answers; its predecessor scores the same flights."""
+    release.publish(world.releases, upside_down.contents, upside_down.manifest("3"))
+    release.challenge(world.releases, "3")
+    act.carry_out(world, engine, Action.PROMOTE, "3", MONDAY - timedelta(days=1), midnight(MONDAY))
+
+    actions = []
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        live(world, engine, weeks, tables, day)
+        actions.append(monitor.run(world, params, day).action)
+
+    pointer = pointer_of(world)
+    assert actions == [Action.NOTHING, Action.NOTHING, Action.ROLL_BACK]
+    assert (pointer.version, pointer.challenger, pointer.rolled_back) == ("1", None, ("3",))
+    assert decided(engine, "policy", "promotion", "rollback") == [
+        ("promotion", "by the policy"),
+        ("policy", "nothing"),
+        ("policy", "nothing"),
+        ("policy", "roll back"),
+        ("rollback", "by the policy"),
+    ]
+    (rolled_back,) = database.decisions_of(engine, "rollback")
+    assert rolled_back.evidence["version"] == "1"
+    assert "worse than release 1 on the same new flights" in rolled_back.evidence["reason"]
+    assert aliases(world) == {"champion": "1"}
+
+
+def test_a_candidate_that_does_no_harm_answers_after_its_days_in_the_shadow(
+    world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    release.publish(world.releases, small.contents, small.manifest("3"))
+    challenging(world, engine, "3", MONDAY - timedelta(days=1))
+
+    actions = []
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        live(world, engine, weeks, tables, day)
+        actions.append(monitor.run(world, params, day).action)
+
+    pointer = pointer_of(world)
+    assert actions == [Action.NOTHING, Action.NOTHING, Action.PROMOTE]
+    assert (pointer.version, pointer.history) == ("3", ("1",))
+    assert pointer.challenger is not None
+    assert pointer.challenger.version == "1"
+
+
+def test_a_candidate_that_is_worse_in_the_shadow_never_answers(
+    world: Settings, engine: sa.Engine, upside_down: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    release.publish(world.releases, upside_down.contents, upside_down.manifest("3"))
+    challenging(world, engine, "3", MONDAY - timedelta(days=1))
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        live(world, engine, weeks, tables, day)
+
+    decision = monitor.run(world, params, WEDNESDAY)
+
+    pointer = pointer_of(world)
+    assert decision.action is Action.WITHDRAW
+    assert (pointer.version, pointer.challenger) == ("1", None)
+
+
+def test_a_day_that_was_looked_at_is_not_looked_at_again(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    challenging(world, engine, "2", MONDAY - timedelta(days=1))
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        live(world, engine, weeks, tables, day)
+    first, rows, pointer = monitor.run(world, params, WEDNESDAY), decided(engine), pointer_of(world)
+
+    second = monitor.run(world, params, WEDNESDAY)
+
+    assert (second, decided(engine), pointer_of(world)) == (first, rows, pointer)
+    assert [kind for kind, _ in decided(engine, "monitor", "policy")] == ["monitor", "policy"]
+
+
+def quarantined(engine: sa.Engine, at: datetime) -> None:
+    evidence = {"batch": "2013-02-18 weather", "day": "2013-02-18", "rows": 72, "reason": "pressure in inches"}
+    database.record_decision(engine, "quarantine", "set aside", evidence, at)
+
+
+def test_a_day_that_was_cut_off_before_its_decision_still_stops_on_its_alerts(
+    world: Settings, engine: sa.Engine, params: Params
+) -> None:
+    quarantined(engine, midnight(TUESDAY) - timedelta(hours=1))
+    whole = monitor.run(world, params, MONDAY)
+    with engine.begin() as connection:
+        connection.execute(sa.delete(database.decisions).where(database.decisions.c.kind == "policy"))
+
+    resumed = monitor.run(world, params, MONDAY)
+
+    assert whole.action is Action.STOP
+    assert resumed == whole
+
+
+@pytest.mark.parametrize("seconds", [-3600, 0])
+def test_a_broken_batch_stops_one_day(seconds: int, world: Settings, engine: sa.Engine, params: Params) -> None:
+    """Also when it came with the last materialisation of the day, at midnight."""
+    quarantined(engine, midnight(TUESDAY) + timedelta(seconds=seconds))
+
+    actions = [monitor.run(world, params, day).action for day in (MONDAY, TUESDAY)]
+
+    assert actions == [Action.STOP, Action.NOTHING]
+
+
+def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params: Params) -> None:
+    (world.releases / release.POINTER).unlink()
+
+    with pytest.raises(NoRelease, match="no release yet"):
+        monitor.run(world, params, MONDAY)
+
+
+def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> dict[str, float | None]:
+    watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
+    return monitor.figures_of(watch, pointer_of(settings))
+
+
+@pytest.mark.parametrize("days", [(), (MONDAY, TUESDAY, WEDNESDAY)])
+def test_every_rule_names_a_figure_that_is_told(
+    days: tuple[date, ...], world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    for day in days:
+        live(world, engine, weeks, tables, day)
+
+    told = figures(world, engine, params, WEDNESDAY)
+
+    assert params.monitor.alerts.keys() <= told.keys()
+
+
+def test_the_days_figures_are_those_of_its_flights(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        live(world, engine, weeks, tables, day)
+    with engine.begin() as connection:  # a tenth of Wednesday's flights were answered without features
+        alone = database.predictions.c.flight_id.like("%-201302201__0Z")
+        count = connection.execute(
+            sa.update(database.predictions).where(alone).values(features="schedule_only")
+        ).rowcount
+
+    told = figures(world, engine, params, WEDNESDAY)
+
+    days = weeks.set_index("day")["late"]
+    assert told["schedule_only_share"] == round(count / len(days.loc[[pd.Timestamp(WEDNESDAY)]]), 4)
+    assert told["unlabelled_share"] == round(float(days.loc[[pd.Timestamp(MONDAY)]].isna().mean()), 4)
+    assert told["unseen_share"] is not None
+    assert told["auc"] is not None
+    assert told["auc"] > 0.6
+    assert (told["prediction_psi"], told["feature_psi"]) == (None, None)
+
+
+def test_once_a_week_drift_is_told_and_kept(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    live(world, engine, weeks, tables, SUNDAY)
+
+    told = figures(world, engine, params, SUNDAY)
+
+    assert params.monitor.alerts.keys() <= told.keys()
+    assert told["prediction_psi"] is not None
+    assert told["feature_psi"] == max(value or 0 for name, value in told.items() if name.startswith("psi "))
+    assert len(list(world.evidently.rglob("snapshots/*.json"))) == 4
+
+
+BROKEN_AT = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def broken_july(raw: Tables) -> Tables:
+    """The weather of July 9 came in inches of mercury."""
+    part = arrivals.cut(raw, BROKEN_AT - timedelta(days=8), BROKEN_AT + timedelta(days=9))
+    pressure = part.weather["pressure_mb"]
+    ninth = part.weather["local_hour"].dt.normalize() == "2013-07-09"
+    return replace(part, weather=part.weather.assign(pressure_mb=pressure.mask(ninth, pressure * 0.02953)))
+
+
+def step(settings: Settings, params: Params, feed: Tables, now: datetime) -> materialise.Stored:
+    return materialise.step(settings, params, now, lambda start, end: arrivals.cut(feed, start, end))
+
+
+def test_a_broken_batch_is_kept_with_its_reason_and_flights_go_on(
+    world: Settings, engine: sa.Engine, params: Params, broken_july: Tables
+) -> None:
+    stored = step(world, params, broken_july, BROKEN_AT)
+
+    assert stored.flights > 500
+    assert "quarantined: 2013-07-09 weather" in str(stored)
+    assert decided(engine) == [("quarantine", "set aside")]
+    kept = pd.read_parquet(world.quarantine / "2013-07-09-weather.parquet")
+    assert len(kept) == 72
+    assert "weather.pressure_mb" in (world.quarantine / "2013-07-09-weather.txt").read_text()
+
+
+def test_a_broken_batch_is_told_once_however_long_it_lies_there(
+    world: Settings, engine: sa.Engine, params: Params, broken_july: Tables
+) -> None:
+    """It grows until the day is over, and five days later the feed's window moves on over it."""
+    for hours in (-24, -20, -11, 0, 0, 114, 126):
+        step(world, params, broken_july, BROKEN_AT + timedelta(hours=hours))
+
+    assert decided(engine) == [("quarantine", "set aside")]
+    assert len(pd.read_parquet(world.quarantine / "2013-07-09-weather.parquet")) == 72
+
+
+def rows_in(engine: sa.Engine) -> list[Any]:
+    with engine.connect() as connection:
+        return [connection.execute(sa.select(table).order_by(table.c.flight_id)).all() for table in (
+            database.flights, database.features, database.outcomes)]  # fmt: skip
+
+
+def test_a_moment_that_is_materialised_twice_leaves_the_same_rows(
+    world: Settings, engine: sa.Engine, params: Params, broken_july: Tables
+) -> None:
+    step(world, params, broken_july, BROKEN_AT)
+    once = rows_in(engine)
+
+    step(world, params, broken_july, BROKEN_AT)
+
+    assert rows_in(engine) == once
+    assert all(once)
+
+
+def said(engine: sa.Engine, kind: str, verdict: str, day: date) -> None:
+    database.record_decision(engine, kind, verdict, {"day": str(day), "reason": "for a test"})
+
+
+def test_a_retraining_is_asked_for_until_it_is_done(engine: sa.Engine) -> None:
+    asked = [retrain.asked_for(engine)]
+    for kind, verdict, day in (
+        ("policy", "nothing", MONDAY),
+        ("policy", "retrain", TUESDAY),
+        ("policy", "nothing", WEDNESDAY),
+        ("retraining", "begun", TUESDAY),
+        ("retrained", "done", TUESDAY),
+        ("policy", "retrain", SUNDAY),
+    ):
+        said(engine, kind, verdict, day)
+        asked.append(retrain.asked_for(engine))
+
+    assert asked == [None, None, TUESDAY, TUESDAY, TUESDAY, None, SUNDAY]
+
+
+def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(params: Params) -> None:
+    day = date(2013, 5, 31)
+
+    window = retrain.window(params, day, midnight(day + timedelta(days=1)))
+
+    told = {name: yaml.safe_load(value) for name, value in window.items()}
+    assert told == {
+        "vintage": "2013",
+        "known_until": "2013-06-01T04:00:00+00:00",
+        "split.train_from": "2013-01-01",
+        "split.valid_from": "2013-05-19",
+        "split.test_from": "2013-05-22",
+        "split.test_until": "2013-06-01",
+        "train.candidates": ["rate_table", "lightgbm"],
+    }
+
+
+def test_a_retraining_changes_nothing_but_parameters_that_there_are(params: Params) -> None:
+    window = retrain.window(params, WEDNESDAY, midnight(WEDNESDAY + timedelta(days=1)))
+    plain = params.model_dump(mode="json")
+    for name, value in window.items():
+        *sections, last = name.split(".")
+        section = plain
+        for each in sections:
+            section = section[each]
+        assert last in section
+        section[last] = yaml.safe_load(value)
+
+    changed = Params.model_validate(plain)
+
+    assert changed.known_until == midnight(WEDNESDAY + timedelta(days=1))
+    assert changed.split.test_until - changed.split.test_from == timedelta(days=params.retrain.test_days)
+    assert changed.train.candidates == params.retrain.candidates
+
+
+def test_a_retraining_waits_for_the_trial_that_is_under_way(world: Settings, engine: sa.Engine, params: Params) -> None:
+    release.challenge(world.releases, "2")
+
+    assert retrain.run(world, params, MONDAY) == "release 2 is on trial; a retraining would end that"
+    assert decided(engine) == []
+
+
+@pytest.mark.parametrize("year", [2014, 2020, 2026, 2040])
+@pytest.mark.parametrize("month", [1, 3, 7, 12])
+def test_the_feeds_clock_shows_the_same_season_and_weekday(
+    year: int, month: int, settings: Settings, params: Params
+) -> None:
+    today = datetime(year, month, 15, 12, tzinfo=UTC)
+
+    then = today - timedelta(weeks=clock.weeks_behind(settings, params, today))
+
+    assert then.weekday() == today.weekday()
+    assert abs(then - datetime(2013, month, 15, 12, tzinfo=UTC)) <= timedelta(days=4)
+
+
+def test_the_feeds_clock_can_be_set(settings: Settings, params: Params) -> None:
+    live_feed = settings.model_copy(update={"weeks_behind": 0})
+
+    assert clock.weeks_behind(live_feed, params, datetime(2026, 7, 1, tzinfo=UTC)) == 0

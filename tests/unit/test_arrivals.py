@@ -1,0 +1,358 @@
+"""What has arrived by a moment holds nothing of what comes later, and a broken day's batch stops nobody else."""
+
+from collections.abc import Callable
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+
+from ontime import contract, schema, sources
+from ontime.contract import ContractBroken
+from ontime.params import Params
+from ontime.sources import Tables
+from pipelines import arrivals, materialise
+from pipelines.arrivals import Arrived
+
+FIRST = datetime(2013, 1, 3, tzinfo=UTC)
+MINUTES_OF_THE_YEAR = 362 * 24 * 60
+MOMENTS = [
+    datetime(2013, 2, 9, 1, 0, tzinfo=UTC),  # a blizzard: departures stop, a thousand flights are cancelled
+    datetime(2013, 3, 10, 6, 59, tzinfo=UTC),  # the last minute before New York's clock skips an hour
+    datetime(2013, 3, 10, 7, 0, tzinfo=UTC),
+    datetime(2013, 11, 3, 5, 30, tzinfo=UTC),  # half past one, for the first time
+    datetime(2013, 11, 3, 6, 30, tzinfo=UTC),  # half past one again
+    datetime(2013, 7, 2, 4, 0, tzinfo=UTC),  # midnight in New York
+    datetime(2013, 7, 2, 3, 59, tzinfo=UTC),
+    datetime(2013, 7, 10, 16, 51, tzinfo=UTC),
+]
+REPORTED_OF_DEPARTURE = {"departed_at": pd.NaT, "dep_delay_minutes": None, "dep_hhmm": None}
+REPORTED_OF_ARRIVAL = {"arrived_at": pd.NaT, "arr_delay_minutes": None, "arr_hhmm": None, "air_minutes": None}
+
+
+def around(tables: Tables, moment: datetime) -> Tables:
+    """Enough of the year to hide something in, so that a test takes no second."""
+    return arrivals.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
+
+
+def with_another_future(tables: Tables, moment: datetime) -> Tables:
+    """The same history up to the moment; after it delays of 600 minutes, cancellations, and weather of another planet.
+
+    Flights that were cancelled leave after all; of those that are ahead every second is cancelled.
+    """
+    flights, weather = tables.flights.copy(), tables.weather.copy()
+    second = pd.Series(range(len(flights)), index=flights.index) % 2 == 0
+    leaves = ~(flights["departed_at"] <= moment)
+    lands = ~(flights["arrived_at"] <= moment)
+    final = flights["arrived_at"].isna() & (flights["scheduled_arrival"] <= moment - timedelta(days=1))
+    flights.loc[leaves & ~final, "departed_at"] = moment + pd.Timedelta(minutes=601)
+    flights.loc[leaves & ~final, ["dep_delay_minutes", "dep_hhmm"]] = 600.0
+    flights.loc[lands & ~final, "arrived_at"] = moment + pd.Timedelta(minutes=602)
+    flights.loc[lands & ~final, ["arr_delay_minutes", "arr_hhmm", "air_minutes"]] = 600.0
+    flights.loc[leaves & ~final & second, list(REPORTED_OF_DEPARTURE)] = list(REPORTED_OF_DEPARTURE.values())
+    diverted = lands & (flights["scheduled_arrival"] > moment - timedelta(days=1)) & second
+    flights.loc[diverted, list(REPORTED_OF_ARRIVAL)] = list(REPORTED_OF_ARRIVAL.values())
+    unplanned = flights["scheduled_departure"] >= moment + timedelta(days=1)
+    flights.loc[unplanned, ["carrier", "tailnum", "dest"]] = "??"
+    unseen = weather["known_at"] > moment
+    measured = [name for name in weather.columns if name not in ("origin", "hour", "known_at", "local_hour")]
+    weather.loc[unseen, measured] = weather.loc[unseen, measured] * -3 + 777
+    return replace(tables, flights=flights, weather=weather)
+
+
+def assert_same(tables: Tables, others: Tables) -> None:
+    for field in fields(Tables):
+        assert_frame_equal(getattr(tables, field.name), getattr(others, field.name))
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> None:
+    real = around(raw, moment)
+    other = with_another_future(real, moment)
+    assert not other.flights.equals(real.flights)
+    assert not other.weather.equals(real.weather)
+
+    assert_same(sources.as_of(other, moment), sources.as_of(real, moment))
+
+
+@settings(max_examples=25, deadline=None)
+@given(minute=st.integers(0, MINUTES_OF_THE_YEAR))
+def test_at_no_minute_of_the_year_does_the_future_show(minute: int, raw: Tables) -> None:
+    moment = FIRST + timedelta(minutes=minute)
+    real = around(raw, moment)
+
+    assert_same(sources.as_of(with_another_future(real, moment), moment), sources.as_of(real, moment))
+
+
+@pytest.mark.parametrize("table", ["flights", "weather"])
+def test_a_future_that_begins_too_early_does_show(table: str, raw: Tables) -> None:
+    """Or the tests above would say nothing."""
+    moment = MOMENTS[-1]
+    real = around(raw, moment)
+    planted = with_another_future(real, moment - timedelta(hours=1))
+
+    seen, other = (getattr(sources.as_of(tables, moment), table) for tables in (real, planted))
+
+    assert not other.equals(seen)
+
+
+def test_what_has_happened_is_seen_as_it_was(raw: Tables) -> None:
+    """Hiding everything would pass as well."""
+    moment = MOMENTS[-1]
+
+    seen = sources.as_of(around(raw, moment), moment)
+
+    flights = raw.flights.loc[seen.flights.index]
+    landed = flights["arrived_at"] <= moment
+    assert landed.sum() > 3000
+    assert_frame_equal(seen.flights[landed], flights[landed])
+    assert seen.flights["scheduled_departure"].max() > moment + timedelta(hours=23)
+    assert seen.weather["known_at"].max() > moment - timedelta(hours=1)
+
+
+def flight_without_arrival(raw: Tables) -> pd.DataFrame:
+    """One of those that have an arrival time on the clock and no delay: a diversion that is told when it is over."""
+    flights = raw.flights
+    return flights[flights["arr_hhmm"].notna() & flights["arr_delay_minutes"].isna()].head(1)
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(-1, False), (0, True)])
+def test_that_a_flight_never_arrived_is_final_a_day_after_it_should_have(minutes: int, told: bool, raw: Tables) -> None:
+    diverted = flight_without_arrival(raw)
+    final = (diverted["scheduled_arrival"].iloc[0] + pd.Timedelta(days=1, minutes=minutes)).to_pydatetime()
+
+    seen = sources.as_of(replace(raw, flights=diverted), final).flights
+
+    assert seen["arr_hhmm"].notna().tolist() == [told]
+
+
+@pytest.fixture
+def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The feed's folder with June, July and August, two days of each."""
+    for month in ("2013-06", "2013-07", "2013-08"):
+        begin = datetime.fromisoformat(f"{month}-10T04:00:00+00:00")
+        part = arrivals.cut(raw, begin, begin + timedelta(days=2))
+        for name, rows in (("flights", part.flights), ("weather", part.weather)):
+            (tmp_path / name).mkdir(exist_ok=True)
+            rows.to_parquet(tmp_path / name / f"{month}.parquet")
+    for name in ("planes", "airports", "airlines"):
+        getattr(raw, name).to_parquet(tmp_path / f"{name}.parquet")
+    monkeypatch.setattr(arrivals, "INGESTED", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "months"),
+    [
+        ("2013-07-05T00:00Z", "2013-07-12T00:00Z", ["2013-07"]),
+        ("2013-06-28T00:00Z", "2013-07-12T00:00Z", ["2013-06", "2013-07"]),
+        ("2013-07-01T03:59Z", "2013-07-12T00:00Z", ["2013-06", "2013-07"]),  # a minute to midnight in New York
+        ("2013-07-01T04:00Z", "2013-07-12T00:00Z", ["2013-07"]),
+        ("2013-07-05T00:00Z", "2013-08-01T04:00Z", ["2013-07", "2013-08"]),
+        ("2013-05-30T00:00Z", "2013-06-20T00:00Z", ["2013-06"]),
+    ],
+)
+@pytest.mark.usefixtures("ingested")
+def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
+    found = arrivals.near(datetime.fromisoformat(start), datetime.fromisoformat(end))
+
+    for moments in (found.flights["scheduled_departure"], found.weather["hour"]):
+        assert sorted(set(sources.month_of(moments))) == months
+
+
+@pytest.mark.usefixtures("ingested")
+def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
+    with pytest.raises(FileNotFoundError, match="flights has nothing from 2014-01 to 2014-01"):
+        arrivals.near(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
+
+
+def feed_of(tables: Tables) -> arrivals.Feed:
+    return lambda start, end: arrivals.cut(tables, start, end)
+
+
+def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: Params) -> pd.DataFrame:
+    """The features of the moments in [start, end), each step with nothing but what was known at its end."""
+    built, since = [], start
+    feed = feed_of(arrivals.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
+    while since < end:
+        now = since + timedelta(minutes=minutes)
+        arrived = arrivals.by(now, since, feed, params.features)
+        built.append(materialise.features_between(arrived, since, now, params))
+        since = now
+    return pd.concat([step for step in built if len(step)], ignore_index=True)
+
+
+@pytest.mark.parametrize(
+    ("day", "minutes"),
+    [("2013-02-08", 15), ("2013-03-10", 180), ("2013-11-03", 180), ("2013-06-30", 180), ("2013-12-31", 360)],
+)
+def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
+    day: str, minutes: int, raw: Tables, tables: Tables, params: Params
+) -> None:
+    """Bit for bit: what is served is what the model was trained on."""
+    start = pd.Timestamp(day, tz=schema.CLOCK).tz_convert("UTC").to_pydatetime()
+    end = start + timedelta(days=1)
+
+    online = in_steps(raw, start, end, minutes, params)
+
+    at_once = materialise.features_between(Arrived(tables, ()), start, end, params)
+    assert len(at_once) > 500
+    assert_frame_equal(online, at_once, check_exact=True)
+
+
+def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
+    raw: Tables, tables: Tables, params: Params
+) -> None:
+    start, end = datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC)
+    feed, since = feed_of(raw), start
+    online: dict[object, object] = {}
+    while since < end:
+        now = since + timedelta(hours=3)
+        arrived = arrivals.by(now, since, feed, params.features)
+        online |= {row["flight_id"]: row for row in materialise.new_outcomes(arrived, since, params)}
+        since = now
+
+    flights = tables.flights
+    landed = flights[(flights["arrived_at"] >= start) & (flights["arrived_at"] <= end)]
+    rows = materialise.outcomes_of(landed, params.label.late_minutes)
+    assert len(rows) > 200
+    assert online == {row["flight_id"]: row for row in rows}
+
+
+DAY = date(2013, 7, 9)
+NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
+Break = Callable[[Tables, pd.Series], pd.DataFrame]
+
+
+def of_the_day(moments: pd.Series) -> pd.Series:
+    """Whether each moment is on DAY in New York."""
+    return moments.dt.tz_convert(schema.CLOCK).dt.date == DAY
+
+
+def an_hour_early(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    """Somebody read New York's time in another zone."""
+    moved = tables.flights["scheduled_departure"] - pd.Timedelta(hours=1)
+    return tables.flights.assign(scheduled_departure=tables.flights["scheduled_departure"].mask(hit, moved))
+
+
+def to_nowhere(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    return tables.flights.assign(dest=tables.flights["dest"].mask(hit, "QQQ"))
+
+
+def too_far(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    """Feet, or a number that means nothing."""
+    return tables.flights.assign(distance_miles=tables.flights["distance_miles"].mask(hit, 99_999))
+
+
+def sent_twice(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    return pd.concat([tables.flights, tables.flights[hit]], ignore_index=True)
+
+
+def in_inches_of_mercury(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    pressure = tables.weather["pressure_mb"]
+    return tables.weather.assign(pressure_mb=pressure.mask(hit, pressure * 0.02953))
+
+
+def in_feet(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    visible = tables.weather["visib_miles"]
+    return tables.weather.assign(visib_miles=visible.mask(hit, visible * 5280))
+
+
+BREAKS = [
+    (an_hour_early, "flights", "flights: scheduled_departure agrees with the clock in New York: "),
+    (to_nowhere, "flights", "flights.dest: is in airports: "),
+    (too_far, "flights", "flights.distance_miles: miles between "),
+    (sent_twice, "flights", "flights.flight_id: field_uniqueness: "),
+    (in_inches_of_mercury, "weather", "weather.pressure_mb: mb between 900 and 1100: "),
+    (in_feet, "weather", "weather.visib_miles: miles between 0 and 10: "),
+]
+
+
+def broken_by(change: Break, table: str, tables: Tables) -> Tables:
+    moments = tables.flights["scheduled_departure"] if table == "flights" else tables.weather["hour"]
+    return replace(tables, **{table: change(tables, of_the_day(moments))})
+
+
+def arrived_by(tables: Tables, params: Params) -> Arrived:
+    return arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(tables), params.features)
+
+
+@pytest.fixture(scope="module")
+def july(raw: Tables) -> Tables:
+    """Two weeks as they come, with row numbers of their own."""
+    part = arrivals.cut(raw, NOW - timedelta(days=10), NOW + timedelta(days=4))
+    return replace(part, flights=part.flights.reset_index(drop=True), weather=part.weather.reset_index(drop=True))
+
+
+@pytest.mark.parametrize(("change", "table", "reason"), BREAKS)
+def test_a_broken_batch_is_set_aside_with_its_reason_and_the_other_days_go_on(
+    change: Break, table: str, reason: str, july: Tables, params: Params
+) -> None:
+    whole = arrived_by(july, params)
+
+    arrived = arrived_by(broken_by(change, table, july), params)
+
+    (batch,) = arrived.broken
+    assert (batch.table, batch.day, batch.name) == (table, DAY, f"2013-07-09 {table}")
+    assert any(line.startswith(reason) for line in batch.reasons), batch.reasons
+    assert all(" rows; first row " in line for line in batch.reasons)
+    for name, moments in (("flights", "scheduled_departure"), ("weather", "hour")):
+        kept, expected = getattr(arrived.tables, name), getattr(whole.tables, name)
+        if name == table:
+            expected = expected[~of_the_day(expected[moments])]
+        assert_frame_equal(kept, expected)
+
+
+def test_the_rows_that_are_set_aside_are_the_days_own_as_they_came(july: Tables, params: Params) -> None:
+    broken = broken_by(in_feet, "weather", july)
+
+    (batch,) = arrived_by(broken, params).broken
+
+    assert_frame_equal(batch.rows, broken.weather[of_the_day(broken.weather["hour"])])
+
+
+def test_two_broken_batches_are_told_apart(july: Tables, params: Params) -> None:
+    broken = broken_by(in_feet, "weather", broken_by(to_nowhere, "flights", july))
+
+    assert [batch.name for batch in arrived_by(broken, params).broken] == ["2013-07-09 flights", "2013-07-09 weather"]
+
+
+def test_where_nothing_is_broken_nothing_is_set_aside(july: Tables, params: Params) -> None:
+    assert arrived_by(july, params).broken == ()
+
+
+def test_known_dirt_breaks_no_batch(july: Tables, params: Params) -> None:
+    """An observation that was sent twice is repaired by the contract; the day stays."""
+    doubled = replace(july, weather=pd.concat([july.weather, july.weather.tail(200).head(1)], ignore_index=True))
+
+    assert arrived_by(doubled, params).broken == ()
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"), [("planes", "seats", 0), ("airlines", "carrier", "AA"), ("airports", "lat", 123.0)]
+)
+def test_a_broken_static_table_stops_everything(
+    table: str, column: str, value: object, july: Tables, params: Params
+) -> None:
+    broken = replace(july, **{table: getattr(july, table).assign(**{column: value})})
+
+    with pytest.raises(ContractBroken, match=rf"{table}\.{column}"):
+        arrived_by(broken, params)
+
+
+def test_a_feed_with_nothing_but_broken_days_stops_everything(july: Tables) -> None:
+    only = replace(july, weather=july.weather[of_the_day(july.weather["hour"])])
+
+    with pytest.raises(ContractBroken, match="weather: has no rows"):
+        arrivals.accept(broken_by(in_feet, "weather", only))
+
+
+def test_a_day_is_judged_beside_the_other_tables_as_they_are(july: Tables) -> None:
+    day = july.flights[of_the_day(july.flights["scheduled_departure"])]
+
+    assert contract.violations_of_day(july, "flights", day) == ()
+    assert contract.violations_of_day(replace(july, airlines=july.airlines[:1]), "flights", day) != ()

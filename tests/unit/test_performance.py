@@ -1,0 +1,366 @@
+"""How right the answers were, from a real database: what counts, what is not known yet, and what is left out."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from monitoring import performance
+from ontime import database, evaluation
+from ontime.params import Params
+
+NOON = datetime(2013, 7, 1, 16, tzinfo=UTC)  # in New York
+LANDED = timedelta(hours=4)  # after a departure
+LATER = NOON + timedelta(days=60)
+VECTOR = np.arange(3, dtype="<f4").tobytes()
+SEED = 7
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[sa.Engine]:
+    connected = database.connect(f"sqlite:///{tmp_path}/ontime.db")
+    yield connected
+    connected.dispose()
+
+
+def schedule(engine: sa.Engine, *departures: datetime, **changed: Any) -> list[str]:
+    """Put flights into the timetable; their keys."""
+    rows = [
+        {
+            "flight_id": f"UA{number}-EWR-{departure:%Y%m%dT%H%MZ}",
+            "carrier": "UA",
+            "flight_number": number,
+            "origin": "EWR",
+            "dest": "ORD",
+            "scheduled_departure": departure,
+            "scheduled_arrival": departure + timedelta(hours=3),
+            "distance_miles": 719,
+            **changed,
+        }
+        for number, departure in enumerate(departures, start=1)
+    ]
+    database.store_flights(engine, rows)
+    return [row["flight_id"] for row in rows]
+
+
+def answer(
+    engine: sa.Engine, flight_ids: Sequence[str], told: Sequence[float], version: str = "1", round_: int = 1
+) -> list[str]:
+    """Log an answer for each flight; their ids. Answers of a later round come after all of an earlier one."""
+    rows = [
+        {
+            "prediction_id": f"{round_}-{number:06}",
+            "flight_id": flight_id,
+            "answered_at": NOON,
+            "model_version": version,
+            "probability_late": probability,
+            "alert": probability >= 0.25,
+            "features": "materialised",
+            "vector": VECTOR,
+            "latency_ms": 1.0,
+        }
+        for number, (flight_id, probability) in enumerate(zip(flight_ids, told, strict=True))
+    ]
+    for start in range(0, len(rows), 500):
+        database.log_predictions(engine, rows[start : start + 500])
+    return [str(row["prediction_id"]) for row in rows]
+
+
+def land(engine: sa.Engine, flight_ids: Sequence[str], late: Sequence[bool], known_at: datetime = NOON) -> None:
+    rows = [
+        {"flight_id": key, "late": bool(each), "known_at": known_at} for key, each in zip(flight_ids, late, strict=True)
+    ]
+    database.store_outcomes(engine, rows)
+
+
+def answers(engine: sa.Engine, known_by: datetime = LATER, *, vectors: bool = False) -> pd.DataFrame:
+    return performance.answers(engine, NOON - timedelta(days=30), LATER, known_by, vectors=vectors)
+
+
+def synthetic(days: int = 2, flights: int = 500, sharpness: float = 1.0) -> pd.DataFrame:
+    """Rows as `answers` has them, whose true probability is told, or told too confidently."""
+    rng = np.random.default_rng(SEED)
+    truth = rng.uniform(0.05, 0.6, days * flights)
+    odds = sharpness * np.log(truth / (1 - truth))
+    return pd.DataFrame(
+        {
+            "day": np.repeat(pd.date_range("2013-07-01", periods=days), flights),
+            "late": pd.array(rng.random(days * flights) < truth, dtype="boolean"),
+            "probability_late": 1 / (1 + np.exp(-odds)),
+            "model_version": "1",
+            "alert": odds > np.log(1 / 3),
+            "origin": np.tile(["EWR", "JFK"], days * flights // 2),
+            "carrier": "UA",
+            "departure_minute": 600.0,
+            "distance_miles": 700,
+        }
+    )
+
+
+def test_before_any_outcome_it_is_said_that_nothing_is_known(engine: sa.Engine, params: Params) -> None:
+    answer(engine, schedule(engine, NOON, NOON), [0.2, 0.6])
+
+    told = performance.measure(answers(engine), params)
+
+    assert told == performance.Performance(flights=2, labelled=0)
+    assert told.as_json()["note"] == "no outcome is known yet: this says nothing"
+    assert (told.scores, told.loss_excess, told.label_coverage) == (None, None, 0.0)
+
+
+def test_where_nothing_was_asked_there_is_nothing_and_no_error(engine: sa.Engine, params: Params) -> None:
+    schedule(engine, NOON)
+
+    rows = answers(engine, vectors=True)
+
+    assert rows.empty
+    assert performance.measure(rows, params).as_json()["label_coverage"] == 0.0
+    assert performance.by_day(rows, params) == {}
+    assert performance.unseen_by_their_model(rows, {}).empty
+
+
+def test_a_flight_that_nobody_asked_for_is_not_measured(engine: sa.Engine) -> None:
+    asked, ignored = schedule(engine, NOON, NOON)
+    answer(engine, [asked], [0.2])
+    land(engine, [asked, ignored], [True, True])
+
+    assert answers(engine)["flight_id"].tolist() == [asked]
+
+
+def test_of_many_answers_the_last_counts(engine: sa.Engine) -> None:
+    flights = schedule(engine, NOON, NOON)
+    answer(engine, flights, [0.2, 0.3], round_=1)
+    answer(engine, flights[:1], [0.6], version="2", round_=2)
+
+    rows = answers(engine).set_index("flight_id")
+
+    assert rows["probability_late"].to_dict() == dict(zip(flights, [0.6, 0.3], strict=True))
+    assert rows["model_version"].to_dict() == dict(zip(flights, ["2", "1"], strict=True))
+
+
+@pytest.mark.parametrize(("seconds", "labelled"), [(-1, 0), (0, 1), (1, 1)])
+def test_an_outcome_is_invisible_until_it_is_known(
+    seconds: int, labelled: int, engine: sa.Engine, params: Params
+) -> None:
+    flights = schedule(engine, NOON)
+    answer(engine, flights, [0.2])
+    land(engine, flights, [True], known_at=NOON + LANDED)
+
+    rows = answers(engine, known_by=NOON + LANDED + timedelta(seconds=seconds))
+
+    assert performance.measure(rows, params).labelled == labelled
+
+
+def test_a_flight_belongs_to_the_day_on_new_yorks_calendar(engine: sa.Engine) -> None:
+    half_past_eleven = datetime(2013, 7, 2, 3, 30, tzinfo=UTC)
+    answer(engine, schedule(engine, half_past_eleven), [0.2])
+
+    (row,) = answers(engine).to_dict("records")
+
+    assert (row["day"], row["departure_minute"]) == (pd.Timestamp("2013-07-01"), 23 * 60 + 30)
+
+
+def test_a_window_begins_with_its_first_moment_and_ends_before_its_last(engine: sa.Engine) -> None:
+    hour = timedelta(hours=1)
+    flights = schedule(engine, NOON - hour, NOON, NOON + hour, NOON + 2 * hour)
+    answer(engine, flights, [0.2] * 4)
+
+    rows = performance.answers(engine, NOON, NOON + 2 * hour, LATER)
+
+    assert sorted(rows["flight_id"]) == sorted(flights[1:3])
+
+
+def test_the_models_input_comes_only_when_it_is_asked_for(engine: sa.Engine) -> None:
+    answer(engine, schedule(engine, NOON), [0.2])
+
+    assert answers(engine, vectors=True)["vector"].tolist() == [VECTOR]
+    assert "vector" not in answers(engine)
+
+
+def test_a_flight_that_its_model_was_trained_on_is_left_out(engine: sa.Engine) -> None:
+    days = [NOON + timedelta(days=number) for number in range(3)]
+    flights = schedule(engine, *days, *days)
+    answer(engine, flights[:3], [0.2] * 3, version="1", round_=1)
+    answer(engine, flights[3:], [0.2] * 3, version="2", round_=2)
+
+    rows = performance.unseen_by_their_model(answers(engine), {"1": date(2013, 7, 2), "2": date(2013, 7, 3)})
+
+    assert sorted(rows["flight_id"]) == sorted([*flights[1:3], flights[5]])
+
+
+def test_answers_of_a_release_that_is_gone_are_refused_by_name(engine: sa.Engine) -> None:
+    answer(engine, schedule(engine, NOON), [0.2], version="7")
+
+    with pytest.raises(KeyError, match="predictions of release 7, which is not published any more"):
+        performance.unseen_by_their_model(answers(engine), {"1": date(2013, 7, 2)})
+
+
+def test_what_is_measured_is_what_evaluation_says_of_the_labelled_flights(engine: sa.Engine, params: Params) -> None:
+    rng = np.random.default_rng(SEED)
+    told = np.round(rng.uniform(0.05, 0.6, 40), 3)
+    late = rng.random(40) < told
+    flights = schedule(engine, *[NOON] * 50)
+    answer(engine, flights, [*told, *[0.9] * 10])  # ten of them never arrive
+    land(engine, flights[:40], late.tolist())
+
+    measured = performance.measure(answers(engine), params)
+
+    alert = told >= 0.25
+    assert measured.scores == evaluation.scores(late, told, params.cost)
+    assert (measured.flights, measured.labelled, measured.label_coverage) == (50, 40, 0.8)
+    assert measured.late_rate == round(late.mean(), 4)
+    assert measured.predicted_rate == round(told.mean(), 4)
+    assert measured.alert_precision == round((late & alert).sum() / alert.sum(), 4)
+    assert measured.alert_recall == round((late & alert).sum() / late.sum(), 4)
+    assert "note" not in measured.as_json()
+
+
+@pytest.mark.parametrize(("late", "recall"), [(True, 0.5), (False, None)])
+def test_flights_that_all_end_alike_have_rates_but_no_scores(late: bool, recall: float | None, params: Params) -> None:
+    rows = synthetic(flights=2).assign(late=pd.array([late] * 4, dtype="boolean"), alert=[True, True, False, False])
+
+    told = performance.measure(rows, params, with_intervals=True)
+
+    assert (told.late_rate, told.alert_precision, told.alert_recall) == (float(late), float(late), recall)
+    assert (told.scores, told.intervals) == (None, None)
+
+
+def test_calibrated_probabilities_lose_what_they_expect_to_lose(params: Params) -> None:
+    excess = performance.measure(synthetic(flights=20_000), params).loss_excess
+
+    assert excess == pytest.approx(0, abs=0.01)
+
+
+def test_over_confident_probabilities_lose_more_than_they_expect(params: Params) -> None:
+    excess = performance.measure(synthetic(flights=20_000, sharpness=2.0), params).loss_excess
+
+    assert excess is not None
+    assert excess > 0.03
+
+
+@pytest.mark.parametrize(("days", "there"), [(1, False), (2, True)])
+def test_an_interval_by_days_needs_two_of_them(days: int, there: bool, params: Params) -> None:
+    told = performance.measure(synthetic(days), params, with_intervals=True)
+
+    assert (told.intervals is not None) is there
+    assert told.scores is not None
+
+
+def test_an_interval_holds_its_score(params: Params) -> None:
+    told = performance.measure(synthetic(days=10), params, with_intervals=True)
+
+    assert told.intervals is not None
+    assert told.scores is not None
+    assert all(low < told.scores[name] < high for name, (low, high) in told.intervals.items())
+
+
+def test_groups_are_the_month_the_version_and_each_slice(params: Params) -> None:
+    rows = synthetic(days=2, flights=100)
+    rows = rows.assign(
+        day=np.repeat(pd.to_datetime(["2013-07-31", "2013-08-01"]), 100), model_version=np.repeat(["1", "2"], 100)
+    )
+
+    told = performance.by_group(rows, params)
+
+    sizes = {cut: {name: group.flights for name, group in groups.items()} for cut, groups in told.items()}
+    assert sizes == {
+        "origin": {"EWR": 100, "JFK": 100},
+        "carrier": {"UA": 200},
+        "hour": {"09:00-13:59": 200},
+        "distance": {"500-999 mi": 200},
+        "month": {"2013-07": 100, "2013-08": 100},
+        "version": {"1": 100, "2": 100},
+    }
+    jfk = rows[rows["origin"] == "JFK"]
+    assert told["origin"]["JFK"] == performance.measure(jfk, params, with_intervals=True)
+    assert told["origin"]["JFK"].intervals is not None
+
+
+def test_each_day_is_told_alone_and_as_json(params: Params) -> None:
+    rows = synthetic(days=2, flights=100)
+    rows.loc[rows["day"] == "2013-07-02", "late"] = pd.NA
+
+    told = {day: measured.as_json() for day, measured in performance.by_day(rows, params).items()}
+
+    read = json.loads(json.dumps(told))
+    assert {day: (each["flights"], each["labelled"]) for day, each in read.items()} == {
+        "2013-07-01": (100, 100),
+        "2013-07-02": (100, 0),
+    }
+
+
+def shadow(engine: sa.Engine, prediction_ids: Sequence[str], told: Sequence[float], version: str) -> None:
+    rows = [
+        {"prediction_id": key, "model_version": version, "probability_late": probability}
+        for key, probability in zip(prediction_ids, told, strict=True)
+    ]
+    database.log_shadows(engine, rows)
+
+
+def test_a_pair_is_told_by_role_whoever_answered(engine: sa.Engine) -> None:
+    by_champion, by_challenger = schedule(engine, NOON, NOON)
+    shadow(engine, answer(engine, [by_champion], [0.1], version="1", round_=1), [0.2], version="2")
+    shadow(engine, answer(engine, [by_challenger], [0.4], version="2", round_=2), [0.3], version="1")
+    land(engine, [by_champion, by_challenger], [False, True])
+
+    pairs = performance.paired(engine, champion="1", challenger="2")
+
+    assert pairs[["champion", "challenger", "canary", "late"]].values.tolist() == [
+        [0.1, 0.2, False, False],
+        [0.3, 0.4, True, True],
+    ]
+    swapped = performance.paired(engine, champion="2", challenger="1")
+    assert swapped[["champion", "challenger", "canary"]].values.tolist() == [[0.2, 0.1, True], [0.4, 0.3, False]]
+
+
+def test_a_pair_needs_an_outcome_and_both_models(engine: sa.Engine) -> None:
+    whole, unknown, alone, other = schedule(engine, *[NOON] * 4)
+    shadow(engine, answer(engine, [whole, unknown], [0.1, 0.1], round_=1), [0.2, 0.2], version="2")
+    answer(engine, [alone], [0.1], round_=2)
+    shadow(engine, answer(engine, [other], [0.1], round_=3), [0.2], version="3")
+    land(engine, [whole, alone, other], [True] * 3)
+
+    assert len(performance.paired(engine, "1", "2")) == 1
+
+
+def test_of_a_flight_that_was_asked_for_twice_the_last_pair_counts(engine: sa.Engine) -> None:
+    flights = schedule(engine, NOON)
+    for round_, told in ((1, 0.1), (2, 0.5)):
+        shadow(engine, answer(engine, flights, [told], round_=round_), [told + 0.1], version="2")
+    land(engine, flights, [True])
+
+    assert performance.paired(engine, "1", "2")["champion"].tolist() == [0.5]
+
+
+def test_a_pair_is_invisible_until_its_outcome_is_known(engine: sa.Engine) -> None:
+    flights = schedule(engine, NOON, NOON + timedelta(days=1))
+    shadow(engine, answer(engine, flights, [0.1, 0.1]), [0.2, 0.2], version="2")
+    land(engine, flights[:1], [True], known_at=NOON + LANDED)
+    land(engine, flights[1:], [True], known_at=NOON + timedelta(days=1) + LANDED)
+
+    known = performance.paired(engine, "1", "2", known_by=NOON + timedelta(days=1))
+
+    assert known["day"].tolist() == [pd.Timestamp("2013-07-01")]
+    assert len(performance.paired(engine, "1", "2")) == 2
+
+
+def test_the_interval_of_a_pair_is_above_zero_where_the_challenger_is_worse(params: Params) -> None:
+    rows = synthetic(days=10)
+    pairs = rows.assign(champion=rows["probability_late"], challenger=1 - rows["probability_late"])
+
+    found = performance.paired_interval(pairs, params)
+
+    assert found is not None
+    mean, low, high = found
+    assert 0 < low < mean < high
+
+
+def test_one_day_tells_no_interval(params: Params) -> None:
+    pairs = synthetic(days=1).assign(champion=0.5, challenger=0.4)
+
+    assert performance.paired_interval(pairs, params) is None

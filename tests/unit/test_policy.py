@@ -1,0 +1,194 @@
+"""The whole policy as a table: what was observed at the end of a day, what is done about it, and why."""
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitoring.alerts import Alert, Tier
+from monitoring.policy import Action, Decision, Observed, Trial, decide
+from ontime.params import Policy
+
+# Not those of params.yaml: the table holds whatever is tuned there.
+POLICY = Policy(
+    refresh_days=28,
+    cooldown_days=14,
+    budget=3,
+    budget_days=56,
+    min_labels=5000,
+    shadow_days=3,
+    shadow_labels=2000,
+    watch_days=7,
+    margin_log_loss=0.002,
+)
+DAY = date(2013, 7, 1)
+
+
+def alert(tier: Tier, name: str = "auc_drop") -> Alert:
+    return Alert(name, tier, value=0.5, above=0.25, reason="for a test")
+
+
+def ago(*days: int) -> tuple[date, ...]:
+    return tuple(DAY - timedelta(days=each) for each in days)
+
+
+def candidate(days: int = 3, flights: int = 2000, low: float | None = -0.01, high: float | None = 0.01) -> Trial:
+    return Trial("candidate", "2", days, flights, low, high)
+
+
+def predecessor(days: int = 3, flights: int = 2000, low: float | None = -0.01, high: float | None = 0.01) -> Trial:
+    return Trial("predecessor", "1", days, flights, low, high)
+
+
+CALM = Observed(
+    day=DAY, alerts=(), new_labels=50_000, retrainings=(), in_charge_since=DAY - timedelta(days=5), trial=None
+)
+BROKEN = (alert(Tier.STOP, "quarantined_batches"),)
+WORSE = (alert(Tier.RETRAIN, "auc_drop"),)
+SUMMER = (alert(Tier.REPORT, "feature_psi"),)
+OLD, DUE = DAY - timedelta(days=27), DAY - timedelta(days=28)
+
+STOPS = [
+    ({"alerts": BROKEN}, "quarantined_batches 0.5 (limit 0.25): the champion stays"),
+    ({"alerts": (*BROKEN, *WORSE)}, "nothing is retrained on this"),
+    ({"alerts": BROKEN, "in_charge_since": DUE}, "quarantined_batches"),
+    ({"alerts": BROKEN, "trial": candidate(low=0.01, high=0.02)}, "quarantined_batches"),
+    ({"alerts": BROKEN, "trial": candidate(low=-0.02, high=-0.01)}, "quarantined_batches"),
+    ({"alerts": BROKEN, "trial": predecessor(low=-0.03, high=-0.02)}, "quarantined_batches"),
+]
+CANDIDATES = [
+    (candidate(days=2), Action.NOTHING, "release 2 is in the shadow for 2 of 3 days"),
+    (candidate(flights=1999), Action.NOTHING, "with 1,999 of at least 2,000 labelled flights"),
+    (candidate(low=None, high=None), Action.NOTHING, "release 2 is in the shadow"),
+    (candidate(days=2, low=0.1, high=0.2), Action.NOTHING, "2 of 3 days"),
+    (candidate(flights=1999, low=0.1, high=0.2), Action.NOTHING, "1,999 of"),
+    (candidate(low=0.0021, high=0.02), Action.WITHDRAW, "release 2 is worse in the shadow: "),
+    (candidate(low=0.0020, high=0.02), Action.PROMOTE, "the shadow shows no harm"),
+    (candidate(low=-0.01, high=0.01), Action.PROMOTE, "-0.0100 to +0.0100 in log-loss over 2,000 flights"),
+    (candidate(low=-0.03, high=-0.02), Action.PROMOTE, "release 2"),
+    (candidate(days=30, flights=90_000), Action.PROMOTE, "over 90,000 flights"),
+]  # fmt: skip
+PREDECESSORS = [
+    # The interval is of the predecessor's loss less the champion's: below zero, the new champion is worse.
+    (predecessor(low=-0.03, high=-0.0021), Action.ROLL_BACK, "worse than release 1 on the same new flights"),
+    (predecessor(days=2, low=-0.03, high=-0.02), Action.ROLL_BACK, "-0.0300 to -0.0200 in log-loss over 2,000 flights"),
+    (predecessor(days=7, low=-0.03, high=-0.02), Action.ROLL_BACK, "worse than release 1"),
+    (predecessor(low=-0.03, high=-0.0020), Action.NOTHING, "watched beside release 1 for 3 of 7 days"),
+    (predecessor(flights=1999, low=-0.03, high=-0.02), Action.NOTHING, "3 of 7 days"),
+    (predecessor(days=1, low=None, high=None), Action.NOTHING, "1 of 7 days"),
+    (predecessor(days=6), Action.NOTHING, "6 of 7 days"),
+    (predecessor(days=7), Action.WITHDRAW, "no worse than release 1 for 7 days"),
+    (predecessor(days=7, low=-0.03, high=-0.0020), Action.WITHDRAW, "no worse than release 1"),
+    (predecessor(days=7, flights=1999), Action.NOTHING, "7 of 7 days"),
+    (predecessor(days=7, low=None, high=None), Action.NOTHING, "7 of 7 days"),
+    (predecessor(days=30, low=0.01, high=0.02), Action.WITHDRAW, "for 30 days"),
+]  # fmt: skip
+RETRAININGS = [
+    ({}, Action.NOTHING, "nothing is wrong"),
+    ({"alerts": WORSE}, Action.RETRAIN, "auc_drop 0.5 (limit 0.25)"),
+    ({"alerts": WORSE, "retrainings": ago(13)}, Action.NOTHING, "last retraining was 13 days ago, the cooldown is 14"),
+    ({"alerts": WORSE, "retrainings": ago(14)}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": WORSE, "retrainings": ago(55, 35, 15)}, Action.NOTHING, "budget of 3 retrainings in 56 days is spent"),
+    ({"alerts": WORSE, "retrainings": ago(56, 35, 15)}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": WORSE, "new_labels": 4999}, Action.NOTHING, "only 4,999 labelled flights are new"),
+    ({"alerts": WORSE, "new_labels": 5000}, Action.RETRAIN, "auc_drop"),
+    ({"in_charge_since": OLD}, Action.NOTHING, "nothing is wrong"),
+    ({"in_charge_since": DUE}, Action.RETRAIN, "28 days since the last training, 28 is the longest"),
+    ({"in_charge_since": DUE, "retrainings": ago(27)}, Action.NOTHING, "nothing is wrong"),
+    ({"in_charge_since": DUE, "retrainings": ago(40, 28)}, Action.RETRAIN, "28 days since the last training"),
+    ({"in_charge_since": DUE, "new_labels": 0}, Action.NOTHING, "28 is the longest; but only 0 labelled"),
+    ({"alerts": SUMMER}, Action.NOTHING, "nothing is wrong"),
+    ({"alerts": (*WORSE, *SUMMER)}, Action.RETRAIN, "auc_drop"),
+]  # fmt: skip
+
+
+def told(decision: Decision, action: Action, reason: str) -> bool:
+    return decision.action is action and reason in decision.reason
+
+
+@pytest.mark.parametrize(("seen", "reason"), STOPS)
+def test_a_broken_contract_stops_everything(seen: dict[str, object], reason: str) -> None:
+    decision = decide(replace(CALM, **seen), POLICY)  # type: ignore[arg-type]  # a row of the table
+
+    assert told(decision, Action.STOP, reason), decision
+
+
+@pytest.mark.parametrize(("trial", "action", "reason"), CANDIDATES)
+def test_a_candidate_in_the_shadow(trial: Trial, action: Action, reason: str) -> None:
+    decision = decide(replace(CALM, trial=trial), POLICY)
+
+    assert told(decision, action, reason), decision
+
+
+@pytest.mark.parametrize(("trial", "action", "reason"), PREDECESSORS)
+def test_a_predecessor_beside_the_new_champion(trial: Trial, action: Action, reason: str) -> None:
+    decision = decide(replace(CALM, trial=trial), POLICY)
+
+    assert told(decision, action, reason), decision
+
+
+@pytest.mark.parametrize(("seen", "action", "reason"), RETRAININGS)
+def test_a_champion_alone(seen: dict[str, object], action: Action, reason: str) -> None:
+    decision = decide(replace(CALM, **seen), POLICY)  # type: ignore[arg-type]  # a row of the table
+
+    assert told(decision, action, reason), decision
+
+
+@pytest.mark.parametrize("trial", [each for each, _, _ in (*CANDIDATES, *PREDECESSORS)])
+def test_while_a_trial_runs_nothing_is_retrained(trial: Trial) -> None:
+    calm, worse = (decide(replace(CALM, trial=trial, alerts=raised), POLICY) for raised in ((), WORSE))
+
+    assert worse == calm
+
+
+def trials() -> st.SearchStrategy[Trial]:
+    ends = st.floats(-0.05, 0.05)
+    intervals = st.one_of(st.just((None, None)), st.tuples(ends, ends).map(lambda pair: (min(pair), max(pair))))
+    return st.builds(
+        lambda role, days, flights, interval: Trial(role, "9", days, flights, *interval),
+        st.sampled_from(["candidate", "predecessor"]),
+        st.integers(1, 12),
+        st.integers(0, 4000),
+        intervals,
+    )
+
+
+def situations() -> st.SearchStrategy[Observed]:
+    days = st.integers(0, 80).map(lambda number: DAY - timedelta(days=number))
+    return st.builds(
+        Observed,
+        day=st.just(DAY),
+        alerts=st.lists(st.sampled_from(Tier).map(alert), max_size=3).map(tuple),
+        new_labels=st.integers(0, 10_000),
+        retrainings=st.lists(days, max_size=4).map(tuple),
+        in_charge_since=days,
+        trial=st.none() | trials(),
+    )
+
+
+@given(situations())
+def test_seasonal_drift_never_changes_a_decision(seen: Observed) -> None:
+    without = tuple(each for each in seen.alerts if each.tier is not Tier.REPORT)
+
+    assert decide(replace(seen, alerts=(*without, *SUMMER)), POLICY) == decide(replace(seen, alerts=without), POLICY)
+
+
+@given(situations(), st.integers(0, 13))
+def test_no_retraining_begins_inside_the_cooldown(seen: Observed, days: int) -> None:
+    decision = decide(replace(seen, retrainings=(*seen.retrainings, *ago(days))), POLICY)
+
+    assert decision.action is not Action.RETRAIN
+
+
+@given(situations())
+def test_a_trial_is_judged_or_waited_for_and_only_a_champion_alone_is_retrained(seen: Observed) -> None:
+    action = decide(seen, POLICY).action
+
+    possible = {
+        None: {Action.NOTHING, Action.RETRAIN, Action.STOP},
+        "candidate": {Action.NOTHING, Action.PROMOTE, Action.WITHDRAW, Action.STOP},
+        "predecessor": {Action.NOTHING, Action.ROLL_BACK, Action.WITHDRAW, Action.STOP},
+    }
+    assert action in possible[seen.trial.role if seen.trial else None]
