@@ -111,12 +111,28 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
 
     Raises ContractBroken when what is left does not hold. Every rule is counted on the tables as they came.
     """
+    _refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
     report = _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
     repaired = _repair(tables, hits)
     kept, set_aside = _set_aside(repaired, hits)
     check(kept)
     return kept, set_aside, report
+
+
+def _refuse_missing_columns(tables: Tables) -> None:
+    """Raise ContractBroken before a rule of KNOWN_DIRT meets one, which would only say KeyError."""
+
+    def missing(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
+        wanted = [name for name, column in contract.columns.items() if column.required and name not in table]
+        return [f"  {contract.name}.{name}: column_in_dataframe" for name in wanted]
+
+    small = ((PLANES, tables.planes), (AIRPORTS, tables.airports), (AIRLINES, tables.airlines))
+    broken = [line for contract, table in small for line in missing(contract, table)]
+    if not broken:  # the contract of the flights refers to the small tables
+        broken = missing(flights_contract(tables), tables.flights) + missing(weather_contract(), tables.weather)
+    if broken:
+        raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
@@ -295,6 +311,7 @@ def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[st
     The other tables stay as they are: they are what the day's rows refer to.
     """
     day = replace(tables, **{name: rows})
+    _refuse_missing_columns(day)
     kept, _ = _set_aside(_repair(day, hits := {rule.name: rule.hits(day) for rule in KNOWN_DIRT}), hits)
     contract = flights_contract(kept) if name == "flights" else weather_contract()
     return tuple(line.strip() for line in _violations(contract, getattr(kept, name)))

@@ -93,6 +93,16 @@ def test_a_repeated_observation_is_set_aside_with_its_reason(raw: Tables) -> Non
     assert {rule["rule"]: rule["hits"] for rule in report["rules"]}["repeated_observation"] == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "column"), [("weather", "wind_gust_mph"), ("flights", "tailnum"), ("airlines", "carrier")]
+)
+def test_a_column_that_a_rule_about_dirt_needs_is_missed_by_name(table: str, column: str, raw: Tables) -> None:
+    without = replace(raw, **{table: getattr(raw, table).drop(columns=column)})
+
+    with pytest.raises(ContractBroken, match=rf"{table}\.{column}: column_in_dataframe"):
+        contract.clean(without)
+
+
 def test_data_without_known_dirt_passes_as_it_is(tables: Tables) -> None:
     kept, aside, _ = contract.clean(tables)
 
