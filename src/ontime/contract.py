@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
@@ -21,6 +22,9 @@ GUST_COPIES_LIMIT = 0.5  # share of gusts that may be wind_speed x 1.15; in 2013
 UNSEEN_CARRIERS_LIMIT = 0.05  # share of flights; a new airline or two are no reason to stop, a new timetable is
 KNOTS_TO_MPH = 1.15078
 DAY = 1440
+REPAIRED_AT_MOST = 0.1  # of a table's rows by one rule; more is no dirt, but another feed
+CLOCKS_OFF_AT_MOST = 0.01  # of the arrivals; an hour's change of the clocks under way
+HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # in 2013 at most 0.11 of a day's observations
 
 
 class ContractBroken(ValueError):
@@ -147,10 +151,41 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
 
     Raises ContractBroken when what is left does not hold. Every rule is counted on the tables as they came.
     """
+    _refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
+    if much := _too_much_dirt(hits):
+        raise ContractBroken("\n".join(["the tables break their contract:", *much]))
     kept, set_aside = _set_aside(_repair(tables, hits), hits)
     check(kept)
     return kept, set_aside, _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
+
+
+def _refuse_missing_columns(tables: Tables) -> None:
+    """Raise ContractBroken before a rule of KNOWN_DIRT meets one, which would only say KeyError."""
+
+    def missing(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
+        wanted = [name for name, column in contract.columns.items() if column.required and name not in table]
+        return [f"  {contract.name}.{name}: column_in_dataframe" for name in wanted]
+
+    small = ((PLANES, tables.planes), (AIRPORTS, tables.airports), (AIRLINES, tables.airlines))
+    broken = [line for contract, table in small for line in missing(contract, table)]
+    if not broken:  # the contract of the flights refers to the small tables
+        broken = missing(flights_contract(tables), tables.flights) + missing(
+            weather_contract(tables.weather), tables.weather
+        )
+    if broken:
+        raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
+
+
+def _too_much_dirt(hits: Mapping[str, pd.Series]) -> list[str]:
+    """One line a rule that would repair so many rows that they can hardly be broken readings."""
+    shares = {rule: hits[rule.name].mean() for rule in KNOWN_DIRT if rule.action == "repaired"}
+    return [
+        f"  {rule.table}.{rule.column}: {rule.name} in {share:.0%} of the rows, {REPAIRED_AT_MOST:.0%} is the most "
+        "that is repaired: another unit?"
+        for rule, share in shares.items()
+        if share > REPAIRED_AT_MOST
+    ]
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
@@ -216,8 +251,7 @@ def _few(marked: Callable[[pd.Series], pd.Series], limit: float, name: str) -> p
     """The marked values of a column break it only together, when they are more than `limit` of all."""
 
     def holds(column: pd.Series) -> pd.Series:
-        rows = marked(column)
-        return ~rows if rows.mean() > limit else pd.Series(True, index=column.index)
+        return _unless_few(marked(column), limit)
 
     return pa.Check(holds, error=name)
 
@@ -283,6 +317,7 @@ def flights_rules(flights: pd.DataFrame) -> pa.SeriesSchema:
                 lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK),
             "departed_at agrees with the clock in New York":
                 lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK),
+            "arr_delay_minutes agrees with the clock at the destination": _arrivals_agree,
         },
     )  # fmt: skip
 
@@ -297,6 +332,29 @@ def _computed_from_wind(gust: pd.Series, wind: pd.Series) -> pd.Series:
     """Gusts that are wind_speed converted from knots once more. A measured one is whole knots: 23 over 20 is not it."""
     speed = wind.loc[gust.index]
     return (speed > 0) & ((gust / speed - KNOTS_TO_MPH).abs() < 1e-4)
+
+
+def _unless_few(wrong: pd.Series, limit: float) -> pd.Series:
+    """Which rows hold; all of them where only a share of up to `limit` is wrong."""
+    return ~wrong if wrong.mean() > limit else pd.Series(True, index=wrong.index)
+
+
+def _arrivals_agree(flights: pd.DataFrame) -> pd.Series:
+    """Whether the delay leads from the scheduled to the actual arrival, told by one clock: its sign and its unit."""
+    scheduled, actual = minutes_of_day(flights["sched_arr_hhmm"]), minutes_of_day(flights["arr_hhmm"])
+    off = (actual - scheduled - flights["arr_delay_minutes"]) % DAY
+    return _unless_few(off.fillna(0) != 0, CLOCKS_OFF_AT_MOST)
+
+
+def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
+    """Whether temperature and dew point make the humidity (August-Roche-Magnus): they do in Fahrenheit only."""
+
+    def vapour(fahrenheit: pd.Series) -> pd.Series:
+        celsius = (fahrenheit - 32) / 1.8
+        return 17.625 * celsius / (243.04 + celsius)
+
+    humidity = 100 * np.exp(vapour(weather["dewp_f"]) - vapour(weather["temp_f"]))
+    return _unless_few((humidity - weather["humid_percent"]).abs() > HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST)
 
 
 def weather_contract(weather: pd.DataFrame) -> pa.DataFrameSchema:
@@ -333,6 +391,7 @@ def weather_rules(weather: pd.DataFrame) -> pa.SeriesSchema:
             "known an hour after its label": lambda t: t["known_at"] - t["hour"] == pd.Timedelta(hours=1),
             "hour agrees with the clock in New York":
                 lambda t: t["hour"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None) == t["local_hour"],
+            "humid_percent agrees with temp_f and dewp_f": _humidity_agrees,
         },
     )  # fmt: skip
 
@@ -383,9 +442,11 @@ def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[st
     The other tables stay as they are: they are what the day's rows refer to.
     """
     day = replace(tables, **{name: rows})
+    _refuse_missing_columns(day)
     hits = {rule.name: rule.hits(day) for rule in KNOWN_DIRT}
+    much = [line for line in _too_much_dirt(hits) if line.startswith(f"  {name}.")]
     kept, _ = _set_aside(_repair(day, hits), hits)
-    return tuple(line.strip() for line in _broken(kept, name))
+    return tuple(line.strip() for line in [*much, *_broken(kept, name)])
 
 
 def _broken(tables: Tables, name: str) -> list[str]:

@@ -141,6 +141,49 @@ def test_a_repeated_observation_is_set_aside_with_its_reason(raw: Tables) -> Non
     assert {rule["rule"]: rule["hits"] for rule in report["rules"]}["repeated_observation"] == 1
 
 
+@pytest.mark.parametrize(
+    ("table", "column"), [("weather", "wind_gust_mph"), ("flights", "tailnum"), ("airlines", "carrier")]
+)
+def test_a_column_that_a_rule_about_dirt_needs_is_missed_by_name(table: str, column: str, raw: Tables) -> None:
+    without = replace(raw, **{table: getattr(raw, table).drop(columns=column)})
+
+    with pytest.raises(ContractBroken, match=rf"{table}\.{column}: column_in_dataframe"):
+        contract.clean(without)
+
+
+def in_celsius(weather: pd.DataFrame) -> pd.DataFrame:
+    return weather.assign(temp_f=(weather["temp_f"] - 32) / 1.8, dewp_f=(weather["dewp_f"] - 32) / 1.8)
+
+
+def test_dirt_in_more_than_a_tenth_of_the_rows_is_no_dirt(tables: Tables) -> None:
+    """One airport in Celsius would be emptied row by row, as if each were a broken sensor's."""
+    june = tables.weather[tables.weather["local_hour"].dt.month == 6]
+    mixed = pd.concat([june[june["origin"] != "JFK"], in_celsius(june[june["origin"] == "JFK"])]).sort_index()
+
+    with pytest.raises(ContractBroken, match=r"temperature_off_its_neighbours in 33% of the rows, 10% is the most"):
+        contract.clean(replace(tables, weather=mixed))
+
+
+def test_celsius_is_within_every_range_but_does_not_make_the_humidity(tables: Tables) -> None:
+    with pytest.raises(ContractBroken, match="weather: humid_percent agrees with temp_f and dewp_f"):
+        contract.check(replace(tables, weather=in_celsius(tables.weather)))
+
+
+def test_a_flipped_delay_does_not_lead_to_the_arrival(january: Tables) -> None:
+    flipped = january.flights.assign(arr_delay_minutes=-january.flights["arr_delay_minutes"].clip(-180, 180))
+
+    with pytest.raises(ContractBroken, match="flights: arr_delay_minutes agrees with the clock at the destination"):
+        contract.check(replace(january, flights=flipped))
+
+
+def test_few_arrivals_off_the_clock_are_let_through(january: Tables) -> None:
+    """A change of the clocks under way; 2023 has three such flights."""
+    few = january.flights.copy()
+    few.loc[few.index[:40], "arr_delay_minutes"] += 60
+
+    contract.check(replace(january, flights=few))
+
+
 def test_data_without_known_dirt_passes_as_it_is(tables: Tables) -> None:
     kept, aside, _ = contract.clean(tables)
 
