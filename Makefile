@@ -22,6 +22,9 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export MLFLOW_LOGGING_LEVEL := WARNING
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
+# Threads that wait, sleep: beside other work those that spin keep each other from it.
+export OMP_WAIT_POLICY := PASSIVE
+
 # Nothing is written outside this folder.
 export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
 export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/var/dvc
