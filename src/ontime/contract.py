@@ -8,13 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from ontime import schema
-from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables
+from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables, minutes_of_day
 
 SHOWN_ROWS = 3
+REPAIRED_AT_MOST = 0.1  # of a day's readings by one rule; more is no dirt, but another feed
+CLOCKS_OFF_AT_MOST = 0.01  # of a day's arrivals; in 2023 three delays span a change of the clocks
+HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # in 2013 at most 0.11 of a day's observations
+HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
 
 
 class ContractBroken(ValueError):
@@ -113,6 +118,8 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
     """
     _refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
+    if much := _too_much_dirt(tables, hits):
+        raise ContractBroken("\n".join(["the tables break their contract:", *much]))
     report = _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
     repaired = _repair(tables, hits)
     kept, set_aside = _set_aside(repaired, hits)
@@ -133,6 +140,22 @@ def _refuse_missing_columns(tables: Tables) -> None:
         broken = missing(flights_contract(tables), tables.flights) + missing(weather_contract(), tables.weather)
     if broken:
         raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
+
+
+def _too_much_dirt(tables: Tables, hits: Mapping[str, pd.Series]) -> list[str]:
+    """One line a rule that would empty so many readings of a day that they can hardly be broken ones."""
+    lines = []
+    for rule in KNOWN_DIRT:
+        if rule.emptied and (rows := _in_bulk(hits[rule.name], tables.weather["hour"], REPAIRED_AT_MOST)).any():
+            most = f"over {REPAIRED_AT_MOST:.0%} of a day's rows are not repaired"
+            lines.append(f"  {rule.table}.{rule.column}: {rule.name}: {rows.sum()} rows; {most}: another unit?")
+    return lines
+
+
+def _in_bulk(wrong: pd.Series, moments: pd.Series, limit: float) -> pd.Series:
+    """The wrong rows of the days on which more than `limit` of the rows, and not just a handful, are wrong."""
+    by_day = wrong.groupby(moments.dt.tz_convert(schema.CLOCK).dt.date)
+    return wrong & (by_day.transform("mean") > limit) & (by_day.transform("sum") >= HANDFUL)
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
@@ -229,6 +252,7 @@ def flights_contract(tables: Tables) -> pa.DataFrameSchema:
                          lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK)),
             _whole_table("departed_at agrees with the clock in New York",
                          lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK)),
+            _whole_table("arr_delay_minutes agrees with the clock at the destination", _arrivals_agree),
         ],
         strict=True, name="flights",
     )  # fmt: skip
@@ -238,6 +262,25 @@ def _agrees(moments: pd.Series, hhmm: pd.Series, zone: str) -> pd.Series:
     """Whether the wall clock of `zone` shows `hhmm`, which writes midnight as 0 or as 2400."""
     wall = moments.dt.tz_convert(zone)
     return moments.isna() | (wall.dt.hour * 100 + wall.dt.minute == hhmm % 2400)
+
+
+def _arrivals_agree(flights: pd.DataFrame) -> pd.Series:
+    """Whether the delay leads from the scheduled to the actual arrival, told by one clock: its sign and its unit."""
+    scheduled, actual = minutes_of_day(flights["sched_arr_hhmm"]), minutes_of_day(flights["arr_hhmm"])
+    off = (actual - scheduled - flights["arr_delay_minutes"]) % (24 * 60)
+    return ~_in_bulk(off.fillna(0) != 0, flights["scheduled_departure"], CLOCKS_OFF_AT_MOST)
+
+
+def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
+    """Whether temperature and dew point make the humidity (August-Roche-Magnus): they do in Fahrenheit only."""
+
+    def vapour(fahrenheit: pd.Series) -> pd.Series:
+        celsius = (fahrenheit - 32) / 1.8
+        return 17.625 * celsius / (243.04 + celsius)
+
+    humidity = 100 * np.exp(vapour(weather["dewp_f"]) - vapour(weather["temp_f"]))
+    off = (humidity - weather["humid_percent"]).abs() > HUMIDITY_OFF_PERCENT
+    return ~_in_bulk(off, weather["hour"], HUMIDITY_OFF_AT_MOST)
 
 
 def weather_contract() -> pa.DataFrameSchema:
@@ -261,6 +304,7 @@ def weather_contract() -> pa.DataFrameSchema:
             _whole_table("known an hour after its label", lambda t: t["known_at"] - t["hour"] == pd.Timedelta(hours=1)),
             _whole_table("hour agrees with the clock in New York",
                          lambda t: t["hour"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None) == t["local_hour"]),
+            _whole_table("humid_percent agrees with temp_f and dewp_f", _humidity_agrees),
         ],
         unique=["origin", "hour"], strict=True, name="weather",
     )  # fmt: skip
@@ -312,9 +356,11 @@ def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[st
     """
     day = replace(tables, **{name: rows})
     _refuse_missing_columns(day)
-    kept, _ = _set_aside(_repair(day, hits := {rule.name: rule.hits(day) for rule in KNOWN_DIRT}), hits)
+    hits = {rule.name: rule.hits(day) for rule in KNOWN_DIRT}
+    much = _too_much_dirt(day, hits) if name == "weather" else []
+    kept, _ = _set_aside(_repair(day, hits), hits)
     contract = flights_contract(kept) if name == "flights" else weather_contract()
-    return tuple(line.strip() for line in _violations(contract, getattr(kept, name)))
+    return tuple(line.strip() for line in [*much, *_violations(contract, getattr(kept, name))])
 
 
 def _violations(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
