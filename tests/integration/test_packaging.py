@@ -1,5 +1,6 @@
 """What stands between a model and a release: parity over every row, and papers that say where it came from."""
 
+from datetime import date
 from pathlib import Path
 
 import joblib
@@ -83,9 +84,18 @@ def test_a_release_is_compared_through_its_own_onnx_file(
 
 def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Params, tmp_path: Path) -> None:
     known = split.labelled(weeks)
-    few = params.model_copy(update={"train": params.train.model_copy(update={"candidates": ["constant", "logistic"]})})
+    days = {"train_from": date(2013, 2, 4), "valid_from": date(2013, 2, 15), "test_from": date(2013, 2, 25)}
+    few = params.model_copy(
+        update={
+            "train": params.train.model_copy(update={"candidates": ["constant", "logistic"]}),
+            "split": params.split.model_copy(update=days),
+        }
+    )
+    periods = split.periods(few.split)
 
-    fitted = train.fit_candidates(known[:9000], known[9000:].reset_index(drop=True), few, tmp_path)
+    fitted = train.fit_candidates(
+        split.within(known, periods["train"]), split.within(known, periods["valid"]), few, tmp_path
+    )
 
     assert fitted["champion"] == "logistic"
     assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic", "without_tailnum"}
