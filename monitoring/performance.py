@@ -76,7 +76,8 @@ def answers(
 
 def unseen_by_their_model(rows: pd.DataFrame, trained_until: Mapping[str, date]) -> pd.DataFrame:
     """The rows whose model was trained on earlier days only. Raises KeyError for a version nobody told of."""
-    limits = rows["model_version"].map({version: pd.Timestamp(day) for version, day in trained_until.items()})
+    days = {version: pd.Timestamp(day) for version, day in trained_until.items()}
+    limits = rows["model_version"].map(days).astype("datetime64[s]")  # of no rows, a map has no type to compare
     unknown = sorted(set(rows.loc[limits.isna(), "model_version"]))
     if unknown:
         raise KeyError(f"predictions of release {', '.join(unknown)}, which is not published any more")
