@@ -19,6 +19,7 @@ SHOWN_ROWS = 3
 REPAIRED_AT_MOST = 0.1  # of a day's readings by one rule; more is no dirt, but another feed
 CLOCKS_OFF_AT_MOST = 0.01  # of a day's arrivals; in 2023 three delays span a change of the clocks
 HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # in 2013 at most 0.11 of a day's observations
+NO_TIME_TO_FLY_AT_MOST = 0.1  # of a day's flights; 2013's worst day, with a storm in the west, has 0.07
 HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
 
 
@@ -252,6 +253,9 @@ def flights_contract(tables: Tables) -> pa.DataFrameSchema:
                          lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK)),
             _whole_table("departed_at agrees with the clock in New York",
                          lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK)),
+            _whole_table("the timetable leaves time to fly",
+                         lambda t: ~_in_bulk(_elapsed_minutes(t) < t["air_minutes"], t["scheduled_departure"],
+                                             NO_TIME_TO_FLY_AT_MOST)),
             _whole_table("arr_delay_minutes agrees with the clock at the destination", _arrivals_agree),
         ],
         strict=True, name="flights",

@@ -139,6 +139,18 @@ def test_a_single_day_in_celsius_is_found_in_a_week(day: str, tables: Tables) ->
         contract.check(replace(tables, weather=week.mask(chosen, in_celsius(week))))
 
 
+def test_arrivals_read_on_new_yorks_clock_leave_no_time_to_fly(january: Tables) -> None:
+    west = january.flights["dest"].isin(["LAX", "SFO", "SEA", "LAS", "DEN", "ORD", "DFW", "IAH", "MSP"])
+    earlier = pd.to_timedelta(west.map({True: 2, False: 0}), unit="h")
+    flights = january.flights.assign(
+        scheduled_arrival=january.flights["scheduled_arrival"] - earlier,
+        arrived_at=january.flights["arrived_at"] - earlier,
+    )
+
+    with pytest.raises(ContractBroken, match="flights: the timetable leaves time to fly"):
+        contract.check(replace(january, flights=flights))
+
+
 def test_few_arrivals_off_the_clock_are_let_through(january: Tables) -> None:
     """A change of the clocks under way; 2023 has three such flights."""
     few = january.flights.copy()
