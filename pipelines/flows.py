@@ -11,7 +11,7 @@ and lists no step of it. Every call may be repeated, so every flow may be tried 
 import sys
 from datetime import UTC, date, timedelta
 
-from prefect import flow
+from prefect import Flow, flow
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
 from pydantic import AwareDatetime
@@ -34,7 +34,7 @@ MODEL = {"prefect.resource.id": "ontime.model"}
 
 @flow(retries=2, retry_delay_seconds=30, timeout_seconds=10 * MINUTE)
 def materialise(now: AwareDatetime | None = None) -> str:
-    """Store what has come: features of the flights that leave in two hours, and labels. `now` is on the feed's clock."""
+    """Store what has come: features of the flights that leave in two hours, labels. `now` is on the feed's clock."""
     settings, params = load_settings(), load_params()
     moment = now or clock.now(settings, params)
     stored = step(settings, params, moment)
@@ -81,7 +81,7 @@ def _told(said: str) -> str:
     return said
 
 
-FLOWS = {each.name: each for each in (materialise, monitor, retrain)}
+FLOWS: dict[str, Flow[..., str]] = {each.name: each for each in (materialise, monitor, retrain)}
 
 
 def main() -> None:

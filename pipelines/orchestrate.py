@@ -53,11 +53,15 @@ class Place(NamedTuple):
         }
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What the API answers. Raises URLError where nobody does."""
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self.page}/api{path}", data, {"Content-Type": "application/json"})  # noqa: S310  our own server
-        with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
-            return json.load(answer)
+        return ask(f"{self.page}/api", path, body)
+
+
+def ask(api: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """What Prefect's API answers. Raises URLError where nobody does."""
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(f"{api}{path}", data, {"Content-Type": "application/json"})  # noqa: S310  our own server
+    with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
+        return json.load(answer)
 
 
 def refuse_a_taken_port(place: Place) -> None:
