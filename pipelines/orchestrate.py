@@ -88,8 +88,9 @@ def begin(place: Place, name: str, *words: str) -> subprocess.Popen[bytes]:
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process and all that it started: politely, then for sure."""
     # A worker gives each run a session of its own, and when it is told to end it waits for them, for hours if need be.
-    groups = [process.pid, *children(process.pid)]
+    groups = {process.pid}
     for sent in (signal.SIGTERM, signal.SIGKILL):
+        groups |= set(children(process.pid))
         for group in groups:
             with suppress(ProcessLookupError):
                 os.killpg(group, sent)

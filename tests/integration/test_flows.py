@@ -54,16 +54,22 @@ flows.main()
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the API of a temporary server."""
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for Prefect, which reads where it is when it is imported."""
     with pytest.MonkeyPatch.context() as changed:
-        changed.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))  # read when Prefect is imported
-        from prefect.settings import get_current_settings
-        from prefect.testing.utilities import prefect_test_harness
+        changed.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
+        yield
 
-        with prefect_test_harness(server_startup_timeout=120):
-            yield str(get_current_settings().api.url)
+
+@pytest.fixture(scope="module")
+def server(home: None) -> Iterator[str]:  # noqa: ARG001  it has to be there first
+    """The address of the API of a temporary server."""
+    from prefect.settings import get_current_settings
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield str(get_current_settings().api.url)
 
 
 @pytest.fixture(scope="module")
@@ -249,6 +255,28 @@ def test_materialise_without_a_moment_takes_the_feeds_clock(world: World, monkey
     assert world.rows()["features"]
 
 
+def number(place: int) -> str:
+    """The id of a prediction."""
+    return f"{place:032x}"
+
+
+def answer(world: World, flight_ids: list[str]) -> None:
+    """Release 1 has told each of these flights something."""
+    vector = np.zeros(len(schema.FEATURE_NAMES), "<f4").tobytes()
+    told = {"model_version": "1", "probability_late": 0.4, "alert": True, "features": "materialised", "vector": vector}
+    rows = [
+        {
+            "prediction_id": number(place),
+            "flight_id": flight_id,
+            "answered_at": midnight(DAY),
+            "latency_ms": 1.0,
+            **told,
+        }
+        for place, flight_id in enumerate(flight_ids)
+    ]
+    database.restore_predictions(world.engine, rows)
+
+
 def asks_for_a_retraining(world: World) -> None:
     """The champion is older than the policy's refresh_days, and one label is enough."""
     world.change("policy", min_labels=1)
@@ -264,6 +292,7 @@ def asks_for_a_retraining(world: World) -> None:
     database.store_flights(world.engine, [flight | timetable])
     outcome = {"flight_id": flight["flight_id"], "late": False, "known_at": leaves}
     database.store_outcomes(world.engine, [outcome])
+    answer(world, [str(flight["flight_id"])])
     database.record_decision(world.engine, "promotion", "promote", {"version": "1"}, midnight(date(2013, 1, 7)))
 
 
@@ -281,23 +310,17 @@ def test_a_monitor_that_decides_so_asks_for_a_retraining_by_an_event(server: str
 
 def wins_in_the_shadow(world: World, tables: Tables) -> None:
     """Release 2 has scored two days of flights beside release 1, and better."""
-    flights = tables.flights
-    leaves = flights["scheduled_departure"]
+    leaves = tables.flights["scheduled_departure"]
     period = (leaves >= midnight(DAY - timedelta(days=1))) & (leaves < midnight(DAY) + timedelta(hours=18))
-    rows = flights[period].set_index("flight_id", drop=False)
+    rows = tables.flights[period].set_index("flight_id", drop=False)
     database.store_flights(world.engine, materialise._records(rows[materialise.TIMETABLE]))
     outcomes = materialise.outcomes_of(rows, late_minutes=15)
     database.store_outcomes(world.engine, outcomes)
-    vector = np.zeros(len(schema.FEATURE_NAMES), "<f4").tobytes()
-    answers, shadows = [], []
-    for place, outcome in enumerate(outcomes):
-        prediction = f"{place:032x}"
-        answered = {"prediction_id": prediction, "flight_id": outcome["flight_id"], "answered_at": midnight(DAY)}
-        told = {"model_version": "1", "probability_late": 0.4, "alert": True}
-        answers.append({**answered, **told, "features": "materialised", "vector": vector, "latency_ms": 1.0})
-        probability = 0.9 if outcome["late"] else 0.1
-        shadows.append({"prediction_id": prediction, "model_version": "2", "probability_late": probability})
-    database.restore_predictions(world.engine, answers)
+    answer(world, [str(outcome["flight_id"]) for outcome in outcomes])
+    shadows = [
+        {"prediction_id": number(place), "model_version": "2", "probability_late": 0.9 if outcome["late"] else 0.1}
+        for place, outcome in enumerate(outcomes)
+    ]
     database.log_shadows(world.engine, shadows)
     release.challenge(world.releases, "2")
     began = midnight(DAY - timedelta(days=1))
