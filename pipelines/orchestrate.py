@@ -22,6 +22,7 @@ from urllib.request import Request, urlopen
 
 HOST = "127.0.0.1"
 POOL = "ontime"  # prefect.yaml's
+ENDS = (signal.SIGINT, signal.SIGTERM)
 START_SECONDS = 120
 STOP_SECONDS = 30
 COMMAND = (sys.executable, "-m", "prefect", "--no-prompt")
@@ -87,15 +88,33 @@ def begin(place: Place, name: str, *words: str) -> subprocess.Popen[bytes]:
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     """End a process and all that it started: politely, then for sure."""
-    # A worker gives each run a session of its own, and when it is told to end it waits for them, for hours if need be.
-    groups = {process.pid}
-    for sent in (signal.SIGTERM, signal.SIGKILL):
-        groups |= set(children(process.pid))
-        for group in groups:
+    groups = end_children(process.pid)
+    with suppress(subprocess.TimeoutExpired):
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    for group in {process.pid, *groups, *children(process.pid)}:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    process.wait()
+
+
+def end_children(parent: int) -> set[int]:
+    """Ask what `parent` has started to end, and wait until it has; which groups were asked.
+
+    A worker gives each run a session of its own, and waits for it when it is told to end, for hours if need be. While
+    it lives it tells the server how its runs have ended.
+    """
+    asked: set[int] = set()
+    for _ in range(STOP_SECONDS * 5):
+        left = set(children(parent))
+        for group in left - asked:
             with suppress(ProcessLookupError):
-                os.killpg(group, sent)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
+                os.killpg(group, signal.SIGTERM)
+        asked |= left
+        if not left:
+            break
+        time.sleep(0.2)
+    return asked
 
 
 def children(parent: int) -> list[int]:
@@ -160,7 +179,8 @@ def running(place: Place) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
         started.append(begin(place, "worker", "worker", "start", "--pool", POOL, "--type", "process"))
         yield started
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second Ctrl-C would leave processes behind
+        for sent in ENDS:  # an impatient second Ctrl-C would leave processes behind
+            signal.signal(sent, signal.SIG_IGN)
         for process in reversed(started):  # a worker tells the server how its runs ended
             stop(process)
 
@@ -180,11 +200,10 @@ def main() -> None:
     place = Place(
         int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")), Path(os.environ.get("PREFECT_HOME", "var/prefect"))
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for sent in ENDS:  # both, because a shell's background job inherits a deaf ear for Ctrl-C, and a worker from it
+        signal.signal(sent, lambda *_: sys.exit(0))
     try:
         watch(place)
-    except KeyboardInterrupt:
-        print("orchestrate: ended")
     except NotOrchestrated as failed:
         sys.exit(f"orchestrate: {failed}")
 
