@@ -96,11 +96,12 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
     since = last - OVERLAP if last else now - FIRST_TIME
     arrived = arrivals.by(now, since, feed, params.features)
     quarantine(settings, engine, arrived.broken, now)
-    built = features_between(arrived, since, now, params)
-    note_skew(engine, built, now)
-    materialise(engine, built, arrived.tables.flights.set_index("flight_id", drop=False))
     outcomes = new_outcomes(arrived, since, params)
     database.store_outcomes(engine, outcomes)
+    # Last, and in the order of their moments: the next run begins at the last moment stored, so all before it is here.
+    built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
+    note_skew(engine, built, now)
+    materialise(engine, built, arrived.tables.flights.set_index("flight_id", drop=False))
     return Stored(len(built), len(outcomes), arrived.broken)
 
 
