@@ -61,7 +61,7 @@ def retrain(day: date | None = None) -> str:
     # The event only rings: who asked, and whether it is done already, is in `decisions`, which no lost event changes.
     asked = day or asked_for(database.connect(settings.database_url.get_secret_value()))
     if asked is None:
-        return _told("nobody has asked for it (`make retrain` does it all the same)")
+        return _told("nobody has asked for it (`make retrain NOW=1` does it all the same)")
     return _told(f"{asked}: {retrain_for(settings, params, asked)}")
 
 

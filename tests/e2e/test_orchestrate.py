@@ -82,13 +82,13 @@ class Orchestra:
         return str(ask(self.api, f"/flow_runs/{run}")["state"]["type"])
 
     def wait_for(self, run: str, *states: str) -> str:
-        """Until the run is in one of those states, a minute at most."""
-        for _ in range(300):
+        """Until the run is in one of those states, two minutes at most."""
+        for _ in range(600):
             if (state := self.state(run)) in states:
                 return state
             time.sleep(0.2)
         raise AssertionError(
-            f"{self.state(run)} after a minute: {(self.folder / 'var/prefect/worker.log').read_text()}"
+            f"{self.state(run)} after two minutes: {(self.folder / 'var/prefect/worker.log').read_text()}"
         )
 
     def logged(self, run: str) -> str:
@@ -187,7 +187,7 @@ def test_an_event_starts_a_retraining_which_finds_that_nobody_asked(orchestra: O
         "deployments": {"id": {"any_": [orchestra.deployment("retrain/when-asked")["id"]]}},
         "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", *LAST_STATES]}}},
     }
-    for _ in range(150):
+    for _ in range(600):
         if runs := ask(orchestra.api, "/flow_runs/filter", begun):
             break
         time.sleep(0.2)
