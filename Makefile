@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce replay key ui test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce replay key ui test sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -87,6 +87,9 @@ ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback 
 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest
+
+sabotage: install  ## plant one fault after another, and write which guard stops which: docs/sabotage.md
+	@$(PY) -m pytest tests/sabotage --write-matrix
 
 check: install  ## lint, types, import rules, and the repository's own rules
 	@ruff check

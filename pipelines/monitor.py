@@ -110,9 +110,12 @@ def _share(hits: pd.Series) -> float | None:
 
 
 def _decided_today(watch: Watch, kind: str) -> list[sa.Row[Any]]:
-    """Such as the batches that were set aside during the day, whichever day they are of."""
+    """Such as the batches that were set aside during the day, whichever day they are of.
+
+    What is decided at midnight belongs to the day that ends, and to no other.
+    """
     found = database.decisions_of(watch.engine, kind, since=midnight(watch.day))
-    return [row for row in found if row.decided_at <= watch.now]
+    return [row for row in found if midnight(watch.day) < row.decided_at <= watch.now]
 
 
 def vectors_of(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:

@@ -49,3 +49,4 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgr
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--examples", type=int, default=0, help="requests generated for each route (`make fuzz`)")
+    parser.addoption("--write-matrix", action="store_true", help="write what each sabotage led to (`make sabotage`)")
