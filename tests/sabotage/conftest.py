@@ -1,0 +1,173 @@
+"""The healthy states into which faults are planted, and the fixture that compares what was reported."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pytest
+
+from monitoring.alerts import Tier
+from monitoring.policy import Action
+from ontime import database, features, release
+from ontime.params import Params
+from ontime.sources import Tables
+from pipelines import materialise
+from pipelines.monitor import midnight
+from tests.sabotage import matrix, world
+from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, WINTER, Model, Seen, World
+
+Reported = Callable[[object], None]
+ROWS = pytest.StashKey[dict[str, dict[str, Any]]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sabotage(declared): the fault that a test plants")
+    config.stash[ROWS] = {}
+
+
+@pytest.fixture
+def reported(request: pytest.FixtureRequest) -> Reported:
+    """Called at last, with the message that a fault led to: the committed one, unless all are written anew."""
+    declared = request.node.get_closest_marker("sabotage").args[0]
+
+    def report(message: object) -> None:
+        row = matrix.row_of(declared, str(message))
+        request.config.stash[ROWS][declared.planted] = row
+        assert request.config.getoption("write_matrix") or row in matrix.committed(), "another word: `make sabotage`"
+
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    if session.config.getoption("write_matrix") and exitstatus == pytest.ExitCode.OK:
+        rows = session.config.stash[ROWS]
+        matrix.write([rows[each.planted] for each in matrix.declared_by(_functions(session))])
+
+
+def _functions(session: pytest.Session) -> list[Any]:
+    return [item.function for item in session.items if isinstance(item, pytest.Function)]
+
+
+@pytest.fixture(scope="session")
+def timetable(tables: Tables) -> pd.DataFrame:
+    return tables.flights.set_index("flight_id", drop=False)
+
+
+@pytest.fixture(scope="session")
+def march(tables: Tables, params: Params) -> pd.DataFrame:
+    """The flights that winter's models are measured by."""
+    return world.labelled(tables, WINTER["test_from"], WINTER["test_until"], params)
+
+
+@pytest.fixture(scope="session")
+def winter(tables: Tables, march: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Model:
+    """A model of January and February."""
+    train = world.labelled(tables, WINTER["train_from"], WINTER["valid_from"], params)
+    split = params.model_copy(update={"split": params.split.model_copy(update=WINTER)})
+    return world.fit(train.iloc[:: world.EVERY].reset_index(drop=True), march, timetable, split, world.TREES)
+
+
+@pytest.fixture(scope="session")
+def other(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Model:
+    """A worse model: of a week, with few trees."""
+    train = world.labelled(tables, date(2013, 1, 7), date(2013, 1, 14), params)
+    return world.fit(train, march, timetable, winter.params, 5)
+
+
+@pytest.fixture
+def releases(winter: Model, tmp_path: Path) -> Path:
+    """Release 1 is published and answers."""
+    winter.publish(tmp_path / "releases", "1")
+    release.point(tmp_path / "releases", "1")
+    return tmp_path / "releases"
+
+
+class Evening(NamedTuple):
+    """A production after a day on which nothing was wrong, and what was seen of that day."""
+
+    folder: Path
+    seen: Seen
+
+
+@pytest.fixture(scope="session")
+def friday(
+    winter: Model,
+    raw: Tables,
+    tables: Tables,
+    timetable: pd.DataFrame,
+    params: Params,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Evening:
+    """It has answered every flight for two weeks, and was looked at four times."""
+    healthy = World(tmp_path_factory.mktemp("friday"), raw, params)
+    winter.publish(healthy.settings.releases, "1")
+    release.point(healthy.settings.releases, "1")
+    soon = timedelta(minutes=params.features.lead_minutes)  # what leaves so early on Saturday is known on Friday
+    rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features)
+    materialise.materialise(healthy.engine, rows, timetable)
+    arrived = timetable.loc[rows["flight_id"]]
+    arrived = arrived[arrived["arrived_at"] <= midnight(SATURDAY)]
+    database.store_outcomes(healthy.engine, materialise.outcomes_of(arrived, params.label.late_minutes))
+    healthy.ask(FIRST, FRIDAY)
+    seen = [healthy.look(FRIDAY - timedelta(days=days)) for days in (3, 2, 1, 0)]
+    return _evening(healthy, seen[-1])
+
+
+@pytest.fixture(scope="session")
+def saturday(friday: Evening, raw: Tables, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Evening:
+    return _next_day(friday, SATURDAY, raw, params, tmp_path_factory.mktemp("saturday"))
+
+
+@pytest.fixture(scope="session")
+def sunday(saturday: Evening, raw: Tables, params: Params, tmp_path_factory: pytest.TempPathFactory) -> Evening:
+    """On Sundays drift is measured."""
+    return _next_day(saturday, SUNDAY, raw, params, tmp_path_factory.mktemp("sunday"))
+
+
+def _next_day(before: Evening, day: date, raw: Tables, params: Params, folder: Path) -> Evening:
+    healthy = _copy(before, folder, raw, params)
+    return _evening(healthy, healthy.live(day))
+
+
+def _evening(healthy: World, seen: Seen) -> Evening:
+    assert seen.decision.action is Action.NOTHING
+    assert not [each for each in seen.alerts.values() if each.tier is not Tier.REPORT]
+    healthy.engine.dispose()  # so that the files can be copied
+    return Evening(healthy.settings.releases.parent, seen)
+
+
+def _copy(evening: Evening, folder: Path, raw: Tables, params: Params) -> World:
+    shutil.copytree(evening.folder, folder / "production")
+    return World(folder / "production", raw, params)
+
+
+@pytest.fixture
+def production(friday: Evening, raw: Tables, params: Params, tmp_path: Path) -> World:
+    """A copy of the healthy production on the evening of Friday: no alert, and nothing to do."""
+    return _copy(friday, tmp_path, raw, params)
+
+
+@pytest.fixture
+def production_on_saturday(saturday: Evening, raw: Tables, params: Params, tmp_path: Path) -> World:
+    return _copy(saturday, tmp_path, raw, params)
+
+
+@pytest.fixture
+def production_on_sunday(sunday: Evening, raw: Tables, params: Params, tmp_path: Path) -> World:
+    return _copy(sunday, tmp_path, raw, params)
+
+
+@pytest.fixture(scope="session")
+def week(raw: Tables) -> Tables:
+    """The raw tables around the week that ends with Saturday: small enough to break one after another."""
+    flights, weather = raw.flights["scheduled_departure"], raw.weather["hour"]
+    start, end = midnight(SATURDAY - timedelta(days=6)), midnight(SATURDAY + timedelta(days=1))
+    return replace(
+        raw,
+        flights=raw.flights[(flights >= start) & (flights < end)],
+        weather=raw.weather[(weather >= start) & (weather < end)],
+    )

@@ -1,0 +1,186 @@
+"""The detection matrix: each planted fault with the guard that stops it, and each guard with the faults it stops.
+
+A test says what it plants by `@sabotage(...)`, and at its end hands the real message to the fixture `reported`, which
+compares it with the committed row; `make sabotage` writes the rows anew.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from ontime import files
+from pipelines.layout import read_json, write_json
+
+ROOT = Path(__file__).parents[2]
+JSON = ROOT / "reports" / "sabotage.json"
+PAGE = ROOT / "docs" / "sabotage.md"
+LONGEST = 150  # characters of a message
+Test = TypeVar("Test", bound=Callable[..., object])
+
+
+@dataclass(frozen=True)
+class Guard:
+    """Something that refuses, sets aside or raises an alarm."""
+
+    where: str
+    refusal: str = ""  # the exception that it raises
+
+
+CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
+QUARANTINE, AS_OF, VINTAGE, PARAMETERS = "quarantine", "feed as of a moment", "vintage's adapter", "parameters' types"
+POINT_IN_TIME, SET_ASIDE, SEEN, GATE = "point-in-time test", "known dirt", "flights already seen", "gate"
+DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
+MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are kept", "no duel with itself", "trees' file"
+LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of an answer", "request's types"
+UNSEEN_DAYS, NOTHING, LAST_WORD = "training days do not count", "nothing to compare", "latest word on an outcome"
+SHADOW, WATCH, HELD_BACK = "policy: shadow", "policy: watch", "policy: cooldown, budget, labels"
+REPRODUCTION, SETTINGS = "byte for byte", "settings' types"
+
+
+def alert(figure: str) -> str:
+    """The guard that watches a figure of the monitor."""
+    return f"alert `{figure}`"
+
+
+FIGURES = (
+    "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "schedule_only_share",
+    "unseen_share", "unlabelled_share", "loss_excess", "auc_drop", "rate_gap", "prediction_psi", "feature_psi",
+)  # fmt: skip
+
+GUARDS: Mapping[str, Guard] = {
+    PARAMETERS: Guard("src/ontime/params.py", "ParamsBroken"),
+    SETTINGS: Guard("src/ontime/settings.py", "BadSettings"),
+    VINTAGE: Guard("src/ontime/sources.py", "SourceBroken"),
+    CONTRACT: Guard("src/ontime/contract.py", "ContractBroken"),
+    SET_ASIDE: Guard("src/ontime/contract.py"),
+    AS_OF: Guard("src/ontime/sources.py"),
+    POINT_IN_TIME: Guard("tests/unit/test_features.py"),
+    PERIODS: Guard("src/ontime/split.py", "SplitBroken"),
+    LEAK: Guard("src/ontime/leaks.py", "LeakFound"),
+    AUC: Guard("src/ontime/evaluation.py", "LeakSuspected"),
+    SEEN: Guard("src/ontime/gate.py", "GateBroken"),
+    GATE: Guard("src/ontime/gate.py"),
+    PARITY: Guard("pipelines/packaging.py", "ReleaseRefused"),
+    REPRODUCTION: Guard("pipelines/lineage.py"),
+    MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),
+    OVERWRITE: Guard("src/ontime/release.py", "ReleaseRefused"),
+    DIGESTS: Guard("src/ontime/release.py", "ReleaseRefused"),
+    ITSELF: Guard("src/ontime/release.py", "ReleaseRefused"),
+    TREES: Guard("src/ontime/trees.py", "NoTrees"),
+    PROBES: Guard("src/ontime/online.py", "ReleaseRefused"),
+    REASONS: Guard("src/ontime/online.py", "ReleaseRefused"),
+    LEAD: Guard("pipelines/materialise.py", "LeadDiffers"),
+    QUARANTINE: Guard("pipelines/arrivals.py"),
+    FEATURE_SET: Guard("src/ontime/database.py"),
+    LAST_WORD: Guard("src/ontime/database.py"),
+    REQUEST: Guard("src/ontime/schema.py"),
+    FLAGS: Guard("serving/scoring.py"),
+    UNSEEN_DAYS: Guard("monitoring/performance.py"),
+    NOTHING: Guard("monitoring/drift.py", "NothingToMonitor"),
+    **{alert(figure): Guard("pipelines/monitor.py") for figure in FIGURES},
+    SHADOW: Guard("monitoring/policy.py"),
+    WATCH: Guard("monitoring/policy.py"),
+    HELD_BACK: Guard("monitoring/policy.py"),
+}
+# Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
+NO_GUARDS = {"NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "Failed"}
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """One fault. `stopped_by` is None where nothing stops it; then `instead` says what would, or why nothing should."""
+
+    fault: str
+    planted: str
+    stopped_by: str | None = None
+    harmless: bool = False
+    instead: str = ""
+
+
+def sabotage(
+    fault: str, planted: str, stopped_by: str | None = None, *, harmless: bool = False, instead: str = ""
+) -> Callable[[Test], Test]:
+    """Declare what a test plants."""
+    declared = Sabotage(fault, planted, stopped_by, harmless, instead)
+    return lambda test: pytest.mark.sabotage(declared)(test)
+
+
+def declared_by(tests: Iterable[Any]) -> list[Sabotage]:
+    """What these tests plant, in their order."""
+    marks = [mark for test in tests for mark in getattr(test, "pytestmark", []) if mark.name == "sabotage"]
+    return [mark.args[0] for mark in marks]
+
+
+def shortened(message: str) -> str:
+    """The line that says it, without rows, folders and ids, which differ from run to run or from year to year."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    line = lines[1] if len(lines) > 1 and lines[0].endswith("contract:") else lines[0]
+    line = re.sub(r"(/[^\s:/]+)+/", "", line).split("; first ")[0].replace("|", "/")
+    line = re.sub(r"[-+]?\d+\.\d{3,}", lambda number: f"{float(number[0]):.1g}", line)
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 4].rsplit(' ', 1)[0]} ..."
+
+
+def row_of(done: Sabotage, message: str) -> dict[str, Any]:
+    where = GUARDS[done.stopped_by].where if done.stopped_by else ""
+    return {**asdict(done), "where": where, "reported": shortened(message)}
+
+
+def committed() -> list[dict[str, Any]]:
+    return list(read_json(JSON))
+
+
+def write(rows: list[dict[str, Any]]) -> None:
+    write_json(JSON, rows)
+    files.write_text(PAGE, page(rows))
+
+
+def page(rows: list[dict[str, Any]]) -> str:
+    """docs/sabotage.md."""
+    stopped = [row for row in rows if row["stopped_by"]]
+    harmless = [row for row in rows if row["harmless"]]
+    unstopped = [row for row in rows if not row["stopped_by"] and not row["harmless"]]
+    used = {row["stopped_by"] for row in rows}
+    idle = [(name, guard.where) for name, guard in GUARDS.items() if name not in used]
+    return "\n".join(
+        [
+            "# Sabotage: which guard stops which fault",
+            "",
+            f"Made by `make sabotage`, which plants {len(rows)} faults one at a time into data, code, releases and a "
+            "small production that are healthy otherwise.",
+            "Each test in `tests/sabotage/` first shows that the guard lets the healthy state pass. "
+            "`make test` fails where this page is not what happens.",
+            "",
+            *_table(
+                ("fault", "planted", "stopped by", "where", "reported as"),
+                [(r["fault"], r["planted"], r["stopped_by"], f"`{r['where']}`", r["reported"]) for r in stopped],
+            ),
+            "",
+            "## Must not fire, and does not",
+            "",
+            *_table(
+                ("change", "what it is", "why nothing should happen", "reported as"),
+                [(r["fault"], r["planted"], r["instead"], r["reported"]) for r in harmless],
+            ),
+            "",
+            "## Faults that nothing stops",
+            "",
+            *_table(
+                ("fault", "planted", "what is seen of it", "what would stop it"),
+                [(r["fault"], r["planted"], r["reported"], r["instead"]) for r in unstopped],
+            ),
+            "",
+            "## Guards that no fault exercises",
+            "",
+            *_table(("guard", "where"), [(name, f"`{where}`") for name, where in idle]),
+            "",
+        ]
+    )
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines] if lines else ["None."]

@@ -1,0 +1,188 @@
+"""Faults in a release, between its making and its answers."""
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from ontime import online, release, schedule
+from ontime.release import MODEL, ReleaseRefused
+from pipelines import lineage, packaging
+from serving.live import Live
+from tests.sabotage import matrix
+from tests.sabotage.conftest import Reported
+from tests.sabotage.matrix import sabotage
+from tests.sabotage.world import Model
+
+
+def proven(releases: Path) -> None:
+    """What each worker of the service does before a release answers."""
+    online.prove(release.load_current(releases))
+
+
+def refusal(releases: Path) -> ReleaseRefused:
+    with pytest.raises(ReleaseRefused) as refused:
+        proven(releases)
+    return refused.value
+
+
+def redigested(made: Model, **changed: Any) -> Model:
+    """A whole release with right digests, whose files are not those that were made together."""
+    contents = {**made.contents, **{name.replace("_", "."): content for name, content in changed.items()}}
+    return made._replace(contents=contents)
+
+
+@sabotage("tampered release", "one byte of the model, while the service answers", matrix.DIGESTS)
+def test_a_changed_byte_is_refused_and_the_old_release_goes_on(
+    winter: Model, other: Model, releases: Path, reported: Reported
+) -> None:
+    other.publish(releases, "2")
+    live = Live(releases)
+    release.point(releases, "2")
+    live.look()
+    assert live.serving.champion.manifest.version == "2"
+    release.roll_back(releases)
+
+    content = bytearray(winter.contents[MODEL])
+    content[len(content) // 2] ^= 1
+    (releases / "1" / MODEL).write_bytes(content)
+    live.look()
+
+    assert live.serving.champion.manifest.version == "2"
+    reported(live.refused)
+
+
+@sabotage("tampered release", "the alert threshold in the manifest", matrix.DIGESTS)
+def test_a_changed_manifest_is_refused(releases: Path, reported: Reported) -> None:
+    proven(releases)
+
+    path = releases / "1" / release.MANIFEST
+    path.write_text(path.read_text().replace('"threshold": 0.25', '"threshold": 0.95'))
+
+    reported(refusal(releases))
+
+
+@sabotage("tampered release", "another model under the same papers, every digest right", matrix.PROBES)
+def test_another_model_with_right_digests_does_not_give_the_probes(
+    winter: Model, other: Model, releases: Path, reported: Reported
+) -> None:
+    proven(releases)
+
+    redigested(winter, model_onnx=other.contents[MODEL]).publish(releases, "2")
+    release.point(releases, "2")
+
+    told = str(refusal(releases))
+    reported(told.split(" gets ")[0] + " gets another probability than when it was published")
+
+
+@sabotage("tampered release", "the trees of another model, from which reasons are computed", matrix.REASONS)
+def test_reasons_of_another_model_do_not_add_up(
+    winter: Model, other: Model, releases: Path, reported: Reported
+) -> None:
+    proven(releases)
+
+    redigested(winter, trees_npz=other.contents[release.TREES]).publish(releases, "2")
+    release.point(releases, "2")
+
+    told = str(refusal(releases))
+    reported(told.split(" add up to ")[0] + " add up to another probability")
+
+
+@sabotage("tampered release", "trees that are no trees", matrix.TREES)
+def test_a_file_that_holds_no_trees_is_not_published(winter: Model, tmp_path: Path, reported: Reported) -> None:
+    winter.publish(tmp_path, "1")
+
+    with pytest.raises(ReleaseRefused) as refused:
+        redigested(winter, trees_npz=b"no trees").publish(tmp_path, "2")
+
+    reported(refused.value)
+
+
+@sabotage("tampered release", "another model published under a version that exists", matrix.OVERWRITE)
+def test_a_version_is_never_another_model(winter: Model, other: Model, releases: Path, reported: Reported) -> None:
+    winter.publish(releases, "1")
+
+    with pytest.raises(ReleaseRefused) as refused:
+        other.publish(releases, "1")
+
+    reported(refused.value)
+
+
+@sabotage(
+    "tampered release",
+    "all of it: another model, its probes, its manifest and the pointer, by somebody who may write there",
+    instead="signatures, by a key that the machine with the releases does not have",
+)
+def test_a_release_that_is_replaced_whole_is_believed(other: Model, releases: Path, reported: Reported) -> None:
+    proven(releases)
+
+    for path in (releases / "1").iterdir():
+        path.unlink()
+    (releases / "1").rmdir()
+    other.publish(releases, "1")
+    (releases / release.POINTER).unlink()
+    release.point(releases, "1")
+    proven(releases)
+
+    reported("nothing")
+
+
+@sabotage("another feature order", "a release of code whose features are sorted by name", matrix.MANIFEST)
+def test_a_release_of_other_features_is_refused(releases: Path, reported: Reported) -> None:
+    proven(releases)
+
+    path = releases / "1" / release.MANIFEST
+    told = release.verify(releases / "1")
+    path.write_text(told.model_copy(update={"features": tuple(sorted(told.features))}).model_dump_json())
+
+    with pytest.raises(ReleaseRefused) as refused:
+        release.verify(releases / "1")
+    reported(refused.value)
+
+
+@sabotage("wrong conversion", "an ONNX file that is another model than the one that was measured", matrix.PARITY)
+def test_a_wrong_conversion_is_refused(winter: Model, other: Model, reported: Reported) -> None:
+    tolerance = winter.params.gate.parity_tolerance
+    packaging.refuse_disparity(winter.winner, tolerance)
+
+    with pytest.raises(ReleaseRefused) as refused:
+        packaging.refuse_disparity(winter.winner._replace(onnx=other.winner.onnx), tolerance)
+
+    reported(str(refused.value).split(" by ")[0])
+
+
+@sabotage(
+    "online feature skew", "code that counts weekdays from Sunday, under a model trained from Monday", matrix.PROBES
+)
+def test_other_code_than_in_training_does_not_give_the_probes(
+    releases: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
+) -> None:
+    honest = schedule.schedule_features
+    proven(releases)
+
+    def from_sunday(*given: Any) -> dict[str, NDArray[np.floating[Any]]]:
+        told = honest(*given)
+        return told | {"weekday": (told["weekday"] + 1) % 7}
+
+    monkeypatch.setattr(schedule, "schedule_features", from_sunday)
+
+    told = str(refusal(releases))
+    reported(told.split(" gets ")[0] + " gets another probability than when it was published")
+
+
+@sabotage("tampered outputs", "a trained model that is not the one of the committed dvc.lock", matrix.REPRODUCTION)
+def test_another_output_than_the_committed_one_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
+) -> None:
+    text = lineage.LOCK.read_text()
+    monkeypatch.chdir(tmp_path)
+    lineage.LOCK.write_text(text)
+    for words in (["init"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-m", "t"]):
+        subprocess.run(["git", *words], check=True, capture_output=True)
+    outputs = lineage.outputs(text)
+    assert "byte for byte" in lineage.reproduction(outputs)
+
+    reported(lineage.reproduction({**outputs, "models": "another"}))
