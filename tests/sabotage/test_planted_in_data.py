@@ -221,7 +221,7 @@ def test_a_request_without_an_offset_is_refused(production: World, reported: Rep
         refused = client.post("/v1/predictions", json=naive)
 
     assert refused.status_code == 422
-    (problem,) = refused.json()["problems"]
+    (problem,) = refused.json()["detail"]
     reported(f"422: {problem['place']}: {problem['reason']}")
 
 

@@ -180,9 +180,20 @@ def test_wind_in_metres_per_second_is_not_seen(production: World, reported: Repo
     reported(seen.verdict)
 
 
-@sabotage("renamed category", "UA coded U2 in the flights and in the airlines", alert("unseen_share"))
-def test_an_airline_that_the_model_never_saw_is_counted(production: World, reported: Reported) -> None:
+@sabotage("renamed category", "UA coded U2 in the flights and in the airlines", alert("quarantined_batches"))
+def test_a_large_airline_that_nobody_accepted_is_set_aside(production: World, reported: Reported) -> None:
     production.tables = renamed(production.tables, "UA", "U2")
+    production.live(SATURDAY)  # one day of it is less than a twentieth of the week that is looked at
+    seen = production.live(SUNDAY)
+
+    assert seen.decision.action is Action.STOP
+    reported(seen.report("quarantined_batches"))
+
+
+@sabotage("renamed category", "UA coded U2, and somebody has accepted U2", alert("unseen_share"))
+def test_an_airline_that_the_model_never_saw_is_counted(production: World, reported: Reported) -> None:
+    tables = renamed(production.tables, "UA", "U2")
+    production.tables = replace(tables, airlines=tables.airlines.assign(accepted=tables.airlines["carrier"] == "U2"))
     seldom = production.params.monitor.model_copy(update={"drift_every_days": 7919})  # takes seconds, and is not asked
     production.params = production.params.model_copy(update={"monitor": seldom})
     production.live(SATURDAY)
