@@ -219,6 +219,32 @@ def test_what_was_cut_off_after_the_pointer_moved_is_still_written_down(
     assert len(decided(engine)) == 1
 
 
+def test_a_rollback_that_is_carried_out_again_goes_no_further_back(
+    world: Settings, engine: sa.Engine, small: Small
+) -> None:
+    release.publish(world.releases, small.contents, small.manifest("3"))
+    release.point(world.releases, "2")
+    release.point(world.releases, "3", watched=True)
+
+    versions = [carry_out(world, engine, Action.ROLL_BACK, "2").version for _ in range(2)]
+
+    assert versions == ["2", "2"]
+
+
+def test_a_withdrawal_that_is_carried_out_again_leaves_the_next_candidate_alone(
+    world: Settings, engine: sa.Engine, small: Small
+) -> None:
+    release.publish(world.releases, small.contents, small.manifest("3"))
+    release.challenge(world.releases, "2")
+    carry_out(world, engine, Action.WITHDRAW, "2")
+    release.challenge(world.releases, "3")
+
+    pointer = carry_out(world, engine, Action.WITHDRAW, "2")
+
+    assert pointer.challenger is not None
+    assert pointer.challenger.version == "3"
+
+
 @pytest.mark.parametrize("action", [Action.NOTHING, Action.STOP, Action.RETRAIN])
 @pytest.mark.parametrize("version", [None, "2"])
 def test_all_other_decisions_move_nothing(
@@ -322,6 +348,25 @@ def test_a_candidate_that_is_worse_in_the_shadow_never_answers(
     pointer = pointer_of(world)
     assert decision.action is Action.WITHDRAW
     assert (pointer.version, pointer.challenger) == ("1", None)
+
+
+def test_a_trial_is_judged_on_the_flights_since_it_began(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    """The same candidate was in the shadow on Monday, by hand."""
+    release.challenge(world.releases, "2")
+    live(world, engine, weeks, tables, MONDAY)
+    challenging(world, engine, "2", MONDAY)
+    live(world, engine, weeks, tables, TUESDAY)
+
+    watch = Watch(world, params, engine, TUESDAY, midnight(WEDNESDAY))
+    trial = monitor.observe(watch, pointer_of(world), ()).trial
+
+    assert trial is not None
+    landed = weeks.loc[weeks["day"] == pd.Timestamp(TUESDAY), "late"].count()
+    assert (trial.role, trial.version, trial.days) == ("candidate", "2", 1)
+    assert 0 < trial.flights <= landed
+    assert trial.low is None
 
 
 def test_a_day_that_was_looked_at_is_not_looked_at_again(
@@ -459,7 +504,7 @@ def test_a_broken_batch_is_told_once_however_long_it_lies_there(
     world: Settings, engine: sa.Engine, params: Params, broken_july: Tables
 ) -> None:
     """It grows until the day is over, and five days later the feed's window moves on over it."""
-    for hours in (-24, -20, -11, 0, 0, 114, 126):
+    for hours in (-24, -20, -11, 0, 0, 96, 114):
         step(world, params, broken_july, BROKEN_AT + timedelta(hours=hours))
 
     assert decided(engine) == [("quarantine", "set aside")]
