@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare replay key test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce replay key ui test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -18,6 +18,7 @@ export DVC_NO_ANALYTICS := 1
 export EVIDENTLY_DISABLE_TELEMETRY := 1
 export ITERATIVE_DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export MLFLOW_LOGGING_LEVEL := WARNING
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
@@ -72,11 +73,17 @@ withdraw: install  ## end shadow and canary
 compare: install  ## champion against challenger on the flights whose outcome is known
 	@$(PY) -m pipelines.compare
 
+reproduce: install  ## build a registered version anew, from its number alone, and compare: make reproduce VERSION=3
+	@$(PY) -m pipelines.reproduce $(VERSION)
+
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
 
 replay: install  ## a year in production on a simulated clock: also MONTHS=2, or VINTAGE=2023
 	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(VINTAGE),--vintage $(VINTAGE))
+
+ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
+	@$(PY) -m pipelines.ui
 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest

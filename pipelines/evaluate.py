@@ -40,7 +40,9 @@ class Test(NamedTuple):
 
 
 def open_test(params: Params) -> Test:
-    flights = read_period(split.periods(params.split)["test"])
+    period = split.periods(params.split)["test"]
+    flights = read_period(period)
+    split.refuse_strays("test", flights, period)
     training = read_json(MODELS / "training.json")
     return Test(flights, flights["late"].to_numpy(), model.matrix_of(flights, training["categories"]), training)
 

@@ -8,13 +8,28 @@ from typing import Any
 import yaml
 
 LOCK = Path("dvc.lock")
+CODE = ("dvc.yaml", "pipelines", "requirements", "src")  # parameters and results are recorded whole, beside it
 
 
 def outputs(lock_text: str) -> dict[str, str]:
     """Path of each stage's output -> its md5."""
+    return {out["path"]: out["md5"] for stage in _stages(lock_text).values() for out in stage.get("outs", [])}
+
+
+def inputs(lock_text: str) -> dict[tuple[str, str], Any]:
+    """What each stage read that no stage makes: (stage, file) -> md5, (stage, `params.yaml train`) -> its values."""
+    made = outputs(lock_text)
+    found: dict[tuple[str, str], Any] = {}
+    for name, stage in _stages(lock_text).items():
+        found |= {(name, dep["path"]): dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in made}
+        for file, values in stage.get("params", {}).items():
+            found |= {(name, f"{file} {key}"): value for key, value in values.items()}
+    return found
+
+
+def _stages(lock_text: str) -> dict[str, Any]:
     lock: dict[str, Any] = yaml.safe_load(lock_text) or {}
-    stages = lock.get("stages", {}).values()
-    return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+    return lock.get("stages", {})
 
 
 def pipeline_id(hashes: dict[str, str]) -> str:
@@ -32,11 +47,11 @@ def _git(*arguments: str) -> str | None:
 
 
 def git_commit() -> str:
-    """The commit of the code, with `-dirty` if the working tree differs from it."""
+    """The commit of the code, with `-dirty` if a file of the code differs from it or is not in it."""
     commit = _git("rev-parse", "HEAD")
     if commit is None:
         return "unknown"
-    changed = _git("status", "--porcelain", "--untracked-files=no")
+    changed = _git("status", "--porcelain", "--", *CODE)
     return commit.strip() + ("-dirty" if changed else "")
 
 

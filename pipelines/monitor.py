@@ -165,6 +165,7 @@ def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
         decoded(current, champion.categories),
         champion.threshold,
         f"{since} to {watch.day}",
+        params.drift_features,
     )
     reports.save(watch.settings.evidently, "ontime", watch.now, champion.version)
     figures = reports.figures()

@@ -11,13 +11,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ontime import export, gate, model, registry, release, schema, split
-from ontime.params import Params
+from ontime.params import PARAMS_FILE, Params
 from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDATED, read_json, read_months
+from pipelines.lineage import LOCK
 from pipelines.train import read_period
 
 PROBES = 20
 REFERENCE_ROWS = 5000
 REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json", PLOTS)
+MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
 
 
 class Challenger(NamedTuple):

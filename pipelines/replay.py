@@ -114,7 +114,7 @@ def _wait(what: Any, words: str) -> None:
 def first_model(settings: Settings, params: Params, start: date) -> None:
     """Train on all that was known before the replay begins. Raises NotRetrained."""
     print(f"replay: the first model, of all that was known before {start}", flush=True)
-    print(retrain.run(settings, params, start - timedelta(days=1)))
+    print(retrain.run(settings, params, start - timedelta(days=1)), flush=True)
     # The rate table is not served; the report compares with it.
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
 

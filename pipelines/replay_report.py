@@ -298,7 +298,9 @@ h1 {{ margin-bottom: 0 }} h2 {{ margin-top: 2.5rem }} .told {{ color: #52606d; m
 img {{ max-width: 100% }} figure {{ margin: 1.5rem 0 }}
 table {{ border-collapse: collapse; font-size: 14px; display: block; overflow-x: auto }}
 th, td {{ text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e4e7eb; vertical-align: top }}
-th {{ color: #52606d; font-weight: 600 }} td {{ font-variant-numeric: tabular-nums }}
+th {{ color: #52606d; font-weight: 600 }}
+td {{ font-variant-numeric: tabular-nums }}
+td:first-child {{ white-space: nowrap }}
 </style>
 <h1>A year in production</h1>
 <p class="told">Vintage {vintage}, {start} until {until}, on a simulated clock, through the real service.</p>

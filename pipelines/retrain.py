@@ -55,13 +55,19 @@ def run(settings: Settings, params: Params, day: date) -> str:
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"
     if database.last_decision(engine, "retraining", day=str(day)) is None:
-        database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": "see the policy"}, now)
+        database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     workspace = clone(settings.workspace)
     experiment(workspace, f"retrain-{day}", window(params, day, now))
     told = _in_clone(workspace, settings, sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
     said = told.strip().splitlines()
     database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
     return "\n".join(said)
+
+
+def _why(engine: sa.Engine, day: date) -> str:
+    decided = database.last_decision(engine, "policy", day=str(day))
+    asked = decided is not None and decided.verdict == Action.RETRAIN
+    return str(decided.evidence["reason"]) if decided is not None and asked else "asked for by hand"
 
 
 def window(params: Params, day: date, now: datetime) -> dict[str, str]:
@@ -77,6 +83,7 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
+        "evaluate.importance_rows": str(params.retrain.importance_rows),
     }
 
 

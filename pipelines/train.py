@@ -28,6 +28,9 @@ def without_tailnum(matrix: model.Matrix) -> model.Matrix:
 
 def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, folder: Path) -> dict[str, object]:
     """Fit, save and score each candidate; returns what the later stages must know of this training."""
+    periods = split.periods(params.split)
+    split.refuse_strays("train", train, periods["train"])
+    split.refuse_strays("valid", valid, periods["valid"])
     categories = model.categories_of(train)
     late, valid_late = train["late"].to_numpy(), valid["late"].to_numpy()
     plain, valid_matrix = model.matrix_of(train, categories), model.matrix_of(valid, categories)

@@ -34,6 +34,18 @@ def tables(raw: Tables) -> Tables:
 
 
 @pytest.fixture(scope="session")
+def raw_2023() -> Tables:
+    """The tables of 2023 with 2013's meaning."""
+    return sources.read("2023")
+
+
+@pytest.fixture(scope="session")
+def as_it_comes() -> Tables:
+    """The tables of 2023, read as if they were 2013's."""
+    return sources.read("2023-as-it-comes")
+
+
+@pytest.fixture(scope="session")
 def weeks(tables: Tables, params: Params) -> pd.DataFrame:
     """Three weeks of February 2013 with features and label: enough to fit a small model on."""
     start = pd.Timestamp("2013-02-04", tz=schema.CLOCK)

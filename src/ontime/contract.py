@@ -1,20 +1,30 @@
 """The tables' contract: known dirt is repaired or noted by name, and what is left must hold or the run stops.
 
 Ranges and patterns come from schema.py; this file adds what only a table can say: keys, references between
-tables, the order of times, and that our UTC agrees with the clocks on the airports' walls.
+tables, the order of times, that our UTC agrees with the clocks on the airports' walls, and what no single row
+shows: a gust that is computed from the wind, airlines that nobody has accepted.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
 from ontime import schema
-from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables
+from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables, minutes_of_day
 
+Holds = Callable[[pd.DataFrame], pd.Series]
 SHOWN_ROWS = 3
+GUST_COPIES_LIMIT = 0.5  # share of gusts that may be wind_speed x 1.15; in 2013 none is, in 2023 each
+UNSEEN_CARRIERS_LIMIT = 0.05  # share of flights; a new airline or two are no reason to stop, a new timetable is
+KNOTS_TO_MPH = 1.15078
+DAY = 1440
+REPAIRED_AT_MOST = 0.1  # of a table's rows by one rule; more is no dirt, but another feed
+CLOCKS_OFF_AT_MOST = 0.01  # of the arrivals; an hour's change of the clocks under way
+HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # in 2013 at most 0.11 of a day's observations
 
 
 class ContractBroken(ValueError):
@@ -46,6 +56,25 @@ def _far_from_the_other_airports(tables: Tables) -> pd.Series:
     """The three airports lie within 20 miles; one that is 25 F off the median of all is a broken sensor."""
     weather = tables.weather
     return (weather["temp_f"] - weather.groupby("hour")["temp_f"].transform("median")).abs() > 25
+
+
+def _off_across_a_clock_change(tables: Tables) -> pd.Series:
+    """Departures whose delay spans a clock change and counts the hour on the wall instead of the hours waited."""
+    flights = tables.flights
+    changed = _ahead_of_utc(flights["scheduled_departure"]) != _ahead_of_utc(flights["departed_at"])
+    return changed & ~_agrees(flights["departed_at"], flights["dep_hhmm"], schema.CLOCK)
+
+
+def _ahead_of_utc(moments: pd.Series) -> pd.Series:
+    """How far New York's clock is ahead."""
+    return moments.dt.tz_convert(schema.CLOCK).dt.tz_localize(None) - moments.dt.tz_localize(None)
+
+
+def _arrives_before_it_leaves(tables: Tables) -> pd.Series:
+    """A timetable with an arrival in the hour before the departure: no flight is so short, nor a zone so far."""
+    flights = tables.flights
+    ahead = minutes_of_day(flights["sched_dep_hhmm"]) - minutes_of_day(flights["sched_arr_hhmm"])
+    return ahead.between(0, 60, inclusive="left")
 
 
 def _elapsed_minutes(flights: pd.DataFrame) -> pd.Series:
@@ -85,6 +114,17 @@ KNOWN_DIRT: tuple[Rule, ...] = (
     Rule("impossible_rotation", "flights", "tailnum", "noted",
          "the aircraft cannot have been back: its tail number is wrong, which nobody knew in time",
          _impossible_rotation),
+    Rule("off_across_a_clock_change", "flights", "departed_at", "set aside",
+         "its delay is a difference of wall clocks that changed meanwhile: its moments are an hour off",
+         _off_across_a_clock_change),
+    Rule("arrives_before_it_leaves", "flights", "sched_arr_hhmm", "set aside",
+         "its timetable is wrong, so nobody knows whether it was late", _arrives_before_it_leaves),
+    Rule("a_day_late", "flights", "arr_delay_minutes", "noted",
+         "a day or more: rare and true, its arrival time agrees",
+         lambda t: t.flights["arr_delay_minutes"] >= DAY),
+    Rule("unseen_carrier", "flights", "carrier", "noted",
+         "no airline of 2013: a model of that year predicts it as one that it does not know",
+         lambda t: ~t.flights["carrier"].isin(schema.CARRIERS)),
     Rule("destination_without_airport", "flights", "dest", "repaired",
          "Puerto Rico and the Virgin Islands are added to airports, with their time zone",
          _without("flights", "dest", "airports", "airport")),
@@ -111,10 +151,41 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
 
     Raises ContractBroken when what is left does not hold. Every rule is counted on the tables as they came.
     """
+    _refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
+    if much := _too_much_dirt(hits):
+        raise ContractBroken("\n".join(["the tables break their contract:", *much]))
     kept, set_aside = _set_aside(_repair(tables, hits), hits)
     check(kept)
     return kept, set_aside, _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
+
+
+def _refuse_missing_columns(tables: Tables) -> None:
+    """Raise ContractBroken before a rule of KNOWN_DIRT meets one, which would only say KeyError."""
+
+    def missing(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
+        wanted = [name for name, column in contract.columns.items() if column.required and name not in table]
+        return [f"  {contract.name}.{name}: column_in_dataframe" for name in wanted]
+
+    small = ((PLANES, tables.planes), (AIRPORTS, tables.airports), (AIRLINES, tables.airlines))
+    broken = [line for contract, table in small for line in missing(contract, table)]
+    if not broken:  # the contract of the flights refers to the small tables
+        broken = missing(flights_contract(tables), tables.flights) + missing(
+            weather_contract(tables.weather), tables.weather
+        )
+    if broken:
+        raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
+
+
+def _too_much_dirt(hits: Mapping[str, pd.Series]) -> list[str]:
+    """One line a rule that would repair so many rows that they can hardly be broken readings."""
+    shares = {rule: hits[rule.name].mean() for rule in KNOWN_DIRT if rule.action == "repaired"}
+    return [
+        f"  {rule.table}.{rule.column}: {rule.name} in {share:.0%} of the rows, {REPAIRED_AT_MOST:.0%} is the most "
+        "that is repaired: another unit?"
+        for rule, share in shares.items()
+        if share > REPAIRED_AT_MOST
+    ]
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
@@ -133,7 +204,7 @@ def _set_aside(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, d
     aside: dict[str, pd.DataFrame] = {}
     for rule in KNOWN_DIRT:
         if rule.action == "set aside":
-            rows = kept[rule.table][hits[rule.name]]
+            rows = kept[rule.table][hits[rule.name].loc[kept[rule.table].index]]
             aside[rule.table] = pd.concat([aside.get(rule.table, rows[:0]), rows.assign(reason=rule.name)])
             kept[rule.table] = kept[rule.table].drop(index=rows.index)
     return Tables(**kept), aside
@@ -164,11 +235,37 @@ def _between(limits: tuple[float, float], name: str) -> pa.Check:
     return pa.Check.in_range(*limits, error=f"{name} between {limits[0]} and {limits[1]}")
 
 
-def _whole_table(name: str, holds: Callable[[pd.DataFrame], pd.Series]) -> pa.Check:
-    return pa.Check(holds, error=name, ignore_na=False)
+def _rules(name: str, table: pd.DataFrame, rules: Mapping[str, Holds]) -> pa.SeriesSchema:
+    """Rules over whole rows, held against the first column of the table, which names a row.
+
+    Held against the table, pandera would list each broken row once a column: a minute for a year of wrong clocks.
+    """
+
+    def check(rule: str, holds: Holds) -> pa.Check:
+        return pa.Check(lambda _: holds(table), error=rule, ignore_na=False)
+
+    return pa.SeriesSchema(checks=[check(rule, holds) for rule, holds in rules.items()], nullable=True, name=name)
+
+
+def _few(marked: Callable[[pd.Series], pd.Series], limit: float, name: str) -> pa.Check:
+    """The marked values of a column break it only together, when they are more than `limit` of all."""
+
+    def holds(column: pd.Series) -> pd.Series:
+        return _unless_few(marked(column), limit)
+
+    return pa.Check(holds, error=name)
 
 
 UTC = pd.DatetimeTZDtype("us", "UTC")
+
+
+def known_carriers(airlines: pd.DataFrame) -> set[str]:
+    """The airlines of 2013, and those that a vintage's adapter marks as accepted by a person.
+
+    That an airline is listed by its own year's table says nothing: the table changes with the flights.
+    """
+    known = set(schema.CARRIERS)
+    return known | set(airlines["carrier"][airlines["accepted"]]) if "accepted" in airlines else known
 
 
 def flights_contract(tables: Tables) -> pa.DataFrameSchema:
@@ -180,7 +277,9 @@ def flights_contract(tables: Tables) -> pa.DataFrameSchema:
         {
             "flight_id": pa.Column(str, unique=True),
             "carrier": pa.Column(str, [pa.Check.str_matches(schema.CARRIER_PATTERN, error="airline code"),
-                                       pa.Check.isin(carriers, error="is in airlines")]),
+                                       pa.Check.isin(carriers, error="is in airlines"),
+                                       _few(lambda c: ~c.isin(known_carriers(tables.airlines)), UNSEEN_CARRIERS_LIMIT,
+                                            "is an airline of 2013 or accepted since")]),
             "flight_number": pa.Column(int, _between(schema.FLIGHT_NUMBER, "flight number")),
             "tailnum": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{3,7}$", error="tail number"), nullable=True),
             "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, error="is a New York airport")),
@@ -199,20 +298,27 @@ def flights_contract(tables: Tables) -> pa.DataFrameSchema:
             "dep_hhmm": pa.Column(float, hhmm, nullable=True),
             "arr_hhmm": pa.Column(float, hhmm, nullable=True),
         },
-        checks=[
-            _whole_table("sorted by scheduled_departure",
-                         lambda t: t["scheduled_departure"].diff().fillna(pd.Timedelta(0)) >= pd.Timedelta(0)),
-            _whole_table("scheduled elapsed minutes possible",
-                         lambda t: _elapsed_minutes(t).between(*schema.ELAPSED_MINUTES)),
-            _whole_table("lands after it left", lambda t: ~(t["arrived_at"] <= t["departed_at"])),
-            _whole_table("no arrival without a departure",
-                         lambda t: t["arrived_at"].isna() | t["departed_at"].notna()),
-            _whole_table("scheduled_departure agrees with the clock in New York",
-                         lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK)),
-            _whole_table("departed_at agrees with the clock in New York",
-                         lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK)),
-        ],
         strict=True, name="flights",
+    )  # fmt: skip
+
+
+def flights_rules(flights: pd.DataFrame) -> pa.SeriesSchema:
+    """What each flight must be as a whole."""
+    return _rules(
+        "flights",
+        flights,
+        {
+            "sorted by scheduled_departure":
+                lambda t: t["scheduled_departure"].diff().fillna(pd.Timedelta(0)) >= pd.Timedelta(0),
+            "scheduled elapsed minutes possible": lambda t: _elapsed_minutes(t).between(*schema.ELAPSED_MINUTES),
+            "lands after it left": lambda t: ~(t["arrived_at"] <= t["departed_at"]),
+            "no arrival without a departure": lambda t: t["arrived_at"].isna() | t["departed_at"].notna(),
+            "scheduled_departure agrees with the clock in New York":
+                lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK),
+            "departed_at agrees with the clock in New York":
+                lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK),
+            "arr_delay_minutes agrees with the clock at the destination": _arrivals_agree,
+        },
     )  # fmt: skip
 
 
@@ -222,7 +328,36 @@ def _agrees(moments: pd.Series, hhmm: pd.Series, zone: str) -> pd.Series:
     return moments.isna() | (wall.dt.hour * 100 + wall.dt.minute == hhmm % 2400)
 
 
-def weather_contract() -> pa.DataFrameSchema:
+def _computed_from_wind(gust: pd.Series, wind: pd.Series) -> pd.Series:
+    """Gusts that are wind_speed converted from knots once more. A measured one is whole knots: 23 over 20 is not it."""
+    speed = wind.loc[gust.index]
+    return (speed > 0) & ((gust / speed - KNOTS_TO_MPH).abs() < 1e-4)
+
+
+def _unless_few(wrong: pd.Series, limit: float) -> pd.Series:
+    """Which rows hold; all of them where only a share of up to `limit` is wrong."""
+    return ~wrong if wrong.mean() > limit else pd.Series(True, index=wrong.index)
+
+
+def _arrivals_agree(flights: pd.DataFrame) -> pd.Series:
+    """Whether the delay leads from the scheduled to the actual arrival, told by one clock: its sign and its unit."""
+    scheduled, actual = minutes_of_day(flights["sched_arr_hhmm"]), minutes_of_day(flights["arr_hhmm"])
+    off = (actual - scheduled - flights["arr_delay_minutes"]) % DAY
+    return _unless_few(off.fillna(0) != 0, CLOCKS_OFF_AT_MOST)
+
+
+def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
+    """Whether temperature and dew point make the humidity (August-Roche-Magnus): they do in Fahrenheit only."""
+
+    def vapour(fahrenheit: pd.Series) -> pd.Series:
+        celsius = (fahrenheit - 32) / 1.8
+        return 17.625 * celsius / (243.04 + celsius)
+
+    humidity = 100 * np.exp(vapour(weather["dewp_f"]) - vapour(weather["temp_f"]))
+    return _unless_few((humidity - weather["humid_percent"]).abs() > HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST)
+
+
+def weather_contract(weather: pd.DataFrame) -> pa.DataFrameSchema:
     limits = {
         "temp_f": (-30, 120), "dewp_f": (-40, 90), "humid_percent": (0, 100), "wind_direction_degrees": (0, 360),
         "wind_speed_mph": (0, 253), "wind_gust_mph": (0, 253), "precip_inches": (0, 12),
@@ -231,6 +366,10 @@ def weather_contract() -> pa.DataFrameSchema:
     measured = {
         name: pa.Column(float, _between(limit, name.rsplit("_", 1)[1]), nullable=True) for name, limit in limits.items()
     }
+    measured["wind_gust_mph"].checks.append(
+        _few(lambda gust: _computed_from_wind(gust, weather["wind_speed_mph"]), GUST_COPIES_LIMIT,
+             "is measured, not wind_speed_mph x 1.15 (knots converted twice)")
+    )  # fmt: skip
     return pa.DataFrameSchema(
         {
             "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, error="is a New York airport")),
@@ -239,12 +378,21 @@ def weather_contract() -> pa.DataFrameSchema:
             "local_hour": pa.Column("datetime64[us]"),
             **measured,
         },
-        checks=[
-            _whole_table("known an hour after its label", lambda t: t["known_at"] - t["hour"] == pd.Timedelta(hours=1)),
-            _whole_table("hour agrees with the clock in New York",
-                         lambda t: t["hour"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None) == t["local_hour"]),
-        ],
         unique=["origin", "hour"], strict=True, name="weather",
+    )  # fmt: skip
+
+
+def weather_rules(weather: pd.DataFrame) -> pa.SeriesSchema:
+    """What each observation must be as a whole."""
+    return _rules(
+        "weather",
+        weather,
+        {
+            "known an hour after its label": lambda t: t["known_at"] - t["hour"] == pd.Timedelta(hours=1),
+            "hour agrees with the clock in New York":
+                lambda t: t["hour"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None) == t["local_hour"],
+            "humid_percent agrees with temp_f and dewp_f": _humidity_agrees,
+        },
     )  # fmt: skip
 
 
@@ -272,17 +420,18 @@ AIRPORTS = pa.DataFrameSchema(
     strict=True, name="airports",
 )  # fmt: skip
 AIRLINES = pa.DataFrameSchema(
-    {"carrier": pa.Column(str, unique=True), "name": pa.Column(str)}, strict=True, name="airlines"
-)
+    {
+        "carrier": pa.Column(str, unique=True),
+        "name": pa.Column(str),
+        "accepted": pa.Column(bool, required=False),
+    },
+    strict=True, name="airlines",
+)  # fmt: skip
 
 
 def check(tables: Tables) -> None:
     """Raise ContractBroken with every broken rule of every table, or return."""
-    contracts = {
-        "flights": flights_contract(tables), "weather": weather_contract(),
-        "planes": PLANES, "airports": AIRPORTS, "airlines": AIRLINES,
-    }  # fmt: skip
-    broken = [line for name, contract in contracts.items() for line in _violations(contract, getattr(tables, name))]
+    broken = [line for field in fields(tables) for line in _broken(tables, field.name)]
     if broken:
         raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
 
@@ -293,39 +442,49 @@ def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[st
     The other tables stay as they are: they are what the day's rows refer to.
     """
     day = replace(tables, **{name: rows})
-    kept, _ = _set_aside(_repair(day, hits := {rule.name: rule.hits(day) for rule in KNOWN_DIRT}), hits)
-    contract = flights_contract(kept) if name == "flights" else weather_contract()
-    return tuple(line.strip() for line in _violations(contract, getattr(kept, name)))
+    _refuse_missing_columns(day)
+    hits = {rule.name: rule.hits(day) for rule in KNOWN_DIRT}
+    much = [line for line in _too_much_dirt(hits) if line.startswith(f"  {name}.")]
+    kept, _ = _set_aside(_repair(day, hits), hits)
+    return tuple(line.strip() for line in [*much, *_broken(kept, name)])
 
 
-def _violations(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
-    """One line a broken rule: table, column, rule, count, first rows."""
+def _broken(tables: Tables, name: str) -> list[str]:
+    """One line for each rule that this table breaks."""
+    table = getattr(tables, name)
     if table.empty:
-        return [f"  {contract.name}: has no rows"]
+        return [f"  {name}: has no rows"]
+    key = table.iloc[:, 0].rename(name)
+    match name:
+        case "flights":
+            return _violations(flights_contract(tables), table) + _violations(flights_rules(table), key)
+        case "weather":
+            return _violations(weather_contract(table), table) + _violations(weather_rules(table), key)
+    return _violations({"planes": PLANES, "airports": AIRPORTS, "airlines": AIRLINES}[name], table)
+
+
+def _violations(contract: pa.DataFrameSchema | pa.SeriesSchema, table: Any) -> list[str]:
+    """One line a broken rule: table, column, rule, count, first rows. `table` is what this contract takes."""
     try:
         contract.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases
-        return [
-            _line(table, str(contract.name), of_table == "DataFrameSchema", str(column), str(rule), rows)
-            for (of_table, rule, column), rows in _by_rule(cases)
-        ]
+        return [_line(str(contract.name), str(column), str(rule), rows) for (_, rule, column), rows in _by_rule(cases)]
     return []
 
 
 def _by_rule(cases: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
-    """pandera lists a row that breaks a whole-table rule once for each column; here it is one case."""
+    """pandera lists a row whose key is not unique once for each column of the key; here it is one case."""
     of_table = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
     once = cases[~of_table | ~cases.duplicated(["schema_context", "check", "index"])]
     rules = once.assign(column=once["column"].mask(of_table, "")).groupby(["schema_context", "check", "column"])
     yield from rules  # type: ignore[misc]  # the stubs know no tuples of keys
 
 
-def _line(table: pd.DataFrame, name: str, of_table: bool, column: str, rule: str, cases: pd.DataFrame) -> str:
+def _line(name: str, column: str, rule: str, cases: pd.DataFrame) -> str:
     first = cases.head(SHOWN_ROWS)
-    if of_table and cases["index"].isna().all():  # a column too many or too few: the case is its name
+    if rule.startswith("column_in_"):  # one too many or too few: the case is its name
         return f"  {name}.{first['failure_case'].iloc[0]}: {rule}"
-    values = table.loc[first["index"]].iloc[:, 0] if of_table else first["failure_case"]
-    shown = ", ".join(f"row {row}: {value!r}" for row, value in zip(first["index"], values, strict=True))
-    place = name if of_table else f"{name}.{column}"
+    shown = ", ".join(f"row {row}: {value!r}" for row, value in zip(first["index"], first["failure_case"], strict=True))
+    place = name if column in ("", name) else f"{name}.{column}"
     return f"  {place}: {rule}: {len(cases)} rows; first {shown}"

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ontime import schema
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -121,6 +123,12 @@ class Gate(_Section):
     parity_tolerance: Positive
 
 
+def _a_feature(name: str) -> str:
+    if name not in schema.FEATURE_NAMES:
+        raise ValueError("is no feature; docs/features.md lists them")
+    return name
+
+
 class AlertRule(_Section):
     """Alert when the figure of this name was above its limit on `days` of the last `of` times it was told."""
 
@@ -140,6 +148,7 @@ class AlertRule(_Section):
 class Monitor(_Section):
     window_days: Count
     drift_every_days: Count
+    drift_features: list[Annotated[str, AfterValidator(_a_feature)]]
     settle_days: Count
     alerts: dict[str, AlertRule]
 
@@ -160,6 +169,7 @@ class Retrain(_Section):
     candidates: list[Candidate]
     valid_days: Count
     test_days: Count
+    importance_rows: Count
 
 
 class Params(_Section):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.dates import DateFormatter
+from matplotlib.dates import DateFormatter, MonthLocator
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
@@ -284,29 +284,29 @@ def _month_names(months: Sequence[Mapping[str, Any]]) -> list[str]:
     return [pd.Period(month["month"]).strftime("%b") for month in months]
 
 
-def _over_months(months: Sequence[Mapping[str, Any]], names: Mapping[str, str], figure_name: str, title: str, y: str,
-                 digits: int) -> Figure:  # fmt: skip
-    """One line a system, with its name where it ends."""
+def _over_months(
+    months: Sequence[Mapping[str, Any]], names: Mapping[str, str], figure_name: str, title: str, y: str, digits: int
+) -> Figure:
+    """One line a system, with the mean of its months in the legend."""
     with _drawn(title, "", y, (9, 4.2)) as (figure, axes):
         for name, words in names.items():
             values = [month[name][figure_name] for month in months]
+            width = 2.4 if name == "living" else 1.5
+            label = f"{words}: {np.mean(values):.{digits}f} in the mean"
             axes.plot(range(len(months)), values, color=REPLAY_COLOURS[name], marker="o", markersize=4,
-                      linewidth=2.4 if name == "living" else 1.5)  # fmt: skip
-            axes.annotate(f"{words} {np.mean(values):.{digits}f}", (len(months) - 1, values[-1]), xytext=(8, 0),
-                          textcoords="offset points", va="center", color=REPLAY_COLOURS[name],
-                          annotation_clip=False)  # fmt: skip
+                      linewidth=width, label=label)  # fmt: skip
         axes.set_xticks(range(len(months)), _month_names(months))
-        axes.set_xlim(-0.3, len(months) - 1 + 0.3 * max(len(months) - 1, 1))
         axes.grid(axis="x", visible=False)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=len(names))
     return figure
 
 
 def replay_auc(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
-    return _over_months(months, names, "auc", "Told apart: AUC by month (the number is the mean)", "AUC", 3)
+    return _over_months(months, names, "auc", "How well late and on-time flights are told apart", "AUC", 3)
 
 
 def replay_cost(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
-    return _over_months(months, names, "cost_per_1000", "Missed delays and false alarms (the number is the mean)",
+    return _over_months(months, names, "cost_per_1000", "What missed delays and false alarms cost",
                          "cost of 1000 flights", 0)  # fmt: skip
 
 
@@ -339,5 +339,6 @@ def replay_timeline(
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(-0.6, len(rows) - 0.4)
         axes.set_xlim(pd.Timestamp(start), pd.Timestamp(until))  # type: ignore[arg-type]  # dates
+        axes.xaxis.set_major_locator(MonthLocator())  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_formatter(DateFormatter("%b"))  # type: ignore[no-untyped-call]
     return figure

@@ -37,6 +37,17 @@ class Run:
     tags: Mapping[str, str]
 
 
+@dataclass(frozen=True)
+class Origin:
+    """What a version was made from, and what it became: enough to make it again and compare."""
+
+    git_commit: str
+    pipeline: str
+    params_yaml: str
+    dvc_lock: str
+    onnx: bytes
+
+
 def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
     """A client on a store that exists, with our experiment in it."""
     if tracking_url.startswith("sqlite:///"):
@@ -123,6 +134,32 @@ def note(client: MlflowClient, version: str, said: Mapping[str, str]) -> None:
             raise NotRecorded(
                 f"MLflow does not know what was decided about version {version}: {error.message}"
             ) from None
+
+
+def origin(client: MlflowClient, version: str) -> Origin:
+    """Where a registered version comes from. Raises NotRecorded."""
+    known = {str(each.version): each for each in _versions(client)}
+    if version not in known:
+        there = ", ".join(sorted(known, key=int)) or "none; `make train` makes one"
+        raise NotRecorded(f"version {version} is not registered; registered are {there}")
+    run_id = known[version].run_id
+    try:
+        return Origin(
+            git_commit=tag(client, run_id, "git_commit"),
+            pipeline=tag(client, run_id, "pipeline"),
+            params_yaml=_kept(client, version, run_id, "params.yaml"),
+            dvc_lock=_kept(client, version, run_id, "dvc.lock"),
+            onnx=mlflow.onnx.load_model(f"models:/{NAME}/{version}").SerializeToString(),
+        )
+    except (MlflowException, OSError) as error:
+        raise NotRecorded(f"version {version} is registered, but not all of it is there: {error}") from None
+
+
+def _kept(client: MlflowClient, version: str, run_id: str, name: str) -> str:
+    """A text that was recorded beside a version's run."""
+    if name not in {file.path for file in client.list_artifacts(run_id)}:
+        raise NotRecorded(f"version {version} was registered without its {name} (run {run_id})")
+    return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{name}"))
 
 
 def _versions(client: MlflowClient) -> Sequence[Any]:

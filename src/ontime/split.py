@@ -8,6 +8,10 @@ import pandas as pd
 from ontime.params import Split
 
 
+class SplitBroken(ValueError):
+    """Flights where they must not be; names the period, and the days that do not belong to it."""
+
+
 class Period(NamedTuple):
     """Days on New York's calendar; `until` is exclusive."""
 
@@ -34,6 +38,17 @@ def within(features: pd.DataFrame, period: Period) -> pd.DataFrame:
     """The rows whose day lies in the period."""
     days = features["day"]
     return features[(days >= pd.Timestamp(period.start)) & (days < pd.Timestamp(period.until))]
+
+
+def refuse_strays(name: str, flights: pd.DataFrame, period: Period) -> None:
+    """Raise SplitBroken for flights outside of their period: a random split, however it came about."""
+    days = flights["day"]
+    strays = days[(days < pd.Timestamp(period.start)) | (days >= pd.Timestamp(period.until))]
+    if len(strays):
+        raise SplitBroken(
+            f"{name}: {len(strays):,} of {len(flights):,} flights are of {strays.min().date()} to "
+            f"{strays.max().date()}, outside of {period.start} until {period.until}"
+        )
 
 
 def labelled(features: pd.DataFrame) -> pd.DataFrame:

@@ -3,12 +3,9 @@
 import json
 import os
 import re
-import shutil
 import sqlite3
 import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import Request, urlopen
@@ -17,57 +14,9 @@ import pytest
 
 from bench.load import free_port
 from serving import examples
-
-ROOT = Path(__file__).parents[2]
-VENV = Path(sys.prefix)
+from tests.project import VENV, Project
 
 pytestmark = pytest.mark.usefixtures("trained")
-
-
-class Project:
-    """A copy of what git would keep, as a repository of its own, with the environment of this test run."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in self._git("ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).split():
-            if (ROOT / name).is_file():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, folder / name)
-        self._git("init", "--quiet")
-        self._git("add", "--all")
-        self._git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "all")
-
-    def _git(self, *words: str, cwd: Path | None = None) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=cwd or self.folder, capture_output=True, text=True, check=True
-        ).stdout
-
-    def environment(self, **changed: str) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS")
-        }
-        return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
-
-    def command(self, target: str) -> list[str]:
-        # What is installed stays as it is: this environment belongs to whoever runs the tests.
-        return ["make", f"VENV={VENV}", f"--assume-old={VENV}/.installed", target]
-
-    def make(self, target: str) -> str:
-        done = subprocess.run(
-            self.command(target),
-            cwd=self.folder,
-            env=self.environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout
-        return done.stdout
-
-    def json(self, path: str) -> Any:
-        return json.loads((self.folder / path).read_text())
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What stands between a model and a release: parity over every row, and papers that say where it came from."""
 
+from datetime import date
 from pathlib import Path
 
 import joblib
@@ -10,7 +11,7 @@ import pytest
 from ontime import export, model, release, split
 from ontime.params import Params
 from ontime.sources import Tables
-from pipelines import packaging, train, tune
+from pipelines import deviation, packaging, train, tune
 from pipelines.packaging import Challenger
 
 
@@ -36,6 +37,25 @@ def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params
 
     with pytest.raises(release.ReleaseRefused, match=r"model.onnx: differs from lightgbm by 0\.\d+ .*most at \w+-"):
         packaging.refuse_disparity(challenger._replace(onnx=export.to_onnx(other)), params.gate.parity_tolerance)
+
+
+def test_a_model_does_not_deviate_from_itself(challenger: Challenger) -> None:
+    found = deviation.between(challenger.onnx, challenger)
+
+    assert (found.flights, found.largest) == (len(challenger.flights), 0.0)
+
+
+def test_another_registered_model_deviates_and_the_worst_flight_is_named(
+    challenger: Challenger, params: Params
+) -> None:
+    matrix = model.matrix_of(challenger.flights, challenger.training["categories"])
+    other = model.fit("logistic", matrix, challenger.flights["late"].to_numpy(), params.train)
+    apart = np.abs(model.predict(other, matrix) - model.predict(challenger.native, matrix))
+
+    found = deviation.between(export.to_onnx(other), challenger)
+
+    assert found.largest == pytest.approx(apart.max(), abs=1e-5)
+    assert found.flight_id == challenger.flights["flight_id"].iloc[apart.argmax()]
 
 
 def test_the_first_champion_must_beat_the_table_of_rates(
@@ -64,9 +84,18 @@ def test_a_release_is_compared_through_its_own_onnx_file(
 
 def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Params, tmp_path: Path) -> None:
     known = split.labelled(weeks)
-    few = params.model_copy(update={"train": params.train.model_copy(update={"candidates": ["constant", "logistic"]})})
+    days = {"train_from": date(2013, 2, 4), "valid_from": date(2013, 2, 15), "test_from": date(2013, 2, 25)}
+    few = params.model_copy(
+        update={
+            "train": params.train.model_copy(update={"candidates": ["constant", "logistic"]}),
+            "split": params.split.model_copy(update=days),
+        }
+    )
+    periods = split.periods(few.split)
 
-    fitted = train.fit_candidates(known[:9000], known[9000:].reset_index(drop=True), few, tmp_path)
+    fitted = train.fit_candidates(
+        split.within(known, periods["train"]), split.within(known, periods["valid"]), few, tmp_path
+    )
 
     assert fitted["champion"] == "logistic"
     assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic", "without_tailnum"}

@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,8 @@ BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 FAULTS = json.loads((ROOT / "reports/bench_faults.json").read_text())
+REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
+SECOND = json.loads((ROOT / "reports/replay_2023.json").read_text())
 STACK_DECISION = (ROOT / "docs/decisions/11-server-and-json.md").read_text()
 
 
@@ -112,7 +115,60 @@ def sentences() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("line", [*metrics_rows(), *bench_rows(), *serving_rows()])
+def replay_rows(replay: dict[str, Any]) -> list[str]:
+    """A month a line: AUC and cost of the living system, of the first model and of its rate table."""
+    systems = ("living", "never", "rate_table")
+    return [
+        f"| {month['month']} | {month['flights']:,} | {month['late_rate']:.1%} | "
+        + " | ".join(f"{month[name]['auc']:.3f}" for name in systems)
+        + " | "
+        + " | ".join(f"{month[name]['cost_per_1000']:.0f}" for name in systems)
+        + " |"
+        for month in replay["months"]
+    ]
+
+
+def replay_sentences() -> list[str]:
+    mean, whole, exact = REPLAY["mean_monthly_auc"], REPLAY["whole"], REPLAY["parity"]
+    difference, low, high = whole["living_less_never_log_loss"]
+    saved = {name.removeprefix("against "): f"{value:.0f} less" for name, value in whole["saved_per_1000"].items()}
+    return [
+        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} never retrained, "
+        f"{mean['rate_table']:.3f} rate table",
+        f"Over all {whole['flights']:,} labelled flights retraining moves the log-loss by {difference:+.4f} "
+        f"(95 % interval by days {low:+.4f} to {high:+.4f}).",
+        f"Each 1000 flights cost {saved['no alerts']} than without alerts, {saved['rate table']} than with the rate "
+        f"table, {saved['never retrained']} than with the first model",
+        f"All {exact['flights']:,} materialised rows were compared with a build of the whole year at once: "
+        f"{exact['differing']} differ in a bit",
+    ]
+
+
+def refused_lines() -> list[str]:
+    """What the contract said of 2023 as it came, as a list."""
+    return [f"- `{line}`" for line in SECOND["refused"]]
+
+
+def second_sentences() -> list[str]:
+    return [f"2023 read as 2013 was is refused by the contract, in {len(SECOND['refused'])} points"]
+
+
+def second_gates() -> list[str]:
+    """What became of the challengers that were trained on 2023."""
+    return [
+        f"- {event['day']}: {event['verdict']} release {event['version']}; {event['reason']}"
+        for event in SECOND["timeline"]
+        if event["kind"] == "gate" and event["day"] >= SECOND["from"]
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *metrics_rows(), *bench_rows(), *serving_rows(), *replay_rows(REPLAY), *replay_rows(SECOND),
+        *refused_lines(), *second_gates(),
+    ],
+)  # fmt: skip
 def test_each_row_of_its_tables_is_what_the_reports_say(line: str) -> None:
     assert line in README.splitlines()
 
@@ -122,7 +178,7 @@ def test_each_row_of_the_decision_on_the_stack_is_what_its_bench_says(line: str)
     assert line in STACK_DECISION.splitlines()
 
 
-@pytest.mark.parametrize("words", [*sentences(), *serving_sentences()])
+@pytest.mark.parametrize("words", [*sentences(), *serving_sentences(), *replay_sentences(), *second_sentences()])
 def test_each_number_in_its_text_is_what_the_reports_say(words: str) -> None:
     assert words in " ".join(README.split())
 
@@ -173,7 +229,7 @@ def test_its_tree_is_the_real_tree() -> None:
         shown.add("/".join(folders) + ("/" if name[2].endswith("/") else ""))
     missing = [path for path in shown if not (ROOT / path).exists()]
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    code = {path for path in listed if re.match(r"(src/ontime|pipelines|serving|bench)/\w+\.py$", path)}
+    code = {path for path in listed if re.match(r"(src/ontime|pipelines|monitoring|serving|bench)/\w+\.py$", path)}
     unexplained = {path for path in code if not path.endswith("__init__.py")} - shown
 
     assert missing == []

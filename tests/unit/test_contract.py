@@ -24,6 +24,10 @@ COUNTS = {
     "arrives_after_midnight": 6_078,
     "elapsed_below_air_time": 1_884,
     "impossible_rotation": 301,
+    "off_across_a_clock_change": 0,
+    "arrives_before_it_leaves": 0,
+    "a_day_late": 0,
+    "unseen_carrier": 0,
     "destination_without_airport": 7_602,
     "wind_of_a_thousand_mph": 1,
     "temperature_off_its_neighbours": 1,
@@ -34,10 +38,54 @@ COUNTS = {
     "no_build_year": 70,
 }
 
+COUNTS_2023 = {
+    "cancelled": 10_738,
+    "departed_without_arrival_delay": 1_796,
+    "landed_without_arrival_delay": 1_081,
+    "no_tail_number": 1_913,
+    "no_plane_record": 11_284,
+    "departure_at_2400": 27,
+    "arrival_at_2400": 198,
+    "arrives_after_midnight": 9_646,
+    "elapsed_below_air_time": 1_900,
+    "impossible_rotation": 5,
+    "off_across_a_clock_change": 1,
+    "arrives_before_it_leaves": 1,
+    "a_day_late": 11,
+    "unseen_carrier": 104_645,
+    "destination_without_airport": 0,
+    "wind_of_a_thousand_mph": 0,
+    "temperature_off_its_neighbours": 0,
+    "repeated_observation": 0,
+    "doubled_local_hour": 6,
+    "no_gust": 26_207,
+    "no_pressure": 10,
+    "no_build_year": 89,
+}
+REFUSED_2023 = (
+    "flights.carrier: is an airline of 2013 or accepted since: 104641 rows; first row 5: 'NK'",
+    "flights: scheduled_departure agrees with the clock in New York: 435315 rows; first row 0: 'AA499-EWR-20230101T",
+    "flights: departed_at agrees with the clock in New York: 424577 rows; first row 0: 'AA499-EWR-20230101T0500Z'",
+    "weather: hour agrees with the clock in New York: 26207 rows; first row 0: 'EWR'",
+    "weather.wind_gust_mph: is measured, not wind_speed_mph x 1.15 (knots converted twice): 23911 rows; first row 0: 2",
+)
+
 
 @pytest.fixture(scope="module")
 def report(raw: Tables) -> dict[str, Any]:
     return contract.clean(raw)[2]
+
+
+@pytest.fixture(scope="module")
+def cleaned_2023(raw_2023: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, Any]]:
+    return contract.clean(raw_2023)
+
+
+@pytest.fixture(scope="module")
+def refusal(as_it_comes: Tables) -> str:
+    with pytest.raises(ContractBroken) as refused:
+        contract.clean(as_it_comes)
+    return str(refused.value)
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +139,49 @@ def test_a_repeated_observation_is_set_aside_with_its_reason(raw: Tables) -> Non
     assert len(kept.weather) == len(raw.weather)
     assert aside["weather"][["temp_f", "reason"]].values.tolist() == [[41.0, "repeated_observation"]]
     assert {rule["rule"]: rule["hits"] for rule in report["rules"]}["repeated_observation"] == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "column"), [("weather", "wind_gust_mph"), ("flights", "tailnum"), ("airlines", "carrier")]
+)
+def test_a_column_that_a_rule_about_dirt_needs_is_missed_by_name(table: str, column: str, raw: Tables) -> None:
+    without = replace(raw, **{table: getattr(raw, table).drop(columns=column)})
+
+    with pytest.raises(ContractBroken, match=rf"{table}\.{column}: column_in_dataframe"):
+        contract.clean(without)
+
+
+def in_celsius(weather: pd.DataFrame) -> pd.DataFrame:
+    return weather.assign(temp_f=(weather["temp_f"] - 32) / 1.8, dewp_f=(weather["dewp_f"] - 32) / 1.8)
+
+
+def test_dirt_in_more_than_a_tenth_of_the_rows_is_no_dirt(tables: Tables) -> None:
+    """One airport in Celsius would be emptied row by row, as if each were a broken sensor's."""
+    june = tables.weather[tables.weather["local_hour"].dt.month == 6]
+    mixed = pd.concat([june[june["origin"] != "JFK"], in_celsius(june[june["origin"] == "JFK"])]).sort_index()
+
+    with pytest.raises(ContractBroken, match=r"temperature_off_its_neighbours in 33% of the rows, 10% is the most"):
+        contract.clean(replace(tables, weather=mixed))
+
+
+def test_celsius_is_within_every_range_but_does_not_make_the_humidity(tables: Tables) -> None:
+    with pytest.raises(ContractBroken, match="weather: humid_percent agrees with temp_f and dewp_f"):
+        contract.check(replace(tables, weather=in_celsius(tables.weather)))
+
+
+def test_a_flipped_delay_does_not_lead_to_the_arrival(january: Tables) -> None:
+    flipped = january.flights.assign(arr_delay_minutes=-january.flights["arr_delay_minutes"].clip(-180, 180))
+
+    with pytest.raises(ContractBroken, match="flights: arr_delay_minutes agrees with the clock at the destination"):
+        contract.check(replace(january, flights=flipped))
+
+
+def test_few_arrivals_off_the_clock_are_let_through(january: Tables) -> None:
+    """A change of the clocks under way; 2023 has three such flights."""
+    few = january.flights.copy()
+    few.loc[few.index[:40], "arr_delay_minutes"] += 60
+
+    contract.check(replace(january, flights=few))
 
 
 def test_data_without_known_dirt_passes_as_it_is(tables: Tables) -> None:
@@ -162,6 +253,48 @@ def test_a_wall_clock_that_is_labelled_utc_is_refused(tables: Tables) -> None:
 
     with pytest.raises(ContractBroken, match="agrees with the clock in New York: 336776 rows"):
         contract.check(replace(tables, flights=tables.flights.assign(scheduled_departure=wall)))
+
+
+@pytest.mark.parametrize("line", REFUSED_2023)
+def test_2023_as_it_comes_is_refused_in_one_message_that_names(line: str, refusal: str) -> None:
+    assert line in refusal
+
+
+def test_2023_with_the_meaning_of_2013_holds(cleaned_2023: Any) -> None:
+    kept, aside, report = cleaned_2023
+
+    assert {rule["rule"]: rule["hits"] for rule in report["rules"]} == COUNTS_2023
+    assert report["rows"]["flights"] == len(kept.flights) + len(aside["flights"]) == 435_352
+    assert report["labelled"] == 422_818
+    assert report["weather_hours_missing"] == {"EWR": 29, "JFK": 29, "LGA": 30}
+
+
+def test_the_two_flights_of_2023_whose_times_cannot_be_told_are_set_aside(cleaned_2023: Any) -> None:
+    assert cleaned_2023[1]["flights"][["flight_id", "reason"]].values.tolist() == [
+        ["B667-JFK-20230312T0120Z", "off_across_a_clock_change"],
+        ["YX1713-JFK-20230324T0240Z", "arrives_before_it_leaves"],
+    ]
+
+
+def with_flights_of(carrier: str, share: float, tables: Tables, accepted: bool = False) -> Tables:
+    flights = tables.flights.copy()
+    flights.loc[: int(share * len(flights)) - 1, "carrier"] = carrier
+    newcomer = pd.DataFrame({"carrier": [carrier], "name": ["Newcomer"], "accepted": [accepted]})
+    airlines = pd.concat([tables.airlines.assign(accepted=False), newcomer], ignore_index=True)
+    return replace(tables, flights=flights, airlines=airlines)
+
+
+def test_an_airline_that_begins_is_no_reason_to_stop(january: Tables) -> None:
+    contract.check(with_flights_of("ZZ", contract.UNSEEN_CARRIERS_LIMIT, january))
+
+
+def test_an_airline_that_nobody_accepted_must_not_fly_more_than_a_few(january: Tables) -> None:
+    with pytest.raises(ContractBroken, match="is an airline of 2013 or accepted since: 300 rows; first row 0: 'ZZ'"):
+        contract.check(with_flights_of("ZZ", 0.06, january))
+
+
+def test_an_airline_that_was_accepted_may_fly_what_it_likes(january: Tables) -> None:
+    contract.check(with_flights_of("ZZ", 0.5, january, accepted=True))
 
 
 def test_a_broken_contract_leaves_what_was_there(

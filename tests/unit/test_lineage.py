@@ -16,6 +16,12 @@ stages:
     - {path: data/a, hash: md5, md5: 11.dir, size: 1}
   b:
     cmd: python -m b
+    deps:
+    - {path: data/a, hash: md5, md5: 11.dir, size: 1}
+    - {path: src/b.py, hash: md5, md5: '33', size: 1}
+    params:
+      params.yaml:
+        train: {seed: 1}
     outs:
     - {path: reports/b.json, hash: md5, md5: '22', size: 2}
 """
@@ -26,6 +32,8 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository in which dvc.lock is committed."""
     monkeypatch.chdir(tmp_path)
     Path("dvc.lock").write_text(COMMITTED)
+    Path("src").mkdir()
+    Path("src/b.py").write_text("")
     for words in ("init -q", "add .", "-c user.name=t -c user.email=t@localhost commit -qm all"):
         subprocess.run(["git", *words.split()], check=True)
     return tmp_path
@@ -49,13 +57,27 @@ def test_an_output_that_differs_is_named() -> None:
     assert told == "reproduced: 1 of 2 outputs; these differ: reports/b.json"
 
 
+def test_inputs_are_what_no_stage_makes() -> None:
+    assert lineage.inputs(COMMITTED) == {("b", "src/b.py"): "33", ("b", "params.yaml train"): {"seed": 1}}
+
+
 @pytest.mark.usefixtures("repository")
-def test_a_changed_working_tree_is_dirty() -> None:
+@pytest.mark.parametrize("path", ["src/b.py", "src/new.py"])
+def test_changed_and_new_code_is_dirty(path: str) -> None:
     clean = lineage.git_commit()
-    Path("dvc.lock").write_text("stages: {}")
+    Path(path).write_text("changed = True")
 
     assert len(clean) == 40
     assert lineage.git_commit() == f"{clean}-dirty"
+
+
+@pytest.mark.usefixtures("repository")
+def test_new_results_and_parameters_are_not_dirty_for_they_are_recorded_themselves() -> None:
+    clean = lineage.git_commit()
+    Path("dvc.lock").write_text("stages: {}")
+    Path("params.yaml").write_text("seed: 1")
+
+    assert lineage.git_commit() == clean
 
 
 def test_without_a_repository_nothing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,3 +70,77 @@ def test_a_package_that_is_missing_is_named_with_what_to_do() -> None:
 
 def test_a_flight_of_new_years_eve_evening_belongs_to_december() -> None:
     assert sources.month_of(moments("2014-01-01T02:00Z", "2013-07-01T05:00Z")).tolist() == ["2013-12", "2013-07"]
+
+
+def test_a_morning_flight_of_2023_is_where_its_ticket_says(raw_2023: Tables) -> None:
+    first = raw_2023.flights.iloc[0]
+
+    assert first["flight_id"] == "AA499-EWR-20230101T1000Z"
+    assert first["scheduled_departure"] == pd.Timestamp("2023-01-01 05:00", tz=schema.CLOCK)
+    assert first["scheduled_arrival"] == pd.Timestamp("2023-01-01 08:15", tz=schema.CLOCK)
+    assert first["departed_at"] == pd.Timestamp("2023-01-01 05:03", tz=schema.CLOCK)
+
+
+def test_2023_read_as_it_comes_is_off_by_the_winters_five_hours_and_the_summers_four(
+    raw_2023: Tables, as_it_comes: Tables
+) -> None:
+    key = ["carrier", "flight_number", "origin", "sched_dep_hhmm", "day"]
+    naive, right = (
+        tables.flights.assign(day=tables.flights["scheduled_departure"].dt.tz_convert(zone).dt.date)
+        for tables, zone in ((as_it_comes, "UTC"), (raw_2023, schema.CLOCK))
+    )
+    both = right.merge(naive, on=key, suffixes=("", "_naive"), validate="1:1")
+    off = both["scheduled_departure"] - both["scheduled_departure_naive"]
+    hours = (off.dt.total_seconds() / 3600).groupby(both["day"].map(lambda day: day.month)).unique().map(sorted)
+
+    assert len(both) == len(right)
+    assert (hours[1], hours[3], hours[7], hours[11]) == ([5], [4, 5], [4], [4, 5])
+
+
+def test_2023_has_all_its_flights_a_quarter_of_them_by_airlines_unseen_in_2013(raw_2023: Tables) -> None:
+    unseen = ~raw_2023.flights["carrier"].isin(schema.CARRIERS)
+
+    assert len(raw_2023.flights) == 435_352
+    assert unseen.sum() == 104_645
+    assert round(unseen.mean(), 3) == 0.240
+    assert set(raw_2023.flights["carrier"][unseen]) == set(sources.NEW_CARRIERS)
+
+
+def test_the_airlines_that_this_project_knows_are_those_of_2013(raw: Tables) -> None:
+    assert set(schema.CARRIERS) == set(raw.airlines["carrier"]) == set(raw.flights["carrier"])
+
+
+def test_a_code_that_was_given_to_another_airline_is_not_accepted() -> None:
+    listed = pd.DataFrame({"carrier": ["YX", "YX", "UA"], "name": ["Republic Airline", "Another", "United"]})
+
+    assert sources._airlines_2023(listed)["accepted"].tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("vintage", ["raw", "raw_2023"])
+def test_it_is_warmest_in_the_early_afternoon(vintage: str, request: pytest.FixtureRequest) -> None:
+    """What tells that weather's hours are UTC, in the year in which those of the flights are not."""
+    weather = request.getfixturevalue(vintage).weather
+    warmest = weather.groupby(weather["local_hour"].dt.hour)["temp_f"].mean().idxmax()
+
+    assert 13 <= warmest <= 15
+
+
+def test_gusts_that_were_computed_are_emptied_and_the_wind_is_kept(raw_2023: Tables, as_it_comes: Tables) -> None:
+    assert raw_2023.weather["wind_gust_mph"].isna().all()
+    assert raw_2023.weather["wind_speed_mph"].equals(as_it_comes.weather["wind_speed_mph"])
+
+
+def test_a_registration_gets_the_letter_that_was_left_out() -> None:
+    tails = pd.Series(["203NV", "N203NV", "D942DN", None])
+
+    assert sources.with_registration_prefix(tails).tolist() == ["N203NV", "N203NV", "D942DN", tails[3]]
+
+
+def test_every_aircraft_of_2023_has_an_american_registration(raw_2023: Tables) -> None:
+    assert raw_2023.flights["tailnum"].dropna().str.startswith("N").all()
+
+
+@pytest.mark.parametrize("wall", ["2023-03-12T02:30Z", "2023-11-05T01:30Z"], ids=["skipped", "repeated"])
+def test_a_departure_at_a_time_that_is_not_one_moment_is_refused(wall: str) -> None:
+    with pytest.raises(ValueError, match=r"2023-\d\d-\d\d 0[12]:30"):
+        sources.utc_of_wall_clock(moments(wall))

@@ -1,0 +1,100 @@
+"""A registered version, built anew from its number: nothing of it is in the workspace any more."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.project import Project
+
+ONE_THREAD = "OMP_NUM_THREADS=1"
+SMALL: dict[str, dict[str, Any]] = {
+    "split": {
+        "train_from": "2013-01-01",
+        "valid_from": "2013-02-01",
+        "test_from": "2013-02-15",
+        "test_until": "2013-03-01",
+    },
+    "train": {"candidates": ["rate_table", "lightgbm"]},
+    "evaluate": {"bootstrap_rounds": 20, "importance_rows": 200},
+    "gate": {"bootstrap_rounds": 50},
+}
+
+
+def small(params_yaml: str) -> str:
+    """Two months, two candidates, few trees."""
+    params = yaml.safe_load(params_yaml)
+    params["known_until"] = "2013-03-02T00:00:00+00:00"
+    for section, values in SMALL.items():
+        params[section] |= values
+    params["train"]["lightgbm"]["n_estimators"] = 20
+    return yaml.safe_dump(params)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """Version 1 was made with parameters that were never committed; then the workspace went back to the commit."""
+    made = Project(tmp_path_factory.mktemp("clone"))
+    params = made.folder / "params.yaml"
+    params.write_text(small(params.read_text()))
+    made.make("train", ONE_THREAD)
+    made.git("reset", "--quiet", "--hard")
+    return made
+
+
+@contextmanager
+def recorded_with(project: Project, changed: str, into: str) -> Iterator[None]:
+    """While the parameters that MLflow keeps of version 1 say something else."""
+    kept = {path: path.read_text() for path in project.folder.glob("var/mlflow-artifacts/*/artifacts/params.yaml")}
+    for path, text in kept.items():
+        assert changed in text
+        path.write_text(text.replace(changed, into))
+    try:
+        yield
+    finally:
+        for path, text in kept.items():
+            path.write_text(text)
+
+
+def left_behind(project: Project) -> list[Path]:
+    return list((project.folder / "var").glob("reproduce-*"))
+
+
+def test_it_predicts_the_same(project: Project) -> None:
+    told = project.make("reproduce", "VERSION=1", ONE_THREAD)
+
+    for stage in ("ingest", "validate", "features", "train", "evaluate"):
+        assert re.search(rf"^{stage}: ", told, re.MULTILINE), stage
+    commit = project.git("rev-parse", "HEAD")[:7]
+    last = told.splitlines()[-1]
+    assert re.fullmatch(
+        rf"reproduce: version 1 rebuilt from commit {commit}: predictions identical over \d\d,\d+ flights", last
+    )
+    assert left_behind(project) == []
+    assert project.git("status", "--porcelain") == ""
+
+
+def test_made_from_other_parameters_it_is_said_to_differ(project: Project) -> None:
+    with recorded_with(project, "seed: 2013", "seed: 7"):
+        done = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
+
+    assert done.returncode != 0
+    assert "its stages read something else than they did then: params.yaml train\n" in done.stdout
+    assert re.search(
+        r": predictions differ by up to 0\.\d+ \(flight \S+\) over .*; these outputs differ: .*models", done.stdout
+    )
+    assert left_behind(project) == []
+
+
+def test_when_a_stage_fails_nothing_is_claimed_and_nothing_left(project: Project) -> None:
+    with recorded_with(project, "vintage: '2013'", "vintage: '1913'"):
+        done = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
+
+    assert done.returncode != 0
+    assert "reproduce: `dvc repro evaluate` failed there" in done.stdout
+    assert "rebuilt" not in done.stdout
+    assert left_behind(project) == []

@@ -1,0 +1,106 @@
+"""The replay: the real service, a simulated clock, and nothing that the clock has not reached."""
+
+from dataclasses import replace
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from ontime import database
+from ontime.params import Params
+from ontime.settings import Settings
+from ontime.sources import Tables
+from pipelines import replay, replay_report
+from pipelines.monitor import midnight
+
+START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
+ABSURD_MINUTES = 600
+
+
+def with_an_absurd_future(tables: Tables, moment: datetime) -> Tables:
+    """Whatever happens after `moment` happens ten hours later than it did, in a heat of 119 degrees."""
+    flights, weather = tables.flights.copy(), tables.weather.copy()
+    for kind, hhmm in (("departed_at", "dep_hhmm"), ("arrived_at", "arr_hhmm")):
+        ahead = flights[kind] > moment
+        flights.loc[ahead, kind] += pd.Timedelta(minutes=ABSURD_MINUTES)
+        flights.loc[ahead, f"{kind[:3]}_delay_minutes"] += ABSURD_MINUTES
+        flights.loc[ahead, hhmm] = 1
+    weather.loc[weather["known_at"] > moment, ["temp_f", "wind_speed_mph"]] = 119.0
+    return replace(tables, flights=flights, weather=weather)
+
+
+def lived(settings: Settings, folder: Path, params: Params, tables: Tables) -> dict[str, list[Any]]:
+    """What is in the database after three days: everything but the wall clock's part of it."""
+    own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
+    folder.mkdir()
+    replay.run(own, params, tables, START, UNTIL)
+    engine = database.connect(own.database_url.get_secret_value())
+    wanted = {
+        "features": sa.select(database.features),
+        "flights": sa.select(database.flights),
+        "outcomes": sa.select(database.outcomes),
+        "predictions": sa.select(
+            *(database.predictions.c[name] for name in ("flight_id", "model_version", "probability_late", "vector"))
+        ),
+        "decisions": sa.select(*(database.decisions.c[name] for name in ("decided_at", "kind", "verdict", "evidence"))),
+    }
+    with engine.connect() as connection:
+        return {name: sorted(map(repr, connection.execute(statement).all())) for name, statement in wanted.items()}
+
+
+@pytest.fixture(scope="module")
+def february(raw: Tables) -> Tables:
+    """The raw tables around the three days, and two weeks of what comes after them."""
+    near = raw.flights["scheduled_departure"].between(midnight(date(2013, 2, 10)), midnight(date(2013, 3, 8)))
+    hours = raw.weather["hour"].between(midnight(date(2013, 2, 10)), midnight(date(2013, 3, 8)))
+    return replace(raw, flights=raw.flights[near], weather=raw.weather[hours])
+
+
+def test_an_absurd_future_changes_nothing_that_the_clock_has_reached(
+    settings: Settings, params: Params, february: Tables, tmp_path: Path
+) -> None:
+    planted = with_an_absurd_future(february, midnight(UNTIL))
+
+    honest = lived(settings, tmp_path / "honest", params, february)
+    absurd = lived(settings, tmp_path / "absurd", params, planted)
+
+    assert not planted.flights.equals(february.flights)
+    assert len(honest["predictions"]) > 2000
+    assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # what was seen and what was decided, each day
+    assert absurd == honest
+
+
+def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_for_bit(
+    settings: Settings, params: Params, february: Tables
+) -> None:
+    replay.run(settings, params, february, START, UNTIL)
+
+    found = replay_report.parity(settings, params, february, START, UNTIL)
+
+    assert found["flights"] > 2000
+    assert found["differing"] == 0
+
+
+def test_a_flight_that_differs_in_one_bit_is_counted(settings: Settings, params: Params, february: Tables) -> None:
+    replay.run(settings, params, february, START, date(2013, 2, 20))
+    engine = database.connect(settings.database_url.get_secret_value())
+    spoilt = database.timetable(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
+    stored = database.look_up_features(engine, [spoilt.flight_id])[spoilt.flight_id]
+    database.store_features(
+        engine, [spoilt.flight_id], [stored.moment], np.nextafter(stored.vector, np.float32(1e9))[None, :]
+    )
+
+    found = replay_report.parity(settings, params, february, START, date(2013, 2, 20))
+
+    assert found["differing"] == 1
+
+
+def test_a_months_argument_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["replay", "--months", "11"])
+
+    with pytest.raises(SystemExit, match="MONTHS=11 is not between 1 and 9"):
+        replay.main()

@@ -1,0 +1,62 @@
+"""A copy of the project in which a reader's commands are run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+VENV = Path(sys.prefix)
+
+
+class Project:
+    """A copy of what git would keep, as a repository of its own, with the environment of this test run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in self.git("ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).split():
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, folder / name)
+        self.git("init", "--quiet")
+        self.git("add", "--all")
+        self.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "all")
+
+    def git(self, *words: str, cwd: Path | None = None) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=cwd or self.folder, capture_output=True, text=True, check=True
+        ).stdout
+
+    def environment(self, **changed: str) -> dict[str, str]:
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS")
+        }
+        return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
+
+    def command(self, *words: str) -> list[str]:
+        # What is installed stays as it is: this environment belongs to whoever runs the tests.
+        return ["make", f"VENV={VENV}", f"--assume-old={VENV}/.installed", *words]
+
+    def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`make ...`, however it ends; stdout holds all that it says."""
+        return subprocess.run(
+            self.command(*words),
+            cwd=self.folder,
+            env=self.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def make(self, *words: str) -> str:
+        done = self.attempt(*words)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    def json(self, path: str) -> Any:
+        return json.loads((self.folder / path).read_text())
