@@ -23,6 +23,7 @@ UNSEEN_CARRIERS_LIMIT = 0.05  # share of flights; a new airline or two are no re
 KNOTS_TO_MPH = 1.15078
 DAY = 1440
 REPAIRED_AT_MOST = 0.1  # of a table's rows by one rule; more is no dirt, but another feed
+FEWEST_REPAIRED = 10  # rows; a day begins with five flights, and one of them goes to Puerto Rico
 CLOCKS_OFF_AT_MOST = 0.01  # of the arrivals; an hour's change of the clocks under way
 HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # in 2013 at most 0.11 of a day's observations
 
@@ -184,7 +185,7 @@ def _too_much_dirt(hits: Mapping[str, pd.Series]) -> list[str]:
         f"  {rule.table}.{rule.column}: {rule.name} in {share:.0%} of the rows, {REPAIRED_AT_MOST:.0%} is the most "
         "that is repaired: another unit?"
         for rule, share in shares.items()
-        if share > REPAIRED_AT_MOST
+        if share > REPAIRED_AT_MOST and hits[rule.name].sum() >= FEWEST_REPAIRED
     ]
 
 
