@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce replay key ui test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor retrain orchestrate replay key ui test check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -21,6 +21,9 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export MLFLOW_LOGGING_LEVEL := WARNING
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+# Threads that wait, sleep: beside other work those that spin keep each other from it.
+export OMP_WAIT_POLICY := PASSIVE
 
 # Nothing is written outside this folder.
 export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
@@ -75,6 +78,18 @@ compare: install  ## champion against challenger on the flights whose outcome is
 
 reproduce: install  ## build a registered version anew, from its number alone, and compare: make reproduce VERSION=3
 	@$(PY) -m pipelines.reproduce $(VERSION)
+
+materialise: install  ## put what has come into the online store: features, outcomes
+	@$(PY) -m pipelines.materialise
+
+monitor: install  ## look at yesterday: figures, alerts, the policy's decision
+	@$(PY) -m pipelines.monitor
+
+retrain: install  ## retrain if the policy has asked for it; make retrain NOW=1 does it whatever the policy thinks
+	@$(PY) -m pipelines.retrain $(if $(NOW),now)
+
+orchestrate: install  ## let Prefect do these three when they are due, on 127.0.0.1:4200, until Ctrl-C
+	@$(PY) -m pipelines.orchestrate
 
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)

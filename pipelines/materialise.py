@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, features, files, schema, split
+from ontime import database, features, files, release, schema, split
 from ontime.params import Params, load_params
 from ontime.settings import Settings, load_settings
 from pipelines import arrivals, clock
@@ -25,6 +25,10 @@ BATCH_ROWS = 5000
 TIMETABLE = [column.name for column in database.flights.columns]
 OVERLAP = timedelta(hours=6)  # looked at again: an interrupted run may have stored only a part
 FIRST_TIME = timedelta(days=1)
+
+
+class LeadDiffers(ValueError):
+    """The release that answers was made for another prediction moment than params.yaml says."""
 
 
 class Stored(NamedTuple):
@@ -85,17 +89,46 @@ def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> 
 
 def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
     """Store what the moments up to `now` bring: features of flights that leave in two hours, labels of arrivals."""
+    refuse_another_lead(settings, params)
     engine = database.connect(settings.database_url.get_secret_value())
     now = now.replace(second=0, microsecond=0)
     last = database.last_moment(engine, now)
     since = last - OVERLAP if last else now - FIRST_TIME
     arrived = arrivals.by(now, since, feed, params.features)
     quarantine(settings, engine, arrived.broken, now)
-    built = features_between(arrived, since, now, params)
-    materialise(engine, built, arrived.tables.flights.set_index("flight_id", drop=False))
     outcomes = new_outcomes(arrived, since, params)
     database.store_outcomes(engine, outcomes)
+    # Last, and in the order of their moments: the next run begins at the last moment stored, so all before it is here.
+    built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
+    note_skew(engine, built, now)
+    materialise(engine, built, arrived.tables.flights.set_index("flight_id", drop=False))
     return Stored(len(built), len(outcomes), arrived.broken)
+
+
+def refuse_another_lead(settings: Settings, params: Params) -> None:
+    """Raise LeadDiffers where what would be materialised is not what the current release was trained on."""
+    champion, lead = release.current(settings.releases), params.features.lead_minutes
+    if champion is not None and champion.lead_minutes != lead:
+        raise LeadDiffers(
+            f"features.lead_minutes is {lead}, but release {champion.version} was trained on {champion.lead_minutes}"
+        )
+
+
+def note_skew(engine: sa.Engine, built: pd.DataFrame, now: datetime) -> None:
+    """Write down how many flights were stored with other features than the same hours make of them now.
+
+    The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
+    or an event that became known later than it says: whichever it is, training sees other features than production.
+    """
+    if built.empty:
+        return
+    stored = database.look_up_all(engine, built["moment"].min(), now)
+    rows = zip(built["flight_id"], built[list(schema.MATERIALISED)].to_numpy("<f4"), strict=True)
+    differing = [each for each, vector in rows if stored.get(each, vector.tobytes()) != vector.tobytes()]
+    if differing:
+        share = round(len(differing) / len(stored), 4)
+        reason = f"{len(differing):,} of {len(stored):,} flights were stored with other features, first {differing[0]}"
+        database.record_decision(engine, "skew", "stored anew", {"share": share, "reason": reason}, now)
 
 
 def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Batch, ...], now: datetime) -> None:

@@ -25,6 +25,8 @@ from ontime.settings import Settings, load_settings
 from pipelines import act, clock
 
 FIGURES = "figures"
+STALE_HOURS = 4  # an hour of weather may be missing, and then one more; in 2013 a day is
+BLIND, SEEING = 0.99, 0.5  # shares of missing values: gusts are rare, and on a calm day nobody reports one
 
 
 class Watch(NamedTuple):
@@ -90,7 +92,11 @@ def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
     champion = manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
     return {
-        "quarantined_batches": float(_quarantined(watch)),
+        "quarantined_batches": float(len(_decided_today(watch, "quarantine"))),
+        "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
+        "silent": float(today.empty),
+        "stale_feed_share": _stale_feed_share(today),
+        "blind_features": _blind_features(today, reference_of(settings, champion)),
         "schedule_only_share": _share(today["features"] == "schedule_only"),
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
@@ -103,12 +109,12 @@ def _share(hits: pd.Series) -> float | None:
     return round(float(hits.mean()), 4) if len(hits) else None
 
 
-def _quarantined(watch: Watch) -> int:
-    """Batches that were set aside during the day, whichever day they are of."""
+def _decided_today(watch: Watch, kind: str) -> list[sa.Row[Any]]:
+    """Such as the batches that were set aside during the day, whichever day they are of."""
     began = midnight(watch.day)
-    found = database.decisions_of(watch.engine, "quarantine", since=began)
+    found = database.decisions_of(watch.engine, kind, since=began)
     # The last materialisation of a day is at midnight: it is of the day that ends.
-    return sum(began < row.decided_at <= watch.now for row in found)
+    return [row for row in found if began < row.decided_at <= watch.now]
 
 
 def vectors_of(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -121,6 +127,28 @@ def _has_unseen_category(rows: pd.DataFrame) -> pd.Series:
     """Flights with an airline, airport or destination that their model was never shown: coded as NaN."""
     positions = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
     return pd.Series(np.isnan(vectors_of(rows)[:, positions]).any(axis=1))
+
+
+def _materialised(rows: pd.DataFrame) -> pd.DataFrame:
+    """The features of those rows that had any."""
+    known = rows[rows["features"] == "materialised"]
+    return pd.DataFrame(vectors_of(known), columns=list(schema.FEATURE_NAMES))
+
+
+def _stale_feed_share(rows: pd.DataFrame) -> float | None:
+    """Flights answered by old weather, or as if nothing had left New York for three hours: the larger share."""
+    known = _materialised(rows)
+    shares = _share(~(known["weather_age_hours"] <= STALE_HOURS)), _share(known["departures_all_3h_count"] == 0)
+    return max((share for share in shares if share is not None), default=None)
+
+
+def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame) -> float | None:
+    """How many features have a value for nearly no flight today, and had one for most when the model was measured."""
+    known = _materialised(rows)
+    if known.empty:
+        return None
+    names = list(schema.MATERIALISED)
+    return float(((known[names].isna().mean() > BLIND) & (reference[names].isna().mean() < SEEING)).sum())
 
 
 def _performance_figures(

@@ -150,7 +150,7 @@ def main() -> None:
     if sys.argv[1:] == ["now"]:
         day = clock.now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
     if day is None:
-        print("retrain: nobody has asked for it (`make retrain` does it all the same)")
+        print("retrain: nobody has asked for it (`make retrain NOW=1` does it all the same)")
         return
     try:
         print(f"retrain: {day}: {run(settings, params, day)}")

@@ -22,10 +22,11 @@ GUST_COPIES_LIMIT = 0.5  # share of gusts that may be wind_speed x 1.15; in 2013
 UNSEEN_CARRIERS_LIMIT = 0.05  # share of flights; a new airline or two are no reason to stop, a new timetable is
 KNOTS_TO_MPH = 1.15078
 DAY = 1440
-REPAIRED_AT_MOST = 0.1  # of a table's rows by one rule; more is no dirt, but another feed
-FEWEST_REPAIRED = 10  # rows; a day begins with five flights, and one of them goes to Puerto Rico
-CLOCKS_OFF_AT_MOST = 0.01  # of the arrivals; an hour's change of the clocks under way
+REPAIRED_AT_MOST = 0.1  # of a day's readings by one rule; more is no dirt, but another feed
+CLOCKS_OFF_AT_MOST = 0.01  # of a day's arrivals; in 2023 three delays span a change of the clocks
 HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # in 2013 at most 0.11 of a day's observations
+NO_TIME_TO_FLY_AT_MOST = 0.1  # of a day's flights; 2013's worst day, with a storm in the west, has 0.07
+HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
 
 
 class ContractBroken(ValueError):
@@ -154,7 +155,7 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
     """
     _refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
-    if much := _too_much_dirt(hits):
+    if much := _too_much_dirt(tables, hits):
         raise ContractBroken("\n".join(["the tables break their contract:", *much]))
     kept, set_aside = _set_aside(_repair(tables, hits), hits)
     check(kept)
@@ -178,15 +179,20 @@ def _refuse_missing_columns(tables: Tables) -> None:
         raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
 
 
-def _too_much_dirt(hits: Mapping[str, pd.Series]) -> list[str]:
-    """One line a rule that would repair so many rows that they can hardly be broken readings."""
-    shares = {rule: hits[rule.name].mean() for rule in KNOWN_DIRT if rule.action == "repaired"}
-    return [
-        f"  {rule.table}.{rule.column}: {rule.name} in {share:.0%} of the rows, {REPAIRED_AT_MOST:.0%} is the most "
-        "that is repaired: another unit?"
-        for rule, share in shares.items()
-        if share > REPAIRED_AT_MOST and hits[rule.name].sum() >= FEWEST_REPAIRED
-    ]
+def _too_much_dirt(tables: Tables, hits: Mapping[str, pd.Series]) -> list[str]:
+    """One line a rule that would empty so many readings of a day that they can hardly be broken ones."""
+    lines = []
+    for rule in KNOWN_DIRT:
+        if rule.emptied and (rows := _in_bulk(hits[rule.name], tables.weather["hour"], REPAIRED_AT_MOST)).any():
+            most = f"over {REPAIRED_AT_MOST:.0%} of a day's rows are not repaired"
+            lines.append(f"  {rule.table}.{rule.column}: {rule.name}: {rows.sum()} rows; {most}: another unit?")
+    return lines
+
+
+def _in_bulk(wrong: pd.Series, moments: pd.Series, limit: float) -> pd.Series:
+    """The wrong rows of the days on which more than `limit` of the rows, and not just a handful, are wrong."""
+    by_day = wrong.groupby(moments.dt.tz_convert(schema.CLOCK).dt.date)
+    return wrong & (by_day.transform("mean") > limit) & (by_day.transform("sum") >= HANDFUL)
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
@@ -319,6 +325,9 @@ def flights_rules(flights: pd.DataFrame) -> pa.SeriesSchema:
             "departed_at agrees with the clock in New York":
                 lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK),
             "arr_delay_minutes agrees with the clock at the destination": _arrivals_agree,
+            "the timetable leaves time to fly":
+                lambda t: ~_in_bulk(_elapsed_minutes(t) < t["air_minutes"], t["scheduled_departure"],
+                                    NO_TIME_TO_FLY_AT_MOST),
         },
     )  # fmt: skip
 
@@ -344,7 +353,7 @@ def _arrivals_agree(flights: pd.DataFrame) -> pd.Series:
     """Whether the delay leads from the scheduled to the actual arrival, told by one clock: its sign and its unit."""
     scheduled, actual = minutes_of_day(flights["sched_arr_hhmm"]), minutes_of_day(flights["arr_hhmm"])
     off = (actual - scheduled - flights["arr_delay_minutes"]) % DAY
-    return _unless_few(off.fillna(0) != 0, CLOCKS_OFF_AT_MOST)
+    return ~_in_bulk(off.fillna(0) != 0, flights["scheduled_departure"], CLOCKS_OFF_AT_MOST)
 
 
 def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
@@ -355,7 +364,8 @@ def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
         return 17.625 * celsius / (243.04 + celsius)
 
     humidity = 100 * np.exp(vapour(weather["dewp_f"]) - vapour(weather["temp_f"]))
-    return _unless_few((humidity - weather["humid_percent"]).abs() > HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST)
+    off = (humidity - weather["humid_percent"]).abs() > HUMIDITY_OFF_PERCENT
+    return ~_in_bulk(off, weather["hour"], HUMIDITY_OFF_AT_MOST)
 
 
 def weather_contract(weather: pd.DataFrame) -> pa.DataFrameSchema:
@@ -445,7 +455,7 @@ def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[st
     day = replace(tables, **{name: rows})
     _refuse_missing_columns(day)
     hits = {rule.name: rule.hits(day) for rule in KNOWN_DIRT}
-    much = [line for line in _too_much_dirt(hits) if line.startswith(f"  {name}.")]
+    much = _too_much_dirt(day, hits) if name == "weather" else []
     kept, _ = _set_aside(_repair(day, hits), hits)
     return tuple(line.strip() for line in [*much, *_broken(kept, name)])
 

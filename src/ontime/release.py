@@ -111,7 +111,8 @@ class Manifest(_Record):
             raise ValueError(f"categories are of {sorted(self.categories)}, not {sorted(schema.CATEGORICAL)}")
         if set(self.sha256) - {TREES} != {MODEL, PROBE, REFERENCE}:
             needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TREES}"
-            raise ValueError(f"sha256 must list {needed}, not {sorted(self.sha256)}")
+            found = f"not {sorted(self.sha256)}: made by other code? Move releases/ away, then `make train`"
+            raise ValueError(f"sha256 must list {needed}, {found}")
         return self
 
 

@@ -23,6 +23,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "holidays": "pipelines/calendar.py",
     "optuna": "pipelines/tune.py",
     "pandera": "src/ontime/contract.py",
+    "prefect": "pipelines/flows.py",
     "prometheus_client": ("serving/metrics.py", "serving/guard.py"),
     "skl2onnx": "src/ontime/export.py",
     "uvicorn": "serving/run.py",

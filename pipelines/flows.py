@@ -1,0 +1,96 @@
+"""When things run, and what happens when they fail: the flows that Prefect schedules. The only file with prefect.
+
+    python -m pipelines.flows materialise                               one run, without a standing server
+    python -m pipelines.flows materialise 2013-02-20T17:00:00+00:00     ... at that moment of the feed's clock
+    python -m pipelines.flows monitor 2013-02-19                        ... of that day
+
+Schedules, the trigger and the limits are in prefect.yaml. A flow makes the one call that `python -m pipelines.X` makes,
+and lists no step of it. Every call may be repeated, so every flow may be tried again, killed, or run twice.
+"""
+
+import sys
+from datetime import UTC, date, timedelta
+
+from prefect import Flow, flow
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+from pydantic import AwareDatetime
+
+from monitoring.policy import Action, Decision
+from ontime import database
+from ontime.online import NEW_YORK
+from ontime.params import Params, load_params
+from ontime.settings import Settings, load_settings
+from pipelines import clock
+from pipelines.materialise import step
+from pipelines.monitor import run as look_at
+from pipelines.retrain import asked_for
+from pipelines.retrain import run as retrain_for
+
+MINUTE, HOUR = 60, 3600
+ASKED = "ontime.retrain.asked"  # prefect.yaml waits for it
+MODEL = {"prefect.resource.id": "ontime.model"}
+
+
+@flow(retries=2, retry_delay_seconds=30, timeout_seconds=10 * MINUTE)
+def materialise(now: AwareDatetime | None = None) -> str:
+    """Store what has come: features of the flights that leave in two hours, labels. `now` is on the feed's clock."""
+    settings, params = load_settings(), load_params()
+    moment = now or clock.now(settings, params)
+    stored = step(settings, params, moment)
+    return _told(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC on the feed's clock: {stored}")
+
+
+@flow(retries=3, retry_delay_seconds=10 * MINUTE, timeout_seconds=HOUR / 2)
+def monitor(day: date | None = None) -> str:
+    """Look at a day that is over (yesterday), alert, decide, and act; a retraining is asked for by an event."""
+    settings, params = load_settings(), load_params()
+    over = day or _yesterday(settings, params)
+    decision = look_at(settings, params, over)
+    said = f"{over}: {decision.action}: {decision.reason}"
+    if decision.action is Action.RETRAIN:
+        ask_for_retraining(over, decision)
+        said += "\nWhere no server listens, the weekly flow `retrain` takes this up, or `make retrain` at once"
+    return _told(said)
+
+
+@flow(retries=1, retry_delay_seconds=15 * MINUTE, timeout_seconds=3 * HOUR)
+def retrain(day: date | None = None) -> str:
+    """Do the retraining that the policy has asked for, if it has. `day` retrains whatever the policy thinks."""
+    settings, params = load_settings(), load_params()
+    # The event only rings: who asked, and whether it is done already, is in `decisions`, which no lost event changes.
+    asked = day or asked_for(database.connect(settings.database_url.get_secret_value()))
+    if asked is None:
+        return _told("nobody has asked for it (`make retrain NOW=1` does it all the same)")
+    return _told(f"{asked}: {retrain_for(settings, params, asked)}")
+
+
+def ask_for_retraining(day: date, decision: Decision) -> None:
+    """Tell Prefect's server, if there is one, that the policy wants a retraining."""
+    emit_event(ASKED, resource=MODEL, payload={"day": str(day), "reason": decision.reason})
+
+
+def _yesterday(settings: Settings, params: Params) -> date:
+    """The last whole day on the feed's clock."""
+    return clock.now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
+
+
+def _told(said: str) -> str:
+    """What the run says, also to whoever looks at it in Prefect's pages."""
+    get_run_logger().info(said)
+    return said
+
+
+FLOWS: dict[str, Flow[..., str]] = {each.name: each for each in (materialise, monitor, retrain)}
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case [name, *when] if name in FLOWS and len(when) <= 1:
+            print(f"{name}: {FLOWS[name](*when)}")
+        case other:
+            sys.exit(f"flows: {' '.join(other)!r} is none of: {', '.join(f'{name} [WHEN]' for name in FLOWS)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""`make orchestrate`: Prefect's server, the deployments of prefect.yaml and a worker, until it is interrupted.
+
+    python -m pipelines.orchestrate            on 127.0.0.1:4200, or PREFECT_SERVER_API_PORT
+
+Prefect is reached by its commands and its API. All that it keeps is in var/prefect (PREFECT_HOME), its logs as well.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+HOST = "127.0.0.1"
+POOL = "ontime"  # prefect.yaml's
+ENDS = (signal.SIGINT, signal.SIGTERM)
+START_SECONDS = 120
+STOP_SECONDS = 30
+COMMAND = (sys.executable, "-m", "prefect", "--no-prompt")
+
+
+class NotOrchestrated(RuntimeError):
+    """The port is taken, or a part of Prefect failed; the message says which."""
+
+
+class Place(NamedTuple):
+    port: int
+    home: Path
+
+    @property
+    def page(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What each process of Prefect is told."""
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # a retraining calls dvc
+            "PWD": str(Path.cwd()),  # prefect.yaml's pull step leads there
+            "PREFECT_HOME": str(self.home.resolve()),
+            "PREFECT_API_URL": f"{self.page}/api",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "DO_NOT_TRACK": "true",
+        }
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return ask(f"{self.page}/api", path, body)
+
+
+def ask(api: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """What Prefect's API answers. Raises URLError where nobody does."""
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(f"{api}{path}", data, {"Content-Type": "application/json"})  # noqa: S310  our own server
+    with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
+        return json.load(answer)
+
+
+def refuse_a_taken_port(place: Place) -> None:
+    """Raises NotOrchestrated where somebody listens already: the deployments would go to a stranger's server."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: it may have ended just now
+        try:
+            attempt.bind((HOST, place.port))
+        except OSError:
+            raise NotOrchestrated(
+                f"port {place.port} is taken: is it running already? PREFECT_SERVER_API_PORT chooses another"
+            ) from None
+
+
+def begin(place: Place, name: str, *words: str) -> subprocess.Popen[bytes]:
+    """Start a part of Prefect that stays, in a process group of its own, with its log beside its state."""
+    place.home.mkdir(parents=True, exist_ok=True)
+    with (place.home / f"{name}.log").open("ab") as log:
+        return subprocess.Popen(  # noqa: S603  our own words
+            [*COMMAND, *words], env=place.environment, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started: politely, then for sure."""
+    groups = end_children(process.pid)
+    with suppress(subprocess.TimeoutExpired):
+        process.terminate()
+        process.wait(STOP_SECONDS)
+    for group in {process.pid, *groups, *children(process.pid)}:
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    process.wait()
+
+
+def end_children(parent: int) -> set[int]:
+    """Ask what `parent` has started to end, and wait until it has; which groups were asked.
+
+    A worker gives each run a session of its own, and waits for it when it is told to end, for hours if need be. While
+    it lives it tells the server how its runs have ended.
+    """
+    asked: set[int] = set()
+    for _ in range(STOP_SECONDS * 5):
+        left = set(children(parent))
+        for group in left - asked:
+            with suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
+        asked |= left
+        if not left:
+            break
+        time.sleep(0.2)
+    return asked
+
+
+def children(parent: int) -> list[int]:
+    """The processes that `parent` has started and that lead a group of their own."""
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid="], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S607  wherever it is
+    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
+    return [pid for pid, ppid, group in rows if ppid == parent and pid == group]
+
+
+def run(place: Place, *words: str) -> None:
+    """Do one command of Prefect. Raises NotOrchestrated with the end of what it said."""
+    done = subprocess.run(  # noqa: S603  our own words
+        [*COMMAND, *words], env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        last = "\n".join(done.stdout.strip().splitlines()[-15:])
+        raise NotOrchestrated(f"prefect {' '.join(words)} ended with {done.returncode}:\n{last}")
+
+
+def wait_until_healthy(place: Place, server: subprocess.Popen[bytes]) -> None:
+    for _ in range(START_SECONDS * 5):
+        if server.poll() is not None:
+            raise NotOrchestrated(f"the server ended with {server.returncode}: see {place.home}/server.log")
+        with suppress(URLError, ConnectionError):
+            place.ask("/health")
+            return
+        time.sleep(0.2)
+    raise NotOrchestrated(f"the server was not ready in {START_SECONDS} seconds: see {place.home}/server.log")
+
+
+def next_times(place: Place) -> dict[str, datetime]:
+    """When each deployment runs next, by `flow/deployment`. Raises NotOrchestrated where none is planned in time."""
+    deployments = place.ask("/deployments/filter", {})
+    flows = {flow["id"]: flow["name"] for flow in place.ask("/flows/filter", {})}
+    return {f"{flows[each['flow_id']]}/{each['name']}": _next_time(place, each) for each in deployments}
+
+
+def _next_time(place: Place, deployment: Mapping[str, Any]) -> datetime:
+    planned = {
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        "sort": "EXPECTED_START_TIME_ASC",
+        "limit": 1,
+    }
+    for _ in range(START_SECONDS):
+        if runs := place.ask("/flow_runs/filter", planned):
+            return datetime.fromisoformat(runs[0]["expected_start_time"])
+        time.sleep(1)
+    raise NotOrchestrated(f"{deployment['name']}: nothing is planned, so it would never run")
+
+
+@contextmanager
+def running(place: Place) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
+    """Server and worker, ready, with every deployment made; nothing of them is left afterwards."""
+    refuse_a_taken_port(place)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        started.append(begin(place, "server", "server", "start", "--host", HOST, "--port", str(place.port)))
+        wait_until_healthy(place, started[0])
+        run(place, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+        run(place, "deploy", "--all")
+        started.append(begin(place, "worker", "worker", "start", "--pool", POOL, "--type", "process"))
+        yield started
+    finally:
+        for sent in ENDS:  # an impatient second Ctrl-C would leave processes behind
+            signal.signal(sent, signal.SIG_IGN)
+        for process in reversed(started):  # a worker tells the server how its runs ended
+            stop(process)
+
+
+def watch(place: Place) -> None:
+    """Run until interrupted, or until a part ends by itself, which raises NotOrchestrated."""
+    with running(place) as started:
+        print(f"orchestrate: {place.page}; logs and state in {place.home}; Ctrl-C ends it", flush=True)
+        for name, moment in next_times(place).items():
+            print(f"orchestrate: {name} runs next at {moment.astimezone():%Y-%m-%d %H:%M %Z}", flush=True)
+        while all(process.poll() is None for process in started):
+            time.sleep(1)
+        raise NotOrchestrated(f"a part of it ended by itself: see the logs in {place.home}")
+
+
+def main() -> None:
+    place = Place(
+        int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")), Path(os.environ.get("PREFECT_HOME", "var/prefect"))
+    )
+    for sent in ENDS:  # both, because a shell's background job inherits a deaf ear for Ctrl-C, and a worker from it
+        signal.signal(sent, lambda *_: sys.exit(0))
+    try:
+        watch(place)
+    except NotOrchestrated as failed:
+        sys.exit(f"orchestrate: {failed}")
+
+
+if __name__ == "__main__":
+    main()

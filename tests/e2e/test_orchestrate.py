@@ -1,0 +1,223 @@
+"""`make orchestrate` in a copy of the project: a real server, real deployments, a worker that really runs them."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from bench.load import free_port
+from ontime import database, sources
+from ontime.sources import Tables
+from pipelines import layout
+from pipelines.orchestrate import ask
+
+ROOT = Path(__file__).parents[2]
+NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml", "params.yaml")
+NOW = datetime(2013, 2, 20, 17, tzinfo=UTC)  # on the feed's clock
+LAST_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+ASKS = """
+from datetime import date
+from monitoring.policy import Action, Decision
+from pipelines.flows import ask_for_retraining
+
+ask_for_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
+"""
+
+
+class Orchestra:
+    """The process of `python -m pipelines.orchestrate`, in a folder that is as long as the project."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port, self.said = folder, free_port(), folder / "said.txt"
+        self.api = f"http://127.0.0.1:{self.port}/api"
+        with self.said.open("wb") as output:
+            self.process = subprocess.Popen(
+                self.command, cwd=folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
+            )
+
+    command = (sys.executable, "-m", "pipelines.orchestrate")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ONTIME_", "PREFECT_"))}
+        return {
+            **kept,
+            "PYTHONPATH": str(self.folder / "src"),
+            "PREFECT_SERVER_API_PORT": str(self.port),
+            "ONTIME_WEEKS_BEHIND": str((datetime.now(UTC) - NOW) // timedelta(weeks=1)),
+        }
+
+    def wait_until_ready(self) -> "Orchestra":
+        for _ in range(600):
+            assert self.process.poll() is None, self.said.read_text()
+            if self.said.read_text().count("runs next at") == 3:
+                return self
+            time.sleep(0.2)
+        raise AssertionError(f"not ready in two minutes: {self.said.read_text()}")
+
+    def stop(self) -> int:
+        """The polite way; the exit code."""
+        self.process.terminate()
+        return self.process.wait(timeout=90)
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return dict(ask(self.api, f"/deployments/name/{name}"))
+
+    def begin(self, name: str, **parameters: str) -> str:
+        """Ask for a run now; its id."""
+        wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(ask(self.api, f"/deployments/{self.deployment(name)['id']}/create_flow_run", wanted)["id"])
+
+    def state(self, run: str) -> str:
+        return str(ask(self.api, f"/flow_runs/{run}")["state"]["type"])
+
+    def wait_for(self, run: str, *states: str) -> str:
+        """Until the run is in one of those states, two minutes at most."""
+        for _ in range(600):
+            if (state := self.state(run)) in states:
+                return state
+            time.sleep(0.2)
+        raise AssertionError(
+            f"{self.state(run)} after two minutes: {(self.folder / 'var/prefect/worker.log').read_text()}"
+        )
+
+    def logged(self, run: str) -> str:
+        """What the run has told Prefect, once it has told it: logs travel after the state."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
+        for _ in range(150):
+            said = "\n".join(each["message"] for each in ask(self.api, "/logs/filter", wanted))
+            if "Finished in state" in said:
+                return said
+            time.sleep(0.2)
+        raise AssertionError("the run's log did not come in half a minute")
+
+
+def processes_of(folder: Path) -> list[str]:
+    """The commands of all processes that run there, or keep Prefect's state there."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if str(folder).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except (FileNotFoundError, ProcessLookupError, PermissionError):  # it has ended, or is not ours
+            continue
+    return [command for command in found if command]
+
+
+@pytest.fixture(scope="module")
+def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orchestra]:
+    folder = tmp_path_factory.mktemp("orchestra")
+    for name in NEEDED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / name, folder)
+    flights, weather = raw.flights, raw.weather
+    february = replace(
+        raw,
+        flights=flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
+        weather=weather[sources.month_of(weather["hour"]) == "2013-02"],
+    )
+    layout.write_tables(february, folder / layout.INGESTED)
+    started = Orchestra(folder)
+    try:
+        yield started.wait_until_ready()
+    finally:
+        if started.process.poll() is None:
+            started.stop()
+
+
+def test_each_deployment_has_its_schedule_its_limit_and_a_time_when_it_runs_next(orchestra: Orchestra) -> None:
+    found = {
+        name: orchestra.deployment(name)
+        for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/when-asked")
+    }
+
+    schedules = {name: each["schedules"][0]["schedule"] for name, each in found.items()}
+    assert schedules["materialise/quarter-hourly"]["interval"] == 900
+    assert schedules["monitor/daily"]["cron"] == "0 5 * * *"
+    assert schedules["retrain/when-asked"]["cron"] == "0 6 * * 1"
+    assert {each["timezone"] for each in schedules.values()} == {"America/New_York"}
+    assert [each["global_concurrency_limit"]["limit"] for each in found.values()] == [1, 1, 1]
+    strategies = [each["concurrency_options"]["collision_strategy"] for each in found.values()]
+    assert strategies == ["CANCEL_NEW", "ENQUEUE", "ENQUEUE"]
+    assert all(f"{name} runs next at 20" in orchestra.said.read_text() for name in found)
+
+
+def test_the_event_of_the_policy_is_what_retrain_waits_for(orchestra: Orchestra) -> None:
+    (automation,) = ask(orchestra.api, "/automations/filter", {})
+
+    assert automation["enabled"]
+    assert automation["trigger"]["expect"] == ["ontime.retrain.asked"]
+    assert automation["trigger"]["match"] == {"prefect.resource.id": "ontime.model"}
+    assert [each["type"] for each in automation["actions"]] == ["run-deployment"]
+    assert automation["actions"][0]["deployment_id"] == orchestra.deployment("retrain/when-asked")["id"]
+
+
+def test_the_worker_materialises(orchestra: Orchestra) -> None:
+    state = "CANCELLED"
+    while state == "CANCELLED":  # by the scheduled one, where the quarter of an hour was just full
+        run = orchestra.begin("materialise/quarter-hourly", now=NOW.isoformat())
+        state = orchestra.wait_for(run, *LAST_STATES)
+
+    said = orchestra.logged(run)
+    engine = database.connect(f"sqlite:///{orchestra.folder}/var/ontime.db")
+    with engine.connect() as connection:
+        stored = connection.execute(sa.select(sa.func.count()).select_from(database.features)).scalar_one()
+    assert state == "COMPLETED", said
+    assert "2013-02-20 17:00 UTC on the feed's clock: " in said
+    assert stored > 500
+
+
+def test_an_event_starts_a_retraining_which_finds_that_nobody_asked(orchestra: Orchestra) -> None:
+    environment = orchestra.environment | {"PREFECT_API_URL": orchestra.api}
+    subprocess.run([sys.executable, "-c", ASKS], cwd=orchestra.folder, env=environment, check=True)
+
+    begun = {
+        "deployments": {"id": {"any_": [orchestra.deployment("retrain/when-asked")["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", *LAST_STATES]}}},
+    }
+    for _ in range(600):
+        if runs := ask(orchestra.api, "/flow_runs/filter", begun):
+            break
+        time.sleep(0.2)
+
+    (run,) = runs
+    assert run["created_by"]["type"] == "AUTOMATION"
+    assert orchestra.wait_for(run["id"], *LAST_STATES) == "COMPLETED"
+    assert "nobody has asked for it" in orchestra.logged(run["id"])
+
+
+def test_a_second_one_is_refused_in_one_line(orchestra: Orchestra) -> None:
+    second = subprocess.run(
+        Orchestra.command, cwd=orchestra.folder, env=orchestra.environment, capture_output=True, text=True
+    )
+
+    assert second.returncode == 1
+    (line,) = second.stderr.splitlines()
+    assert line.startswith(f"orchestrate: port {orchestra.port} is taken")
+
+
+def test_stopped_amid_a_run_it_leaves_no_process_and_a_free_port(orchestra: Orchestra) -> None:
+    """The last of this file, because nothing runs after it."""
+    run = orchestra.begin("materialise/quarter-hourly", now=NOW.isoformat())
+    orchestra.wait_for(run, "RUNNING", *LAST_STATES)
+    assert len(processes_of(orchestra.folder)) >= 3
+
+    code = orchestra.stop()
+
+    assert code == 0, orchestra.said.read_text()
+    assert processes_of(orchestra.folder) == []
+    with socket.socket() as free:
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", orchestra.port))
