@@ -331,6 +331,16 @@ def test_known_dirt_breaks_no_batch(july: Tables, params: Params) -> None:
     assert arrived_by(doubled, params).broken == ()
 
 
+@pytest.mark.parametrize("hours", [6, 7, 12, 24])
+def test_a_day_that_has_only_begun_is_no_broken_batch(hours: int, july: Tables) -> None:
+    """One of the first seven flights goes to Puerto Rico: a share of so few says nothing."""
+    midnight = datetime(2013, 7, 11, 4, tzinfo=UTC)
+    so_far = arrivals.cut(july, midnight, midnight + timedelta(hours=hours))
+
+    assert contract.violations_of_day(so_far, "flights", so_far.flights) == ()
+    assert contract.violations_of_day(so_far, "weather", so_far.weather) == ()
+
+
 @pytest.mark.parametrize(
     ("table", "column", "value"), [("planes", "seats", 0), ("airlines", "carrier", "AA"), ("airports", "lat", 123.0)]
 )
