@@ -18,6 +18,9 @@ def now(settings: Settings, params: Params) -> datetime:
 
 
 def weeks_behind(settings: Settings, params: Params, today: datetime) -> int:
+    """So many that it is about the same day of the vintage's year; at New Year's, still a day of that year."""
     if settings.weeks_behind is not None:
         return settings.weeks_behind
-    return round((today.year - int(params.vintage[:4])) * DAYS_OF_A_YEAR / 7)
+    vintage = int(params.vintage[:4])
+    weeks = round((today.year - vintage) * DAYS_OF_A_YEAR / 7)
+    return weeks + (today - timedelta(weeks=weeks)).year - vintage  # at most a week too late, or too early

@@ -608,6 +608,19 @@ def test_the_feeds_clock_shows_the_same_season_and_weekday(
     assert abs(then - datetime(2013, month, 15, 12, tzinfo=UTC)) <= timedelta(days=4)
 
 
+@pytest.mark.parametrize("year", range(2014, 2042))
+@pytest.mark.parametrize(("month", "day"), [(1, 1), (12, 31)])
+def test_at_new_years_the_feed_is_still_in_its_year(
+    year: int, month: int, day: int, settings: Settings, params: Params
+) -> None:
+    today = datetime(year, month, day, 12, tzinfo=UTC)
+
+    then = today - timedelta(weeks=clock.weeks_behind(settings, params, today))
+
+    assert then.year == 2013
+    assert then.weekday() == today.weekday()
+
+
 def test_the_feeds_clock_can_be_set(settings: Settings, params: Params) -> None:
     live_feed = settings.model_copy(update={"weeks_behind": 0})
 
