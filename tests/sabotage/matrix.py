@@ -87,7 +87,7 @@ GUARDS: Mapping[str, Guard] = {
     HELD_BACK: Guard("monitoring/policy.py"),
 }
 # Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
-NO_GUARDS = {"NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "Failed"}
+NO_GUARDS = {"NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "Failed"}
 
 
 @dataclass(frozen=True)
