@@ -127,6 +127,13 @@ def test_an_airline_that_the_airlines_lack_is_refused(week: Tables, refusal: Ref
     reported(refusal(with_flights(week, carrier=week.flights["carrier"].replace("UA", "U2"))))
 
 
+@sabotage("renamed category", "UA coded U2 in the flights and in the airlines", CONTRACT)
+def test_an_airline_that_nobody_has_accepted_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
+    new = {name: getattr(week, name).replace({"carrier": {"UA": "U2"}}) for name in ("flights", "airlines")}
+
+    reported(refusal(replace(week, **new)))
+
+
 @sabotage("duplicated batch", "a day of flights delivered twice", QUARANTINE)
 def test_a_day_of_flights_that_comes_twice_is_set_aside(production: World, reported: Reported) -> None:
     healthy = production.materialise(SATURDAY)

@@ -180,20 +180,9 @@ def test_wind_in_metres_per_second_is_not_seen(production: World, reported: Repo
     reported(seen.verdict)
 
 
-@sabotage("renamed category", "UA coded U2 in the flights and in the airlines", alert("quarantined_batches"))
-def test_a_large_airline_that_nobody_accepted_is_set_aside(production: World, reported: Reported) -> None:
-    production.tables = renamed(production.tables, "UA", "U2")
-    production.live(SATURDAY)  # one day of it is less than a twentieth of the week that is looked at
-    seen = production.live(SUNDAY)
-
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("quarantined_batches"))
-
-
 @sabotage("renamed category", "UA coded U2, and somebody has accepted U2", alert("unseen_share"))
 def test_an_airline_that_the_model_never_saw_is_counted(production: World, reported: Reported) -> None:
-    tables = renamed(production.tables, "UA", "U2")
-    production.tables = replace(tables, airlines=tables.airlines.assign(accepted=tables.airlines["carrier"] == "U2"))
+    production.tables = renamed(production.tables, "UA", "U2", accepted=True)
     seldom = production.params.monitor.model_copy(update={"drift_every_days": 7919})  # takes seconds, and is not asked
     production.params = production.params.model_copy(update={"monitor": seldom})
     production.live(SATURDAY)
@@ -217,14 +206,16 @@ def test_a_small_airline_by_another_code_is_flagged_in_each_answer(production: W
     reported(f"each answer says {', '.join(sorted(flags))}; the monitor says {seen.verdict}")
 
 
-def renamed(tables: Tables, old: str, new: str) -> Tables:
-    """From Saturday on one airline flies under another code."""
+def renamed(tables: Tables, old: str, new: str, *, accepted: bool = False) -> Tables:
+    """From Saturday on one airline flies under another code, which the airlines know."""
     flights = tables.flights.copy()
     chosen = (flights["carrier"] == old) & (flights["scheduled_departure"] >= midnight(SATURDAY) + timedelta(hours=2))
     flights.loc[chosen, "carrier"] = new
     flights.loc[chosen, "flight_id"] = new + flights.loc[chosen, "flight_id"].str[2:]
-    airlines = pd.concat([tables.airlines, pd.DataFrame({"carrier": [new], "name": ["The same"]})], ignore_index=True)
-    return replace(tables, flights=flights, airlines=airlines)
+    added = pd.DataFrame({"carrier": [new], "name": ["The same"]})
+    airlines = pd.concat([tables.airlines, added], ignore_index=True)
+    by_hand = airlines.assign(accepted=airlines["carrier"] == new) if accepted else airlines
+    return replace(tables, flights=flights, airlines=by_hand)
 
 
 # Features online that are not those of the training.
