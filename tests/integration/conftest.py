@@ -16,7 +16,7 @@ from ontime.release import Lineage, Manifest
 from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import packaging
-from pipelines.materialise import materialise
+from pipelines.materialise import materialise, outcomes_of
 from serving.app import create_app
 from tests import postgres
 
@@ -94,10 +94,12 @@ def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def stored(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFrame:
-    """The flights of two days, materialised."""
+    """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url.get_secret_value())
-    materialise(engine, rows, tables.flights.set_index("flight_id", drop=False))
+    timetable = tables.flights.set_index("flight_id", drop=False)
+    materialise(engine, rows, timetable)
+    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], 15))
     return rows
 
 

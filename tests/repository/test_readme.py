@@ -21,7 +21,6 @@ SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 FAULTS = json.loads((ROOT / "reports/bench_faults.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
-SECOND = json.loads((ROOT / "reports/replay_2023.json").read_text())
 STACK_DECISION = (ROOT / "docs/decisions/11-server-and-json.md").read_text()
 
 
@@ -144,31 +143,7 @@ def replay_sentences() -> list[str]:
     ]
 
 
-def refused_lines() -> list[str]:
-    """What the contract said of 2023 as it came, as a list."""
-    return [f"- `{line}`" for line in SECOND["refused"]]
-
-
-def second_sentences() -> list[str]:
-    return [f"2023 read as 2013 was is refused by the contract, in {len(SECOND['refused'])} points"]
-
-
-def second_gates() -> list[str]:
-    """What became of the challengers that were trained on 2023."""
-    return [
-        f"- {event['day']}: {event['verdict']} release {event['version']}; {event['reason']}"
-        for event in SECOND["timeline"]
-        if event["kind"] == "gate" and event["day"] >= SECOND["from"]
-    ]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        *metrics_rows(), *bench_rows(), *serving_rows(), *replay_rows(REPLAY), *replay_rows(SECOND),
-        *refused_lines(), *second_gates(),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("line", [*metrics_rows(), *bench_rows(), *serving_rows(), *replay_rows(REPLAY)])
 def test_each_row_of_its_tables_is_what_the_reports_say(line: str) -> None:
     assert line in README.splitlines()
 
@@ -178,7 +153,7 @@ def test_each_row_of_the_decision_on_the_stack_is_what_its_bench_says(line: str)
     assert line in STACK_DECISION.splitlines()
 
 
-@pytest.mark.parametrize("words", [*sentences(), *serving_sentences(), *replay_sentences(), *second_sentences()])
+@pytest.mark.parametrize("words", [*sentences(), *serving_sentences(), *replay_sentences()])
 def test_each_number_in_its_text_is_what_the_reports_say(words: str) -> None:
     assert words in " ".join(README.split())
 
