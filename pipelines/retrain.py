@@ -54,6 +54,9 @@ def run(settings: Settings, params: Params, day: date) -> str:
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"
+    if too_early := _too_early(params, day):
+        database.record_decision(engine, "retrained", "too early", {"day": str(day), "reason": too_early}, now)
+        return too_early
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     workspace = clone(settings.workspace)
@@ -62,6 +65,16 @@ def run(settings: Settings, params: Params, day: date) -> str:
     said = told.strip().splitlines()
     database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
     return "\n".join(said)
+
+
+def _too_early(params: Params, day: date) -> str | None:
+    """Why there is nothing to train on yet, at the beginning of a vintage; or None."""
+    held_out = params.retrain.valid_days + params.retrain.test_days
+    first = date.fromisoformat(f"{params.vintage[:4]}{FIRST_DAY_OF_DATA}")
+    left = max(0, (day - first).days + 1 - held_out)
+    if left >= params.retrain.train_days:
+        return None
+    return f"{left} days of {params.vintage} are left to train on, at least {params.retrain.train_days} are needed"
 
 
 def _why(engine: sa.Engine, day: date) -> str:

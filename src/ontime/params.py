@@ -167,6 +167,7 @@ class Policy(_Section):
 
 class Retrain(_Section):
     candidates: list[Candidate]
+    train_days: Count
     valid_days: Count
     test_days: Count
     importance_rows: Count

@@ -552,7 +552,7 @@ def test_a_retraining_is_asked_for_until_it_is_done(engine: sa.Engine) -> None:
 
 def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(params: Params) -> None:
     day = date(2013, 5, 31)
-    asked = {"candidates": ["rate_table"], "valid_days": 3, "test_days": 10, "importance_rows": 50}
+    asked = {"train_days": 1, "candidates": ["rate_table"], "valid_days": 3, "test_days": 10, "importance_rows": 50}
     params = params.model_copy(update={"retrain": Retrain.model_validate(asked)})
 
     window = retrain.window(params, day, midnight(day + timedelta(days=1)))
@@ -586,6 +586,15 @@ def test_a_retraining_changes_nothing_but_parameters_that_there_are(params: Para
     assert changed.known_until == midnight(WEDNESDAY + timedelta(days=1))
     assert changed.split.test_until - changed.split.test_from == timedelta(days=params.retrain.test_days)
     assert changed.train.candidates == params.retrain.candidates
+
+
+def test_a_retraining_at_the_beginning_of_a_year_has_nothing_to_learn_from(settings: Settings, params: Params) -> None:
+    told = retrain.run(settings, params, date(2013, 2, 10))
+
+    assert told == "17 days of 2013 are left to train on, at least 21 are needed"
+    done = database.last_decision(database.connect(settings.database_url.get_secret_value()), "retrained")
+    assert done is not None
+    assert done.verdict == "too early"
 
 
 def test_a_retraining_waits_for_the_trial_that_is_under_way(world: Settings, engine: sa.Engine, params: Params) -> None:
