@@ -41,7 +41,7 @@ install: $(VENV)/.installed  ## install exactly what requirements/all.txt locks 
 
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt
 	@$(PYTHON) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@echo "install: .venv from requirements/all.txt (about 1 GB, under a minute)"
+	@echo "install: .venv from requirements/all.txt (under 2 GB, about a minute)"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
 	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/all.txt

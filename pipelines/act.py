@@ -22,15 +22,23 @@ def carry_out(
         if pointer.challenger is not None and pointer.challenger.version == version:
             online.prove(release.load(settings.releases, version))
             release.point(settings.releases, version, watched=True)
-        _write_down(settings, engine, "promotion", "by the policy", version, day, now)
+        if _answers(settings, version):
+            _write_down(settings, engine, "promotion", "by the policy", version, day, now)
     elif action is Action.ROLL_BACK:
         if pointer.history and pointer.history[-1] == version:
             release.roll_back(settings.releases)
-        _write_down(settings, engine, "rollback", "by the policy", version, day, now)
+        if _answers(settings, version):
+            _write_down(settings, engine, "rollback", "by the policy", version, day, now)
     elif action is Action.WITHDRAW:
         if pointer.challenger is not None and pointer.challenger.version == version:
             release.challenge(settings.releases, None)
         _write_down(settings, engine, "challenge", "withdrawn", version, day, now)
+
+
+def _answers(settings: Settings, version: str) -> bool:
+    """Whether the pointer is there: somebody may have moved it by hand meanwhile, and then nothing was carried out."""
+    pointer = release.read_pointer(settings.releases)
+    return pointer is not None and pointer.version == version
 
 
 def _write_down(

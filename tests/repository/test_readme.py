@@ -130,6 +130,8 @@ def replay_rows(replay: dict[str, Any]) -> list[str]:
 def replay_sentences() -> list[str]:
     mean, whole, exact = REPLAY["mean_monthly_auc"], REPLAY["whole"], REPLAY["parity"]
     difference, low, high = whole["living_less_never_log_loss"]
+    gates = [each for each in REPLAY["timeline"] if each["kind"] == "gate" and each["day"] >= REPLAY["from"]]
+    kept = sum(each["verdict"] == "keep" for each in gates)
     saved = {name.removeprefix("against "): f"{value:.0f} less" for name, value in whole["saved_per_1000"].items()}
     return [
         f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} never retrained, "
@@ -140,6 +142,7 @@ def replay_sentences() -> list[str]:
         f"table, {saved['never retrained']} than with the first model",
         f"All {exact['flights']:,} materialised rows were compared with a build of the whole year at once: "
         f"{exact['differing']} differ in a bit",
+        f"{kept} of {len(gates)} retrainings of the replay were kept out by the gate",
     ]
 
 
