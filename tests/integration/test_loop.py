@@ -150,6 +150,18 @@ def test_a_promoted_candidate_answers_and_its_predecessor_goes_on_in_the_shadow(
     assert aliases(world) == {"champion": "2", "challenger": "1"}
 
 
+@pytest.mark.parametrize("action", [Action.PROMOTE, Action.ROLL_BACK])
+def test_what_somebody_prevented_by_hand_is_not_written_down_as_done(
+    action: Action, world: Settings, engine: sa.Engine
+) -> None:
+    release.challenge(world.releases, None)
+
+    pointer = carry_out(world, engine, action, "2")
+
+    assert (pointer.version, pointer.history) == ("1", ())
+    assert decided(engine) == []
+
+
 def test_a_withdrawn_candidate_leaves_the_champion_alone(world: Settings, engine: sa.Engine) -> None:
     release.challenge(world.releases, "2")
 
