@@ -25,6 +25,9 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Threads that wait, sleep: beside other work those that spin keep each other from it.
 export OMP_WAIT_POLICY := PASSIVE
 
+# Each stage is a process of its own: what Python has compiled once it keeps, whatever the machine is told elsewhere.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Nothing is written outside this folder.
 export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
 export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/var/dvc

@@ -32,6 +32,7 @@ FOLDERS = (
     "quarantine",
     "spool",
 )  # meant from here, not from the clone
+DVC = (sys.executable, "-m", "dvc")
 FIRST_DAY_OF_DATA = "-01-01"
 
 
@@ -123,10 +124,10 @@ def _write_config(workspace: Path) -> None:
 def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
     """Run the stages that lead to `evaluate` as the DVC experiment `name`; one that was finished is brought back."""
     if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
-        _in_clone(workspace, None, "dvc", "exp", "apply", name)
+        _in_clone(workspace, None, *DVC, "exp", "apply", name)
         return
     words = [word for key, value in changed.items() for word in ("--set-param", f"{key}={value}")]
-    _in_clone(workspace, None, "dvc", "exp", "run", "--name", name, *words, "evaluate")
+    _in_clone(workspace, None, *DVC, "exp", "run", "--name", name, *words, "evaluate")
 
 
 def _in_clone(workspace: Path, settings: Settings | None, *command: str) -> str:
