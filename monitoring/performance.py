@@ -65,7 +65,9 @@ def answers(
     )
     with engine.connect() as connection:
         rows = pd.read_sql(wanted, connection).drop_duplicates("flight_id", keep="last", ignore_index=True)
-    wall = pd.to_datetime(rows["scheduled_departure"], utc=True).dt.tz_convert(schema.CLOCK).dt.tz_localize(None)
+    # Without the cache, which would look at each moment one by one to see whether it pays.
+    moments = pd.to_datetime(rows["scheduled_departure"], utc=True, cache=False)
+    wall = moments.dt.tz_convert(schema.CLOCK).dt.tz_localize(None)
     return rows.assign(
         day=wall.dt.normalize(),
         departure_minute=wall.dt.hour * 60.0 + wall.dt.minute,
@@ -77,7 +79,7 @@ def answers(
 def unseen_by_their_model(rows: pd.DataFrame, trained_until: Mapping[str, date]) -> pd.DataFrame:
     """The rows whose model was trained on earlier days only. Raises KeyError for a version nobody told of."""
     known = {version: pd.Timestamp(day) for version, day in trained_until.items()}
-    limits = pd.to_datetime(rows["model_version"].map(known))  # of no rows at all, `map` makes no dates
+    limits = rows["model_version"].map(known).astype("datetime64[us]")  # of no rows at all, `map` makes no dates
     unknown = sorted(set(rows.loc[limits.isna(), "model_version"]))
     if unknown:
         raise KeyError(f"predictions of release {', '.join(unknown)}, which is not published any more")
@@ -92,22 +94,31 @@ def measure(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False)
     late, told = known["late"].to_numpy(bool), known["probability_late"].to_numpy(np.float64)
     alert, days = known["alert"].to_numpy(bool), known["day"].to_numpy()
     both = 0 < late.sum() < len(late)
-    enough = with_intervals and both and len(np.unique(days)) >= FEWEST_DAYS
     return Performance(
         flights=len(rows),
         labelled=len(known),
         late_rate=round(float(late.mean()), 4),
         predicted_rate=round(float(told.mean()), 4),
         scores=evaluation.scores(late, told, params.cost) if both else None,
-        intervals=evaluation.intervals(
-            late, told, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed
-        )
-        if enough
-        else None,
+        intervals=_intervals(late, told, days, params) if with_intervals and both else None,
         alert_precision=round(float(late[alert].mean()), 4) if alert.any() else None,
         alert_recall=round(float(alert[late].mean()), 4) if late.any() else None,
         loss_excess=round(float(evaluation.losses(late, told).mean() - expected_loss(told)), 4),
     )
+
+
+def _intervals(
+    late: np.ndarray[Any, np.dtype[np.bool_]],
+    told: np.ndarray[Any, np.dtype[np.float64]],
+    days: np.ndarray[Any, np.dtype[np.datetime64]],
+    params: Params,
+) -> Mapping[str, evaluation.Interval] | None:
+    """None for too few days to draw from; without the AUC's where a draw held no late flight, or no other."""
+    if len(np.unique(days)) < FEWEST_DAYS:
+        return None
+    with np.errstate(invalid="ignore"):
+        found = evaluation.intervals(late, told, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed)
+    return {name: interval for name, interval in found.items() if not np.isnan(interval.low)}
 
 
 def expected_loss(told: np.ndarray[Any, np.dtype[np.float64]]) -> float:

@@ -43,6 +43,7 @@ class Observed:
     new_labels: int  # flights with an outcome, newer than everything that the champion was made from
     retrainings: tuple[date, ...]  # when a retraining was begun, whatever came of it
     in_charge_since: date  # the champion's first day
+    too_early: str | None  # why there is not enough to train on yet, at the beginning of a year
     trial: Trial | None
 
 
@@ -100,13 +101,15 @@ def _about_retraining(seen: Observed, policy: Policy) -> Decision:
     else:
         return Decision(Action.NOTHING, "nothing is wrong")
     held = _held_back(seen, policy)
-    if held:
+    if held is not None:
         return Decision(Action.NOTHING, f"{wanted}; but {held}")
     return Decision(Action.RETRAIN, wanted)
 
 
 def _held_back(seen: Observed, policy: Policy) -> str | None:
     """Why no retraining may begin now, or None."""
+    if seen.too_early is not None:
+        return seen.too_early
     if seen.retrainings and (waited := (seen.day - max(seen.retrainings)).days) < policy.cooldown_days:
         return f"the last retraining was {waited} days ago, the cooldown is {policy.cooldown_days}"
     recent = sum((seen.day - day).days < policy.budget_days for day in seen.retrainings)

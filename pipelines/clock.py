@@ -3,8 +3,9 @@
 Weeks, so that a Monday stays a Monday. New York's offset may differ by an hour around the changes of the clock.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+from ontime.online import NEW_YORK
 from ontime.params import Params
 from ontime.settings import Settings
 
@@ -15,6 +16,11 @@ def now(settings: Settings, params: Params) -> datetime:
     """This moment on the feed's clock, in UTC."""
     today = datetime.now(UTC)
     return today - timedelta(weeks=weeks_behind(settings, params, today))
+
+
+def yesterday(settings: Settings, params: Params) -> date:
+    """The last whole day on the feed's clock, by New York's calendar."""
+    return now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
 
 
 def weeks_behind(settings: Settings, params: Params, today: datetime) -> int:

@@ -24,7 +24,7 @@ from pipelines.layout import (
     write_json,
     write_table,
 )
-from pipelines.train import read_period, without_tailnum
+from pipelines.train import WITHOUT_TAILNUM, read_period, without_tailnum
 
 Probabilities = dict[str, NDArray[np.float64]]
 TIMED_ROWS = 10_000
@@ -66,11 +66,9 @@ def predict_all(test: Test, params: Params) -> Probabilities:
 def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
     """The champion with less to know: not yet materialised, and without what hangs on the tail number."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
-    blind = joblib.load(MODELS / "without_tailnum.joblib")
-    told = {
-        "schedule_only": model.predict(champion, model.schedule_only(test.matrix)),
-        "without_tailnum": model.predict(blind, without_tailnum(test.matrix)),
-    }
+    told = {"schedule_only": model.predict(champion, model.schedule_only(test.matrix))}
+    if params.train.without_tailnum:
+        told["without_tailnum"] = model.predict(joblib.load(MODELS / WITHOUT_TAILNUM), without_tailnum(test.matrix))
     return {name: evaluation.scores(test.late, probability, params.cost) for name, probability in told.items()}
 
 

@@ -9,7 +9,7 @@ and lists no step of it. Every call may be repeated, so every flow may be tried 
 """
 
 import sys
-from datetime import UTC, date, timedelta
+from datetime import UTC, date
 
 from prefect import Flow, flow
 from prefect.events import emit_event
@@ -18,11 +18,11 @@ from pydantic import AwareDatetime
 
 from monitoring.policy import Action, Decision
 from ontime import database
-from ontime.online import NEW_YORK
-from ontime.params import Params, load_params
-from ontime.settings import Settings, load_settings
+from ontime.params import load_params
+from ontime.settings import load_settings
 from pipelines import clock
 from pipelines.materialise import step
+from pipelines.monitor import due
 from pipelines.monitor import run as look_at
 from pipelines.retrain import asked_for
 from pipelines.retrain import run as retrain_for
@@ -43,15 +43,20 @@ def materialise(now: AwareDatetime | None = None) -> str:
 
 @flow(retries=3, retry_delay_seconds=10 * MINUTE, timeout_seconds=HOUR / 2)
 def monitor(day: date | None = None) -> str:
-    """Look at a day that is over (yesterday), alert, decide, and act; a retraining is asked for by an event."""
+    """Look at a day that is over, alert, decide, and act; a retraining is asked for by an event.
+
+    Without `day`, at yesterday and at those before it that nobody has looked at.
+    """
     settings, params = load_settings(), load_params()
-    over = day or _yesterday(settings, params)
-    decision = look_at(settings, params, over)
-    said = f"{over}: {decision.action}: {decision.reason}"
-    if decision.action is Action.RETRAIN:
-        ask_for_retraining(over, decision)
-        said += "\nWhere no server listens, the weekly flow `retrain` takes this up, or `make retrain` at once"
-    return _told(said)
+    engine = database.connect(settings.database_url.get_secret_value())
+    said = []
+    for over in [day] if day else due(engine, clock.yesterday(settings, params)):
+        decision = look_at(settings, params, over)
+        said.append(f"{over}: {decision.action}: {decision.reason}")
+        if decision.action is Action.RETRAIN:
+            ask_for_retraining(over, decision)
+            said.append("Where no server listens, the weekly flow `retrain` takes this up, or `make retrain` at once")
+    return _told("\n".join(said))
 
 
 @flow(retries=1, retry_delay_seconds=15 * MINUTE, timeout_seconds=3 * HOUR)
@@ -68,11 +73,6 @@ def retrain(day: date | None = None) -> str:
 def ask_for_retraining(day: date, decision: Decision) -> None:
     """Tell Prefect's server, if there is one, that the policy wants a retraining."""
     emit_event(ASKED, resource=MODEL, payload={"day": str(day), "reason": decision.reason})
-
-
-def _yesterday(settings: Settings, params: Params) -> date:
-    """The last whole day on the feed's clock."""
-    return clock.now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
 
 
 def _told(said: str) -> str:

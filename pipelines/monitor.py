@@ -1,12 +1,12 @@
 """The end of a day: figures, alerts, the policy's decision, and what follows from it at once.
 
-    python -m pipelines.monitor                the last whole day on the feed's clock
+    python -m pipelines.monitor                the last whole day on the feed's clock, and those missed before it
 
 Each step of a day is a row in `decisions` and made once: what was interrupted goes on where it stopped, and a day
 that was looked at is not looked at again. Retraining takes longer and is another process: pipelines/retrain.py.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
 from ontime.settings import Settings, load_settings
-from pipelines import act, clock
+from pipelines import act, clock, retrain
 
 FIGURES = "figures"
 STALE_HOURS = 4  # an hour of weather may be missing, and then one more; in 2013 a day is
@@ -60,7 +60,7 @@ def run(settings: Settings, params: Params, day: date) -> Decision:
     return decision
 
 
-def _once(watch: Watch, kind: str, make: Any) -> Mapping[str, Any]:
+def _once(watch: Watch, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
     """The evidence of this day's row, which is made if it is not there."""
     found = database.last_decision(watch.engine, kind, day=str(watch.day))
     if found is not None:
@@ -70,9 +70,24 @@ def _once(watch: Watch, kind: str, make: Any) -> Mapping[str, Any]:
     return evidence
 
 
+def _day_of(evidence: Mapping[str, Any]) -> str:
+    return str(evidence["day"])
+
+
+def due(engine: sa.Engine, yesterday: date) -> list[date]:
+    """The days until yesterday that came after the last one looked at: an outage of the monitor hides none."""
+    looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
+    # None yet; or 2013's feed has begun its year again.
+    if not looked or looked[-1] >= yesterday:
+        return [yesterday]
+    return [looked[-1] + timedelta(days=count) for count in range(1, (yesterday - looked[-1]).days + 1)]
+
+
 def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     figures = figures_of(watch, pointer)
-    before = [row.evidence[FIGURES] for row in database.decisions_of(watch.engine, "monitor")]
+    looked = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
+    # By their day: one that was missed may be looked at after those that came later.
+    before = [each[FIGURES] for each in sorted(looked, key=_day_of) if _day_of(each) < str(watch.day)]
     raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_drop"] is not None else "no labels"
     told = "; ".join(alert.told for alert in raised) or verdict
@@ -232,6 +247,7 @@ def observe(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> Observ
             date.fromisoformat(row.evidence["day"]) for row in database.decisions_of(watch.engine, "retraining")
         ),
         in_charge_since=_in_charge_since(watch, pointer),
+        too_early=retrain.too_early(watch.params, watch.day),
         trial=_trial(watch, pointer),
     )
 
@@ -271,10 +287,10 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    today = clock.now(settings, params).astimezone(NEW_YORK).date()
-    day = today - timedelta(days=1)
-    decision = run(settings, params, day)
-    print(f"monitor: {day}: {decision.action}: {decision.reason}")
+    engine = database.connect(settings.database_url.get_secret_value())
+    for day in due(engine, clock.yesterday(settings, params)):
+        decision = run(settings, params, day)
+        print(f"monitor: {day}: {decision.action}: {decision.reason}")
 
 
 if __name__ == "__main__":

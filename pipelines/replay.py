@@ -7,8 +7,8 @@
 For each day: features are materialised as of each flight's moment, every flight is asked of the service over HTTP,
 outcomes are stored once they are known, the monitor looks at the day, and what the policy decides is done. Nothing
 here knows what comes after the clock: `arrivals` hides it, and a test plants an absurd future to prove that.
-Everything is in var/replay/, which is made anew; what comes out are reports/replay.json and reports/replay.html
-(with the vintage in their names for the second act).
+Everything is in var/replay/, which is made anew; what comes out are reports/replay.json and reports/replay.html,
+reports/replay_2023.* for the second act, and names that say so for fewer months.
 """
 
 import argparse
@@ -130,7 +130,9 @@ def run(settings: Settings, params: Params, tables: Tables, start: date, until: 
                 if decision.action is not Action.NOTHING:
                     progress.write(f"{day} {decision.action}: {decision.reason}", file=sys.stdout)
                 if decision.action is Action.RETRAIN:
+                    progress.set_postfix_str("retraining")
                     progress.write(retrain.run(settings, params, day).splitlines()[-1], file=sys.stdout)
+                    progress.set_postfix_str("")
 
 
 def refusals(vintage: str) -> list[str]:
@@ -166,6 +168,8 @@ def main() -> None:
     tables = sources.read(vintage)
     run(settings, params, tables, start, until)
     name = f"replay_{vintage}" if second_act else "replay"
+    if months != (LATER_MONTHS if second_act else most):
+        name += f"_{months}_months"  # beside the whole, which git keeps
     page = replay_report.write(settings, params, tables, start, until, name, refused)
     print(f"replay: {page} in {(time.monotonic() - began) / 60:.1f} minutes")
 

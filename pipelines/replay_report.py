@@ -1,7 +1,5 @@
 """What a replay came to: reports/replay.json for machines and tests, reports/replay.html for people."""
 
-import base64
-import html
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -19,6 +17,7 @@ from ontime.online import NEW_YORK
 from ontime.params import Params
 from ontime.settings import Settings
 from ontime.sources import Tables
+from pipelines import pages
 from pipelines.layout import REPORTS, replacing_folder, write_json
 from pipelines.monitor import decoded, midnight
 
@@ -203,58 +202,42 @@ PICTURES = {"auc": "AUC by month", "cost": "cost of 1000 flights by month", "loo
 
 
 def page(told: Mapping[str, Any], folder: Path) -> str:
-    """One page without anything from elsewhere."""
-    pictures = "\n".join(
-        f'<figure><img alt="{words}" src="data:image/png;base64,{_as_text(folder / f"{name}.png")}"></figure>'
-        for name, words in PICTURES.items()
-    )
-    return TEMPLATE.format(
-        vintage=told["vintage"],
-        start=told["from"],
-        until=told["until"],
-        refused=_refused(told),
-        summary=_summary(told),
-        pictures=pictures,
-        months=_months(told),
-        events=_events(told),
-        alerts=_alerts(told),
+    return pages.document(
+        "A year in production",
+        f"Vintage {told['vintage']}, {told['from']} until {told['until']}, on a simulated clock, asked over HTTP.",
+        *_refused(told),
+        pages.listed(_summary(told)),
+        *(pages.picture(folder / f"{name}.png", words) for name, words in PICTURES.items()),
+        pages.heading("Month by month"),
+        _months(told),
+        pages.heading("Everything that moved"),
+        _events(told),
+        pages.heading("Alerts"),
+        "<p>Tier 1 stops everything and pages, tier 2 asks for a retraining, tier 3 is only reported.</p>",
+        _alerts(told),
     )
 
 
-def _as_text(picture: Path) -> str:
-    return base64.b64encode(picture.read_bytes()).decode()
-
-
-def _refused(told: Mapping[str, Any]) -> str:
+def _refused(told: Mapping[str, Any]) -> tuple[str, ...]:
     """What had to be repaired before any day could be lived."""
-    lines = "".join(f"<li>{html.escape(line)}</li>" for line in told["refused"])
-    return f"<h2>As it came, the contract refused this vintage</h2><ul>{lines}</ul>" if lines else ""
+    if not told["refused"]:
+        return ()
+    return pages.heading("As it came, the contract refused this vintage"), pages.listed(told["refused"])
 
 
-def _summary(told: Mapping[str, Any]) -> str:
+def _summary(told: Mapping[str, Any]) -> list[str]:
     all_of, saved = told["whole"], told["whole"]["saved_per_1000"]
     mean, low, high = all_of["living_less_never_log_loss"]
     exact, means = told["parity"], told["mean_monthly_auc"]
-    return "".join(
-        f"<li>{line}</li>"
-        for line in (
-            f"{all_of['flights']:,} labelled flights were answered, {all_of['late_rate']:.1%} of them late.",
-            "Mean monthly AUC: " + ", ".join(f"{means[name]:.3f} {words}" for name, words in NAMES.items()) + ".",
-            f"Retraining changes the log-loss by {mean:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
-            "Money for each 1000 flights, in units of a false alarm: "
-            + ", ".join(f"{value:+.0f} {name}" for name, value in saved.items()) + " (above zero is saved).",
-            f"{exact['flights']:,} flights were materialised day by day; {exact['differing']} of them differ in a bit "
-            "from features that are built of the whole year at once.",
-        )
-    )  # fmt: skip
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    def cells(row: list[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in row) + "</tr>"
-
-    body = "".join(cells(row, "td") for row in rows)
-    return f"<table><thead>{cells(head, 'th')}</thead><tbody>{body}</tbody></table>"
+    return [
+        f"{all_of['flights']:,} labelled flights were answered, {all_of['late_rate']:.1%} of them late.",
+        "Mean monthly AUC: " + ", ".join(f"{means[name]:.3f} {words}" for name, words in NAMES.items()) + ".",
+        f"Retraining changes the log-loss by {mean:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
+        "Money for each 1000 flights, in units of a false alarm: "
+        + ", ".join(f"{value:+.0f} {name}" for name, value in saved.items()) + " (above zero is saved).",
+        f"{exact['flights']:,} flights were materialised day by day; {exact['differing']} of them differ in a bit "
+        "from features that are built of the whole year at once.",
+    ]  # fmt: skip
 
 
 def _months(told: Mapping[str, Any]) -> str:
@@ -266,15 +249,14 @@ def _months(told: Mapping[str, Any]) -> str:
          ", ".join(month["versions"])]
         for month in told["months"]
     ]  # fmt: skip
-    return _table(head, rows)
+    return pages.table(head, rows)
 
 
 def _events(told: Mapping[str, Any]) -> str:
-    rows = [
-        [event["day"], event["kind"], *(html.escape(event[name] or "") for name in ("verdict", "version", "reason"))]
-        for event in told["timeline"]
-    ]
-    return _table(["day", "what", "verdict", "release", "why"], rows)
+    names = ("day", "kind", "verdict", "version", "reason")
+    return pages.table(
+        ["day", "what", "verdict", "release", "why"], [[event[name] for name in names] for event in told["timeline"]]
+    )
 
 
 def _alerts(told: Mapping[str, Any]) -> str:
@@ -283,32 +265,7 @@ def _alerts(told: Mapping[str, Any]) -> str:
         for alert in day["alerts"]:
             raised.setdefault((alert["tier"], alert["name"]), []).append((day["day"], alert["value"]))
     rows = [
-        [str(tier), name, str(len(days)), days[0][0], days[-1][0], f"{max(value for _, value in days):.3g}"]
+        [tier, name, len(days), days[0][0], days[-1][0], f"{max(value for _, value in days):.3g}"]
         for (tier, name), days in sorted(raised.items())
     ]
-    return _table(["tier", "alert", "days", "first", "last", "highest"], rows)
-
-
-TEMPLATE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>ontime: a year in production</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; color: #1f2933; margin: 2rem auto; max-width: 62rem; padding: 0 1rem }}
-h1 {{ margin-bottom: 0 }} h2 {{ margin-top: 2.5rem }} .told {{ color: #52606d; margin-top: 0 }}
-img {{ max-width: 100% }} figure {{ margin: 1.5rem 0 }}
-table {{ border-collapse: collapse; font-size: 14px; display: block; overflow-x: auto }}
-th, td {{ text-align: left; padding: .3rem .7rem; border-bottom: 1px solid #e4e7eb; vertical-align: top }}
-th {{ color: #52606d; font-weight: 600 }}
-td {{ font-variant-numeric: tabular-nums }}
-td:first-child {{ white-space: nowrap }}
-</style>
-<h1>A year in production</h1>
-<p class="told">Vintage {vintage}, {start} until {until}, on a simulated clock, through the real service.</p>
-{refused}
-<ul>{summary}</ul>
-{pictures}
-<h2>Month by month</h2>{months}
-<h2>Everything that moved</h2>{events}
-<h2>Alerts</h2><p>Tier 1 stops everything and pages, tier 2 asks for a retraining, tier 3 is only reported.</p>{alerts}
-</html>
-"""
+    return pages.table(["tier", "alert", "days", "first", "last", "highest"], rows)

@@ -9,9 +9,10 @@ the experiment is named by the day that asked for it.
 """
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -55,9 +56,9 @@ def run(settings: Settings, params: Params, day: date) -> str:
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"
-    if too_early := _too_early(params, day):
-        database.record_decision(engine, "retrained", "too early", {"day": str(day), "reason": too_early}, now)
-        return too_early
+    if reason := too_early(params, day):
+        database.record_decision(engine, "retrained", "too early", {"day": str(day), "reason": reason}, now)
+        return reason
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     workspace = clone(settings.workspace)
@@ -68,7 +69,7 @@ def run(settings: Settings, params: Params, day: date) -> str:
     return "\n".join(said)
 
 
-def _too_early(params: Params, day: date) -> str | None:
+def too_early(params: Params, day: date) -> str | None:
     """Why there is nothing to train on yet, at the beginning of a vintage; or None."""
     held_out = params.retrain.valid_days + params.retrain.test_days
     first = date.fromisoformat(f"{params.vintage[:4]}{FIRST_DAY_OF_DATA}")
@@ -97,6 +98,7 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
+        "train.without_tailnum": "false",
         "evaluate.importance_rows": str(params.retrain.importance_rows),
     }
 
@@ -149,12 +151,19 @@ def _from_anywhere(url: str) -> str:
     return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
 
 
-def _run(command: Sequence[str], **where: object) -> str:
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **where)  # type: ignore[call-overload]  # noqa: S603  our own words
-    if done.returncode:
-        last = "\n".join(done.stdout.strip().splitlines()[-15:])
-        raise NotRetrained(f"{' '.join(command[:4])} ... ended with {done.returncode}:\n{last}")
-    return str(done.stdout)
+def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    with subprocess.Popen(  # noqa: S603  our own words
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=env, start_new_session=True
+    ) as process:
+        try:
+            said = process.communicate()[0]
+        except BaseException:  # such as a flow's time limit: `dvc` alone would leave its stage running
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        last = "\n".join(said.strip().splitlines()[-15:])
+        raise NotRetrained(f"{' '.join(command[:4])} ... ended with {process.returncode}:\n{last}")
+    return said
 
 
 def main() -> None:
@@ -162,7 +171,7 @@ def main() -> None:
     engine = database.connect(settings.database_url.get_secret_value())
     day = asked_for(engine)
     if sys.argv[1:] == ["now"]:
-        day = clock.now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
+        day = clock.yesterday(settings, params)
     if day is None:
         print("retrain: nobody has asked for it (`make retrain NOW=1` does it all the same)")
         return

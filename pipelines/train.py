@@ -12,6 +12,7 @@ from ontime import evaluation, leaks, model, schema, split
 from ontime.params import Params, load_params
 from pipelines.layout import COSTS, FEATURES, MODELS, read_months, replacing_folder, write_json
 
+WITHOUT_TAILNUM = "without_tailnum.joblib"
 TAILNUM_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.FROM_TAILNUM]
 
 
@@ -45,9 +46,10 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
         joblib.dump(fitted, folder / f"{name}.joblib")
     write_json(COSTS, costs)
     champion = min(model.EXPORTABLE & scores.keys(), key=lambda name: (scores[name]["log_loss"], name))
-    # The same model without what hangs on the tail number, which in life may still change: its score is reported.
-    blind = model.fit(champion, without_tailnum(matrix), labels, params.train)
-    joblib.dump(blind, folder / "without_tailnum.joblib")
+    if params.train.without_tailnum:
+        # What hangs on the tail number may in life still change: the score without it is reported.
+        blind = model.fit(champion, without_tailnum(matrix), labels, params.train)
+        joblib.dump(blind, folder / WITHOUT_TAILNUM)
     return {
         "champion": champion,
         "valid": scores,

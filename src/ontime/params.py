@@ -92,6 +92,7 @@ class Train(_Section):
     seed: int
     schedule_only_share: Share
     candidates: list[Candidate]
+    without_tailnum: bool
     rate_table: RateTableParams
     logistic: LogisticParams
     hist_gradient_boosting: HistGradientBoostingParams

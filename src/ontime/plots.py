@@ -342,3 +342,27 @@ def replay_timeline(
         axes.xaxis.set_major_locator(MonthLocator())  # type: ignore[no-untyped-call]
         axes.xaxis.set_major_formatter(DateFormatter("%b"))  # type: ignore[no-untyped-call]
     return figure
+
+
+def performance_by_day(days: pd.DataFrame) -> Figure:
+    """Above the log-loss and what it should be, below the share late as said and as it came, and how much is known.
+
+    One row a day, by date: late, predicted, known (shares), log_loss, expected; NaN where nothing is known.
+    """
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 5.4))
+        above, below = figure.subplots(2, 1, sharex=True)
+        above.set_title("How good the answers were, day by day")
+        above.set_ylabel("log-loss")
+        above.plot(days.index, days["log_loss"], color="#0072b2", label="as measured")
+        above.plot(days.index, days["expected"], color=MUTED, label="if the probabilities were exactly right")
+        below.set_ylabel("share of flights")
+        below.fill_between(days.index, days["known"], color=MUTED, alpha=0.15, linewidth=0, label="outcome known")
+        below.plot(days.index, days["late"], color="#d55e00", label="late")
+        below.plot(days.index, days["predicted"], color="#0072b2", label="said to be late")
+        below.set_ylim(0, 1.02)
+        _percent(below, "y")
+        for axes in (above, below):
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        below.tick_params(axis="x", rotation=30)
+    return figure

@@ -77,8 +77,9 @@ def scheduled_arrival(departure: pd.Series, arrival_minute: pd.Series, zone: pd.
 
 def _written(moments: pd.Series) -> pd.Series:
     """Moments as in a flight_id; each different one is formatted once, which is most of the work."""
-    different = pd.Series(moments.unique())
-    return moments.map(dict(zip(different, different.dt.strftime("%Y%m%dT%H%MZ"), strict=True)))
+    codes, different = pd.factorize(moments)
+    written = pd.DatetimeIndex(different).strftime("%Y%m%dT%H%MZ").to_numpy()
+    return pd.Series(written[codes], moments.index, dtype="str")
 
 
 def _flights(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:

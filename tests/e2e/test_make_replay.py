@@ -15,7 +15,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def report(project: Project) -> Any:
     project.make("replay", "MONTHS=2")
-    return project.json("reports/replay.json")
+    return project.json("reports/replay_2_months.json")
 
 
 def test_every_flight_of_two_months_is_materialised_answered_and_compared_bit_for_bit(report: Any) -> None:
@@ -51,7 +51,7 @@ def test_seasons_alone_moved_nothing(report: Any) -> None:
 
 
 def test_the_page_is_complete_in_itself(report: Any, project: Project) -> None:
-    page = (project.folder / "reports/replay.html").read_text()
+    page = (project.folder / "reports/replay_2_months.html").read_text()
 
     assert page.count("<img") == page.count("data:image/png;base64,") == 3
     assert f"{report['whole']['flights']:,} labelled flights" in page

@@ -3,7 +3,9 @@
 Answers and outcomes are written into the database as the service and the feed would write them.
 """
 
+import json
 import shutil
+import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -12,19 +14,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
 import pytest
 import sqlalchemy as sa
 import yaml
 
 from monitoring.policy import Action
 from ontime import database, model, registry, release
-from ontime.params import Params, Retrain
+from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
 from ontime.settings import Settings
 from ontime.sources import Tables
-from pipelines import act, arrivals, clock, materialise, monitor, retrain
+from pipelines import act, arrivals, clock, materialise, monitor, performance_report, retrain
 from pipelines.monitor import Watch, midnight
 from tests.integration.conftest import Small, _small
+from tests.service import wait_for
 
 # The models are trained until the 18th. Evidently takes seconds, and looks at none of these days but Sunday.
 MONDAY, TUESDAY, WEDNESDAY = (date(2013, 2, 18) + timedelta(days=number) for number in range(3))
@@ -424,6 +428,33 @@ def test_a_broken_batch_is_told_on_one_day(seconds: int, world: Settings, engine
     assert told == [1, 0]
 
 
+def test_days_that_the_monitor_missed_are_looked_at_when_it_is_back(engine: sa.Engine) -> None:
+    def looked_at(day: date) -> None:
+        database.record_decision(engine, "monitor", "calm", {"day": str(day)}, midnight(day + timedelta(days=1)))
+
+    assert monitor.due(engine, TUESDAY) == [TUESDAY]
+    looked_at(MONDAY)
+    assert monitor.due(engine, TUESDAY) == [TUESDAY]
+    assert monitor.due(engine, WEDNESDAY) == [TUESDAY, WEDNESDAY]
+    assert monitor.due(engine, MONDAY) == [MONDAY]
+    looked_at(date(2013, 12, 31))
+    assert monitor.due(engine, TUESDAY) == [TUESDAY], "2013's feed has begun its year again"
+
+
+def test_a_day_that_is_looked_at_late_knows_nothing_of_those_that_came_after(
+    world: Settings, engine: sa.Engine, params: Params, weeks: pd.DataFrame, tables: Tables
+) -> None:
+    rule = AlertRule(tier=2, above=0.5, days=2, of=2, reason="two days together")
+    params = params.model_copy(update={"monitor": params.monitor.model_copy(update={"alerts": {"silent": rule}})})
+    live(world, engine, weeks, tables, WEDNESDAY)  # nobody asked on the two days before
+    for day in (MONDAY, WEDNESDAY, TUESDAY):
+        monitor.run(world, params, day)
+
+    raised = {row.evidence["day"]: bool(row.evidence["alerts"]) for row in database.decisions_of(engine, "monitor")}
+
+    assert raised == {str(MONDAY): False, str(TUESDAY): True, str(WEDNESDAY): False}
+
+
 def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params: Params) -> None:
     (world.releases / release.POINTER).unlink()
 
@@ -578,6 +609,7 @@ def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(para
         "split.test_from": "2013-05-22",
         "split.test_until": "2013-06-01",
         "train.candidates": ["rate_table"],
+        "train.without_tailnum": False,
         "evaluate.importance_rows": 50,
     }
 
@@ -607,6 +639,45 @@ def test_a_retraining_at_the_beginning_of_a_year_has_nothing_to_learn_from(setti
     done = database.last_decision(database.connect(settings.database_url.get_secret_value()), "retrained")
     assert done is not None
     assert done.verdict == "too early"
+
+
+def test_the_policy_does_not_ask_for_what_would_come_too_early(
+    world: Settings, engine: sa.Engine, params: Params, weeks: pd.DataFrame, tables: Tables
+) -> None:
+    asked = params.model_copy(update={"retrain": params.retrain.model_copy(update={"train_days": 60})})
+    live(world, engine, weeks, tables, TUESDAY)
+
+    seen = monitor.observe(Watch(world, asked, engine, TUESDAY, midnight(WEDNESDAY)), pointer_of(world), ())
+
+    assert seen.too_early == "26 days of 2013 are left to train on, at least 60 are needed"
+
+
+def test_a_retraining_that_is_cut_off_leaves_nothing_running(tmp_path: Path) -> None:
+    class CutOff(Exception):
+        pass
+
+    def cut_off(*_: object) -> None:
+        raise CutOff
+
+    before = signal.signal(signal.SIGALRM, cut_off)
+    signal.setitimer(signal.ITIMER_REAL, 1)
+    try:
+        with pytest.raises(CutOff):
+            retrain._run(["bash", "-c", f"sleep 600 & echo $! > {tmp_path}/stage; wait"])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    stage = int((tmp_path / "stage").read_text())
+    wait_for(lambda: not _runs(stage))
+
+
+def _runs(process: int) -> bool:
+    """A process that has ended but has no parent to tell it to is no longer running."""
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_a_retraining_waits_for_the_trial_that_is_under_way(world: Settings, engine: sa.Engine, params: Params) -> None:
@@ -646,3 +717,43 @@ def test_the_feeds_clock_can_be_set(settings: Settings, params: Params) -> None:
     live_feed = settings.model_copy(update={"weeks_behind": 0})
 
     assert clock.weeks_behind(live_feed, params, datetime(2026, 7, 1, tzinfo=UTC)) == 0
+
+
+def test_performance_is_told_by_day_release_and_slice(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path
+) -> None:
+    sunday = MONDAY - timedelta(days=1)  # one that the models were trained on
+    for day in (sunday, MONDAY, TUESDAY):
+        live(world, engine, weeks, tables, day)
+    flights = weeks["day"].value_counts()
+
+    told = performance_report.measured(world, params, midnight(SUNDAY))
+
+    assert told is not None
+    page = performance_report.write(told, tmp_path).read_text()
+    read = json.loads((tmp_path / "performance.json").read_text())
+    asked = {str(day): int(flights[pd.Timestamp(day)]) for day in (MONDAY, TUESDAY)}
+    assert {day: each["flights"] for day, each in read["days"].items()} == asked
+    assert read["trained_on"] == flights[pd.Timestamp(sunday)]
+    assert read["groups"]["version"].keys() == {"1"}
+    for group in read["groups"].values():
+        assert sum(each["flights"] for each in group.values()) == sum(asked.values())
+    low, high = read["whole"]["intervals"]["log_loss"]
+    assert low < read["whole"]["scores"]["log_loss"] < high
+    assert f"<td>1</td><td>{sum(asked.values()):,}</td>" in page
+    assert "the release that answered was trained on those days" in page
+    for cut in ("origin", "carrier", "hour", "distance", "month", "version", "day"):
+        assert f"<h2>By {cut}</h2>" in page
+
+
+def test_performance_without_an_outcome_is_said_to_be_nothing(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path
+) -> None:
+    assert performance_report.measured(world, params, midnight(SUNDAY)) is None
+    live(world, engine, weeks, tables, MONDAY)
+
+    told = performance_report.measured(world, params, midnight(MONDAY))
+
+    assert told is not None
+    assert told.whole.labelled == 0
+    assert "neither good nor bad" in performance_report.write(told, tmp_path).read_text()

@@ -21,6 +21,7 @@ SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 FAULTS = json.loads((ROOT / "reports/bench_faults.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
+SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 STACK_DECISION = (ROOT / "docs/decisions/11-server-and-json.md").read_text()
 
 
@@ -146,7 +147,33 @@ def replay_sentences() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("line", [*metrics_rows(), *bench_rows(), *serving_rows(), *replay_rows(REPLAY)])
+def sabotage_rows() -> list[str]:
+    """One line a kind of fault: in how many ways it was planted, what stopped it, and what did not."""
+    rows = []
+    for fault in dict.fromkeys(each["fault"] for each in SABOTAGE):
+        planted = [each for each in SABOTAGE if each["fault"] == fault]
+        guards = ", ".join(dict.fromkeys(each["stopped_by"] for each in planted if each["stopped_by"]))
+        harmless = sum(each["harmless"] for each in planted)
+        missed = sum(not each["harmless"] and not each["stopped_by"] for each in planted)
+        rightly = f"nothing fires, rightly: {harmless}" if harmless else ""
+        through = f"**nothing: {missed}**" if missed else ""
+        rows.append(f"| {fault} | {len(planted)} | {'; '.join(filter(None, (guards, rightly, through)))} |")
+    return rows
+
+
+def sabotage_sentences() -> list[str]:
+    harmless = sum(each["harmless"] for each in SABOTAGE)
+    missed = sum(not each["harmless"] and not each["stopped_by"] for each in SABOTAGE)
+    return [
+        f"plants {len(SABOTAGE)} faults",
+        f"{harmless} of them are harmless, and nothing may fire; {missed} of them nothing stops",
+    ]
+
+
+TABLES = [*metrics_rows(), *bench_rows(), *serving_rows(), *replay_rows(REPLAY), *sabotage_rows()]
+
+
+@pytest.mark.parametrize("line", TABLES)
 def test_each_row_of_its_tables_is_what_the_reports_say(line: str) -> None:
     assert line in README.splitlines()
 
@@ -156,7 +183,7 @@ def test_each_row_of_the_decision_on_the_stack_is_what_its_bench_says(line: str)
     assert line in STACK_DECISION.splitlines()
 
 
-@pytest.mark.parametrize("words", [*sentences(), *serving_sentences(), *replay_sentences()])
+@pytest.mark.parametrize("words", [*sentences(), *serving_sentences(), *replay_sentences(), *sabotage_sentences()])
 def test_each_number_in_its_text_is_what_the_reports_say(words: str) -> None:
     assert words in " ".join(README.split())
 

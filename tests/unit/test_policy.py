@@ -43,7 +43,13 @@ def predecessor(days: int = 3, flights: int = 2000, low: float | None = -0.01, h
 
 
 CALM = Observed(
-    day=DAY, alerts=(), new_labels=50_000, retrainings=(), in_charge_since=DAY - timedelta(days=5), trial=None
+    day=DAY,
+    alerts=(),
+    new_labels=50_000,
+    retrainings=(),
+    in_charge_since=DAY - timedelta(days=5),
+    too_early=None,
+    trial=None,
 )
 BROKEN = (alert(Tier.STOP, "quarantined_batches"),)
 WORSE = (alert(Tier.RETRAIN, "auc_drop"),)
@@ -94,6 +100,8 @@ RETRAININGS = [
     ({"alerts": WORSE, "retrainings": ago(56, 35, 15)}, Action.RETRAIN, "auc_drop"),
     ({"alerts": WORSE, "new_labels": 4999}, Action.NOTHING, "only 4,999 labelled flights are new"),
     ({"alerts": WORSE, "new_labels": 5000}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": WORSE, "too_early": "3 days are left"}, Action.NOTHING, "(limit 0.25); but 3 days are left"),
+    ({"in_charge_since": DUE, "too_early": "3 days are left"}, Action.NOTHING, "is the longest; but 3 days are left"),
     ({"in_charge_since": OLD}, Action.NOTHING, "nothing is wrong"),
     ({"in_charge_since": DUE}, Action.RETRAIN, "28 days since the last training, 28 is the longest"),
     ({"in_charge_since": DUE, "retrainings": ago(27)}, Action.NOTHING, "nothing is wrong"),
