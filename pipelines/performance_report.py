@@ -118,8 +118,8 @@ def _summary(told: Told) -> list[str]:
     return lines
 
 
-HEAD = ("flights", "known", "late", "said", "log-loss", "AUC", "AP", "Brier", "ECE", "cost of 1000", "alerts right",
-        "late ones alerted")  # fmt: skip
+HEAD = ("flights", "known", "late", "predicted", "log-loss", "AUC", "AP", "Brier", "ECE", "cost of 1000",
+        "alerts right", "late ones alerted")  # fmt: skip
 
 
 def _table(cut: str, by: Mapping[str, Performance]) -> str:

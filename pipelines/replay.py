@@ -2,7 +2,7 @@
 
     python -m pipelines.replay                    April to December 2013, the first model made of January to March
     python -m pipelines.replay --months 2         only two months
-    python -m pipelines.replay --vintage 2023     2013's last model meets January to April of another decade
+    python -m pipelines.replay --vintage 2023     2013's last model meets another decade: January to December 2023
 
 For each day: features are materialised as of each flight's moment, every flight is asked of the service over HTTP,
 outcomes are stored once they are known, the monitor looks at the day, and what the policy decides is done. Nothing
@@ -35,7 +35,6 @@ FOLDER = Path("var/replay")
 LIST_FLIGHTS = 1000  # of one request: the most that the service takes
 WAIT_SECONDS = 60
 FIRST_MONTHS = 3  # the first model is made of these
-LATER_MONTHS = 4  # of the second act, unless more are asked for
 
 
 def settings_in(folder: Path) -> Settings:
@@ -157,7 +156,7 @@ def main() -> None:
     born = date(int(params.vintage) + 1, 1, 1) if second_act else date(int(params.vintage), FIRST_MONTHS + 1, 1)
     start = date(int(vintage), 1, 1) if second_act else born
     most = 13 - start.month
-    months = told.months or (LATER_MONTHS if second_act else most)
+    months = told.months or most
     if not 1 <= months <= most:
         sys.exit(f"replay: MONTHS={months} is not between 1 and {most}")
     until = (pd.Timestamp(start) + pd.DateOffset(months=months)).date()
@@ -168,7 +167,7 @@ def main() -> None:
     tables = sources.read(vintage)
     run(settings, params, tables, start, until)
     name = f"replay_{vintage}" if second_act else "replay"
-    if months != (LATER_MONTHS if second_act else most):
+    if months != most:
         name += f"_{months}_months"  # beside the whole, which git keeps
     page = replay_report.write(settings, params, tables, start, until, name, refused)
     print(f"replay: {page} in {(time.monotonic() - began) / 60:.1f} minutes")

@@ -23,6 +23,8 @@ from pipelines.monitor import decoded, midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled flight
 NAMES = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
+RELEASE = "release "  # how the gate names what it held a candidate against
+HINDSIGHT_DAYS = 28
 MOVES = ("gate", "challenge", "promotion", "rollback", "retraining")  # decisions that the time line shows
 
 
@@ -30,6 +32,7 @@ class Lived(NamedTuple):
     """The flights of the replay that were labelled by its end, and what each system said of them."""
 
     flights: pd.DataFrame
+    features: pd.DataFrame
     late: NDArray[np.bool_]
     told: Told
 
@@ -50,7 +53,7 @@ def lived(settings: Settings, start: date, until: date) -> Lived:
         "never": first.model.predict(matrix).astype(np.float64),
         "rate_table": model.predict(rate_table, matrix),
     }
-    return Lived(rows, rows["late"].to_numpy(bool), told)
+    return Lived(rows, table, rows["late"].to_numpy(bool), told)
 
 
 def _features_of(rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -125,10 +128,51 @@ def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
             "kind": row.kind,
             "verdict": row.verdict,
             "version": row.evidence.get("version"),
+            "against": row.evidence.get("against"),
             "reason": row.evidence.get("reason", ""),
         }
         for row in sorted(rows, key=lambda row: row.decision_id)
     ]
+
+
+def hindsight(settings: Settings, params: Params, found: Lived, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Was the gate right? Of each verdict, log-loss of the candidate less that of the release it was held against.
+
+    On all labelled flights of the four weeks that came after the verdict, whoever answered them; with the interval
+    by days. Nothing of this was known when the gate decided.
+    """
+    rows = []
+    for event in events:
+        begin = pd.Timestamp(event["day"]) + pd.Timedelta(days=1)
+        after = found.flights["day"].between(begin, begin + pd.Timedelta(days=HINDSIGHT_DAYS), inclusive="left")
+        days = found.flights["day"][after].to_numpy()
+        if event["kind"] != "gate" or len(np.unique(days)) < performance.FEWEST_DAYS:
+            continue
+        if not event["against"].startswith(RELEASE):
+            continue  # the first model, which was held against a table of rates
+        against = event["against"].removeprefix(RELEASE)
+        candidate, champion = (
+            _losses(settings, version, found.features[after], found.late[after.to_numpy()])
+            for version in (event["version"], against)
+        )
+        index, drawn = evaluation.day_weights(days, params.gate.bootstrap_rounds, params.train.seed)
+        difference = candidate - champion
+        interval = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
+        rows.append(
+            {
+                **{name: event[name] for name in ("day", "version", "verdict")},
+                "against": against,
+                "flights": len(days),
+                "log_loss_difference": [round(float(difference.mean()), 4), *interval],
+            }
+        )
+    return rows
+
+
+def _losses(settings: Settings, version: str, flights: pd.DataFrame, late: NDArray[np.bool_]) -> NDArray[np.float64]:
+    loaded = release.load(settings.releases, version)
+    told = loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories))
+    return evaluation.losses(late, told.astype(np.float64))
 
 
 def watched(engine: sa.Engine) -> list[dict[str, Any]]:
@@ -171,6 +215,7 @@ def write(
     engine = database.connect(settings.database_url.get_secret_value())
     found = lived(settings, start, until)
     months = by_month(found, params)
+    events = timeline(engine)
     told = {
         "vintage": params.vintage,
         "refused": refused,
@@ -182,7 +227,8 @@ def write(
             name: round(float(np.mean([month[name]["auc"] for month in months])), 4) for name in NAMES
         },
         "months": months,
-        "timeline": timeline(engine),
+        "timeline": events,
+        "hindsight": hindsight(settings, params, found, events),
         "days": watched(engine),
     }
     write_json(REPORTS / f"{name}.json", told)
@@ -210,6 +256,10 @@ def page(told: Mapping[str, Any], folder: Path) -> str:
         *(pages.picture(folder / f"{name}.png", words) for name, words in PICTURES.items()),
         pages.heading("Month by month"),
         _months(told),
+        pages.heading("Was the gate right?"),
+        "<p>Each candidate on the four weeks after its verdict, beside the release that it was held against. "
+        "Below zero the candidate is better. The gate could not know this.</p>",
+        _hindsight(told),
         pages.heading("Everything that moved"),
         _events(told),
         pages.heading("Alerts"),
@@ -250,6 +300,17 @@ def _months(told: Mapping[str, Any]) -> str:
         for month in told["months"]
     ]  # fmt: skip
     return pages.table(head, rows)
+
+
+def _hindsight(told: Mapping[str, Any]) -> str:
+    rows = []
+    for each in told["hindsight"]:
+        mean, low, high = each["log_loss_difference"]
+        rows.append(
+            [each["day"], each["version"], each["against"], each["verdict"], f"{each['flights']:,}",
+             f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"]
+        )  # fmt: skip
+    return pages.table(["day", "candidate", "against", "verdict", "flights after", "log-loss, difference"], rows)
 
 
 def _events(told: Mapping[str, Any]) -> str:

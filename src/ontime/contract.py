@@ -26,6 +26,8 @@ REPAIRED_AT_MOST = 0.1  # of a day's readings by one rule; more is no dirt, but 
 CLOCKS_OFF_AT_MOST = 0.01  # of a day's arrivals; in 2023 three delays span a change of the clocks
 HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # of a day's observations; no day of 2013 comes near it
 NO_TIME_TO_FLY_AT_MOST = 0.1  # of a day's flights; a storm in the west brings 2013's worst day below it
+FLOWN = ("departed_at", "arrived_at", "dep_delay_minutes", "arr_delay_minutes", "air_minutes", "dep_hhmm", "arr_hhmm")
+MOMENTS = {"flights": "scheduled_departure", "weather": "hour"}  # which day a row is of
 HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
 
 
@@ -64,7 +66,9 @@ def _off_across_a_clock_change(tables: Tables) -> pd.Series:
     """Departures whose delay spans a clock change and counts the hour on the wall instead of the hours waited."""
     flights = tables.flights
     changed = _ahead_of_utc(flights["scheduled_departure"]) != _ahead_of_utc(flights["departed_at"])
-    return changed & ~_agrees(flights["departed_at"], flights["dep_hhmm"], schema.CLOCK)
+    # Where the timetable disagrees with the clock as well, it is the time zone that is wrong.
+    timely = _agrees(flights["scheduled_departure"], flights["sched_dep_hhmm"], schema.CLOCK)
+    return changed & timely & ~_agrees(flights["departed_at"], flights["dep_hhmm"], schema.CLOCK)
 
 
 def _ahead_of_utc(moments: pd.Series) -> pd.Series:
@@ -116,9 +120,10 @@ KNOWN_DIRT: tuple[Rule, ...] = (
     Rule("impossible_rotation", "flights", "tailnum", "noted",
          "the aircraft cannot have been back: its tail number is wrong, which nobody knew in time",
          _impossible_rotation),
-    Rule("off_across_a_clock_change", "flights", "departed_at", "set aside",
-         "its delay is a difference of wall clocks that changed meanwhile: its moments are an hour off",
-         _off_across_a_clock_change),
+    Rule("off_across_a_clock_change", "flights", "departed_at", "repaired",
+         "emptied: its delay is a difference of wall clocks that changed meanwhile. Its row stays, as part of the "
+         "timetable: it was that before anybody could know",
+         _off_across_a_clock_change, emptied=FLOWN),
     Rule("arrives_before_it_leaves", "flights", "sched_arr_hhmm", "set aside",
          "its timetable is wrong, so nobody knows whether it was late", _arrives_before_it_leaves),
     Rule("a_day_late", "flights", "arr_delay_minutes", "noted",
@@ -155,7 +160,7 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
     """
     _refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
-    if much := _too_much_dirt(tables, hits):
+    if much := [line for name in MOMENTS for line in _too_much_dirt(tables, name, hits)]:
         raise ContractBroken("\n".join(["the tables break their contract:", *much]))
     kept, set_aside = _set_aside(_repair(tables, hits), hits)
     check(kept)
@@ -179,11 +184,14 @@ def _refuse_missing_columns(tables: Tables) -> None:
         raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
 
 
-def _too_much_dirt(tables: Tables, hits: Mapping[str, pd.Series]) -> list[str]:
-    """One line a rule that would empty so many readings of a day that they can hardly be broken ones."""
+def _too_much_dirt(tables: Tables, name: str, hits: Mapping[str, pd.Series]) -> list[str]:
+    """One line a rule that would empty so many rows of a day that they can hardly be broken ones."""
     lines = []
     for rule in KNOWN_DIRT:
-        if rule.emptied and (rows := _in_bulk(hits[rule.name], tables.weather["hour"], REPAIRED_AT_MOST)).any():
+        if rule.table != name or not rule.emptied:
+            continue
+        moments = getattr(tables, name)[MOMENTS[name]]
+        if (rows := _in_bulk(hits[rule.name], moments, REPAIRED_AT_MOST)).any():
             most = f"over {REPAIRED_AT_MOST:.0%} of a day's rows are not repaired"
             lines.append(f"  {rule.table}.{rule.column}: {rule.name}: {rows.sum()} rows; {most}: another unit?")
     return lines
@@ -196,14 +204,14 @@ def _in_bulk(wrong: pd.Series, moments: pd.Series, limit: float) -> pd.Series:
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
-    weather = tables.weather.copy()
+    kept = {name: getattr(tables, name).copy() for name in MOMENTS}
     for rule in KNOWN_DIRT:
         if rule.emptied:
-            weather.loc[hits[rule.name], list(rule.emptied)] = None
+            kept[rule.table].loc[hits[rule.name], list(rule.emptied)] = None
     missing = sorted(set(tables.flights.loc[hits["destination_without_airport"], "dest"]) & set(TERRITORY_AIRPORTS))
     added = pd.DataFrame({"airport": missing, "name": [TERRITORY_AIRPORTS[code] for code in missing]})
     airports = pd.concat([tables.airports, added.assign(zone=TERRITORY_ZONE)], ignore_index=True)
-    return replace(tables, weather=weather, airports=airports)
+    return replace(tables, **kept, airports=airports)
 
 
 def _set_aside(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, dict[str, pd.DataFrame]]:
@@ -455,9 +463,8 @@ def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[st
     day = replace(tables, **{name: rows})
     _refuse_missing_columns(day)
     hits = {rule.name: rule.hits(day) for rule in KNOWN_DIRT}
-    much = _too_much_dirt(day, hits) if name == "weather" else []
     kept, _ = _set_aside(_repair(day, hits), hits)
-    return tuple(line.strip() for line in [*much, *_broken(kept, name)])
+    return tuple(line.strip() for line in [*_too_much_dirt(day, name, hits), *_broken(kept, name)])
 
 
 def _broken(tables: Tables, name: str) -> list[str]:

@@ -362,7 +362,6 @@ def performance_by_day(days: pd.DataFrame) -> Figure:
         below.plot(days.index, days["predicted"], color="#0072b2", label="said to be late")
         below.set_ylim(0, 1.02)
         _percent(below, "y")
-        for axes in (above, below):
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-        below.tick_params(axis="x", rotation=30)
+        for axes, under in ((above, -0.02), (below, -0.12)):
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, under), ncols=3)
     return figure

@@ -22,6 +22,7 @@ STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 FAULTS = json.loads((ROOT / "reports/bench_faults.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
+SECOND_ACT = json.loads((ROOT / "reports/replay_2023.json").read_text())
 STACK_DECISION = (ROOT / "docs/decisions/11-server-and-json.md").read_text()
 
 
@@ -147,6 +148,27 @@ def replay_sentences() -> list[str]:
     ]
 
 
+def gate_rows() -> list[str]:
+    """One line a verdict of the gate in the second act: when, which release against which, and why."""
+    return [
+        f"| {each['day']} | {each['version']} | {each['verdict']} | {each['reason']} |"
+        for each in SECOND_ACT["timeline"]
+        if each["kind"] == "gate" and each["day"] >= SECOND_ACT["from"]
+    ]
+
+
+def second_act_sentences() -> list[str]:
+    mean, whole = SECOND_ACT["mean_monthly_auc"], SECOND_ACT["whole"]
+    difference, low, high = whole["living_less_never_log_loss"]
+    return [
+        *(f"`{line}`" for line in SECOND_ACT["refused"]),
+        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} 2013's last model, "
+        f"{mean['rate_table']:.3f} its rate table",
+        f"Over all {whole['flights']:,} labelled flights of those months retraining moves the log-loss by "
+        f"{difference:+.4f} ({low:+.4f} to {high:+.4f}).",
+    ]
+
+
 def sabotage_rows() -> list[str]:
     """One line a kind of fault: in how many ways it was planted, what stopped it, and what did not."""
     rows = []
@@ -170,7 +192,10 @@ def sabotage_sentences() -> list[str]:
     ]
 
 
-TABLES = [*metrics_rows(), *bench_rows(), *serving_rows(), *replay_rows(REPLAY), *sabotage_rows()]
+TABLES = [
+    *(*metrics_rows(), *bench_rows(), *serving_rows(), *sabotage_rows()),
+    *(*replay_rows(REPLAY), *replay_rows(SECOND_ACT), *gate_rows()),
+]
 
 
 @pytest.mark.parametrize("line", TABLES)
@@ -183,7 +208,9 @@ def test_each_row_of_the_decision_on_the_stack_is_what_its_bench_says(line: str)
     assert line in STACK_DECISION.splitlines()
 
 
-@pytest.mark.parametrize("words", [*sentences(), *serving_sentences(), *replay_sentences(), *sabotage_sentences()])
+@pytest.mark.parametrize(
+    "words", [*sentences(), *serving_sentences(), *replay_sentences(), *second_act_sentences(), *sabotage_sentences()]
+)
 def test_each_number_in_its_text_is_what_the_reports_say(words: str) -> None:
     assert words in " ".join(README.split())
 

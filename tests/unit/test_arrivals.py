@@ -365,3 +365,14 @@ def test_a_day_is_judged_beside_the_other_tables_as_they_are(july: Tables) -> No
 
     assert contract.violations_of_day(july, "flights", day) == ()
     assert contract.violations_of_day(replace(july, airlines=july.airlines[:1]), "flights", day) != ()
+
+
+def test_what_turns_out_to_be_dirt_changes_no_features_of_before(raw_2023: Tables, params: Params) -> None:
+    midnight = datetime(2023, 3, 12, 5, 0, tzinfo=UTC)  # two hours later New York's clock skips an hour
+    since = midnight - timedelta(hours=6)
+
+    def at(moment: datetime) -> pd.DataFrame:
+        arrived = arrivals.by(moment, since, lambda start, end: arrivals.cut(raw_2023, start, end), params.features)
+        return materialise.features_between(arrived, since, midnight, params)
+
+    assert_frame_equal(at(midnight), at(midnight + timedelta(days=1)))
