@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from ontime import database
+from ontime import database, evaluation, model, release, split
 from ontime.params import Params
 from ontime.settings import Settings
 from ontime.sources import Tables
@@ -97,6 +97,31 @@ def test_a_flight_that_differs_in_one_bit_is_counted(settings: Settings, params:
     found = replay_report.parity(settings, params, february, START, date(2013, 2, 20))
 
     assert found["differing"] == 1
+
+
+def losses_of(settings: Settings, version: str, flights: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    loaded = release.load(settings.releases, version)
+    told = loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories))
+    return evaluation.losses(flights["late"].to_numpy(bool), told.astype(np.float64))
+
+
+def test_hindsight_holds_a_candidate_beside_its_rival_on_the_days_after_the_verdict(
+    settings: Settings, params: Params, weeks: pd.DataFrame
+) -> None:
+    known = split.labelled(weeks).reset_index(drop=True)
+    found = replay_report.Lived(known[["day"]], known, known["late"].to_numpy(bool), {})
+    verdict = {"kind": "gate", "day": "2013-02-20", "version": "2", "verdict": "keep", "against": "release 1"}
+    events = [{**verdict, "against": "baseline rate_table"}, {**verdict, "kind": "promotion"}, verdict]
+
+    told = replay_report.hindsight(settings, params, found, events)
+
+    after = (known["day"] > "2013-02-20").to_numpy()
+    first, second = (losses_of(settings, version, known[after]) for version in ("1", "2"))
+    assert [each["version"] for each in told] == ["2"]
+    assert told[0]["flights"] == after.sum() > 1000
+    mean, low, high = told[0]["log_loss_difference"]
+    assert mean == pytest.approx((second - first).mean(), abs=1e-4)
+    assert low <= mean <= high
 
 
 def test_a_months_argument_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,24 +148,45 @@ def replay_sentences() -> list[str]:
     ]
 
 
-def gate_rows() -> list[str]:
-    """One line a verdict of the gate in the second act: when, which release against which, and why."""
-    return [
-        f"| {each['day']} | {each['version']} | {each['verdict']} | {each['reason']} |"
-        for each in SECOND_ACT["timeline"]
-        if each["kind"] == "gate" and each["day"] >= SECOND_ACT["from"]
-    ]
+def gate_rows(replay: dict[str, Any]) -> list[str]:
+    """One line a verdict of the gate: when, which release against which, and how the candidate did afterwards."""
+    rows = []
+    for each in replay["hindsight"]:
+        mean, low, high = each["log_loss_difference"]
+        told = f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"
+        rows.append(f"| {each['day']} | {each['version']} | {each['against']} | {each['verdict']} | {told} |")
+    return rows
+
+
+def hindsight_sentence(replay: dict[str, Any]) -> str:
+    """How often the gate was right, as the four weeks after its verdicts tell."""
+    through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
+    kept = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
+    return (
+        f"{sum(through)} of the {len(through)} that went through were better than what they replaced, "
+        f"{sum(each >= 0 for each in kept)} of the {len(kept)} that were kept out were not"
+    )
 
 
 def second_act_sentences() -> list[str]:
     mean, whole = SECOND_ACT["mean_monthly_auc"], SECOND_ACT["whole"]
     difference, low, high = whole["living_less_never_log_loss"]
+    moved = [(each["kind"], each["verdict"], each["version"]) for each in SECOND_ACT["timeline"]]
+    refused, through = (
+        [each["version"] for each in SECOND_ACT["hindsight"] if each["verdict"] == verdict]
+        for verdict in ("keep", "promote")
+    )
+    withdrawn = [version for version in through if ("promotion", "by the policy", version) not in moved]
     return [
+        f"Candidate {refused[0]} learned from three weeks of January",
+        f"{through[0]}, which learned until the middle of March, is the first to win",
+        f"{', '.join(withdrawn)} passed the gate and was withdrawn by the shadow",
         *(f"`{line}`" for line in SECOND_ACT["refused"]),
         f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} 2013's last model, "
         f"{mean['rate_table']:.3f} its rate table",
-        f"Over all {whole['flights']:,} labelled flights of those months retraining moves the log-loss by "
-        f"{difference:+.4f} ({low:+.4f} to {high:+.4f}).",
+        *(f"In 2023 {hindsight_sentence(SECOND_ACT)}", hindsight_sentence(REPLAY)),
+        f"Over all {whole['flights']:,} labelled flights of that year retraining moves the log-loss by "
+        f"{difference:+.4f} ({low:+.4f} to {high:+.4f}), and 2013's last model has AUC {whole['never']['auc']:.3f}.",
     ]
 
 
@@ -194,7 +215,7 @@ def sabotage_sentences() -> list[str]:
 
 TABLES = [
     *(*metrics_rows(), *bench_rows(), *serving_rows(), *sabotage_rows()),
-    *(*replay_rows(REPLAY), *replay_rows(SECOND_ACT), *gate_rows()),
+    *(*replay_rows(REPLAY), *replay_rows(SECOND_ACT), *gate_rows(SECOND_ACT)),
 ]
 
 
