@@ -43,10 +43,7 @@ def materialise(now: AwareDatetime | None = None) -> str:
 
 @flow(retries=3, retry_delay_seconds=10 * MINUTE, timeout_seconds=HOUR / 2)
 def monitor(day: date | None = None) -> str:
-    """Look at a day that is over, alert, decide, and act; a retraining is asked for by an event.
-
-    Without `day`, at yesterday and at those before it that nobody has looked at.
-    """
+    """Look at `day`, or all since the last look: alert, decide, and act; a retraining is asked for by an event."""
     settings, params = load_settings(), load_params()
     engine = database.connect(settings.database_url.get_secret_value())
     said = []

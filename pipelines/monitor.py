@@ -75,12 +75,12 @@ def _day_of(evidence: Mapping[str, Any]) -> str:
 
 
 def due(engine: sa.Engine, yesterday: date) -> list[date]:
-    """The days until yesterday that came after the last one looked at: an outage of the monitor hides none."""
+    """The days until yesterday that nobody has looked at since the last one: an outage of the monitor hides none."""
     looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
-    # None yet; or 2013's feed has begun its year again.
-    if not looked or looked[-1] >= yesterday:
-        return [yesterday]
-    return [looked[-1] + timedelta(days=count) for count in range(1, (yesterday - looked[-1]).days + 1)]
+    last = looked[-1] if looked else yesterday
+    # No day lies between where this is the first one, or where 2013's feed has begun its year again.
+    between = [last + timedelta(days=count) for count in range(1, (yesterday - last).days + 1)]
+    return [day for day in between if day not in looked] or [yesterday]
 
 
 def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:

@@ -6,6 +6,7 @@ The page is var/performance.html, the same as numbers var/performance.json. The 
 only (pipelines/monitor.py); this is for people who want to know where and since when.
 """
 
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -74,15 +75,16 @@ def _days(told: Told) -> pd.DataFrame:
     """One row a day: what came true and what was said of it, the log-loss and what it should be, known outcomes."""
     return pd.DataFrame(
         [
-            {
-                "late": each.late_rate,
-                "predicted": each.predicted_rate,
-                "log_loss": each.scores["log_loss"] if each.scores else None,
-                "expected": _expected(each),
-                "known": each.label_coverage,
-            }
+            (
+                each.late_rate,
+                each.predicted_rate,
+                each.scores["log_loss"] if each.scores else None,
+                _expected(each),
+                each.label_coverage,
+            )
             for each in told.days.values()
         ],
+        columns=["late", "predicted", "log_loss", "expected", "known"],
         index=pd.to_datetime(list(told.days)),
         dtype=float,
     )
@@ -96,10 +98,11 @@ def _expected(each: Performance) -> float | None:
 
 
 def _page(told: Told, drawn: Path) -> str:
-    first, last = next(iter(told.days), "never"), next(reversed(told.days), "never")
+    days = list(told.days)
+    span = f"Flights of {days[0]} to {days[-1]}. " if days else ""
     return pages.document(
         "Performance in production",
-        f"Flights of {first} to {last}. 95 % intervals draw whole days: flights of one day share its weather.",
+        f"{span}95 % intervals draw whole days: flights of one day share its weather.",
         pages.listed(_summary(told)),
         pages.picture(drawn, "log-loss, share late and known outcomes by day"),
         *(part for cut, by in told.groups.items() for part in (pages.heading(f"By {cut}"), _table(cut, by))),
@@ -154,7 +157,10 @@ def _score(each: Performance, name: str, digits: int) -> str:
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    told = measured(settings, params, clock.now(settings, params))
+    try:
+        told = measured(settings, params, clock.now(settings, params))
+    except release.ReleaseRefused as refused:
+        sys.exit(f"performance: {refused}")
     if told is None:
         print("performance: no flight has been answered yet; `make serve`, and ask")
         return

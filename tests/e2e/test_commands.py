@@ -156,6 +156,8 @@ def test_make_serve_answers_for_a_real_flight_of_november(project: Project) -> N
 
     assert (answer["features"], answer["flags"], answer["model_version"]) == ("materialised", [], "1")
     assert answer["features_as_of"] == "2013-11-05T08:15:00Z"
+    assert "performance: 1 flights answered" in project.make("performance")
+    assert "2013-11-05" in project.json("var/performance.json")["days"]
 
 
 def post_when_ready(port: int, process: subprocess.Popen[bytes]) -> Any:

@@ -437,6 +437,9 @@ def test_days_that_the_monitor_missed_are_looked_at_when_it_is_back(engine: sa.E
     assert monitor.due(engine, TUESDAY) == [TUESDAY]
     assert monitor.due(engine, WEDNESDAY) == [TUESDAY, WEDNESDAY]
     assert monitor.due(engine, MONDAY) == [MONDAY]
+    looked_at(WEDNESDAY)
+    looked_at(TUESDAY)  # asked for by hand
+    assert monitor.due(engine, WEDNESDAY) == [WEDNESDAY]
     looked_at(date(2013, 12, 31))
     assert monitor.due(engine, TUESDAY) == [TUESDAY], "2013's feed has begun its year again"
 
@@ -746,11 +749,12 @@ def test_performance_is_told_by_day_release_and_slice(
         assert f"<h2>By {cut}</h2>" in page
 
 
+@pytest.mark.parametrize("day", [MONDAY, MONDAY - timedelta(days=1)], ids=["too early", "a day of the training"])
 def test_performance_without_an_outcome_is_said_to_be_nothing(
-    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path
+    day: date, world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path
 ) -> None:
     assert performance_report.measured(world, params, midnight(SUNDAY)) is None
-    live(world, engine, weeks, tables, MONDAY)
+    live(world, engine, weeks, tables, day)
 
     told = performance_report.measured(world, params, midnight(MONDAY))
 
