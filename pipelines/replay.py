@@ -15,7 +15,9 @@ import argparse
 import shutil
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import date, datetime, timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +66,14 @@ class World:
     def feed(self, start: datetime, end: datetime) -> Tables:
         return arrivals.cut(self._tables, start, end)
 
-    def live(self, day: date) -> Decision:
-        """One day of production, from its first prediction moment to what the policy makes of it."""
-        begin, end = midnight(day), midnight(day + timedelta(days=1))
-        materialise.step(self.settings, self.params, end, self.feed)
-        self.ask(begin, end)
-        return monitor.run(self.settings, self.params, day)
+    def materialise(self, day: date) -> None:
+        """The features of a whole day's prediction moments, and the outcomes that come during it."""
+        materialise.step(self.settings, self.params, midnight(day + timedelta(days=1)), self.feed)
 
-    def ask(self, begin: datetime, end: datetime) -> None:
-        """Ask the service for the flights whose prediction moment lies in [begin, end), and wait for the shadows."""
+    def ask(self, day: date) -> None:
+        """Ask the service for the flights whose prediction moment lies in the day, and wait for the shadows."""
         self._wait_for_pointer()
+        begin, end = midnight(day), midnight(day + timedelta(days=1))
         lead = timedelta(minutes=self.params.features.lead_minutes)
         flights = database.timetable(self.engine, begin + lead, end + lead)
         newest = database.newest_prediction(self.engine)
@@ -119,19 +119,33 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
 
 
 def run(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> None:
-    """Live through the days from `start` until `until`, with a service that is started for it."""
+    """Live through the days from `start` until `until`, with a service that is started for it.
+
+    As in life, where they are flows of their own, the monitor looks at a day while the next one is materialised. It
+    sees nothing of that, and nothing is asked before its decision is carried out.
+    """
     days = [start + timedelta(days=count) for count in range((until - start).days)]
-    with service.running(settings) as asked:
+    beside = ProcessPoolExecutor(1, get_context("spawn"))  # a fork would share the threads' locks and the connections
+    beside.submit(midnight, start)  # so that it starts now, while the service does
+    with service.running(settings) as asked, beside, tqdm(days, desc="replay", unit="day", disable=None) as progress:
         world = World(settings, params, tables, asked)
-        with tqdm(days, desc="replay", unit="day", disable=None) as progress:
-            for day in progress:
-                decision = world.live(day)
-                if decision.action is not Action.NOTHING:
-                    progress.write(f"{day} {decision.action}: {decision.reason}", file=sys.stdout)
-                if decision.action is Action.RETRAIN:
-                    progress.set_postfix_str("retraining")
-                    progress.write(retrain.run(settings, params, day).splitlines()[-1], file=sys.stdout)
-                    progress.set_postfix_str("")
+        world.materialise(start)
+        for day in progress:
+            world.ask(day)
+            looked_at = beside.submit(monitor.run, settings, params, day)
+            if day != days[-1]:
+                world.materialise(day + timedelta(days=1))
+            follow(settings, params, day, looked_at.result(), progress)
+
+
+def follow(settings: Settings, params: Params, day: date, decision: Decision, progress: "tqdm[date]") -> None:
+    """Say what was decided, and retrain if it was that; the monitor has done everything else."""
+    if decision.action is not Action.NOTHING:
+        progress.write(f"{day} {decision.action}: {decision.reason}", file=sys.stdout)
+    if decision.action is Action.RETRAIN:
+        progress.set_postfix_str("retraining")
+        progress.write(retrain.run(settings, params, day).splitlines()[-1], file=sys.stdout)
+        progress.set_postfix_str("")
 
 
 def refusals(vintage: str) -> list[str]:
