@@ -22,8 +22,8 @@ export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export MLFLOW_LOGGING_LEVEL := WARNING
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-# OpenMP threads that wait spin a moment and then sleep: without the spin LightGBM takes half as long again on an idle
-# machine; with the default's long one it takes several times as long on a busy one.
+# OpenMP threads that wait spin a moment and then sleep: without any spin LightGBM is slower on an idle machine, with
+# the default's long one it is slower on a busy one.
 export GOMP_SPINCOUNT := 1000
 
 # Each stage is a process of its own: what Python has compiled once it keeps, whatever the machine is told elsewhere.
