@@ -64,8 +64,10 @@ def answers(
         .order_by(answered.prediction_id)
     )
     with engine.connect() as connection:
-        rows = pd.read_sql(wanted, connection).drop_duplicates("flight_id", keep="last", ignore_index=True)
-    # Without the cache, which would look at each moment one by one to see whether it pays.
+        found = connection.execute(wanted)
+        rows = pd.DataFrame(found.all(), columns=list(found.keys()))
+    rows = rows.drop_duplicates("flight_id", keep="last", ignore_index=True)
+    # Without the cache, which would look at each moment one by one to see whether it pays, as `read_sql` does.
     moments = pd.to_datetime(rows["scheduled_departure"], utc=True, cache=False)
     wall = moments.dt.tz_convert(schema.CLOCK).dt.tz_localize(None)
     return rows.assign(

@@ -73,7 +73,9 @@ def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
 
 
 def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
-    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
+    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first; or not measured."""
+    if not params.evaluate.importance_rows:
+        return []
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     step = max(1, len(test.late) // params.evaluate.importance_rows)
     found = permutation_importance(
@@ -113,8 +115,9 @@ def draw(
         plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts, report.champion),
         folder / "cost_by_threshold.png",
     )
-    names, means, deviations = zip(*ranks, strict=True)
-    plots.save(plots.importance(names, means, deviations), folder / "importance.png")
+    if ranks:
+        names, means, deviations = zip(*ranks, strict=True)
+        plots.save(plots.importance(names, means, deviations), folder / "importance.png")
     judged = [(row["cut"], row["slice"], row["auc"], row["flights"]) for row in report.slices if row["gated"]]
     plots.save(plots.slices(judged, test_scores[report.champion]["auc"]), folder / "slices.png")
 

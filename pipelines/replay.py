@@ -15,8 +15,9 @@ import argparse
 import shutil
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
+from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -118,16 +119,23 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
 
 
-def run(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> None:
+def process_beside() -> ProcessPoolExecutor:
+    """A process for the monitor, which begins with the seconds that importing Evidently takes."""
+    beside = ProcessPoolExecutor(1, get_context("spawn"))  # a fork would share the threads' locks and the connections
+    beside.submit(import_module, "monitoring.drift")
+    return beside
+
+
+def run(
+    settings: Settings, params: Params, tables: Tables, start: date, until: date, beside: ProcessPoolExecutor
+) -> None:
     """Live through the days from `start` until `until`, with a service that is started for it.
 
-    As in life, where they are flows of their own, the monitor looks at a day while the next one is materialised. It
-    sees nothing of that, and nothing is asked before its decision is carried out.
+    As in life, where they are flows of their own, the monitor looks at a day, `beside`, while the next one is
+    materialised. It sees nothing of that, and nothing is asked before its decision is carried out.
     """
     days = [start + timedelta(days=count) for count in range((until - start).days)]
-    beside = ProcessPoolExecutor(1, get_context("spawn"))  # a fork would share the threads' locks and the connections
-    beside.submit(midnight, start)  # so that it starts now, while the service does
-    with service.running(settings) as asked, beside, tqdm(days, desc="replay", unit="day", disable=None) as progress:
+    with service.running(settings) as asked, tqdm(days, desc="replay", unit="day", disable=None) as progress:
         world = World(settings, params, tables, asked)
         world.materialise(start)
         for day in progress:
@@ -176,10 +184,11 @@ def main() -> None:
     until = (pd.Timestamp(start) + pd.DateOffset(months=months)).date()
     shutil.rmtree(FOLDER, ignore_errors=True)
     settings = settings_in(FOLDER)
-    first_model(settings, params, born)
-    params = params.model_copy(update={"vintage": vintage})
-    tables = sources.read(vintage)
-    run(settings, params, tables, start, until)
+    with process_beside() as beside, ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(sources.read, vintage)
+        first_model(settings, params, born)
+        params, tables = params.model_copy(update={"vintage": vintage}), reading.result()
+        run(settings, params, tables, start, until, beside)
     name = f"replay_{vintage}" if second_act else "replay"
     if months != most:
         name += f"_{months}_months"  # beside the whole, which git keeps

@@ -150,6 +150,8 @@ Carriers, airports and hours are groups of flights, not protected people: this i
 
 
 def _what_matters(importance: Importance) -> str:
+    if not importance:
+        return "## What it looks at\n\nNot measured for this model."
     meanings = {feature.name: feature.meaning for feature in schema.FEATURES}
     rows = [(name, meanings[name], f"{mean:.4f}") for name, mean, _ in importance[:8]]
     return f"""## What it looks at

@@ -114,7 +114,7 @@ class Evaluate(_Section):
     leak_auc: Share
     slice_min_flights: Count
     slice_min_late: Count
-    importance_rows: Count
+    importance_rows: Annotated[int, Field(ge=0)]
 
 
 class Gate(_Section):
@@ -171,7 +171,6 @@ class Retrain(_Section):
     train_days: Count
     valid_days: Count
     test_days: Count
-    importance_rows: Count
 
 
 class Params(_Section):

@@ -1,5 +1,7 @@
 """The replay: the real service, a simulated clock, and nothing that the clock has not reached."""
 
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -33,11 +35,13 @@ def with_an_absurd_future(tables: Tables, moment: datetime) -> Tables:
     return replace(tables, flights=flights, weather=weather)
 
 
-def lived(settings: Settings, folder: Path, params: Params, tables: Tables) -> dict[str, list[Any]]:
+def lived(
+    settings: Settings, folder: Path, params: Params, tables: Tables, beside: ProcessPoolExecutor
+) -> dict[str, list[Any]]:
     """What is in the database after three days: everything but the wall clock's part of it."""
     own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
     folder.mkdir()
-    replay.run(own, params, tables, START, UNTIL)
+    replay.run(own, params, tables, START, UNTIL, beside)
     engine = database.connect(own.database_url.get_secret_value())
     wanted = {
         "features": sa.select(database.features),
@@ -60,13 +64,19 @@ def february(raw: Tables) -> Tables:
     return replace(raw, flights=raw.flights[near], weather=raw.weather[hours])
 
 
+@pytest.fixture(scope="module")
+def beside() -> Iterator[ProcessPoolExecutor]:
+    with replay.process_beside() as process:
+        yield process
+
+
 def test_an_absurd_future_changes_nothing_that_the_clock_has_reached(
-    settings: Settings, params: Params, february: Tables, tmp_path: Path
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     planted = with_an_absurd_future(february, midnight(UNTIL))
 
-    honest = lived(settings, tmp_path / "honest", params, february)
-    absurd = lived(settings, tmp_path / "absurd", params, planted)
+    honest = lived(settings, tmp_path / "honest", params, february, beside)
+    absurd = lived(settings, tmp_path / "absurd", params, planted, beside)
 
     assert not planted.flights.equals(february.flights)
     assert len(honest["predictions"]) > 2000
@@ -75,9 +85,9 @@ def test_an_absurd_future_changes_nothing_that_the_clock_has_reached(
 
 
 def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_for_bit(
-    settings: Settings, params: Params, february: Tables
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
 ) -> None:
-    replay.run(settings, params, february, START, UNTIL)
+    replay.run(settings, params, february, START, UNTIL, beside)
 
     found = replay_report.parity(settings, params, february, START, UNTIL)
 
@@ -85,8 +95,10 @@ def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_
     assert found["differing"] == 0
 
 
-def test_a_flight_that_differs_in_one_bit_is_counted(settings: Settings, params: Params, february: Tables) -> None:
-    replay.run(settings, params, february, START, date(2013, 2, 20))
+def test_a_flight_that_differs_in_one_bit_is_counted(
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
+) -> None:
+    replay.run(settings, params, february, START, date(2013, 2, 20), beside)
     engine = database.connect(settings.database_url.get_secret_value())
     spoilt = database.timetable(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
     stored = database.look_up_features(engine, [spoilt.flight_id])[spoilt.flight_id]
