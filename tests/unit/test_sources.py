@@ -1,5 +1,7 @@
 """Raw tables in our names and in UTC, also where clocks change and where days end."""
 
+from dataclasses import fields
+
 import pandas as pd
 import pytest
 
@@ -144,3 +146,13 @@ def test_every_aircraft_of_2023_has_an_american_registration(raw_2023: Tables) -
 def test_a_departure_at_a_time_that_is_not_one_moment_is_refused(wall: str) -> None:
     with pytest.raises(ValueError, match=r"2023-\d\d-\d\d 0[12]:30"):
         sources.utc_of_wall_clock(moments(wall))
+
+
+@pytest.mark.parametrize("moment", ["2013-04-01T04:00Z", "2013-11-03T05:30Z"])  # the second while the clock changes
+def test_a_vintage_read_as_of_a_moment_is_all_of_it_as_of_that_moment(raw: Tables, moment: str) -> None:
+    at = pd.Timestamp(moment).to_pydatetime()
+
+    read, cut = sources.read("2013", at), sources.as_of(raw, at)
+
+    for field in fields(Tables):
+        pd.testing.assert_frame_equal(getattr(read, field.name), getattr(cut, field.name))
