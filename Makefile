@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -110,6 +110,16 @@ ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest
 
+INFRA := $(CURDIR)/var/infra-venv
+$(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
+	@echo "install: $(INFRA:$(CURDIR)/%=%) from requirements/infra.txt (under 1 GB, the tools that check infra/)"
+	@$(PYTHON) -m venv $(INFRA)
+	@$(UV) pip sync --quiet --python $(INFRA)/bin/python --require-hashes requirements/infra.txt
+	@touch $@
+
+test-infra: $(INFRA)/.installed  ## run the tests of infra/ (needs what infra/README.md lists)
+	@$(PY) -m pytest infra/tests
+
 sabotage: install  ## plant one fault after another, and write which guard stops which: docs/sabotage.md
 	@$(PY) -m pytest tests/sabotage --write-matrix
 
@@ -147,7 +157,9 @@ lock: install  ## renew the locks after a change in pyproject.toml (existing pin
 	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
 	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
 	$(LOCK) --group setup -c requirements/all.txt -o requirements/setup.txt
+	$(LOCK) --group serve --group train --group operate -c requirements/all.txt -o requirements/worker.txt
 	$(LOCK) --group bench -o requirements/bench.txt
+	$(LOCK) --group infra -o requirements/infra.txt
 
 clean:  ## remove what was made, but neither .venv nor anything that git keeps
 	rm -rf data models releases var .dvc/cache .dvc/tmp

@@ -57,7 +57,7 @@ def test_no_test_is_skipped_or_expected_to_fail() -> None:
 
     assert [
         path
-        for path in tracked("tests/*.py")
+        for path in tracked("tests/*.py", "infra/tests/*.py")
         if path != "tests/repository/test_rules.py" and excuses.search((ROOT / path).read_text())
     ] == []
 

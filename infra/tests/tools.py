@@ -1,0 +1,15 @@
+"""The tools that check infra/: installed by `make test-infra` into an environment of their own."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+INFRA = ROOT / "infra"
+BIN = ROOT / "var" / "infra-venv" / "bin"
+
+
+def tool(name: str) -> str:
+    """The path of an installed tool, such as kubectl. Raises FileNotFoundError saying how to get it."""
+    found = BIN / name
+    if not found.exists():
+        raise FileNotFoundError(f"{found.relative_to(ROOT)} is missing: run `make test-infra`")
+    return str(found)
