@@ -153,11 +153,12 @@ screenshots: install  ## take the pictures of the pages anew (needs Chromium)
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: install  ## renew the locks after a change in pyproject.toml (existing pins stay; add UPGRADE=1 to move them)
-	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group serve --group train --group operate --group dev --group setup -o requirements/all.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group serve --group train --group operate --group store --group dev --group setup -o requirements/all.txt
 	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
 	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
 	$(LOCK) --group setup -c requirements/all.txt -o requirements/setup.txt
-	$(LOCK) --group serve --group train --group operate -c requirements/all.txt -o requirements/worker.txt
+	$(LOCK) --group serve --group mirror -c requirements/all.txt -o requirements/mirror.txt
+	$(LOCK) --group serve --group train --group operate --group store -c requirements/all.txt -o requirements/worker.txt
 	$(LOCK) --group bench -o requirements/bench.txt
 	$(LOCK) --group infra -o requirements/infra.txt
 

@@ -1,4 +1,8 @@
-"""The environment, typed: what does not change the model. `ONTIME_...` variables, or these defaults."""
+"""The environment, typed: what does not change the model. `ONTIME_...` variables, or these defaults.
+
+What is secret need not be in the environment, which every child process and many a log gets to see: `ONTIME_SECRETS`
+names a folder with a file for each such setting, as Docker and Kubernetes mount them (`ontime_database_url`).
+"""
 
 import os
 from ipaddress import ip_address
@@ -10,6 +14,7 @@ from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationErr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "ONTIME_"
+SECRETS = PREFIX + "SECRETS"
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
 
@@ -31,6 +36,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     releases: Path = Path("releases")
+    releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/mirror.py
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
@@ -71,11 +77,15 @@ def is_loopback(host: str) -> bool:
 def load_settings() -> Settings:
     """The environment's. Raises BadSettings, naming the variable and the value."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    folder = os.environ.get(SECRETS)
+    if folder is not None and not Path(folder).is_dir():
+        raise BadSettings(f"{SECRETS}={folder} is no folder")
+    files = [path.name.upper() for path in Path(folder).iterdir()] if folder else []
+    unknown = sorted(name for name in (*os.environ, *files) if name.startswith(PREFIX) and name not in {*known, SECRETS})
     if unknown:
         raise BadSettings(f"{unknown[0]} is no setting; known are {', '.join(sorted(known))}")
     try:
-        return Settings()
+        return Settings(_secrets_dir=folder)
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else ""

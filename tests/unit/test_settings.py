@@ -1,5 +1,7 @@
 """The environment is typed, and a mistake in it is refused by name."""
 
+from pathlib import Path
+
 import pytest
 
 from ontime.settings import BadSettings, Settings, is_loopback, load_settings
@@ -25,6 +27,27 @@ def test_a_mistake_is_refused_by_name(name: str, value: str, said: str, monkeypa
 
     assert str(refused.value).startswith(said)
     assert "secret" not in str(refused.value)
+
+
+def test_a_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "ontime_database_url").write_text("postgresql+psycopg://ontime:pw@db/ontime\n")
+    monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path))
+
+    assert load_settings().database_url.get_secret_value() == "postgresql+psycopg://ontime:pw@db/ontime"
+
+
+def test_a_misspelt_secret_and_a_missing_folder_of_them_are_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "ontime_databse_url").write_text("sqlite:///x.db")
+    monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path))
+
+    with pytest.raises(BadSettings, match="ONTIME_DATABSE_URL is no setting"):
+        load_settings()
+
+    monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path / "nowhere"))
+    with pytest.raises(BadSettings, match="ONTIME_SECRETS=.*nowhere is no folder"):
+        load_settings()
 
 
 def test_with_keys_the_service_may_be_reached_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:

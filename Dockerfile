@@ -1,0 +1,88 @@
+# Three images from one file:
+#   serve    the service and nothing else: no compiler, no pandas, no mlflow
+#   mirror   the same and an S3 client: keeps a copy of the released models up to date beside the service
+#   worker   the pipelines: DVC, MLflow, LightGBM, Prefect, Evidently, and the repository with its history
+#
+#   docker build --target serve -t ontime-serve .          or: make image
+#
+# PYTHON_DIGEST pins the base to the byte: --build-arg PYTHON_DIGEST=@sha256:...
+ARG PYTHON_TAG=3.11-slim-bookworm
+ARG PYTHON_DIGEST=""
+
+FROM python:${PYTHON_TAG}${PYTHON_DIGEST} AS base
+# A number, not a name: Kubernetes can tell that it is not root.
+RUN groupadd --gid 10001 ontime && useradd --uid 10001 --gid ontime --no-create-home --home-dir /tmp ontime
+WORKDIR /app
+
+FROM base AS installer
+ENV UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
+COPY requirements/setup.txt requirements/
+RUN pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore --require-hashes -r requirements/setup.txt \
+    && uv venv --quiet /venv
+
+# Headers, stubs and the libraries' own tests are half of what numpy brings, and nobody runs them here.
+FROM installer AS serve-packages
+COPY requirements/serve.txt requirements/
+RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/serve.txt \
+    && find /venv -depth \( -name tests -o -name include -o -name '*.pyi' -o -name '*.pyx' \) -exec rm -rf {} +
+
+FROM installer AS mirror-packages
+COPY requirements/mirror.txt requirements/
+RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/mirror.txt
+
+FROM installer AS worker-packages
+COPY requirements/worker.txt requirements/
+RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/worker.txt
+
+# What serve and mirror share: the library, compiled beforehand, because nothing can be written when they start.
+FROM base AS library
+COPY src src
+RUN python -m compileall -q src
+
+FROM library AS mirror
+LABEL org.opencontainers.image.title="ontime-mirror" \
+      org.opencontainers.image.description="Copies released models from a bucket to a folder, verified, the pointer last" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=mirror-packages /venv /venv
+COPY pipelines/__init__.py pipelines/mirror.py pipelines/
+RUN python -m compileall -q pipelines && install -d -o ontime -g ontime releases
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+ENTRYPOINT ["python", "-m", "pipelines.mirror"]
+CMD ["pull", "--every", "5"]
+
+FROM base AS worker
+LABEL org.opencontainers.image.title="ontime-worker" \
+      org.opencontainers.image.description="The pipelines: train, materialise, monitor, retrain; and Prefect's worker" \
+      org.opencontainers.image.licenses="MIT"
+# LightGBM's OpenMP, and what a retraining is made with: a clone of this repository.
+RUN apt-get update -qq \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make procps > /dev/null \
+    && rm -rf /var/lib/apt/lists/*
+COPY --from=worker-packages /venv /venv
+COPY --chown=10001:10001 . .
+RUN install -d -o ontime -g ontime . data models releases var && ln -s /venv .venv
+# What `make` says of telemetry and folders holds here too: `make` is not asked for each run.
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
+    DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \
+    MLFLOW_DISABLE_TELEMETRY=true PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_HOME=/app/var/prefect \
+    GOMP_SPINCOUNT=1000 MPLCONFIGDIR=/app/var/matplotlib
+USER 10001:10001
+CMD ["prefect", "worker", "start", "--pool", "ontime"]
+
+# The last one is what `docker build .` makes.
+FROM library AS serve
+LABEL org.opencontainers.image.title="ontime-serve" \
+      org.opencontainers.image.description="Will this flight out of New York arrive late? The service, and nothing else" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=serve-packages /venv /venv
+COPY serving serving
+RUN python -m compileall -q serving && install -d -o ontime -g ontime releases var var/spool
+# Reachable from outside the container, so it asks for keys: ONTIME_API_KEYS (see `make key`).
+ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ONTIME_HOST=0.0.0.0
+USER 10001:10001
+EXPOSE 8000
+VOLUME /app/var
+HEALTHCHECK --interval=15s --timeout=3s --start-period=10s \
+    CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health/ready', timeout=2)"]
+ENTRYPOINT ["python", "-m", "serving"]
