@@ -62,7 +62,7 @@ def push(releases: Path, store: Store) -> list[str]:
             store.write(f"{version}/{MANIFEST}", manifest)
             done.append(f"release {version}")
         elif found != manifest:
-            raise ReleaseRefused(f"{version}/{MANIFEST}: the store holds another release; versions are never overwritten")
+            raise ReleaseRefused(f"{version}/{MANIFEST}: the store has another release; none is ever overwritten")
     if (releases / POINTER).exists():
         pointer = (releases / POINTER).read_bytes()
         if store.read(POINTER) != pointer:

@@ -80,7 +80,7 @@ def deliver(
     """
     # Imported here, so that a run with nothing to do takes a second and not ten.
     from ontime import registry
-    from pipelines import materialise, packaging
+    from pipelines import packaging
 
     params = load_params()
     winner = packaging.challenger(params)
@@ -110,6 +110,8 @@ def deliver(
     print(f"gate: {word} version {version} against {against}: {verdict.reason}")
     registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
     if candidate_at is None:
+        from pipelines import materialise  # the contract's library takes half a second, and no candidate needs it
+
         print(f"materialise: {materialise.test_period(settings, params)}")
     about = {"version": version, "pipeline": pipeline, "reason": verdict.reason}
     if not verdict.promote:

@@ -76,12 +76,14 @@ def is_loopback(host: str) -> bool:
 
 def load_settings() -> Settings:
     """The environment's. Raises BadSettings, naming the variable and the value."""
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SECRETS}
     folder = os.environ.get(SECRETS)
     if folder is not None and not Path(folder).is_dir():
         raise BadSettings(f"{SECRETS}={folder} is no folder")
     files = [path.name.upper() for path in Path(folder).iterdir()] if folder else []
-    unknown = sorted(name for name in (*os.environ, *files) if name.startswith(PREFIX) and name not in {*known, SECRETS})
+    unknown = sorted(
+        name for name in (*os.environ, *files) if name.startswith(PREFIX) and name not in {*known, SECRETS}
+    )
     if unknown:
         raise BadSettings(f"{unknown[0]} is no setting; known are {', '.join(sorted(known))}")
     try:
