@@ -81,9 +81,7 @@ def load_settings() -> Settings:
     if folder is not None and not Path(folder).is_dir():
         raise BadSettings(f"{SECRETS}={folder} is no folder")
     files = [path.name.upper() for path in Path(folder).iterdir()] if folder else []
-    unknown = sorted(
-        name for name in (*os.environ, *files) if name.startswith(PREFIX) and name not in {*known, SECRETS}
-    )
+    unknown = sorted(name for name in (*os.environ, *files) if name.startswith(PREFIX) and name not in known)
     if unknown:
         raise BadSettings(f"{unknown[0]} is no setting; known are {', '.join(sorted(known))}")
     try:

@@ -49,7 +49,7 @@ def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirr
         pointers.append(release.read_pointer(pulled))
 
     assert [pointer.version for pointer in pointers if pointer] == ["1", "2", "1"]
-    assert pointers[0] is not None and pointers[0].challenger is not None and pointers[0].challenger.version == "2"
+    assert [bool(pointer and pointer.challenger) for pointer in pointers] == [True, False, False]
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "probe.json"])
@@ -71,7 +71,7 @@ def test_what_was_altered_in_the_store_never_arrives(
 def test_a_push_that_was_cut_off_is_finished_by_the_next(
     settings: Settings, store: mirror.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, written = mirror.Store.write, []
+    real, written = mirror.Store.write, list[str]()
 
     def cut_off(self: mirror.Store, name: str, content: bytes) -> None:
         if len(written) == 2:
@@ -79,9 +79,10 @@ def test_a_push_that_was_cut_off_is_finished_by_the_next(
         written.append(name)
         real(self, name, content)
 
-    with monkeypatch.context() as patched, pytest.raises(ConnectionResetError):
+    with monkeypatch.context() as patched:
         patched.setattr(mirror.Store, "write", cut_off)
-        mirror.push(settings.releases, store)
+        with pytest.raises(ConnectionResetError):
+            mirror.push(settings.releases, store)
     before = mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
     mirror.push(settings.releases, store)
 
@@ -96,7 +97,7 @@ def test_another_release_of_the_same_version_is_refused(
     elsewhere = tmp_path / "elsewhere"
     release.publish(elsewhere, small.contents, small.manifest("2"))
 
-    with pytest.raises(ReleaseRefused, match="the store holds another release"):
+    with pytest.raises(ReleaseRefused, match="the store has another release"):
         mirror.push(elsewhere, store)
 
 
@@ -105,7 +106,7 @@ def test_a_pointer_to_what_the_store_lacks_is_refused_by_name(
 ) -> None:
     store.write("current.json", (settings.releases / "current.json").read_bytes())
 
-    with pytest.raises(ReleaseRefused, match="1/manifest.json: the pointer names it, and the store has none"):
+    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: the pointer names it, and the store has none"):
         mirror.pull(store, _made(tmp_path / "pulled"))
 
 

@@ -46,7 +46,7 @@ def test_a_misspelt_secret_and_a_missing_folder_of_them_are_refused(
         load_settings()
 
     monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path / "nowhere"))
-    with pytest.raises(BadSettings, match="ONTIME_SECRETS=.*nowhere is no folder"):
+    with pytest.raises(BadSettings, match=r"ONTIME_SECRETS=.*nowhere is no folder"):
         load_settings()
 
 
