@@ -15,37 +15,45 @@ RUN groupadd --gid 10001 ontime && useradd --uid 10001 --gid ontime --no-create-
 WORKDIR /app
 
 FROM base AS installer
-ENV UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
+WORKDIR /installer
+ENV UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 UV_LINK_MODE=copy
 COPY requirements/setup.txt requirements/
 RUN pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore --require-hashes -r requirements/setup.txt \
     && uv venv --quiet /venv
 
-# Headers, stubs and the libraries' own tests are half of what numpy brings, and nobody runs them here.
+# Nearly half of these packages is never used here: debug symbols, headers, tools and tests of the libraries, and the C
+# library of ONNX Runtime, which its Python module does not link.
 FROM installer AS serve-packages
+# Without a version: Debian keeps the newest only, so a pin would break the build with the next repair.
+# hadolint ignore=DL3008,DL3009
+RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends binutils > /dev/null
 COPY requirements/serve.txt requirements/
+# hadolint ignore=DL3003
 RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/serve.txt \
-    && find /venv -depth \( -name tests -o -name include -o -name '*.pyi' -o -name '*.pyx' \) -exec rm -rf {} +
+    && cd /venv/lib/python3.*/site-packages \
+    && rm -rf onnxruntime/capi/libonnxruntime.so* onnxruntime/transformers onnxruntime/tools onnxruntime/quantization \
+        numpy/f2py numpy/distutils numpy/_core/include numpy/random google \
+        sqlalchemy/testing sqlalchemy/orm sqlalchemy/ext sqlalchemy/dialects/mssql sqlalchemy/dialects/mysql \
+        sqlalchemy/dialects/oracle \
+    && find . -depth \( -name tests -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -exec rm -rf {} + \
+    && find . -name '*.so' -not -path '*.libs/*' -exec strip --strip-unneeded {} +
 
 FROM installer AS mirror-packages
 COPY requirements/mirror.txt requirements/
-RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/mirror.txt
+RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes requirements/mirror.txt
 
 FROM installer AS worker-packages
 COPY requirements/worker.txt requirements/
-RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/worker.txt
+RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes requirements/worker.txt
 
-# What serve and mirror share: the library, compiled beforehand, because nothing can be written when they start.
-FROM base AS library
-COPY src src
-RUN python -m compileall -q src
-
-FROM library AS mirror
+FROM base AS mirror
 LABEL org.opencontainers.image.title="ontime-mirror" \
       org.opencontainers.image.description="Copies released models from a bucket to a folder, verified, the pointer last" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=mirror-packages /venv /venv
+COPY src src
 COPY pipelines/__init__.py pipelines/mirror.py pipelines/
-RUN python -m compileall -q pipelines && install -d -o ontime -g ontime releases
+RUN python -m compileall -q src pipelines && install -d -o ontime -g ontime releases
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "pipelines.mirror"]
@@ -56,6 +64,7 @@ LABEL org.opencontainers.image.title="ontime-worker" \
       org.opencontainers.image.description="The pipelines: train, materialise, monitor, retrain; and Prefect's worker" \
       org.opencontainers.image.licenses="MIT"
 # LightGBM's OpenMP, and what a retraining is made with: a clone of this repository.
+# hadolint ignore=DL3008
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make procps > /dev/null \
     && rm -rf /var/lib/apt/lists/*
@@ -66,18 +75,27 @@ RUN install -d -o ontime -g ontime . data models releases var && ln -s /venv .ve
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
     DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \
     MLFLOW_DISABLE_TELEMETRY=true PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_HOME=/app/var/prefect \
+    DVC_GLOBAL_CONFIG_DIR=/app/var/dvc DVC_SYSTEM_CONFIG_DIR=/app/var/dvc DVC_SITE_CACHE_DIR=/app/var/dvc \
     GOMP_SPINCOUNT=1000 MPLCONFIGDIR=/app/var/matplotlib
 USER 10001:10001
 CMD ["prefect", "worker", "start", "--pool", "ontime"]
 
+# Compiled beforehand is what the service imports, and not all that it could import: nothing can be written at its start.
+FROM serve-packages AS serve-compiled
+WORKDIR /app
+COPY src src
+COPY serving serving
+RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
+    uvicorn.lifespan.on, uvicorn.loops.uvloop, uvicorn.protocols.http.httptools_impl"
+
 # The last one is what `docker build .` makes.
-FROM library AS serve
+FROM base AS serve
 LABEL org.opencontainers.image.title="ontime-serve" \
       org.opencontainers.image.description="Will this flight out of New York arrive late? The service, and nothing else" \
       org.opencontainers.image.licenses="MIT"
-COPY --from=serve-packages /venv /venv
-COPY serving serving
-RUN python -m compileall -q serving && install -d -o ontime -g ontime releases var var/spool
+COPY --from=serve-compiled /venv /venv
+COPY --from=serve-compiled /app /app
+RUN install -d -o ontime -g ontime releases var var/spool
 # Reachable from outside the container, so it asks for keys: ONTIME_API_KEYS (see `make key`).
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ONTIME_HOST=0.0.0.0
 USER 10001:10001

@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test image image-test test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -116,6 +116,16 @@ $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 	@$(PYTHON) -m venv $(INFRA)
 	@$(UV) pip sync --quiet --python $(INFRA)/bin/python --require-hashes requirements/infra.txt
 	@touch $@
+
+image:  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
+	@for name in serve mirror worker; do \
+	  echo "image: ontime-$$name"; \
+	  docker build --quiet --target $$name $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST)) -t ontime-$$name . || exit 1; \
+	done
+	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
+
+image-test: $(INFRA)/.installed  ## run them read-only and without capabilities: ask, kill, find everything again
+	@$(PY) -m pytest infra/tests/test_images.py
 
 test-infra: $(INFRA)/.installed  ## run the tests of infra/ (needs what infra/README.md lists)
 	@$(PY) -m pytest infra/tests

@@ -1,0 +1,52 @@
+"""The container engine, by its command line: what a person would type."""
+
+import json
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+# As tight as it gets: what an image needs beyond this, its test has to say.
+TIGHT = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
+
+
+def docker(*words: str) -> str:
+    """What `docker ...` says. Raises AssertionError with its complaint."""
+    done = subprocess.run(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stdout}"
+    return done.stdout.strip()
+
+
+def image(name: str) -> dict[str, Any]:
+    """What the engine knows of an image."""
+    found: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
+    return found
+
+
+def inspect(container: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(docker("inspect", container))[0]
+    return found
+
+
+@contextmanager
+def running(name: str, options: Sequence[str] = (), command: Sequence[str] = ()) -> Iterator[str]:
+    """A container of that image, by its id; removed afterwards with its nameless volumes."""
+    container = docker("run", "--detach", *TIGHT, *options, name, *command)
+    try:
+        yield container
+    finally:
+        docker("rm", "--force", "--volumes", container)
+
+
+@contextmanager
+def volume() -> Iterator[str]:
+    name = docker("volume", "create")
+    try:
+        yield name
+    finally:
+        docker("volume", "rm", name)
+
+
+def port_of(container: str, inside: int) -> int:
+    """The port of the loopback interface that leads there."""
+    return int(docker("port", container, str(inside)).splitlines()[0].rpartition(":")[2])

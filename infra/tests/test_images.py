@@ -1,0 +1,225 @@
+"""The images as they will run: read-only, without a capability, killed; made by `make image`."""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+import sqlalchemy as sa
+
+from infra.tests.containers import TIGHT, docker, image, inspect, port_of, running, volume
+from infra.tests.tools import ROOT, tool
+from ontime import database
+from ontime.settings import Settings
+from pipelines import mirror
+from serving import keys
+
+DOCKERFILE = ROOT / "Dockerfile"
+BASE = "python:3.11-slim-bookworm"
+SERVE, MIRROR, WORKER = "ontime-serve", "ontime-mirror", "ontime-worker"
+MOST_ABOVE_ITS_BASE = 120_000_000
+FLIGHT = {
+    "carrier": "UA", "flight_number": 1, "origin": "EWR", "dest": "ORD", "distance_miles": 719,
+    "scheduled_departure": "2013-02-20T12:00:00-05:00", "scheduled_arrival": "2013-02-20T13:40:00-06:00",
+}  # fmt: skip
+
+
+class Served:
+    """A service in a container, and the key that opens it."""
+
+    def __init__(self, container: str, key: str) -> None:
+        self.container, self._key = container, key
+
+    def ask(self, path: str, body: object = None) -> bytes:
+        # Asked for anew each time: a container that was started again has another port.
+        url = f"http://127.0.0.1:{port_of(self.container, 8000)}{path}"
+        data = None if body is None else json.dumps(body).encode()
+        with urlopen(Request(url, data, {"Authorization": f"Bearer {self._key}"}), timeout=10) as answer:
+            content: bytes = answer.read()
+        return content
+
+    def wait_until_ready(self) -> None:
+        for _ in range(600):
+            try:
+                self.ask("/health/ready")
+            except (URLError, ConnectionError):
+                time.sleep(0.05)
+            else:
+                return
+        raise AssertionError(f"not ready in 30 seconds: {docker('logs', self.container)}")
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> str:
+    made = keys.add(tmp_path / "keys.json", "desk", ["predict", "outcomes", "admin"])
+    (tmp_path / "keys.json").chmod(0o644)  # the container's user is another; digests open nothing
+    return made
+
+
+@pytest.fixture
+def options(settings: Settings, tmp_path: Path) -> list[str]:
+    """What the service's container is given, besides a volume to write to."""
+    return [
+        "--publish=127.0.0.1::8000",
+        f"--volume={settings.releases}:/app/releases:ro",
+        f"--volume={tmp_path}/keys.json:/run/keys/api-keys.json:ro",
+        "--env=ONTIME_API_KEYS=/run/keys/api-keys.json",
+    ]
+
+
+@pytest.fixture
+def served(key: str, options: list[str]) -> Iterator[Served]:
+    with volume() as var, running(SERVE, [*options, f"--volume={var}:/app/var"]) as container:
+        service = Served(container, key)
+        service.wait_until_ready()
+        yield service
+
+
+def logged(container: str, folder: Path) -> set[str]:
+    """The ids of the predictions in a container's database, running or not."""
+    docker("cp", f"{container}:/app/var", str(folder))
+    engine = database.connect(f"sqlite:///{folder}/ontime.db")
+    with engine.connect() as connection:
+        return set(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
+
+
+def test_what_was_answered_is_there_after_a_kill_and_a_new_start(served: Served, tmp_path: Path) -> None:
+    flights = [{**FLIGHT, "flight_number": number} for number in range(1, 51)]
+    answers = [json.loads(served.ask("/v1/predictions", flight)) for flight in flights]
+
+    docker("kill", "--signal=KILL", served.container)
+
+    answered = {answer["prediction_id"] for answer in answers}
+    assert len(answered) == len(flights)
+    assert logged(served.container, tmp_path / "after the kill") == answered
+
+    docker("start", served.container)
+    served.wait_until_ready()
+    again = json.loads(served.ask("/v1/predictions", FLIGHT))
+    assert logged(served.container, tmp_path / "after the start") == {*answered, again["prediction_id"]}
+
+
+def test_it_is_nobody_and_may_nothing(served: Served) -> None:
+    looked = """
+import os, shutil
+print(os.getuid(), os.getgid())
+print([line.split()[1] for line in open("/proc/self/status") if line.startswith("CapEff")])
+print([name for name in ("cc", "gcc", "g++", "ld", "make", "git") if shutil.which(name)])
+print([name for name in ("/", "/app", "/app/src", "/app/releases", "/venv", "/etc") if os.access(name, os.W_OK)])
+"""
+    said = docker("exec", served.container, "python", "-c", looked).splitlines()
+
+    assert said == ["10001 10001", "['0000000000000000']", "[]", "[]"]
+
+
+def test_it_ends_politely_when_it_is_told_to(served: Served) -> None:
+    docker("stop", served.container)
+
+    assert inspect(served.container)["State"]["ExitCode"] == 0
+
+
+def test_its_own_health_check_sees_it(key: str, options: list[str]) -> None:
+    with running(SERVE, [*options, "--health-interval=1s", "--volume=/app/var"]) as container:
+        Served(container, key).wait_until_ready()
+        states = [_health_after(container, seconds=1) for _ in range(10)]
+
+    assert states[-1] == "healthy", states
+
+
+def _health_after(container: str, seconds: float) -> str:
+    time.sleep(seconds)
+    state: str = inspect(container)["State"]["Health"]["Status"]
+    return state
+
+
+def test_without_keys_it_refuses_to_start_and_says_why() -> None:
+    done = subprocess.run(["docker", "run", "--rm", *TIGHT, SERVE], capture_output=True, text=True)
+
+    assert done.returncode == 1
+    assert "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS" in done.stderr
+
+
+def test_what_serves_is_small_and_knows_no_heavy_tool() -> None:
+    size = image(SERVE)["Size"] - image(BASE)["Size"]
+    names = "from importlib.metadata import distributions; print(*(each.name.lower() for each in distributions()))"
+    packages = docker("run", "--rm", "--entrypoint=python", SERVE, "-c", names)
+
+    assert size <= MOST_ABOVE_ITS_BASE, f"{size:,} bytes above {BASE}"
+    assert {"fastapi", "onnxruntime"} <= set(packages.split())
+    assert not {"pandas", "scikit-learn", "mlflow", "lightgbm", "dvc", "s3fs"} & set(packages.split())
+
+
+@pytest.mark.parametrize("name", [SERVE, MIRROR, WORKER])
+def test_an_image_says_what_it_is_and_runs_as_nobody(name: str) -> None:
+    config = image(name)["Config"]
+
+    assert config["User"] == "10001:10001"
+    assert config["Labels"]["org.opencontainers.image.title"] == name
+    assert config["Labels"]["org.opencontainers.image.description"]
+
+
+def test_the_mirror_brings_a_release_that_then_answers(
+    settings: Settings, key: str, options: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    mirror.push(settings.releases, mirror.Store(f"file://{tmp_path}/store"))
+    with volume() as releases:
+        told = docker(
+            "run", "--rm", *TIGHT, f"--volume={releases}:/app/releases", f"--volume={tmp_path}/store:/store:ro",
+            "--env=ONTIME_RELEASES_STORE=file:///store", MIRROR, "pull",
+        )  # fmt: skip
+        without = [option for option in options if "/app/releases" not in option]
+        with running(SERVE, [*without, f"--volume={releases}:/app/releases:ro", "--volume=/app/var"]) as container:
+            service = Served(container, key)
+            service.wait_until_ready()
+            version = json.loads(service.ask("/v1/predictions", FLIGHT))["model_version"]
+
+    assert told == "mirror: pull: release 1, the pointer"
+    assert version == "1"
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["git", "ls-files", "--deleted"], lambda said: said == ""),
+        (["python", "-m", "pipelines.ingest"], lambda said: said.startswith("ingest: 2013: 336,776 flights")),
+        (["prefect", "version"], lambda said: "Version" in said),
+        (["dvc", "dag", "--dot"], lambda said: '"train"' in said),
+    ],
+)
+def test_the_worker_can_do_its_work_in_what_it_may_write_to(
+    command: list[str], expected: Callable[[str], bool]
+) -> None:
+    written = [f"--volume=/app/{folder}" for folder in ("data", "models", "releases", "var", ".dvc/tmp")]
+
+    said = docker("run", "--rm", *TIGHT, *written, WORKER, *command)
+
+    assert expected(said), said
+
+
+def test_the_dockerfile_is_linted_and_needs_nobody_elses_syntax() -> None:
+    linted = subprocess.run([tool("hadolint"), str(DOCKERFILE)], capture_output=True, text=True)
+
+    assert linted.stdout == ""
+    assert "# syntax=" not in DOCKERFILE.read_text()
+
+
+def test_its_linter_finds_what_is_wrong(tmp_path: Path) -> None:
+    spoilt = tmp_path / "Dockerfile"
+    spoilt.write_text(DOCKERFILE.read_text().replace("${PYTHON_TAG}${PYTHON_DIGEST}", "latest"))
+
+    linted = subprocess.run([tool("hadolint"), str(spoilt)], capture_output=True, text=True)
+
+    assert "DL3007" in linted.stdout
+
+
+def test_every_base_is_pinned_by_tag_and_can_be_pinned_by_digest() -> None:
+    bases = [line.split()[1] for line in DOCKERFILE.read_text().splitlines() if line.startswith("FROM ")]
+    stages = [line.split()[3] for line in DOCKERFILE.read_text().splitlines() if line.startswith("FROM ")]
+
+    assert set(bases) - set(stages) == {"python:${PYTHON_TAG}${PYTHON_DIGEST}"}
+    assert "ARG PYTHON_TAG=3.11-slim-bookworm" in DOCKERFILE.read_text()
