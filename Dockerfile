@@ -70,7 +70,7 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .
-RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv
+RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv && touch /venv/.installed
 # What `make` says of telemetry and folders holds here too: `make` is not asked for each run.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
     DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \

@@ -56,7 +56,7 @@ $(VENV)/.installed: requirements/all.txt requirements/setup.txt
 train: install  ## raw flights -> features -> models -> gate -> published release
 	@dvc repro
 	@$(PY) -m pipelines.promote
-	@[ var/.pushed -nt dvc.lock ] || { dvc push --quiet && touch var/.pushed; }
+	@[ var/.pushed -nt dvc.lock ] || { dvc push --quiet $(if $(DVC_REMOTE),--remote $(DVC_REMOTE)) && touch var/.pushed; }
 
 serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
 	@test -f releases/current.json || $(MAKE) train

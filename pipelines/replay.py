@@ -7,7 +7,8 @@
 For each day: features are materialised as of each flight's moment, every flight is asked of the service over HTTP,
 outcomes are stored once they are known, the monitor looks at the day, and what the policy decides is done. Nothing
 here knows what comes after the clock: `arrivals` hides it, and a test plants an absurd future to prove that.
-Everything is in var/replay/, which is made anew; what comes out are reports/replay.json and reports/replay.html,
+Everything is in var/replay/, which is made anew; where ONTIME_DATABASE_URL names PostgreSQL, the database is a schema
+`replay` there, made anew as well. What comes out are reports/replay.json and reports/replay.html,
 reports/replay_2023.* for the second act, and names that say so for fewer months.
 """
 
@@ -29,23 +30,24 @@ from tqdm import tqdm
 from monitoring.policy import Action, Decision
 from ontime import contract, database, release, sources
 from ontime.params import Params, load_params
-from ontime.settings import Settings
+from ontime.settings import Settings, load_settings
 from ontime.sources import Tables
 from pipelines import arrivals, materialise, monitor, replay_report, retrain, service
 from pipelines.monitor import midnight
 
 FOLDER = Path("var/replay")
+SCHEMA = "replay"
 LIST_FLIGHTS = 1000  # of one request: the most that the service takes
 WAIT_SECONDS = 60
 FIRST_MONTHS = 3  # the first model is made of these
 
 
-def settings_in(folder: Path) -> Settings:
+def settings_in(folder: Path, database_url: str | None = None) -> Settings:
     """A production of its own, which shares nothing with the one in var/."""
     folder = folder.resolve()
     return Settings(
         releases=folder / "releases",
-        database_url=f"sqlite:///{folder}/ontime.db",
+        database_url=database_url or f"sqlite:///{folder}/ontime.db",
         tracking_url=f"sqlite:///{folder}/mlflow.db",
         artifacts=folder / "mlflow-artifacts",
         workspace=folder / "retraining",
@@ -53,6 +55,19 @@ def settings_in(folder: Path) -> Settings:
         quarantine=folder / "quarantine",
         spool=folder / "spool",
     )
+
+
+def empty_schema(database_url: str) -> str | None:
+    """Where PostgreSQL is told of, a schema of its own there, made anew: its address. None for SQLite: a file will do."""
+    url = sa.make_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        return None
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.schema.DropSchema(SCHEMA, cascade=True, if_exists=True))
+        connection.execute(sa.schema.CreateSchema(SCHEMA))
+    engine.dispose()
+    return url.update_query_dict({"options": f"-csearch_path={SCHEMA}"}).render_as_string(hide_password=False)
 
 
 class World:
@@ -183,7 +198,7 @@ def main() -> None:
         sys.exit(f"replay: MONTHS={months} is not between 1 and {most}")
     until = (pd.Timestamp(start) + pd.DateOffset(months=months)).date()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    settings = settings_in(FOLDER)
+    settings = settings_in(FOLDER, empty_schema(load_settings().database_url.get_secret_value()))
     with process_beside() as beside, ThreadPoolExecutor(1) as reader:
         reading = reader.submit(sources.read, vintage)
         first_model(settings, params, born)

@@ -49,13 +49,14 @@ class Origin:
 
 
 def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
-    """A client on a store that exists, with our experiment in it."""
+    """A client on a store that exists, with our experiment in it. `artifacts` is for a file: a server keeps its own."""
     if tracking_url.startswith("sqlite:///"):
         Path(tracking_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(tracking_url)
     client = MlflowClient()
     if client.get_experiment_by_name(NAME) is None:
-        client.create_experiment(NAME, artifact_location=artifacts.resolve().as_uri())
+        served = tracking_url.startswith(("http://", "https://"))
+        client.create_experiment(NAME, artifact_location=None if served else artifacts.resolve().as_uri())
     return client
 
 
