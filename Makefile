@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test image image-test test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test image image-test stack stack-run stack-down test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -123,6 +123,20 @@ image:  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (n
 	  docker build --quiet --target $$name $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST)) -t ontime-$$name . || exit 1; \
 	done
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
+
+STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
+stack: install  ## the whole platform in containers, on 127.0.0.1:8000: trains first when there is no release (see infra/)
+	@$(PY) -m infra.credentials
+	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
+	@$(STACK) run --rm tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
+	@$(STACK) --profile serve up --detach --wait --quiet-pull
+	@echo "stack: the service on http://127.0.0.1:8000 (key: infra/secrets/desk_key), MLflow :5000, Prefect :4200, Prometheus :9090, Grafana :3000"
+
+stack-run: install  ## run a command in the stack's own place: make stack-run DO="make replay MONTHS=1"
+	@$(STACK) run --rm tools $(DO)
+
+stack-down: install  ## stop the stack and keep what it holds; VOLUMES=1 throws that away as well
+	@$(STACK) --profile serve down $(if $(VOLUMES),--volumes)
 
 image-test: $(INFRA)/.installed  ## run them read-only and without capabilities: ask, kill, find everything again
 	@$(PY) -m pytest infra/tests/test_images.py

@@ -58,7 +58,7 @@ def settings_in(folder: Path, database_url: str | None = None) -> Settings:
 
 
 def empty_schema(database_url: str) -> str | None:
-    """Where PostgreSQL is told of, a schema of its own there, made anew: its address. None for SQLite: a file will do."""
+    """The address of a schema for the replay alone, made anew; None for SQLite, where a file of its own will do."""
     url = sa.make_url(database_url)
     if url.get_backend_name() == "sqlite":
         return None
