@@ -128,12 +128,12 @@ STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
 stack: install  ## the whole platform in containers, on 127.0.0.1:8000: trains first when there is no release (see infra/)
 	@$(PY) -m infra.credentials
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
-	@$(STACK) run --rm tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
+	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 	@echo "stack: the service on http://127.0.0.1:8000 (key: infra/secrets/desk_key), MLflow :5000, Prefect :4200, Prometheus :9090, Grafana :3000"
 
 stack-run: install  ## run a command in the stack's own place: make stack-run DO="make replay MONTHS=1"
-	@$(STACK) run --rm tools $(DO)
+	@$(STACK) run --rm --no-deps tools $(DO)
 
 stack-down: install  ## stop the stack and keep what it holds; VOLUMES=1 throws that away as well
 	@$(STACK) --profile serve down $(if $(VOLUMES),--volumes)

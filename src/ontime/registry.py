@@ -105,7 +105,9 @@ def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes) -> 
         )
     if not any(known.name == NAME for known in client.search_registered_models()):
         client.create_registered_model(NAME, description="Will this flight out of New York arrive late?")
-    version = client.create_model_version(NAME, logged.model_uri, run_id, tags={"pipeline": pipeline})
+    version = client.create_model_version(
+        NAME, logged.model_uri, run_id, tags={"pipeline": pipeline}, model_id=logged.model_id
+    )
     return str(version.version)
 
 

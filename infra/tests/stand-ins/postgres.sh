@@ -8,7 +8,7 @@ if [ "$(id -u)" = 0 ]; then
 fi
 if [ ! -s "$data/PG_VERSION" ]; then
     initdb --pgdata "$data" --username "$POSTGRES_USER" --pwfile "$POSTGRES_PASSWORD_FILE" \
-        --auth-local trust --auth-host scram-sha-256 > /dev/null
+        --auth-local trust --auth-host scram-sha-256 --encoding UTF8 --locale C.UTF-8 > /dev/null
     echo "host all all all scram-sha-256" >> "$data/pg_hba.conf"
     pg_ctl --pgdata "$data" --wait --silent --options "-c listen_addresses=" start
     for script in /docker-entrypoint-initdb.d/*.sh; do "$script"; done
