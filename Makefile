@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay key ui test image image-test stack stack-run stack-down test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-down test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -97,6 +97,12 @@ retrain: install  ## retrain if the policy has asked for it; make retrain NOW=1 
 
 orchestrate: install  ## let Prefect do these three when they are due, on 127.0.0.1:4200, until Ctrl-C
 	@$(PY) -m pipelines.orchestrate
+
+backup: install  ## all that cannot be made again into one folder: make backup TO=backups/today
+	@$(PY) -m pipelines.backup make $(or $(TO),backups/$(shell date -u +%Y-%m-%dT%H%M))
+
+restore: install  ## and back, what is there is kept beside: make restore FROM=backups/today REPLACE=1
+	@$(PY) -m pipelines.backup restore $(FROM) $(if $(REPLACE),--replace)
 
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)

@@ -46,6 +46,7 @@ class Settings(BaseSettings):
     evidently: Path = Path("var/evidently")  # the workspace that `make ui` shows
     quarantine: Path = Path("var/quarantine")  # batches that broke the contract
     webhook: AnyHttpUrl | None = None  # alerts are posted there, as JSON
+    backup: dict[str, str] = {}  # name -> address of what is backed up; empty: what the settings here name
     weeks_behind: Annotated[int, Field(ge=0)] | None = None  # the feed's clock; None: this very week, in the vintage
 
     # The service.

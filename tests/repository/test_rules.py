@@ -14,8 +14,8 @@ OUR_CODE = [
 ]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "evidently": "monitoring/drift.py",
-    "botocore": "pipelines/mirror.py",
-    "fsspec": "pipelines/mirror.py",
+    "botocore": ("pipelines/backup.py", "pipelines/mirror.py"),
+    "fsspec": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "lightgbm": ("src/ontime/model.py", "src/ontime/export.py"),
     "matplotlib": "src/ontime/plots.py",
