@@ -84,7 +84,7 @@ class Spool:
 def _if_orphaned(path: Path) -> Iterator[bool]:
     """Whether no living process holds the file; nobody else can take it inside this block."""
     try:
-        held = path.open("rb")
+        held = path.open("rb+")  # NFS gives an exclusive lock only to who may write
     except FileNotFoundError:  # another worker was faster
         yield False
         return

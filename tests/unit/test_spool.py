@@ -1,5 +1,6 @@
 """A spool keeps whole predictions through crashes, and hands each over at least once."""
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -131,3 +132,21 @@ def test_a_spool_in_which_nothing_waits_leaves_nothing_behind(tmp_path: Path) ->
     Spool(tmp_path).close()
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_dead_process_left_is_taken_over_also_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a lock on the whole file stands in for flock: an exclusive one needs a file that is open for writing."""
+    real = fcntl.flock
+
+    def as_on_nfs(file: Any, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and not file.writable():
+            raise OSError(9, "Bad file descriptor")
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", as_on_nfs)
+    dead, alive, kept = Spool(tmp_path), Spool(tmp_path), list[Row]()
+    dead.append([row(1)])
+    dead.close()
+
+    assert alive.drain(kept.extend) == 1
+    assert kept == [row(1)]
