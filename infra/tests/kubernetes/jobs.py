@@ -1,0 +1,62 @@
+"""What runs when: each check returns what is wrong, in words, or nothing."""
+
+import importlib.util
+import re
+from zoneinfo import available_timezones
+
+import yaml
+
+from infra.tests.kubernetes.manifests import Cluster, of, pods
+from infra.tests.tools import ROOT
+
+QUARTER_HOURLY = "*/15 * * * *"
+
+
+def jobs_end_and_never_overlap(cluster: Cluster) -> list[str]:
+    wrong = []
+    for each in of(cluster, "CronJob"):
+        name, spec, job = each["metadata"]["name"], each["spec"], each["spec"]["jobTemplate"]["spec"]
+        if spec.get("concurrencyPolicy") != "Forbid":
+            wrong.append(f"{name}: may run beside itself")
+        if spec.get("timeZone") not in available_timezones():
+            wrong.append(f"{name}: at {spec.get('timeZone')}, which is no time zone")
+        if job["template"]["spec"]["restartPolicy"] != "Never" or "backoffLimit" not in job:
+            wrong.append(f"{name}: is tried again without end, or its log is lost")
+        if not 0 < job.get("activeDeadlineSeconds", 0) <= 21600:
+            wrong.append(f"{name}: may hang for ever, and keep out all that follow")
+        if spec["schedule"] == QUARTER_HOURLY and job.get("activeDeadlineSeconds", 0) >= 15 * 60:
+            wrong.append(f"{name}: is still at it when the next is due")
+        if not spec.get("suspend") and spec.get("startingDeadlineSeconds", 0) < 60:
+            wrong.append(f"{name}: is not made up for after an outage")
+        if "successfulJobsHistoryLimit" not in spec or "failedJobsHistoryLimit" not in spec:
+            wrong.append(f"{name}: leaves its pods behind")
+    return wrong
+
+
+def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
+    wrong = []
+    for pod in pods(cluster):
+        for container in pod.containers:
+            modules = re.findall(r"-m (\S+)", " ".join(container.words))
+            if container.image == "ontime-worker" and not modules:
+                wrong.append(f"{pod.owner} {container.name}: runs {container.words}")
+            if container.image == "ontime-mirror" and container.words[0] not in ("pull", "push"):
+                wrong.append(f"{pod.owner} {container.name}: a mirror does not {container.words[0]}")
+            wrong += [f"{pod.owner}: there is no {each}" for each in modules if importlib.util.find_spec(each) is None]
+    found = {
+        word.rpartition(".")[2]: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
+        for each in of(cluster, "CronJob")
+        if not each["spec"].get("suspend")
+        for word in each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][2:3]
+    }
+    return wrong if found == prefects_times() else [*wrong, f"CronJobs run {found}, Prefect {prefects_times()}"]
+
+
+def prefects_times() -> dict[str, tuple[str, str]]:
+    """When and where each flow runs, by the name of its flow, as prefect.yaml has it."""
+    told = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    scheduled = {each["entrypoint"].rpartition(".")[2]: each["schedules"][0] for each in told}
+    return {
+        flow: (when.get("cron") or f"*/{when['interval'] // 60} * * * *", when["timezone"])
+        for flow, when in scheduled.items()
+    }

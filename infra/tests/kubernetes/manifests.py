@@ -1,0 +1,118 @@
+"""Rendered Kubernetes manifests, and the way through them: pods, containers, what they mount and what they are told."""
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import yaml
+
+from infra.tests.tools import INFRA, tool
+
+KUBERNETES = INFRA / "kubernetes"
+OVERLAYS = ("small", "production", "canary")
+SERVICE = {"app.kubernetes.io/name": "ontime", "app.kubernetes.io/component": "service"}
+
+Manifest = dict[str, Any]
+Cluster = list[Manifest]
+
+
+def render(overlay: str) -> str:
+    """What `kubectl apply -k` would send. Raises CalledProcessError with kustomize's words in stderr."""
+    folder = KUBERNETES / "overlays" / overlay
+    command = [tool("kubectl"), "kustomize", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def parsed(rendered: str) -> Cluster:
+    return [each for each in yaml.safe_load_all(rendered) if each]
+
+
+@dataclass(frozen=True)
+class Container:
+    spec: Manifest
+    starts_first: bool  # an init container; with restartPolicy Always it goes on beside the others
+
+    @property
+    def name(self) -> str:
+        return str(self.spec["name"])
+
+    @property
+    def image(self) -> str:
+        """Without registry and tag: the target of the Dockerfile that it is built from."""
+        return str(self.spec["image"]).rpartition("/")[2].partition(":")[0].partition("@")[0]
+
+    @property
+    def words(self) -> list[str]:
+        """What is run, as far as the manifest says it."""
+        return [*self.spec.get("command", []), *self.spec.get("args", [])]
+
+    @property
+    def mounts(self) -> list[Manifest]:
+        return list(self.spec.get("volumeMounts", []))
+
+
+class Pod(NamedTuple):
+    owner: str  # such as Deployment/ontime
+    labels: Mapping[str, str]
+    spec: Manifest
+
+    @property
+    def containers(self) -> list[Container]:
+        first = [Container(each, True) for each in self.spec.get("initContainers", [])]
+        return first + [Container(each, False) for each in self.spec["containers"]]
+
+    @property
+    def volumes(self) -> dict[str, Manifest]:
+        return {each["name"]: each for each in self.spec.get("volumes", [])}
+
+    @property
+    def claims(self) -> set[str]:
+        claimed = [each["persistentVolumeClaim"] for each in self.volumes.values() if "persistentVolumeClaim" in each]
+        return {each["claimName"] for each in claimed}
+
+
+def name_of(manifest: Manifest) -> str:
+    """Such as Deployment/ontime."""
+    return f"{manifest['kind']}/{manifest['metadata']['name']}"
+
+
+def of(cluster: Cluster, *kinds: str) -> list[Manifest]:
+    return [each for each in cluster if each["kind"] in kinds]
+
+
+def find(cluster: Cluster, where: str) -> Manifest:
+    """By kind and name, such as Deployment/ontime. A generated name is found without its hash."""
+    kind, _, name = where.partition("/")
+    (found,) = [each for each in of(cluster, kind) if re.fullmatch(rf"{name}(-\w{{10}})?", each["metadata"]["name"])]
+    return found
+
+
+def pods(cluster: Cluster) -> list[Pod]:
+    """One for each Deployment and CronJob: what they would make."""
+    return [
+        Pod(name_of(each), template["metadata"]["labels"], template["spec"])
+        for each in of(cluster, "Deployment", "CronJob")
+        for template in [each["spec"]["template"] if each["kind"] == "Deployment" else _of_job(each)]
+    ]
+
+
+def _of_job(cronjob: Manifest) -> Manifest:
+    return cronjob["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def services_pods(cluster: Cluster) -> list[Pod]:
+    return [pod for pod in pods(cluster) if selects({"matchLabels": SERVICE}, pod.labels)]
+
+
+def containers(cluster: Cluster) -> Iterator[tuple[Pod, Container]]:
+    return ((pod, container) for pod in pods(cluster) for container in pod.containers)
+
+
+def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Kubernetes' rule. An empty selector selects everything."""
+    return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
+        each["key"] in labels and (each["operator"] == "Exists" or labels[each["key"]] in each["values"])
+        for each in selector.get("matchExpressions", [])
+    )

@@ -1,0 +1,120 @@
+"""What must be true between the parts of a cluster: each check returns what is wrong, in words, or nothing."""
+
+import re
+from collections import Counter
+
+from infra.tests.kubernetes.manifests import KUBERNETES, Cluster, Pod, find, name_of, of, pods, selects, services_pods
+from infra.tests.kubernetes.processes import loaded
+
+GUIDE = KUBERNETES / "README.md"
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def made_by_hand() -> dict[str, set[str]]:
+    """The secrets that the guide makes, with their keys."""
+    text = GUIDE.read_text().replace("\\\n", " ")
+    made = {
+        name: set(re.findall(r"--from-(?:file|literal)=([\w.-]+)=", rest))
+        for name, rest in re.findall(r"kubectl create secret generic (\S+)(.*)", text)
+    }
+    return made | {name: {"tls.crt", "tls.key"} for name in re.findall(r"kubectl create secret tls (\S+)", text)}
+
+
+def what_is_named_is_there(cluster: Cluster) -> list[str]:
+    there = {name_of(each) for each in cluster}
+    made, wrong = made_by_hand(), []
+    for pod in pods(cluster):
+        named = {f"ServiceAccount/{pod.spec.get('serviceAccountName')}"}
+        named |= {f"PersistentVolumeClaim/{claim}" for claim in pod.claims}
+        for container in pod.containers:
+            named |= {f"ConfigMap/{each['configMapRef']['name']}" for each in container.spec.get("envFrom", [])}
+            wrong += [
+                f"{pod.owner} {container.name}: no volume {mount['name']}"
+                for mount in container.mounts
+                if mount["name"] not in pod.volumes
+            ]
+        wrong += [f"{pod.owner}: no {each}" for each in sorted(named - there)]
+        for volume in pod.volumes.values():
+            keys = {item["key"] for item in volume.get("secret", {}).get("items", [])}
+            if "secret" in volume and not keys <= made.get(volume["secret"]["secretName"], set()):
+                wrong.append(f"{pod.owner}: nobody makes the secret {volume['secret']['secretName']} with {keys}")
+    wrong += [
+        f"Ingress: nobody makes the secret {tls['secretName']}"
+        for ingress in of(cluster, "Ingress")
+        for tls in ingress["spec"]["tls"]
+        if tls["secretName"] not in made
+    ]
+    twice = [name for name, times in Counter(name_of(each) for each in cluster).items() if times > 1]
+    return [*wrong, *(f"{name}: twice" for name in twice)]
+
+
+def all_is_in_one_strict_namespace(cluster: Cluster) -> list[str]:
+    (namespace,) = of(cluster, "Namespace")
+    labels = namespace["metadata"].get("labels", {})
+    wrong = [
+        f"{name_of(each)}: in {each['metadata'].get('namespace')}"
+        for each in cluster
+        if each is not namespace and each["metadata"].get("namespace") != namespace["metadata"]["name"]
+    ]
+    if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+        wrong.append("the namespace lets pods in that are not restricted")
+    return wrong
+
+
+def selectors_find_what_they_mean_and_nothing_else(cluster: Cluster) -> list[str]:
+    everybody, wrong = pods(cluster), []
+    for each in of(cluster, "Deployment"):
+        owner = name_of(each)
+        found = {pod.owner for pod in everybody if selects(each["spec"]["selector"], pod.labels)}
+        if found != {owner}:
+            wrong.append(f"{owner}: counts the pods of {sorted(found)}")
+    serving = {pod.owner for pod in services_pods(cluster)}
+    for each in of(cluster, "Service"):
+        found = {pod.owner for pod in everybody if selects({"matchLabels": each["spec"]["selector"]}, pod.labels)}
+        if found != serving or not found:
+            wrong.append(f"{name_of(each)}: leads to {sorted(found)}")
+    for kind, field in {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.items():
+        wrong += [
+            f"{name_of(each)}: is about no pod"
+            for each in of(cluster, kind)
+            if not any(selects(each["spec"][field], pod.labels) for pod in everybody)
+        ]
+    for pod in everybody:
+        for spread in pod.spec.get("topologySpreadConstraints", []):
+            if not selects(spread["labelSelector"], pod.labels):
+                wrong.append(f"{pod.owner}: is spread among others")
+    return wrong
+
+
+def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
+    ports = [(name_of(each), port) for each in of(cluster, "Service") for port in each["spec"]["ports"]]
+    rules = [rule for each in of(cluster, "NetworkPolicy") for rule in each["spec"].get("ingress", [])]
+    asked = {port["targetPort"] for _, port in ports} | {port["port"] for rule in rules for port in rule["ports"]}
+    wrong = []
+    for pod in services_pods(cluster):
+        service = pod.containers[-1]
+        probes = {service.spec[kind]["httpGet"]["port"] for kind in PROBES if "httpGet" in service.spec.get(kind, {})}
+        with loaded(cluster, pod, service) as settings:
+            listens = {each["name"] for each in service.spec["ports"] if each["containerPort"] == settings.port}
+        wrong += [f"{pod.owner}: nothing listens at {port}" for port in (asked | probes) - listens]
+    offered = {(name, port["name"]) for name, port in ports}
+    for each in of(cluster, "Ingress"):
+        backends = [path["backend"]["service"] for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
+        led = {(f"Service/{backend['name']}", backend["port"]["name"]) for backend in backends}
+        wrong += [f"{name_of(each)}: leads to {backend}, which is not offered" for backend in led - offered]
+    return wrong
+
+
+def a_canary_is_stable_with_another_image(cluster: Cluster) -> list[str]:
+    by_track = {pod.labels["track"]: pod for pod in services_pods(cluster)}
+    if set(by_track) == {"stable"}:
+        return []
+    stable, canary = by_track["stable"], by_track["canary"]
+    wrong = [] if _but_image(stable, cluster) == _but_image(canary, cluster) else ["differs in more than its image"]
+    images = [each.containers[-1].spec["image"] for each in (stable, canary)]
+    return wrong if images[0] != images[1] else [*wrong, f"both run {images[0]}"]
+
+
+def _but_image(pod: Pod, cluster: Cluster) -> str:
+    spec = {key: value for key, value in find(cluster, pod.owner)["spec"].items() if key != "replicas"}
+    return str(spec).replace(pod.containers[-1].spec["image"], "image").replace("canary", "stable")

@@ -1,0 +1,103 @@
+"""What must be true of every pod: each check returns what is wrong, in words, or nothing."""
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from infra.tests.kubernetes.manifests import Cluster, containers, pods, services_pods
+from infra.tests.kubernetes.processes import image, loaded
+from ontime.settings import BadSettings, Settings
+from serving import routes
+from serving.guard import right_needed
+
+LOCKED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+
+
+def every_setting_is_one_and_loads(cluster: Cluster) -> list[str]:
+    wrong = []
+    for pod, container in containers(cluster):
+        try:
+            with loaded(cluster, pod, container) as settings:
+                if container.image != "ontime-mirror" and "sqlite:///var" in settings.database_url.get_secret_value():
+                    wrong.append(f"{pod.owner} {container.name}: its database is a file of its own")
+                if container.image != "ontime-serve" and settings.releases_store is None and "mirrors" in pod.labels:
+                    wrong.append(f"{pod.owner} {container.name}: no store to mirror")
+        except BadSettings as refused:
+            wrong.append(f"{pod.owner} {container.name}: {refused}")
+    return wrong
+
+
+def probes_ask_open_routes_of_the_service(cluster: Cluster) -> list[str]:
+    app = FastAPI()
+    routes.add_operations(app, None, None, Settings())  # type: ignore[arg-type]  # only their paths are looked at
+    paths = {route.path for route in app.routes if isinstance(route, APIRoute) and "GET" in (route.methods or ())}
+    wrong = []
+    for pod in services_pods(cluster):
+        (service,) = [each for each in pod.containers if each.image == "ontime-serve"]
+        for kind, path in {"startup": "live", "readiness": "ready", "liveness": "live"}.items():
+            asked = service.spec.get(f"{kind}Probe", {}).get("httpGet", {}).get("path")
+            if asked not in paths or right_needed("GET", asked) is not None:
+                wrong.append(f"{pod.owner}: {asked} is no route that needs no key")
+            elif asked != f"/health/{path}":
+                wrong.append(f"{pod.owner}: {kind} asks {asked}")
+    return wrong
+
+
+def nobody_is_root_or_becomes_it(cluster: Cluster) -> list[str]:
+    wrong = []
+    for pod in pods(cluster):
+        context, spec = pod.spec.get("securityContext", {}), pod.spec
+        if context.get("runAsNonRoot") is not True or context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            wrong.append(f"{pod.owner}: root, or any system call")
+        if spec.get("automountServiceAccountToken") is not False or "serviceAccountName" not in spec:
+            wrong.append(f"{pod.owner}: has a token of the cluster")
+        if {"hostNetwork", "hostPID", "hostIPC"} & set(spec):
+            wrong.append(f"{pod.owner}: is in a namespace of the node")
+        for container in pod.containers:
+            if container.spec.get("securityContext") != LOCKED:
+                wrong.append(f"{pod.owner} {container.name}: is not locked down")
+            if image(container.image).user != f"{context.get('runAsUser')}:{context.get('runAsGroup')}":
+                wrong.append(f"{pod.owner} {container.name}: is another user than the image's")
+    return wrong
+
+
+def a_release_is_there_before_the_service_and_it_cannot_alter_it(cluster: Cluster) -> list[str]:
+    wrong = []
+    for pod in services_pods(cluster):
+        first, mirror, service = (*pod.containers, None, None)[:3]
+        if first is None or first.words != ["pull"] or "restartPolicy" in first.spec or not first.starts_first:
+            wrong.append(f"{pod.owner}: nothing fetches a release first")
+        if mirror is None or mirror.words[:2] != ["pull", "--every"] or mirror.spec.get("restartPolicy") != "Always":
+            wrong.append(f"{pod.owner}: nothing follows the pointer")
+        mounted = [next((m for m in each.mounts if m["mountPath"] == "/app/releases"), {}) for each in pod.containers]
+        if len({each.get("name") for each in mounted}) != 1:
+            wrong.append(f"{pod.owner}: the service reads another folder than the mirror writes")
+        if service is None or not mounted[-1].get("readOnly"):
+            wrong.append(f"{pod.owner}: the service could alter a release")
+    return wrong
+
+
+def a_pod_that_stops_has_time_to_answer(cluster: Cluster) -> list[str]:
+    wrong = []
+    for pod in services_pods(cluster):
+        service = pod.containers[-1]
+        pause = service.spec.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+        with loaded(cluster, pod, service) as settings:
+            needed = pause + settings.stop_seconds
+        if pause < 1:
+            wrong.append(f"{pod.owner}: ends before the nodes know, or by a shell that the image need not have")
+        if pod.spec.get("terminationGracePeriodSeconds", 30) <= needed:
+            wrong.append(f"{pod.owner}: is killed within {needed:g} seconds")
+    return wrong
+
+
+def images_are_ours_and_of_one_version(cluster: Cluster) -> list[str]:
+    wrong = []
+    for pod, container in containers(cluster):
+        tag = str(container.spec["image"]).rpartition("/")[2].partition(":")[2]
+        try:
+            image(container.image)
+        except KeyError:
+            wrong.append(f"{pod.owner} {container.name}: the Dockerfile builds no {container.image}")
+        if tag in ("", "latest"):
+            wrong.append(f"{pod.owner} {container.name}: {container.spec['image']} is another one tomorrow")
+    return wrong

@@ -1,0 +1,103 @@
+"""What the Prometheus operator is told. kubernetes-validate does not know its kinds: what is used is typed here."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infra.tests.kubernetes.manifests import Cluster, of, selects, services_pods
+from infra.tests.kubernetes.parts import made_by_hand
+from serving.guard import right_needed
+from serving.keys import Scope
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Duration = Annotated[str, Field(pattern=r"^[0-9]+(ms|[smhdwy])$")]
+Labels = dict[str, str]
+
+
+class _Key(_Strict):
+    name: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1)]
+
+
+class _Authorization(_Strict):
+    type: Literal["Bearer"]
+    credentials: _Key
+
+
+class _Endpoint(_Strict):
+    port: str
+    path: str
+    interval: Duration
+    authorization: _Authorization
+
+
+class _Selector(_Strict):
+    matchLabels: Labels  # noqa: N815  Kubernetes' spelling
+
+
+class _Monitored(_Strict):
+    selector: _Selector
+    podTargetLabels: list[str]  # noqa: N815  Kubernetes' spelling
+    endpoints: Annotated[list[_Endpoint], Field(min_length=1, max_length=1)]
+
+
+class _Rule(_Strict):
+    expr: str
+    alert: str | None = None
+    record: str | None = None
+    labels: Labels = {}
+    annotations: Labels = {}
+    keep_firing_for: Duration | None = None
+    for_: Annotated[Duration | None, Field(alias="for")] = None
+
+
+class _Group(_Strict):
+    name: Annotated[str, Field(min_length=1)]
+    rules: Annotated[list[_Rule], Field(min_length=1)]
+    interval: Duration | None = None
+
+
+class _Groups(_Strict):
+    groups: Annotated[list[_Group], Field(min_length=1)]
+
+
+class Operators(_Strict):
+    """The operator's two kinds, as far as they are used here; whatever else is said is refused."""
+
+    apiVersion: Literal["monitoring.coreos.com/v1"]  # noqa: N815  Kubernetes' spelling
+    kind: Literal["ServiceMonitor", "PrometheusRule"]
+    metadata: dict[str, Any]
+    spec: _Monitored | _Groups
+
+
+def prometheus_may_scrape_what_it_is_told_to(cluster: Cluster) -> list[str]:
+    wrong, made = [], made_by_hand()
+    for each in of(cluster, "ServiceMonitor"):
+        try:
+            spec = Operators.model_validate(each).spec
+        except ValidationError as error:
+            wrong.append(f"ServiceMonitor: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}")
+            continue
+        assert isinstance(spec, _Monitored)
+        found = [
+            service
+            for service in of(cluster, "Service")
+            if selects({"matchLabels": spec.selector.matchLabels}, service["metadata"]["labels"])
+        ]
+        if [service["metadata"]["name"] for service in found] != ["ontime"]:
+            wrong.append("ServiceMonitor: the job is not called ontime")
+        endpoint = spec.endpoints[0]
+        if endpoint.port not in {port["name"] for service in found for port in service["spec"]["ports"]}:
+            wrong.append(f"ServiceMonitor: no port {endpoint.port}")
+        if endpoint.path != "/metrics" or right_needed("GET", endpoint.path) is not Scope.ADMIN:
+            wrong.append(f"ServiceMonitor: {endpoint.path} has no metrics behind an administrator's key")
+        key = endpoint.authorization.credentials
+        if key.key not in made.get(key.name, set()):
+            wrong.append(f"ServiceMonitor: nobody makes the secret {key.name} with {key.key}")
+        if not all(label in pod.labels for pod in services_pods(cluster) for label in spec.podTargetLabels):
+            wrong.append("ServiceMonitor: takes over labels that no pod has")
+    return wrong

@@ -1,0 +1,109 @@
+"""What must be true of disks and secrets: each check returns what is wrong, in words, or nothing."""
+
+import re
+
+from infra.tests.kubernetes.manifests import Cluster, Container, Pod, containers, find, of, pods, selects, services_pods
+from infra.tests.kubernetes.processes import image, loaded
+
+ALWAYS = "requiredDuringSchedulingIgnoredDuringExecution"
+WORKING_FOLDER = "/app"
+MIRRORS = {"pull": ["/app/releases"], "push": []}
+WORKERS_FOLDERS = ["/app/var", "/app/data", "/app/models", "/app/releases", "/tmp"]  # noqa: S108  the container's
+
+
+def folders_needed(cluster: Cluster, pod: Pod, container: Container) -> list[str]:
+    """Where the process writes."""
+    if container.image == "ontime-serve":
+        with loaded(cluster, pod, container) as settings:
+            return [str(WORKING_FOLDER / settings.spool), "/tmp"]  # noqa: S108  the container's
+    if container.image == "ontime-mirror":
+        return MIRRORS[container.words[0]]
+    return WORKERS_FOLDERS
+
+
+def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
+    """Each folder that a process needs can be written, each other volume cannot grow without end or is read-only."""
+    wrong = []
+    for pod, container in containers(cluster):
+        where = f"{pod.owner} {container.name}"
+        writable = {each["mountPath"] for each in container.mounts if not each.get("readOnly", False)}
+        wrong += [
+            f"{where}: cannot write {folder}"
+            for folder in folders_needed(cluster, pod, container)
+            if not any(folder == each or folder.startswith(f"{each}/") for each in writable)
+        ]
+        wrong += [
+            f"{where}: {path}, a volume of the image, is made up by the runtime"
+            for path in image(container.image).volumes
+            if path not in {each["mountPath"] for each in container.mounts}
+        ]
+        if container.image == "ontime-worker" and WORKING_FOLDER in writable:
+            wrong.append(f"{where}: the checkout is hidden")
+        for mount in container.mounts:
+            volume = pod.volumes.get(mount["name"], {})
+            if mount["mountPath"] in writable and not (
+                "persistentVolumeClaim" in volume or "sizeLimit" in (volume.get("emptyDir") or {})
+            ):
+                wrong.append(f"{where}: {mount['mountPath']} can be written without a bound")
+    return wrong
+
+
+def what_waits_for_the_database_outlives_its_pod(cluster: Cluster) -> list[str]:
+    """On a claim; where there are several pods of the service, one that all of them share."""
+    several = bool(of(cluster, "HorizontalPodAutoscaler")) or len(services_pods(cluster)) > 1
+    wrong, shared = [], set()
+    for pod in services_pods(cluster):
+        with loaded(cluster, pod, pod.containers[-1]) as settings:
+            spool = f"{WORKING_FOLDER}/{settings.spool}"
+        for mount in pod.containers[-1].mounts:
+            if spool.startswith(mount["mountPath"]):
+                shared.add(pod.volumes[mount["name"]].get("persistentVolumeClaim", {}).get("claimName"))
+    if len(shared) != 1 or None in shared:
+        return [f"the spool is on {shared}"]
+    (claim,) = shared
+    modes = find(cluster, f"PersistentVolumeClaim/{claim}")["spec"]["accessModes"]
+    if several and modes != ["ReadWriteMany"]:
+        wrong.append(f"{claim}: {modes} lets pods on one node only share the spool")
+    return wrong
+
+
+def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
+    """No content in git, none in the environment; readable by the group of the pod only; each in one kind of image."""
+    wrong = [f"Secret/{each['metadata']['name']}: its content is in git" for each in of(cluster, "Secret")]
+    for pod, container in containers(cluster):
+        where = f"{pod.owner} {container.name}"
+        if re.search(r"secretKeyRef|secretRef", str(container.spec)):
+            wrong.append(f"{where}: a secret in the environment")
+        needs = {
+            "ontime-api-keys": container.image == "ontime-serve",
+            "ontime-database": container.image != "ontime-mirror",
+            "ontime-bucket-reader": container.words[:1] == ["pull"],
+            "ontime-bucket-writer": "push" in container.words,
+            "ontime-bucket": False,
+        }
+        for mount in container.mounts:
+            secret = pod.volumes.get(mount["name"], {}).get("secret")
+            if secret is None:
+                continue
+            if not needs[secret["secretName"]]:
+                wrong.append(f"{where}: need not see {secret['secretName']}")
+            if secret.get("defaultMode") != 0o440 or pod.spec["securityContext"].get("fsGroup") != 10001:
+                wrong.append(f"{where}: {secret['secretName']} is open to all, or closed to it")
+            if not mount.get("readOnly"):
+                wrong.append(f"{where}: {mount['mountPath']} is not read-only")
+    return wrong
+
+
+def who_shares_the_disk_of_a_node_goes_to_that_node(cluster: Cluster) -> list[str]:
+    """Where there are several nodes. All that mount such a disk want to be beside all the others that do."""
+    wrong = []
+    for claim in of(cluster, "PersistentVolumeClaim"):
+        if claim["spec"]["accessModes"] != ["ReadWriteOnce"]:
+            continue
+        users = [pod for pod in pods(cluster) if claim["metadata"]["name"] in pod.claims]
+        for pod in users:
+            affinity = pod.spec.get("affinity", {}).get("podAffinity", {}).get(ALWAYS, [])
+            beside = [each["labelSelector"] for each in affinity if each["topologyKey"] == "kubernetes.io/hostname"]
+            if not any(all(selects(each, user.labels) for user in users) for each in beside):
+                wrong.append(f"{pod.owner}: may wait at another node for {claim['metadata']['name']}")
+    return wrong

@@ -1,0 +1,216 @@
+"""The manifests keep what they promise. Each promise is a check, and each check is shown manifests that break it.
+
+Nothing here starts a cluster: see infra/kubernetes/README.md for what that leaves open.
+"""
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.tests.kubernetes import storage
+from infra.tests.kubernetes.faults import FAULTS, Check, Fault, planted
+from infra.tests.kubernetes.manifests import KUBERNETES, OVERLAYS, Cluster, of, parsed, render, services_pods
+from infra.tests.kubernetes.parts import GUIDE, made_by_hand
+from infra.tests.kubernetes.prometheus import Operators
+from infra.tests.tools import ROOT, tool
+
+VERSIONS = ("1.33.0", "1.37.0")  # the oldest that these manifests need, and the newest
+ONE_NODE: dict[Check, set[str]] = {
+    storage.who_shares_the_disk_of_a_node_goes_to_that_node: {"small"}
+}  # there is no other to wait at
+HELD = [(overlay, check) for overlay in OVERLAYS for check in FAULTS if overlay not in ONE_NODE.get(check, ())]
+PLANTED = [(check, fault) for check, faults in FAULTS.items() for fault in faults]
+LOCKED = "readOnlyRootFilesystem: true"
+MISSPELT = (
+    (LOCKED, "readonlyRootFilesystem: true"),
+    ("concurrencyPolicy: Forbid", "concurrency: Forbid"),
+    ("restartPolicy: Always", "restartPolicy: [Always]"),
+    ("seconds: 5", "seconds: five"),
+    ("averageUtilization", "averageUtilisation"),
+    ("apiVersion: policy/v1", "apiVersion: policy/v1beta1"),
+)
+
+
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with each overlay as one file, as it would be applied."""
+    folder = tmp_path_factory.mktemp("rendered")
+    for overlay in OVERLAYS:
+        (folder / f"{overlay}.yaml").write_text(render(overlay))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clusters(rendered: Path) -> dict[str, Cluster]:
+    return {overlay: parsed((rendered / f"{overlay}.yaml").read_text()) for overlay in OVERLAYS}
+
+
+@pytest.mark.parametrize(("overlay", "check"), HELD, ids=lambda each: getattr(each, "__name__", each))
+def test_what_is_rendered_holds(overlay: str, check: Check, clusters: dict[str, Cluster]) -> None:
+    assert check(clusters[overlay]) == []
+
+
+@pytest.mark.parametrize(
+    ("check", "fault"), PLANTED, ids=lambda each: getattr(each, "name", getattr(each, "__name__", each))
+)
+def test_a_planted_fault_is_found(check: Check, fault: Fault, clusters: dict[str, Cluster]) -> None:
+    assert check(planted(clusters[fault.overlay], fault)) != []
+
+
+@pytest.fixture(scope="session")
+def validated(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """What kubernetes-validate says of the overlays, and of manifests that each have one word wrong."""
+    folder = tmp_path_factory.mktemp("misspelt")
+    documents = (rendered / "production.yaml").read_text().split("---\n")
+    for number, (right, wrong) in enumerate(MISSPELT):
+        whole = next(each for each in documents if right in each)
+        (folder / f"misspelt-{number}.yaml").write_text(whole.replace(right, wrong, 1))
+    versions = [word for version in VERSIONS for word in ("--kubernetes-version", version)]
+    files = [*map(str, rendered.glob("*.yaml")), *map(str, folder.glob("*.yaml"))]
+    command = [tool("kubernetes-validate"), "--strict", "--quiet", *versions, *files]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_every_manifest_is_valid_in_the_oldest_and_in_the_newest_kubernetes(
+    validated: subprocess.CompletedProcess[str],
+) -> None:
+    about_ours = [line for line in validated.stdout.splitlines() if "misspelt" not in line]
+
+    # The operator's kinds have no schema here: a model of our own takes its place.
+    assert [line for line in about_ours if "Couldn't find schema for kind ServiceMonitor" not in line] == []
+    assert len(about_ours) == len(VERSIONS) * 2  # in production and in the canary's
+
+
+@pytest.mark.parametrize("number", range(len(MISSPELT)), ids=[wrong for _, wrong in MISSPELT])
+def test_a_word_that_kubernetes_does_not_know_is_found(
+    number: int, validated: subprocess.CompletedProcess[str]
+) -> None:
+    said = [line for line in validated.stdout.splitlines() if f"misspelt-{number}.yaml" in line]
+
+    assert validated.returncode == 1
+    assert len(said) == len(VERSIONS)
+
+
+@pytest.fixture(scope="session")
+def scanned(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
+    """The rules of checkov that fail, by file, none left out; also for a service that can write anywhere."""
+    folder = tmp_path_factory.mktemp("scanned")
+    for name in ("small.yaml", "canary.yaml"):  # production is a part of the canary's
+        (folder / name).write_text((rendered / name).read_text())
+    service = next(each for each in (rendered / "production.yaml").read_text().split("---\n") if LOCKED in each)
+    (folder / "unlocked.yaml").write_text(service.replace(LOCKED, LOCKED.replace("true", "false")))
+    command = [tool("checkov"), "--directory", str(folder), "--framework", "kubernetes", "--output", "json", "--quiet",
+               "--skip-download", "--soft-fail"]  # fmt: skip
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    failed: dict[str, set[str]] = {path.name: set() for path in folder.iterdir()}
+    for each in json.loads(said.stdout)["results"]["failed_checks"]:
+        failed[Path(each["file_path"]).name].add(each["check_id"])
+    return failed
+
+
+def test_what_fails_of_checkovs_rules_is_exactly_what_is_left_out_with_a_reason(scanned: dict[str, set[str]]) -> None:
+    text = (KUBERNETES / "checkov.yaml").read_text()
+    failed = scanned["small.yaml"] | scanned["canary.yaml"]
+
+    assert failed == set(yaml.safe_load(text)["skip-check"])
+    assert [rule for rule in failed if not re.search(rf"- {rule} # \w+", text)] == []
+
+
+def test_checkov_finds_a_container_that_can_write_anywhere(scanned: dict[str, set[str]]) -> None:
+    assert "CKV_K8S_22" in scanned["unlocked.yaml"]
+
+
+def test_only_the_canarys_overlay_has_a_canary(clusters: dict[str, Cluster]) -> None:
+    tracks = {overlay: [pod.labels["track"] for pod in services_pods(cluster)] for overlay, cluster in clusters.items()}
+
+    assert tracks == {"small": ["stable"], "production": ["stable"], "canary": ["stable", "canary"]}
+
+
+def test_the_canary_is_production_and_nothing_else_changed(clusters: dict[str, Cluster]) -> None:
+    added = [each for each in clusters["canary"] if each not in clusters["production"]]
+
+    assert [each["metadata"]["name"] for each in added] == ["ontime-canary"]
+    assert len(clusters["canary"]) == len(clusters["production"]) + 1
+
+
+def test_a_changed_setting_is_a_new_rollout(clusters: dict[str, Cluster]) -> None:
+    names = [each["metadata"]["name"] for cluster in clusters.values() for each in of(cluster, "ConfigMap")]
+
+    assert all(re.search(r"-[a-z0-9]{10}$", name) for name in names)
+    assert len(set(names)) == 6  # two overlays' three; the canary's are production's
+
+
+def test_the_small_overlay_needs_no_other_server(clusters: dict[str, Cluster]) -> None:
+    policies = [each["spec"] for each in of(clusters["small"], "NetworkPolicy")]
+
+    assert not any(each.get("egress") for each in policies)
+    assert "ServiceMonitor" not in {each["kind"] for each in clusters["small"]}
+
+
+def commands() -> list[str]:
+    """What the guide tells its reader to type, one a line."""
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    inline = re.findall(r"`((?:kubectl|make) [^`]+)`", GUIDE.read_text())
+    return [line.strip().partition(" #")[0] for line in [*lines, *inline] if not line.strip().startswith("#")]
+
+
+@pytest.mark.parametrize("command", [each for each in commands() if "create secret generic" in each])
+def test_each_secret_of_the_guide_can_be_made(command: str, tmp_path: Path) -> None:
+    for path in re.findall(r"--from-file=[\w.-]+=(\S+)", command):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("sample")
+    words = [*shlex.split(command)[1:], "--dry-run=client", "--output=yaml"]
+
+    made = subprocess.run([tool("kubectl"), *words], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    secret = yaml.safe_load(made.stdout)
+    assert set(secret["data"]) == made_by_hand()[secret["metadata"]["name"]]
+
+
+def test_the_guides_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", GUIDE.read_text())
+
+    assert links
+    assert [link for link in links if not (KUBERNETES / link).exists()] == []
+
+
+def test_the_guide_makes_no_secret_that_nobody_reads(clusters: dict[str, Cluster]) -> None:
+    text = json.dumps(clusters["production"])
+
+    assert [name for name in made_by_hand() if f'"{name}"' not in text] == []
+
+
+def test_the_guide_names_what_is_there(clusters: dict[str, Cluster]) -> None:
+    told = "\n".join(commands())
+    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in clusters["canary"]}
+    folders = set(re.findall(r"apply -[kf] (infra\S+)", told))
+    named = {f"deployment/{name}" for name in re.findall(r"(?:deployment/|deployment |deploy/)([\w-]+)", told)}
+    named |= set(re.findall(r"(cronjob/[\w-]+|service/[\w-]+)", told))
+
+    assert folders >= {f"infra/kubernetes/overlays/{overlay}" for overlay in OVERLAYS}
+    assert [folder for folder in folders if not (ROOT / folder).exists()] == []
+    assert "cronjob/ontime-first-release" in named
+    assert named - there == set()
+
+
+def test_prometheus_rules_become_what_the_operator_reads_by_the_guides_command(tmp_path: Path) -> None:
+    rules = {
+        "groups": [{"name": "ontime", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m", "labels": {"a": "b"}}]}]
+    }
+    (tmp_path / "infra/prometheus").mkdir(parents=True)
+    (tmp_path / "infra/prometheus/rules.yaml").write_text(yaml.safe_dump(rules))
+    block = re.search(r"(\{ printf .*?; \}) \| kubectl apply -f -", GUIDE.read_text(), re.DOTALL)
+    assert block
+
+    made = subprocess.run(["bash", "-ec", block[1]], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    found: Any = yaml.safe_load(made.stdout)
+    assert Operators.model_validate(found).kind == "PrometheusRule"
+    assert found["spec"] == rules
