@@ -10,6 +10,7 @@
 The only file that knows onnxruntime. No pickle: loading a release runs no code from it.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -20,14 +21,18 @@ from pathlib import Path
 from typing import Annotated, Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
-from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ontime import files, schema
 from ontime.schema import Flight
 from ontime.trees import NoTrees, Trees
+
+# ONNX Runtime reports to its maker unless this is set when it is imported.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 
 MODEL = "model.onnx"
 PROBE = "probe.json"

@@ -36,9 +36,8 @@ def world(settings: Settings, small: Small, tmp_path: Path) -> Settings:
 def registered(settings: Settings) -> list[tuple[object, ...]]:
     client = registry.connect(settings.tracking_url, settings.artifacts)
     found = client.search_model_versions(f"name='{registry.NAME}'")
-    return [
-        (each.version, each.run_id, client.get_run(str(each.run_id)).data.tags["git_commit"], each.aliases) for each in found
-    ]
+    commits = [client.get_run(str(each.run_id)).data.tags["git_commit"] for each in found]
+    return [(each.version, each.run_id, each.aliases, commit) for each, commit in zip(found, commits, strict=True)]
 
 
 def predictions(settings: Settings) -> set[tuple[object, ...]]:

@@ -1,5 +1,8 @@
 """A release is whole, verified before it is loaded, never overwritten, and pointed to atomically."""
 
+import os
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -280,3 +283,14 @@ def test_a_manifest_that_does_not_fit_is_refused(changed: dict[str, Any], reason
 
     with pytest.raises(ValueError, match=reason):
         Manifest.model_validate({**fields, **changed})
+
+
+def test_loading_a_release_tells_nobody(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """ONNX Runtime keeps what it is about to report in the home folder, and is silent where `CI` is set."""
+    home = tmp_path_factory.mktemp("home")
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    load = f"from pathlib import Path; from ontime import release; release.load_current(Path({str(releases)!r}))"
+
+    subprocess.run([sys.executable, "-c", load], env={**kept, "HOME": str(home), "XDG_CACHE_HOME": ""}, check=True)
+
+    assert list(home.rglob("*")) == []
