@@ -63,10 +63,10 @@ FROM base AS worker
 LABEL org.opencontainers.image.title="ontime-worker" \
       org.opencontainers.image.description="The pipelines: train, materialise, monitor, retrain; and Prefect's worker" \
       org.opencontainers.image.licenses="MIT"
-# LightGBM's OpenMP, and what a retraining is made with: a clone of this repository.
+# LightGBM's OpenMP; git, because a retraining is made in a clone of this repository; pg_dump for backups.
 # hadolint ignore=DL3008
 RUN apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make procps > /dev/null \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make postgresql-client procps > /dev/null \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .
@@ -74,7 +74,7 @@ RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases va
 # What `make` says of telemetry and folders holds here too: `make` is not asked for each run.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
     DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \
-    MLFLOW_DISABLE_TELEMETRY=true PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_HOME=/app/var/prefect \
+    MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT=true PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_HOME=/app/var/prefect \
     DVC_GLOBAL_CONFIG_DIR=/app/var/dvc DVC_SYSTEM_CONFIG_DIR=/app/var/dvc DVC_SITE_CACHE_DIR=/app/var/dvc \
     GOMP_SPINCOUNT=1000 MPLCONFIGDIR=/app/var/matplotlib
 USER 10001:10001

@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-down test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-backup stack-restore stack-down test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -141,6 +141,15 @@ stack: install  ## the whole platform in containers, on 127.0.0.1:8000: trains f
 
 stack-run: install  ## run a command in the stack's own place: make stack-run DO="make replay MONTHS=1"
 	@$(STACK) run --rm --no-deps tools $(DO)
+
+stack-backup: install  ## the stack's databases and buckets into infra/backups/: make stack-backup TO=today
+	@mkdir -p infra/backups
+	@$(STACK) run --rm --no-deps backup make /backups/$(or $(TO),$(shell date -u +%Y-%m-%dT%H%M))
+
+stack-restore: install  ## and back, in place of what is there: make stack-restore FROM=today
+	@$(STACK) --profile serve stop service worker mlflow prefect push pull
+	@$(STACK) run --rm --no-deps backup restore /backups/$(FROM) --replace
+	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
 stack-down: install  ## stop the stack and keep what it holds; VOLUMES=1 throws that away as well
 	@$(STACK) --profile serve down $(if $(VOLUMES),--volumes)

@@ -22,6 +22,7 @@ BUCKETS = {
     "worker": {"ontime-releases": "Read Write List", "ontime-dvc": "Read Write List"},
     "mlflow": {"ontime-mlflow": "Read Write List"},
     "service": {"ontime-releases": "Read List"},
+    "backup": dict.fromkeys(("ontime-releases", "ontime-dvc", "ontime-mlflow"), "Read Write List"),
 }
 NOBODY_IS_TOLD = "http://127.0.0.1:9/set-your-own-address-in-infra/secrets/alert_webhook"
 
@@ -47,12 +48,19 @@ def make(folder: Path) -> list[str]:
     for who in BUCKETS:
         once(f"aws_{who}", _credentials)
     once("s3.json", lambda: json.dumps({"identities": [_identity(folder, who) for who in BUCKETS]}, indent=2))
+    once("ontime_backup", lambda: json.dumps(_parts(folder)))
     once("grafana_password", secrets.token_urlsafe)
     once("alert_webhook", lambda: NOBODY_IS_TOLD)
     for name, scopes in {"metrics_key": ["admin"], "desk_key": ["predict", "outcomes"]}.items():
         once(name, lambda: keys.add(folder / "api_keys", name.removesuffix("_key"), scopes))  # noqa: B023  see above
     (folder / "api_keys").chmod(0o644)
     return made
+
+
+def _parts(folder: Path) -> dict[str, str]:
+    """What pipelines/backup.py takes care of."""
+    databases = {tenant: (folder / URLS[tenant]).read_text() for tenant in TENANTS}
+    return databases | {bucket.removeprefix("ontime-"): f"s3://{bucket}" for bucket in BUCKETS["backup"]}
 
 
 def _credentials() -> str:
@@ -74,4 +82,4 @@ def _identity(folder: Path, who: str) -> dict[str, object]:
 
 if __name__ == "__main__":
     made = make(FOLDER)
-    print(f"secrets: {len(made)} made in {FOLDER.relative_to(Path.cwd())}" if made else "secrets: all there")
+    print(f"credentials: {', '.join(made) or 'nothing'} made in {FOLDER.relative_to(Path.cwd())}")

@@ -1,0 +1,319 @@
+"""The stack as `make stack` starts it: its compose file with our images, and stand-ins for other people's.
+
+What the stand-ins are is said in stand-ins/Dockerfile. Everything else is real: the networks, the secrets, PostgreSQL,
+S3, MLflow, Prefect, two replicas behind a proxy, and a model that is trained in it.
+"""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+
+from infra import credentials
+from infra.tests.containers import docker
+from infra.tests.tools import INFRA, ROOT
+from ontime.settings import PREFIX, SECRETS, Settings
+
+FILES = ("-f", str(INFRA / "compose.yaml"), "-f", str(INFRA / "tests" / "stand-ins" / "compose.yaml"))
+FLIGHT = {
+    "carrier": "VX", "flight_number": 29, "origin": "JFK", "dest": "SFO", "distance_miles": 2586,
+    "scheduled_departure": "2013-11-27T18:55:00-05:00", "scheduled_arrival": "2013-11-27T22:35:00-08:00",
+}  # fmt: skip
+
+
+class Stack:
+    def __init__(self, folder: Path) -> None:
+        self.secrets, self.backups = folder / "secrets", folder / "backups"
+        self.backups.mkdir()
+        credentials.make(self.secrets)
+        self._told = {
+            **os.environ,
+            "COMPOSE_PROJECT_NAME": "ontime-test",
+            "STACK_SECRETS": str(self.secrets),
+            "STACK_BACKUPS": str(self.backups),
+        }
+
+    def compose(self, *words: str, fails: bool = False) -> str:
+        """What `docker compose ...` says, of everything in the stack. Raises AssertionError with its complaint."""
+        done = subprocess.run(
+            ["docker", "compose", *FILES, "--profile", "serve", "--progress", "quiet", *words],
+            env=self._told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert bool(done.returncode) == fails, f"docker compose {' '.join(words)}: {done.stdout}"
+        return done.stdout.strip()
+
+    def make(self, target: str, *words: str) -> None:
+        """`make stack...`, as a person calls it."""
+        also = " ".join(FILES[2:])
+        done = subprocess.run(
+            ["make", target, *words, f"STACK_ALSO={also}"],
+            cwd=ROOT, env=self._told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+
+    def run(self, *words: str, fails: bool = False) -> str:
+        """A command in the place where people work."""
+        return self.compose("run", "--rm", "--no-deps", "--quiet-pull", "tools", *words, fails=fails)
+
+    def python(self, code: str) -> str:
+        return self.run("python", "-c", code)
+
+    def address(self, service: str, port: int) -> str:
+        return f"http://{self.compose('port', service, str(port))}"
+
+    def ask(self, path: str, body: object = None) -> Any:
+        key = (self.secrets / "desk_key").read_text()
+        data = None if body is None else json.dumps(body).encode()
+        asked = Request(f"{self.address('proxy', 8080)}{path}", data, {"Authorization": f"Bearer {key}"})
+        with urlopen(asked, timeout=30) as answer:
+            return json.load(answer)
+
+    def logged(self) -> set[str]:
+        """The ids of all predictions in the database."""
+        said = self.compose(
+            "exec", "-T", "postgres", "psql", "-At", "-U", "postgres", "ontime", "-c",
+            "SELECT prediction_id FROM predictions",
+        )  # fmt: skip
+        return set(said.split())
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The platform, a model that was trained in it, and the service on that model."""
+    docker("build", "--quiet", "-f", str(INFRA / "tests/stand-ins/Dockerfile"), "-t", "ontime-stand-in", str(ROOT))
+    made = Stack(tmp_path_factory.mktemp("stack"))
+    made.compose("down", "--volumes")
+    try:
+        made.make("stack")
+        yield made
+    finally:
+        made.compose("down", "--volumes")
+
+
+@pytest.fixture(scope="module")
+def told() -> dict[str, Any]:
+    """infra/compose.yaml as the engine understands it, without any stand-in."""
+    said = docker("compose", *FILES[:2], "--profile", "*", "config", "--format", "json")
+    found: dict[str, Any] = json.loads(said)
+    return found
+
+
+ONE_SHOT = {"buckets", "tools", "backup"}  # they do something and end
+
+
+def test_every_service_is_limited_locked_down_restarted_and_looked_after(told: Mapping[str, Any]) -> None:
+    for name, service in told["services"].items():
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["read_only"] or name == "tools", name
+        assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"]), name
+        if name not in ONE_SHOT:
+            assert service["restart"] == "unless-stopped", name
+            assert service["healthcheck"]["test"], name
+
+
+def test_who_waits_waits_for_health_and_not_for_a_start(told: Mapping[str, Any]) -> None:
+    waits = {
+        (name, other): condition["condition"]
+        for name, service in told["services"].items()
+        for other, condition in service.get("depends_on", {}).items()
+    }
+
+    assert waits
+    assert {
+        pair for pair, condition in waits.items()
+        if condition != ("service_completed_successfully" if pair[1] in ONE_SHOT else "service_healthy")
+    } == set()  # fmt: skip
+
+
+def test_databases_and_buckets_are_inside_and_what_is_published_is_for_this_machine(told: Mapping[str, Any]) -> None:
+    networks = {name: set(service["networks"]) for name, service in told["services"].items()}
+
+    assert told["networks"]["data"]["internal"] is True
+    assert told["networks"]["inside"]["internal"] is True
+    assert networks["postgres"] == networks["store"] == networks["service"] - {"inside"} == {"data"}
+    ports = [port for service in told["services"].values() for port in service.get("ports", [])]
+    assert ports
+    assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
+
+
+def test_no_secret_is_in_the_environment_and_each_is_a_file_that_is_made(
+    told: Mapping[str, Any], tmp_path: Path
+) -> None:
+    made = {*credentials.make(tmp_path), "api_keys"}
+
+    assert {Path(secret["file"]).name for secret in told["secrets"].values()} == made
+    for name, service in told["services"].items():
+        for variable, value in (service.get("environment") or {}).items():
+            secret = any(word in variable for word in ("PASSWORD", "SECRET_", "_KEY", "TOKEN", "DATABASE_URL"))
+            assert not secret or value.startswith("/run/secrets/"), f"{name}: {variable}"
+    assert credentials.make(tmp_path) == []  # again they stay
+
+
+def test_every_setting_that_it_names_is_one(told: Mapping[str, Any]) -> None:
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS}
+    named = {
+        variable
+        for service in told["services"].values()
+        for variable in service.get("environment") or {}
+        if variable.startswith(PREFIX)
+    }
+
+    assert named
+    assert named <= known
+
+
+def test_other_peoples_images_have_an_exact_version(told: Mapping[str, Any]) -> None:
+    images = {service["image"] for service in told["services"].values()}
+    others = {image for image in images if not image.startswith("ontime-")}
+
+    assert len(others) >= 6
+    assert {image for image in others if not any(sign.isdigit() for sign in image.partition(":")[2])} == set()
+
+
+def test_what_was_trained_in_it_answers_as_everywhere(stack: Stack) -> None:
+    answer = stack.ask("/v1/predictions", FLIGHT)
+
+    assert answer["features"] == "materialised"
+    # The README's flight; the committed dvc.lock makes it this model's to the last bit on one processor.
+    assert answer["probability_late"] == pytest.approx(0.2372, abs=0.002)
+    assert answer["prediction_id"] in stack.logged()
+
+
+def test_training_left_its_history_on_the_server_and_its_data_and_model_in_the_buckets(stack: Stack) -> None:
+    said = stack.python(
+        "from ontime.settings import load_settings; from ontime import registry; import fsspec, os;"
+        "client = registry.connect(load_settings().tracking_url, None);"
+        "v = client.get_model_version_by_alias('ontime', 'champion');"
+        "s3 = fsspec.filesystem('s3');"
+        "print(v.version, len(client.search_runs(['1'])), bool(s3.find('ontime-dvc')), s3.exists('ontime-releases/current.json'))"
+    )
+
+    assert said.splitlines()[-1] == "1 5 True True"
+
+
+def test_both_replicas_answer_and_prometheus_reads_both(stack: Stack) -> None:
+    for number in range(40):
+        stack.ask("/v1/predictions", {**FLIGHT, "flight_number": number})
+
+    counted = []
+    for _ in range(40):  # it looks every 15 seconds, and for new replicas every 30
+        with urlopen(f"{stack.address('prometheus', 9090)}/api/v1/query?query=ontime_predictions_total") as answer:
+            counted = [
+                series["metric"]["instance"]
+                for series in json.load(answer)["data"]["result"]
+                if series["value"][1] != "0"
+            ]
+        if len(set(counted)) == 2:
+            break
+        time.sleep(2)
+
+    assert len(set(counted)) == 2
+
+
+def test_a_replica_that_dies_takes_no_request_with_it(stack: Stack) -> None:
+    first = stack.compose("ps", "--quiet", "service").split()[0]
+
+    docker("kill", first)
+    answered = [stack.ask("/v1/predictions", {**FLIGHT, "flight_number": 100 + number}) for number in range(40)]
+    docker("start", first)
+
+    assert {answer["prediction_id"] for answer in answered} <= stack.logged()
+
+
+def test_while_the_database_is_away_it_answers_and_nothing_is_lost(stack: Stack) -> None:
+    stack.compose("stop", "postgres")
+    try:
+        answered = [stack.ask("/v1/predictions", {**FLIGHT, "flight_number": 200 + number}) for number in range(10)]
+    finally:
+        stack.compose("up", "--detach", "--wait", "--no-recreate", "postgres")
+
+    waiting = {answer["prediction_id"] for answer in answered}
+    for _ in range(60):
+        if waiting <= stack.logged():
+            break
+        time.sleep(1)
+    assert len(waiting) == 10
+    assert waiting <= stack.logged()
+
+
+def test_a_wrong_key_opens_no_bucket_and_a_right_one_only_its_own(stack: Stack) -> None:
+    attempt = (
+        "import fsspec\n"
+        "def tried(do):\n"
+        "    try: do(); return 'done'\n"
+        "    except PermissionError: return 'refused'\n"
+        "wrong = fsspec.filesystem('s3', key='someone', secret='else')\n"
+        "mine = fsspec.filesystem('s3')\n"
+        "print(tried(lambda: wrong.cat_file('ontime-releases/current.json')),"
+        " tried(lambda: mine.cat_file('ontime-releases/current.json')),"
+        " tried(lambda: mine.pipe_file('ontime-mlflow/planted', b'x')))"
+    )
+
+    assert stack.python(attempt).splitlines()[-1] == "refused done refused"
+
+
+def test_the_services_side_may_read_releases_and_write_none(stack: Stack) -> None:
+    attempt = "import fsspec; fsspec.filesystem('s3').pipe_file('ontime-releases/current.json', b'mine')"
+
+    said = stack.compose("exec", "-T", "pull", "python", "-c", attempt, fails=True)
+
+    assert "PermissionError" in said
+
+
+def test_a_tenant_of_the_database_cannot_enter_anothers(stack: Stack) -> None:
+    stolen = (stack.secrets / "mlflow_database_url").read_text().replace("/mlflow", "/ontime").replace("+psycopg", "")
+
+    said = stack.run("python", "-c", f"import psycopg; psycopg.connect({stolen!r})", fails=True)
+
+    assert "permission denied for database" in said
+
+
+def test_without_a_key_nobody_is_answered_and_metrics_are_not_for_the_street(stack: Stack) -> None:
+    url = stack.address("proxy", 8080)
+    refused = []
+    for path in ("/v1/predictions", "/metrics"):
+        with pytest.raises(HTTPError) as error:
+            urlopen(Request(f"{url}{path}", b"{}" if path != "/metrics" else None), timeout=10)
+        refused.append(error.value.code)
+
+    assert refused == [401, 404]
+
+
+def test_a_flow_that_prefect_was_asked_for_is_done_by_the_worker(stack: Stack) -> None:
+    said = stack.run("prefect", "deployment", "run", "materialise/quarter-hourly", "--watch")
+
+    assert "Flow run finished successfully" in said
+
+
+def test_after_everything_was_lost_a_restore_brings_the_same_predictions_and_the_same_registry(stack: Stack) -> None:
+    before, answer = stack.logged(), stack.ask("/v1/predictions", FLIGHT)
+    stack.make("stack-backup", "TO=test")
+    stack.compose("down", "--volumes")
+    stack.compose("up", "--detach", "--wait", "postgres", "store", "buckets", "mlflow", "prefect")
+
+    stack.make("stack-restore", "FROM=test")
+
+    again = _when_it_answers(stack)
+    assert again["probability_late"] == answer["probability_late"]
+    assert again["model_version"] == answer["model_version"]
+    assert before | {answer["prediction_id"]} <= stack.logged()
+    champion = "from ontime import registry; print(registry.connect('http://mlflow:5000', None)" \
+        ".get_model_version_by_alias('ontime', 'champion').version)"  # fmt: skip
+    assert stack.python(champion).splitlines()[-1] == "1"
+
+
+def _when_it_answers(stack: Stack) -> Any:
+    for _ in range(60):
+        try:
+            return stack.ask("/v1/predictions", FLIGHT)
+        except (URLError, ConnectionError):
+            time.sleep(1)
+    raise AssertionError(stack.compose("logs", "--tail", "20", "service", "proxy"))
