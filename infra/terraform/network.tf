@@ -1,0 +1,116 @@
+# Two kinds of subnets in two zones. The balancer and the tasks are in the public ones, data in the private ones.
+#
+# Tasks have public addresses so that they reach AWS's own services without a NAT gateway, which would cost more than
+# they do. Nobody reaches them by those addresses: their security groups let in the balancer and nobody else.
+
+locals {
+  network = "10.20.0.0/16"
+
+  # Who may open a connection to whom. What is not in this table is refused.
+  connections = {
+    "balancer to service" = { from = "balancer", to = "service", port = 8000 }
+    "service to database" = { from = "service", to = "database", port = 5432 }
+    "worker to database"  = { from = "worker", to = "database", port = 5432 }
+    "service to files"    = { from = "service", to = "files", port = 2049 }
+    "worker to files"     = { from = "worker", to = "files", port = 2049 }
+  }
+}
+
+resource "aws_vpc" "main" {
+  # checkov:skip=CKV2_AWS_11:Flow logs of a network with five allowed connections would repeat what balancer and database log
+  cidr_block           = local.network
+  enable_dns_support   = true
+  enable_dns_hostnames = true
+  tags                 = { Name = var.name }
+}
+
+# Whatever is put into this network without a group of its own can talk to nobody.
+resource "aws_default_security_group" "nobody" {
+  vpc_id = aws_vpc.main.id
+}
+
+resource "aws_subnet" "public" {
+  count             = 2
+  vpc_id            = aws_vpc.main.id
+  availability_zone = "${var.region}${var.zones[count.index]}"
+  cidr_block        = cidrsubnet(local.network, 8, count.index)
+  tags              = { Name = "${var.name}-public-${count.index}" }
+}
+
+resource "aws_subnet" "private" {
+  count             = 2
+  vpc_id            = aws_vpc.main.id
+  availability_zone = "${var.region}${var.zones[count.index]}"
+  cidr_block        = cidrsubnet(local.network, 8, 128 + count.index)
+  tags              = { Name = "${var.name}-private-${count.index}" }
+}
+
+resource "aws_internet_gateway" "main" {
+  vpc_id = aws_vpc.main.id
+}
+
+resource "aws_route_table" "public" {
+  vpc_id = aws_vpc.main.id
+}
+
+resource "aws_route" "out" {
+  route_table_id         = aws_route_table.public.id
+  destination_cidr_block = "0.0.0.0/0"
+  gateway_id             = aws_internet_gateway.main.id
+}
+
+# The private subnets keep the network's main table, which leads nowhere else.
+resource "aws_route_table_association" "public" {
+  count          = 2
+  subnet_id      = aws_subnet.public[count.index].id
+  route_table_id = aws_route_table.public.id
+}
+
+resource "aws_security_group" "of" {
+  # checkov:skip=CKV2_AWS_5:They are attached by for_each, which checkov does not follow
+  for_each    = toset(["balancer", "service", "worker", "database", "files"])
+  name        = "${var.name}-${each.key}"
+  description = "The ${each.key} of ${var.name}"
+  vpc_id      = aws_vpc.main.id
+}
+
+resource "aws_vpc_security_group_egress_rule" "inside" {
+  for_each                     = local.connections
+  description                  = each.key
+  security_group_id            = aws_security_group.of[each.value.from].id
+  referenced_security_group_id = aws_security_group.of[each.value.to].id
+  ip_protocol                  = "tcp"
+  from_port                    = each.value.port
+  to_port                      = each.value.port
+}
+
+resource "aws_vpc_security_group_ingress_rule" "inside" {
+  for_each                     = local.connections
+  description                  = each.key
+  security_group_id            = aws_security_group.of[each.value.to].id
+  referenced_security_group_id = aws_security_group.of[each.value.from].id
+  ip_protocol                  = "tcp"
+  from_port                    = each.value.port
+  to_port                      = each.value.port
+}
+
+resource "aws_vpc_security_group_ingress_rule" "callers" {
+  for_each          = var.callers
+  description       = "Callers, by TLS"
+  security_group_id = aws_security_group.of["balancer"].id
+  cidr_ipv4         = each.value
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+# Images, buckets, secrets, logs: AWS's services have no fixed addresses.
+resource "aws_vpc_security_group_egress_rule" "to_aws" {
+  for_each          = toset(["service", "worker"])
+  description       = "AWS's own services, by TLS"
+  security_group_id = aws_security_group.of[each.key].id
+  cidr_ipv4         = "0.0.0.0/0"
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}

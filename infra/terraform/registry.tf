@@ -1,0 +1,39 @@
+# A place for each image. GitHub pushes (roles.tf), tasks pull.
+
+resource "aws_ecr_repository" "image" {
+  for_each             = toset(["serve", "mirror", "worker"])
+  name                 = "${var.name}-${each.key}"
+  image_tag_mutability = "IMMUTABLE" # the commit that was tested is the commit that runs, also tomorrow
+  force_delete         = !var.protected
+
+  image_scanning_configuration {
+    scan_on_push = true
+  }
+
+  encryption_configuration {
+    encryption_type = "KMS"
+    kms_key         = aws_kms_key.data.arn
+  }
+}
+
+resource "aws_ecr_lifecycle_policy" "image" {
+  for_each   = aws_ecr_repository.image
+  repository = each.value.name
+
+  policy = jsonencode({
+    rules = [
+      {
+        rulePriority = 1
+        description  = "Layers that no tag names any more"
+        selection    = { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 7 }
+        action       = { type = "expire" }
+      },
+      {
+        rulePriority = 2
+        description  = "Thirty versions to go back to"
+        selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 30 }
+        action       = { type = "expire" }
+      },
+    ]
+  })
+}

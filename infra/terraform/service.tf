@@ -1,0 +1,219 @@
+# The service: Fargate tasks behind a balancer.
+#
+# App Runner was simpler, but takes no new customers since April 2026; its heir, ECS Express Mode, runs one container and
+# has no volumes. This service needs both: a mirror beside it that brings releases, and a spool that outlives the task.
+# Fargate has no machine to patch; a machine of one's own costs less (README.md, last section).
+
+resource "aws_ecs_cluster" "main" {
+  # checkov:skip=CKV_AWS_65:Container Insights is billed by the figure; the service's own are at /metrics
+  name = var.name
+}
+
+locals {
+  image  = { for name, repository in aws_ecr_repository.image : name => "${repository.repository_url}:${var.image_tag}" }
+  bucket = { for name, store in aws_s3_bucket.store : name => "s3://${store.bucket}" }
+
+  log = { for name in ["service", "worker"] : name => {
+    logDriver = "awslogs"
+    options = {
+      awslogs-group         = aws_cloudwatch_log_group.of[name].name
+      awslogs-region        = var.region
+      awslogs-stream-prefix = name
+    }
+  } }
+
+  # Of all that a container could do to its kernel, ours do nothing.
+  unprivileged = { capabilities = { drop = ["ALL"] }, initProcessEnabled = true }
+
+  # prepare -> first-pull -> serve, with mirror beside it.
+  service_containers = [
+    {
+      name                   = "prepare"
+      image                  = local.image["mirror"]
+      essential              = false
+      user                   = "0" # to own what it hands over; see unpack.py
+      readonlyRootFilesystem = true
+      entryPoint             = ["python", "-c", file("${path.module}/unpack.py")]
+      command                = ["/run/secrets", "/app/releases", "/tmp"]
+      secrets                = [{ name = "FILES", valueFrom = aws_secretsmanager_secret.files["service"].arn }]
+      mountPoints = [
+        { sourceVolume = "secrets", containerPath = "/run/secrets", readOnly = false },
+        { sourceVolume = "releases", containerPath = "/app/releases", readOnly = false },
+        { sourceVolume = "tmp", containerPath = "/tmp", readOnly = false },
+      ]
+      logConfiguration = local.log["service"]
+    },
+    {
+      name                   = "first-pull" # the service starts with a release or not at all
+      image                  = local.image["mirror"]
+      essential              = false
+      readonlyRootFilesystem = true
+      linuxParameters        = local.unprivileged
+      command                = ["pull"]
+      environment            = local.mirror_environment
+      dependsOn              = [{ containerName = "prepare", condition = "SUCCESS" }]
+      mountPoints            = local.mirror_mounts
+      logConfiguration       = local.log["service"]
+    },
+    {
+      name                   = "mirror"
+      image                  = local.image["mirror"]
+      essential              = false # without it the service goes on with what it has
+      restartPolicy          = { enabled = true }
+      readonlyRootFilesystem = true
+      linuxParameters        = local.unprivileged
+      command                = ["pull", "--every", "5"]
+      environment            = local.mirror_environment
+      dependsOn              = [{ containerName = "first-pull", condition = "SUCCESS" }]
+      mountPoints            = local.mirror_mounts
+      logConfiguration       = local.log["service"]
+    },
+    {
+      name                   = "serve"
+      image                  = local.image["serve"]
+      essential              = true
+      readonlyRootFilesystem = true
+      linuxParameters        = local.unprivileged
+      stopTimeout            = 30 # it needs 15 seconds at most, see settings.py
+      portMappings           = [{ containerPort = 8000, protocol = "tcp" }]
+      environment = [
+        { name = "ONTIME_API_KEYS", value = "/run/secrets/api-keys.json" },
+        { name = "ONTIME_SECRETS", value = "/run/secrets" },
+      ]
+      dependsOn = [{ containerName = "first-pull", condition = "SUCCESS" }]
+      mountPoints = [
+        { sourceVolume = "secrets", containerPath = "/run/secrets", readOnly = true },
+        { sourceVolume = "releases", containerPath = "/app/releases", readOnly = true },
+        { sourceVolume = "spool", containerPath = "/app/var/spool", readOnly = false },
+        { sourceVolume = "tmp", containerPath = "/tmp", readOnly = false },
+      ]
+      logConfiguration = local.log["service"]
+    },
+  ]
+
+  mirror_environment = [
+    { name = "AWS_REGION", value = var.region },
+    { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
+  ]
+  mirror_mounts = [
+    { sourceVolume = "releases", containerPath = "/app/releases", readOnly = false },
+    { sourceVolume = "tmp", containerPath = "/tmp", readOnly = false },
+  ]
+}
+
+resource "aws_ecs_task_definition" "service" {
+  family                   = var.name
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = var.service.cpu
+  memory                   = var.service.memory
+  task_role_arn            = aws_iam_role.task["service"].arn
+  execution_role_arn       = aws_iam_role.start["service"].arn
+  container_definitions    = jsonencode(local.service_containers)
+
+  # These three live and die with the task.
+  dynamic "volume" {
+    for_each = ["secrets", "releases", "tmp"]
+
+    content {
+      name = volume.value
+    }
+  }
+
+  volume {
+    name = "spool"
+
+    efs_volume_configuration {
+      file_system_id     = aws_efs_file_system.state.id
+      transit_encryption = "ENABLED"
+
+      authorization_config {
+        access_point_id = aws_efs_access_point.state["service"].id
+        iam             = "ENABLED"
+      }
+    }
+  }
+}
+
+resource "aws_ecs_service" "main" {
+  # checkov:skip=CKV_AWS_333:A public address instead of a NAT gateway; see network.tf
+  name                              = var.name
+  cluster                           = aws_ecs_cluster.main.id
+  task_definition                   = aws_ecs_task_definition.service.arn
+  launch_type                       = "FARGATE"
+  desired_count                     = var.service.tasks
+  health_check_grace_period_seconds = 60
+
+  # New ones first, then the old ones go; if the new ones do not come up, the old ones stay.
+  deployment_minimum_healthy_percent = 100
+  deployment_maximum_percent         = 200
+
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
+
+  network_configuration {
+    subnets          = aws_subnet.public[*].id
+    security_groups  = [aws_security_group.of["service"].id]
+    assign_public_ip = true
+  }
+
+  load_balancer {
+    target_group_arn = aws_lb_target_group.service.arn
+    container_name   = "serve"
+    container_port   = 8000
+  }
+
+  # What nothing above refers to, and no task can start without.
+  depends_on = [
+    aws_efs_file_system_policy.state,
+    aws_efs_mount_target.state,
+    aws_iam_role_policy.start,
+    aws_iam_role_policy.task,
+    aws_lb_listener.https,
+  ]
+}
+
+resource "aws_lb" "main" {
+  # checkov:skip=CKV_AWS_91:The service logs every request itself, without what its callers would not want kept
+  # checkov:skip=CKV2_AWS_28:A firewall for web pages; here every request needs a key, and is limited in size, time and rate
+  name                       = var.name
+  load_balancer_type         = "application"
+  subnets                    = aws_subnet.public[*].id
+  security_groups            = [aws_security_group.of["balancer"].id]
+  drop_invalid_header_fields = true
+  enable_deletion_protection = var.protected
+}
+
+resource "aws_lb_target_group" "service" {
+  # checkov:skip=CKV_AWS_378:TLS ends at the balancer; from there on only its security group can speak to the tasks
+  name                 = var.name
+  vpc_id               = aws_vpc.main.id
+  target_type          = "ip"
+  protocol             = "HTTP"
+  port                 = 8000
+  deregistration_delay = 30 # no request takes longer than ten seconds
+
+  health_check {
+    path                = "/health/ready"
+    interval            = 10
+    timeout             = 5
+    healthy_threshold   = 2
+    unhealthy_threshold = 3
+  }
+}
+
+# No port 80, not even to point to this one: a program that sends its key there has given it away before it is sent on.
+resource "aws_lb_listener" "https" {
+  load_balancer_arn = aws_lb.main.arn
+  port              = 443
+  protocol          = "HTTPS"
+  ssl_policy        = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+  certificate_arn   = var.certificate_arn
+
+  default_action {
+    type             = "forward"
+    target_group_arn = aws_lb_target_group.service.arn
+  }
+}

@@ -1,0 +1,7 @@
+# What the tests run with, and what your own terraform.tfvars has to say. The ranges and names are those kept for examples.
+account_id        = "123456789012"
+certificate_arn   = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"
+callers           = ["203.0.113.0/24"]
+github_repository = "octo@1/ontime@2"
+image_tag         = "0123abc"
+alarm_email       = "desk@example.org"

@@ -1,0 +1,142 @@
+# What is written down, what somebody is told of, and what it may cost.
+
+resource "aws_cloudwatch_log_group" "of" {
+  # checkov:skip=CKV_AWS_338:A year of logs is paid for and read by nobody; decisions and predictions are in the database
+  for_each = {
+    service  = "/${var.name}/service"
+    worker   = "/${var.name}/worker"
+    database = "/aws/rds/instance/${var.name}/postgresql" # RDS's name for it
+  }
+  name              = each.value
+  retention_in_days = var.log_days
+  kms_key_id        = aws_kms_key.data.arn
+}
+
+resource "aws_sns_topic" "alarms" {
+  name              = "${var.name}-alarms"
+  kms_master_key_id = aws_kms_key.data.arn
+}
+
+resource "aws_sns_topic_subscription" "mail" {
+  topic_arn = aws_sns_topic.alarms.arn
+  protocol  = "email"
+  endpoint  = var.alarm_email
+}
+
+resource "aws_sns_topic_policy" "alarms" {
+  arn = aws_sns_topic.alarms.arn
+
+  policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = ["cloudwatch.amazonaws.com", "events.amazonaws.com"] }
+      Action    = "sns:Publish"
+      Resource  = aws_sns_topic.alarms.arn
+      Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
+    }]
+  })
+}
+
+locals {
+  of_balancer = { LoadBalancer = aws_lb.main.arn_suffix }
+  of_targets  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = aws_lb_target_group.service.arn_suffix }
+  of_database = { DBInstanceIdentifier = aws_db_instance.postgres.identifier }
+
+  # Each is something that a person can do something about, today. How good the answers are the monitor watches.
+  alarms = {
+    nobody-answers = {
+      about     = "Fewer than one task is ready: look at the service's events and its log"
+      space     = "AWS/ApplicationELB", metric = "HealthyHostCount", of = local.of_targets
+      statistic = "Minimum", is = "LessThanThreshold", than = 1, minutes = 2, silence = "breaching"
+    }
+    faults = {
+      about     = "The service answered with faults: look at its log"
+      space     = "AWS/ApplicationELB", metric = "HTTPCode_Target_5XX_Count", of = local.of_balancer
+      statistic = "Sum", is = "GreaterThanThreshold", than = 5, minutes = 5, silence = "notBreaching"
+    }
+    slow = {
+      about     = "One answer in a hundred took longer than a second: is the database busy?"
+      space     = "AWS/ApplicationELB", metric = "TargetResponseTime", of = local.of_balancer
+      statistic = "p99", is = "GreaterThanThreshold", than = 1, minutes = 10, silence = "notBreaching"
+    }
+    database-full = {
+      about     = "Less than 2 GB are free: what grows, and may it go?"
+      space     = "AWS/RDS", metric = "FreeStorageSpace", of = local.of_database
+      statistic = "Minimum", is = "LessThanThreshold", than = 2000000000, minutes = 15, silence = "missing"
+    }
+    database-busy = {
+      about     = "PostgreSQL has been busy for a quarter of an hour: look for slow statements in its log"
+      space     = "AWS/RDS", metric = "CPUUtilization", of = local.of_database
+      statistic = "Average", is = "GreaterThanThreshold", than = 80, minutes = 15, silence = "missing"
+    }
+  }
+}
+
+resource "aws_cloudwatch_metric_alarm" "of" {
+  for_each            = local.alarms
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.about
+  namespace           = each.value.space
+  metric_name         = each.value.metric
+  dimensions          = each.value.of
+  statistic           = startswith(each.value.statistic, "p") ? null : each.value.statistic
+  extended_statistic  = startswith(each.value.statistic, "p") ? each.value.statistic : null
+  comparison_operator = each.value.is
+  threshold           = each.value.than
+  period              = 60
+  evaluation_periods  = each.value.minutes
+  datapoints_to_alarm = each.value.minutes
+  treat_missing_data  = each.value.silence
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+# A job that failed leaves no figure behind, only an event.
+resource "aws_cloudwatch_event_rule" "job_failed" {
+  name        = "${var.name}-job-failed"
+  description = "A task of the worker ended with an error, or could not be started"
+
+  event_pattern = jsonencode({
+    source      = ["aws.ecs"]
+    detail-type = ["ECS Task State Change"]
+    detail = {
+      lastStatus        = ["STOPPED"]
+      taskDefinitionArn = [{ prefix = "${aws_ecs_task_definition.worker.arn_without_revision}:" }]
+      "$or" = [
+        { containers = { exitCode = [{ anything-but = 0 }] } },
+        { stopCode = ["TaskFailedToStart"] },
+      ]
+    }
+  })
+}
+
+resource "aws_cloudwatch_event_target" "job_failed" {
+  rule = aws_cloudwatch_event_rule.job_failed.name
+  arn  = aws_sns_topic.alarms.arn
+}
+
+# Of the whole account: a budget by tag counts nothing until the tag has been activated for billing by hand.
+resource "aws_budgets_budget" "month" {
+  name         = "${var.name}-month"
+  budget_type  = "COST"
+  time_unit    = "MONTHLY"
+  limit_amount = tostring(var.monthly_budget_usd)
+  limit_unit   = "USD"
+
+  notification {
+    notification_type          = "ACTUAL"
+    comparison_operator        = "GREATER_THAN"
+    threshold                  = 80
+    threshold_type             = "PERCENTAGE"
+    subscriber_email_addresses = [var.alarm_email]
+  }
+
+  notification {
+    notification_type          = "FORECASTED"
+    comparison_operator        = "GREATER_THAN"
+    threshold                  = 100
+    threshold_type             = "PERCENTAGE"
+    subscriber_email_addresses = [var.alarm_email]
+  }
+}

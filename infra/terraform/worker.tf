@@ -1,0 +1,125 @@
+# The worker: what a clock starts. A task for each run, which is gone when it is done; what it keeps is in the database,
+# in the buckets, and in its folder of the file system.
+
+locals {
+  # Each as it would be typed in a clone. The first line of each run brings what the task before took with it.
+  data     = "dvc remote add --quiet --local --force --default store ${local.bucket["dvc"]}\ndvc pull --quiet ingest"
+  releases = "test -e var/releases/current.json || python -m pipelines.mirror pull"
+
+  jobs = {
+    materialise = {
+      when    = "rate(15 minutes)"
+      command = [local.data, local.releases, "python -m pipelines.materialise"]
+    }
+    monitor = {
+      when    = "cron(30 5 * * ? *)" # by then the day's last flights have landed
+      command = [local.releases, "python -m pipelines.monitor", "python -m pipelines.mirror push"]
+    }
+    retrain = {
+      when    = "cron(0 6 ? * MON *)" # does nothing where the policy has not asked for it
+      command = [local.releases, "python -m pipelines.retrain", "python -m pipelines.mirror push"]
+    }
+  }
+}
+
+resource "aws_ecs_task_definition" "worker" {
+  # checkov:skip=CKV_AWS_336:A pipeline writes its files beside its code, in a clone of the repository
+  family                   = "${var.name}-worker"
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = 1024
+  memory                   = 4096 # the hungriest stage takes 0.9 GB (reports/bench_train.json), and the data grow
+  task_role_arn            = aws_iam_role.task["worker"].arn
+  execution_role_arn       = aws_iam_role.start["worker"].arn
+
+  container_definitions = jsonencode([
+    {
+      name                   = "prepare"
+      image                  = local.image["worker"]
+      essential              = false
+      user                   = "0"
+      readonlyRootFilesystem = true
+      entryPoint             = ["python", "-c", file("${path.module}/unpack.py")]
+      command                = ["/run/secrets"]
+      secrets                = [{ name = "FILES", valueFrom = aws_secretsmanager_secret.files["worker"].arn }]
+      mountPoints            = [{ sourceVolume = "secrets", containerPath = "/run/secrets", readOnly = false }]
+      logConfiguration       = local.log["worker"]
+    },
+    {
+      name            = "worker"
+      image           = local.image["worker"]
+      essential       = true
+      linuxParameters = local.unprivileged
+      entryPoint      = ["sh", "-ec"] # the clock adds the command
+      command         = ["python -m pipelines.monitor"]
+      environment = [
+        { name = "AWS_REGION", value = var.region },
+        { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },
+        { name = "ONTIME_RELEASES", value = "var/releases" }, # beside the rest of what is kept
+        { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
+        { name = "ONTIME_SECRETS", value = "/run/secrets" },
+      ]
+      dependsOn = [{ containerName = "prepare", condition = "SUCCESS" }]
+      mountPoints = [
+        { sourceVolume = "secrets", containerPath = "/run/secrets", readOnly = true },
+        { sourceVolume = "var", containerPath = "/app/var", readOnly = false },
+      ]
+      logConfiguration = local.log["worker"]
+    },
+  ])
+
+  volume {
+    name = "secrets"
+  }
+
+  volume {
+    name = "var"
+
+    efs_volume_configuration {
+      file_system_id     = aws_efs_file_system.state.id
+      transit_encryption = "ENABLED"
+
+      authorization_config {
+        access_point_id = aws_efs_access_point.state["worker"].id
+        iam             = "ENABLED"
+      }
+    }
+  }
+}
+
+resource "aws_scheduler_schedule" "job" {
+  # checkov:skip=CKV_AWS_297:What is encrypted there is a command line that anybody can read in this file
+  for_each                     = local.jobs
+  name                         = "${var.name}-${each.key}"
+  description                  = "python -m pipelines.${each.key}"
+  schedule_expression          = each.value.when
+  schedule_expression_timezone = "America/New_York"                             # where the flights are: half past five in summer and in winter
+  state                        = var.service.tasks > 0 ? "ENABLED" : "DISABLED" # before there are images, every start would fail
+
+  flexible_time_window {
+    mode = "OFF"
+  }
+
+  target {
+    arn      = aws_ecs_cluster.main.arn
+    role_arn = aws_iam_role.clock.arn
+    input    = jsonencode({ containerOverrides = [{ name = "worker", command = [join("\n", each.value.command)] }] })
+
+    ecs_parameters {
+      task_definition_arn = aws_ecs_task_definition.worker.arn
+      launch_type         = "FARGATE"
+
+      network_configuration {
+        subnets          = aws_subnet.public[*].id
+        security_groups  = [aws_security_group.of["worker"].id]
+        assign_public_ip = true
+      }
+    }
+
+    # Each run takes up all since the last, so one that could not be started need not be made up for later.
+    retry_policy {
+      maximum_event_age_in_seconds = 600
+      maximum_retry_attempts       = 3
+    }
+  }
+}

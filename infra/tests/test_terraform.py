@@ -1,0 +1,309 @@
+"""The Terraform module: Terraform itself checks it and runs its tests, with a stand-in for AWS (see standin.py)."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.terraform import cost
+from infra.tests import aws_schema
+from infra.tests.tools import INFRA, ROOT, tool
+from ontime.settings import PREFIX, SECRETS, Settings
+
+MODULE = INFRA / "terraform"
+FILES = sorted(MODULE.glob("*.tf"))
+SKIP = re.compile(r"# checkov:skip=(\w+):(.*)")
+
+
+def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [tool("python"), str(INFRA / "tests" / "standin.py"), f"-chdir={module}", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def copied(folder: Path) -> Path:
+    """A copy of the module without what `terraform init` left there or is your own; the stand-in needs no init."""
+    return shutil.copytree(
+        MODULE, folder / "module", ignore=shutil.ignore_patterns(".terraform*", "backend.hcl", "terraform.tfvars")
+    )
+
+
+def plant(module: Path, name: str, healthy: str, faulty: str) -> None:
+    text = (module / name).read_text()
+    assert healthy in text, f"{name} has no {healthy!r}: the fault has to be planted elsewhere"
+    (module / name).write_text(text.replace(healthy, faulty))
+
+
+def checkov(module: Path) -> dict[str, list[dict[str, str]]]:
+    words = ["--directory", str(module), "--framework", "terraform", "--skip-path", "tests", "--skip-download"]
+    done = subprocess.run([tool("checkov"), *words, "--output", "json"], capture_output=True, text=True, check=False)
+    results: dict[str, list[dict[str, str]]] = json.loads(done.stdout)["results"]
+    return results
+
+
+@pytest.fixture(scope="module")
+def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return copied(tmp_path_factory.mktemp("terraform"))
+
+
+def test_the_module_is_valid(module: Path) -> None:
+    done = terraform(module, "validate", "-no-color")
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_file_is_formatted(module: Path) -> None:
+    done = terraform(module, "fmt", "-check", "-diff", "-recursive")
+
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_modules_own_tests_pass_all_of_them(module: Path) -> None:
+    written = sum(path.read_text().count('\nrun "') for path in module.glob("tests/*.tftest.hcl"))
+
+    done = terraform(module, "test", "-no-color")
+
+    assert f"Success! {written} passed, 0 failed." in done.stdout, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "healthy", "faulty", "said"),
+    [
+        ("database.tf", "publicly_accessible ", "publicly_accesible ", 'named "publicly_accesible" is not expected'),
+        ("database.tf", "= var.backup_days", '= "two weeks"', "a number is required"),
+        ("database.tf", "aws_kms_key.data", "aws_kms_key.date", 'resource "aws_kms_key" "date" has not been declared'),
+        ("network.tf", "  ip_protocol                  = ", "  # ", 'argument "ip_protocol" is required'),
+        ("registry.tf", '"aws_ecr_repository"', '"aws_ecr_registry"', 'not support resource type "aws_ecr_registry"'),
+        ("service.tf", "deployment_circuit_breaker {", "circuit_breaker {", 'Blocks of type "circuit_breaker" are not'),
+        ("service.tf", "var.service.memory", "var.service.ram", 'not have an attribute named "ram"'),
+    ],
+    ids=["misspelt", "wrong type", "undeclared", "missing", "unknown type", "unknown block", "not in our variable"],
+)
+def test_what_the_provider_does_not_know_is_refused(
+    tmp_path: Path, name: str, healthy: str, faulty: str, said: str
+) -> None:
+    module = copied(tmp_path)
+    plant(module, name, healthy, faulty)
+
+    done = terraform(module, "validate", "-json")
+
+    told = " ".join(f"{each['summary']} {each['detail']}" for each in json.loads(done.stdout)["diagnostics"])
+    assert said in re.sub(r"\s+", " ", told)
+
+
+@pytest.mark.parametrize(
+    ("name", "healthy", "faulty", "tests", "said"),
+    [
+        ("storage.tf", "block_public_policy     = true", "block_public_policy = false", "module", "made public"),
+        ("registry.tf", '"IMMUTABLE"', '"MUTABLE"', "module", "A tag can be moved"),
+        ("roles.tf", 'read_objects  = ["', 'read_objects = ["s3:PutObject", "', "roles", "The service may do"),
+        ("roles.tf", 'write_objects = ["', 'write_objects = ["s3:*", "', "roles", "A role may do anything"),
+        ("roles.tf", ":ref:refs/heads/main", ":pull_request", "roles", "Somebody else may push"),
+        ("roles.tf", "files[each.key].arn", 'files["worker"].arn', "roles", "started with the other's secret"),
+        ("service.tf", "essential              = true", 'essential = true\nuser = "0"', "containers", "may be root"),
+        ("service.tf", 'releases", readOnly = true', 'releases", readOnly = false', "containers", "write elsewhere"),
+        ("variables.tf", '40}$", var.image_tag', '40}|latest$", var.image_tag', "variables", "latest_is_no_version"),
+    ],
+    ids=["public", "moving tag", "writes", "wildcard", "anybody pushes", "other's secret", "root", "open", "latest"],
+)
+def test_what_is_allowed_to_too_many_is_refused(
+    tmp_path: Path, name: str, healthy: str, faulty: str, tests: str, said: str
+) -> None:
+    module = copied(tmp_path)
+    plant(module, name, healthy, faulty)
+
+    done = terraform(module, "test", "-no-color", f"-filter=tests/{tests}.tftest.hcl")
+
+    assert done.returncode != 0
+    assert said in re.sub(r"\s+", " ", done.stdout + done.stderr)
+
+
+def test_checkov_finds_nothing_and_every_skip_is_needed_and_has_a_reason() -> None:
+    written = [found for path in FILES for found in SKIP.findall(path.read_text())]
+
+    found = checkov(MODULE)
+
+    assert [(each["check_id"], each["resource"]) for each in found["failed_checks"]] == []
+    assert found["parsing_errors"] == []
+    assert {each["check_id"] for each in found["skipped_checks"]} == {check for check, _ in written}
+    assert all(len(reason.split()) >= 6 for _, reason in written)
+
+
+def test_checkov_refuses_what_is_open(tmp_path: Path) -> None:
+    for name in ("storage.tf", "database.tf", "service.tf"):
+        shutil.copy(MODULE / name, tmp_path)
+    plant(tmp_path, "storage.tf", "block_public_acls       = true", "block_public_acls = false")
+    plant(tmp_path, "database.tf", "storage_encrypted     = true", "storage_encrypted = false")
+    plant(tmp_path, "service.tf", '= "ELBSecurityPolicy-TLS13-1-2-2021-06"', '= "ELBSecurityPolicy-2016-08"')
+
+    failed = {(each["check_id"], each["resource"].partition(".")[0]) for each in checkov(tmp_path)["failed_checks"]}
+
+    assert failed >= {
+        ("CKV_AWS_53", "aws_s3_bucket_public_access_block"),
+        ("CKV_AWS_16", "aws_db_instance"),
+        ("CKV_AWS_103", "aws_lb_listener"),
+    }
+
+
+def test_the_stand_in_knows_exactly_what_the_module_uses() -> None:
+    told = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]
+
+    assert set(told["resource_schemas"]) == aws_schema.used(MODULE)
+
+
+def test_the_schema_says_what_the_providers_documentation_says() -> None:
+    told = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]["resource_schemas"]
+    database = told["aws_db_instance"]["block"]["attributes"]
+    service = told["aws_ecs_service"]["block"]["block_types"]
+    target = told["aws_scheduler_schedule"]["block"]["block_types"]["target"]
+    parameters = target["block"]["block_types"]["ecs_parameters"]
+
+    assert database["instance_class"] == {"type": "string", "required": True}
+    assert database["arn"] == {"type": "string", "computed": True}
+    assert database["vpc_security_group_ids"] == {"type": ["set", "string"], "optional": True, "computed": True}
+    assert service["load_balancer"]["nesting_mode"] == "set"
+    assert service["network_configuration"]["nesting_mode"] == "list"
+    assert service["network_configuration"]["max_items"] == 1
+    assert target["min_items"] == 1
+    assert parameters["block"]["attributes"]["task_definition_arn"] == {"type": "string", "required": True}
+
+
+def test_the_binding_is_read_back_as_the_provider_wrote_it() -> None:
+    written = """
+function thingPartToHclTerraform(struct) {
+    const attrs = {
+        size: {
+            value: cdktn.numberToHclTerraform(struct.size),
+            isBlock: false,
+            type: "simple",
+            storageClassType: "number",
+        },
+    };
+}
+class ThingPartOutputReference extends cdktn.ComplexObject {
+    // size - computed: false, optional: false, required: true
+    _size;
+    get size() {
+        return this.getNumberAttribute('size');
+    }
+}
+class Thing extends cdktn.TerraformResource {
+    // arn - computed: true, optional: false, required: false
+    get arn() {
+        return this.getStringAttribute('arn');
+    }
+    // part - computed: false, optional: false, required: true
+    _part = new ThingPartOutputReference(this, "part");
+    get part() {
+        return this._part;
+    }
+    synthesizeHclAttributes() {
+        const attrs = {
+            names: {
+                value: cdktn.listMapperHcl(cdktn.stringToHclTerraform, false)(this._names),
+                isBlock: false,
+                type: "set",
+                storageClassType: "stringList",
+            },
+            part: {
+                value: thingPartToHclTerraform(this._part.internalValue),
+                isBlock: true,
+                type: "list",
+                storageClassType: "ThingPartList",
+            },
+        };
+    }
+}
+"""
+
+    assert aws_schema.Binding(written).block("Thing") == {
+        "attributes": {
+            "arn": {"type": "string", "computed": True},
+            "names": {"type": ["set", "string"], "optional": True},
+        },
+        "block_types": {
+            "part": {
+                "nesting_mode": "list",
+                "block": {"attributes": {"size": {"type": "number", "required": True}}},
+                "min_items": 1,
+                "max_items": 1,
+            }
+        },
+    }
+
+
+def test_the_tasks_are_told_settings_that_exist() -> None:
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SECRETS}
+    text = "\n".join(path.read_text() for path in (*FILES, MODULE / "README.md"))
+    upper = set(re.findall(r"ONTIME_[A-Z_]+", text)) | {name.upper() for name in re.findall(r"ontime_[a-z]+_url", text)}
+
+    assert {"ONTIME_SECRETS", "ONTIME_DATABASE_URL", "ONTIME_TRACKING_URL"} <= upper
+    assert upper <= known
+
+
+def test_the_jobs_are_the_repositorys() -> None:
+    worker = (MODULE / "worker.tf").read_text()
+
+    asked = set(re.findall(r"python -m pipelines\.(\w+)", worker))
+
+    assert asked == {"materialise", "mirror", "monitor", "retrain"}
+    assert all((ROOT / "pipelines" / f"{name}.py").exists() for name in asked)
+    assert re.search(r"^  ingest:", (ROOT / "dvc.yaml").read_text(), re.MULTILINE)
+
+
+def test_the_images_user_port_and_folders_are_those_of_the_dockerfile() -> None:
+    image = (ROOT / "Dockerfile").read_text()
+    tasks = "\n".join((MODULE / name).read_text() for name in ("service.tf", "storage.tf", "unpack.py"))
+
+    assert "USER 10001:10001" in image
+    assert "EXPOSE 8000" in image
+    assert "WORKDIR /app" in image
+    assert tasks.count("10001") == 5
+    assert "containerPort = 8000" in tasks
+
+
+def test_secrets_become_files_that_only_their_owner_reads(tmp_path: Path) -> None:
+    files, shared = tmp_path / "secrets", tmp_path / "shared"
+    files.mkdir()
+    shared.mkdir()
+    told = {"FILES": json.dumps({"ontime_database_url": "sqlite://"}), "OWNER": str(os.getuid())}
+
+    subprocess.run([sys.executable, MODULE / "unpack.py", files, shared], env=told, check=True)
+
+    written = files / "ontime_database_url"
+    assert (written.read_text(), written.stat().st_mode & 0o777) == ("sqlite://", 0o600)
+
+
+def test_a_secret_whose_name_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+    told = {"FILES": json.dumps({"../elsewhere": "x"}), "OWNER": str(os.getuid())}
+
+    done = subprocess.run(
+        [sys.executable, MODULE / "unpack.py", tmp_path], env=told, capture_output=True, text=True, check=False
+    )
+
+    assert "../elsewhere is no file's name" in done.stderr
+    assert not (tmp_path.parent / "elsewhere").exists()
+
+
+def test_the_readmes_costs_are_what_the_command_computes() -> None:
+    sheet, readme = cost.load(), (MODULE / "README.md").read_text()
+
+    assert all(cost.table(sheet, bill) in readme for bill in sheet.bills)
+
+
+def test_every_price_is_used_and_the_sizes_are_those_of_the_variables() -> None:
+    sheet, variables = cost.load(), (MODULE / "variables.tf").read_text()
+    lines = {line.what: line for bill in sheet.bills.values() for line in bill}
+    defaults = {name: float(value) for name, value in re.findall(r"(\w+) += optional\(number, (\d+)\)", variables)}
+    alarms = re.findall(r"^      about ", (MODULE / "watching.tf").read_text(), re.MULTILINE)
+
+    assert {line.price for line in lines.values()} == set(sheet.prices)
+    assert lines["Service: 2 tasks of 0.5 vCPU"].times == (defaults["tasks"], defaults["cpu"] / 1024, 730)
+    assert lines["Service: 2 tasks of 1 GB"].times == (defaults["tasks"], defaults["memory"] / 1024, 730)
+    assert lines["5 alarms"].times == (len(alarms),)
+    assert '"db.t4g.micro"' in variables
+    assert re.search(r'"database_gb" \{[^}]*default += 20\n', variables)
