@@ -92,7 +92,7 @@ locals {
   ]
 
   mirror_environment = [
-    { name = "AWS_REGION", value = var.region },
+    { name = "AWS_DEFAULT_REGION", value = var.region }, # AWS_REGION is not read by Python's client
     { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
   ]
   mirror_mounts = [

@@ -53,7 +53,7 @@ resource "aws_ecs_task_definition" "worker" {
       entryPoint      = ["sh", "-ec"] # the clock adds the command
       command         = ["python -m pipelines.monitor"]
       environment = [
-        { name = "AWS_REGION", value = var.region },
+        { name = "AWS_DEFAULT_REGION", value = var.region },
         { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },
         { name = "ONTIME_RELEASES", value = "var/releases" }, # beside the rest of what is kept
         { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
@@ -93,8 +93,10 @@ resource "aws_scheduler_schedule" "job" {
   name                         = "${var.name}-${each.key}"
   description                  = "python -m pipelines.${each.key}"
   schedule_expression          = each.value.when
-  schedule_expression_timezone = "America/New_York"                             # where the flights are: half past five in summer and in winter
-  state                        = var.service.tasks > 0 ? "ENABLED" : "DISABLED" # before there are images, every start would fail
+  schedule_expression_timezone = "America/New_York" # where the flights are, in summer and in winter
+
+  # Before there are images and secrets, every start would fail.
+  state = var.service.tasks > 0 ? "ENABLED" : "DISABLED"
 
   flexible_time_window {
     mode = "OFF"
