@@ -60,7 +60,7 @@ def make(folder: Path) -> list[str]:
 def _parts(folder: Path) -> dict[str, str]:
     """What pipelines/backup.py takes care of."""
     databases = {tenant: (folder / URLS[tenant]).read_text() for tenant in TENANTS}
-    return databases | {bucket.removeprefix("ontime-"): f"s3://{bucket}" for bucket in BUCKETS["backup"]}
+    return databases | {f"bucket-{bucket}": f"s3://{bucket}" for bucket in BUCKETS["backup"]}
 
 
 def _credentials() -> str:
