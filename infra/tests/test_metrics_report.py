@@ -1,0 +1,117 @@
+"""What a reviewer is told: what got better, what got worse, and what by more than the gate would let pass."""
+
+import copy
+from typing import Any
+
+import pytest
+
+from infra import metrics_report
+from ontime.params import load_params
+
+GATE = load_params().gate  # margins: 0.002, of a slice 0.01
+
+
+Report = dict[str, Any]
+
+
+@pytest.fixture
+def base() -> Report:
+    test = {"auc": 0.76, "log_loss": 0.4735, "cost_per_1000": 470.7}
+    return {
+        "champion": "lightgbm",
+        "candidates": {"lightgbm": {"test": test}, "logistic": {"test": {**test, "log_loss": 0.5}}},
+        "flights": {"test": 53991},
+        "slices": [
+            {"cut": "origin", "slice": "EWR", "log_loss": 0.49, "gated": True},
+            {"cut": "carrier", "slice": "OO", "log_loss": 0.6, "gated": False},
+        ],
+    }
+
+
+@pytest.fixture
+def head(base: Report) -> Report:
+    return copy.deepcopy(base)
+
+
+def page(base: Report, head: Report) -> str:
+    return metrics_report.page(base, head, GATE, "main")
+
+
+def test_no_change_is_said_to_be_none(base: Report, head: Report) -> None:
+    told = page(base, head)
+
+    assert "Nothing is worse by more than the gate's margins (log-loss 0.002, of a slice 0.01)." in told
+    assert "| log_loss | 0.4735 | 0.4735 | +0 |  |" in told
+
+
+@pytest.mark.parametrize(("log_loss", "named"), [(0.4755, False), (0.4756, True), (0.3, False)])
+def test_a_log_loss_is_named_when_it_grew_by_more_than_the_margin(
+    base: Report, head: Report, log_loss: float, named: bool
+) -> None:
+    head["candidates"]["lightgbm"]["test"]["log_loss"] = log_loss
+
+    assert (f"- lightgbm: log-loss 0.4735 → {log_loss}" in page(base, head)) is named
+
+
+def test_a_candidate_that_is_not_champion_is_named_too(base: Report, head: Report) -> None:
+    head["candidates"]["logistic"]["test"]["log_loss"] = 0.51
+
+    assert "- logistic: log-loss 0.5 → 0.51 (+0.0100, margin 0.002)" in page(base, head)
+
+
+@pytest.mark.parametrize(("log_loss", "named"), [(0.5, False), (0.5001, True)])
+def test_a_slice_has_a_margin_of_its_own(base: Report, head: Report, log_loss: float, named: bool) -> None:
+    head["slices"][0]["log_loss"] = log_loss
+
+    assert ("- origin EWR: log-loss 0.49" in page(base, head)) is named
+
+
+def test_a_slice_too_small_for_the_gate_is_not_named(base: Report, head: Report) -> None:
+    head["slices"][1]["log_loss"] = 0.9
+
+    assert "carrier OO" not in page(base, head)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "word"),
+    [("auc", 0.8, "better"), ("auc", 0.7, "worse"), ("cost_per_1000", 400, "better"), ("cost_per_1000", 500, "worse")],
+)
+def test_better_is_higher_or_lower_as_the_metric_has_it(
+    base: Report, head: Report, metric: str, value: float, word: str
+) -> None:
+    head["candidates"]["lightgbm"]["test"][metric] = value
+
+    (line,) = (each for each in page(base, head).splitlines() if f"| {metric} " in each)
+    assert line.endswith(f"| {word} |")
+
+
+def test_figures_of_other_flights_are_not_passed_off_as_a_comparison(base: Report, head: Report) -> None:
+    head["flights"]["test"] = 20000
+
+    assert "**Not the same flights** (53,991 before, 20,000 here)" in page(base, head)
+
+
+def test_what_is_no_longer_measured_is_told(base: Report, head: Report) -> None:
+    del head["candidates"]["logistic"], head["slices"][0]
+
+    assert "Measured at main, and no longer here: logistic, origin EWR." in page(base, head)
+
+
+def test_a_worse_champion_is_named_though_each_candidate_is_what_it_was(base: Report, head: Report) -> None:
+    head["champion"] = "logistic"
+
+    told = page(base, head)
+
+    assert told.startswith("### Metrics: logistic here, lightgbm at main")
+    assert "- the champion: log-loss 0.4735 → 0.5 (+0.0265, margin 0.002)" in told
+
+
+def test_the_committed_reports_can_be_compared_with_themselves() -> None:
+    committed = dict(metrics_report.of_revision("HEAD"))
+
+    assert "Nothing is worse" in page(committed, committed)
+
+
+def test_a_revision_without_reports_is_refused_by_name() -> None:
+    with pytest.raises(metrics_report.NothingToCompare, match=r"no-such-revision has no reports/metrics\.json"):
+        metrics_report.of_revision("no-such-revision")
