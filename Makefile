@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-backup stack-restore stack-down test-infra sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-backup stack-restore stack-down test-infra metrics sbom audit sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -159,6 +159,20 @@ image-test: $(INFRA)/.installed  ## run them read-only and without capabilities:
 
 test-infra: $(INFRA)/.installed  ## run the tests of infra/ (needs what infra/README.md lists)
 	@$(PY) -m pytest infra/tests
+
+metrics: install  ## what a change does to the metrics, as markdown: make metrics BASE=origin/main
+	@$(PY) -m infra.metrics_report $(or $(BASE),origin/main)
+
+IMAGES := serve mirror worker
+sbom: install  ## what each image installs, as CycloneDX: var/sbom/
+	@mkdir -p var/sbom
+	@for image in $(IMAGES); do PYTHONWARNINGS=ignore cyclonedx-py requirements requirements/$$image.txt \
+		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
+
+# Strict, because a package that PyPI does not find is otherwise skipped, and nothing found counts as nothing wrong.
+audit: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities of what the images install; fails where it can not be asked
+	@for image in $(IMAGES); do $(INFRA)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+		-r requirements/$$image.txt || exit 1; done
 
 sabotage: install  ## plant one fault after another, and write which guard stops which: docs/sabotage.md
 	@$(PY) -m pytest tests/sabotage --write-matrix
