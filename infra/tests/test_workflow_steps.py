@@ -1,0 +1,214 @@
+"""The scripts of the workflows, run: with this project's make where it is cheap, with stand-ins for what they call."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.tests.workflows import STEPS, Runner, step
+from tests.project import Project
+
+DIGEST = f"sha256:{'5' * 64}"
+LIST_OF_DIGESTS = f'[[ "$*" == *inspect* ]] && echo "${{@: -1}}" | sed "s/:v.*/@{DIGEST}/"; true'
+WORD = "a word that nobody else says"
+GITHUB = {"GH_TOKEN": "t", "GH_REPO": "o/r"}
+PUSH = {
+    "TOKEN": WORD,
+    "GITHUB_REPOSITORY_OWNER": "Some-Owner",
+    "GITHUB_ACTOR": "a",
+    "GITHUB_REF_NAME": "v1.2.3",
+}
+# Run below. All others are one `make`, which test_workflows.py asks make about.
+RUN_HERE = {
+    "check.yml: PostgreSQL and a browser, Ubuntu",
+    "check.yml: PostgreSQL, OpenMP and a browser, macOS",
+    "check.yml: Clone into WSL",
+    "check.yml: make check test",
+    "metrics.yml: make metrics",
+    "metrics.yml: One comment, renewed by each push",
+    "release.yml: The tag is the version of pyproject.toml",
+    "release.yml: Push",
+    "release.yml: Release",
+    "weekly.yml: PostgreSQL and a browser",
+    "weekly.yml: What has moved",
+    "weekly.yml: One issue",
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "project").mkdir()
+    return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def runner(project: Project, tmp_path: Path) -> Runner:
+    """A runner with the project checked out, whose `make` finds this environment installed."""
+    runner = Runner(project.folder, tmp_path / "home")
+    runner.fake("make", f'PATH="${{PATH#*:}}" exec {" ".join(project.command())} "$@"')
+    return runner
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Runner:
+    """A runner without a checkout."""
+    (tmp_path / "work").mkdir()
+    return Runner(tmp_path / "work", tmp_path / "home")
+
+
+def test_every_script_is_run_here_or_is_one_make() -> None:
+    assert {str(each) for each in STEPS if not re.fullmatch(r"make [\w =-]+( #.*)?", each.script)} == RUN_HERE
+
+
+@pytest.mark.parametrize(
+    "name", [("check.yml", "PostgreSQL and a browser, Ubuntu"), ("weekly.yml", "PostgreSQL and a browser")]
+)
+def test_ubuntu_gets_a_database_and_lets_the_browser_make_its_sandbox(bare: Runner, name: tuple[str, str]) -> None:
+    bare.fake("sudo")
+
+    bare.run(step(*name))
+
+    _, install, allow = bare.calls("sudo")
+    assert "postgresql" in install
+    assert allow.endswith("kernel.apparmor_restrict_unprivileged_userns=0")
+
+
+def test_macos_gets_a_database_and_a_browser_that_is_a_command(bare: Runner) -> None:
+    bare.fake("brew", '[ "$1" != --prefix ] || echo "/opt/$2"')
+
+    bare.run(step("check.yml", "PostgreSQL, OpenMP and a browser, macOS"))
+
+    browsers, postgresql = bare.told("GITHUB_PATH").splitlines()
+    browser = Path(browsers) / "google-chrome"
+    assert browser.stat().st_mode & 0o111
+    assert browser.read_text().endswith('MacOS/Google Chrome" "$@"\n')
+    assert postgresql == "/opt/postgresql@17/bin"
+
+
+def test_wsl_tests_a_clone_on_its_own_disk(project: Project, runner: Runner, tmp_path: Path) -> None:
+    runner.fake("make", "git rev-parse HEAD")
+
+    runner.run(step("check.yml", "Clone into WSL"))
+    said = runner.run(step("check.yml", "make check test"))
+
+    assert runner.calls("make") == ["check test"]
+    assert said == project.git("rev-parse", "HEAD")
+    assert (tmp_path / "home" / "ontime" / "Makefile").exists()
+
+
+def test_the_summary_tells_what_the_merge_did_to_the_metrics(project: Project, runner: Runner) -> None:
+    metrics = project.json("reports/metrics.json")
+    metrics["candidates"]["lightgbm"]["test"]["log_loss"] += 0.1
+    project.git(
+        "-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--allow-empty", "-m", "x"
+    )
+    (project.folder / "reports/metrics.json").write_text(json.dumps(metrics))
+    (project.folder / "var").mkdir()
+
+    runner.run(step("metrics.yml", "make metrics"))
+
+    assert "- lightgbm: log-loss 0.4735 → 0.5735" in runner.told("GITHUB_STEP_SUMMARY")
+    assert (project.folder / "var/metrics.md").read_text() == runner.told("GITHUB_STEP_SUMMARY")
+
+
+def test_a_comparison_that_fails_is_no_empty_summary(project: Project, runner: Runner) -> None:
+    (project.folder / "var").mkdir()
+
+    done = runner.attempt(step("metrics.yml", "make metrics"))  # one commit: there is no HEAD^1
+
+    assert done.returncode != 0
+    assert "HEAD^1 has no reports/metrics.json" in done.stdout
+
+
+def test_the_comment_goes_to_the_pull_request(bare: Runner) -> None:
+    bare.fake("gh")
+
+    bare.run(step("metrics.yml", "One comment, renewed by each push"), **GITHUB, NUMBER="7")
+
+    assert bare.calls("gh") == ["pr comment 7 --edit-last --create-if-none --body-file metrics.md"]
+
+
+@pytest.mark.parametrize(("tag", "passes"), [("v0.1.0", True), ("v0.1", False), ("v0x1.0", False), ("v1.0.0", False)])
+def test_a_tag_has_to_be_the_version(runner: Runner, tag: str, passes: bool) -> None:
+    done = runner.attempt(step("release.yml", "The tag is the version of pyproject.toml"), GITHUB_REF_NAME=tag)
+
+    assert (done.returncode == 0) is passes
+
+
+def test_images_are_pushed_and_told_by_digest(bare: Runner, tmp_path: Path) -> None:
+    bare.fake("docker", LIST_OF_DIGESTS)
+
+    bare.run(step("release.yml", "Push"), **PUSH)
+
+    names = [f"ghcr.io/some-owner/ontime-{image}" for image in ("serve", "mirror", "worker")]
+    assert [call for call in bare.calls("docker") if "push" in call] == [
+        f"push --quiet {name}:v1.2.3" for name in names
+    ]
+    assert (tmp_path / "work/images.txt").read_text().splitlines() == [f"{name}@{DIGEST}" for name in names]
+    told = json.loads(bare.told("GITHUB_OUTPUT").removeprefix("images="))
+    assert told == [{"image": name.rpartition("-")[2], "name": name, "digest": DIGEST} for name in names]
+
+
+def test_the_registry_s_token_is_no_argument(bare: Runner) -> None:
+    """Arguments of a process are seen by every other."""
+    bare.fake("docker", LIST_OF_DIGESTS)
+
+    bare.run(step("release.yml", "Push"), **PUSH)
+
+    assert WORD not in "".join(bare.calls("docker"))
+    assert WORD in bare.stdin("docker")
+
+
+@pytest.mark.parametrize("docker", ["true", '[ "$1" != push ]'], ids=["no digest", "push refused"])
+def test_an_image_that_did_not_arrive_ends_the_release(bare: Runner, docker: str) -> None:
+    bare.fake("docker", docker)
+
+    assert bare.attempt(step("release.yml", "Push"), **PUSH).returncode != 0
+
+
+def test_a_release_tells_its_digests_and_how_to_verify_them(bare: Runner, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    (work / "images.txt").write_text(f"ghcr.io/o/ontime-serve@{DIGEST}\n")
+    (work / "serve.cdx.json").write_text("{}")
+    bare.fake("gh")
+
+    bare.run(step("release.yml", "Release"), **GITHUB, GITHUB_REF_NAME="v1.2.3")
+
+    notes = (work / "notes.md").read_text()
+    assert "gh attestation verify oci://IMAGE --repo o/r" in notes
+    assert f"\n    ghcr.io/o/ontime-serve@{DIGEST}\n" in notes
+    (call,) = bare.calls("gh")
+    assert call.startswith("release create v1.2.3 --verify-tag")
+    assert call.endswith("images.txt ./serve.cdx.json")
+
+
+@pytest.mark.parametrize(("added", "told"), [("numpy==99.0 \\\n", "+numpy==99.0"), ("", "nothing")])
+def test_the_summary_tells_what_has_moved(project: Project, runner: Runner, added: str, told: str) -> None:
+    lock = project.folder / "requirements/serve.txt"
+    lock.write_text(lock.read_text() + added)
+
+    runner.run(step("weekly.yml", "What has moved"))
+
+    assert told in runner.told("GITHUB_STEP_SUMMARY")
+
+
+@pytest.mark.parametrize(
+    ("result", "known", "does"),
+    [
+        ("failure", "", "issue create"),
+        ("failure", "12", "issue comment 12"),
+        ("success", "12", "issue close 12"),
+        ("success", "", None),
+    ],
+)
+def test_there_is_one_issue_while_the_newest_dependencies_fail(
+    bare: Runner, result: str, known: str, does: str | None
+) -> None:
+    bare.fake("gh", f'[ "$2" != list ] || echo "{known}"')
+
+    bare.run(step("weekly.yml", "One issue"), **GITHUB, RESULT=result, RUN="address")
+
+    look_up, *done = bare.calls("gh")
+    assert look_up.startswith("issue list --state open")
+    assert [each.startswith(does or "") for each in done] == ([True] if does else [])

@@ -1,0 +1,177 @@
+"""The workflows pass their linters, which bite, and keep the house's rules."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from infra.tests.tools import ROOT, tool
+from infra.tests.workflows import FOLDER, JOBS, NAMES, STEPS, read
+from tests.project import Project
+
+USES = re.compile(r"uses: (?P<action>[\w./-]+)@(?P<ref>\S+)(?: # (?P<version>v\d+\.\d+\.\d+))?$", re.MULTILINE)
+MAY_WRITE = {
+    ("metrics.yml", "comment"): {"pull-requests"},
+    ("release.yml", "push"): {"packages"},
+    ("release.yml", "attest"): {"attestations", "id-token"},
+    ("release.yml", "publish"): {"contents"},
+    ("weekly.yml", "tell"): {"issues"},
+}
+
+
+class Fault(NamedTuple):
+    file: str
+    before: str  # a pattern
+    after: str
+    found_as: str  # a pattern in what a linter says
+
+
+FAULTS = {
+    "a context that does not exist": Fault(
+        "check.yml", r"matrix\.python }}", "matrix.pyton }}", r'property "pyton" is not defined'
+    ),
+    "a job that waits for nobody": Fault("release.yml", "needs: attest", "needs: atest", r'needs job "atest"'),
+    "a permission that does not exist": Fault("weekly.yml", "issues: write", "issue: write", r'scope "issue"'),
+    "a time that never comes": Fault("weekly.yml", r"17 5 \* \* 1", "17 25 * * 1", "invalid CRON"),
+    "a variable that falls apart": Fault(
+        "release.yml", r'"\$name:\$GITHUB_REF_NAME"', "$name:$GITHUB_REF_NAME", "SC2086"
+    ),
+    "an action by its tag": Fault("metrics.yml", r"checkout@\w{40}", "checkout@v7", "unpinned-uses"),
+    "a token left in the checkout": Fault("check.yml", "persist-credentials: false", "fetch-depth: 1", "artipacked"),
+    "a trigger with the base's rights": Fault(
+        "metrics.yml", "pull_request:", "pull_request_target:", "dangerous-triggers"
+    ),
+    "a title as a script": Fault(
+        "metrics.yml", "run: make train", "run: echo ${{ github.event.pull_request.title }}", "template-injection"
+    ),
+    "permissions for everything": Fault(
+        "weekly.yml", r"permissions: \{\}", "permissions: write-all", "excessive-permissions"
+    ),
+    "an action taken on its first day": Fault(
+        "../dependabot.yml", r"default-days: \d+", "default-days: 0", "dependabot-cooldown"
+    ),
+}
+
+
+def findings(folder: Path) -> str:
+    """What actionlint (with shellcheck) and zizmor say of a .github folder; nothing if all is well."""
+    workflows = sorted(map(str, (folder / "workflows").glob("*.yml")))
+    said = ""
+    for command in (
+        [tool("actionlint"), "-oneline", "-shellcheck", tool("shellcheck"), *workflows],
+        [tool("zizmor"), "--quiet", "--offline", "--pedantic", "--no-progress", "--format=plain", str(folder)],
+    ):
+        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said += done.stdout if done.returncode else ""
+    return said
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    # A repository of its own: zizmor and actionlint look for the root of one.
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    return Path(shutil.copytree(FOLDER.parent, tmp_path / ".github"))
+
+
+def test_the_linters_find_nothing(copy: Path) -> None:
+    assert findings(copy) == ""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_linters_find(copy: Path, fault: str) -> None:
+    planted = FAULTS[fault]
+    spoilt = copy / "workflows" / planted.file
+    text, times = re.subn(planted.before, lambda _: planted.after, spoilt.read_text())
+    assert times
+
+    spoilt.write_text(text)
+
+    assert re.search(planted.found_as, findings(copy))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_action_is_pinned_by_its_commit_and_says_which_version_that_is(name: str) -> None:
+    text = (FOLDER / name).read_text()
+
+    used = list(USES.finditer(text))
+
+    assert len(used) == text.count("uses: ") - text.count("uses: $/")
+    assert all(re.fullmatch("[0-9a-f]{40}", use["ref"]) and use["version"] for use in used)
+
+
+def test_an_action_has_one_version_everywhere() -> None:
+    used = {
+        use.group("action", "ref", "version") for name in NAMES for use in USES.finditer((FOLDER / name).read_text())
+    }
+
+    assert len(used) == len({action for action, _, _ in used})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_workflow_may_nothing_and_its_jobs_say_what_they_need(name: str) -> None:
+    workflow = read(name)
+
+    assert workflow["permissions"] == {}
+    assert all("permissions" in job for job in workflow["jobs"].values())
+
+
+def test_few_jobs_may_write_and_each_of_them_one_thing() -> None:
+    may = {
+        place: {what for what, right in job["permissions"].items() if right == "write"} for place, job in JOBS.items()
+    }
+
+    assert {place: what for place, what in may.items() if what} == MAY_WRITE
+
+
+def test_code_of_a_branch_never_runs_where_something_may_be_written() -> None:
+    """Only a release, whose tag somebody with the right to it has pushed, checks out beside a right to write."""
+    with_code = {
+        place for place, job in JOBS.items() for step in job.get("steps", ()) if "checkout@" in step.get("uses", "")
+    }
+
+    assert with_code & set(MAY_WRITE) == {("release.yml", "push")}
+
+
+@pytest.mark.parametrize("place", [place for place, job in JOBS.items() if "steps" in job], ids="/".join)
+def test_a_job_ends_by_itself(place: tuple[str, str]) -> None:
+    assert 0 < JOBS[place]["timeout-minutes"] <= 120
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_of_a_workflow_do_not_overtake_each_other(name: str) -> None:
+    assert set(read(name)["concurrency"]) == {"group", "cancel-in-progress"}
+
+
+@pytest.mark.parametrize("step", STEPS, ids=str)
+def test_no_expression_is_pasted_into_a_script(step: Any) -> None:
+    assert "${{" not in step.script
+
+
+def test_each_make_target_exists(tmp_path: Path) -> None:
+    """Asked of make itself, which says what it would do and does nothing."""
+    (tmp_path / "copy").mkdir()
+    project = Project(tmp_path / "copy")
+    commands = {line.strip() for step in STEPS for line in step.script.splitlines() if line.strip().startswith("make ")}
+
+    for command in sorted(commands):
+        words = command.partition(" #")[0].partition(" |")[0].split()[1:]
+        planned = project.attempt("--dry-run", f"--assume-old={project.folder}/var/infra-venv/.installed", *words)
+        assert planned.returncode == 0, f"{command}: {planned.stdout}"
+    assert {"make check", "make test", "make image", "make sbom", "make audit", "make train"} <= commands
+
+
+def test_the_oldest_python_that_is_tested_is_the_oldest_that_is_promised() -> None:
+    promised = re.search(r'requires-python = ">=([\d.]+)"', (ROOT / "pyproject.toml").read_text())
+
+    assert promised
+    assert JOBS["check.yml", "test"]["strategy"]["matrix"]["python"][0] == promised[1]
+
+
+def test_what_no_lock_holds_is_renewed_by_dependabot() -> None:
+    updates = yaml.safe_load((FOLDER.parent / "dependabot.yml").read_text())["updates"]
+
+    assert {each["package-ecosystem"] for each in updates} == {"github-actions", "docker"}
