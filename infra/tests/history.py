@@ -1,0 +1,51 @@
+"""Secrets in all that git keeps: every line that any commit ever added, and every commit's message."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from infra.tests.tools import tool
+
+PATTERNS = {
+    "API key of ours": re.compile(r"\bontime_[A-Za-z0-9_-]{43}\b"),  # serving/keys.py makes them
+    "private key": re.compile("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY"),  # detect-secrets looks in small files only
+}
+# Random by nature, and half of all lines.
+LOCKED = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
+# They look like secrets and are none: passwords in the tests' addresses, which lead nowhere; a commit that nobody made.
+MADE_UP = ("secret", "pw", "0123456789abcdef0123456789abcdef01234567")
+
+
+def secrets(repository: Path, folder: Path) -> list[str]:
+    """Each finding as `file: kind`. `folder` is empty, and is used up."""
+    for name, lines in _added(repository).items():
+        # Flat, because a name may have been a file's once and a folder's later; its end tells how to read it.
+        (folder / name.replace("/", "__")).write_text("\n".join(lines) + "\n")
+    made_up = [f"--exclude-secrets=^{value}$" for value in MADE_UP]
+    command = [tool("detect-secrets"), "scan", "--all-files", "--no-verify", *made_up, "."]
+    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    known = {f"{name}: {each['type']}" for name, found in json.loads(said)["results"].items() for each in found}
+    texts = {path.name: path.read_text() for path in folder.iterdir()}
+    more = {f"{name}: {kind}" for name, text in texts.items() for kind, one in PATTERNS.items() if one.search(text)}
+    return sorted(known | more)
+
+
+def _added(repository: Path) -> dict[str, dict[str, None]]:
+    """The lines of each file, in order and once each."""
+
+    def git(*words: str) -> list[str]:
+        command = ["git", "log", "--all", *words]
+        done = subprocess.run(command, cwd=repository, capture_output=True, check=True)
+        return done.stdout.decode(errors="replace").splitlines()
+
+    added = {"messages.txt": dict.fromkeys(git("--format=%B"))}
+    name = ""
+    for line in git(
+        "--patch", "--unified=0", "--no-renames", "--diff-merges=first-parent", "--no-ext-diff", "--format="
+    ):
+        if line.startswith("+++ "):
+            name = line.removeprefix("+++ b/")
+        elif line.startswith("+") and not LOCKED.match(line[1:]):
+            added.setdefault(name, {})[line[1:]] = None
+    return added

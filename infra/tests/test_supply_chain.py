@@ -1,0 +1,198 @@
+"""What the images are made of is locked, told, looked up and allowed; and git keeps no secret."""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+from infra.tests import pypi
+from infra.tests.history import secrets
+from infra.tests.tools import ROOT, tool
+from serving import keys
+from tests.project import VENV, Project
+
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+IMAGES = ("serve", "mirror", "worker")
+PERMISSIVE = re.compile(
+    r"^(MIT|MIT License|0BSD|BSD(-[23]-Clause)?|3-Clause BSD License|Apache[ -]2\.0|PSF-2\.0|Zlib|CC0-1\.0)$"
+)
+# What asks for more than its notice, and why that is no obstacle to a service which uses it as it is.
+MORE_THAN_PERMISSIVE = {
+    "orjson": "MPL-2.0: a change of its own files would have to be published, and nobody changes them",
+    "psycopg": "LGPL-3.0: used as a library that anybody can exchange; what imports it stays under its own licence",
+    "psycopg-binary": "LGPL-3.0: the same in C, with libpq (PostgreSQL's licence)",
+}
+
+
+def requirements(text: str) -> dict[str, str]:
+    """Each requirement of a lock, `name==version` with its hashes; a name may be there once a Python version."""
+    whole = text.replace("\\\n", " ")
+    return {line.split("--hash")[0].strip(): line for line in whole.splitlines() if line and not line.startswith("#")}
+
+
+def without_hash(text: str) -> list[str]:
+    return [name for name, line in requirements(text).items() if not re.search(r"--hash=sha256:[0-9a-f]{64}\b", line)]
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "project").mkdir()
+    return Project(tmp_path / "project")
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+def test_everything_in_a_lock_has_a_version_and_a_hash(lock: Path) -> None:
+    assert requirements(lock.read_text())
+    assert all("==" in name for name in requirements(lock.read_text()))
+    assert without_hash(lock.read_text()) == []
+
+
+def test_a_line_without_a_hash_is_found_and_not_installed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock.txt"
+    lock.write_text(
+        re.sub(r"(?m)^h11==(\S+).*\n(    --hash.*\n)+", r"h11==\1\n", (ROOT / "requirements/serve.txt").read_text())
+    )
+    installer = [
+        str(VENV / "bin/uv"),
+        "pip",
+        "sync",
+        "--offline",
+        "--dry-run",
+        "--require-hashes",
+        "--python",
+        str(VENV),
+    ]
+
+    installed = subprocess.run([*installer, lock], capture_output=True, text=True)
+
+    assert [name.split("==")[0] for name in without_hash(lock.read_text())] == ["h11"]
+    assert installed.returncode != 0
+    assert "h11" in installed.stderr
+
+
+def test_git_keeps_no_secret(tmp_path: Path) -> None:
+    assert secrets(ROOT, tmp_path) == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    subprocess.run(["git", "init", "--quiet", folder], check=True)
+    return folder
+
+
+def commit(repository: Path, message: str) -> None:
+    who = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    subprocess.run(["git", *who, "add", "--all"], cwd=repository, check=True)
+    subprocess.run(["git", *who, "commit", "--quiet", "--allow-empty", "-m", message], cwd=repository, check=True)
+
+
+# Put together here, so that this file does not hold what it looks for.
+PLANTED = [
+    ("AWS Access Key", "key = " + "AKIA" + "QYLPMN5HFIQR7XYA"),
+    ("private key", "-----BEGIN " + "PRIVATE KEY-----" + "\nMC4CAQAwBQYDK2VwBCIEIJ" + "\nx = 1" * 2000),
+    ("GitHub Token", "ghp" + "_" + "aB3" * 12),
+    ("Basic Auth Credentials", "postgresql://ontime:" + "hunter2hunter2" + "@db/ontime"),
+    ("Secret Keyword", "password" + ' = "' + "correct horse battery" + '"'),
+]
+
+
+@pytest.mark.parametrize(("kind", "text"), PLANTED, ids=[kind for kind, _ in PLANTED])
+def test_a_secret_is_found_though_it_was_taken_out_again(
+    repository: Path, tmp_path: Path, kind: str, text: str
+) -> None:
+    (repository / "settings.py").write_text(text + "\n")
+    commit(repository, "oops")
+    (repository / "settings.py").unlink()
+    commit(repository, "nothing happened")
+    (tmp_path / "lines").mkdir()
+
+    assert f"settings.py: {kind}" in secrets(repository, tmp_path / "lines")
+
+
+def test_one_of_our_own_keys_is_found_even_in_a_message(repository: Path, tmp_path: Path) -> None:
+    commit(repository, f"works with {keys.add(tmp_path / 'keys.json', 'desk', ['predict'])}")
+    (tmp_path / "lines").mkdir()
+
+    assert secrets(repository, tmp_path / "lines") == ["messages.txt: API key of ours"]
+
+
+def licences(name: str) -> list[str]:
+    """The licences under all of which an installed package stands; of alternatives the first."""
+    told = metadata(name).json
+    expression = str(told.get("license_expression") or told.get("license", "")).strip()
+    return [part.strip("() ").split(" OR ")[0] for part in expression.split(" AND ")]
+
+
+def test_what_the_service_installs_asks_for_no_more_than_its_notice() -> None:
+    names = {name.split("==")[0] for name in requirements((ROOT / "requirements/serve.txt").read_text())}
+
+    more = {name for name in names if not all(PERMISSIVE.match(licence) for licence in licences(name))}
+
+    assert more == set(MORE_THAN_PERMISSIVE)
+
+
+def test_a_bill_of_materials_is_valid_and_lists_the_whole_lock(project: Project) -> None:
+    project.make("sbom", "IMAGES=serve")  # the two others take three times as long, and the same way
+
+    text = (project.folder / "var/sbom/serve.cdx.json").read_text()
+    listed = {f"{each['name']}=={each['version']}" for each in json.loads(text)["components"]}
+    locked = requirements((ROOT / "requirements/serve.txt").read_text())
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    assert listed == {name.partition(" ")[0] for name in locked}
+
+
+@pytest.mark.parametrize("target", ["sbom", "audit"])
+def test_every_image_has_its_bill_and_its_audit(project: Project, target: str) -> None:
+    planned = project.make("--dry-run", f"--assume-old={project.folder}/var/infra-venv/.installed", target)
+
+    assert f"for image in {' '.join(IMAGES)}; do" in planned
+    assert set(IMAGES) == set(
+        re.findall(r"^FROM .* AS (\w+)-packages$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    )
+
+
+def audit(project: Project, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """`make audit` of a lock with one package, h11."""
+    (project.folder / "requirements/serve.txt").write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n")
+    tools = Path(tool("pip-audit")).parents[1]
+    return subprocess.run(
+        project.command("audit", "IMAGES=serve", f"INFRA={tools}", f"--assume-old={tools}/.installed"),
+        cwd=project.folder,
+        env={**project.environment(), **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "passes", "says"),
+    [
+        ({"h11": []}, True, "No known vulnerabilities found"),
+        ({"h11": ["PYSEC-0000-1"]}, False, "PYSEC-0000-1"),
+        ({}, False, "h11: Dependency not found on PyPI and could not be audited"),
+    ],
+    ids=["nothing known", "a vulnerability", "not found"],
+)
+def test_an_audit_passes_only_what_was_looked_up(
+    project: Project, tmp_path: Path, known: dict[str, list[str]], passes: bool, says: str
+) -> None:
+    with pypi.knowing(known, tmp_path) as environment:
+        done = audit(project, environment)
+
+    assert (done.returncode == 0) is passes
+    assert says in done.stdout
+
+
+def test_an_audit_that_reaches_nobody_fails(project: Project) -> None:
+    done = audit(project, {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": ""})
+
+    assert done.returncode != 0
+    assert "No known vulnerabilities" not in done.stdout
