@@ -196,3 +196,17 @@ def test_an_audit_that_reaches_nobody_fails(project: Project) -> None:
 
     assert done.returncode != 0
     assert "No known vulnerabilities" not in done.stdout
+
+
+def test_what_security_md_names_is_there() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "SECURITY.md").read_text())
+
+    assert len(links) > 20
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_each_threat_has_a_test_that_holds_its_guard() -> None:
+    rows = re.findall(r"^\| (?!threat|---)(.*) \| (.*) \| (.*) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
+
+    assert len(rows) == 10
+    assert all(re.fullmatch(r"\[test_\w+\.py\]\(\S+\)(, \[test_\w+\.py\]\(\S+\))*", held_by) for _, _, held_by in rows)
