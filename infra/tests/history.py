@@ -18,7 +18,11 @@ MADE_UP = ("secret", "pw", "0123456789abcdef0123456789abcdef01234567")
 
 
 def secrets(repository: Path, folder: Path) -> list[str]:
-    """Each finding as `file: kind`. `folder` is empty, and is used up."""
+    """Each finding as `file: kind`. `folder` is empty, and is used up.
+
+    Raises AssertionError for a clone without its history: nothing found there would mean nothing.
+    """
+    assert not (repository / ".git/shallow").exists(), f"{repository} is a shallow clone: git fetch --unshallow"
     for name, lines in _added(repository).items():
         # Flat, because a name may have been a file's once and a folder's later; its end tells how to read it.
         (folder / name.replace("/", "__")).write_text("\n".join(lines) + "\n")

@@ -123,6 +123,15 @@ def test_one_of_our_own_keys_is_found_even_in_a_message(repository: Path, tmp_pa
     assert secrets(repository, tmp_path / "lines") == ["messages.txt: API key of ours"]
 
 
+def test_a_clone_without_its_history_is_not_called_clean(repository: Path, tmp_path: Path) -> None:
+    commit(repository, "first")
+    commit(repository, "second")
+    subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{repository}", tmp_path / "shallow"], check=True)
+
+    with pytest.raises(AssertionError, match="is a shallow clone"):
+        secrets(tmp_path / "shallow", tmp_path)
+
+
 def licences(name: str) -> list[str]:
     """The licences under all of which an installed package stands; of alternatives the first."""
     told = metadata(name).json
