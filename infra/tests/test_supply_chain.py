@@ -76,6 +76,17 @@ def test_a_line_without_a_hash_is_found_and_not_installed(tmp_path: Path) -> Non
     assert "h11" in installed.stderr
 
 
+def test_other_peoples_images_have_an_exact_version() -> None:
+    """A digest only where we build on one, the Dockerfile: what merely runs beside us may be what its version is."""
+    listed = subprocess.run(["git", "ls-files", "infra/*.yaml"], cwd=ROOT, capture_output=True, text=True, check=True)
+    texts = [(ROOT / name).read_text() for name in listed.stdout.split()]
+    images = {image for text in texts for image in re.findall(r"^[\s-]*image: ([^\s#]+)", text, re.MULTILINE)}
+
+    other = {image for image in images if not image.rpartition("/")[2].startswith("ontime-")}
+    assert other
+    assert {image for image in other if not re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?$", image)} == set()
+
+
 def test_git_keeps_no_secret(tmp_path: Path) -> None:
     assert secrets(ROOT, tmp_path) == []
 
