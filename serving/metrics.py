@@ -72,6 +72,7 @@ class Verdict(NamedTuple):
     decided_at: datetime
     figures: Mapping[str, float | None]
     alerts: Sequence[Mapping[str, Any]]  # each with name, tier, value
+    retraining_asked_at: datetime | None  # of the retraining that has not been finished; None: none waits
 
 
 def exposition(verdict: Verdict | None) -> bytes:
@@ -87,7 +88,9 @@ def _monitored(verdict: Verdict) -> CollectorRegistry:
     """Gauges of this very answer: whichever worker is asked, they say the same."""
     registry = CollectorRegistry()
     Gauge(
-        "ontime_monitored_until_seconds", "End of the last day that the monitor looked at, Unix time", registry=registry
+        "ontime_monitored_until_seconds",
+        "End of the last day that the monitor looked at, Unix time on the feed's clock",
+        registry=registry,
     ).set(verdict.decided_at.timestamp())
     figures = Gauge("ontime_figure", "What the monitor measured that day", ["figure"], registry=registry)
     for name, value in verdict.figures.items():
@@ -97,4 +100,10 @@ def _monitored(verdict: Verdict) -> CollectorRegistry:
                    registry=registry)  # fmt: skip
     for alert in verdict.alerts:
         alerts.labels(alert["name"], str(alert["tier"])).set(1)
+    if verdict.retraining_asked_at is not None:
+        Gauge(
+            "ontime_retraining_asked_seconds",
+            "When the retraining that is not finished yet was asked for, Unix time on the feed's clock",
+            registry=registry,
+        ).set(verdict.retraining_asked_at.timestamp())
     return registry

@@ -105,9 +105,21 @@ def last_verdict(keeper: Keeper) -> Verdict | None:
         return None
     try:
         row = database.last_decision(keeper.engine, "monitor")
+        asked_at = _retraining_asked_at(keeper.engine)
     except sa.exc.SQLAlchemyError:  # the keeper finds out by itself; a scrape must not fail for it
         return None
-    return Verdict(row.decided_at, row.evidence["figures"], row.evidence["alerts"]) if row else None
+    return Verdict(row.decided_at, row.evidence["figures"], row.evidence["alerts"], asked_at) if row else None
+
+
+def _retraining_asked_at(engine: sa.Engine) -> datetime | None:
+    """Since when a retraining, asked for by the policy or begun by hand, has not been finished; None: none waits."""
+    asked = database.last_decision(engine, "policy", action="retrain"), database.last_decision(engine, "retraining")
+    unfinished = [
+        row.decided_at
+        for row in asked
+        if row is not None and database.last_decision(engine, "retrained", day=row.evidence["day"]) is None
+    ]
+    return min(unfinished, default=None)
 
 
 def notes_of(live: Live, keeper: Keeper) -> tuple[str, ...]:

@@ -393,3 +393,50 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
     assert value('ontime_stage_seconds_count{stage="commit"}') == commits + 1
     assert value("ontime_release_refused") == value("ontime_spool_predictions") == 0
     assert value("ontime_release_trained_until_seconds") == datetime(2013, 2, 18, tzinfo=UTC).timestamp()
+
+
+MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def looked_at(settings: Settings) -> sa.Engine:
+    """The database after the monitor's look at a day, with an alert."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    alert = {"name": "rate_gap", "tier": 2, "value": 0.06, "above": 0.05, "reason": "for two weeks"}
+    evidence = {"day": "2013-02-19", "figures": {"rate_gap": 0.06, "auc_drop": None}, "alerts": [alert]}
+    database.record_decision(engine, "monitor", "alert", evidence, MIDNIGHT)
+    return engine
+
+
+@pytest.mark.usefixtures("looked_at")
+def test_metrics_tell_what_the_monitor_said_of_its_last_day(client: TestClient) -> None:
+    told = monitored(client)
+
+    assert told == {
+        "ontime_monitored_until_seconds": MIDNIGHT.timestamp(),
+        'ontime_figure{figure="rate_gap"}': 0.06,
+        'ontime_alert{figure="rate_gap",tier="2"}': 1,
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "evidence"),
+    [("policy", {"day": "2013-02-19", "action": "retrain"}), ("retraining", {"day": "2013-02-19"})],
+    ids=["asked for by the policy", "begun by hand"],
+)
+def test_metrics_tell_of_a_retraining_until_it_is_finished(
+    kind: str, evidence: dict[str, str], looked_at: sa.Engine, client: TestClient
+) -> None:
+    database.record_decision(looked_at, kind, "begun", evidence, MIDNIGHT)
+    waiting = monitored(client)
+    database.record_decision(looked_at, "retrained", "done", {"day": "2013-02-19"}, MIDNIGHT)
+
+    assert waiting["ontime_retraining_asked_seconds"] == MIDNIGHT.timestamp()
+    assert "ontime_retraining_asked_seconds" not in monitored(client)
+
+
+def monitored(client: TestClient) -> dict[str, float]:
+    """What /metrics says that it has from the monitor."""
+    lines = client.get("/metrics").text.splitlines()
+    names = ("ontime_monitored", "ontime_figure", "ontime_alert", "ontime_retraining")
+    return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)}
