@@ -76,24 +76,27 @@ def other(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
     return _small(weeks, tables, params, 3)
 
 
-@pytest.fixture
-def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
+def published(folder: Path, small: Small, other: Small) -> Settings:
     """Release 1 is published and current, release 2 published; the database is a file that does not exist yet."""
-    releases = tmp_path / "releases"
+    releases = folder / "releases"
     release.publish(releases, small.contents, small.manifest("1"))
     release.publish(releases, other.contents, other.manifest("2"))
     release.point(releases, "1")
     return Settings(
         releases=releases,
-        database_url=f"sqlite:///{tmp_path}/ontime.db",
-        spool=tmp_path / "spool",
-        tracking_url=f"sqlite:///{tmp_path}/mlflow.db",
-        artifacts=tmp_path / "artifacts",
+        database_url=f"sqlite:///{folder}/ontime.db",
+        spool=folder / "spool",
+        tracking_url=f"sqlite:///{folder}/mlflow.db",
+        artifacts=folder / "artifacts",
     )
 
 
 @pytest.fixture
-def stored(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
+    return published(tmp_path, small, other)
+
+
+def store(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFrame:
     """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url.get_secret_value())
@@ -101,6 +104,11 @@ def stored(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFr
     materialise(engine, rows, timetable)
     database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], 15))
     return rows
+
+
+@pytest.fixture
+def stored(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+    return store(settings, weeks, tables)
 
 
 @pytest.fixture
