@@ -1,6 +1,99 @@
-"""The fixtures of the project's own tests: the real data, and the small world for the service."""
+"""A service of which there is something to tell, watched by the real Prometheus and Alertmanager."""
 
-from tests.conftest import params, postgres_server, raw, tables, weeks
-from tests.integration.conftest import other, settings, small, stored
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, NamedTuple
 
-__all__ = ["other", "params", "postgres_server", "raw", "settings", "small", "stored", "tables", "weeks"]
+import pandas as pd
+import pytest
+
+from infra.tests.watchers import Stack, alertmanager_telling, prometheus_watching, receiving
+from ontime import database, release
+from ontime.params import Params
+from ontime.settings import Settings
+from ontime.sources import Tables
+from pipelines import monitor
+from serving import keys
+from serving.examples import MORNING
+from tests.conftest import params, raw, tables, weeks
+from tests.integration.conftest import Small, other, published, settings, small, store
+from tests.integration.test_serving import asked
+from tests.service import running
+
+__all__ = ["other", "params", "raw", "settings", "small", "tables", "weeks"]  # fixtures
+
+DAY = date(2013, 2, 19)
+# What this world is over, one of each tier.
+LIMITS = {"stale_feed_share": 0.01, "rate_gap": 0.01, "prediction_psi": 0.01, "feature_psi": 0.01}
+
+
+class World(NamedTuple):
+    settings: Settings
+    flights: list[dict[str, Any]]  # materialised, as requests
+
+
+@pytest.fixture(scope="session")
+def world(
+    small: Small,
+    other: Small,
+    weeks: pd.DataFrame,
+    tables: Tables,
+    params: Params,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> World:
+    """Two days of February 2013 were answered, one was looked at by the monitor; a canary and a retraining go on."""
+    folder = tmp_path_factory.mktemp("world")
+    settings = published(folder, small, other).model_copy(update={"evidently": folder / "evidently"})
+    stored = store(settings, weeks, tables)
+    release.challenge(settings.releases, "2", 0.5)
+    timetable = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"]]
+    flights = [asked(flight) for _, flight in timetable.iterrows()]
+    with running(settings) as service:
+        for start in range(0, len(flights), 1000):
+            service.post("/v1/predictions", flights[start : start + 1000])
+    monitor.run(settings, _with_alerts(params), DAY)
+    engine = database.connect(settings.database_url.get_secret_value())
+    midnight = monitor.midnight(DAY)
+    database.record_decision(engine, "retraining", "begun", {"day": str(DAY), "reason": "for these tests"}, midnight)
+    return World(settings, flights)
+
+
+def _with_alerts(params: Params) -> Params:
+    """Drift is drawn up on this day as well, and the limits are so low that each tier has an alert."""
+    told = dict(params.monitor.alerts)
+    for name, above in LIMITS.items():
+        told[name] = told[name].model_copy(update={"above": above, "days": 1, "of": 1})
+    return params.model_copy(
+        update={"monitor": params.monitor.model_copy(update={"drift_every_days": 1, "alerts": told})}
+    )
+
+
+@pytest.fixture(scope="session")
+def stack(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The service with keys, Prometheus with one of them, Alertmanager, and who takes its pages and tickets."""
+    folder = tmp_path_factory.mktemp("watchers")
+    (folder / "metrics_key").write_text(keys.add(folder / "keys.json", "prometheus", ["admin"]))
+    desk = keys.add(folder / "keys.json", "desk", ["predict"])
+    with (
+        running(world.settings, ONTIME_API_KEYS=str(folder / "keys.json")) as service,
+        receiving() as receiver,
+        alertmanager_telling(receiver.url, folder) as alertmanager,
+        prometheus_watching(service.port, alertmanager.port, folder) as prometheus,
+    ):
+        watched = Stack(service, {"Authorization": f"Bearer {desk}"}, prometheus, alertmanager, receiver)
+        _asked_a_little(watched, world)
+        yield watched
+
+
+def _asked_a_little(stack: Stack, world: World) -> None:
+    """Requests of each kind, until rates and rules have found them: a counter must be seen, move, and be seen again."""
+    refused = 'ontime_requests_total{status="422"}'
+    for seen in (refused, f"rate({refused}[1m]) > 0"):
+        assert [stack.ask(each) for each in (world.flights[:40], strangers(10), [])] == [200, 200, 422]
+        stack.wait_for(seen)
+    stack.wait_for('ontime:faults:ratio_rate1d and on () ALERTS{alertstate="firing"}')
+
+
+def strangers(count: int) -> list[dict[str, Any]]:
+    """Flights that nobody has materialised."""
+    return [{**MORNING, "flight_number": number} for number in range(1, count + 1)]

@@ -1,0 +1,67 @@
+"""The committed rules as tests read them, and what a PromQL expression asks for."""
+
+import math
+import re
+from collections.abc import Mapping, Set
+from typing import Any, NamedTuple
+
+import yaml
+
+from infra.tests.tools import INFRA
+
+RULES = INFRA / "prometheus" / "rules.yaml"
+
+# Metric, then label, then values: what a Prometheus has.
+Series = Mapping[str, Mapping[str, Set[str]]]
+
+LIMIT = re.compile(r"(?:>|==) (\d[\d.]*(?: \* \d[\d.]*)*)")
+GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
+SELECTOR = re.compile(r"(?<![\w.])([a-zA-Z_:][\w:]*)\s*(\{[^}]*\})?(?!\w*\s*\()")
+MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
+WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring"}
+
+
+class Asked(NamedTuple):
+    """What an expression wants to find: metrics with their matchers, and the labels that it groups by."""
+
+    selectors: list[tuple[str, list[tuple[str, str, str]]]]
+    grouped_by: set[str]
+
+
+def groups() -> list[dict[str, Any]]:
+    return list(yaml.safe_load(RULES.read_text())["groups"])
+
+
+def alerts() -> dict[str, dict[str, Any]]:
+    """Every alerting rule by its name."""
+    return {rule["alert"]: rule for group in groups() for rule in group["rules"] if "alert" in rule}
+
+
+def limit(expr: str) -> float | None:
+    """The number that the expression compares with, such as 90 * 86400."""
+    found = LIMIT.search(expr)
+    return math.prod(float(number) for number in found[1].split(" * ")) if found else None
+
+
+def asked_by(expr: str) -> Asked:
+    """Reads PromQL by its tokens: what stands before a bracket is a function, every other name is a metric."""
+    grouped_by = {label for inside in GROUPING.findall(expr) for label in re.findall(r"\w+", inside)}
+    rest = re.sub(r"\[[^\]]*\]", "", GROUPING.sub("", expr))
+    selectors = [(name, MATCHER.findall(inside)) for name, inside in SELECTOR.findall(rest) if name not in WORDS]
+    return Asked(selectors, grouped_by)
+
+
+def unknown(expr: str, series: Series) -> list[str]:
+    """The metrics, labels and values of the expression that no series has."""
+    asked, missing = asked_by(expr), []
+    for name, matchers in asked.selectors:
+        if name not in series:
+            missing.append(name)
+            continue
+        for label, operator, value in matchers:
+            if label not in series[name]:
+                missing.append(f"{name}{{{label}}}")
+            elif operator == "=" and value not in series[name][label]:
+                missing.append(f'{name}{{{label}="{value}"}}')
+    labels = {label for name, _ in asked.selectors for label in series.get(name, {})}
+    return missing + sorted(asked.grouped_by - labels)

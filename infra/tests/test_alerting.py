@@ -1,0 +1,198 @@
+"""Alerts that fire when they should and not before, reach the right person once, and say what to do."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.tests import rules
+from infra.tests.conftest import World, strangers
+from infra.tests.tools import INFRA, ROOT
+from infra.tests.watchers import Stack, alertmanager_config, alertmanager_telling, program
+from tests.service import wait_for
+
+PROMETHEUS = INFRA / "prometheus"
+ALERTS = rules.alerts()
+EXPRESSIONS = {
+    rule.get("alert", rule.get("record")): rule["expr"] for group in rules.groups() for rule in group["rules"]
+}
+RUNBOOK = (INFRA / "runbook.md").read_text()
+UNIT_TESTS = yaml.safe_load((PROMETHEUS / "rules_test.yaml").read_text())
+
+
+def ran(name: str, *arguments: str | Path) -> str:
+    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_prometheus_takes_its_configuration_and_its_rules() -> None:
+    # Without looking at the secret, which is not here.
+    ran("promtool", "check", "config", "--syntax-only", PROMETHEUS / "prometheus.yml")
+    ran("promtool", "check", "rules", rules.RULES)
+
+
+def test_every_alert_fires_on_its_series_and_holds_still_on_those_that_just_do_not() -> None:
+    ran("promtool", "test", "rules", PROMETHEUS / "rules_test.yaml")
+
+
+@pytest.mark.parametrize(("limit", "wait"), [(0.8, 0.5), (1.25, 2.0)], ids=["sooner", "later"])
+def test_no_alert_can_fire_noticeably_sooner_or_later_without_failing_its_tests(
+    limit: float, wait: float, tmp_path: Path
+) -> None:
+    """So each of them has both: series that fire it, and series that just do not."""
+    groups = rules.groups()
+    for group in groups:
+        for rule in group["rules"]:
+            if "alert" in rule:
+                move(rule, limit, wait)
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"groups": groups}))
+    about_one = [test for test in UNIT_TESTS["tests"] if test["name"].split()[0] in ALERTS]
+    (tmp_path / "rules_test.yaml").write_text(yaml.safe_dump({**UNIT_TESTS, "tests": about_one}))
+
+    command = [program("promtool"), "test", "rules", str(tmp_path / "rules_test.yaml")]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+
+    assert set(re.findall(r'alertname=\\"(\w+)\\"', said)) == set(ALERTS)
+
+
+def move(rule: dict[str, Any], limit: float, wait: float) -> None:
+    """Its limit, or where it has none, how long it waits."""
+    moved = re.sub(r"> (?!0( |$))(?=\d)", f"> {limit} * ", rule["expr"])
+    if moved == rule["expr"]:
+        seconds = int(rule["for"][:-1]) * {"m": 60, "h": 3600}[rule["for"][-1]]
+        rule["for"] = f"{int(seconds * wait)}s"
+    rule["expr"] = moved
+
+
+@pytest.mark.parametrize("name", ALERTS)
+def test_an_alert_says_what_is_wrong_what_to_do_and_where_to_read_on(name: str) -> None:
+    alert = ALERTS[name]
+
+    assert "for" in alert
+    assert alert["labels"].keys() == {"severity", "cause"}
+    assert alert["labels"]["severity"] in ("page", "ticket")
+    assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
+    assert alert["annotations"]["runbook_url"] == f"infra/runbook.md#{name.lower()}"
+
+
+def test_the_texts_name_only_labels_that_the_alert_has_when_it_fires() -> None:
+    fired = {
+        name: set(re.findall(r"(\w+)=", sample["labels"]))
+        for test in UNIT_TESTS["tests"]
+        for each in test["promql_expr_test"]
+        for sample in each["exp_samples"]
+        for name in re.findall(r'alertname="(\w+)"', sample["labels"])
+    }
+    named = {
+        name: set(re.findall(r"\$labels\.(\w+)", " ".join(alert["annotations"].values())))
+        for name, alert in ALERTS.items()
+    }
+
+    assert {name: labels - fired[name] for name, labels in named.items() if labels - fired[name]} == {}
+
+
+def test_the_runbook_has_a_section_for_each_alert_in_their_order_and_no_other() -> None:
+    assert re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE) == list(ALERTS)
+
+
+def test_each_section_of_the_runbook_says_whom_it_bothers_how_to_look_and_what_to_do() -> None:
+    sections = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
+    wanted = {name: f"{alert['labels']['severity']}, {alert['labels']['cause']}. " for name, alert in ALERTS.items()}
+
+    assert [
+        name
+        for name, section in sections.items()
+        if not (section.startswith(wanted[name]) and "\n**Look.** " in section and "\n**Do.** " in section)
+    ] == []
+
+
+def test_runbook_and_alerts_give_only_commands_that_exist() -> None:
+    texts = RUNBOOK + " ".join(alert["annotations"]["description"] for alert in ALERTS.values())
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+    given = set(re.findall(r"(?:`|: )make ([a-z-]+)", texts))
+
+    assert given
+    assert given <= set(targets)
+
+
+def test_the_runbook_sends_nobody_to_a_panel_that_is_not_there() -> None:
+    dashboards = [json.loads(path.read_text()) for path in (INFRA / "grafana" / "dashboards").glob("*.json")]
+    titles = {panel["title"] for dashboard in dashboards for panel in dashboard["panels"]}
+
+    named = set(re.findall(r"panel \*([^*]+)\*", RUNBOOK))
+
+    assert named
+    assert named <= titles
+
+
+def test_alertmanager_takes_its_configuration(tmp_path: Path) -> None:
+    ran("amtool", "check-config", alertmanager_config(tmp_path, "http://127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    ("severity", "receiver"), [("page", "pager"), ("ticket", "tickets"), ("unheard-of", "tickets")]
+)
+def test_a_page_goes_to_the_pager_and_all_else_to_the_tickets(severity: str, receiver: str, tmp_path: Path) -> None:
+    config = alertmanager_config(tmp_path, "http://127.0.0.1")
+
+    route = ran("amtool", "config", "routes", "test", f"--config.file={config}", f"severity={severity}", "cause=errors")
+
+    assert route.strip() == receiver
+
+
+@pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_a_rule_asks_only_for_what_the_service_tells(expr: str, stack: Stack) -> None:
+    assert rules.unknown(expr, stack.prometheus.series()) == []
+
+
+@pytest.mark.parametrize(
+    ("expr", "missing"),
+    [
+        ("rate(ontime_prediction_total[5m])", "ontime_prediction_total"),
+        ('ontime_alert{level="2"}', "ontime_alert{level}"),
+        ('ontime_alert{tier="4"}', 'ontime_alert{tier="4"}'),
+        ("sum by (replica) (ontime_database_away)", "replica"),
+    ],
+)
+def test_a_misspelt_metric_label_or_value_is_noticed(expr: str, missing: str, stack: Stack) -> None:
+    assert rules.unknown(expr, stack.prometheus.series()) == [missing]
+
+
+@pytest.mark.parametrize(
+    ("told", "left_out"),
+    [
+        ("ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"),
+        ("ServiceDown", "AnswersSlow"),
+        ("ServiceDown", "NothingMaterialised"),
+        ("DatabaseAway", "FeaturesMissing"),
+    ],
+)
+def test_an_alert_that_follows_from_another_is_left_out(told: str, left_out: str, tmp_path: Path) -> None:
+    with alertmanager_telling("http://127.0.0.1", tmp_path) as alertmanager:
+        alertmanager.post(*({"alertname": name, **ALERTS[name]["labels"]} for name in (told, left_out)))
+
+        wait_for(lambda: alertmanager.inhibited() == {left_out})
+
+
+def test_an_alert_of_the_real_service_reaches_the_pager_with_its_runbook_and_is_taken_back(
+    stack: Stack, world: World
+) -> None:
+    name, path = "NothingMaterialised", "/pager_url"
+
+    stack.ask(strangers(1000))  # nobody has materialised them
+    wait_for(lambda: bool(stack.receiver.alerts(path, name, "firing")))
+    wait_for(lambda: "FeaturesMissing" in stack.alertmanager.inhibited())  # a ticket of the same cause
+    for _ in range(6):
+        stack.ask(world.flights[:1000])
+    wait_for(lambda: bool(stack.receiver.alerts(path, name, "resolved")))
+
+    told = stack.receiver.alerts(path, name, "firing")[0]
+    assert told["labels"] == {"alertname": name, "severity": "page", "cause": "features"}
+    assert told["annotations"]["runbook_url"] == "infra/runbook.md#nothingmaterialised"
+    assert re.match(r"9\d\.?\d*% of the flights are answered from their schedule", told["annotations"]["summary"])

@@ -1,0 +1,180 @@
+"""Dashboards that Grafana understands, that show what the alerts decide by, and of which no panel is empty."""
+
+import copy
+import json
+import re
+import subprocess
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from infra.tests import rules
+from infra.tests.tools import INFRA, tool
+from infra.tests.watchers import Prometheus, Stack
+from ontime.params import Params
+
+GRAFANA = INFRA / "grafana"
+DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((GRAFANA / "dashboards").glob("*.json"))}
+ALERTS = rules.alerts()
+VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
+
+Json = dict[str, Any]
+
+
+def panels(dashboard: Json) -> list[Json]:
+    """All but the headings."""
+    return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
+
+
+PANELS = [
+    pytest.param(panel, id=f"{name}: {panel['title']}")
+    for name, dashboard in DASHBOARDS.items()
+    for panel in panels(dashboard)
+]
+
+
+def problems_of(folder: Path, **dashboards: Json) -> list[str]:
+    """What Grafana's schema says of them."""
+    files = [str(folder / f"{name}.json") for name in dashboards]
+    for file, dashboard in zip(files, dashboards.values(), strict=True):
+        Path(file).write_text(json.dumps(dashboard))
+    command = [tool("python"), str(INFRA / "tests" / "grafana_schema.py"), *files]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_dashboards_are_what_grafanas_schema_says(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, **DASHBOARDS) == []
+
+
+def test_what_grafana_would_not_understand_is_noticed(tmp_path: Path) -> None:
+    panel = next(each for each in panels(DASHBOARDS["service"]) if each["type"] == "timeseries")
+    options, defaults = panel["options"], panel["fieldConfig"]["defaults"]
+    wrong: dict[str, Json] = {
+        "kind": {"type": "timeserie"},
+        "unit": {"fieldConfig": {"defaults": {**defaults, "unit": "seconds"}, "overrides": []}},
+        "option": {"options": {**options, "legends": {}}},
+        "choice": {"options": {**options, "legend": {**options["legend"], "displayMode": "lists"}}},
+        "type": {"gridPos": {**panel["gridPos"], "x": "0"}},
+        "source": {"datasource": {"type": "promethus", "uid": "prometheus"}},
+        "query": {"targets": [{**panel["targets"][0], "legend": "x"}]},
+    }
+    planted = {name: {**DASHBOARDS["service"], "panels": [{**panel, **change}]} for name, change in wrong.items()}
+
+    found = problems_of(tmp_path, **planted)
+
+    assert [each.split(".json: ")[0] for each in found] == list(wrong)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_asks_only_for_what_prometheus_has_and_is_not_empty(panel: Json, stack: Stack) -> None:
+    assert faults(panel, stack.prometheus) == []
+
+
+def faults(panel: Json, prometheus: Prometheus) -> list[str]:
+    """Expressions that ask for what is not there or find nothing, and legends that name a label that is not there."""
+    found, series = [], prometheus.series()
+    for target in panel["targets"]:
+        expr = with_values(target["expr"])
+        told = prometheus.query(expr)
+        found += rules.unknown(expr, series)
+        found += [] if told else [f"{expr} finds nothing"]
+        named = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
+        found += [
+            f"{label} is no label of {expr}" for label in named if any(label not in each["metric"] for each in told)
+        ]
+    return found
+
+
+def with_values(expr: str) -> str:
+    """The expression as Grafana sends it."""
+    for name, value in VARIABLES.items():
+        expr = expr.replace(name, value)
+    return expr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("ontime_requests_total", "ontime_request_total"),
+        ("by (status)", "by (code)"),
+        ("/v1/predictions", "/v1/prediction"),
+        ("[$__rate_interval]", ""),
+    ],
+    ids=["metric", "label", "value", "grammar"],
+)
+def test_a_misspelt_expression_is_noticed(right: str, wrong: str, stack: Stack) -> None:
+    panel = copy.deepcopy(next(each for each in panels(DASHBOARDS["service"]) if each["title"] == "Requests by status"))
+    panel["targets"][0]["expr"] = panel["targets"][0]["expr"].replace(right, wrong)
+
+    try:
+        found = faults(panel, stack.prometheus)
+    except ValueError as refused:
+        found = [str(refused)]
+
+    assert found
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_a_variable_offers_what_prometheus_has(name: str, stack: Stack) -> None:
+    series = stack.prometheus.series()
+    for variable in DASHBOARDS[name]["templating"]["list"]:
+        asked = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
+        assert asked
+        assert rules.unknown(f"sum by ({asked[2]}) ({asked[1]})", series) == []
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_the_limits_a_panel_shows_are_those_of_the_alerts_and_figures_it_names(panel: Json, params: Params) -> None:
+    words, steps = panel["description"], panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    of_alerts = [rules.limit(ALERTS[name]["expr"]) for name in re.findall(r"\w+", words) if name in ALERTS]
+    of_figures = [figure.above for name, figure in params.monitor.alerts.items() if f"`{name}`" in words]
+
+    # An alert that compares with nothing, or with 0, has no limit that could be drawn.
+    assert [step["value"] for step in steps[1:]] == pytest.approx(sorted(filter(None, [*of_alerts, *of_figures])))
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_a_panel_says_what_it_shows_and_in_which_unit(panel: Json) -> None:
+    assert panel["description"].endswith(".")
+    assert panel["fieldConfig"]["defaults"]["unit"]
+    assert (
+        panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"] is None
+    )  # else Grafana's own: red from 80
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_no_panel_covers_another_or_hangs_over_the_edge(name: str) -> None:
+    places = [panel["gridPos"] for panel in DASHBOARDS[name]["panels"]]
+
+    assert all(place["x"] + place["w"] <= 24 for place in places)
+    assert [
+        (one, other)
+        for one, other in combinations(places, 2)
+        if one["x"] < other["x"] + other["w"]
+        and other["x"] < one["x"] + one["w"]
+        and one["y"] < other["y"] + other["h"]
+        and other["y"] < one["y"] + one["h"]
+    ] == []
+
+
+def test_everything_is_named_once() -> None:
+    assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
+    for dashboard in DASHBOARDS.values():
+        assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+        assert len({panel["title"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_grafana_finds_the_source_that_every_panel_names() -> None:
+    (source,) = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    named = {
+        (panel["datasource"]["type"], panel["datasource"]["uid"])
+        for dashboard in DASHBOARDS.values()
+        for panel in panels(dashboard)
+    }
+
+    assert named == {(source["type"], source["uid"])}

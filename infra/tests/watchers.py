@@ -1,0 +1,233 @@
+"""The real Prometheus and Alertmanager on the committed files; only addresses and waiting times are others."""
+
+import json
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+import yaml
+
+from bench.load import free_port
+from infra.tests import rules
+from infra.tests.tools import INFRA
+from tests.service import Service, wait_for
+
+HURRY = "1s"
+SECRETS = "/run/secrets"
+
+
+def program(name: str) -> str:
+    """The path of a program of Debian's packages. Raises FileNotFoundError saying how to get it."""
+    found = shutil.which(name)
+    if found is None:
+        raise FileNotFoundError(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
+    return found
+
+
+def hurried_rules(folder: Path) -> Path:
+    """The committed rules, which wait for a second only before they fire."""
+    groups = rules.groups()
+    for group in groups:
+        for rule in group["rules"]:
+            if "for" in rule:
+                rule["for"] = HURRY
+    return _written(folder / "rules.yaml", {"groups": groups})
+
+
+def prometheus_config(folder: Path, service: int, prometheus: int, alertmanager: int) -> Path:
+    """The committed configuration, for programs on these ports of this machine. The key is in folder/metrics_key."""
+    config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
+    config["global"] = {"scrape_interval": HURRY, "evaluation_interval": HURRY}
+    config["rule_files"] = [str(hurried_rules(folder))]
+    config["alerting"]["alertmanagers"] = [_at(alertmanager)]
+    ontime, itself, told = config["scrape_configs"]
+    del ontime["dns_sd_configs"]  # Docker's name server, which is not here
+    ontime.update(_at(service))
+    itself.update(_at(prometheus))
+    told.update(_at(alertmanager))
+    key = ontime["authorization"]["credentials_file"]
+    ontime["authorization"]["credentials_file"] = key.replace(SECRETS, str(folder))
+    return _written(folder / "prometheus.yml", config)
+
+
+def _at(port: int) -> dict[str, Any]:
+    return {"static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+
+
+def alertmanager_config(folder: Path, receiver: str) -> Path:
+    """The committed configuration, with the secrets in place of their files and without its waiting.
+
+    Alertmanager reads a webhook's address from a file since 0.26; Debian 12 has 0.25.
+    """
+    config = yaml.safe_load((INFRA / "alertmanager" / "alertmanager.yml").read_text())
+    for each in config["receivers"]:
+        for webhook in each["webhook_configs"]:
+            webhook["url"] = webhook.pop("url_file").replace(SECRETS, receiver)
+    for route in (config["route"], *config["route"]["routes"]):
+        route.update({name: HURRY for name in ("group_wait", "group_interval") if name in route})
+    return _written(folder / "alertmanager.yml", config)
+
+
+def _written(path: Path, content: object) -> Path:
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+class Prometheus:
+    """Its HTTP API."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def query(self, expr: str) -> list[dict[str, Any]]:
+        """The series that the expression has now. Raises ValueError with Prometheus' reason for one that it refuses."""
+        return list(self._get("query", query=expr)["result"])
+
+    def series(self) -> dict[str, dict[str, set[str]]]:
+        """All that it has: metric, label, values."""
+        found: dict[str, dict[str, set[str]]] = {}
+        for labels in self._get("series", **{"match[]": '{__name__=~".+"}'}):
+            metric = found.setdefault(labels.pop("__name__"), {})
+            for label, value in labels.items():
+                metric.setdefault(label, set()).add(value)
+        return found
+
+    def _get(self, what: str, **asked: str) -> Any:
+        return _json(f"http://127.0.0.1:{self.port}/api/v1/{what}?{urlencode(asked)}")["data"]
+
+
+class Alertmanager:
+    """Its HTTP API."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self._url = port, f"http://127.0.0.1:{port}/api/v2/alerts"
+
+    def post(self, *labels: dict[str, str]) -> None:
+        _json(self._url, [{"labels": each} for each in labels])
+
+    def inhibited(self) -> set[str]:
+        """The names of the alerts that are not told because another one is."""
+        return {each["labels"]["alertname"] for each in _json(self._url) if each["status"]["inhibitedBy"]}
+
+
+def _json(url: str, body: object = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  our own program
+    try:
+        with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
+            told = answer.read()
+    except HTTPError as refused:
+        raise ValueError(refused.read().decode()) from None
+    return json.loads(told) if told else None
+
+
+class Receiver(ThreadingHTTPServer):
+    """Takes what Alertmanager posts, as a pager would."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, dict[str, Any]]] = []  # the path, which is the receiver's, and an alert
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def alerts(self, path: str, name: str, status: str) -> list[dict[str, Any]]:
+        """What was told there of the alert of that name, `firing` or `resolved`."""
+        return [
+            alert
+            for told_at, alert in self.told
+            if told_at == path and alert["labels"]["alertname"] == name and alert["status"] == status
+        ]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.told += [(self.path, alert) for alert in message["alerts"]]
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """The tests look at `told`."""
+
+
+@contextmanager
+def receiving() -> Iterator[Receiver]:
+    with Receiver() as receiver:
+        threading.Thread(target=receiver.serve_forever, daemon=True).start()
+        yield receiver
+        receiver.shutdown()
+
+
+@contextmanager
+def alertmanager_telling(receiver: str, folder: Path) -> Iterator[Alertmanager]:
+    port = free_port()
+    options = [
+        f"--config.file={alertmanager_config(folder, receiver)}",
+        f"--storage.path={folder / 'alertmanager'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",  # it is alone
+    ]
+    with _started("prometheus-alertmanager", options, port, folder):
+        yield Alertmanager(port)
+
+
+@contextmanager
+def prometheus_watching(service: int, alertmanager: int, folder: Path) -> Iterator[Prometheus]:
+    """Of the service and the Alertmanager at these ports."""
+    port = free_port()
+    options = [
+        f"--config.file={prometheus_config(folder, service, port, alertmanager)}",
+        f"--storage.tsdb.path={folder / 'prometheus'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+    with _started("prometheus", options, port, folder):
+        yield Prometheus(port)
+
+
+@contextmanager
+def _started(name: str, options: Sequence[str], port: int, folder: Path) -> Iterator[None]:
+    """A program that says at /-/ready when it is; stopped afterwards."""
+    log = folder / f"{name}.log"
+    with log.open("w") as said, subprocess.Popen([program(name), *options], stdout=said, stderr=said) as process:
+
+        def ready() -> bool:
+            assert process.poll() is None, f"{name} stopped by itself: {log.read_text()}"
+            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
+                return bool(answer.status == 200)
+            return False
+
+        try:
+            wait_for(ready)
+            yield
+        finally:
+            process.terminate()
+
+
+class Stack(NamedTuple):
+    """A service, and all that watches it."""
+
+    service: Service
+    headers: dict[str, str]  # a key that may ask
+    prometheus: Prometheus
+    alertmanager: Alertmanager
+    receiver: Receiver
+
+    def ask(self, flights: list[dict[str, Any]]) -> int:
+        """The status of the answer."""
+        return self.service.ask("POST", "/v1/predictions", flights, **self.headers)[0]
+
+    def wait_for(self, expr: str) -> None:
+        """Until Prometheus has something for the expression."""
+        wait_for(lambda: bool(self.prometheus.query(expr)))
