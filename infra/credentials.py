@@ -24,7 +24,7 @@ BUCKETS = {
     "service": {"ontime-releases": "Read List"},
     "backup": dict.fromkeys(("ontime-releases", "ontime-dvc", "ontime-mlflow"), "Read Write List"),
 }
-NOBODY_IS_TOLD = "http://127.0.0.1:9/set-your-own-address-in-infra/secrets/alert_webhook"
+NOBODY_IS_TOLD = "http://127.0.0.1:9/write-your-own-address-into-infra/secrets"
 
 
 def make(folder: Path) -> list[str]:
@@ -50,7 +50,8 @@ def make(folder: Path) -> list[str]:
     once("s3.json", lambda: json.dumps({"identities": [_identity(folder, who) for who in BUCKETS]}, indent=2))
     once("ontime_backup", lambda: json.dumps(_parts(folder)))
     once("grafana_password", secrets.token_urlsafe)
-    once("alert_webhook", lambda: NOBODY_IS_TOLD)
+    for receiver in ("pager_url", "tickets_url"):
+        once(receiver, lambda: NOBODY_IS_TOLD)
     for name, scopes in {"metrics_key": ["admin"], "desk_key": ["predict", "outcomes"]}.items():
         once(name, lambda: keys.add(folder / "api_keys", name.removesuffix("_key"), scopes))  # noqa: B023  see above
     (folder / "api_keys").chmod(0o644)
