@@ -13,8 +13,18 @@ PATTERNS = {
 }
 # Random by nature, and half of all lines.
 LOCKED = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
-# They look like secrets and are none: passwords in the tests' addresses, which lead nowhere; a commit that nobody made.
-MADE_UP = ("secret", "pw", "0123456789abcdef0123456789abcdef01234567")
+# They look like secrets and are none: passwords in examples and in the tests' addresses, which lead nowhere; a commit
+# that nobody made; and what follows the word "secret" or "password" in a comment, a switch and a provider's schema.
+MADE_UP = (
+    "secret",
+    "pw",
+    "PASSWORD",
+    "0123456789abcdef0123456789abcdef01234567",
+    "whoever.*",
+    "true",
+    "false",
+    r'\{"type.*',
+)
 
 
 def secrets(repository: Path, folder: Path) -> list[str]:

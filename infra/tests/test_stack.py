@@ -30,14 +30,21 @@ FLIGHT = {
 
 class Stack:
     def __init__(self, folder: Path) -> None:
-        self.secrets, self.backups = folder / "secrets", folder / "backups"
-        self.backups.mkdir()
+        self.secrets, self.backups, stand_ins = folder / "secrets", folder / "backups", folder / "stand-ins"
+        for made in (self.backups, stand_ins):
+            made.mkdir()
         credentials.make(self.secrets)
+        alerting = (INFRA / "alertmanager/alertmanager.yml").read_text()
+        for receiver in ("pager_url", "tickets_url"):
+            told = f'url: "{(self.secrets / receiver).read_text()}"'
+            alerting = alerting.replace(f"url_file: /run/secrets/{receiver}", told)
+        (stand_ins / "alertmanager.yml").write_text(alerting)
         self._told = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": "ontime-test",
             "STACK_SECRETS": str(self.secrets),
             "STACK_BACKUPS": str(self.backups),
+            "STACK_STAND_INS": str(stand_ins),
         }
 
     def compose(self, *words: str, fails: bool = False) -> str:
