@@ -124,6 +124,8 @@ $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 	@$(UV) pip sync --quiet --python $(INFRA)/bin/python --require-hashes requirements/infra.txt
 	@touch $@
 
+# python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` takes whatever has that name here.
+PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 image:  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
 	@for name in serve mirror worker; do \
 	  echo "image: ontime-$$name"; \
