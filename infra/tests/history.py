@@ -12,7 +12,7 @@ PATTERNS = {
     "private key": re.compile("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY"),  # detect-secrets looks in small files only
 }
 # Random by nature, and half of all lines.
-LOCKED = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
+LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= )sha256:[0-9a-f]{64}( \\)?$")
 # They look like secrets and are none: passwords in examples and in the tests' addresses, which lead nowhere; a commit
 # that nobody made; and what follows the word "secret" or "password" in a comment, a switch and a provider's schema.
 MADE_UP = (

@@ -174,4 +174,4 @@ def test_the_oldest_python_that_is_tested_is_the_oldest_that_is_promised() -> No
 def test_what_no_lock_holds_is_renewed_by_dependabot() -> None:
     updates = yaml.safe_load((FOLDER.parent / "dependabot.yml").read_text())["updates"]
 
-    assert {each["package-ecosystem"] for each in updates} == {"github-actions", "docker", "docker-compose"}
+    assert {each["package-ecosystem"] for each in updates} == {"github-actions", "docker-compose"}

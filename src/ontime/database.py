@@ -128,10 +128,10 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
         engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)
     else:
-        milliseconds = int(1000 * patience_s)
+        milliseconds, own = int(1000 * patience_s), parsed.query.get("options", "")  # such as -csearch_path=...
         waits = {
             "connect_timeout": max(1, int(patience_s)),
-            "options": f"-c lock_timeout={milliseconds} -c statement_timeout={milliseconds} -c timezone=UTC",
+            "options": f"{own} -c lock_timeout={milliseconds} -c statement_timeout={milliseconds} -c timezone=UTC",
         }
         engine = sa.create_engine(parsed, connect_args=waits, pool_timeout=patience_s)
     metadata.create_all(engine)

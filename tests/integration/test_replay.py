@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from ontime import database, evaluation, model, release, split
 from ontime.params import Params
@@ -18,6 +19,7 @@ from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import replay, replay_report
 from pipelines.monitor import midnight
+from tests import postgres
 
 START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
 ABSURD_MINUTES = 600
@@ -93,6 +95,28 @@ def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_
 
     assert found["flights"] > 2000
     assert found["differing"] == 0
+
+
+def test_on_postgresql_it_lives_in_a_schema_of_its_own_and_begins_anew(
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor, postgres_server: postgres.Server
+) -> None:
+    url = postgres_server.new_database()
+    production = database.connect(url)
+    database.record_decision(production, "gate", "keep", {"reason": "production's own"})
+    address = replay.empty_schema(url)
+    assert address is not None
+    own = settings.model_copy(update={"database_url": SecretStr(address)})
+
+    replay.run(own, params, february, START, date(2013, 2, 20), beside)
+
+    lived = database.connect(address)
+    assert len(database.timetable(lived, midnight(START), midnight(UNTIL))) > 500
+    assert database.timetable(production, midnight(START), midnight(UNTIL)) == []
+    assert [row.kind for row in database.latest_decisions(production, 9)] == ["gate"]
+    lived.dispose()
+    again = replay.empty_schema(url)
+    assert again is not None
+    assert database.timetable(database.connect(again), midnight(START), midnight(UNTIL)) == []
 
 
 def test_a_flight_that_differs_in_one_bit_is_counted(
