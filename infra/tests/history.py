@@ -23,7 +23,7 @@ MADE_UP = (
     "whoever.*",
     "true",
     "false",
-    r"\{.*",
+    "string",
 )
 
 
