@@ -87,7 +87,16 @@ GUARDS: Mapping[str, Guard] = {
     HELD_BACK: Guard("monitoring/policy.py"),
 }
 # Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
-NO_GUARDS = {"NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "Failed"}
+NO_GUARDS = {
+    "NoRelease",
+    "NotRecorded",
+    "ServiceFailed",
+    "NotRetrained",
+    "NotRebuilt",
+    "NotOrchestrated",
+    "NotBackedUp",
+    "Failed",
+}
 
 
 @dataclass(frozen=True)
