@@ -88,7 +88,8 @@ GUARDS: Mapping[str, Guard] = {
 }
 # Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
 NO_GUARDS = {
-    "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp", "Failed",
+    "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
+    "Failed",
 }  # fmt: skip
 
 
