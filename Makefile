@@ -1,6 +1,6 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-backup stack-restore stack-down test-infra metrics sbom audit sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults screenshots clean
+.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-backup stack-restore stack-down test-infra metrics sbom audit sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults bench-image screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
@@ -135,6 +135,7 @@ image:  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (n
 
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
 stack: install  ## the whole platform in containers, on 127.0.0.1:8000: trains first when there is no release (see infra/)
+	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null || { echo "stack: run \`make image\` first"; exit 1; }
 	@$(PY) -m infra.credentials
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
 	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
@@ -144,17 +145,23 @@ stack: install  ## the whole platform in containers, on 127.0.0.1:8000: trains f
 stack-run: install  ## run a command in the stack's own place: make stack-run DO="make replay MONTHS=1"
 	@$(STACK) run --rm --no-deps tools $(DO)
 
+BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
 stack-backup: install  ## the stack's databases and buckets into infra/backups/: make stack-backup TO=today
-	@mkdir -p infra/backups
-	@$(STACK) run --rm --no-deps backup make /backups/$(or $(TO),$(shell date -u +%Y-%m-%dT%H%M))
+	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
+	@$(BACKUP) make /backups/$(or $(TO),$(shell date -u +%Y-%m-%dT%H%M))
 
+# What the worker and the services hold is thrown away as well: a release that is younger than the backup would come back
+# from there, and stand in the way of another with its number.
 stack-restore: install  ## and back, in place of what is there: make stack-restore FROM=today
-	@$(STACK) --profile serve stop service worker mlflow prefect push pull
-	@$(STACK) run --rm --no-deps backup restore /backups/$(FROM) --replace
+	@$(BACKUP) verify /backups/$(or $(FROM),$(error stack-restore: which one? FROM=...))
+	@$(STACK) --profile serve stop service worker mlflow push pull
+	@$(BACKUP) restore /backups/$(FROM) --replace
+	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.mirror pull --all'
+	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
 stack-down: install  ## stop the stack and keep what it holds; VOLUMES=1 throws that away as well
-	@$(STACK) --profile serve down $(if $(VOLUMES),--volumes)
+	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
 image-test: $(INFRA)/.installed  ## run them read-only and without capabilities: ask, kill, find everything again
 	@$(PY) -m pytest infra/tests/test_images.py
@@ -166,7 +173,7 @@ metrics: install  ## what a change does to the metrics, as markdown: make metric
 	@$(PY) -m infra.metrics_report $(or $(BASE),origin/main)
 
 IMAGES := serve mirror worker
-sbom: install  ## what each image installs, as CycloneDX: var/sbom/
+sbom: install  ## the Python packages that each image installs, as CycloneDX: var/sbom/
 	@mkdir -p var/sbom
 	@for image in $(IMAGES); do PYTHONWARNINGS=ignore cyclonedx-py requirements requirements/$$image.txt \
 		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
@@ -203,6 +210,9 @@ bench-stack: install  ## uvicorn against granian, pydantic against orjson and ms
 
 bench-faults: install  ## kill the service and move its pointer under load: what is lost, what fails, how long it takes
 	@$(PY) -m tests.e2e.faults
+
+bench-image: install  ## seconds from `docker run` to the first ready answer (needs `make image` and a release)
+	@$(PY) -m bench.image
 
 screenshots: install  ## take the pictures of the pages anew (needs Chromium)
 	@$(PY) -m tests.e2e.screenshots

@@ -1,11 +1,13 @@
 """Everything that cannot be made again, in one folder, and back: `make backup`, `make restore FROM=...`.
 
     python -m pipelines.backup make backups/2026-11-21
+    python -m pipelines.backup verify backups/2026-11-21               is it whole?
     python -m pipelines.backup restore backups/2026-11-21              into an empty place
     python -m pipelines.backup restore backups/2026-11-21 --replace    in place of what is there, which is kept beside
 
-Backing up needs nothing to stop. Before restoring stop what writes: service, worker, MLflow. API keys are not in it:
-`make key` makes others. Of PostgreSQL and buckets --replace keeps nothing: back them up first.
+Backing up needs nothing to stop. Before restoring stop what writes: service, worker, MLflow. Not in it are API keys
+(`make key` makes others) and answers that wait in a service's spool (they are in the database once it is back). Of
+PostgreSQL and buckets --replace keeps nothing: back them up first.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -27,15 +30,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
 from ontime import files
+from ontime.release import POINTER
 from ontime.settings import BadSettings, Settings, load_settings
 
 INVENTORY = "backup.json"
 DVC_REMOTE = "var/dvc-remote"  # .dvc/config's
 DATABASES = ("sqlite", "postgresql")
+AWAY = (OSError, BotoCoreError, sa.exc.SQLAlchemyError)  # a place that cannot be read or written
 
 
 class NotBackedUp(RuntimeError):
-    """Nothing was written, or nothing was restored; the message says why."""
+    """Nothing was written, or not everything was restored; the message says why, and what is back already."""
 
 
 class Inventory(BaseModel):
@@ -51,7 +56,8 @@ class Inventory(BaseModel):
 def parts_of(settings: Settings) -> dict[str, str]:
     """Name and address of each part, databases first: what they refer to is older than they, so it is there after."""
     if settings.backup:
-        return dict(sorted(settings.backup.items(), key=lambda part: not _is_database(part[1])))
+        told = {name: url.get_secret_value() for name, url in settings.backup.items()}
+        return dict(sorted(told.items(), key=lambda part: not _is_database(part[1])))
     parts = {"ontime": settings.database_url.get_secret_value()}
     if _is_database(settings.tracking_url):
         parts["mlflow"] = settings.tracking_url
@@ -67,8 +73,8 @@ def make(settings: Settings, folder: Path) -> Inventory:
     """Write the backup `folder`, whole or not at all. Raises NotBackedUp."""
     if folder.exists():
         raise NotBackedUp(f"{folder} exists; a backup never replaces another")
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}")
-    aside.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     parts = parts_of(settings)
     try:
         for name, url in tqdm(parts.items(), desc="backup", unit="part", disable=None):
@@ -93,8 +99,13 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
         raise NotBackedUp(f"{', '.join(missing)}: not in both the backup and this environment's parts")
     if not replace and (taken := [_without_password(url) for url in parts.values() if not _is_empty(url)]):
         raise NotBackedUp(f"{', '.join(taken)}: not empty; --replace puts the backup in its place")
+    done: list[str] = []
     for name, url in tqdm(parts.items(), desc="restore", unit="part", disable=None):
-        _put_database(folder / name, url) if _is_database(url) else _put_files(folder / name, url)
+        try:
+            _put_database(folder / name, url) if _is_database(url) else _put_files(folder / name, url)
+        except AWAY as failed:
+            raise NotBackedUp(f"{name}: {failed}; back already: {', '.join(done) or 'nothing'}") from failed
+        done.append(name)
     return inventory
 
 
@@ -155,11 +166,17 @@ def _put_database(path: Path, url: str) -> None:
         _keep_beside(target, "", "-wal", "-shm")  # with what is not in the file yet
         with files.replacing(target) as aside:
             shutil.copyfile(path, aside)
-    else:
-        _postgres(
-            "pg_restore", parsed, "--clean", "--if-exists", "--no-owner", "--single-transaction", "--exit-on-error",
-            f"--dbname={parsed.database}", str(path),
-        )  # fmt: skip
+        return
+    engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"))
+    with engine.begin() as connection:  # all of it: a table that is younger than the backup would stay
+        for schema in set(sa.inspect(connection).get_schema_names()) - {"information_schema"}:
+            connection.execute(sa.schema.DropSchema(schema, cascade=True))
+        connection.execute(sa.schema.CreateSchema("public"))
+    engine.dispose()
+    _postgres(
+        "pg_restore", parsed, "--no-owner", "--single-transaction", "--exit-on-error", f"--dbname={parsed.database}",
+        str(path),
+    )  # fmt: skip
 
 
 def _keep_beside(target: Path, *endings: str) -> None:
@@ -174,19 +191,30 @@ def _postgres(command: str, url: sa.URL, *words: str) -> None:
     """PostgreSQL's own tool; the password goes by environment, where no list of processes shows it."""
     told = {"PGHOST": url.host, "PGPORT": str(url.port or 5432), "PGUSER": url.username, "PGPASSWORD": url.password}
     told |= {"PGDATABASE": url.database} if command == "pg_dump" else {}
+    told |= {f"PG{name.upper()}": str(url.query[name]) for name in ("sslmode", "sslrootcert") if name in url.query}
     environment = {**os.environ, **{name: value for name, value in told.items() if value}}
     done = subprocess.run([command, *words], env=environment, capture_output=True, text=True)  # noqa: S603  our own words
     if done.returncode:
-        raise NotBackedUp(f"{command} {_without_password(str(url))}: {done.stderr.strip()}")
+        raise OSError(f"{command} {url.render_as_string(hide_password=True)}: {done.stderr.strip()}")
 
 
 def _copy_files(url: str, folder: Path) -> None:
+    """A pointer before all else, and then the list of what there is: what it names is on that list.
+
+    What is being written lies under a name that begins with a dot, and is not copied.
+    """
     store, root = fsspec.core.url_to_fs(url)
     folder.mkdir()
+    pointer = f"{root.rstrip('/')}/{POINTER}"
+    if store.exists(pointer):
+        store.get_file(pointer, str(folder / POINTER))
+    store.invalidate_cache()
     for path in store.find(root) if store.exists(root) else []:
-        target = folder / path.removeprefix(root).lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        store.get_file(path, str(target))
+        name = path.removeprefix(root).lstrip("/")
+        if path == pointer or any(part.startswith(".") for part in name.split("/")):
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        store.get_file(path, str(folder / name))
 
 
 def _put_files(folder: Path, url: str) -> None:
@@ -206,7 +234,7 @@ def _put_files(folder: Path, url: str) -> None:
 
 def main() -> None:
     asked: Any = argparse.ArgumentParser(prog="backup")
-    asked.add_argument("what", choices=["make", "restore"])
+    asked.add_argument("what", choices=["make", "verify", "restore"])
     asked.add_argument("folder", type=Path)
     asked.add_argument("--replace", action="store_true")
     told = asked.parse_args()
@@ -214,9 +242,11 @@ def main() -> None:
         settings = load_settings()
         if told.what == "make":
             done = make(settings, told.folder)
+        elif told.what == "verify":
+            done = verify(told.folder)
         else:
             done = restore(settings, told.folder, replace=told.replace)
-    except (NotBackedUp, BadSettings, OSError, BotoCoreError, sa.exc.SQLAlchemyError) as failed:
+    except (NotBackedUp, BadSettings, *AWAY) as failed:
         sys.exit(f"{told.what}: {failed}")
     held = f"{', '.join(done.parts)}; {len(done.sha256):,} files, made {done.made_at:%Y-%m-%d %H:%M} UTC"
     print(f"{told.what}: {told.folder}: {held}")

@@ -3,6 +3,7 @@
     python -m pipelines.mirror push              what lies in ONTIME_RELEASES, to ONTIME_RELEASES_STORE
     python -m pipelines.mirror pull              from there, verified; the pointer last
     python -m pipelines.mirror pull --every 5    ... and again every five seconds
+    python -m pipelines.mirror pull --all        ... also what the pointer does not name: for a worker that lost its own
 
 Both may be repeated and interrupted: a release's manifest is pushed after its files, the pointer after the releases
 that it names, and what is pulled takes its place whole. A bucket that is away stops no service: it goes on with what
@@ -44,6 +45,11 @@ class Store:
             return None
         return content
 
+    def versions(self) -> list[str]:
+        """The releases that are there whole."""
+        self._files.invalidate_cache()
+        return sorted(path.split("/")[-2] for path in self._files.glob(f"{self._root}/*/{MANIFEST}"))
+
     def write(self, name: str, content: bytes) -> None:
         path = f"{self._root}/{name}"
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -53,6 +59,8 @@ class Store:
 def push(releases: Path, store: Store) -> list[str]:
     """Copy what the store lacks; what that was. Raises ReleaseRefused where it holds another release of that name."""
     done = []
+    # Read before the releases are listed, and written last: what it names is among them.
+    pointer = (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
     for version in release.published(releases):
         manifest = (releases / version / MANIFEST).read_bytes()
         found = store.read(f"{version}/{MANIFEST}")
@@ -63,24 +71,23 @@ def push(releases: Path, store: Store) -> list[str]:
             done.append(f"release {version}")
         elif found != manifest:
             raise ReleaseRefused(f"{version}/{MANIFEST}: the store has another release; none is ever overwritten")
-    if (releases / POINTER).exists():
-        pointer = (releases / POINTER).read_bytes()
-        if store.read(POINTER) != pointer:
-            store.write(POINTER, pointer)
-            done.append("the pointer")
+    if pointer is not None and store.read(POINTER) != pointer:
+        store.write(POINTER, pointer)
+        done.append("the pointer")
     return done
 
 
-def pull(store: Store, releases: Path) -> list[str]:
-    """Copy what the store's pointer names, then the pointer; what that was. Raises ReleaseRefused."""
+def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]:
+    """Copy what the store's pointer names, or everything, then the pointer; what that was. Raises ReleaseRefused."""
     said = store.read(POINTER)
     if said is None:
-        return []
+        raise ReleaseRefused(f"{POINTER}: the store has none: nothing was pushed yet, or this is another store")
     try:
         pointer = Pointer.model_validate_json(said)
     except ValidationError as error:
         raise ReleaseRefused(f"{POINTER} in the store: {error.errors()[0]['msg']}") from None
-    wanted = {pointer.version: pointer.manifest_sha256}
+    wanted: dict[str, str | None] = dict.fromkeys(store.versions() if everything else ())
+    wanted[pointer.version] = pointer.manifest_sha256
     if pointer.challenger is not None:
         wanted[pointer.challenger.version] = pointer.challenger.manifest_sha256
     done = [f"release {version}" for version, digest in wanted.items() if _pull_one(store, releases, version, digest)]
@@ -90,7 +97,7 @@ def pull(store: Store, releases: Path) -> list[str]:
     return done
 
 
-def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str) -> bool:
+def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
     """Whether the release had to be fetched. Raises ReleaseRefused if what came is not what the pointer means."""
     if (releases / version).exists():
         release.verify(releases / version, manifest_sha256)
@@ -118,25 +125,31 @@ def _needed(store: Store, name: str) -> bytes:
     return content
 
 
-def once(settings: Settings, direction: str) -> list[str]:
+def once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
     """Raises BadSettings, ReleaseRefused, or the store's own error."""
     if settings.releases_store is None:
         raise BadSettings("ONTIME_RELEASES_STORE is not set: there is no store to mirror")
-    store = Store(settings.releases_store)
+    try:
+        store = Store(settings.releases_store)
+    except ValueError as error:
+        raise BadSettings(f"ONTIME_RELEASES_STORE={settings.releases_store} {error}") from None
     settings.releases.mkdir(parents=True, exist_ok=True)
-    return push(settings.releases, store) if direction == "push" else pull(store, settings.releases)
+    if direction == "push":
+        return push(settings.releases, store)
+    return pull(store, settings.releases, everything=everything)
 
 
 def main() -> None:
     asked: Any = argparse.ArgumentParser(prog="mirror")
     asked.add_argument("direction", choices=["push", "pull"])
     asked.add_argument("--every", type=float, metavar="SECONDS")
+    asked.add_argument("--all", action="store_true")
     told = asked.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process nothing else would end it
     before = ""
     while True:
         try:
-            done = once(load_settings(), told.direction)
+            done = once(load_settings(), told.direction, everything=told.all)
             said = f"{told.direction}: {', '.join(done)}" if done else ""
         except BadSettings as bad:
             sys.exit(f"mirror: {bad}")

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha256
+from hashlib import file_digest
 from pathlib import Path
 
 
@@ -28,4 +28,5 @@ def write_text(path: Path, text: str) -> None:
 
 def digest(path: Path) -> str:
     """The sha256 of a file, in hex."""
-    return sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as content:
+        return file_digest(content, "sha256").hexdigest()

@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     evidently: Path = Path("var/evidently")  # the workspace that `make ui` shows
     quarantine: Path = Path("var/quarantine")  # batches that broke the contract
     webhook: AnyHttpUrl | None = None  # alerts are posted there, as JSON
-    backup: dict[str, str] = {}  # name -> address of what is backed up; empty: what the settings here name
+    backup: dict[str, SecretStr] = {}  # name -> address of what is backed up; empty: what the settings here name
     weeks_behind: Annotated[int, Field(ge=0)] | None = None  # the feed's clock; None: this very week, in the vintage
 
     # The service.
@@ -87,8 +87,10 @@ def load_settings() -> Settings:
         raise BadSettings(f"{unknown[0]} is no setting; known are {', '.join(sorted(known))}")
     try:
         return Settings(_secrets_dir=folder)
+    except SettingsError as error:  # no JSON where a table is wanted; its own words leave the value out
+        raise BadSettings(str(error)) from None
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else ""
-        shown = "" if name == "ONTIME_DATABASE_URL" or not name else f"={os.environ.get(name, '')}"
+        shown = "" if name in ("ONTIME_DATABASE_URL", "ONTIME_BACKUP", "") else f"={os.environ.get(name, '')}"
         raise BadSettings(f"{name}{shown} {first['msg'].removeprefix('Value error, ')}".strip()) from None

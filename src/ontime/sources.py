@@ -89,6 +89,9 @@ def _written(moments: pd.Series) -> pd.Series:
 def _flights(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
     hour = pd.to_datetime(raw["time_hour"], utc=True).dt.as_unit("us")
     departure = hour + pd.to_timedelta(minutes_of_day(raw["sched_dep_time"]) % 60, unit="min")
+    if departure.isna().any():
+        first = raw.index[departure.isna()][:3].tolist()
+        raise SourceBroken(f"flights.sched_dep_time: {departure.isna().sum()} flights have none; first rows {first}")
     unknown = sorted(set(raw["dest"]) - set(zones.index))
     if unknown:
         first = raw.index[raw["dest"].isin(unknown)][:3].tolist()

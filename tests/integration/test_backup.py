@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from fsspec.implementations.local import LocalFileSystem
+from pydantic import SecretStr
 
 from ontime import database, registry, release
 from ontime.settings import Settings
@@ -30,7 +32,11 @@ def world(settings: Settings, small: Small, tmp_path: Path) -> Settings:
     version = registry.register(client, "pipeline", ids["lightgbm"], small.contents[release.MODEL])
     registry.crown(client, {registry.CHAMPION: version})
     parts = backup.parts_of(settings)
-    return settings.model_copy(update={"backup": {**parts, "dvc": f"file://{tmp_path}/dvc-remote"}})
+    return settings.model_copy(update={"backup": _secret({**parts, "dvc": f"file://{tmp_path}/dvc-remote"})})
+
+
+def _secret(parts: dict[str, str]) -> dict[str, SecretStr]:
+    return {name: SecretStr(url) for name, url in parts.items()}
 
 
 def registered(settings: Settings) -> list[tuple[object, ...]]:
@@ -130,17 +136,45 @@ def test_rows_that_only_the_write_ahead_log_holds_are_in_the_backup(world: Setti
 
 def test_postgresql_comes_back_as_it_was(world: Settings, postgres_server: postgres.Server, tmp_path: Path) -> None:
     url = postgres_server.new_database()
-    told = world.model_copy(update={"backup": {"ontime": url}})
+    told = world.model_copy(update={"backup": _secret({"ontime": url})})
     engine = database.connect(url)
     database.record_decision(engine, "gate", "keep", {"reason": "before"})
     backup.make(told, tmp_path / "backup")
     database.record_decision(engine, "gate", "promote", {"reason": "after"})
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE younger (name text)"))
     engine.dispose()
 
     with pytest.raises(NotBackedUp, match="not empty"):
         backup.restore(told, tmp_path / "backup")
     backup.restore(told, tmp_path / "backup", replace=True)
 
-    rows = database.decisions_of(database.connect(url), "gate")
-    assert [row.evidence["reason"] for row in rows] == ["before"]
+    restored = database.connect(url)
+    assert [row.evidence["reason"] for row in database.decisions_of(restored, "gate")] == ["before"]
+    assert "younger" not in sa.inspect(restored).get_table_names()
     assert "password" not in (tmp_path / "backup" / "backup.json").read_text()
+
+
+def test_a_release_that_is_published_and_pointed_at_meanwhile_leaves_the_backup_whole(
+    world: Settings, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.connect(world.database_url.get_secret_value()).dispose()
+    (world.releases / ".publishing-3").mkdir()
+    (world.releases / ".publishing-3" / "model.onnx").touch()
+    real = LocalFileSystem.find
+
+    def meanwhile(self: LocalFileSystem, path: str, *words: object, **named: object) -> list[str]:
+        found: list[str] = real(self, path, *words, **named)
+        if path.endswith("releases"):
+            release.publish(world.releases, small.contents, small.manifest("3"))
+            release.point(world.releases, "3")
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFileSystem, "find", meanwhile)
+        backup.make(world, tmp_path / "backup")
+
+    copied = tmp_path / "backup" / "releases"
+    assert release.read_pointer(world.releases) != release.read_pointer(copied)
+    assert release.load_current(copied).manifest.version == "1"
+    assert list(copied.glob(".*")) == []

@@ -27,6 +27,38 @@ def test_what_was_pushed_and_pulled_answers_as_it_did(settings: Settings, store:
     assert release.load_current(tmp_path / "pulled").manifest == release.load_current(settings.releases).manifest
 
 
+def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_names(
+    settings: Settings, store: mirror.Store, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = mirror.Store.write
+
+    def meanwhile(self: mirror.Store, name: str, content: bytes) -> None:
+        real(self, name, content)
+        if name == "2/manifest.json":
+            release.publish(settings.releases, small.contents, small.manifest("3"))
+            release.point(settings.releases, "3")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.Store, "write", meanwhile)
+        mirror.push(settings.releases, store)
+
+    assert store.read("3/manifest.json") is None
+    assert b'"version": "1"' in (store.read("current.json") or b"")
+    assert mirror.push(settings.releases, store) == ["release 3", "the pointer"]
+
+
+def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
+    settings: Settings, store: mirror.Store, tmp_path: Path
+) -> None:
+    release.point(settings.releases, "2")
+    mirror.push(settings.releases, store)
+
+    mirror.pull(store, _made(tmp_path / "pulled"), everything=True)
+
+    assert release.published(tmp_path / "pulled") == ["1", "2"]
+    assert release.roll_back(tmp_path / "pulled") == "1"
+
+
 def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     mirror.push(settings.releases, store)
     mirror.pull(store, _made(tmp_path / "pulled"))
@@ -83,10 +115,10 @@ def test_a_push_that_was_cut_off_is_finished_by_the_next(
         patched.setattr(mirror.Store, "write", cut_off)
         with pytest.raises(ConnectionResetError):
             mirror.push(settings.releases, store)
-    before = mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
+    with pytest.raises(ReleaseRefused, match=r"current\.json: the store has none"):
+        mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
     mirror.push(settings.releases, store)
 
-    assert before == []
     assert mirror.pull(store, tmp_path / "pulled") == ["release 1", "the pointer"]
 
 
