@@ -367,9 +367,9 @@ def test_a_restore_in_place_takes_back_what_came_after_the_backup(stack: Stack) 
     stack.make("stack-restore", "FROM=before")
 
     _wait_for_version(stack, "1")
-    listed = stack.python("import fsspec; print(fsspec.filesystem('s3').ls('ontime-releases'))").splitlines()[-1]
-    assert "ontime-releases/1" in listed
-    assert "ontime-releases/2" not in listed
+    listed = stack.python("import fsspec; print(fsspec.filesystem('s3').find('ontime-releases'))").splitlines()[-1]
+    assert "ontime-releases/1/model.onnx" in listed
+    assert "ontime-releases/2/" not in listed
 
 
 def _wait_for_version(stack: Stack, version: str) -> None:
