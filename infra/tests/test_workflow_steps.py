@@ -23,6 +23,7 @@ PUSH = {
 RUN_HERE = {
     "check.yml: PostgreSQL and a browser, Ubuntu",
     "check.yml: PostgreSQL, OpenMP and a browser, macOS",
+    "check.yml: Prometheus and Alertmanager",
     "check.yml: Clone into WSL",
     "check.yml: make check test",
     "metrics.yml: make metrics",
@@ -72,6 +73,16 @@ def test_ubuntu_gets_a_database_and_lets_the_browser_make_its_sandbox(bare: Runn
     _, install, allow = bare.calls("sudo")
     assert "postgresql" in install
     assert allow.endswith("kernel.apparmor_restrict_unprivileged_userns=0")
+
+
+def test_infra_gets_what_its_tests_start_and_none_of_it_as_a_service(bare: Runner) -> None:
+    bare.fake("sudo")
+
+    bare.run(step("check.yml", "Prometheus and Alertmanager"))
+
+    _, install, stop = bare.calls("sudo")
+    assert {"prometheus", "prometheus-alertmanager"} <= set(install.split())
+    assert stop == "systemctl stop prometheus prometheus-alertmanager"
 
 
 def test_macos_gets_a_database_and_a_browser_that_is_a_command(bare: Runner) -> None:
