@@ -134,8 +134,8 @@ image:  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (n
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
 
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
-stack: install  ## the whole platform in containers, on 127.0.0.1:8000: trains first when there is no release (see infra/)
-	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null || { echo "stack: run \`make image\` first"; exit 1; }
+stack: install  ## the whole platform in containers, on 127.0.0.1:8000: makes images and a first release where there are none
+	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null 2>&1 || $(MAKE) image
 	@$(PY) -m infra.credentials
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
 	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
