@@ -103,7 +103,7 @@ backup: install  ## all that cannot be made again into one folder: make backup T
 	@$(PY) -m pipelines.backup make $(or $(TO),backups/$(shell date -u +%Y-%m-%dT%H%M))
 
 restore: install  ## and back, what is there is kept beside: make restore FROM=backups/today REPLACE=1
-	@$(PY) -m pipelines.backup restore $(FROM) $(if $(REPLACE),--replace)
+	@$(PY) -m pipelines.backup restore $(or $(FROM),$(error restore: which one? FROM=backups/...)) $(if $(REPLACE),--replace)
 
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)

@@ -98,7 +98,7 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
     if missing := sorted(set(inventory.parts) ^ set(parts)):
         raise NotBackedUp(f"{', '.join(missing)}: not in both the backup and this environment's parts")
     if not replace and (taken := [_without_password(url) for url in parts.values() if not _is_empty(url)]):
-        raise NotBackedUp(f"{', '.join(taken)}: not empty; --replace puts the backup in its place")
+        raise NotBackedUp(f"{', '.join(taken)}: not empty; --replace puts the backup in its place (make: REPLACE=1)")
     done: list[str] = []
     for name, url in tqdm(parts.items(), desc="restore", unit="part", disable=None):
         try:

@@ -121,7 +121,7 @@ def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str |
 def _needed(store: Store, name: str) -> bytes:
     content = store.read(name)
     if content is None:
-        raise ReleaseRefused(f"{name}: the pointer names it, and the store has none")
+        raise ReleaseRefused(f"{name}: named in the store, which has none")
     return content
 
 

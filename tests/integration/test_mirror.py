@@ -138,7 +138,7 @@ def test_a_pointer_to_what_the_store_lacks_is_refused_by_name(
 ) -> None:
     store.write("current.json", (settings.releases / "current.json").read_bytes())
 
-    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: the pointer names it, and the store has none"):
+    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: named in the store, which has none"):
         mirror.pull(store, _made(tmp_path / "pulled"))
 
 
