@@ -1,8 +1,9 @@
 """After the stages: record the runs, register the winner, publish it, ask the gate; what passes answers from now on.
 
     python -m pipelines.promote                                          after `make train`
-    python -m pipelines.promote candidate 2013-05-01T04:00:00+00:00      after a retraining: into the shadow first
+    python -m pipelines.promote candidate 2013-05-01T04:00:00+00:00      of a retraining: into the shadow first
 
+The second is started beside the stages, and waits for a line on its input, which says that they are done.
 Every step can be repeated: a run, a version, a release or a verdict that exists already is found, not made twice.
 So whatever interrupts this, running it again finishes it.
 """
@@ -48,11 +49,23 @@ def main() -> None:
             case []:
                 settle()
             case ["candidate", moment]:
+                wait_for_the_stages()
                 settle(datetime.fromisoformat(moment))
             case other:
                 sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
     except (BadSettings, release.ReleaseRefused) as refused:
         sys.exit(f"promote: {refused}")
+
+
+def wait_for_the_stages() -> None:
+    """Import what takes seconds meanwhile. Ends the process if whoever started it ends before the stages do."""
+    from ontime import registry
+    from pipelines import packaging  # noqa: F401
+
+    settings = load_settings()
+    registry.connect(settings.tracking_url, settings.artifacts)
+    if not sys.stdin.readline():
+        sys.exit("promote: nobody says that the stages are done")
 
 
 def settle(candidate_at: datetime | None = None) -> None:

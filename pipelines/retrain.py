@@ -12,9 +12,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import sqlalchemy as sa
 
@@ -62,9 +64,11 @@ def run(settings: Settings, params: Params, day: date) -> str:
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     workspace = clone(settings.workspace)
-    experiment(workspace, f"retrain-{day}", window(params, day, now))
-    told = _in_clone(workspace, settings, sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
-    said = told.strip().splitlines()
+    promote = (sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
+    # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
+    with _started(promote, workspace, _environment(workspace, settings)) as promotion:
+        experiment(workspace, f"retrain-{day}", window(params, day, now))
+        said = _promoted(promotion).strip().splitlines()
     database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
     return "\n".join(said)
 
@@ -127,21 +131,26 @@ def _write_config(workspace: Path) -> None:
 def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
     """Run the stages that lead to `evaluate` as the DVC experiment `name`; one that was finished is brought back."""
     if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
-        _in_clone(workspace, None, *DVC, "exp", "apply", name)
+        _run([*DVC, "exp", "apply", name], workspace, _environment(workspace))
         return
     words = [word for key, value in changed.items() for word in ("--set-param", f"{key}={value}")]
-    _in_clone(workspace, None, *DVC, "exp", "run", "--name", name, *words, "evaluate")
+    _run([*DVC, "exp", "run", "--name", name, *words, "evaluate"], workspace, _environment(workspace))
 
 
-def _in_clone(workspace: Path, settings: Settings | None, *command: str) -> str:
-    """Run there, with the clone's own code: the installed package is this working tree's."""
+def _promoted(promotion: "subprocess.Popen[str]") -> str:
+    """What became of the candidate, now that the stages are done."""
+    return _said(promotion, "\n")
+
+
+def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
+    """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
     environment = {**os.environ, "PYTHONPATH": str((workspace / "src").resolve())}
     if settings is not None:
         environment |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from_anywhere(settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from_anywhere(settings.tracking_url),
         }
-    return _run(command, cwd=workspace, env=environment)
+    return environment
 
 
 def _from_anywhere(url: str) -> str:
@@ -153,17 +162,39 @@ def _from_anywhere(url: str) -> str:
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    with _started(command, cwd, env) as process:
+        return _said(process)
+
+
+@contextmanager
+def _started(
+    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """A process that goes, with all that it has started, if the block is left before it has ended."""
     with subprocess.Popen(  # noqa: S603  our own words
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=cwd, env=env, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
     ) as process:
         try:
-            said = process.communicate()[0]
-        except BaseException:  # such as a flow's time limit: `dvc` alone would leave its stage running
-            os.killpg(process.pid, signal.SIGKILL)
-            raise
+            yield process
+        finally:
+            if process.returncode is None:  # such as a flow's time limit: `dvc` alone would leave its stage running
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
+    """All that it says until it ends, after it was `told` something. Raises NotRetrained if it does not end well."""
+    said = process.communicate(told)[0]
     if process.returncode:
         last = "\n".join(said.strip().splitlines()[-15:])
-        raise NotRetrained(f"{' '.join(command[:4])} ... ended with {process.returncode}:\n{last}")
+        command = " ".join(cast("Sequence[str]", process.args)[:4])
+        raise NotRetrained(f"{command} ... ended with {process.returncode}:\n{last}")
     return said
 
 

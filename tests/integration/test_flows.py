@@ -389,7 +389,8 @@ TINY = {
     "dvc.yaml": "stages:\n  evaluate:\n    cmd: echo trained >> ../../trained.txt; echo done > out\n"
     "    params: [split.test_until, known_until]\n    outs: [out]\n",
     "pipelines/__init__.py": "",
-    "pipelines/promote.py": "import sys\nopen('../../promoted.txt', 'a').write(sys.argv[2] + '\\n')\n"
+    "pipelines/promote.py": "import sys\nsys.stdin.readline() or sys.exit(1)\n"
+    "open('../../promoted.txt', 'a').write(sys.argv[2] + '\\n')\n"
     "print('promote: kept release 1')\n",
     ".gitignore": "/var/\n/data\n/releases/\n/*.txt\n/out\n",
 }
@@ -435,7 +436,7 @@ def test_a_retraining_killed_before_its_promotion_is_not_trained_again(
         holds_a_tiny_pipeline(each)
     uninterrupted.run("retrain", DAY)
 
-    killed.run_and_die(server, "pipelines.retrain._in_clone", 1, "retrain", DAY)
+    killed.run_and_die(server, "pipelines.retrain._promoted", 0, "retrain", DAY)
     half = killed.rows()
     killed.run("retrain", DAY)
 
