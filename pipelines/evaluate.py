@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ontime import card, evaluation, files, model, plots, schema, slices, split
+from ontime import card, evaluation, files, model, schema, slices, split
 from ontime.params import Params, load_params
 from pipelines.layout import (
     COSTS,
@@ -73,9 +73,7 @@ def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
 
 
 def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
-    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first; or not measured."""
-    if not params.evaluate.importance_rows:
-        return []
+    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     step = max(1, len(test.late) // params.evaluate.importance_rows)
     found = permutation_importance(
@@ -94,6 +92,8 @@ def draw(
     test: Test, told: Probabilities, ranks: list[tuple[str, float, float]], report: card.Report, folder: Path
 ) -> None:
     """The pictures of the model card that are the same in every run."""
+    from ontime import plots  # here, because matplotlib takes its time, and not every card has pictures
+
     late, test_scores = test.late, {name: both["test"] for name, both in report.candidates.items()}
     thresholds = np.linspace(0.02, 0.9, 89)
     no_alerts = 1000 * report.params.cost.missed_delay * float(late.mean())
@@ -115,15 +115,16 @@ def draw(
         plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts, report.champion),
         folder / "cost_by_threshold.png",
     )
-    if ranks:
-        names, means, deviations = zip(*ranks, strict=True)
-        plots.save(plots.importance(names, means, deviations), folder / "importance.png")
+    names, means, deviations = zip(*ranks, strict=True)
+    plots.save(plots.importance(names, means, deviations), folder / "importance.png")
     judged = [(row["cut"], row["slice"], row["auc"], row["flights"]) for row in report.slices if row["gated"]]
     plots.save(plots.slices(judged, test_scores[report.champion]["auc"]), folder / "slices.png")
 
 
 def draw_costs(report: card.Report) -> None:
     """Quality against latency: measured anew in every run, so git ignores it like reports/costs.json."""
+    from ontime import plots
+
     costs = read_json(COSTS)
     rows = [
         (name, costs[name]["predict_us_per_row"], both["test"]["log_loss"], costs[name]["size_bytes"])
@@ -162,10 +163,11 @@ def main() -> None:
         late_share=round(float(test.late.mean()), 4),
         days=len(np.unique(days)),
     )
-    ranks = importance(test, params)
-    with replacing_folder(PLOTS) as folder:
-        draw(test, told, ranks, report, folder)
-    draw_costs(report)
+    ranks = importance(test, params) if params.evaluate.full_card else []
+    with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
+        if params.evaluate.full_card:
+            draw(test, told, ranks, report, folder)
+            draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:
         columns = test.flights[["flight_id", "day", "late"]].assign(**told)
         write_table(columns, folder / "test.parquet")

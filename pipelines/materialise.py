@@ -120,11 +120,9 @@ def note_skew(engine: sa.Engine, built: pd.DataFrame, now: datetime) -> None:
     The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
     or an event that became known later than it says: whichever it is, training sees other features than production.
     """
-    if built.empty:
-        return
-    stored = database.look_up_all(engine, built["moment"].min(), now)
+    stored = database.look_up_features(engine, built["flight_id"])
     rows = zip(built["flight_id"], built[list(schema.MATERIALISED)].to_numpy("<f4"), strict=True)
-    differing = [each for each, vector in rows if stored.get(each, vector.tobytes()) != vector.tobytes()]
+    differing = [each for each, vector in rows if each in stored and stored[each].vector.tobytes() != vector.tobytes()]
     if differing:
         share = round(len(differing) / len(stored), 4)
         reason = f"{len(differing):,} of {len(stored):,} flights were stored with other features, first {differing[0]}"

@@ -18,7 +18,7 @@ from pipelines.train import read_period
 
 PROBES = 20
 REFERENCE_ROWS = 5000
-REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json", PLOTS)
+REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
 MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
 
 
@@ -106,6 +106,11 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
         )
         for name, both in scores.items()
     ]
+
+
+def papers(params: Params) -> tuple[Path, ...]:
+    """What MLflow keeps beside each run."""
+    return REPORTED + MADE_FROM + ((PLOTS,) if params.evaluate.full_card else ())
 
 
 def contents(winner: Challenger, params: Params) -> dict[str, bytes]:

@@ -100,7 +100,7 @@ def deliver(
     packaging.refuse_disparity(winner, params.gate.parity_tolerance)
     client = registry.connect(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), hashes)
-    ids = registry.record(client, pipeline, runs, packaging.REPORTED + packaging.MADE_FROM)
+    ids = registry.record(client, pipeline, runs, packaging.papers(params))
     run_id = ids[winner.name]
     version = registry.register(client, pipeline, run_id, winner.onnx)
     contents = packaging.contents(winner, params)

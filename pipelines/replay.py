@@ -119,10 +119,10 @@ def _request(flight: sa.Row[Any]) -> dict[str, Any]:
 
 
 def _wait(what: Any, words: str) -> None:
-    for _ in range(WAIT_SECONDS * 20):
+    for _ in range(WAIT_SECONDS * 50):
         if what():
             return
-        time.sleep(0.05)
+        time.sleep(0.02)
     raise TimeoutError(f"replay: waited {WAIT_SECONDS} s for {words}")
 
 

@@ -1,6 +1,7 @@
 """What a replay came to: reports/replay.json for machines and tests, reports/replay.html for people."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,32 +142,34 @@ def hindsight(settings: Settings, params: Params, found: Lived, events: list[dic
     On all labelled flights of the four weeks that came after the verdict, whoever answered them; with the interval
     by days. Nothing of this was known when the gate decided.
     """
-    rows = []
-    for event in events:
-        begin = pd.Timestamp(event["day"]) + pd.Timedelta(days=1)
-        after = found.flights["day"].between(begin, begin + pd.Timedelta(days=HINDSIGHT_DAYS), inclusive="left")
-        days = found.flights["day"][after].to_numpy()
-        if event["kind"] != "gate" or len(np.unique(days)) < performance.FEWEST_DAYS:
-            continue
-        if not event["against"].startswith(RELEASE):
-            continue  # the first model, which was held against a table of rates
-        against = event["against"].removeprefix(RELEASE)
-        candidate, champion = (
-            _losses(settings, version, found.features[after], found.late[after.to_numpy()])
-            for version in (event["version"], against)
-        )
-        index, drawn = evaluation.day_weights(days, params.gate.bootstrap_rounds, params.train.seed)
-        difference = candidate - champion
-        interval = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
-        rows.append(
-            {
-                **{name: event[name] for name in ("day", "version", "verdict")},
-                "against": against,
-                "flights": len(days),
-                "log_loss_difference": [round(float(difference.mean()), 4), *interval],
-            }
-        )
-    return rows
+    # Not the first model's, which was held against a table of rates.
+    verdicts = [each for each in events if each["kind"] == "gate" and each["against"].startswith(RELEASE)]
+    with ThreadPoolExecutor() as pool:  # a model takes one thread, and does not hold the interpreter's lock
+        rows = pool.map(lambda verdict: _after(verdict, settings, params, found), verdicts)
+        return [row for row in rows if row is not None]
+
+
+def _after(verdict: dict[str, Any], settings: Settings, params: Params, found: Lived) -> dict[str, Any] | None:
+    """What the weeks after one verdict say of it; None where too few days are left."""
+    begin = pd.Timestamp(verdict["day"]) + pd.Timedelta(days=1)
+    after = found.flights["day"].between(begin, begin + pd.Timedelta(days=HINDSIGHT_DAYS), inclusive="left")
+    days = found.flights["day"][after].to_numpy()
+    if len(np.unique(days)) < performance.FEWEST_DAYS:
+        return None
+    against = verdict["against"].removeprefix(RELEASE)
+    candidate, champion = (
+        _losses(settings, version, found.features[after], found.late[after.to_numpy()])
+        for version in (verdict["version"], against)
+    )
+    index, drawn = evaluation.day_weights(days, params.gate.bootstrap_rounds, params.train.seed)
+    difference = candidate - champion
+    interval = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
+    return {
+        **{name: verdict[name] for name in ("day", "version", "verdict")},
+        "against": against,
+        "flights": len(days),
+        "log_loss_difference": [round(float(difference.mean()), 4), *interval],
+    }
 
 
 def _losses(settings: Settings, version: str, flights: pd.DataFrame, late: NDArray[np.bool_]) -> NDArray[np.float64]:

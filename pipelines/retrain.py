@@ -102,9 +102,9 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
-        # Nobody waits for these two parts of its model card.
+        # Nobody waits for these parts of its model card.
         "train.without_tailnum": "false",
-        "evaluate.importance_rows": "0",
+        "evaluate.full_card": "false",
     }
 
 

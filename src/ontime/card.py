@@ -1,5 +1,6 @@
 """The model card, written from the evaluation's own numbers: none is typed by hand."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
@@ -10,6 +11,7 @@ from ontime.evaluation import Interval
 from ontime.params import Params
 
 Importance = Sequence[tuple[str, float, float]]
+PICTURES = re.compile(r"\n+!\[[^]]*]\(plots/\w+\.png\)")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,12 @@ class Report:
 
 
 def model_card(report: Report, importance: Importance) -> str:
-    """The whole card, in markdown."""
+    """The card, in markdown; without pictures and importance where `evaluate.full_card` is false."""
     parts = [_problem(report), _data(report), _scores(report), _alerts(report), _slices(report)]
-    return "\n\n".join([*parts, _what_matters(importance), _limits(report), _did_not_work(report), _use(report)]) + "\n"
+    whole = (
+        "\n\n".join([*parts, _what_matters(importance), _limits(report), _did_not_work(report), _use(report)]) + "\n"
+    )
+    return whole if report.params.evaluate.full_card else PICTURES.sub("", whole)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -151,7 +156,7 @@ Carriers, airports and hours are groups of flights, not protected people: this i
 
 def _what_matters(importance: Importance) -> str:
     if not importance:
-        return "## What it looks at\n\nNot measured for this model."
+        return "## What it looks at\n\nNot measured for this model, and nothing was drawn (`evaluate.full_card`)."
     meanings = {feature.name: feature.meaning for feature in schema.FEATURES}
     rows = [(name, meanings[name], f"{mean:.4f}") for name, mean, _ in importance[:8]]
     return f"""## What it looks at

@@ -114,7 +114,8 @@ class Evaluate(_Section):
     leak_auc: Share
     slice_min_flights: Count
     slice_min_late: Count
-    importance_rows: Annotated[int, Field(ge=0)]
+    full_card: bool
+    importance_rows: Count
 
 
 class Gate(_Section):

@@ -20,7 +20,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "test_until": "2013-03-01",
     },
     "train": {"candidates": ["rate_table", "lightgbm"]},
-    "evaluate": {"bootstrap_rounds": 20, "importance_rows": 200},
+    "evaluate": {"bootstrap_rounds": 20, "full_card": False},
     "gate": {"bootstrap_rounds": 50},
 }
 
@@ -62,6 +62,17 @@ def recorded_with(project: Project, changed: str, into: str) -> Iterator[None]:
 
 def left_behind(project: Project) -> list[Path]:
     return list((project.folder / "var").glob("reproduce-*"))
+
+
+def test_its_card_speaks_of_no_picture_that_was_not_drawn(project: Project) -> None:
+    """As of each candidate of a retraining: `evaluate.full_card` is false."""
+    kept = list(project.folder.glob("var/mlflow-artifacts/*/artifacts/model_card.md"))
+
+    assert len(kept) == len(SMALL["train"]["candidates"])
+    for card in kept:
+        assert "nothing was drawn" in card.read_text()
+        assert "![" not in card.read_text()
+        assert not (card.parent / "plots").exists()
 
 
 def test_it_predicts_the_same(project: Project) -> None:

@@ -613,7 +613,7 @@ def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(para
         "split.test_until": "2013-06-01",
         "train.candidates": ["rate_table"],
         "train.without_tailnum": False,
-        "evaluate.importance_rows": 0,
+        "evaluate.full_card": False,
     }
 
 
