@@ -1,5 +1,7 @@
 """What was decided about the same outputs stands, until something else is decided."""
 
+import io
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import sqlalchemy as sa
 
 from ontime import database
 from ontime.release import Pointer
+from pipelines import promote
 from pipelines.promote import already_settled
 
 
@@ -41,3 +44,16 @@ def test_a_kept_release_stays(engine: sa.Engine) -> None:
 @pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])
 def test_else_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
     assert already_settled(engine, pointer, pipeline) is None
+
+
+def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started beside the stages, and must not take for the end of them that nobody is there any more."""
+    monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("ONTIME_DATABASE_URL", f"sqlite:///{tmp_path}/ontime.db")
+    monkeypatch.setattr(sys, "argv", ["promote", "candidate", "2013-05-01T04:00:00+00:00"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+    with pytest.raises(SystemExit, match="nobody says that the stages are done"):
+        promote.main()
+
+    assert not (tmp_path / "ontime.db").exists()
