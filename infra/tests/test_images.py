@@ -18,14 +18,11 @@ from ontime import database
 from ontime.settings import Settings
 from pipelines import mirror
 from serving import keys
+from serving.examples import MORNING as FLIGHT
 
 DOCKERFILE = ROOT / "Dockerfile"
 SERVE, MIRROR, WORKER = "ontime-serve", "ontime-mirror", "ontime-worker"
 MOST_ABOVE_ITS_BASE = 120_000_000
-FLIGHT = {
-    "carrier": "UA", "flight_number": 1, "origin": "EWR", "dest": "ORD", "distance_miles": 719,
-    "scheduled_departure": "2013-02-20T12:00:00-05:00", "scheduled_arrival": "2013-02-20T13:40:00-06:00",
-}  # fmt: skip
 
 
 class Served:
