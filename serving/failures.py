@@ -27,7 +27,12 @@ def add_handlers(app: FastAPI) -> None:
         (HTTPException, _missing),
         (protocol.ProtocolError, protocol.answer_error),
         (CannotKeep, _cannot_keep),
-        (sa.exc.SQLAlchemyError, _database_away),
+        # 503 only where trying again can help. A value that the database refuses has passed our validation: a fault of
+        # ours, as everything else that SQLAlchemy raises.
+        (sa.exc.DBAPIError, _database_away),
+        (sa.exc.TimeoutError, _database_away),
+        (sa.exc.DataError, _failed),
+        (sa.exc.IntegrityError, _failed),
         (Overloaded, _too_slow),
         (TimeoutError, _too_slow),
         (Exception, _failed),
@@ -44,7 +49,10 @@ def _refused(_: Request, error: Refused) -> JSONResponse:
 
 
 def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    problems = [Problem(place=".".join(map(str, each["loc"])), reason=each["msg"]) for each in error.errors()]
+    problems = [
+        Problem(place=".".join(map(str, each["loc"])), reason=each["msg"].removeprefix("Value error, "))
+        for each in error.errors()
+    ]
     return _answer(422, *problems)
 
 
@@ -70,5 +78,7 @@ def _too_slow(request: Request, _: Exception) -> JSONResponse:
 
 
 def _failed(_: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, sa.exc.StatementError):
+        error.hide_parameters = True  # the log holds no rows
     logger.error("failed", exc_info=error)
     return _answer(500, Problem(place="service", reason="failed; the log says why"))

@@ -9,19 +9,24 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Request
+from fastapi import Path as PathParameter
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ontime import schema
+from ontime import online, schema
 from ontime.release import Release
 from serving.keeping import Keeper
 from serving.live import Live
-from serving.requests import MOST_FLIGHTS, Refused, body_of, problems_of
+from serving.requests import MOST_FLIGHTS, Refused, body_of, problems_of, quotes_in, refuse_repeated
 
 INPUT, OUTPUT, DATATYPE = "features", "probability_late", "FP32"
 LARGEST = float(np.finfo(np.float32).max)
+MOST_SHOWN = 80  # characters of a name that is not known here
 WIDTH = len(schema.FEATURE_NAMES)
+
+
+Name = Annotated[str, PathParameter(examples=["ontime"])]
 
 
 class Tensor(BaseModel):
@@ -112,7 +117,7 @@ class ProtocolError(Exception):
 
 
 def router_of(live: Live, keeper: Keeper, request_seconds: float) -> APIRouter:
-    router = APIRouter(tags=["open inference protocol"])
+    router = APIRouter(tags=["protocol v2"])
     unknown: dict[int | str, dict[str, Any]] = {404: {"model": Failure, "description": "no such model or version"}}
     wrong: dict[int | str, dict[str, Any]] = {
         status: {"model": Failure, "description": words}
@@ -120,24 +125,25 @@ def router_of(live: Live, keeper: Keeper, request_seconds: float) -> APIRouter:
             (400, "no such request"),
             (408, "the body came too slowly"),
             (413, "the body is too large"),
+            (415, "the body is compressed"),
         )
     }
 
-    @router.get("/v2")
+    @router.get("/v2", summary="Describe the server")
     def server() -> ServerMetadata:
         return ServerMetadata(name="ontime", version="2", extensions=[])
 
-    @router.get("/v2/health/live")
+    @router.get("/v2/health/live", summary="Is the server alive?")
     def server_live() -> ServerLive:
         return ServerLive(live=True)
 
-    @router.get("/v2/health/ready")
+    @router.get("/v2/health/ready", summary="Is the server ready?")
     def server_ready() -> ServerReady:
         return ServerReady(ready=keeper.full is None)
 
-    @router.get("/v2/models/{name}", responses=unknown)
-    @router.get("/v2/models/{name}/versions/{version}", responses=unknown)
-    def metadata(name: str, version: str | None = None) -> ModelMetadata:
+    @router.get("/v2/models/{name}", summary="Describe the input and the output", responses=unknown)
+    @router.get("/v2/models/{name}/versions/{version}", summary="Describe those of one version", responses=unknown)
+    def metadata(name: Name, version: str | None = None) -> ModelMetadata:
         manifest = _chosen(live, name, version).manifest
         return ModelMetadata(
             name=manifest.name,
@@ -147,28 +153,37 @@ def router_of(live: Live, keeper: Keeper, request_seconds: float) -> APIRouter:
             outputs=[TensorMetadata(name=OUTPUT, datatype=DATATYPE, shape=[-1])],
         )
 
-    @router.get("/v2/models/{name}/ready", responses=unknown)
-    @router.get("/v2/models/{name}/versions/{version}/ready", responses=unknown)
-    def model_ready(name: str, version: str | None = None) -> ModelReady:
+    @router.get("/v2/models/{name}/ready", summary="Is the model ready?", responses=unknown)
+    @router.get("/v2/models/{name}/versions/{version}/ready", summary="Is that version ready?", responses=unknown)
+    def model_ready(name: Name, version: str | None = None) -> ModelReady:
         return ModelReady(name=_chosen(live, name, version).manifest.name, ready=True)
 
-    body = {"requestBody": {"required": True, "content": {"application/json": {"schema": _schema_of(InferRequest)}}}}
+    content = {"schema": _schema_of(InferRequest), "example": _example(live)}
+    body = {"requestBody": {"required": True, "content": {"application/json": content}}}
 
-    @router.post("/v2/models/{name}/infer", responses={**unknown, **wrong}, openapi_extra=body)
-    @router.post("/v2/models/{name}/versions/{version}/infer", responses={**unknown, **wrong}, openapi_extra=body)
-    async def infer(request: Request, name: str, version: str | None = None) -> InferAnswer:
+    @router.post(
+        "/v2/models/{name}/infer", summary="Predict rows of numbers", responses={**unknown, **wrong}, openapi_extra=body
+    )
+    @router.post(
+        "/v2/models/{name}/versions/{version}/infer",
+        summary="Predict with that version",
+        responses={**unknown, **wrong},
+        openapi_extra=body,
+    )
+    async def infer(request: Request, name: Name, version: str | None = None) -> InferAnswer:
         chosen = _chosen(live, name, version)
         try:
             async with timeout(request_seconds):
-                asked = InferRequest.model_validate_json(await body_of(request))
+                body = await body_of(request)
+            asked = InferRequest.model_validate_json(body)
             matrix = _matrix_of(asked.inputs[0])
+            refuse_repeated(body, "request", _quotes_in(asked))
         except TimeoutError:
             raise ProtocolError(408, "the body came too slowly") from None
         except Refused as refused:
-            raise ProtocolError(refused.status if refused.status != 422 else 400, refused.problems[0].reason) from None
+            raise _as_error(refused) from None
         except ValidationError as error:
-            problem = problems_of("request", error)[0]
-            raise ProtocolError(400, f"{problem.place}: {problem.reason}") from None
+            raise _as_error(Refused(422, *problems_of("request", error, body))) from None
         told = (await run_in_threadpool(chosen.model.predict, matrix)).tolist()
         return InferAnswer(
             model_name=name,
@@ -178,6 +193,17 @@ def router_of(live: Live, keeper: Keeper, request_seconds: float) -> APIRouter:
         )
 
     return router
+
+
+def _as_error(refused: Refused) -> ProtocolError:
+    """The specification knows one text, and 400 for what is wrong with it."""
+    problem = refused.problems[0]
+    return ProtocolError(400 if refused.status == 422 else refused.status, f"{problem.place}: {problem.reason}")
+
+
+def _quotes_in(asked: InferRequest) -> int:
+    """Of what is no more than numbers, without `parameters`, which may hold anything: see `refuse_repeated`."""
+    return sum(map(quotes_in, (asked, *asked.inputs, *asked.outputs)))
 
 
 def answer_error(_: Request, error: Exception) -> JSONResponse:
@@ -200,6 +226,14 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
     return resolved
 
 
+def _example(live: Live) -> dict[str, Any]:
+    """A request with the row of a real flight: the first that the release was proven on."""
+    champion = live.serving.champion
+    row = online.rows_of(champion.probes[:1], champion)[0]
+    data = [None if np.isnan(value) else float(str(value)) for value in row]
+    return {"inputs": [{"name": INPUT, "shape": [1, WIDTH], "datatype": DATATYPE, "data": data}]}
+
+
 def _loaded(live: Live) -> list[Release]:
     serving = live.serving
     return [serving.champion, *([serving.challenger] if serving.challenger else [])]
@@ -214,7 +248,8 @@ def _chosen(live: Live, name: str, version: str | None) -> Release:
     for each in _loaded(live):
         if each.manifest.name == name and version in (None, each.manifest.version):
             return each
-    raise ProtocolError(404, f"no model {name!r}{'' if version is None else f' of version {version!r}'} is loaded here")
+    named = f"{name[:MOST_SHOWN]!r}{'' if version is None else f' of version {version[:MOST_SHOWN]!r}'}"
+    raise ProtocolError(404, f"no model {named} is loaded here")
 
 
 def _matrix_of(tensor: Tensor) -> "np.ndarray[Any, np.dtype[np.float32]]":

@@ -1,9 +1,14 @@
 """A request's body as flights or outcomes, or a refusal with place and reason. `ontime.schema` says what is valid."""
 
 import asyncio
+import codecs
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
@@ -16,6 +21,22 @@ MOST_BYTES = 1_000_000
 SWALLOWED_BYTES = 64_000_000
 SHOWN_CHARACTERS = 80
 MOST_PROBLEMS = 20
+REPEATED = "is given more than once"
+
+
+def _written(pattern: str, what: str) -> BeforeValidator:
+    """Only what is written so: pydantic also reads 1383609600 as a day, and 1_0 as ten."""
+
+    def check(text: object) -> object:
+        if not (isinstance(text, str) and re.fullmatch(pattern, text)):
+            raise ValueError(f"is not {what}")
+        return text
+
+    return BeforeValidator(check)
+
+
+Day = Annotated[date, _written(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a day, such as 2013-11-27")]
+Whole = Annotated[int, _written(r"[0-9]{1,9}", "a whole number, in digits")]
 
 ONE = TypeAdapter(Flight)
 MANY = TypeAdapter(Annotated[list[Flight], Field(min_length=1, max_length=MOST_FLIGHTS)])
@@ -32,7 +53,13 @@ class Refused(Exception):
 
 
 async def body_of(request: Request) -> bytes:
-    """The whole body. Raises Refused where it is too large, too slow, or ends before its announced length."""
+    """The whole body. Raises Refused where it is encoded, too large, or ends before its announced length."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-encoding" and value.lower() not in (b"", b"identity"):
+            reason = "is not supported: send the body uncompressed"
+            raise Refused(
+                415, Problem(place="header.content-encoding", reason=reason, got=_cut(value.decode("latin-1")))
+            )
     body, swallowed = bytearray(), 0
     try:
         async for chunk in request.stream():
@@ -50,7 +77,7 @@ async def body_of(request: Request) -> bytes:
         raise
     if len(body) > MOST_BYTES:
         raise Refused(413, Problem(place="body", reason=f"more than {MOST_BYTES} bytes"))
-    return bytes(body)
+    return bytes(body).removeprefix(codecs.BOM_UTF8)  # Windows puts this mark before a text, and RFC 8259 allows it
 
 
 def flights_in(body: bytes, explain: bool) -> tuple[list[Flight], bool]:
@@ -68,28 +95,79 @@ def outcomes_in(body: bytes) -> list[Outcome]:
 
 def _parsed(body: bytes, one: TypeAdapter[Any], many: TypeAdapter[Any], what: str) -> tuple[list[Any], bool]:
     listed = body.lstrip()[:1] == b"["
+    start = f"{what}s" if listed else what
     try:
-        return (many.validate_json(body), True) if listed else ([one.validate_json(body)], False)
+        things = many.validate_json(body) if listed else [one.validate_json(body)]
     except ValidationError as error:
-        raise Refused(422, *problems_of(f"{what}s" if listed else what, error)) from None
+        raise Refused(422, *problems_of(start, error, body)) from None
+    refuse_repeated(body, start, sum(map(quotes_in, things)))
+    return things, listed
 
 
-def problems_of(start: str, error: ValidationError) -> list[Problem]:
+def quotes_in(thing: BaseModel) -> int:
+    """How many quotation marks the JSON of `thing` has at least: two for each name, and two for each text."""
+    values, names = thing.__dict__, thing.model_fields_set
+    return 2 * (len(names) + sum(isinstance(values[name], (str, datetime)) for name in names))
+
+
+def refuse_repeated(body: bytes, start: str, quotes: int) -> None:
+    """Raises Refused with 422 where an object has a name twice: pydantic takes the last of them.
+
+    A name that was dropped left its quotation marks in the body, so a body with no more of them than `quotes`, those
+    of what was read, repeats none. That costs next to nothing; only another body is read a second time.
+    """
+    if body.count(b'"') == quotes:
+        return
+    if places := list(_repeated(json.loads(body, object_pairs_hook=tuple), start)):
+        raise Refused(422, *_first(start, places, lambda place: Problem(place=_cut(place), reason=REPEATED)))
+
+
+def _repeated(value: Any, place: str) -> Iterator[str]:
+    """The places of the names that an object repeats; `value` has objects as tuples of pairs, and lists as lists."""
+    if isinstance(value, tuple):
+        seen: set[str] = set()
+        for name, inner in value:
+            if name in seen:
+                yield f"{place}.{name}"
+            seen.add(name)
+            yield from _repeated(inner, f"{place}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _repeated(inner, f"{place}.{number}")
+
+
+def problems_of(start: str, error: ValidationError, body: bytes) -> list[Problem]:
     """The first problems, and how many more there are."""
     errors = error.errors(include_url=False, include_context=False)
-    problems = [_problem(start, each) for each in errors[:MOST_PROBLEMS]]
-    if len(errors) > MOST_PROBLEMS:
-        problems.append(Problem(place=start, reason=f"{len(errors) - MOST_PROBLEMS} more problems"))
+    return _first(start, errors, lambda each: _problem(start, each, body))
+
+
+def _first(start: str, found: Sequence[Any], as_problem: Callable[[Any], Problem]) -> list[Problem]:
+    problems = [as_problem(each) for each in found[:MOST_PROBLEMS]]
+    if len(found) > MOST_PROBLEMS:
+        problems.append(Problem(place=start, reason=f"{len(found) - MOST_PROBLEMS} more problems"))
     return problems
 
 
-def _problem(start: str, error: ErrorDetails) -> Problem:
+def _problem(start: str, error: ErrorDetails, body: bytes) -> Problem:
     """pydantic's word for it, with the place spelled out and what the caller wrote cut short."""
     if error["type"] == "json_invalid":
-        return Problem(place="body", reason=error["msg"])
-    place, shown = ".".join([start, *map(str, error["loc"])]), repr(error["input"])
+        return Problem(place="body", reason=error["msg"] if _is_utf8(body) else "is not UTF-8, the encoding of JSON")
+    shown = repr(error["input"])
     return Problem(
-        place=place if len(place) <= SHOWN_CHARACTERS else place[:SHOWN_CHARACTERS] + "...",
+        place=_cut(".".join([start, *map(str, error["loc"])])),
         reason=error["msg"].removeprefix("Value error, "),
         got=shown if len(shown) <= SHOWN_CHARACTERS else None,
     )
+
+
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in body[:4]  # as the first characters of UTF-16 have, with or without a mark before them
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."

@@ -39,6 +39,11 @@ def matrix_of(
     return schedule.encode(columns, release.manifest.categories)  # type: ignore[arg-type]  # text and numbers side by side
 
 
+def rows_of(probes: Sequence[Probe], release: Release) -> NDArray[np.float32]:
+    """The model's input for the flights that its release was measured with when it was published."""
+    return matrix_of([probe.flight for probe in probes], [_vector(each) for each in probes], release)
+
+
 def prove(release: Release) -> None:
     """Ask the release for its probes, through the code that will serve. Raises ReleaseRefused, naming the flight.
 
@@ -47,7 +52,7 @@ def prove(release: Release) -> None:
     version = release.manifest.version
     if not release.probes:
         raise ReleaseRefused(f"release {version}: {PROBE} holds no flight")
-    matrix = matrix_of([probe.flight for probe in release.probes], [_vector(each) for each in release.probes], release)
+    matrix = rows_of(release.probes, release)
     told_of = zip(release.probes, matrix, release.model.predict(matrix).tolist(), strict=True)
     for place, (probe, row, told) in enumerate(told_of):
         if not abs(told - probe.probability_late) <= PROBE_TOLERANCE:

@@ -7,7 +7,7 @@ features' table in docs/, the model's input order and the API's documentation ar
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -42,22 +42,40 @@ def flight_id(carrier: str, flight_number: int, origin: str, scheduled_departure
     return f"{carrier}{flight_number}-{origin}-{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}Z"
 
 
+# RFC 3339, with or without seconds. The offset may be missing here: pydantic says so in better words. No `\d` in this
+# file: it also stands for the digits of other scripts.
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,9})?)?"
+    r"(?:[Zz]|[+-][0-9]{2}:?[0-9]{2})?"
+)
+FIRST_YEAR, LAST_YEAR = 2000, 2099  # in UTC, of every time that the service takes
+_BEGIN, _END = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC), datetime(LAST_YEAR + 1, 1, 1, tzinfo=UTC)
+CLOCK_SKEW = timedelta(minutes=5)  # a caller's clock may be ahead of ours by this much
+
+
 def _text_only(value: object) -> object:
     """Refuse numbers, also as text, which pydantic would read as seconds since 1970."""
-    dated = isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}", value)
-    if not (dated or isinstance(value, datetime)):
-        raise ValueError("a time is text with its offset, such as 2013-11-05T06:00:00-05:00")
+    if not (_TIME.fullmatch(value) if isinstance(value, str) else isinstance(value, datetime)):
+        raise ValueError(
+            "a time is text with its offset, such as 2013-11-05T06:00:00-05:00 (hours to 23, minutes and seconds to 59)"
+        )
     return value
+
+
+def _in_our_years(moment: datetime) -> datetime:
+    # Years first: to compare moments of two offsets takes longer, and this is done for every flight.
+    if not (FIRST_YEAR < moment.year < LAST_YEAR or _BEGIN <= moment < _END):
+        raise ValueError(f"{moment.isoformat()} is not between {FIRST_YEAR} and {LAST_YEAR}, in UTC")
+    return moment
 
 
 def _on_a_timetable(moment: datetime) -> datetime:
     if moment.second or moment.microsecond:
         raise ValueError(f"{moment.isoformat()} is not a whole minute")
-    if not 2000 <= moment.year < 2100:
-        raise ValueError(f"{moment.isoformat()} is not between 2000 and 2099")
-    return moment
+    return _in_our_years(moment)
 
 
+Time = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_in_our_years), Field(strict=False)]
 Moment = Annotated[AwareDatetime, BeforeValidator(_text_only), AfterValidator(_on_a_timetable), Field(strict=False)]
 
 
@@ -98,15 +116,18 @@ class Flight(BaseModel):
         return flight_id(self.carrier, self.flight_number, self.origin, self.scheduled_departure)
 
 
-FLIGHT_ID = re.compile(r"[A-Z0-9]{2}[1-9]\d{0,3}-(?:EWR|JFK|LGA)-(\d{8}T\d{4})Z")
+FLIGHT_ID = re.compile(r"[A-Z0-9]{2}[1-9][0-9]{0,3}-(?:EWR|JFK|LGA)-(20[0-9]{6}T[0-9]{4})Z")
 
 
 def departure_of(flight_id: str) -> datetime:
-    """The scheduled departure that a key tells. Raises ValueError for what is no key."""
+    """The scheduled departure in a flight's key. Raises ValueError for what is not a key."""
     matched = FLIGHT_ID.fullmatch(flight_id)
-    if matched is None:
-        raise ValueError(f"{flight_id!r} is no flight_id, such as UA1545-EWR-20130101T1015Z")
-    return datetime.strptime(matched[1], "%Y%m%dT%H%M").replace(tzinfo=UTC)
+    try:
+        return datetime.strptime(matched[1] if matched else "", "%Y%m%dT%H%M").replace(tzinfo=UTC)
+    except ValueError:
+        raise ValueError(
+            f"{flight_id!r} is not a flight_id such as UA1545-EWR-20130101T1015Z, of {FIRST_YEAR} to {LAST_YEAR}"
+        ) from None
 
 
 class Outcome(BaseModel):
@@ -116,11 +137,7 @@ class Outcome(BaseModel):
 
     flight_id: Annotated[str, Field(max_length=40, examples=["UA1545-EWR-20130101T1015Z"])]
     late: Annotated[bool, Field(description="arrived 15 minutes late or more")]
-    known_at: Annotated[
-        AwareDatetime,
-        BeforeValidator(_text_only),
-        Field(strict=False, description="with offset; the latest word stays"),
-    ]
+    known_at: Annotated[Time, Field(description="with offset; not in the future; the latest word stays")]
 
     @field_validator("flight_id")
     @classmethod
@@ -130,10 +147,13 @@ class Outcome(BaseModel):
 
     @field_validator("known_at")
     @classmethod
-    def follows_the_departure(cls, known_at: datetime, info: ValidationInfo) -> datetime:
+    def is_past_and_follows_the_departure(cls, known_at: datetime, info: ValidationInfo) -> datetime:
         flight_id = info.data.get("flight_id")
         if flight_id is not None and known_at < departure_of(flight_id):
             raise ValueError(f"{known_at.isoformat()} is before the scheduled departure: nobody could know")
+        now = datetime.now(UTC)
+        if known_at > now + CLOCK_SKEW:
+            raise ValueError(f"{known_at.isoformat()} is in the future: it is {now.isoformat(timespec='seconds')} here")
         return known_at
 
 

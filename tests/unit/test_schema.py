@@ -3,12 +3,12 @@
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ontime import schema
-from ontime.schema import Flight
+from ontime.schema import Flight, Outcome
 from ontime.sources import Tables
 
 DEPARTURE = datetime(2013, 1, 1, 10, 15, tzinfo=UTC)
@@ -79,12 +79,100 @@ def test_an_impossible_flight_is_refused(field: str, value: object) -> None:
         Flight.model_validate({**FIELDS, field: value})
 
 
-@pytest.mark.parametrize("text", ["1383646500", "1383646500.5", "-1", "2013-01-01", "2013-01-01T10:15:00"])
-def test_a_time_is_no_number_and_never_without_its_offset(text: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1383646500",
+        "1383646500.5",
+        "-1",
+        "2013-01-01",
+        "2013-01-01T10:15:00",
+        "2013-01-01T24:00:00Z",
+        "2013-01-01T23:59:60Z",
+        "2013-01-01_10:15Z",
+        "2013-01-01T10:15:00-05:00:30",
+        "2013-01-01T10:15:00\u221205:00",  # a minus that is not the keyboard's
+        "2013-01-01T1\u0660:15Z",
+        "\u0662\u0660\u0661\u0663-01-01T10:15Z",
+        "2013-01-01T10:15Z\n",
+        "2013-W01-2T10:15Z",
+    ],
+)
+def test_a_time_has_one_format_and_never_lacks_its_offset(text: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Flight.model_validate({**FIELDS, "scheduled_departure": text})
 
     assert [error["loc"] for error in refused.value.errors()] == [("scheduled_departure",)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1999-12-31T23:59:00Z",
+        "2000-01-01T00:00:00+14:00",  # 1999 in UTC
+        "2099-12-31T19:00:00-05:00",  # 2100 in UTC: its own key would be refused
+        "0001-01-01T00:00:00+14:00",
+        "9999-12-31T23:59:00-05:00",
+    ],
+)
+def test_a_flight_of_another_century_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="is not between 2000 and 2099, in UTC"):
+        Flight.model_validate({**FIELDS, "scheduled_departure": text})
+
+
+@pytest.mark.parametrize("text", ["2000-01-01T00:00:00Z", "2099-12-31T03:00:00-05:00"])
+def test_the_key_of_every_flight_that_is_taken_is_a_key(text: str) -> None:
+    departure = datetime.fromisoformat(text)
+    times = {"scheduled_departure": departure, "scheduled_arrival": departure + timedelta(hours=4)}
+
+    flight = Flight.model_validate({**FIELDS, **times})
+
+    assert schema.departure_of(flight.id) == departure
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "UA0-EWR-20130101T1015Z",
+        "UA1545-PHL-20130101T1015Z",
+        "UA1545-EWR-15000101T1015Z",
+        "UA1545-EWR-21000101T1015Z",
+        "UA1545-EWR-20131301T1015Z",
+        "UA1545-EWR-20130101T2400Z",
+        "UA154\u0665-EWR-20130101T1015Z",
+        "UA1545-EWR-2013010\u0661T1015Z",
+        "UA1545-EWR-20130101T1015Z\n",
+    ],
+)
+def test_what_is_not_a_key_is_refused_with_an_example(key: str) -> None:
+    with pytest.raises(ValueError, match="is not a flight_id such as UA1545-EWR-20130101T1015Z, of 2000 to 2099"):
+        schema.departure_of(key)
+
+
+def outcome(known_at: datetime | str) -> Outcome:
+    return Outcome.model_validate({"flight_id": "UA1545-EWR-20130101T1015Z", "late": True, "known_at": known_at})
+
+
+@given(st.datetimes(timezones=st.timezones() | st.just(UTC)))
+def test_an_outcome_is_known_between_its_departure_and_now(known_at: datetime) -> None:
+    now = datetime.now(UTC)
+    assume(abs(known_at - now) > timedelta(hours=1))
+    possible = DEPARTURE <= known_at <= now
+
+    try:
+        assert outcome(known_at).known_at == known_at
+        assert possible
+    except ValidationError:
+        assert not possible
+
+
+def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
+    now = datetime.now(UTC)
+
+    assert outcome(now + timedelta(minutes=4)).known_at > now
+    with pytest.raises(ValidationError, match="is in the future: it is 20"):
+        outcome(now + timedelta(minutes=6))
 
 
 def test_every_feature_has_a_name_of_its_own_and_a_meaning() -> None:

@@ -1,0 +1,260 @@
+"""What callers may send: times, texts, encodings, names given twice. A caller's fault is a 4xx, never a 5xx."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tries
+from hypothesis import strategies as st
+
+from ontime import database, schema
+from ontime.settings import Settings
+from serving import examples
+from serving.app import create_app
+
+FLIGHT, OUTCOME = examples.MORNING, examples.OUTCOME
+WIDTH = len(schema.FEATURE_NAMES)
+INFER: dict[str, Any] = {"name": "features", "shape": [1, WIDTH], "datatype": "FP32", "data": [0] * WIDTH}
+
+ZONES = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+EDGES = st.sampled_from(
+    ["0001-01-01T00:00:00", "1999-12-31T23:59:00", "2100-01-01T00:00:00", "9999-12-31T23:59:59.999999"]
+)
+RECENT = st.datetimes(datetime(2013, 11, 4), datetime(2026, 1, 1))  # noqa: DTZ001  the zone follows
+LOCAL = EDGES.map(datetime.fromisoformat) | RECENT | st.datetimes()
+TIMES = st.builds(lambda moment, zone: moment.replace(tzinfo=zone).isoformat(), LOCAL, ZONES)
+TEXTS = st.text(st.characters())  # also NUL and lone surrogates
+NUMBERS = st.integers() | st.floats() | st.sampled_from([2**31, 2**63, 2**64, 10**400, True, None])
+KEYS = st.builds("UA{}-EWR-{}Z".format, st.integers(-1, 10_000), st.from_regex(r"\d{8}T\d{4}", fullmatch=True))
+VALUES = TIMES | KEYS | TEXTS | NUMBERS | st.lists(TEXTS, max_size=2) | st.dictionaries(TEXTS, NUMBERS, max_size=2)
+
+# The same examples each time: whoever wants others runs `make fuzz`.
+generated = tries(
+    max_examples=200,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture
+def on_each(on_both: Settings) -> Iterator[TestClient]:
+    """The service on SQLite, and the service on PostgreSQL."""
+    with TestClient(create_app(on_both), raise_server_exceptions=False) as client:
+        yield client
+
+
+def problem_of(answer: Any, status: int) -> dict[str, str]:
+    assert answer.status_code == status, answer.text
+    (problem,) = answer.json()["detail"]
+    return dict(problem)
+
+
+def test_an_outcome_with_anything_in_a_field_is_refused_or_read_back(on_each: TestClient) -> None:
+    numbers = count(1)
+
+    @generated
+    @given(field=st.sampled_from(sorted(OUTCOME)), value=VALUES)
+    def answered(field: str, value: object) -> None:
+        flight = f"UA{next(numbers)}-EWR-20131105T1015Z"
+        sent = {**OUTCOME, "flight_id": flight, field: value}
+
+        answer = on_each.post("/v1/outcomes", content=json.dumps(sent))
+
+        assert answer.status_code in (200, 422), answer.text
+        if answer.status_code == 200:
+            stored = on_each.get(f"/v1/outcomes/{sent['flight_id']}").json()
+            known_at = datetime.fromisoformat(str(sent["known_at"])).astimezone(UTC)
+            assert (stored["flight_id"], stored["late"]) == (sent["flight_id"], sent["late"])
+            assert datetime.fromisoformat(stored["known_at"]) == known_at
+
+    answered()
+
+
+def test_a_flight_with_anything_in_a_field_is_refused_or_predicted_and_stored(
+    on_each: TestClient, on_both: Settings
+) -> None:
+    engine = database.connect(on_both.database_url.get_secret_value())
+
+    @generated
+    @given(field=st.sampled_from(sorted(FLIGHT)), value=VALUES)
+    def answered(field: str, value: object) -> None:
+        answer = on_each.post("/v1/predictions", content=json.dumps({**FLIGHT, field: value}))
+
+        assert answer.status_code in (200, 422), answer.text
+        if answer.status_code == 200:
+            told = answer.json()
+            rows = sa.select(database.predictions.c.flight_id).where(
+                database.predictions.c.prediction_id == told["prediction_id"]
+            )
+            with engine.connect() as connection:
+                assert connection.execute(rows).scalars().all() == [told["flight_id"]]
+            schema.departure_of(told["flight_id"])
+
+    answered()
+
+
+def test_a_tensor_with_anything_in_a_field_is_refused_or_predicted(client: TestClient) -> None:
+    @generated
+    @given(field=st.sampled_from(sorted(INFER)), value=VALUES | st.lists(NUMBERS, min_size=WIDTH, max_size=WIDTH))
+    def answered(field: str, value: object) -> None:
+        answer = client.post("/v2/models/ontime/infer", content=json.dumps({"inputs": [{**INFER, field: value}]}))
+
+        assert answer.status_code in (200, 400), answer.text
+
+    answered()
+
+
+def test_a_search_with_anything_in_a_field_is_refused_or_answered(on_each: TestClient) -> None:
+    texts = st.text() | TIMES | st.integers().map(str) | st.dates().map(str)
+
+    @generated
+    @given(field=st.sampled_from(["day", "hour", "number", "origin", "dest", "limit"]), value=texts)
+    def answered(field: str, value: str) -> None:
+        assert on_each.get("/v1/flights", params={field: value}).status_code in (200, 422)
+
+    answered()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("day", "1383609600", "is not a day, such as 2013-11-27"),
+        ("day", "2013-11-27T00:00:00", "is not a day, such as 2013-11-27"),
+        ("number", "1_0", "is not a whole number, in digits"),
+        ("number", " 8 ", "is not a whole number, in digits"),
+        ("hour", "8.0", "is not a whole number, in digits"),
+        ("limit", "\uff11\uff12", "is not a whole number, in digits"),
+        ("limit", "201", "Input should be less than or equal to 200"),
+    ],
+)
+def test_a_query_has_one_way_to_write_a_day_and_a_number(
+    field: str, value: str, reason: str, client: TestClient
+) -> None:
+    problem = problem_of(client.get("/v1/flights", params={field: value}), 422)
+
+    assert problem == {"place": f"query.{field}", "reason": reason}
+
+
+def test_one_outcome_from_the_future_is_named_in_its_list_and_nothing_is_stored(client: TestClient) -> None:
+    later = {**OUTCOME, "flight_id": "UA2-EWR-20131105T1015Z", "known_at": "9999-12-31T23:59:59-05:00"}
+
+    problem = problem_of(client.post("/v1/outcomes", json=[OUTCOME, later]), 422)
+
+    assert problem["place"] == "outcomes.1.known_at"
+    assert "is not between 2000 and 2099" in problem["reason"]
+    assert client.get(f"/v1/outcomes/{OUTCOME['flight_id']}").status_code == 404
+
+
+def test_a_value_that_the_database_refuses_is_a_fault_of_ours(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trying again would not help, so it is not a 503."""
+
+    def refuses(engine: sa.Engine, _: object) -> None:
+        with engine.begin() as connection:
+            connection.execute(sa.insert(database.outcomes), [{"flight_id": None, "late": True, "known_at": None}])
+
+    monkeypatch.setattr(database, "store_outcomes", refuses)
+
+    assert problem_of(client.post("/v1/outcomes", json=OUTCOME), 500)["place"] == "service"
+
+
+@pytest.mark.parametrize("path", ["/v1/predictions", "/v1/outcomes"])
+@pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity", "zstd"])
+def test_a_compressed_body_is_refused_by_its_encoding(path: str, encoding: str, client: TestClient) -> None:
+    sent = gzip.compress(json.dumps(FLIGHT).encode())
+
+    problem = problem_of(client.post(path, content=sent, headers={"Content-Encoding": encoding}), 415)
+
+    assert problem == {
+        "place": "header.content-encoding",
+        "reason": "is not supported: send the body uncompressed",
+        "got": encoding,
+    }
+
+
+def test_a_compressed_tensor_is_refused_in_the_words_of_the_protocol(client: TestClient) -> None:
+    answer = client.post("/v2/models/ontime/infer", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+    assert answer.status_code == 415
+    assert answer.json() == {"error": "header.content-encoding: is not supported: send the body uncompressed"}
+
+
+@pytest.mark.parametrize("headers", [{"Content-Encoding": "identity"}, {"Content-Type": "text/plain"}, {}])
+def test_a_plain_body_is_taken_whatever_its_type_is_called(headers: dict[str, str], client: TestClient) -> None:
+    assert client.post("/v1/predictions", content=json.dumps(FLIGHT), headers=headers).status_code == 200
+
+
+def test_the_mark_that_windows_puts_before_utf_8_is_no_part_of_the_body(client: TestClient) -> None:
+    answers = [
+        client.post("/v1/predictions", content=json.dumps(FLIGHT).encode(code)) for code in ("utf-8-sig", "utf-8")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert answers[0].json()["flight_id"] == answers[1].json()["flight_id"]
+
+
+@pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
+def test_another_encoding_than_utf_8_is_named(code: str, client: TestClient) -> None:
+    body = json.dumps({**FLIGHT, "carrier": "\xe9A"}, ensure_ascii=False).encode(code)
+
+    problem = problem_of(client.post("/v1/predictions", content=body), 422)
+
+    assert problem == {"place": "body", "reason": "is not UTF-8, the encoding of JSON"}
+
+
+ONE = json.dumps(FLIGHT)
+REPEATED = {
+    "the same value": (ONE[:-1] + ', "carrier": "UA"}', "flight.carrier"),
+    "another value": ('{"distance_miles": 1,' + ONE[1:], "flight.distance_miles"),
+    "a value of another type": ('{"dest": [[{}]],' + ONE[1:], "flight.dest"),
+    "written with an escape": (ONE[:-1] + ', "\\u0063arrier": "UA"}', "flight.carrier"),
+    "in a list": (f"[{ONE}, {ONE[:-1]}, " + '"origin": "EWR"}]', "flights.1.origin"),
+    "a quotation mark in the value that was dropped": ('{"dest": "\\"",' + ONE[1:], "flight.dest"),
+}
+
+
+@pytest.mark.parametrize("how", REPEATED)
+def test_a_name_that_is_given_twice_is_refused_with_its_place(how: str, client: TestClient) -> None:
+    body, place = REPEATED[how]
+
+    problem = problem_of(client.post("/v1/predictions", content=body), 422)
+
+    assert problem == {"place": place, "reason": "is given more than once"}
+
+
+def test_an_outcome_says_each_thing_once(client: TestClient) -> None:
+    body = json.dumps(OUTCOME)[:-1] + ', "late": true}'
+
+    assert problem_of(client.post("/v1/outcomes", content=body), 422)["place"] == "outcome.late"
+    assert client.get(f"/v1/outcomes/{OUTCOME['flight_id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error"),
+    [
+        ('{"a": "b", "c": ["d", {"e": "\\""}]}', None),
+        ('{"a": 1, "a": 2}', "request.inputs.0.parameters.a: is given more than once"),
+    ],
+)
+def test_a_tensor_says_each_thing_once(parameters: str, error: str | None, client: TestClient) -> None:
+    tensor = json.dumps(INFER)[:-1]
+
+    answer = client.post("/v2/models/ontime/infer", content=f'{{"inputs": [{tensor}, "parameters": {parameters}}}]}}')
+
+    assert answer.status_code == (400 if error else 200)
+    assert answer.json().get("error") == error
+
+
+@pytest.mark.parametrize("query", ["explain=true&explain=false", "explain=true&explain=true"])
+def test_explain_is_said_once(query: str, client: TestClient) -> None:
+    assert problem_of(client.post(f"/v1/predictions?{query}", json=FLIGHT), 422)["place"] == "query.explain"
