@@ -1,6 +1,6 @@
 """The service: `create_app(settings)` verifies and loads the release, then answers for flights.
 
-No release, or one that was tampered with: no service. The documents of the API are at /openapi.json.
+No release, or one that was tampered with: no service. The API is described at /docs and /openapi.json.
 """
 
 import gc
@@ -71,7 +71,7 @@ def create_app(settings: Settings) -> FastAPI:
         await desk.stop()
         await run_in_threadpool(keeper.stop)
 
-    # FastAPI's pages of documentation load scripts from a CDN; this service needs no network.
+    # FastAPI's pages of documentation load scripts from a CDN; this service needs no network: see routes.add_pages.
     app = FastAPI(
         title="ontime",
         version="1",
@@ -97,7 +97,14 @@ def create_app(settings: Settings) -> FastAPI:
 def _document(app: FastAPI) -> dict[str, Any]:
     """FastAPI's document, with the keys that the guard asks for."""
     if app.openapi_schema is None:
-        document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description="How likely a flight out of New York is to arrive late. Where the service asks for a key "
+            "(`make key`), *Authorize* takes it.",
+            routes=app.routes,
+            tags=routes.TAGS,
+        )
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}
         for path, methods in document["paths"].items():

@@ -24,7 +24,7 @@ from serving.answers import Problem, Refusal
 from serving.keys import Key, digest
 from serving.keys import Scope as Right
 
-REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -33,7 +33,7 @@ HEADERS = [
     (b"content-security-policy", b"default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"),
 ]
 OPEN = ("/health/", "/static/", "/v2/health/")
-OPEN_PAGES = frozenset({"/", "/ops", "/openapi.json", "/v2", "/favicon.ico"})
+OPEN_PAGES = frozenset({"/", "/ops", "/docs", "/openapi.json", "/v2", "/favicon.ico"})
 
 
 def right_needed(method: str, path: str) -> Right | None:
@@ -76,16 +76,20 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = perf_counter(), 500
+        began, status, method = perf_counter(), 500, scope["method"]
+        if method == "HEAD":  # every GET route answers it, without its body
+            scope = {**scope, "method": "GET"}
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given if REQUEST_ID.match(given) else uuid4().hex.encode()
+        request_id = given if REQUEST_ID.fullmatch(given) else uuid4().hex.encode()
 
         async def send_guarded(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *HEADERS, (b"x-request-id", request_id)]
+            elif method == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
         name, refusal = self._admit(scope, headers)
@@ -95,7 +99,7 @@ class Guard:
             else:
                 await refusal(send_guarded)
         finally:
-            _note(scope, status, perf_counter() - began, request_id, name)
+            _note(scope, method, status, perf_counter() - began, request_id, name)
 
     def _admit(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[str | None, Any]:
         """The name of the key, and what to answer in place of the application, if anything."""
@@ -131,7 +135,7 @@ class _Refusal:
         await send({"type": "http.response.body", "body": self._body})
 
 
-def _note(scope: Scope, status: int, seconds: float, request_id: bytes, key: str | None) -> None:
+def _note(scope: Scope, method: str, status: int, seconds: float, request_id: bytes, key: str | None) -> None:
     """The route's template and not the path, which has no bound; neither bodies nor addresses nor keys."""
     route = getattr(scope.get("route"), "path", "other")
     count, time = _measures_of(route, status)
@@ -142,7 +146,7 @@ def _note(scope: Scope, status: int, seconds: float, request_id: bytes, key: str
         "level": "info",
         "message": "request",
         "request_id": request_id.decode(),
-        "method": scope["method"],
+        "method": method,
         "route": route,
         "status": status,
         "ms": round(1000 * seconds, 2),

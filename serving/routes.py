@@ -1,7 +1,6 @@
 """The routes: each reads a request, asks one part of the service, and says what comes back."""
 
 from asyncio import timeout
-from datetime import date
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -36,12 +35,24 @@ from serving.live import Live
 from serving.requests import Refused
 
 PAGES = Path(__file__).with_name("pages")
+TAGS = [
+    {
+        "name": "predictions",
+        "description": "How likely a flight is to arrive late, and which flights can be asked about.",
+    },
+    {"name": "outcomes", "description": "How flights ended: what the predictions are measured against."},
+    {"name": "model", "description": "The model that answers."},
+    {"name": "health", "description": "For load balancers and Kubernetes. No key is needed."},
+    {"name": "operations", "description": "For those who run the service."},
+    {"name": "protocol v2", "description": "The Open Inference Protocol: the bare model, on rows of numbers."},
+]
 REFUSALS: dict[int, str] = {
     401: "a key is needed, and this is none",
     403: "this key may not do that",
     404: "there is no such thing",
     408: "the body came too slowly",
     413: "the body is too large",
+    415: "the body is compressed, which is not supported",
     422: "something is wrong with the request; each problem has its place",
     429: "too many requests with this key; Retry-After says when",
     503: "not now: what is answered has to be kept, and in time; try again",
@@ -68,8 +79,10 @@ def add_predictions(app: FastAPI, desk: Desk, settings: Settings) -> None:
         "/v1/predictions",
         predictions,
         methods=["POST"],
+        tags=["predictions"],
+        summary="Predict one flight or a list",
         response_model=Prediction | list[Prediction],
-        responses=_refusals(408, 413, 422, 503),
+        responses=_refusals(408, 413, 415, 422, 503),
         openapi_extra={**examples.REQUEST_BODY, "parameters": [explain]},
     )
 
@@ -77,14 +90,20 @@ def add_predictions(app: FastAPI, desk: Desk, settings: Settings) -> None:
 def _explain_of(request: Request) -> bool:
     if not request.scope["query_string"]:  # nearly always, and Starlette takes its time to find nothing
         return False
-    told = request.query_params.get("explain", "false")
-    if told not in ("true", "false"):
-        raise Refused(422, Problem(place="query.explain", reason="is true or false", got=told[:40]))
-    return told == "true"
+    told = request.query_params.getlist("explain") or ["false"]
+    if told not in (["true"], ["false"]):
+        raise Refused(422, Problem(place="query.explain", reason="is true or false", got=", ".join(told)[:40]))
+    return told == ["true"]
 
 
 def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
-    @app.post("/v1/outcomes", responses=_refusals(408, 413, 422, 503), openapi_extra=examples.OUTCOMES_BODY)
+    @app.post(
+        "/v1/outcomes",
+        tags=["outcomes"],
+        summary="Report how flights ended",
+        responses=_refusals(408, 413, 415, 422, 503),
+        openapi_extra=examples.OUTCOMES_BODY,
+    )
     async def outcomes(request: Request) -> Received:
         """How flights ended: late, twice, in any order, also of flights that nobody asked for."""
         async with timeout(settings.request_seconds):
@@ -93,15 +112,20 @@ def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
         await run_in_threadpool(database.store_outcomes, engine, [each.model_dump() for each in latest.values()])
         return Received(received=len(told))
 
-    @app.get("/v1/outcomes/{flight_id}", responses=_refusals(404, 422, 503))
-    def outcome(flight_id: Annotated[str, PathParameter(pattern=f"^{schema.FLIGHT_ID.pattern}$")]) -> KnownOutcome:
+    key = PathParameter(pattern=f"^{schema.FLIGHT_ID.pattern}$", examples=[examples.OUTCOME["flight_id"]])
+
+    @app.get(
+        "/v1/outcomes/{flight_id}",
+        tags=["outcomes"],
+        summary="Look up one outcome",
+        responses=_refusals(404, 422, 503),
+    )
+    def outcome(flight_id: Annotated[str, key]) -> KnownOutcome:
         """How a flight ended, once that is known."""
         try:
             schema.departure_of(flight_id)
-        except ValueError:
-            raise Refused(
-                422, Problem(place="path.flight_id", reason="is no flight_id, such as UA1545-EWR-20130101T1015Z")
-            ) from None
+        except ValueError as error:  # the pattern lets the 99th of a month pass
+            raise Refused(422, Problem(place="path.flight_id", reason=str(error))) from None
         row = database.outcome_of(engine, flight_id)
         if row is None:
             raise Refused(404, Problem(place="path.flight_id", reason="not known yet"))
@@ -109,7 +133,7 @@ def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
 
 
 def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
-    @app.get("/v1/model")
+    @app.get("/v1/model", tags=["model"], summary="Describe the model")
     def model() -> ModelInfo:
         """What answers: its version, its threshold, its features, and where it came from."""
         manifest = live.serving.champion.manifest
@@ -120,28 +144,30 @@ def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
         )
         return ModelInfo(**shared, features=features)
 
-    @app.get("/v1/flights", responses=_refusals(422, 503))
+    @app.get("/v1/flights", tags=["predictions"], summary="Search flights", responses=_refusals(422, 503))
     def flights(
-        day: Annotated[date | None, Query(description="of the scheduled departure, New York's calendar")] = None,
-        hour: Annotated[
-            int | None, Query(ge=0, le=23, description="of the scheduled departure, New York's clock")
+        day: Annotated[
+            requests.Day | None, Query(description="of the scheduled departure, New York's calendar")
         ] = None,
-        number: Annotated[int | None, Query(ge=schema.FLIGHT_NUMBER[0], le=schema.FLIGHT_NUMBER[1])] = None,
+        hour: Annotated[
+            requests.Whole | None, Query(ge=0, le=23, description="scheduled departure, New York's clock")
+        ] = None,
+        number: Annotated[requests.Whole | None, Query(ge=schema.FLIGHT_NUMBER[0], le=schema.FLIGHT_NUMBER[1])] = None,
         origin: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
         dest: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Annotated[requests.Whole, Query(ge=1, le=200)] = 50,
     ) -> Listing:
         """Flights whose features are in the online store, in order of departure."""
         return operations.search(engine, day=day, hour=hour, number=number, origin=origin, dest=dest, limit=limit)
 
 
 def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings) -> None:
-    @app.get("/health/live")
+    @app.get("/health/live", tags=["health"], summary="Is it alive?")
     def alive() -> Alive:
         """The process answers."""
         return Alive()
 
-    @app.get("/health/ready", responses=_refusals(503))
+    @app.get("/health/ready", tags=["health"], summary="Is it ready?", responses=_refusals(503))
     def ready() -> Ready:
         """It can predict, and keep what it predicts; 503 where the answers cannot be kept."""
         if keeper.full is not None:
@@ -153,18 +179,26 @@ def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings)
             notes=operations.notes_of(live, keeper),
         )
 
-    @app.get("/v1/ops", responses=_refusals(503))
+    @app.get("/v1/ops", tags=["operations"], summary="Releases, traffic and decisions", responses=_refusals(503))
     def ops() -> Operations:
         """Releases, the last hour's traffic, the last decisions: what the page /ops shows."""
         return operations.overview(live, keeper, settings.releases, settings.links)
 
-    @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+    @app.get(
+        "/metrics",
+        tags=["operations"],
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
     def prometheus() -> Response:
-        """For Prometheus."""
+        """In the text format of its exposition."""
         return Response(metrics.exposition(operations.last_verdict(keeper)), media_type=metrics.CONTENT_TYPE_LATEST)
 
 
 def add_pages(app: FastAPI) -> None:
+    # Swagger UI's own files. The package is not imported: its page has an inline script, which our policy forbids.
+    app.mount("/static/swagger-ui", StaticFiles(packages=[("fastapi_swagger", "resources")]), name="swagger-ui")
     app.mount("/static", StaticFiles(directory=PAGES), name="static")
 
     @app.get("/", include_in_schema=False)
@@ -174,6 +208,14 @@ def add_pages(app: FastAPI) -> None:
     @app.get("/ops", include_in_schema=False)
     def operations_page() -> FileResponse:
         return FileResponse(PAGES / "ops.html")
+
+    @app.get("/docs", include_in_schema=False)
+    def documentation_page() -> FileResponse:
+        return FileResponse(PAGES / "docs.html")
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    def icon() -> FileResponse:
+        return FileResponse(PAGES / "favicon.ico")
 
 
 def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:

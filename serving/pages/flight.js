@@ -62,7 +62,8 @@ function readLink() {
   const parts = id?.match(/^([A-Z0-9]{2})(\d+)-([A-Z]{3})-(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)Z$/);
   if (!parts) return { id };
   const [, , number, origin, year, month, day, hour, minute] = parts;
-  return { id, number, origin, time: `${year}-${month}-${day}T${hour}:${minute}:00Z` };
+  const time = `${year}-${month}-${day}T${hour}:${minute}:00Z`;
+  return Number.isNaN(Date.parse(time)) ? { id } : { id, number, origin, time };
 }
 
 async function followLink() {

@@ -1,6 +1,8 @@
 """The pages as people use them, in a real browser: with a mouse, with a keyboard, on a phone, with a key."""
 
 from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import quote
 
 import pandas as pd
 import pytest
@@ -69,6 +71,13 @@ def test_a_flight_is_found_asked_and_explained(page: Page, service: Service, fli
     assert service.metric("ontime_predictions_total") == 1
 
 
+@pytest.mark.parametrize("link", ["UA1-EWR-20131399T9999Z", "UA\u0661-EWR-20131105T1015Z", "<b>"])
+def test_a_link_to_no_flight_says_so(link: str, page: Page) -> None:
+    page.goto(f"/?flight={quote(link)}")
+
+    expect(page.locator("#answer")).to_contain_text(f"The flight {link} is not among the flights here.")
+
+
 def test_the_chance_shown_is_the_one_the_service_gives(page: Page, service: Service, flight: pd.Series) -> None:
     listed = service.get(f"/v1/flights?number={flight['flight_number']}&limit=200")["flights"]
     chosen = next(each for each in listed if each["flight_id"] == flight["flight_id"])
@@ -129,6 +138,52 @@ def test_the_operations_page_shows_what_happens(page: Page, service: Service, se
     expect(main).to_contain_text("stands by")
     expect(main).to_contain_text("the interval reaches above zero")
     expect(main).to_contain_text("in the last 60 minutes")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_prediction_is_tried_on_the_page_of_the_api(
+    scheme: Literal["light", "dark"], page: Page, service: Service
+) -> None:
+    """Swagger UI, whole, with nothing from elsewhere and nothing that the content security policy refuses."""
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.emulate_media(color_scheme=scheme)
+    page.goto("/docs")
+
+    page.locator("[id$=predictions_post] button").first.click()
+    page.get_by_role("button", name="Try it out").click()
+    page.get_by_role("button", name="Execute").click()
+
+    told = page.locator(".live-responses-table")
+    expect(told.locator(".response-col_status").last).to_contain_text("200")
+    expect(told).to_contain_text("UA1487-EWR-20131105T1015Z")
+    page.locator("section.models button").first.click()
+    assert service.metric("ontime_predictions_total") == 1
+    assert [url for url in asked if not url.startswith(f"http://127.0.0.1:{service.port}/")] == []
+    assert (page.locator("html.dark-mode").count() == 1) == (scheme == "dark")
+
+
+def test_the_page_of_the_api_takes_a_key(chromium: Browser, settings: Settings) -> None:
+    path = settings.releases.parent / "keys.json"
+    key = keys.add(path, "reader", ["predict"])
+    with running(settings, ONTIME_API_KEYS=str(path)) as service:
+        page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
+        page.goto("/docs")
+        page.locator("[id$=predictions_post] button").first.click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        status = page.locator(".live-responses-table .response-col_status").last
+        expect(status).to_contain_text("401")
+
+        page.locator(".btn.authorize").first.click()
+        page.locator(".auth-container input").fill(key)
+        page.locator(".auth-btn-wrapper .authorize").click()
+        page.locator(".auth-btn-wrapper .btn-done").click()
+        page.get_by_role("button", name="Execute").click()
+
+        expect(status).to_contain_text("200")
+        page.close()
+        service.stop()
 
 
 def test_a_service_that_asks_for_keys_gets_one_from_the_reader(

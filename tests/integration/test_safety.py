@@ -86,6 +86,10 @@ def test_health_and_pages_need_no_key(guarded: tuple[TestClient, dict[str, str]]
         "/v2",
         "/v2/health/ready",
         "/openapi.json",
+        "/docs",
+        "/static/swagger-ui/swagger-ui-bundle.js",
+        "/favicon.ico",
+        "/static/favicon.svg",
     ):
         assert client.get(path).status_code == 200
 
@@ -201,6 +205,45 @@ def test_the_log_is_json_and_names_no_flight_no_key_and_no_address(
     assert not any(word in text for word in ("UA1487", "1487", "testclient", made["predict"]))
 
 
+def test_every_route_that_answers_a_get_answers_a_head_alike(client: TestClient) -> None:
+    paths = [path for path, methods in client.get("/openapi.json").json()["paths"].items() if "get" in methods]
+    pages = ["/", "/ops", "/docs", "/openapi.json", "/favicon.ico", "/static/common.js", "/nowhere"]
+    assert len(paths) > 10
+
+    for path in (*paths, *pages):
+        called = path.format(name="ontime", version="1", flight_id="UA9-EWR-20131105T1015Z")
+        asked, headed = client.get(called), client.head(called)
+        assert headed.status_code == asked.status_code
+        assert headed.headers["content-type"] == asked.headers["content-type"]
+        assert headed.content == b""
+
+
+def test_a_head_over_a_socket_has_no_body_and_is_logged_as_one(settings: Settings) -> None:
+    with running(settings) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
+            caller.sendall(
+                b"HEAD /docs HTTP/1.1\r\nHost: x\r\n\r\nGET /v2 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            )
+            answer = b"".join(iter(lambda: caller.recv(65_536), b""))
+        service.stop()
+        lines = [json.loads(line) for line in service.said().splitlines() if line.startswith("{")]
+
+    first, second = answer.split(b"HTTP/1.1 200 OK")[1:]
+    assert first.endswith(b"\r\n\r\n")
+    assert b"content-length: " in first
+    assert second.endswith(b'"extensions":[]}')
+    assert ("HEAD", "/docs", 200) in [(line.get("method"), line.get("route"), line.get("status")) for line in lines]
+
+
+@pytest.mark.parametrize("path", ["/redoc", "/static/swagger-ui/main.py", "/static/swagger-ui/../main.py"])
+def test_of_the_packages_behind_docs_only_files_for_browsers_are_served(path: str, client: TestClient) -> None:
+    assert client.get(path).status_code == 404
+
+
+def test_a_head_of_what_only_takes_a_post_is_refused(client: TestClient) -> None:
+    assert client.head("/v1/predictions").status_code == 405
+
+
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/predictions", 405)])
 def test_what_is_not_there_is_said_as_all_problems_are(method: str, path: str, status: int, client: TestClient) -> None:
     answer = client.request(method, path)
@@ -248,8 +291,8 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
 @pytest.mark.parametrize(
     ("changed", "place", "reason"),
     [
-        ({"flight_id": "UA0-EWR-20131105T1015Z"}, "outcome.flight_id", "is no flight_id"),
-        ({"flight_id": "UA9-EWR-20131305T1015Z"}, "outcome.flight_id", "time data"),
+        ({"flight_id": "UA0-EWR-20131105T1015Z"}, "outcome.flight_id", "is not a flight_id"),
+        ({"flight_id": "UA9-EWR-20131305T1015Z"}, "outcome.flight_id", "is not a flight_id"),
         ({"late": 1}, "outcome.late", "valid boolean"),
         ({"known_at": "2013-11-05T10:00:00"}, "outcome.known_at", "timezone"),
         ({"known_at": "2013-11-05T10:14:00Z"}, "outcome.known_at", "before the scheduled departure"),
