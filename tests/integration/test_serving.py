@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from bench.load import free_port
 from ontime import database, model, release, schema
 from ontime.settings import Settings
 from ontime.sources import Tables
@@ -296,22 +297,40 @@ def test_the_openapi_document_names_every_status(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
 
     keys = {"401", "403", "429"}
-    assert set(paths["/v1/predictions"]["post"]["responses"]) == {"200", "408", "413", "422", "503"} | keys
+    assert set(paths["/v1/predictions"]["post"]["responses"]) == {"200", "408", "413", "415", "422", "503"} | keys
     assert set(paths["/health/ready"]["get"]["responses"]) == {"200", "503"}
 
 
-@pytest.mark.parametrize("page", ["/docs", "/redoc"])
-def test_no_page_needs_a_network(page: str, client: TestClient) -> None:
-    assert client.get(page).status_code == 404
+def test_every_route_has_a_summary_of_its_own_and_a_group(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+
+    groups = [tag["name"] for tag in document["tags"]]
+    assert groups == ["predictions", "outcomes", "model", "health", "operations", "protocol v2"]
+    assert {tag for operation in operations for tag in operation["tags"]} == set(groups)
+    assert len({operation["summary"] for operation in operations}) == len(operations)
 
 
 def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    shown = document["paths"]["/v1/predictions"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+    tried: dict[tuple[str, int], int] = {}
+    for path, methods in document["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {"application/json": {}})
+        shown = content["application/json"]
+        values = [each["value"] for each in shown.get("examples", {}).values()] + [
+            shown[key] for key in shown if key == "example"
+        ]
+        called = path.format(name="ontime", version="1", flight_id="")
+        tried |= {(path, place): client.post(called, json=value).status_code for place, value in enumerate(values)}
 
-    statuses = {name: client.post("/v1/predictions", json=each["value"]).status_code for name, each in shown.items()}
-
-    assert statuses == {"one flight": 200, "a list": 200}
+    assert tried == {
+        ("/v1/predictions", 0): 200,
+        ("/v1/predictions", 1): 200,
+        ("/v1/outcomes", 0): 200,
+        ("/v1/outcomes", 1): 200,
+        ("/v2/models/{name}/infer", 0): 200,
+        ("/v2/models/{name}/versions/{version}/infer", 0): 200,
+    }
 
 
 def test_the_examples_are_real_flights(tables: Tables) -> None:
@@ -344,7 +363,7 @@ def run_service(settings: Settings, **changed: str) -> subprocess.CompletedProce
     return subprocess.run(
         [sys.executable, "-m", "serving"],
         cwd=ROOT,
-        env=environment(settings, **changed),
+        env=environment(settings, **{"ONTIME_PORT": str(free_port()), **changed}),
         capture_output=True,
         text=True,
         timeout=60,

@@ -28,7 +28,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "prefect": "pipelines/flows.py",
     "prometheus_client": ("serving/metrics.py", "serving/guard.py"),
     "skl2onnx": "src/ontime/export.py",
-    "uvicorn": "serving/run.py",
+    "uvicorn": ("serving/run.py", "serving/connection.py"),
 }
 
 

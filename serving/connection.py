@@ -1,0 +1,85 @@
+"""uvicorn's HTTP connection, with bounds on a request's head: its parser takes any length, and waits for ever."""
+
+from asyncio import TimerHandle, Transport
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from serving.answers import Problem, Refusal
+
+MOST_HEAD_BYTES = 65_536  # request line and headers
+
+
+class Connection(HttpToolsProtocol):
+    head_seconds = 10.0  # for a whole head to arrive; each process sets its setting here
+
+    _unfinished = 0  # bytes since the last part was complete: of a head, of a chunk's header, of trailers
+    _timer: TimerHandle | None = None
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._unfinished += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        if self._unfinished > MOST_HEAD_BYTES:
+            self._refuse(431, "header", f"more than {MOST_HEAD_BYTES} bytes")
+        elif self.cycle is None or self.cycle.response_complete:
+            self._start_timer()
+
+    def on_headers_complete(self) -> None:
+        # What arrived at once may be a small head and the beginning of its body.
+        if self._unfinished > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
+            raise ValueError("head too large")  # the parser stops, and `send_400_response` is called
+        self._unfinished = 0
+        self._stop_timer()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._unfinished = 0
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        self._unfinished = 0
+
+    def on_message_complete(self) -> None:
+        self._unfinished = 0
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
+        """What uvicorn calls where its parser stops."""
+        if self._unfinished > MOST_HEAD_BYTES:
+            self._refuse(431, "header", f"more than {MOST_HEAD_BYTES} bytes")
+        else:
+            self._refuse(400, "request", "is not HTTP/1.1")
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+
+    def _start_timer(self) -> None:
+        if self._timer is None:
+            self._timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _head_is_late(self) -> None:
+        if self._unfinished:
+            self._refuse(408, "header", "came too slowly")
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: int, place: str, reason: str) -> None:
+        self.logger.warning("an incomplete request was refused: %d, %s %s", status, place, reason)
+        body = Refusal(detail=(Problem(place=place, reason=reason),)).model_dump_json(exclude_none=True).encode()
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
+        self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
