@@ -86,7 +86,7 @@ WORKDIR /app
 COPY src src
 COPY serving serving
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
-    uvicorn.lifespan.on, uvicorn.loops.uvloop, uvicorn.protocols.http.httptools_impl"
+    serving.connection, uvicorn.lifespan.on, uvicorn.loops.uvloop"
 
 # The last one is what `docker build .` makes.
 FROM base AS serve
