@@ -1,15 +1,41 @@
 # Everything a reader runs. `make` alone lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help install train serve promote rollback shadow canary withdraw compare reproduce materialise monitor performance retrain orchestrate replay backup restore key ui test image image-test stack stack-run stack-backup stack-restore stack-down test-infra metrics sbom audit sabotage check fuzz lock tune bench-train bench-serve bench-stack bench-faults bench-image screenshots clean
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
-VENV := $(CURDIR)/.venv
+# Relative, so that the folder's own name, whatever is in it, is never a part of a target or a command.
+VENV := .venv
+INFRA := var/infra-venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
-export PATH := $(VENV)/bin:$(PATH)
+# Every line below with two hashes: no file or folder of such a name hides a target.
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
+.PHONY: $(TARGETS)
+
+# What cannot work is refused before anything is written.
+define NEWLINE
+
+
+endef
+ifneq ($(findstring :,$(CURDIR))$(findstring $(NEWLINE),$(CURDIR)),)
+$(error ontime cannot work in a folder whose path has a colon or a line break in it, because PATH cannot name it: rename or move $(CURDIR))
+endif
+ifeq ($(wildcard dvc.yaml),)
+$(error ontime works in its own folder only: call make there, or make -C FOLDER)
+endif
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never
+
+# A user id without a name, as in `docker run --user 12345`: tools ask for the name, and for a home that is one.
+ifneq ($(shell id -un > /dev/null 2>&1 || echo nameless),)
+export USER := ontime
+export LOGNAME := ontime
+endif
+ifneq ($(shell [ -x "$$HOME" ] || echo homeless),)
+export HOME := $(CURDIR)/var/home
+endif
 
 # Nothing phones home.
 export BENTOML_DO_NOT_TRACK := True
@@ -32,36 +58,76 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # Nothing is written outside this folder.
 export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
-export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/var/dvc
+# Outside a git repository, such as in a downloaded zip, DVC has to be told that it is meant to be so.
+export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/$(if $(shell git rev-parse --git-dir 2> /dev/null),var/dvc,.dvc/without-git)
 export DVC_SITE_CACHE_DIR := $(CURDIR)/var/dvc
 export MPLCONFIGDIR := $(CURDIR)/var/matplotlib
 export PIP_CACHE_DIR := $(CURDIR)/var/cache/pip
 export UV_CACHE_DIR := $(CURDIR)/var/cache/uv
 export XDG_CACHE_HOME := $(CURDIR)/var/cache
 
-help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+# A target or a value that cannot be meant is refused in one sentence, before anything is installed or done.
+UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
+.PHONY: usage $(UNKNOWN)
+usage $(UNKNOWN):
+	@$(PYTHON) -m pipelines.usage '$(MAKECMDGOALS)'
 
-install: $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
-
-$(VENV)/.installed: requirements/all.txt requirements/setup.txt
+# An environment that can be moved and copied with the folder: its scripts find their Python beside them.
+$(VENV)/.installed: requirements/all.txt requirements/setup.txt $(if $(wildcard $(PY)),,no-python) | usage
 	@$(PYTHON) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@echo "install: .venv from requirements/all.txt (under 2 GB, about a minute)"
+	@echo "install: $(VENV) from requirements/all.txt (under 2 GB, about a minute)"
+	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
+	@$(UV) venv --quiet --relocatable --allow-existing --python $(PY) $(VENV)
 	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/all.txt
-	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
+	@$(PY) -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "ontime.pth").write_text("../../../../src\n")'
 	@$(PY) -c 'import lightgbm' || { echo 'LightGBM needs the OpenMP runtime: apt-get install libgomp1, or brew install libomp'; exit 1; }
 	@touch $@
 
+.PHONY: no-python
+no-python:
+	@[ ! -d $(VENV) ] || echo "install: the Python that $(VENV) was made with is not here any more"
+
+$(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
+	@echo "install: $(INFRA) from requirements/infra.txt (under 1 GB, the tools that check infra/)"
+	@$(UV) venv --quiet --relocatable --clear --python $(PY) $(INFRA)
+	@$(UV) pip sync --quiet --python $(INFRA)/bin/python --require-hashes requirements/infra.txt
+	@touch $@
+
+##@ Start
+
+help: usage  ## list the targets
+	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", gap, substr($$0, 5); gap = "\n"} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+install: usage $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
+
 train: install  ## raw flights -> features -> models -> gate -> published release
-	@dvc repro
+	@$(PY) -m dvc repro
 	@$(PY) -m pipelines.promote
-	@[ var/.pushed -nt dvc.lock ] || { dvc push --quiet $(if $(DVC_REMOTE),--remote $(DVC_REMOTE)) && touch var/.pushed; }
+	@[ var/.pushed -nt dvc.lock ] || { $(PY) -m dvc push --quiet $(if $(DVC_REMOTE),--remote $(DVC_REMOTE)) && touch var/.pushed; }
 
 serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
 	@test -f releases/current.json || $(MAKE) train
 	@$(PY) -m serving
+
+test: install  ## run every test (needs PostgreSQL and Chromium: see README)
+	@$(PY) -m pytest
+
+check: install  ## lint, types, import rules, and the repository's own rules
+	@$(PY) -m ruff check
+	@$(PY) -m ruff format --check --quiet
+	@$(PY) -m mypy
+	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
+	@$(PY) -m pytest tests/repository
+
+ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
+	@$(PY) -m pipelines.ui
+
+clean: usage  ## remove what was made, but neither .venv nor anything that git keeps
+	rm -rf data models releases var .dvc/cache .dvc/tmp
+
+##@ Model
 
 promote: install  ## let a published release answer: make promote VERSION=2
 	@$(PY) -m pipelines.release promote $(VERSION)
@@ -84,6 +150,14 @@ compare: install  ## champion against challenger on the flights whose outcome is
 reproduce: install  ## build a registered version anew, from its number alone, and compare: make reproduce VERSION=3
 	@$(PY) -m pipelines.reproduce $(VERSION)
 
+tune: install  ## search for hyperparameters inside the training period (prints them for params.yaml)
+	@$(PY) -m pipelines.tune
+
+metrics: install  ## what a change does to the metrics, as markdown: make metrics BASE=origin/main
+	@$(PY) -m infra.metrics_report "$${BASE:-origin/main}"
+
+##@ Production
+
 materialise: install  ## put what has come into the online store: features, outcomes
 	@$(PY) -m pipelines.materialise
 
@@ -93,40 +167,29 @@ monitor: install  ## look at yesterday: figures, alerts, the policy's decision
 performance: install  ## how good production's answers were, by day, month, release and slice: var/performance.html
 	@$(PY) -m pipelines.performance_report
 
-retrain: install  ## retrain if the policy has asked for it; make retrain NOW=1 does it whatever the policy thinks
+retrain: install  ## retrain if the policy has asked for it; whatever the policy thinks: make retrain NOW=1
 	@$(PY) -m pipelines.retrain $(if $(NOW),now)
 
 orchestrate: install  ## let Prefect do these three when they are due, on 127.0.0.1:4200, until Ctrl-C
 	@$(PY) -m pipelines.orchestrate
 
+replay: install  ## a year in production on a simulated clock; two months: make replay MONTHS=2; another year: make replay VINTAGE=2023
+	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(VINTAGE),--vintage $(VINTAGE))
+
 backup: install  ## all that cannot be made again into one folder: make backup TO=backups/today
-	@$(PY) -m pipelines.backup make $(or $(TO),backups/$(shell date -u +%Y-%m-%dT%H%M))
+	@$(PY) -m pipelines.backup make "$${TO:-backups/$$(date -u +%Y-%m-%dT%H%M)}"
 
 restore: install  ## and back, what is there is kept beside: make restore FROM=backups/today REPLACE=1
-	@$(PY) -m pipelines.backup restore $(or $(FROM),$(error restore: which one? FROM=backups/...)) $(if $(REPLACE),--replace)
+	@$(PY) -m pipelines.backup restore "$$FROM" $(if $(REPLACE),--replace)
 
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
 
-replay: install  ## a year in production on a simulated clock: also MONTHS=2, or VINTAGE=2023
-	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(VINTAGE),--vintage $(VINTAGE))
-
-ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
-	@$(PY) -m pipelines.ui
-
-test: install  ## run every test (needs PostgreSQL and Chromium: see README)
-	@$(PY) -m pytest
-
-INFRA := $(CURDIR)/var/infra-venv
-$(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
-	@echo "install: $(INFRA:$(CURDIR)/%=%) from requirements/infra.txt (under 1 GB, the tools that check infra/)"
-	@$(PYTHON) -m venv $(INFRA)
-	@$(UV) pip sync --quiet --python $(INFRA)/bin/python --require-hashes requirements/infra.txt
-	@touch $@
+##@ Infrastructure
 
 # python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` takes whatever has that name here.
 PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
-image:  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
+image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
 	@for name in serve mirror worker; do \
 	  echo "image: ontime-$$name"; \
 	  docker build --quiet --target $$name $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST)) -t ontime-$$name . || exit 1; \
@@ -148,19 +211,19 @@ stack-run: install  ## run a command in the stack's own place: make stack-run DO
 BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
 stack-backup: install  ## the stack's databases and buckets into infra/backups/: make stack-backup TO=today
 	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
-	@$(BACKUP) make /backups/$(or $(TO),$(shell date -u +%Y-%m-%dT%H%M))
+	@$(BACKUP) make "/backups/$${TO:-$$(date -u +%Y-%m-%dT%H%M)}"
 
 # What the worker and the services hold is thrown away as well: a release that is younger than the backup would come back
 # from there, and stand in the way of another with its number.
 stack-restore: install  ## and back, in place of what is there: make stack-restore FROM=today
-	@$(BACKUP) verify /backups/$(or $(FROM),$(error stack-restore: which one? FROM=...))
+	@$(BACKUP) verify "/backups/$$FROM"
 	@$(STACK) --profile serve stop service worker mlflow push pull
-	@$(BACKUP) restore /backups/$(FROM) --replace
+	@$(BACKUP) restore "/backups/$$FROM" --replace
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.mirror pull --all'
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
-stack-down: install  ## stop the stack and keep what it holds; VOLUMES=1 throws that away as well
+stack-down: install  ## stop the stack and keep what it holds; to throw that away as well: make stack-down VOLUMES=1
 	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
 image-test: $(INFRA)/.installed  ## run them read-only and without capabilities: ask, kill, find everything again
@@ -169,35 +232,35 @@ image-test: $(INFRA)/.installed  ## run them read-only and without capabilities:
 test-infra: $(INFRA)/.installed  ## run the tests of infra/ (needs what infra/README.md lists)
 	@$(PY) -m pytest infra/tests
 
-metrics: install  ## what a change does to the metrics, as markdown: make metrics BASE=origin/main
-	@$(PY) -m infra.metrics_report $(or $(BASE),origin/main)
-
 IMAGES := serve mirror worker
 sbom: install  ## the Python packages that each image installs, as CycloneDX: var/sbom/
 	@mkdir -p var/sbom
-	@for image in $(IMAGES); do PYTHONWARNINGS=ignore cyclonedx-py requirements requirements/$$image.txt \
+	@for image in $(IMAGES); do PYTHONWARNINGS=ignore $(PY) -m cyclonedx_py requirements requirements/$$image.txt \
 		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
 
 # Strict, because a package that PyPI does not find is otherwise skipped, and nothing found counts as nothing wrong.
 audit: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities of what the images install; fails where it can not be asked
-	@for image in $(IMAGES); do $(INFRA)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	@for image in $(IMAGES); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 		-r requirements/$$image.txt || exit 1; done
+
+LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
+lock: install  ## renew the locks after a change in pyproject.toml (existing pins stay); to move them: make lock UPGRADE=1
+	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group serve --group train --group operate --group store --group dev --group setup -o requirements/all.txt
+	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
+	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
+	$(LOCK) --group setup -c requirements/all.txt -o requirements/setup.txt
+	$(LOCK) --group serve --group mirror -c requirements/all.txt -o requirements/mirror.txt
+	$(LOCK) --group serve --group train --group operate --group store -c requirements/all.txt -o requirements/worker.txt
+	$(LOCK) --group bench -o requirements/bench.txt
+	$(LOCK) --group infra -o requirements/infra.txt
+
+##@ Measure
 
 sabotage: install  ## plant one fault after another, and write which guard stops which: docs/sabotage.md
 	@$(PY) -m pytest tests/sabotage --write-matrix
 
-check: install  ## lint, types, import rules, and the repository's own rules
-	@ruff check
-	@ruff format --check --quiet
-	@mypy
-	@lint-imports --no-logo
-	@$(PY) -m pytest tests/repository
-
-fuzz: install  ## throw thousands of generated requests at the service
+fuzz: install  ## throw generated requests at the service, 2000 at each route: make fuzz EXAMPLES=2000
 	@$(PY) -m pytest tests/integration/test_openapi.py --examples $(or $(EXAMPLES),2000)
-
-tune: install  ## search for hyperparameters inside the training period (prints them for params.yaml)
-	@$(PY) -m pipelines.tune
 
 bench-train: install  ## time and memory of each stage, against bare csv reading and fitting
 	@$(PY) -m bench.train
@@ -216,17 +279,3 @@ bench-image: install  ## seconds from `docker run` to the first ready answer (ne
 
 screenshots: install  ## take the pictures of the pages anew (needs Chromium)
 	@$(PY) -m tests.e2e.screenshots
-
-LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
-lock: install  ## renew the locks after a change in pyproject.toml (existing pins stay; add UPGRADE=1 to move them)
-	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group serve --group train --group operate --group store --group dev --group setup -o requirements/all.txt
-	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
-	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
-	$(LOCK) --group setup -c requirements/all.txt -o requirements/setup.txt
-	$(LOCK) --group serve --group mirror -c requirements/all.txt -o requirements/mirror.txt
-	$(LOCK) --group serve --group train --group operate --group store -c requirements/all.txt -o requirements/worker.txt
-	$(LOCK) --group bench -o requirements/bench.txt
-	$(LOCK) --group infra -o requirements/infra.txt
-
-clean:  ## remove what was made, but neither .venv nor anything that git keeps
-	rm -rf data models releases var .dvc/cache .dvc/tmp

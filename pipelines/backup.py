@@ -238,6 +238,7 @@ def main() -> None:
     asked.add_argument("folder", type=Path)
     asked.add_argument("--replace", action="store_true")
     told = asked.parse_args()
+    said = "backup" if told.what == "make" else told.what  # "make: ..." would be taken for make's own words
     try:
         settings = load_settings()
         if told.what == "make":
@@ -247,9 +248,9 @@ def main() -> None:
         else:
             done = restore(settings, told.folder, replace=told.replace)
     except (NotBackedUp, BadSettings, *AWAY) as failed:
-        sys.exit(f"{told.what}: {failed}")
+        sys.exit(f"{said}: {failed}")
     held = f"{', '.join(done.parts)}; {len(done.sha256):,} files, made {done.made_at:%Y-%m-%d %H:%M} UTC"
-    print(f"{told.what}: {told.folder}: {held}")
+    print(f"{said}: {told.folder}: {held}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""The git repository that this folder is, if it is one, and git's own words where it refuses to read it.
+
+Nothing but the standard library: `make` asks before anything is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+NO_REPOSITORY = "fatal: not a git repository (or any"  # git's words; a broken link to one continues otherwise
+FIRST_COMMIT = "git init && git add -A && git commit -m 'First commit'"
+
+
+class GitRefused(RuntimeError):
+    """git does not read this repository, or there is none that can be cloned; the message says why and what to do."""
+
+
+def ask(*arguments: str) -> str | None:
+    """What git answers; None outside a repository, before its first commit, and for what is not in it.
+
+    Raises GitRefused for a repository that git does not read, such as one that belongs to another user.
+    """
+    try:
+        done = _run(*arguments)
+        if done.returncode == 0:
+            return done.stdout
+        refusal = _run("rev-parse", "--git-dir").stderr
+    except FileNotFoundError:
+        refusal = "git is not installed" if Path(".git").exists() else ""
+    if refusal and not refusal.startswith(NO_REPOSITORY):
+        words = " ".join(refusal.split()).replace("fatal: ", "", 1)
+        raise GitRefused(f"the commit of this repository cannot be read, because git says: {words}")
+    return None
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C"}  # NO_REPOSITORY is English
+    return subprocess.run(["git", *arguments], capture_output=True, text=True, env=environment)  # noqa: S603, S607  fixed words, the user's git
+
+
+def commit() -> str | None:
+    """The commit that is checked out, or None. Raises GitRefused."""
+    answer = ask("rev-parse", "--verify", "HEAD")
+    return None if answer is None else answer.strip()
+
+
+def refuse_without_commit() -> None:
+    """Raises GitRefused where no clone of this folder can be made, because nothing is committed in it."""
+    if commit() is None:
+        raise GitRefused(f"this works on a clone of what is committed, and nothing is yet: first {FIRST_COMMIT}")
+    if inside := (ask("rev-parse", "--show-prefix") or "").strip():
+        raise GitRefused(
+            f"this works on a clone of the repository, and this folder is only {inside} in a larger one: "
+            f"copy it to a place of its own and there {FIRST_COMMIT}"
+        )

@@ -1,0 +1,132 @@
+"""What `make` was asked for, looked at before anything runs: targets that exist, with the values that they take.
+
+    python -m pipelines.usage "promote rollback"       the values are in the environment, where make puts them
+
+The example in a refusal is the one in the target's line of `make help`. Nothing but the standard library, and nothing
+that an old Python cannot read: it runs before anything is installed, and the installation tells which Python it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from pipelines import git
+
+MAKEFILE = Path("Makefile")
+
+# Variable -> the whole of what it may be, and that in words.
+SHAPES = {
+    "BASE": (r"[^-].*", "a git revision"),
+    "DO": (r".+", "a command"),
+    "EXAMPLES": (r"[1-9]\d*", "a number of requests"),
+    "FROM": (r"[^-].*", "a backup's folder"),
+    "MONTHS": (r"[1-9]|1[0-2]", "a number of months from 1 to 12"),
+    "NAME": (r"[A-Za-z0-9._-]{1,40}", "a name of at most 40 letters, digits, dots, hyphens and underscores"),
+    "NOW": (r"1", "1"),
+    "REPLACE": (r"1", "1"),
+    "SCOPES": (
+        r"(predict|outcomes|admin)(,(predict|outcomes|admin))*",
+        "a list out of predict, outcomes, admin",
+    ),
+    "SHARE": (r"0|1|[01]?\.0*|0?\.\d+", "a share from 0 to 1"),
+    "TO": (r"[^-].*", "a folder"),
+    "UPGRADE": (r"1", "1"),
+    "VERSION": (r"[1-9]\d*", "the number of a version"),
+    "VINTAGE": (r"\d{4}", "a year"),
+    "VOLUMES": (r"1", "1"),
+}
+# Target -> the variables that it needs, and those that it takes as well.
+NEEDS = {
+    "promote": ["VERSION"],
+    "shadow": ["VERSION"],
+    "canary": ["VERSION", "SHARE"],
+    "reproduce": ["VERSION"],
+    "restore": ["FROM"],
+    "key": ["NAME", "SCOPES"],
+    "stack-run": ["DO"],
+    "stack-restore": ["FROM"],
+}
+TAKES = {
+    "metrics": ["BASE"],
+    "retrain": ["NOW"],
+    "replay": ["MONTHS", "VINTAGE"],
+    "backup": ["TO"],
+    "restore": ["REPLACE"],
+    "stack-backup": ["TO"],
+    "stack-down": ["VOLUMES"],
+    "fuzz": ["EXAMPLES"],
+    "lock": ["UPGRADE"],
+}
+CLONES = ("reproduce", "retrain", "replay")  # what they train is what is committed
+
+
+def targets() -> dict[str, str]:
+    """Each target of the Makefile, with its line of `make help`."""
+    return dict(re.findall(r"^([a-z-]+):.*?## (.*)$", MAKEFILE.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def refusal(goal: str, values: Mapping[str, str], given: Sequence[str] = ()) -> str | None:
+    """Why `make` cannot do that, and what it could; None where it can. `given`: the variables on its command line."""
+    known = targets()
+    if goal not in known:
+        return f"make: there is no target {goal}{_guess(goal, list(known))}; `make help` lists them"
+    wrong = _wrong(goal, values, given)
+    if wrong is None:
+        return None
+    example = re.search(rf"\bmake {goal}( \w+=(\"[^\"]*\"|[^\s;]+))+", known[goal])
+    return f"{goal}: {wrong}; for example: {example.group() if example else f'make {goal}'}"
+
+
+def _wrong(goal: str, values: Mapping[str, str], given: Sequence[str]) -> str | None:
+    needs = NEEDS.get(goal, ())
+    takes = [*needs, *TAKES.get(goal, ())]
+    for name in given:
+        if name not in SHAPES and get_close_matches(name.upper(), takes):
+            return f"{name}= is unknown{_guess(name.upper(), takes)}"
+    for name in takes:
+        shape, words = SHAPES[name]
+        if not values.get(name):
+            if name in needs:
+                return f"{name}= is missing ({words})"
+        elif not re.fullmatch(shape, values[name]):
+            return f"{name}={values[name]} is not {words}"
+    return None
+
+
+def _guess(word: str, known: Sequence[str]) -> str:
+    near = get_close_matches(word, known, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def given_variables(makeflags: str) -> list[str]:
+    """The names of the variables on make's command line, as it writes them down: after its flags."""
+    return re.findall(r"(?<!\\) (\w+)=", f" {makeflags}".partition(" --")[2])
+
+
+def git_refusal(goal: str) -> str | None:
+    """Why git stands in the way: a training records its commit, and what works on a clone needs one."""
+    try:
+        if goal in CLONES:
+            git.refuse_without_commit()
+        elif goal == "train":
+            git.commit()
+    except git.GitRefused as refused:
+        return f"{goal}: {refused}"
+    return None
+
+
+def main() -> None:
+    goals, given = sys.argv[1].split(), given_variables(os.environ.get("MAKEFLAGS", ""))
+    for goal in goals:
+        refused = refusal(goal, os.environ, given) or git_refusal(goal)
+        if refused:
+            sys.exit(refused)
+
+
+if __name__ == "__main__":
+    main()
