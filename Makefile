@@ -9,21 +9,22 @@ INFRA := var/infra-venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
-# Every line below with two hashes: no file or folder of such a name hides a target.
-TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
-.PHONY: $(TARGETS)
-
 # What cannot work is refused before anything is written.
 define NEWLINE
 
 
 endef
-ifneq ($(findstring :,$(CURDIR))$(findstring $(NEWLINE),$(CURDIR)),)
-$(error ontime cannot work in a folder whose path has a colon or a line break in it, because PATH cannot name it: rename or move $(CURDIR))
+UNUSABLE := $(foreach each,: % $$ { },$(findstring $(each),$(CURDIR)))$(if $(findstring $(NEWLINE),$(CURDIR)),line break)
+ifneq ($(strip $(UNUSABLE)),)
+$(error ontime cannot work in a folder whose path has a colon, a percent sign, a dollar sign, a brace or a line break in it, which tools take for something else: rename or move $(CURDIR))
 endif
 ifeq ($(wildcard dvc.yaml),)
 $(error ontime works in its own folder only: call make there, or make -C FOLDER)
 endif
+
+# Every line below with two hashes: no file or folder of such a name hides a target.
+TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
+.PHONY: $(TARGETS)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export UV_PYTHON_DOWNLOADS := never

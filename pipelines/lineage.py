@@ -1,11 +1,12 @@
 """Where the workspace's results come from: the git commit, and what dvc.lock says of every output."""
 
-import subprocess
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from pipelines import git
 
 LOCK = Path("dvc.lock")
 CODE = ("dvc.yaml", "pipelines", "requirements", "src")  # parameters and results are recorded whole, beside it
@@ -37,27 +38,23 @@ def pipeline_id(hashes: dict[str, str]) -> str:
     return sha256("\n".join(f"{path} {md5}" for path, md5 in sorted(hashes.items())).encode()).hexdigest()
 
 
-def _git(*arguments: str) -> str | None:
-    """What git answers; None outside a repository or where there is no git."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)  # noqa: S603, S607  fixed words, the user's git
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        return None
-    return done.stdout
-
-
 def git_commit() -> str:
-    """The commit of the code, with `-dirty` if a file of the code differs from it or is not in it."""
-    commit = _git("rev-parse", "HEAD")
+    """The commit of the code, with `-dirty` if a file of the code differs from it or is not in it.
+
+    `unknown` where nothing is committed. Raises GitRefused where git does not read the repository.
+    """
+    commit = git.commit()
     if commit is None:
         return "unknown"
-    changed = _git("status", "--porcelain", "--", *CODE)
-    return commit.strip() + ("-dirty" if changed else "")
+    changed = git.ask("status", "--porcelain", "--", *CODE)
+    return commit + ("-dirty" if changed else "")
 
 
 def reproduction(hashes: dict[str, str]) -> str:
     """One line: whether every output is, byte for byte, the one that was committed, and which is not."""
-    committed = _git("show", f"HEAD:./{LOCK}")
+    if git.commit() is None:
+        return f"reproduced: nothing is committed to compare with or to rebuild this from; first {git.FIRST_COMMIT}"
+    committed = git.ask("show", f"HEAD:./{LOCK}")
     if committed is None:
         return "reproduced: no committed dvc.lock to compare with"
     before = outputs(committed)

@@ -17,7 +17,7 @@ from ontime import database, online, release
 from ontime.params import load_params
 from ontime.release import Pointer
 from ontime.settings import BadSettings, Settings, load_settings
-from pipelines import lineage
+from pipelines import git, lineage
 
 
 def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
@@ -53,7 +53,7 @@ def main() -> None:
                 settle(datetime.fromisoformat(moment))
             case other:
                 sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
-    except (BadSettings, release.ReleaseRefused) as refused:
+    except (BadSettings, release.ReleaseRefused, git.GitRefused) as refused:
         sys.exit(f"promote: {refused}")
 
 

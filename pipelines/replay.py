@@ -44,7 +44,6 @@ FIRST_MONTHS = 3  # the first model is made of these
 
 def settings_in(folder: Path, database_url: str | None = None) -> Settings:
     """A production of its own, which shares nothing with the one in var/."""
-    folder = folder.resolve()
     return Settings(
         releases=folder / "releases",
         database_url=database_url or f"sqlite:///{folder}/ontime.db",

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from ontime import registry
 from ontime.registry import Origin
 from ontime.settings import BadSettings, Settings, load_settings
-from pipelines import lineage
+from pipelines import git, lineage
 from pipelines.rebuild import LIBRARIES, NotRebuilt, Rebuilt, rebuild
 
 Key = TypeVar("Key")
@@ -25,7 +25,7 @@ class Verdict(NamedTuple):
 def refuse_unrecorded(version: str, origin: Origin) -> None:
     """Raise NotRebuilt for a version whose code nobody kept, or whose record contradicts itself."""
     if origin.git_commit == "unknown":
-        raise NotRebuilt(f"version {version} was made outside a git repository, so its code was not kept")
+        raise NotRebuilt(f"version {version} was made where nothing was committed, so its code was not kept")
     if origin.git_commit.endswith("-dirty"):
         commit = origin.git_commit.removesuffix("-dirty")
         raise NotRebuilt(
@@ -70,10 +70,11 @@ def _conclusion(differing: Sequence[str], rebuilt: Rebuilt) -> str:
 
 
 def reproduce(settings: Settings, words: Sequence[str]) -> Verdict:
-    """Build the version anew and compare. Raises NotRebuilt, NotRecorded."""
+    """Build the version anew and compare. Raises NotRebuilt, NotRecorded, GitRefused."""
     if len(words) != 1:
         raise NotRebuilt("which version? try: make reproduce VERSION=3")
     (version,) = words
+    git.refuse_without_commit()
     origin = registry.origin(registry.connect(settings.tracking_url, settings.artifacts), version)
     refuse_unrecorded(version, origin)
     print(f"reproduce: version {version} was made from commit {origin.git_commit}", flush=True)
@@ -83,7 +84,7 @@ def reproduce(settings: Settings, words: Sequence[str]) -> Verdict:
 def main() -> None:
     try:
         verdict = reproduce(load_settings(), sys.argv[1:])
-    except (BadSettings, NotRebuilt, registry.NotRecorded) as refused:
+    except (BadSettings, NotRebuilt, git.GitRefused, registry.NotRecorded) as refused:
         sys.exit(f"reproduce: {refused}")
     for line in verdict.lines:
         print(f"reproduce: {line}")

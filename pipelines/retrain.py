@@ -25,7 +25,7 @@ from ontime import database, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.settings import PREFIX, Settings, load_settings
-from pipelines import clock
+from pipelines import clock, git
 
 FOLDERS = (
     "releases",
@@ -52,7 +52,8 @@ def asked_for(engine: sa.Engine) -> date | None:
 
 
 def run(settings: Settings, params: Params, day: date) -> str:
-    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained."""
+    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused."""
+    git.refuse_without_commit()
     engine = database.connect(settings.database_url.get_secret_value())
     now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(UTC)
     pointer = release.read_pointer(settings.releases)
@@ -116,7 +117,8 @@ def clone(workspace: Path) -> Path:
         # Links instead of copies: data and cache share their bytes on disk.
         _write_config(workspace)
     commit = _run(["git", "rev-parse", "HEAD"]).strip()
-    _run(["git", "fetch", "--quiet", "origin", "HEAD"], cwd=workspace)
+    # By path, because `origin` may be where this folder once was, or the one of which it is a copy.
+    _run(["git", "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
     _run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=workspace)
     return workspace
 
@@ -144,21 +146,26 @@ def _promoted(promotion: "subprocess.Popen[str]") -> str:
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
     """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
-    environment = {**os.environ, "PYTHONPATH": str((workspace / "src").resolve())}
+    environment = {
+        **os.environ,
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # dvc.yaml's
+        "PYTHONPATH": str((workspace / "src").resolve()),
+    }
     if settings is not None:
         environment |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
-            f"{PREFIX}DATABASE_URL": _from_anywhere(settings.database_url.get_secret_value()),
-            f"{PREFIX}TRACKING_URL": _from_anywhere(settings.tracking_url),
+            f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
+            f"{PREFIX}TRACKING_URL": _from(workspace, settings.tracking_url),
         }
     return environment
 
 
-def _from_anywhere(url: str) -> str:
-    """The same database, also from another folder."""
+def _from(workspace: Path, url: str) -> str:
+    """The same database, also from the workspace; relative, because a path may hold what an address cannot."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return url
-    return parsed.set(database=str(Path(parsed.database).resolve())).render_as_string(hide_password=False)
+    database = os.path.relpath(Path(parsed.database).resolve(), workspace.resolve())
+    return parsed.set(database=database).render_as_string(hide_password=False)
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
@@ -209,7 +216,7 @@ def main() -> None:
         return
     try:
         print(f"retrain: {day}: {run(settings, params, day)}")
-    except NotRetrained as failed:
+    except (NotRetrained, git.GitRefused) as failed:
         sys.exit(f"retrain: {failed}")
 
 

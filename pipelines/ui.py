@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from ontime import locations
 from ontime.settings import BadSettings, Settings, load_settings
 
 HOST = "127.0.0.1"
@@ -205,6 +206,7 @@ def show(ports: Ports) -> None:
     try:
         settings = load_settings()
         make_folders(settings)
+        locations.follow(settings.tracking_url, settings.artifacts)
         pages = pages_to_start(ports, settings)
         print(f"ui: {', '.join(page.name for page in pages)} start, within a minute; Ctrl-C stops them", flush=True)
         with running(pages) as processes:

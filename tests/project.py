@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,22 @@ class Project:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in self.git("ls-files", "--cached", "--others", "--exclude-standard", cwd=ROOT).split():
+        for name in self.git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
+        # A link, because what is installed belongs to whoever runs the tests.
+        (folder / ".venv").symlink_to(VENV)
         self.git("init", "--quiet")
         self.git("add", "--all")
         self.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "all")
+
+    def copied(self, folder: Path, *, repository: bool = True) -> "Project":
+        """Another one, with all that this one has made."""
+        other = copy(self)
+        ignored = None if repository else shutil.ignore_patterns(".git")
+        other.folder = Path(shutil.copytree(self.folder, folder, symlinks=True, ignore=ignored))
+        return other
 
     def git(self, *words: str, cwd: Path | None = None) -> str:
         return subprocess.run(
@@ -39,15 +49,15 @@ class Project:
         return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
 
     def command(self, *words: str) -> list[str]:
-        # What is installed stays as it is: this environment belongs to whoever runs the tests.
-        return ["make", f"VENV={VENV}", f"--assume-old={VENV}/.installed", *words]
+        # Newer locks than the environment are no reason to install anything: see the link above.
+        return ["make", "--assume-old=.venv/.installed", *words]
 
-    def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def attempt(self, *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """`make ...`, however it ends; stdout holds all that it says."""
         return subprocess.run(
             self.command(*words),
             cwd=self.folder,
-            env=self.environment(),
+            env=self.environment(**changed),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -16,9 +16,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 
-from ontime import schema
+from ontime import locations, schema
 
-NAME = "ontime"
+NAME = locations.EXPERIMENT  # of the registered model as well
 CHAMPION, CHALLENGER = "champion", "challenger"  # the aliases
 SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
 
@@ -57,6 +57,8 @@ def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
     if client.get_experiment_by_name(NAME) is None:
         served = tracking_url.startswith(("http://", "https://"))
         client.create_experiment(NAME, artifact_location=None if served else artifacts.resolve().as_uri())
+    if tracking_url.startswith("sqlite"):
+        locations.follow(tracking_url, artifacts)
     return client
 
 

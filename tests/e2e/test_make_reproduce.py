@@ -1,8 +1,12 @@
-"""A registered version, built anew from its number: nothing of it is in the workspace any more."""
+"""A registered version, rebuilt from its number: nothing of it is in the workspace any more.
+
+All of it in a folder that was moved after its training, into a path that a shell would read otherwise.
+"""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +29,27 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
-def small(params_yaml: str) -> str:
+def small(params_yaml: str, **changed: dict[str, Any]) -> str:
     """Two months, two candidates, few trees."""
     params = yaml.safe_load(params_yaml)
     params["known_until"] = "2013-03-02T00:00:00+00:00"
     for section, values in SMALL.items():
         params[section] |= values
     params["train"]["lightgbm"]["n_estimators"] = 20
+    for section, values in changed.items():
+        params[section] |= values
     return yaml.safe_dump(params)
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Version 1 was made with parameters that were never committed; then the workspace went back to the commit."""
-    made = Project(tmp_path_factory.mktemp("clone"))
+    made = Project(tmp_path_factory.mktemp("it's a clone"))
     params = made.folder / "params.yaml"
     params.write_text(small(params.read_text()))
     made.make("train", ONE_THREAD)
     made.git("reset", "--quiet", "--hard")
+    made.folder = made.folder.rename(made.folder.with_name("moved & here"))
     return made
 
 
@@ -109,3 +116,28 @@ def test_when_a_stage_fails_nothing_is_claimed_and_nothing_left(project: Project
     assert "reproduce: `dvc repro evaluate` failed there" in done.stdout
     assert "rebuilt" not in done.stdout
     assert left_behind(project) == []
+
+
+def listing(folder: Path) -> dict[Path, tuple[int, str]]:
+    files = (path for path in folder.rglob("*") if path.is_file() and ".venv" not in path.parts)
+    return {path: (path.stat().st_mtime_ns, sha256(path.read_bytes()).hexdigest()) for path in files}
+
+
+def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_cannot_do(
+    project: Project, tmp_path: Path
+) -> None:
+    copied, before = project.copied(tmp_path / "a copy", repository=False), listing(project.folder)
+    params = copied.folder / "params.yaml"
+    params.write_text(small(params.read_text(), evaluate={"bootstrap_rounds": 21}))
+
+    told = copied.make("train", ONE_THREAD)
+
+    assert listing(project.folder) == before
+    assert "reproduced: nothing is committed to compare with" in told
+    assert re.search(r"^gate: \w+ version 2 against release 1", told, re.MULTILINE)
+    assert (copied.folder / "releases/2/manifest.json").exists()
+    for command in ("reproduce VERSION=1", "retrain NOW=1", "replay MONTHS=1"):
+        refused = copied.attempt(*command.split())
+        assert refused.returncode != 0
+        assert "nothing is yet: first git init && git add -A && git commit" in refused.stdout
+        assert len(refused.stdout.splitlines()) == 2  # and make's own

@@ -1,11 +1,13 @@
 """What dvc.lock says of the outputs, and what is said when they differ."""
 
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pipelines import lineage
+from pipelines import git, lineage
+from pipelines.git import GitRefused
 
 COMMITTED = """
 schema: '2.0'
@@ -85,7 +87,51 @@ def test_without_a_repository_nothing_fails(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     assert lineage.git_commit() == "unknown"
+    assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
+    with pytest.raises(GitRefused, match="nothing is yet: first git init && git add -A && git commit"):
+        git.refuse_without_commit()
+
+
+def test_before_the_first_commit_it_is_as_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    subprocess.run(["git", "init", "-q"], check=True)
+
+    assert lineage.git_commit() == "unknown"
+    assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
+
+
+def test_a_commit_without_dvc_lock_is_said_to_have_none(repository: Path) -> None:
+    for words in ("rm -q dvc.lock", "-c user.name=t -c user.email=t@localhost commit -qm without"):
+        subprocess.run(["git", *words.split()], check=True, cwd=repository)
+
     assert lineage.reproduction({}) == "reproduced: no committed dvc.lock to compare with"
+
+
+@pytest.mark.usefixtures("repository")
+@pytest.mark.parametrize("asked", [lineage.git_commit, git.refuse_without_commit, lambda: lineage.reproduction({})])
+def test_a_repository_of_another_user_is_refused_in_the_words_of_git(
+    asked: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+
+    with pytest.raises(GitRefused, match=r"dubious ownership .* git config --global --add safe\.directory"):
+        asked()
+
+
+@pytest.mark.usefixtures("repository")
+def test_a_repository_without_git_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    with pytest.raises(GitRefused, match="git is not installed"):
+        lineage.git_commit()
+
+
+def test_a_folder_of_a_larger_repository_is_not_cloned(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(repository / "src")
+
+    assert len(lineage.git_commit()) == 40
+    with pytest.raises(GitRefused, match="only src/ in a larger one"):
+        git.refuse_without_commit()
 
 
 def test_a_pipeline_is_named_by_its_results_alone() -> None:

@@ -108,7 +108,7 @@ def test_code_that_was_never_committed_is_not_rebuilt() -> None:
 
 
 def test_a_version_from_outside_a_repository_is_not_rebuilt() -> None:
-    with pytest.raises(NotRebuilt, match="outside a git repository"):
+    with pytest.raises(NotRebuilt, match="where nothing was committed"):
         reproduce.refuse_unrecorded("3", origin("unknown"))
 
 
