@@ -74,7 +74,7 @@ usage $(UNKNOWN):
 	@$(PYTHON) -m pipelines.usage '$(MAKECMDGOALS)'
 
 # An environment that can be moved and copied with the folder: its scripts find their Python beside them.
-$(VENV)/.installed: requirements/all.txt requirements/setup.txt $(if $(wildcard $(PY)),,no-python) | usage
+$(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(PYTHON) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
 	@echo "install: $(VENV) from requirements/all.txt (under 2 GB, about a minute)"
 	@rm -rf $(VENV)

@@ -245,13 +245,6 @@ def test_each_make_command_it_shows_exists() -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", README)) <= {*TARGETS}
 
 
-def test_each_make_target_is_phony_so_that_no_file_hides_it() -> None:
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-
-    assert phony
-    assert set(phony[1].split()) == set(TARGETS)
-
-
 def test_its_links_lead_somewhere() -> None:
     pages = [
         "README.md",
