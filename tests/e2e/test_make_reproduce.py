@@ -4,6 +4,7 @@ All of it in a folder that was moved after its training, into a path that a shel
 """
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -129,6 +130,8 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
     copied, before = project.copied(tmp_path / "a copy", repository=False), listing(project.folder)
     params = copied.folder / "params.yaml"
     params.write_text(small(params.read_text(), evaluate={"bootstrap_rounds": 21}))
+    # With the record of what it was trained with, only what the change leads to is made again.
+    shutil.copy(next(copied.folder.glob("var/mlflow-artifacts/*/artifacts/dvc.lock")), copied.folder)
 
     told = copied.make("train", ONE_THREAD)
 

@@ -1,0 +1,46 @@
+"""The clone in which a retraining works follows the folder that it lies in."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pipelines import retrain
+
+
+def commit(folder: Path, text: str) -> str:
+    (folder / "code.py").write_text(text)
+    for words in ("init -q", "add code.py", "-c user.name=t -c user.email=t@localhost commit -qm x"):
+        subprocess.run(["git", *words.split()], cwd=folder, check=True)
+    return subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_clone_of_a_copied_folder_takes_what_the_copy_has_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, copied = tmp_path / "original", tmp_path / "copy"
+    original.mkdir()
+    commit(original, "one")
+    monkeypatch.chdir(original)
+    retrain.clone(Path("var/retraining"))
+    shutil.copytree(original, copied)
+    commit(copied, "two")
+    monkeypatch.chdir(copied)
+
+    workspace = retrain.clone(Path("var/retraining"))
+
+    assert (workspace / "code.py").read_text() == "two"
+    assert (original / "var/retraining/code.py").read_text() == "one"
+
+
+def test_the_database_is_the_same_one_from_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "what? & where #"
+    (folder / "var/retraining").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+
+    url = retrain._from(Path("var/retraining"), "sqlite:///var/ontime.db")
+
+    monkeypatch.chdir("var/retraining")
+    assert Path(url.removeprefix("sqlite:///")).resolve() == folder / "var/ontime.db"
+    assert retrain._from(Path(), "postgresql://u:secret@h/d") == "postgresql://u:secret@h/d"
