@@ -130,8 +130,8 @@ clean: usage  ## remove what was made, but neither .venv nor anything that git k
 
 ##@ Model
 
-promote: install  ## let a published release answer: make promote VERSION=2
-	@$(PY) -m pipelines.release promote $(VERSION)
+promote: install  ## serve a published release: make promote VERSION=2; FORCE=1 overrules the gate, on record
+	@$(PY) -m pipelines.release promote $(VERSION) $(if $(FORCE),force)
 
 rollback: install  ## let the release before the current one answer again
 	@$(PY) -m pipelines.release rollback

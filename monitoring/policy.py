@@ -32,6 +32,7 @@ class Trial:
     flights: int  # labelled, answered by both
     low: float | None  # 95 % interval by days of the other's loss less the champion's; None: too few days
     high: float | None
+    kept_out: str | None = None  # what the gate has against it, where somebody put it into the shadow by hand
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def _about_trial(trial: Trial, policy: Policy) -> Decision:
         )
     if trial.low > policy.margin_log_loss:
         return Decision(Action.WITHDRAW, f"release {trial.version} is worse in the shadow: {_interval(trial)}")
+    if trial.kept_out is not None:
+        return Decision(
+            Action.WITHDRAW,
+            f"release {trial.version} shows no harm in the shadow: {_interval(trial)}; but {trial.kept_out}. "
+            "Only a person may promote it",
+        )
     return Decision(Action.PROMOTE, f"the gate has let release {trial.version} through, and the shadow shows no harm: "
                     f"{_interval(trial)}")  # fmt: skip
 

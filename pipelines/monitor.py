@@ -23,6 +23,7 @@ from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
 from ontime.settings import Settings, load_settings
 from pipelines import act, clock, retrain
+from pipelines.objection import kept_out
 
 FIGURES = "figures"
 STALE_HOURS = 4  # an hour of weather may be missing, and then one more; in 2013 a day is
@@ -282,6 +283,7 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
         flights=len(flights),
         low=interval[1] if interval else None,
         high=interval[2] if interval else None,
+        kept_out=None if predecessor else kept_out(watch.engine, version),
     )
 
 

@@ -28,7 +28,8 @@ def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -
     made = decided.evidence["version"]
     if made in pointer.rolled_back:
         return (
-            f"release {made} was rolled back, {pointer.version} answers; `make promote VERSION={made}` brings it back"
+            f"release {made} was rolled back, {pointer.version} answers; "
+            f"`make promote VERSION={made} FORCE=1` brings it back"
         )
     if decided.verdict == "keep":
         return f"kept release {pointer.version}: {decided.evidence['reason']}"

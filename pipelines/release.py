@@ -1,6 +1,7 @@
 """`make promote`, `rollback`, `shadow`, `canary`, `withdraw`: which release answers, moved by hand and written down.
 
     python -m pipelines.release promote 2
+    python -m pipelines.release promote 2 force      ... whatever pipelines/objection.py has against it
     python -m pipelines.release rollback
     python -m pipelines.release challenge 2 0.1
     python -m pipelines.release withdraw
@@ -9,55 +10,98 @@ The pointer moves first, because that is what production follows; the log of dec
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
 
 from ontime import database, online, release
+from ontime.params import load_params
 from ontime.settings import Settings, load_settings
+from pipelines.objection import objection
 
+BY_HAND = {"reason": "asked for by hand"}
 USAGE = "try: make promote VERSION=2, make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
 
 
-def promote(settings: Settings, version: str) -> str:
-    """Let a published release answer. Raises ReleaseRefused for one that would not be taken."""
+class Refused(ValueError):
+    """A release that could be promoted and should not be; the message says why, and how to insist."""
+
+
+def promote(settings: Settings, version: str, *, force: bool = False) -> str:
+    """Let a published release answer. Raises ReleaseRefused for one that no service would load, Refused for one that
+    should not: `force` promotes it anyway, and the record says so. Promoting it again changes nothing."""
     _refuse_unproven(settings, version)
+    engine = _connect(settings)
+    pointer = release.read_pointer(settings.releases)
+    against = objection(engine, settings.releases, version, load_params())
+    moved = pointer is not None and pointer.version == version
+    if moved and _recorded(engine, version):
+        _crown(settings, version)  # MLflow may have been away the first time
+        return f"release {version} answers already"
+    if against and not (force or moved):
+        raise Refused(f"{against}. It stays as it is; make promote VERSION={version} FORCE=1 promotes it anyway")
     release.point(settings.releases, version)
-    _write_down(settings, version, "promotion", "by hand")
+    if against:
+        _write_down(settings, version, "promotion", "forced", {"reason": f"forced by hand; {against}"})
+        return f"release {version} answers from now on, by FORCE=1: {against}"
+    _write_down(settings, version, "promotion", "by hand", BY_HAND)
     return f"release {version} answers from now on"
+
+
+def _recorded(engine: sa.Engine, version: str) -> bool:
+    """Whether the last move that is on record led to `version`: a promotion that was cut off is not."""
+    moves = [database.last_decision(engine, kind) for kind in ("promotion", "rollback")]
+    last = max((row for row in moves if row is not None), key=lambda row: row.decision_id, default=None)
+    return last is not None and last.evidence["version"] == version
 
 
 def roll_back(settings: Settings) -> str:
     left = release.current(settings.releases)
     version = release.roll_back(settings.releases)
-    _write_down(settings, version, "rollback", f"from {left.version if left else 'nothing'}")
+    _write_down(settings, version, "rollback", f"from {left.version if left else 'nothing'}", BY_HAND)
     return f"release {version} answers again"
 
 
 def challenge(settings: Settings, version: str, share: float) -> str:
-    """Let a published release score every flight in the shadow, and answer a share of them."""
+    """Let a published release score every flight in the shadow, and answer a share of them.
+
+    A release that the gate kept out may challenge: that is how it is compared. What is known against it is said.
+    """
     if not 0 <= share <= 1:
         raise ValueError(f"share {share:g} is not between 0 and 1")
     _refuse_unproven(settings, version)
     release.challenge(settings.releases, version, share)
-    _decide(settings, "challenge", f"share {share:g}", version)
+    against = objection(_connect(settings), settings.releases, version, load_params()) if share else None
+    _decide(settings, "challenge", f"share {share:g}", version, {"reason": against} if against else BY_HAND)
     answered = f"{share:.1%} of them" if share else "none"
-    return f"release {version} scores every flight in the shadow, and answers {answered}"
+    warning = f". Mind that {against}" if against else ""
+    return f"release {version} scores every flight in the shadow, and answers {answered}{warning}"
 
 
 def _refuse_unproven(settings: Settings, version: str) -> None:
     published = release.published(settings.releases)
     if version not in published:
         raise ValueError(f"release {version} is not published; published are {', '.join(published) or 'none'}")
-    online.prove(release.load(settings.releases, version))
+    try:
+        online.prove(release.load(settings.releases, version))
+    except release.ReleaseRefused as broken:
+        raise release.ReleaseRefused(
+            f"{broken}. The release is broken and every service would refuse it, so FORCE=1 does not help"
+        ) from None
 
 
 def withdraw(settings: Settings) -> str:
     release.challenge(settings.releases, None)
-    _decide(settings, "challenge", "withdrawn", "")
+    _decide(settings, "challenge", "withdrawn", "", BY_HAND)
     return "nobody challenges the current release"
 
 
-def _write_down(settings: Settings, version: str, kind: str, verdict: str) -> None:
-    _decide(settings, kind, verdict, version)
+def _write_down(settings: Settings, version: str, kind: str, verdict: str, about: Mapping[str, str]) -> None:
+    _decide(settings, kind, verdict, version, about)
+    _crown(settings, version)
+
+
+def _crown(settings: Settings, version: str) -> None:
     from ontime import registry  # here, so that a mistyped version is refused at once
 
     try:
@@ -67,9 +111,12 @@ def _write_down(settings: Settings, version: str, kind: str, verdict: str) -> No
         print(f"release: {error}", file=sys.stderr)
 
 
-def _decide(settings: Settings, kind: str, verdict: str, version: str) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
-    database.record_decision(engine, kind, verdict, {"version": version, "reason": "asked for by hand"})
+def _decide(settings: Settings, kind: str, verdict: str, version: str, about: Mapping[str, str]) -> None:
+    database.record_decision(_connect(settings), kind, verdict, {"version": version, **about})
+
+
+def _connect(settings: Settings) -> sa.Engine:
+    return database.connect(settings.database_url.get_secret_value())
 
 
 def run(settings: Settings, words: Sequence[str]) -> str:
@@ -77,6 +124,8 @@ def run(settings: Settings, words: Sequence[str]) -> str:
     match words:
         case ["promote", version] if version:
             return promote(settings, version)
+        case ["promote", version, "force"] if version:
+            return promote(settings, version, force=True)
         case ["rollback"]:
             return roll_back(settings)
         case ["withdraw"]:

@@ -24,6 +24,7 @@ SHAPES = {
     "BASE": (r"[^-].*", "a git revision"),
     "DO": (r".+", "a command"),
     "EXAMPLES": (r"[1-9]\d*", "a number of requests"),
+    "FORCE": (r"1", "1"),
     "FROM": (r"[^-].*", "a backup's folder"),
     "MONTHS": (r"[1-9]|1[0-2]", "a number of months from 1 to 12"),
     "NAME": (r"[A-Za-z0-9._-]{1,40}", "a name of at most 40 letters, digits, dots, hyphens and underscores"),
@@ -52,6 +53,7 @@ NEEDS = {
     "stack-restore": ["FROM"],
 }
 TAKES = {
+    "promote": ["FORCE"],
     "metrics": ["BASE"],
     "retrain": ["NOW"],
     "replay": ["MONTHS", "VINTAGE"],

@@ -325,6 +325,7 @@ def wins_in_the_shadow(world: World, tables: Tables) -> None:
     database.log_shadows(world.engine, shadows)
     release.challenge(world.releases, "2")
     began = midnight(DAY - timedelta(days=1))
+    database.record_decision(world.engine, "gate", "promote", {"version": "2", "against": "release 1"}, began)
     database.record_decision(world.engine, "challenge", "begun", {"version": "2"}, began)
     world.change("policy", shadow_days=2, shadow_labels=500)
 

@@ -81,8 +81,10 @@ def decided(engine: sa.Engine, *kinds: str) -> list[tuple[str, str]]:
 
 def challenging(settings: Settings, engine: sa.Engine, version: str, day: date) -> None:
     """What `promote candidate` does at the end of a day, once the gate has let a candidate through."""
+    now = midnight(day + timedelta(days=1))
     release.challenge(settings.releases, version)
-    database.record_decision(engine, "challenge", "share 0", {"version": version}, midnight(day + timedelta(days=1)))
+    database.record_decision(engine, "gate", "promote", {"version": version, "against": "release 1"}, now)
+    database.record_decision(engine, "challenge", "share 0", {"version": version}, now)
 
 
 def live(settings: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, day: date) -> None:
@@ -349,6 +351,24 @@ def test_a_candidate_that_does_no_harm_answers_after_its_days_in_the_shadow(
     assert (pointer.version, pointer.history) == ("3", ("1",))
     assert pointer.challenger is not None
     assert pointer.challenger.version == "1"
+
+
+def test_a_candidate_that_the_gate_kept_out_is_not_promoted_by_the_policy(
+    world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    """Somebody put it into the shadow by hand, to compare the two."""
+    release.publish(world.releases, small.contents, small.manifest("3"))
+    challenging(world, engine, "3", MONDAY - timedelta(days=1))
+    kept = {"version": "3", "against": "release 1", "reason": "slices get worse"}
+    database.record_decision(engine, "gate", "keep", kept)
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        live(world, engine, weeks, tables, day)
+
+    decision = monitor.run(world, params, WEDNESDAY)
+
+    assert decision.action is Action.WITHDRAW
+    assert "the gate kept release 3 out when it was compared with release 1: slices get worse" in decision.reason
+    assert (pointer_of(world).version, pointer_of(world).challenger) == ("1", None)
 
 
 def test_a_candidate_that_is_worse_in_the_shadow_never_answers(

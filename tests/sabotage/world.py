@@ -140,8 +140,9 @@ class World:
         return self.look(day)
 
     def challenge(self, version: str, since: date) -> None:
-        """A release has been in the shadow since that day, and has scored every flight."""
+        """A release that the gate let through has been in the shadow since that day, and has scored every flight."""
         release.challenge(self.settings.releases, version)
+        database.record_decision(self.engine, "gate", "promote", {"version": version}, midnight(since))
         database.record_decision(self.engine, "challenge", "share 0", {"version": version}, midnight(since))
         self._ask_both(since)
 

@@ -38,6 +38,11 @@ def candidate(days: int = 3, flights: int = 2000, low: float | None = -0.01, hig
     return Trial("candidate", "2", days, flights, low, high)
 
 
+def by_hand(days: int = 3, flights: int = 2000, low: float = -0.01, high: float = 0.01) -> Trial:
+    """A candidate that the gate kept out, and somebody put into the shadow."""
+    return replace(candidate(days, flights, low, high), kept_out="the gate kept it out")
+
+
 def predecessor(days: int = 3, flights: int = 2000, low: float | None = -0.01, high: float | None = 0.01) -> Trial:
     return Trial("predecessor", "1", days, flights, low, high)
 
@@ -75,6 +80,9 @@ CANDIDATES = [
     (candidate(low=-0.01, high=0.01), Action.PROMOTE, "-0.0100 to +0.0100 in log-loss over 2,000 flights"),
     (candidate(low=-0.03, high=-0.02), Action.PROMOTE, "release 2"),
     (candidate(days=30, flights=90_000), Action.PROMOTE, "over 90,000 flights"),
+    (by_hand(days=2), Action.NOTHING, "2 of 3 days"),
+    (by_hand(low=0.0021, high=0.02), Action.WITHDRAW, "release 2 is worse in the shadow: "),
+    (by_hand(low=-0.03, high=-0.02), Action.WITHDRAW, "but the gate kept it out. Only a person may promote it"),
 ]  # fmt: skip
 PREDECESSORS = [
     # The interval is of the predecessor's loss less the champion's: below zero, the new champion is worse.

@@ -32,7 +32,7 @@ def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
 def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
     told = already_settled(engine, pointing_at("1", rolled_back=("2",)), "x")
 
-    assert told == "release 2 was rolled back, 1 answers; `make promote VERSION=2` brings it back"
+    assert told == "release 2 was rolled back, 1 answers; `make promote VERSION=2 FORCE=1` brings it back"
 
 
 def test_a_kept_release_stays(engine: sa.Engine) -> None:
