@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from monitoring import alerts, performance, webhook
 from monitoring.alerts import Alert
+from monitoring.performance import Performance
 from monitoring.policy import Action, Decision, Observed, Trial, decide
 from ontime import database, evaluation, release, schema
 from ontime.online import NEW_YORK
@@ -25,7 +26,7 @@ from ontime.settings import Settings, load_settings
 from pipelines import act, clock, retrain
 from pipelines.objection import kept_out
 
-FIGURES = "figures"
+FIGURES, QUALITY = "figures", "quality"
 STALE_HOURS = 4  # an hour of weather may be missing, and then one more; in 2013 a day is
 BLIND, SEEING = 0.99, 0.5  # shares of missing values: gusts are rare, and on a calm day nobody reports one
 
@@ -38,6 +39,14 @@ class Watch(NamedTuple):
     engine: sa.Engine
     day: date
     now: datetime  # the end of the day: nothing later is looked at
+
+
+class Window(NamedTuple):
+    """The answers that performance is measured on, without those whose model was trained on the flight."""
+
+    rows: pd.DataFrame
+    manifests: Mapping[str, Manifest]  # of every release that answered
+    performance: Performance
 
 
 def midnight(day: date) -> datetime:
@@ -85,28 +94,52 @@ def due(engine: sa.Engine, yesterday: date) -> list[date]:
 
 
 def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
-    figures = figures_of(watch, pointer)
+    window = window_of(watch)
+    figures = figures_of(watch, pointer, window)
     looked = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
     # By their day: one that was missed may be looked at after those that came later.
     before = [each[FIGURES] for each in sorted(looked, key=_day_of) if _day_of(each) < str(watch.day)]
     raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_drop"] is not None else "no labels"
     told = "; ".join(alert.told for alert in raised) or verdict
-    return verdict, {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    evidence = {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    return verdict, {**evidence, QUALITY: quality_of(watch, window.performance)}
 
 
-def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
-    """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
-    params, settings = watch.params.monitor, watch.settings
-    first = watch.day - timedelta(days=params.window_days - 1)
-    rows = performance.answers(watch.engine, midnight(first), watch.now, watch.now)
-    today = performance.answers(watch.engine, midnight(watch.day), watch.now, watch.now, vectors=True)
-    manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
-    rows = performance.unseen_by_their_model(
+def window_of(watch: Watch) -> Window:
+    """The answers of the last days, up to and with this one."""
+    rows = performance.answers(watch.engine, midnight(_first_day(watch)), watch.now, watch.now)
+    manifests = {version: release.verify(watch.settings.releases / version) for version in set(rows["model_version"])}
+    unseen = performance.unseen_by_their_model(
         rows, {version: manifest.trained_until for version, manifest in manifests.items()}
     )
+    return Window(unseen, manifests, performance.measure(unseen, watch.params))
+
+
+def _first_day(watch: Watch) -> date:
+    return watch.day - timedelta(days=watch.params.monitor.window_days - 1)
+
+
+def quality_of(watch: Watch, told: Performance) -> dict[str, Any]:
+    """How good the answers of the window were, for the page /ops; None where no outcome is known."""
+    scores = told.scores or {}
+    return {
+        "since": str(_first_day(watch)),
+        "until": str(watch.day),
+        "flights": told.flights,
+        "labelled": told.labelled,
+        "late_rate": told.late_rate,
+        "predicted_rate": told.predicted_rate,
+        **{name: scores.get(name) for name in ("auc", "ece", "cost_per_1000")},
+    }
+
+
+def figures_of(watch: Watch, pointer: Pointer, window: Window) -> dict[str, float | None]:
+    """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
+    params, settings, rows = watch.params.monitor, watch.settings, window.rows
+    today = performance.answers(watch.engine, midnight(watch.day), watch.now, watch.now, vectors=True)
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
-    champion = manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
+    champion = window.manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
     return {
         "quarantined_batches": float(len(_decided_today(watch, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
@@ -116,7 +149,7 @@ def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
         "schedule_only_share": _share(today["features"] == "schedule_only"),
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
-        **_performance_figures(rows, settings, champion, watch.params),
+        **_performance_figures(window.performance, settings, champion, watch.params),
         **_drift_figures(watch, champion),
     }
 
@@ -168,10 +201,9 @@ def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame) -> float | None
 
 
 def _performance_figures(
-    rows: pd.DataFrame, settings: Settings, champion: Manifest, params: Params
+    told: Performance, settings: Settings, champion: Manifest, params: Params
 ) -> dict[str, float | None]:
     """Of the window's flights that have an outcome, whichever release answered them."""
-    told = performance.measure(rows, params)
     if told.scores is None or told.late_rate is None or told.predicted_rate is None:
         return {"loss_excess": None, "auc_drop": None, "rate_gap": None}
     reference = reference_of(settings, champion)

@@ -152,21 +152,74 @@ class Minute(_Answer):
     alerts: int
 
 
+class Latency(_Answer):
+    """Of the last hour's requests, from arrival until the answer is stored; of 10,000 predictions at most."""
+
+    requests: int
+    flights: int
+    p50_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+
+
 class Traffic(_Answer):
-    """Of the last hour, from the table of predictions; the times are of its last 10,000 at most."""
+    """Of the last hour, from the table of predictions."""
 
     minutes: int
     predictions: int
     alerts: int
     schedule_only: int
-    p50_ms: float | None
-    p95_ms: float | None
-    p99_ms: float | None
+    single: Annotated[Latency, Field(description="requests for one flight")]
+    lists: Annotated[Latency, Field(description="requests for several flights")]
     by_minute: tuple[Minute, ...]
+
+
+class Alert(_Answer):
+    name: str
+    tier: Annotated[int, Field(ge=1, le=3, description="1 stops everything, 2 asks for a retraining, 3 is reported")]
+    value: float
+    above: Annotated[float, Field(description="the limit, from params.yaml")]
+    reason: str
+
+
+class Quality(_Answer):
+    """How good the answers were, on the flights of these days whose outcome is known."""
+
+    since: date
+    until: Annotated[date, Field(description="inclusive")]
+    flights: int
+    labelled: int
+    coverage: Annotated[float | None, Field(description="share of the flights whose outcome is known")]
+    late_rate: float | None
+    predicted_rate: float | None
+    auc: float | None
+    ece: Annotated[float | None, Field(description="expected calibration error")]
+    cost_per_1000: float | None
+
+
+class Action(_Answer):
+    """What the policy decided at the end of a day."""
+
+    day: date
+    action: Annotated[str, Field(examples=["nothing", "stop", "retrain", "promote", "withdraw", "roll back"])]
+    reason: str
+
+
+class Monitored(_Answer):
+    """What the monitor found on the last day that it looked at, on the feed's calendar."""
+
+    day: date
+    alerts: Annotated[tuple[Alert, ...], Field(description="the most serious first")]
+    quality: Quality | None
+    policy: Action | None
 
 
 class Decision(_Answer):
     decided_at: datetime
+    clock: Annotated[
+        Literal["real", "feed"],
+        Field(description="feed: the moment is on the feed's clock, which may lie years behind or be simulated"),
+    ]
     kind: str
     verdict: str
     reason: str
@@ -177,6 +230,8 @@ class Operations(_Answer):
     ready: bool
     notes: tuple[str, ...]
     challenger: Challenging | None
+    monitored: Annotated[Monitored | None, Field(description="null before the monitor's first day")]
+    retraining_asked_at: Annotated[datetime | None, Field(description="of the retraining that is not finished yet")]
     releases: tuple[ReleaseState, ...]
     traffic: Annotated[Traffic | None, Field(description="null while the database is away")]
     decisions: tuple[Decision, ...]

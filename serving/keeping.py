@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -9,6 +10,8 @@ import sqlalchemy as sa
 
 from ontime import database
 from serving import metrics
+from serving.answers import Monitored
+from serving.monitored import last_look
 from serving.spool import Row, Spool
 
 logger = logging.getLogger(__name__)
@@ -21,17 +24,23 @@ class CannotKeep(Exception):
 
 
 class Keeper:
-    """`away` says why the database is not asked now. A thread finds out, and empties the spool when it is back."""
+    """`away` says why the database is not asked now. A thread finds out, and empties the spool when it is back.
+
+    `monitored` is what that thread read last, so that readiness never waits for a database.
+    """
 
     def __init__(self, engine: sa.Engine, spool: Spool) -> None:
         self.engine, self.spool = engine, spool
         self.away: str | None = None
         self.full: str | None = None
+        self.monitored: Monitored | None = None
         self._stop = Event()
         self._thread = Thread(target=self._retry, name="database watcher", daemon=True)
 
     def start(self) -> None:
         self._drain()
+        with suppress(sa.exc.SQLAlchemyError):  # the thread finds out what that means
+            self.look()
         self._thread.start()
 
     def stop(self) -> None:
@@ -39,6 +48,10 @@ class Keeper:
         self._thread.join()
         self.spool.close()
         self.engine.dispose()
+
+    def look(self) -> None:
+        """Read what the monitor said last. Raises SQLAlchemyError while the database is away."""
+        self.monitored = last_look(self.engine)
 
     def look_up(self, flight_ids: Sequence[str]) -> Mapping[str, database.Stored]:
         """What the online store has of those flights; nothing while the database is away."""
@@ -89,6 +102,7 @@ class Keeper:
             if self.away is None:
                 try:  # so that readiness tells the truth also when nobody asks for a prediction
                     database.ping(self.engine)
+                    self.look()
                 except sa.exc.SQLAlchemyError as error:
                     self._goes_away(error)
             self._drain()

@@ -11,7 +11,19 @@ import sqlalchemy as sa
 from ontime import database, release
 from ontime.online import NEW_YORK
 from ontime.release import Pointer, ReleaseRefused
-from serving.answers import Challenging, Decision, ListedFlight, Listing, Minute, Operations, ReleaseState, Traffic
+from ontime.settings import Settings
+from serving import monitored, tools
+from serving.answers import (
+    Challenging,
+    Decision,
+    Latency,
+    ListedFlight,
+    Listing,
+    Minute,
+    Operations,
+    ReleaseState,
+    Traffic,
+)
 from serving.keeping import Keeper
 from serving.live import Live, Serving
 from serving.metrics import Verdict
@@ -19,6 +31,7 @@ from serving.metrics import Verdict
 MOST_ROWS = 10_000
 MINUTES = 60
 MOST_DECISIONS = 20
+ALWAYS_ON_FEED = ("monitor", "policy", "retraining", "retrained")  # rows of older versions do not say it themselves
 
 
 def search(
@@ -69,20 +82,25 @@ def _on_new_yorks_clock(row: Any) -> dict[str, Any]:
     return {name: value.astimezone(NEW_YORK) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
-def overview(live: Live, keeper: Keeper, releases: Path, links: dict[str, str]) -> Operations:
+def overview(live: Live, keeper: Keeper, settings: Settings) -> Operations:
     """Everything that the page /ops shows; while the database is away, all but what is in it."""
+    releases = settings.releases
     pointer, serving = release.read_pointer(releases), live.serving
     answering = serving.champion.manifest.version
     here = keeper.away is None
+    if here:
+        keeper.look()
     return Operations(
         answering=answering,
         ready=keeper.full is None,
         notes=notes_of(live, keeper),
         challenger=_challenging(serving),
+        monitored=keeper.monitored,
+        retraining_asked_at=_retraining_asked_at(keeper.engine) if here else None,
         releases=tuple(_state(releases, each, answering, pointer) for each in reversed(release.published(releases))),
         traffic=_traffic(keeper.engine) if here else None,
         decisions=_decisions(keeper.engine) if here else (),
-        links=links,
+        links=tools.links(settings.links, settings.ui_links),
     )
 
 
@@ -94,9 +112,19 @@ def _challenging(serving: Serving) -> Challenging | None:
 
 def _decisions(engine: sa.Engine) -> tuple[Decision, ...]:
     return tuple(
-        Decision(decided_at=row.decided_at, kind=row.kind, verdict=row.verdict, reason=_reason(row.evidence))
+        Decision(
+            decided_at=row.decided_at,
+            clock="feed" if _on_the_feeds_clock(row) else "real",
+            kind=row.kind,
+            verdict=row.verdict,
+            reason=_reason(row.evidence),
+        )
         for row in database.latest_decisions(engine, MOST_DECISIONS)
     )
+
+
+def _on_the_feeds_clock(row: sa.Row[Any]) -> bool:
+    return row.kind in ALWAYS_ON_FEED or row.evidence.get(database.CLOCK) == database.FEED
 
 
 def last_verdict(keeper: Keeper) -> Verdict | None:
@@ -131,7 +159,7 @@ def notes_of(live: Live, keeper: Keeper) -> tuple[str, ...]:
         notes.append(f"the database is away: {len(keeper.spool)} predictions wait in the spool")
     if keeper.full is not None:
         notes.append("neither the database nor the disk takes predictions, so none is given")
-    return tuple(notes)
+    return (*notes, *monitored.notes_of(keeper.monitored))
 
 
 def _state(releases: Path, version: str, answering: str, pointer: Pointer | None) -> ReleaseState:
@@ -164,19 +192,16 @@ def _traffic(engine: sa.Engine) -> Traffic:
         .group_by(minute)
         .order_by(minute)
     )
-    latest = sa.select(table.latency_ms).where(table.answered_at >= since).order_by(table.answered_at.desc())
     with engine.connect() as connection:
         counts = connection.execute(counted).all()
-        latencies = connection.execute(latest.limit(MOST_ROWS)).scalars().all()
-    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist() if latencies else [None] * 3
+        requests = _requests(connection, since)
     return Traffic(
         minutes=MINUTES,
         predictions=sum(row[1] for row in counts),
         alerts=sum(row[2] for row in counts),
         schedule_only=sum(row[3] for row in counts),
-        p50_ms=p50,
-        p95_ms=p95,
-        p99_ms=p99,
+        single=_latency([each for each in requests if each[0] == 1]),
+        lists=_latency([each for each in requests if each[0] > 1]),
         by_minute=tuple(
             Minute(minute=datetime.fromisoformat(f"{row[0]}+00:00"), predictions=row[1], alerts=row[2])
             for row in counts
@@ -184,6 +209,31 @@ def _traffic(engine: sa.Engine) -> Traffic:
     )
 
 
+def _requests(connection: sa.Connection, since: datetime) -> list[tuple[int, float]]:
+    """How many flights each of the latest requests was for, and its latency.
+
+    The rows of one request share the moment of writing and, to the last digit, the latency: that was measured from its
+    arrival. Requests that were written together share the moment only.
+    """
+    table = database.predictions.c
+    recent = sa.select(table.answered_at).where(table.answered_at >= since).order_by(table.answered_at.desc())
+    first = connection.execute(recent.offset(MOST_ROWS - 1).limit(1)).scalar() or since
+    together = (
+        sa.select(sa.func.count(), table.latency_ms)
+        .where(table.answered_at >= first)
+        .group_by(table.answered_at, table.latency_ms)
+    )
+    return [(row[0], row[1]) for row in connection.execute(together)]
+
+
+def _latency(requests: list[tuple[int, float]]) -> Latency:
+    latencies = [latency for _, latency in requests]
+    p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist() if latencies else [None] * 3
+    flights = sum(count for count, _ in requests)
+    return Latency(requests=len(requests), flights=flights, p50_ms=p50, p95_ms=p95, p99_ms=p99)
+
+
 def _reason(evidence: dict[str, Any]) -> str:
     """The evidence's own words, or what else it has, in one line."""
-    return str(evidence.get("reason") or ", ".join(f"{name} {value}" for name, value in evidence.items()))
+    said = (f"{name} {value}" for name, value in evidence.items() if name != database.CLOCK)
+    return str(evidence.get("reason") or ", ".join(said))

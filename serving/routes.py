@@ -182,7 +182,7 @@ def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings)
     @app.get("/v1/ops", tags=["operations"], summary="Releases, traffic and decisions", responses=_refusals(503))
     def ops() -> Operations:
         """Releases, the last hour's traffic, the last decisions: what the page /ops shows."""
-        return operations.overview(live, keeper, settings.releases, settings.links)
+        return operations.overview(live, keeper, settings)
 
     @app.get(
         "/metrics",

@@ -29,6 +29,7 @@ def environment(settings: Settings, **changed: str) -> dict[str, str]:
         "ONTIME_RELEASES": str(settings.releases),
         "ONTIME_DATABASE_URL": settings.database_url.get_secret_value(),
         "ONTIME_SPOOL": str(settings.spool),
+        "ONTIME_UI_LINKS": str(settings.ui_links),
         "ONTIME_DATABASE_PATIENCE_SECONDS": str(settings.database_patience_seconds),
         **changed,
     }

@@ -1,7 +1,7 @@
 // The page for the people who run the service. It asks for the state again and again.
 import { drawMinutes } from "/static/charts.js";
 import {
-  element, find, formatClock, formatCount, formatPercent, formatTime, request,
+  element, find, formatClock, formatCount, formatDay, formatPercent, formatTime, request,
 } from "/static/common.js";
 
 const PAUSE_MS = 2000;
@@ -43,26 +43,36 @@ function update(id, data, draw) {
   find(id).replaceChildren(...[draw(data)].flat().filter(Boolean));
 }
 
-function showState({ answering, ready, challenger, notes, traffic, releases, decisions, links }) {
+function showState(state) {
+  const { answering, ready, challenger, notes, monitored, traffic, releases, decisions, links } = state;
   const model = releases?.find(({ version }) => version === answering) ?? null;
-  update("answering", { answering, ready, challenger, model }, drawAnswering);
+  const stopped = nameStop(monitored);
+  update("answering", { answering, ready, challenger, model, stopped }, drawAnswering);
   update("notes", notes ?? [], drawNotes);
+  update("monitored", { monitored, askedAt: state.retraining_asked_at }, drawMonitored);
   update("figures", traffic ?? null, drawFigures);
+  update("latency", traffic ? [traffic.single, traffic.lists] : null, drawLatency);
   update("minutes", traffic ? fillMinutes(traffic) : [], drawTraffic);
   update("releases", releases ?? [], drawReleases);
   update("decisions", decisions ?? [], drawDecisions);
   update("links", links ?? {}, drawLinks);
 }
 
-function drawAnswering({ answering, ready, challenger, model }) {
-  const trained = model
-    ? `${model.algorithm}, trained from ${model.trained_from} until ${model.trained_until}` : null;
+// Why nothing moves although the service is ready; null where nothing is wrong.
+function nameStop(monitored) {
+  if (monitored?.alerts.some(({ tier }) => tier === 1)) return "tier 1 alert";
+  return monitored?.policy?.action === "stop" ? "policy: stop" : null;
+}
+
+function drawAnswering({ answering, ready, challenger, model, stopped }) {
+  const trained = model ? `${model.algorithm}, trained on ${nameTraining(model)}` : null;
   const rival = challenger
     ? `Version ${challenger.version} is the challenger and answers ${formatPercent(challenger.share, 1)} of requests.`
     : "No challenger.";
+  const words = `${ready ? "ready" : "not ready"}${stopped ? `, ${stopped}` : ""}`;
   return [
     element("p", { class: "version" }, answering ? `Version ${answering}` : "No model answers", " ",
-      element("span", { class: ready ? "state answers" : "state rolled-back" }, ready ? "ready" : "not ready")),
+      element("span", { class: ready && !stopped ? "state answers" : "state rolled-back" }, words)),
     trained && element("p", {}, trained),
     element("p", {}, rival),
   ];
@@ -70,29 +80,111 @@ function drawAnswering({ answering, ready, challenger, model }) {
 
 function drawNotes(notes) {
   if (notes.length === 0) return element("p", { class: "soft" }, "Nothing to note.");
-  return element("ul", { class: "flags" }, notes.map((note) => element("li", {}, note)));
+  return element("ul", { class: "flags" }, notes.map((note) => element("li", {}, capitalize(note))));
 }
+
+const capitalize = (words) => words.charAt(0).toUpperCase() + words.slice(1);
+
+// Monitoring
+
+const TIERS = { 1: "Tier 1, stop", 2: "Tier 2, retrain", 3: "Tier 3, report" };
+
+function drawMonitored({ monitored, askedAt }) {
+  if (!monitored) {
+    return element("p", { class: "empty" }, "The monitor has not looked at a day yet: ",
+      element("code", {}, "make monitor"), " looks at yesterday, ", element("code", {}, "make orchestrate"),
+      " does it every day.");
+  }
+  const { day, alerts, quality, policy } = monitored;
+  return [
+    element("p", { class: "soft" }, `Last look: ${formatDay(day, "UTC")}, on the feed's clock.`),
+    element("div", { class: "panels look" },
+      element("div", {}, element("h3", {}, "Alerts"), drawAlerts(alerts)),
+      element("div", {}, element("h3", {}, "Policy"), drawPolicy(policy, day, askedAt))),
+    element("h3", {}, "Quality of the answers"), drawQuality(quality),
+  ];
+}
+
+function drawAlerts(alerts) {
+  if (alerts.length === 0) return element("p", {}, "No alert.");
+  return element("ul", { class: "alerts" }, alerts.map(({ tier, name, value, above, reason }) =>
+    element("li", { class: `tier-${tier}` }, element("strong", {}, TIERS[tier]),
+      element("p", {}, capitalize(reason)),
+      element("p", { class: "soft" }, `${name} ${formatValue(value)}, limit ${formatValue(above)}`))));
+}
+
+const formatValue = (value) => String(Number(value.toPrecision(4)));
+
+function drawPolicy(policy, day, askedAt) {
+  if (!policy) return element("p", {}, "No decision yet.");
+  const when = policy.day === day ? null : element("p", { class: "soft" }, `Decided for ${formatDay(policy.day, "UTC")}.`);
+  const waiting = askedAt
+    ? element("p", {}, `A retraining asked for on ${formatDay(askedAt, "UTC")} is not finished yet.`) : null;
+  return [element("p", { class: "finding" }, capitalize(policy.action)), fold(capitalize(policy.reason), "policy"), when, waiting];
+}
+
+function drawQuality(quality) {
+  if (!quality) return element("p", { class: "soft" }, "Not measured on that day.");
+  const { flights, labelled, auc, ece, cost_per_1000: cost, late_rate: late, predicted_rate: predicted } = quality;
+  const period = `from ${formatDay(quality.since, "UTC")} to ${formatDay(quality.until, "UTC")}`;
+  const words = flights === 0 ? `No flight ${period} was answered.`
+    : labelled === 0 ? `${formatCount(flights)} flights ${period} were answered, and no outcome is known yet.`
+      : `${formatCount(flights)} flights ${period} were answered; ${formatCount(labelled)} have a known outcome.`;
+  const fixed = (value, digits) => (value === null ? "none" : value.toFixed(digits));
+  const gap = labelled ? `${formatPercent(predicted, 1)} predicted, ${formatPercent(late, 1)} late` : "";
+  return [element("p", {}, words), element("dl", { class: "figures" },
+    drawFigure("AUC", fixed(auc, 3), auc === null ? "" : "0.5 is chance, 1 is perfect"),
+    drawFigure("Calibration error", fixed(ece, 3), gap),
+    drawFigure("Cost per 1,000 flights", fixed(cost, 0), cost === null ? "" : "missed delays and false alarms"),
+    drawFigure("Coverage", flights ? formatPercent(quality.coverage, 1) : "none", "answers with a known outcome"))];
+}
+
+// A long text is folded. What the reader has opened stays open when the page draws it again.
+const LONG = 160;
+const opened = new Set();
+
+function fold(words, key) {
+  if (words.length <= LONG) return element("p", {}, words);
+  const start = `${words.slice(0, LONG - 40).replace(/\s+\S*$/, "")} …`;
+  const parts = words.split("; ");
+  return element("details", { open: opened.has(key) ? "" : null, toggle: (event) => {
+    if (event.target.open) opened.add(key);
+    else opened.delete(key);
+  } }, element("summary", {}, start),
+  parts.length > 2 ? element("ul", { class: "parts" }, parts.map((part) => element("li", {}, part)))
+    : element("p", {}, words));
+}
+
+// Traffic
 
 const formatMs = (value) => (value === null || value === undefined ? "none" : `${value.toFixed(1)}\u00a0ms`);
 
 function drawFigures(traffic) {
   if (!traffic) return drawFigure("Traffic", "not known");
-  const { minutes, predictions, alerts, schedule_only: bare, p50_ms: p50, p95_ms: p95, p99_ms: p99 } = traffic;
-  const note = (words) => (predictions ? words : "");
+  const { minutes, predictions, alerts, schedule_only: bare } = traffic;
   const share = (count) => (predictions ? formatPercent(count / predictions, 1) : "none");
   return [
     drawFigure("Predictions", formatCount(predictions), `in the last ${minutes} minutes`),
     drawFigure("Alerts", share(alerts), `${formatCount(alerts)} predictions`),
     drawFigure("Schedule only", share(bare), `${formatCount(bare)} predictions`),
-    drawFigure("Median time", formatMs(p50), note("half are faster")),
-    drawFigure("95th percentile", formatMs(p95), note("19 of 20 are faster")),
-    drawFigure("99th percentile", formatMs(p99), note("99 of 100 are faster")),
   ];
 }
 
 function drawFigure(term, value, note = "") {
   return element("div", {}, element("dt", {}, term), element("dd", { class: "value" }, value),
     element("dd", { class: "soft" }, note));
+}
+
+function drawLatency(kinds) {
+  if (!kinds || kinds.every(({ requests }) => requests === 0)) return null;
+  const head = ["Latency of", "Requests", "Median", "95\u00a0%", "99\u00a0%"];
+  return element("table", { class: "numbers latency" },
+    element("thead", {}, element("tr", {}, head.map((word) => element("th", { scope: "col" }, word)))),
+    element("tbody", {}, kinds.map((kind, index) => element("tr", {},
+      element("th", { scope: "row" }, index ? "lists" : "one flight", index && kind.requests
+        ? element("span", { class: "hint" }, ` of ${formatCount(Math.round(kind.flights / kind.requests))}`) : null),
+      element("td", {}, formatCount(kind.requests)),
+      [kind.p50_ms, kind.p95_ms, kind.p99_ms].map((value) => element("td", {}, formatMs(value)))))));
 }
 
 // The service may leave out minutes without traffic. The chart needs every minute.
@@ -132,10 +224,15 @@ const drawEmptyRow = (columns, words) =>
   element("tr", { role: "row" }, element("td", { role: "cell", colspan: columns, class: "soft" }, words));
 
 function drawReleases(releases) {
-  if (releases.length === 0) return drawEmptyRow(5, "No releases yet.");
+  if (releases.length === 0) return drawEmptyRow(4, "No releases yet.");
   return releases.map((release) => drawRow([
-    release.version, drawBadge(release.state), release.algorithm, release.trained_from, release.trained_until,
+    release.version, drawBadge(release.state), release.algorithm, nameTraining(release),
   ]));
+}
+
+function nameTraining({ algorithm, trained_from: from, trained_until: until }) {
+  if (algorithm === "unknown") return "unknown";
+  return `${formatDay(from, "UTC")} to ${formatDay(new Date(until) - 1, "UTC")}`;
 }
 
 function drawBadge(state) {
@@ -145,15 +242,19 @@ function drawBadge(state) {
 
 function drawDecisions(decisions) {
   if (decisions.length === 0) return drawEmptyRow(4, "No decisions yet.");
-  return decisions.map(({ decided_at: time, kind, verdict, reason }) => drawRow([
-    formatTime(time, { dateStyle: "medium", timeStyle: "short" }, "UTC"), kind,
-    element("strong", {}, verdict), reason,
+  return decisions.map(({ decided_at: time, clock, kind, verdict, reason }) => drawRow([
+    [formatTime(time, { dateStyle: "medium", timeStyle: "short" }, "UTC"),
+      element("span", { class: "clock-name" }, clock === "feed" ? "feed's clock" : "real clock")],
+    kind, element("strong", {}, verdict), fold(reason, `${time} ${kind} ${reason}`),
   ]));
 }
 
 function drawLinks(links) {
   const safe = Object.entries(links).filter(([, address]) => /^https?:\/\//.test(address));
-  if (safe.length === 0) return element("li", { class: "soft" }, "No tools are linked.");
+  if (safe.length === 0) {
+    return element("li", { class: "soft wide" }, "No tool is linked. ", element("code", {}, "make ui"),
+      " starts MLflow, Prefect and Evidently, and their pages appear here.");
+  }
   return safe.map(([name, address]) => element("li", {}, element("a", { href: address }, name),
     element("span", { class: "soft" }, address.replace(/^https?:\/\//, ""))));
 }

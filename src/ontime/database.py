@@ -21,6 +21,8 @@ from ontime import schema
 # Which features, in which order, a stored vector holds: another set is never mistaken for this one.
 FEATURE_SET = sha256("\n".join(schema.MATERIALISED).encode()).hexdigest()[:12]
 
+CLOCK, FEED = "clock", "feed"  # in the evidence of a decision whose `decided_at` is on the feed's clock
+
 
 class UTCTime(sa.TypeDecorator[datetime]):
     """An aware datetime in, an aware UTC datetime out, also from SQLite, which stores no offset."""
@@ -304,8 +306,12 @@ def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime) -> in
 def record_decision(
     engine: sa.Engine, kind: str, verdict: str, evidence: Mapping[str, Any], at: datetime | None = None
 ) -> None:
-    """Append to the log of everything that was decided about models, with the reason. `at`: now, unless told."""
-    row = {"decided_at": at or datetime.now(UTC), "kind": kind, "verdict": verdict, "evidence": dict(evidence)}
+    """Append to the log of everything that was decided about models, with the reason.
+
+    `at` is a moment of the feed's clock, which may lie years behind ours, and the row says so; without it, now.
+    """
+    said = dict(evidence) if at is None else {**evidence, CLOCK: FEED}
+    row = {"decided_at": at or datetime.now(UTC), "kind": kind, "verdict": verdict, "evidence": said}
     with engine.begin() as connection:
         connection.execute(sa.insert(decisions), row)
 

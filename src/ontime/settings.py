@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     request_seconds: Seconds = 10.0  # a request has to be here, and its answer ready, by then
     stop_seconds: Seconds = 15.0  # requests in flight end within this
     links: dict[str, str] = {}  # what the page /ops links to, such as {"MLflow": "http://127.0.0.1:5000"}
+    ui_links: Path = Path("var/ui/links.json")  # and what `make ui` shows, written there while it runs
 
     @model_validator(mode="after")
     def open_to_loopback_only(self) -> Self:

@@ -88,6 +88,7 @@ def published(folder: Path, small: Small, other: Small) -> Settings:
         spool=folder / "spool",
         tracking_url=f"sqlite:///{folder}/mlflow.db",
         artifacts=folder / "artifacts",
+        ui_links=folder / "links.json",
     )
 
 

@@ -487,7 +487,7 @@ def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params
 
 def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> dict[str, float | None]:
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
-    return monitor.figures_of(watch, pointer_of(settings))
+    return monitor.figures_of(watch, pointer_of(settings), monitor.window_of(watch))
 
 
 @pytest.mark.parametrize("days", [(), (MONDAY, TUESDAY, WEDNESDAY)])
