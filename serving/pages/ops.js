@@ -40,7 +40,7 @@ function update(id, data, draw) {
   const text = JSON.stringify(data);
   if (shown.get(id) === text) return;
   shown.set(id, text);
-  find(id).replaceChildren(...[draw(data)].flat().filter(Boolean));
+  find(id).replaceChildren(...[draw(data)].flat(Infinity).filter(Boolean));
 }
 
 function showState(state) {
@@ -120,7 +120,7 @@ function drawPolicy(policy, day, askedAt) {
   const when = policy.day === day ? null : element("p", { class: "soft" }, `Decided for ${formatDay(policy.day, "UTC")}.`);
   const waiting = askedAt
     ? element("p", {}, `A retraining asked for on ${formatDay(askedAt, "UTC")} is not finished yet.`) : null;
-  return [element("p", { class: "finding" }, capitalize(policy.action)), fold(capitalize(policy.reason), "policy"), when, waiting];
+  return [element("p", { class: "finding" }, capitalize(policy.action)), fold(policy.reason, "policy"), when, waiting];
 }
 
 function drawQuality(quality) {
@@ -165,7 +165,7 @@ function drawFigures(traffic) {
   const share = (count) => (predictions ? formatPercent(count / predictions, 1) : "none");
   return [
     drawFigure("Predictions", formatCount(predictions), `in the last ${minutes} minutes`),
-    drawFigure("Alerts", share(alerts), `${formatCount(alerts)} predictions`),
+    drawFigure("Flight alerts", share(alerts), `${formatCount(alerts)} predictions`),
     drawFigure("Schedule only", share(bare), `${formatCount(bare)} predictions`),
   ];
 }

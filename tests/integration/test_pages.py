@@ -1,6 +1,7 @@
 """The pages as people use them, in a real browser: with a mouse, with a keyboard, on a phone, with a key."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Literal
 from urllib.parse import quote
 
@@ -184,6 +185,118 @@ def test_the_page_of_the_api_takes_a_key(chromium: Browser, settings: Settings) 
         expect(status).to_contain_text("200")
         page.close()
         service.stop()
+
+
+ALERT = {"name": "blind_features", "tier": 1, "value": 2.0, "above": 0.0, "reason": "features lost their values"}
+QUALITY = {
+    "since": "2013-02-06",
+    "until": "2013-02-19",
+    "flights": 200,
+    "labelled": 150,
+    "late_rate": 0.24,
+    "predicted_rate": 0.22,
+    "auc": 0.7133,
+    "ece": 0.0123,
+    "cost_per_1000": 438.2,
+}
+MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
+
+
+def look(settings: Settings, alerts: list[dict[str, object]], action: str, reason: str) -> None:
+    """What the monitor and the policy write at the end of a day."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    looked = {"day": "2013-02-19", "reason": "calm", "figures": {}, "alerts": alerts, "quality": QUALITY}
+    database.record_decision(engine, "monitor", "alert" if alerts else "calm", looked, MIDNIGHT)
+    decided = {"day": "2013-02-19", "action": action, "reason": reason, "champion": "1"}
+    database.record_decision(engine, "policy", action, decided, MIDNIGHT)
+
+
+def test_before_the_first_look_the_page_says_what_makes_one(page: Page) -> None:
+    page.goto("/ops")
+
+    expect(page.locator("#monitored")).to_contain_text("The monitor has not looked at a day yet: make monitor")
+    expect(page.locator("#links")).to_contain_text("make ui starts MLflow, Prefect and Evidently")
+
+
+def test_a_calm_day_shows_the_quality_of_the_model(page: Page, settings: Settings) -> None:
+    look(settings, [], "nothing", "nothing is wrong")
+
+    page.goto("/ops")
+
+    expect(page.locator("#answering .state")).to_have_text("ready")
+    expect(page.locator("#notes")).to_have_text("Nothing to note.")
+    shown = page.locator("#monitored")
+    expect(shown).to_contain_text("Last look: 19 February 2013, on the feed's clock.")
+    expect(shown).to_contain_text("No alert.")
+    expect(shown).to_contain_text("200 flights from 6 February 2013 to 19 February 2013 were answered; 150 have")
+    values = [text.replace("\u00a0", " ") for text in shown.locator(".value").all_inner_texts()]
+    assert values == ["0.713", "0.012", "438", "75 %"]
+
+
+def test_an_alert_of_tier_1_is_nowhere_called_calm(page: Page, settings: Settings) -> None:
+    look(settings, [ALERT], "stop", "blind_features 2 (limit 0): the champion stays")
+
+    page.goto("/ops")
+
+    expect(page.locator("#answering .state")).to_have_text("ready, tier 1 alert")
+    expect(page.locator("#notes")).to_contain_text("Tier 1 alert on 2013-02-19: features lost their values")
+    expect(page.locator("#monitored .tier-1")).to_contain_text("Tier 1, stop")
+    expect(page.locator("#monitored .finding")).to_have_text("Stop")
+    expect(page.locator("#notes")).not_to_contain_text("Nothing to note")
+
+
+def test_the_clock_of_each_decision_is_named(page: Page, settings: Settings) -> None:
+    look(settings, [], "nothing", "nothing is wrong")
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
+
+    page.goto("/ops")
+
+    rows = page.locator("#decisions tr")
+    expect(rows.filter(has_text="by hand").first).to_contain_text("real clock")
+    expect(rows.filter(has_text="nothing is wrong")).to_contain_text("20 Feb 2013, 05:00feed's clock")
+
+
+def test_a_long_reason_is_folded_and_stays_open(page: Page, settings: Settings) -> None:
+    slices = "; ".join(f"carrier {number}: +0.0300" for number in range(22))
+    look(settings, [], "nothing", "nothing is wrong")
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.record_decision(engine, "gate", "keep", {"reason": f"slices get worse: {slices}"})
+    page.goto("/ops")
+    last = page.get_by_text("carrier 21: +0.0300")
+    expect(last).to_be_hidden()
+
+    page.locator("#decisions summary").click()
+    database.record_decision(engine, "rollback", "from 2", {"reason": "asked for by hand"})
+    expect(page.locator("#decisions")).to_contain_text("from 2")
+
+    expect(last).to_be_visible()
+
+
+def test_on_a_phone_nothing_of_the_operations_is_cut(page: Page, service: Service, settings: Settings) -> None:
+    service.post("/v1/predictions", [examples.MORNING] * 3)
+    look(settings, [ALERT, {**ALERT, "tier": 2}], "stop", "; ".join(["blind_features 2 (limit 0)"] * 12))
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto("/ops")
+    expect(page.locator("#monitored .tier-1")).to_be_visible()
+
+    cut = page.evaluate(
+        "[...document.querySelectorAll('main *')].filter(each => each.scrollWidth > each.clientWidth + 1"
+        " && getComputedStyle(each).display !== 'inline' && !each.closest('svg')).map(each => each.outerHTML)"
+    )
+    assert cut == []
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_lists_and_single_requests_are_shown_apart(page: Page, service: Service) -> None:
+    service.post("/v1/predictions", [examples.MORNING] * 3)
+    service.post("/v1/predictions", examples.MORNING)
+
+    page.goto("/ops")
+
+    expect(page.locator("#latency tbody tr")).to_have_count(2)
+    expect(page.locator("#latency tbody tr").first).to_contain_text("one flight1")
+    expect(page.locator("#latency tbody tr").last).to_contain_text("lists of 31")
 
 
 def test_a_service_that_asks_for_keys_gets_one_from_the_reader(

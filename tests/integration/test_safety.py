@@ -19,7 +19,7 @@ from serving import desk, examples, keys
 from serving.app import create_app
 from serving.guard import right_needed
 from tests.integration.test_serving import asked, run_service
-from tests.service import running
+from tests.service import running, wait_for
 
 FLIGHT = examples.MORNING
 
@@ -412,8 +412,156 @@ def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Set
     assert [(each["version"], each["state"]) for each in told["releases"]] == [("2", "stands by"), ("1", "answers")]
     assert (told["traffic"]["predictions"], told["traffic"]["schedule_only"]) == (3, 3)
     assert sum(minute["predictions"] for minute in told["traffic"]["by_minute"]) == 3
-    assert told["traffic"]["p50_ms"] <= told["traffic"]["p99_ms"]
+    assert told["traffic"]["lists"]["p50_ms"] <= told["traffic"]["lists"]["p99_ms"]
     assert (told["decisions"][0]["verdict"], told["decisions"][0]["reason"]) == ("keep", "no better")
+
+
+def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings) -> None:
+    with TestClient(create_app(on_both)) as client:
+        for size in (3, 1, 1, 5):
+            client.post("/v1/predictions", json=[FLIGHT] * size if size > 1 else FLIGHT)
+        traffic = client.get("/v1/ops").json()["traffic"]
+
+    assert [(traffic[kind]["requests"], traffic[kind]["flights"]) for kind in ("single", "lists")] == [(2, 2), (2, 8)]
+    assert traffic["single"]["p50_ms"] > 0
+
+
+def test_single_requests_that_were_written_together_are_no_list(on_both: Settings) -> None:
+    """Under load a batch holds the rows of many requests: they share the moment, and each has its own latency."""
+    engine, now = database.connect(on_both.database_url.get_secret_value()), datetime.now(UTC)
+    rows = [
+        {
+            "prediction_id": database.new_prediction_id(),
+            "flight_id": "UA1545-EWR-20131105T1015Z",
+            "answered_at": now,
+            "model_version": "1",
+            "probability_late": 0.2,
+            "alert": False,
+            "features": "materialised",
+            "vector": b"",
+            "latency_ms": latency,
+        }
+        for latency in (1.5, 2.5, 4.0, 4.0)
+    ]
+    database.log_predictions(engine, rows)
+
+    with TestClient(create_app(on_both)) as client:
+        traffic = client.get("/v1/ops").json()["traffic"]
+
+    assert traffic["single"] == {"requests": 2, "flights": 2, "p50_ms": 2.0, "p95_ms": 2.45, "p99_ms": 2.49}
+    assert (traffic["lists"]["requests"], traffic["lists"]["flights"], traffic["lists"]["p50_ms"]) == (1, 2, 4.0)
+
+
+def test_a_decision_says_which_clock_it_is_on(client: TestClient, settings: Settings) -> None:
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
+    database.record_decision(engine, "quarantine", "set aside", {"rows": 72}, MIDNIGHT)
+
+    told = client.get("/v1/ops").json()["decisions"]
+
+    assert [(each["kind"], each["clock"], each["reason"]) for each in told] == [
+        ("quarantine", "feed", "rows 72"),
+        ("promotion", "real", "asked for by hand"),
+    ]
+
+
+QUALITY = {
+    "since": "2013-02-06",
+    "until": "2013-02-19",
+    "flights": 200,
+    "labelled": 150,
+    "late_rate": 0.24,
+    "predicted_rate": 0.22,
+    "auc": 0.71,
+    "ece": 0.012,
+    "cost_per_1000": 438.2,
+}
+BROKEN = {"name": "blind_features", "tier": 1, "value": 2.0, "above": 0.0, "reason": "features lost their values"}
+STOPPED = (
+    "tier 1 alert on 2013-02-19: features lost their values (blind_features 2, limit 0)",
+    "the policy has stopped: no release is retrained or promoted",
+)
+
+
+@pytest.fixture
+def stopped(settings: Settings) -> sa.Engine:
+    """The database after a day with an alert of tier 1."""
+    engine = database.connect(settings.database_url.get_secret_value())
+    looked = {"day": "2013-02-19", "figures": {}, "alerts": [BROKEN], "quality": QUALITY}
+    decided = {"day": "2013-02-19", "action": "stop", "reason": "blind_features 2 (limit 0)", "champion": "1"}
+    database.record_decision(engine, "monitor", "alert", looked, MIDNIGHT)
+    database.record_decision(engine, "policy", "stop", decided, MIDNIGHT)
+    return engine
+
+
+@pytest.mark.usefixtures("stopped")
+def test_a_service_under_a_tier_1_alert_is_ready_and_says_so(client: TestClient) -> None:
+    answer = client.get("/health/ready")
+
+    assert answer.status_code == 200
+    assert tuple(answer.json()["notes"]) == STOPPED
+
+
+def test_readiness_learns_of_an_alert_while_the_service_runs(client: TestClient, settings: Settings) -> None:
+    before = client.get("/health/ready").json()["notes"]
+    engine = database.connect(settings.database_url.get_secret_value())
+    looked = {"day": "2013-02-19", "figures": {}, "alerts": [BROKEN]}
+    database.record_decision(engine, "monitor", "alert", looked, MIDNIGHT)
+
+    wait_for(lambda: client.get("/health/ready").json()["notes"] == [STOPPED[0]])
+
+    assert before == []
+
+
+@pytest.mark.usefixtures("stopped")
+def test_operations_tell_what_the_monitor_and_the_policy_said(client: TestClient) -> None:
+    told = client.get("/v1/ops").json()
+
+    assert tuple(told["notes"]) == STOPPED
+    assert told["monitored"] == {
+        "day": "2013-02-19",
+        "alerts": [BROKEN],
+        "quality": {**QUALITY, "coverage": 0.75},
+        "policy": {"day": "2013-02-19", "action": "stop", "reason": "blind_features 2 (limit 0)"},
+    }
+
+
+def test_a_row_of_another_version_of_the_monitor_stops_nothing(client: TestClient, settings: Settings) -> None:
+    engine = database.connect(settings.database_url.get_secret_value())
+    later = {"day": "2013-02-19", "figures": {}, "alerts": [{**BROKEN, "since": "2013-02-18"}], "more": 1}
+    database.record_decision(engine, "monitor", "alert", later, MIDNIGHT)
+
+    monitored = client.get("/v1/ops").json()["monitored"]
+
+    assert (monitored["alerts"], monitored["quality"], monitored["policy"]) == ([BROKEN], None, None)
+
+
+def test_a_calm_day_leaves_no_note(client: TestClient, settings: Settings) -> None:
+    engine = database.connect(settings.database_url.get_secret_value())
+    report = {**BROKEN, "tier": 3}
+    database.record_decision(engine, "monitor", "alert", {"day": "2013-02-19", "alerts": [report]}, MIDNIGHT)
+
+    assert client.get("/v1/ops").json()["notes"] == []
+
+
+def test_what_make_ui_shows_is_linked_while_somebody_listens_there(client: TestClient, settings: Settings) -> None:
+    assert client.get("/v1/ops").json()["links"] == {}
+    with socket.create_server(("127.0.0.1", 0)) as page:
+        shown = f"http://127.0.0.1:{page.getsockname()[1]}/runs"
+        settings.ui_links.write_text(json.dumps({"Prefect: flow runs": shown}))
+        linked = client.get("/v1/ops").json()["links"]
+
+    assert linked == {"Prefect: flow runs": shown}
+    assert client.get("/v1/ops").json()["links"] == {}  # `make ui` was killed, and could not remove its file
+
+
+@pytest.mark.parametrize("written", ["", "[1]", "no JSON", '{"Prefect": 7}', '{"Prefect": "http://[::1"}'])
+def test_a_file_of_links_that_somebody_edited_harms_nothing(
+    written: str, client: TestClient, settings: Settings
+) -> None:
+    settings.ui_links.write_text(written)
+
+    assert client.get("/v1/ops").json()["links"] == {}
 
 
 def test_metrics_count_what_happened(client: TestClient) -> None:
