@@ -1,27 +1,32 @@
 """`make ui`: the pages of MLflow, Prefect and Evidently, on the loopback interface only, until interrupted.
 
-Each is a process of its own that keeps its state under var/ and its log in var/ui/.
+Each is a process of its own that keeps its state under var/ and its log in var/ui/. What the last replay recorded is
+shown by pages of its own. The page /ops of the service links to all of them while they are shown.
 """
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from ontime import locations
+from ontime import files, locations
 from ontime.settings import BadSettings, Settings, load_settings
+from pipelines import deep_links
+from pipelines.deep_links import Shown
 
 HOST = "127.0.0.1"
-MLFLOW_PORT, PREFECT_PORT, EVIDENTLY_PORT = 5000, 4200, 8001
 
 LOGS = Path("var/ui")
+REPLAY = Path("var/replay")  # see pipelines/replay.py, which takes seconds to import
 PREFECT_HOME = Path("var/prefect")
 
 POLL_SECONDS = 0.25
@@ -40,9 +45,12 @@ QUIET = {
 
 @dataclass(frozen=True)
 class Ports:
-    mlflow: int = MLFLOW_PORT
-    prefect: int = PREFECT_PORT
-    evidently: int = EVIDENTLY_PORT
+    mlflow: int = 5000
+    prefect: int = 4201
+    evidently: int = 8001
+    orchestrate: int = 4200  # where `make orchestrate` has its server: never taken, so that the two start in any order
+    replay_mlflow: int = 5001
+    replay_evidently: int = 8002
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,7 @@ class Page:
     port: int
     shows: str
     command: Sequence[str]  # of `python -m`
+    look: Callable[[str], Shown]  # where in it our data are
 
     @property
     def address(self) -> str:
@@ -58,27 +67,43 @@ class Page:
 
     @property
     def log(self) -> Path:
-        return LOGS / f"{self.name.lower()}.log"
+        return LOGS / f"{self.name.lower().replace(' ', '-')}.log"
 
 
 class Failed(Exception):
     """A page cannot be shown; the message says which, and why."""
 
 
-def mlflow(port: int, settings: Settings) -> Page:
+def mlflow(port: int, settings: Settings, name: str = "MLflow") -> Page:
     kept = ("--backend-store-uri", settings.tracking_url, "--artifacts-destination", str(settings.artifacts))
     command = ("mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1", *kept)
-    return Page("MLflow", port, "every training run, the registered versions, which of them is champion", command)
+    shows = "every training run, the registered versions, which of them is champion"
+    return Page(name, port, shows, command, deep_links.mlflow)
 
 
 def prefect(port: int) -> Page:
-    command = ("prefect", "server", "start", "--host", HOST, "--port", str(port))
-    return Page("Prefect", port, "the flows: what runs, what ran, what is scheduled", command)
+    """Only the page: another server may run on the same database, and schedules are that one's."""
+    command = ("prefect", "server", "start", "--host", HOST, "--port", str(port), "--no-services")
+    return Page("Prefect", port, "the flows: what runs, what ran, what is scheduled", command, deep_links.prefect)
 
 
-def evidently(port: int, workspace: Path) -> Page:
+def evidently(port: int, workspace: Path, name: str = "Evidently") -> Page:
     command = ("evidently.cli", "ui", "--host", HOST, "--port", str(port), "--workspace", str(workspace))
-    return Page("Evidently", port, "the reports on drift, data quality and the alerts, one a monitored period", command)
+    shows = "the reports on drift, data quality and the alerts, one a monitored period"
+    return Page(name, port, shows, command, deep_links.evidently)
+
+
+def of_the_replay(ports: Ports, folder: Path) -> list[Page]:
+    """The stores that the last replay left, if there was one."""
+    pages = []
+    if (database := folder / "mlflow.db").exists():
+        kept = Settings(
+            tracking_url=f"sqlite:///{database.resolve()}", artifacts=(folder / "mlflow-artifacts").resolve()
+        )
+        pages.append(mlflow(ports.replay_mlflow, kept, "MLflow of the replay"))
+    if (workspace := folder / "evidently").exists():
+        pages.append(evidently(ports.replay_evidently, workspace.resolve(), "Evidently of the replay"))
+    return pages
 
 
 def make_folders(settings: Settings) -> None:
@@ -89,13 +114,14 @@ def make_folders(settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def environment() -> dict[str, str]:
+def environment(page: Page) -> dict[str, str]:
     home = PREFECT_HOME.resolve()
     return {
         **os.environ,
         **QUIET,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no job is ever sent to it, and they take 1.6 GB
         "PREFECT_HOME": str(home),
+        "PREFECT_UI_API_URL": f"{page.address}/api",  # else its page asks the server of `make orchestrate`
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # else it writes into its own package
         "PYTHONUNBUFFERED": "1",  # the last lines before a crash are the interesting ones
     }
@@ -120,20 +146,58 @@ def answers(page: Page) -> bool:
         connection.close()
 
 
-def pages_to_start(ports: Ports, settings: Settings) -> list[Page]:
-    """All but Prefect where that runs already. Raises Failed for a port that something else has."""
-    shared, own = (
-        prefect(ports.prefect),
-        [mlflow(ports.mlflow, settings), evidently(ports.evidently, settings.evidently)],
-    )
-    for page in own:
+def pages_to_start(ports: Ports, settings: Settings) -> tuple[list[Page], list[Page]]:
+    """The pages that are to be started, and those that run already. Raises Failed for a port that is taken."""
+    own = [
+        mlflow(ports.mlflow, settings),
+        evidently(ports.evidently, settings.evidently),
+        *of_the_replay(ports, REPLAY),
+    ]
+    orchestrated = prefect(ports.orchestrate)
+    running = [orchestrated] if runs_prefect(orchestrated) else []
+    starting = own if running else [*own, prefect(ports.prefect)]
+    for page in starting:
         if listens(page.port):
             raise Failed(f"port {page.port} is taken: {page.name} cannot start while something listens there")
-    if listens(shared.port):
-        print(f"ui: something listens on port {shared.port} already, as `make orchestrate` does: no second Prefect")
-        print(f"{shared.name:10} {shared.address}  {shared.shows}", flush=True)
-        return own
-    return [*own, shared]
+    return starting, running
+
+
+def runs_prefect(page: Page) -> bool:
+    """Whether `make orchestrate` runs; a stranger on its port knows no such address."""
+    connection = HTTPConnection(HOST, page.port, timeout=5)
+    try:
+        connection.request("GET", "/api/health")
+        answer = connection.getresponse()
+        return answer.status == HTTPStatus.OK and answer.read().strip() == b"true"
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def introduce(page: Page) -> dict[str, str]:
+    """Say where the page's data are, and what would fill it; the links that it gives."""
+    shown = page.look(page.address)
+    print(f"{page.name}: {page.shows}", flush=True)
+    for what, address in shown.links.items():
+        print(f"  {what}: {address}", flush=True)
+    if shown.empty:
+        print(f"  {page.name}: {shown.empty}", flush=True)
+    return {f"{page.name}: {what}": address for what, address in shown.links.items()}
+
+
+class Links:
+    """The file that the service reads: what is shown at this moment. Nothing of it is left afterwards."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._links = path, dict[str, str]()
+
+    def add(self, page: Page) -> None:
+        self._links |= introduce(page)
+        files.write_text(self._path, json.dumps(self._links))
+
+    def remove(self) -> None:
+        self._path.unlink(missing_ok=True)
 
 
 def start(page: Page) -> subprocess.Popen[bytes]:
@@ -141,7 +205,7 @@ def start(page: Page) -> subprocess.Popen[bytes]:
     with page.log.open("wb") as log:
         return subprocess.Popen(  # noqa: S603  our own words
             [sys.executable, "-m", *page.command],
-            env=environment(),
+            env=environment(page),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -178,7 +242,7 @@ def running(pages: Sequence[Page]) -> Iterator[dict[Page, subprocess.Popen[bytes
         stop(list(processes.values()))
 
 
-def watch(processes: dict[Page, subprocess.Popen[bytes]], told: list[int]) -> None:
+def watch(processes: dict[Page, subprocess.Popen[bytes]], links: Links, told: list[int]) -> None:
     """Say which page is ready, until `told` holds a signal. Raises Failed if one ends or is not ready in time."""
     waiting, until = list(processes), time.monotonic() + READY_SECONDS
     while not told:
@@ -186,8 +250,9 @@ def watch(processes: dict[Page, subprocess.Popen[bytes]], told: list[int]) -> No
             if process.poll() is not None:
                 raise Failed(f"{page.name} ended with {process.returncode}; its last lines:\n{last_lines(page)}")
         for page in filter(answers, list(waiting)):
-            print(f"{page.name:10} {page.address}  {page.shows}", flush=True)
-            waiting.remove(page)
+            with suppress(OSError):  # its API is not there yet
+                links.add(page)
+                waiting.remove(page)
         if waiting and time.monotonic() > until:
             raise Failed(f"{waiting[0].name} is not ready after {READY_SECONDS} s:\n{last_lines(waiting[0])}")
         time.sleep(POLL_SECONDS)
@@ -207,14 +272,20 @@ def show(ports: Ports) -> None:
         settings = load_settings()
         make_folders(settings)
         locations.follow(settings.tracking_url, settings.artifacts)
-        pages = pages_to_start(ports, settings)
+        pages, others = pages_to_start(ports, settings)
         print(f"ui: {', '.join(page.name for page in pages)} start, within a minute; Ctrl-C stops them", flush=True)
-        with running(pages) as processes:
-            watch(processes, told)
+        links = Links(settings.ui_links)
+        try:
+            with running(pages) as processes:
+                for page in others:
+                    links.add(page)
+                watch(processes, links, told)
+        finally:
+            links.remove()
     except (BadSettings, Failed) as failed:
         sys.exit(f"ui: {failed}")
     print("ui: stopped")
 
 
 if __name__ == "__main__":
-    show(Ports())
+    show(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))

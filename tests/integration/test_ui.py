@@ -1,4 +1,4 @@
-"""`make ui` with its real pages: they are there, on the loopback interface, and gone afterwards."""
+"""`make ui` with its real pages: they show this project's data, on the loopback interface, and are gone afterwards."""
 
 import json
 import os
@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
 import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
@@ -19,7 +21,7 @@ import pytest
 
 from bench.load import free_port
 from ontime.settings import Settings
-from pipelines.ui import Ports, answers, evidently, listens, mlflow, prefect
+from pipelines.ui import REPLAY, Ports, answers, evidently, listens, mlflow, prefect
 from tests import synthetic
 from tests.service import ROOT
 
@@ -31,6 +33,11 @@ class Shown:
     folder: Path
     ports: Ports
     process: subprocess.Popen[str]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text()
 
     def ready(self) -> bool:
         settings = Settings()
@@ -47,22 +54,24 @@ class Shown:
 
     def ended(self) -> tuple[int, str]:
         """Its exit status and all it said."""
-        said, _ = self.process.communicate(timeout=120)
-        return self.process.returncode, said
+        self.process.wait(timeout=120)
+        return self.process.returncode, self.said
 
 
 def started(folder: Path, ports: Ports, **changed: str) -> Shown:
-    command = f"from pipelines import ui; ui.show(ui.Ports{astuple(ports)})"
+    command = f"from pipelines import ui; ui.show(ui.Ports{astuple(ports)})"  # never the ports of a real `make ui`
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ONTIME_")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", command],
-        cwd=folder,
-        env={**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **changed},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    return Shown(folder, ports, process)
+    log = folder.parent / f"{folder.name}.log"
+    with log.open("w") as written:
+        process = subprocess.Popen(
+            [sys.executable, "-c", command],
+            cwd=folder,
+            env={**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **changed},
+            stdout=written,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    return Shown(folder, ports, process, log)
 
 
 def eventually(what: Callable[[], bool], shown: Shown) -> None:
@@ -75,7 +84,7 @@ def eventually(what: Callable[[], bool], shown: Shown) -> None:
 
 
 def free_ports() -> Ports:
-    return Ports(free_port(), free_port(), free_port())
+    return Ports(*(free_port() for _ in fields(Ports)))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +92,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """All three pages, ready."""
     pages = started(tmp_path_factory.mktemp("ui"), free_ports())
     try:
-        eventually(pages.ready, pages)
+        eventually(lambda: pages.ready() and len(linked(pages)) == 3, pages)
         yield pages
     finally:
         pages.process.terminate()
@@ -93,11 +102,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, int, str]:
-    """MLflow cannot start, and somebody listens where Prefect would; with the exit status and what was said."""
-    with socket.create_server(("127.0.0.1", 0)) as somebody:
-        ports = Ports(free_port(), somebody.getsockname()[1], free_port())
-        pages = started(tmp_path_factory.mktemp("failed"), ports, ONTIME_TRACKING_URL="nonsense://nowhere")
-        return pages, *pages.ended()
+    """MLflow cannot start; with the exit status and what was said."""
+    pages = started(tmp_path_factory.mktemp("failed"), free_ports(), ONTIME_TRACKING_URL="nonsense://nowhere")
+    return pages, *pages.ended()
 
 
 def test_the_pages_listen_on_one_loopback_address_only(shown: Shown) -> None:
@@ -108,7 +115,8 @@ def test_the_pages_listen_on_one_loopback_address_only(shown: Shown) -> None:
         if listening.status == psutil.CONN_LISTEN
     }
 
-    assert addresses == {("127.0.0.1", port) for port in astuple(shown.ports)}
+    ports = shown.ports
+    assert addresses == {("127.0.0.1", port) for port in (ports.mlflow, ports.prefect, ports.evidently)}
 
 
 def test_all_that_is_written_is_below_var(shown: Shown) -> None:
@@ -144,6 +152,7 @@ def test_interrupted_it_leaves_nothing_behind(number: int, tmp_path: Path) -> No
     status, said = pages.ended()
 
     assert (status, said.splitlines()[-1]) == (0, "ui: stopped")
+    assert linked(pages) == {}
     assert psutil.wait_procs(pages.processes(), timeout=10)[1] == []
 
 
@@ -161,18 +170,99 @@ def test_the_other_pages_end_with_the_one_that_dies(failed: tuple[Shown, int, st
     assert psutil.wait_procs(shown.processes(), timeout=10)[1] == []
 
 
-def test_a_prefect_that_runs_already_is_left_alone(failed: tuple[Shown, int, str]) -> None:
-    shown, _, said = failed
+def test_pages_that_have_nothing_to_show_name_the_command_that_fills_them(shown: Shown) -> None:
+    assert "MLflow: no runs yet; `make train` records them" in shown.said
+    assert "Prefect: no flow runs yet; `make orchestrate` runs them by the clock" in shown.said
+    assert "Evidently: no reports yet; `make monitor` writes them" in shown.said
 
-    assert f"something listens on port {shown.ports.prefect} already" in said
-    assert not (shown.folder / "var/prefect").exists()
+
+def test_the_service_is_told_what_is_shown(shown: Shown) -> None:
+    ports = shown.ports
+
+    assert linked(shown) == {
+        "MLflow: runs": f"http://127.0.0.1:{ports.mlflow}/#/experiments?workflowType=machine_learning",
+        "Prefect: flow runs": f"http://127.0.0.1:{ports.prefect}/v2/runs",
+        "Evidently: reports": f"http://127.0.0.1:{ports.evidently}",
+    }
 
 
-@pytest.mark.parametrize("taken", ["mlflow", "evidently"])
+def test_prefects_page_asks_its_own_server(shown: Shown) -> None:
+    """By default it would ask that of `make orchestrate`, which need not run."""
+    with urlopen(f"http://127.0.0.1:{shown.ports.prefect}/ui-settings", timeout=30) as answer:
+        assert json.load(answer)["api_url"] == f"http://127.0.0.1:{shown.ports.prefect}/api"
+
+
+class Orchestrated(BaseHTTPRequestHandler):
+    """What `make ui` asks of the server of `make orchestrate`, which has run one flow."""
+
+    answers: ClassVar = {
+        "/api/health": True,
+        "/api/flow_runs/count": 1,
+        "/ui-settings": {"default_ui": "v2", "v1_base_url": "/", "v2_base_url": "/v2"},
+    }
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(self.answers[self.path]).encode())
+
+    do_POST = do_GET  # noqa: N815  http.server's name
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    """After `make train`, and a replay that was monitored, while `make orchestrate` runs."""
+    from ontime import registry
+    from pipelines import replay
+
+    folder = tmp_path_factory.mktemp("filled")
+    for var in (folder / "var", folder / "var/replay"):
+        client = registry.connect(f"sqlite:///{var}/mlflow.db", var / "mlflow-artifacts")
+        client.create_run(client.get_experiment_by_name("ontime").experiment_id)  # type: ignore[union-attr]  # made
+    client.create_registered_model("ontime")
+    (folder / "var/replay/evidently").mkdir()
+    assert replay.FOLDER == REPLAY
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Orchestrated)
+    Thread(target=server.serve_forever, daemon=True).start()
+    pages = started(folder, replace(free_ports(), orchestrate=server.server_port))
+    try:
+        eventually(lambda: len(linked(pages)) == 6, pages)
+        yield pages
+    finally:
+        server.shutdown()
+        pages.process.terminate()
+        pages.process.wait(timeout=60)
+
+
+def test_links_lead_to_where_the_data_are_also_the_replays(filled: Shown) -> None:
+    ports, training = filled.ports, "workflowType=machine_learning"
+
+    assert linked(filled) == {
+        "Prefect: flow runs": f"http://127.0.0.1:{ports.orchestrate}/v2/runs",
+        "MLflow: runs": f"http://127.0.0.1:{ports.mlflow}/#/experiments/1/runs?{training}",
+        "MLflow of the replay: runs": f"http://127.0.0.1:{ports.replay_mlflow}/#/experiments/1/runs?{training}",
+        "MLflow of the replay: registered model": f"http://127.0.0.1:{ports.replay_mlflow}/#/models/ontime?{training}",
+        "Evidently: reports": f"http://127.0.0.1:{ports.evidently}",
+        "Evidently of the replay: reports": f"http://127.0.0.1:{ports.replay_evidently}",
+    }
+
+
+def test_the_server_of_make_orchestrate_is_shown_and_no_second_one_started(filled: Shown) -> None:
+    assert not listens(filled.ports.prefect)
+    assert not (filled.folder / "var/prefect").exists()
+
+
+def linked(shown: Shown) -> dict[str, str]:
+    """What the service would link to."""
+    path = shown.folder / "var/ui/links.json"
+    return dict(json.loads(path.read_text())) if path.exists() else {}
+
+
+@pytest.mark.parametrize("taken", ["mlflow", "prefect", "evidently"])
 def test_a_port_that_is_taken_is_refused_by_its_number(taken: str, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         port = somebody.getsockname()[1]
-        ports = Ports(**{"mlflow": free_port(), "prefect": free_port(), "evidently": free_port(), taken: port})
+        ports = replace(free_ports(), **{taken: port})
 
         status, said = started(tmp_path, ports).ended()
 

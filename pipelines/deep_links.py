@@ -1,0 +1,56 @@
+"""Where this project's data are in the pages of MLflow, Prefect and Evidently, asked of the running pages."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+from urllib.request import Request, urlopen
+
+PROJECT = "ontime"  # the name of MLflow's experiment and model, and of Evidently's project
+TRAINING = "workflowType=machine_learning"  # else MLflow opens on its pages for language models
+PATIENCE_SECONDS = 30
+
+
+class Shown(NamedTuple):
+    """What a page shows: name -> address; and where that is nothing, which command changes it."""
+
+    links: Mapping[str, str]
+    empty: str | None = None
+
+
+def mlflow(page: str) -> Shown:
+    try:
+        found = _ask(f"{page}/api/2.0/mlflow/experiments/get-by-name?{urlencode({'experiment_name': PROJECT})}")
+    except HTTPError:  # 404: nothing was ever recorded
+        return Shown({"runs": f"{page}/#/experiments?{TRAINING}"}, "no runs yet; `make train` records them")
+    number = found["experiment"]["experiment_id"]
+    links = {"runs": f"{page}/#/experiments/{number}/runs?{TRAINING}"}
+    with suppress(HTTPError):  # 404: no version was registered
+        _ask(f"{page}/api/2.0/mlflow/registered-models/get?{urlencode({'name': PROJECT})}")
+        return Shown({**links, "registered model": f"{page}/#/models/{PROJECT}?{TRAINING}"})
+    return Shown(links, "no registered model yet; `make train` registers one")
+
+
+def prefect(page: str) -> Shown:
+    settings = _ask(f"{page}/ui-settings")
+    runs = f"{page}{settings[settings['default_ui'] + '_base_url'].rstrip('/')}/runs"
+    if _ask(f"{page}/api/flow_runs/count", {}):
+        return Shown({"flow runs": runs})
+    return Shown({"flow runs": runs}, "no flow runs yet; `make orchestrate` runs them by the clock")
+
+
+def evidently(page: str) -> Shown:
+    for project in _ask(f"{page}/api/projects"):
+        if project["name"] == PROJECT and _ask(f"{page}/api/projects/{project['id']}/reports"):
+            return Shown({"reports": f"{page}/projects/{project['id']}/reports"})
+    words = "no reports yet; `make monitor` writes them every so many days (params.yaml: monitor.drift_every_days)"
+    return Shown({"reports": page}, words)
+
+
+def _ask(address: str, body: Mapping[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(address, data, {"Content-Type": "application/json"})  # noqa: S310  our own pages
+    with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
+        return json.load(answer)
