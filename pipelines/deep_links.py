@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -41,11 +42,16 @@ def prefect(page: str) -> Shown:
     return Shown({"flow runs": runs}, "no flow runs yet; `make orchestrate` runs them by the clock")
 
 
-def evidently(page: str) -> Shown:
-    for project in _ask(f"{page}/api/projects"):
-        if project["name"] == PROJECT and _ask(f"{page}/api/projects/{project['id']}/reports"):
+def evidently(page: str, workspace: Path) -> Shown:
+    """Its folder is read instead: a page that was asked before the first report lists none until it is restarted."""
+    for metadata in sorted(workspace.glob("*/metadata.json")):
+        project = json.loads(metadata.read_text())
+        if project["name"] == PROJECT and any(metadata.parent.glob("snapshots/*.json")):
             return Shown({"reports": f"{page}/projects/{project['id']}/reports"})
-    words = "no reports yet; `make monitor` writes them every so many days (params.yaml: monitor.drift_every_days)"
+    words = (
+        "no reports yet; `make monitor` writes them every so many days (params.yaml: monitor.drift_every_days), "
+        "`make replay` writes its own; then start `make ui` again"
+    )
     return Shown({"reports": page}, words)
 
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -90,7 +91,7 @@ def prefect(port: int) -> Page:
 def evidently(port: int, workspace: Path, name: str = "Evidently") -> Page:
     command = ("evidently.cli", "ui", "--host", HOST, "--port", str(port), "--workspace", str(workspace))
     shows = "the reports on drift, data quality and the alerts, one a monitored period"
-    return Page(name, port, shows, command, deep_links.evidently)
+    return Page(name, port, shows, command, partial(deep_links.evidently, workspace=workspace))
 
 
 def of_the_replay(ports: Ports, folder: Path) -> list[Page]:

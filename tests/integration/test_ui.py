@@ -220,7 +220,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         client = registry.connect(f"sqlite:///{var}/mlflow.db", var / "mlflow-artifacts")
         client.create_run(client.get_experiment_by_name("ontime").experiment_id)  # type: ignore[union-attr]  # made
     client.create_registered_model("ontime")
-    (folder / "var/replay/evidently").mkdir()
+    project = folder / "var/replay/evidently/6371f2c6-266a-5706-b745-a59aee426f23"
+    (project / "snapshots").mkdir(parents=True)
+    (project / "snapshots/report.json").touch()
+    (project / "metadata.json").write_text(json.dumps({"id": project.name, "name": "ontime", "version": "2"}))
     assert replay.FOLDER == REPLAY
     server = ThreadingHTTPServer(("127.0.0.1", 0), Orchestrated)
     Thread(target=server.serve_forever, daemon=True).start()
@@ -243,7 +246,9 @@ def test_links_lead_to_where_the_data_are_also_the_replays(filled: Shown) -> Non
         "MLflow of the replay: runs": f"http://127.0.0.1:{ports.replay_mlflow}/#/experiments/1/runs?{training}",
         "MLflow of the replay: registered model": f"http://127.0.0.1:{ports.replay_mlflow}/#/models/ontime?{training}",
         "Evidently: reports": f"http://127.0.0.1:{ports.evidently}",
-        "Evidently of the replay: reports": f"http://127.0.0.1:{ports.replay_evidently}",
+        "Evidently of the replay: reports": (
+            f"http://127.0.0.1:{ports.replay_evidently}/projects/6371f2c6-266a-5706-b745-a59aee426f23/reports"
+        ),
     }
 
 
