@@ -98,12 +98,11 @@ def of_the_replay(ports: Ports, folder: Path) -> list[Page]:
     """The stores that the last replay left, if there was one."""
     pages = []
     if (database := folder / "mlflow.db").exists():
-        kept = Settings(
-            tracking_url=f"sqlite:///{database.resolve()}", artifacts=(folder / "mlflow-artifacts").resolve()
-        )
+        kept = Settings(tracking_url=f"sqlite:///{database}", artifacts=folder / "mlflow-artifacts")
+        locations.follow(kept.tracking_url, kept.artifacts)
         pages.append(mlflow(ports.replay_mlflow, kept, "MLflow of the replay"))
     if (workspace := folder / "evidently").exists():
-        pages.append(evidently(ports.replay_evidently, workspace.resolve(), "Evidently of the replay"))
+        pages.append(evidently(ports.replay_evidently, workspace, "Evidently of the replay"))
     return pages
 
 
