@@ -91,6 +91,11 @@ def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_drop"] is not None else "no labels"
     told = "; ".join(alert.told for alert in raised) or verdict
+    if left_out := figures["other_question_share"]:
+        told += (
+            f"; {left_out:.0%} of the answers do not count: their release predicts something else than "
+            f"release {pointer.version}, so other outcomes are right for it"
+        )
     return verdict, {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
 
 
@@ -98,14 +103,19 @@ def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
     """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
     params, settings = watch.params.monitor, watch.settings
     first = watch.day - timedelta(days=params.window_days - 1)
-    rows = performance.answers(watch.engine, midnight(first), watch.now, watch.now)
-    today = performance.answers(watch.engine, midnight(watch.day), watch.now, watch.now, vectors=True)
-    manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
+    champion = release.verify(settings.releases / pointer.version)
+    late, now = champion.late_minutes, watch.now
+    every = performance.answers(watch.engine, midnight(first), now, late, now)
+    today = performance.answers(watch.engine, midnight(watch.day), now, late, now, vectors=True)
+    manifests = {version: release.verify(settings.releases / version) for version in set(every["model_version"])}
+    rows = performance.of_question(
+        every, champion.question, {version: manifest.question for version, manifest in manifests.items()}
+    )
+    other = len(every) - len(rows)
     rows = performance.unseen_by_their_model(
         rows, {version: manifest.trained_until for version, manifest in manifests.items()}
     )
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
-    champion = manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
     return {
         "quarantined_batches": float(len(_decided_today(watch, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
@@ -115,6 +125,7 @@ def figures_of(watch: Watch, pointer: Pointer) -> dict[str, float | None]:
         "schedule_only_share": _share(today["features"] == "schedule_only"),
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
+        "other_question_share": round(other / len(every), 4) if len(every) else None,
         **_performance_figures(rows, settings, champion, watch.params),
         **_drift_figures(watch, champion),
     }
@@ -197,7 +208,7 @@ def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
     if watch.day.toordinal() % params.drift_every_days:
         return {"prediction_psi": None, "feature_psi": None}
     since = watch.day - timedelta(days=params.drift_every_days - 1)
-    rows = performance.answers(watch.engine, midnight(since), watch.now, watch.now, vectors=True)
+    rows = performance.answers(watch.engine, midnight(since), watch.now, champion.late_minutes, watch.now, vectors=True)
     current = rows[rows["model_version"] == champion.version]
     if current.empty:  # the champion of today has answered nothing yet
         return {"prediction_psi": None, "feature_psi": None}
@@ -272,7 +283,8 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
         watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
     )
     since = began.decided_at.astimezone(NEW_YORK).date() if began else watch.day
-    flights = performance.paired(watch.engine, pointer.version, version, watch.now)
+    champion, challenger = (release.verify(watch.settings.releases / each) for each in (pointer.version, version))
+    flights = performance.paired(watch.engine, champion, challenger, watch.now)
     flights = flights[flights["day"] >= pd.Timestamp(since)]
     interval = performance.paired_interval(flights, watch.params)
     return Trial(

@@ -7,7 +7,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from ontime.schema import Flight, Outcome
+from ontime.schema import Flight, Outcome, Question
 from serving.answers import Problem
 
 MOST_FLIGHTS = 1000
@@ -61,9 +61,21 @@ def flights_in(body: bytes, explain: bool) -> tuple[list[Flight], bool]:
     return flights, listed
 
 
-def outcomes_in(body: bytes) -> list[Outcome]:
-    """Raises Refused with 422."""
-    return _parsed(body, ONE_OUTCOME, MANY_OUTCOMES, "outcome")[0]
+def outcomes_in(body: bytes, question: Question) -> list[Outcome]:
+    """Raises Refused with 422, also for a delay that contradicts `late` by the rule of the release that answers."""
+    outcomes, listed = _parsed(body, ONE_OUTCOME, MANY_OUTCOMES, "outcome")
+    problems = [
+        Problem(
+            place=f"outcomes.{place}.late" if listed else "outcome.late",
+            reason=f"contradicts delay_minutes {each.delay_minutes}: late is {question.late_minutes} minutes or more",
+            got=str(each.late),
+        )
+        for place, each in enumerate(outcomes)
+        if each.delay_minutes is not None and question.is_late(each.delay_minutes) != each.late
+    ]
+    if problems:
+        raise Refused(422, *_shortened("outcomes", problems))
+    return outcomes
 
 
 def _parsed(body: bytes, one: TypeAdapter[Any], many: TypeAdapter[Any], what: str) -> tuple[list[Any], bool]:
@@ -77,10 +89,13 @@ def _parsed(body: bytes, one: TypeAdapter[Any], many: TypeAdapter[Any], what: st
 def problems_of(start: str, error: ValidationError) -> list[Problem]:
     """The first problems, and how many more there are."""
     errors = error.errors(include_url=False, include_context=False)
-    problems = [_problem(start, each) for each in errors[:MOST_PROBLEMS]]
-    if len(errors) > MOST_PROBLEMS:
-        problems.append(Problem(place=start, reason=f"{len(errors) - MOST_PROBLEMS} more problems"))
-    return problems
+    return _shortened(start, [_problem(start, each) for each in errors])
+
+
+def _shortened(start: str, problems: list[Problem]) -> list[Problem]:
+    if len(problems) <= MOST_PROBLEMS:
+        return problems
+    return [*problems[:MOST_PROBLEMS], Problem(place=start, reason=f"{len(problems) - MOST_PROBLEMS} more problems")]
 
 
 def _problem(start: str, error: ErrorDetails) -> Problem:

@@ -49,7 +49,7 @@ def as_it_comes() -> Tables:
 def weeks(tables: Tables, params: Params) -> pd.DataFrame:
     """Three weeks of February 2013 with features and label: enough to fit a small model on."""
     start = pd.Timestamp("2013-02-04", tz=schema.CLOCK)
-    built = features.build(tables, start, start + timedelta(weeks=3), params.features)
+    built = features.build(tables, start, start + timedelta(weeks=3), params.features, params.label)
     return features.with_label(built, tables.flights, params.label.late_minutes)
 
 

@@ -25,9 +25,9 @@ def client(tmp_path_factory: pytest.TempPathFactory, onnx: bytes) -> MlflowClien
     for path in made_from:
         path.write_text(f"the text of {path.name}")
     for pipeline, reports in (("first", made_from), ("second", ())):
-        run = registry.Run("logistic", {}, {}, {"git_commit": "abc"})
+        run = registry.Run("logistic", {}, {}, {"git_commit": "abc"}, "One candidate.")
         ids = registry.record(connected, pipeline, [run], reports)
-        registry.register(connected, pipeline, ids["logistic"], onnx)
+        registry.register(connected, pipeline, ids["logistic"], onnx, "Predicts arriving late.")
     return connected
 
 
