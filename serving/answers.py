@@ -16,7 +16,7 @@ class _Answer(BaseModel):
 
 class Reason(_Answer):
     feature: str
-    words: Annotated[str, Field(examples=["42% of the departures from JFK in the last 3 hours were late"])]
+    words: Annotated[str, Field(examples=["42 % of the departures from JFK in the last 3 hours were late"])]
     effect: Literal["raises", "lowers"]
     log_odds: float
 

@@ -89,7 +89,7 @@ def add_outcomes(app: FastAPI, live: Live, engine: sa.Engine, settings: Settings
         """How flights ended: late, twice, in any order, also of flights that nobody asked for."""
         async with timeout(settings.request_seconds):
             told = requests.outcomes_in(await requests.body_of(request), live.serving.champion.manifest.question)
-        latest = {each.flight_id: each for each in sorted(told, key=lambda each: (each.known_at, each.late))}
+        latest = {each.flight_id: each for each in sorted(told, key=lambda each: each.rank)}
         await run_in_threadpool(database.store_outcomes, engine, [each.model_dump() for each in latest.values()])
         return Received(received=len(told))
 

@@ -63,12 +63,14 @@ def reasons_of(flight: Flight, row: NDArray[np.float32], release: Release) -> di
     """What moved this probability most, with the fields of `answers.Reasons`; None for a model without trees.
 
     They start at the base rate. The mean of the trees' log-odds is not quite its log-odds: that step is in the rest.
+    Of a flight about which nothing is known only the timetable is a reason; what is not known is in the rest as well.
     """
     if release.trees is None:
         return None
     told = explain.explain(release.trees, row)
     usual = _log_odds(release.manifest.usual_rate)
-    largest = np.argsort(-np.abs(told.contributions), kind="stable")[:MOST_REASONS]
+    named = len(schema.SCHEDULE) if np.isnan(row[len(schema.SCHEDULE) :]).all() else len(row)
+    largest = np.argsort(-np.abs(told.contributions[:named]), kind="stable")[:MOST_REASONS]
     return {
         "usual_log_odds": usual,
         "log_odds": told.log_odds,

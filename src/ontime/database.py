@@ -299,10 +299,9 @@ def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None
     """
     statement = _insert(engine, outcomes)
     new, old = statement.excluded, outcomes.c
-    never = schema.ARRIVAL_DELAY_MINUTES[0] - 1  # below every delay: stands for an unknown one
     order = [
         (new.known_at, old.known_at),
-        (sa.func.coalesce(new.delay_minutes, never), sa.func.coalesce(old.delay_minutes, never)),
+        (sa.func.coalesce(new.delay_minutes, schema.UNTOLD), sa.func.coalesce(old.delay_minutes, schema.UNTOLD)),
         (new.late, old.late),
     ]
     newer = sa.or_(

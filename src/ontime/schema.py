@@ -34,6 +34,7 @@ ELAPSED_MINUTES = (15, 1200)  # scheduled gate to gate
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 DEPARTURE_DELAY_MINUTES = (-120, 2880)  # 2023 has delays of up to 30 hours, which the clocks confirm
 ARRIVAL_DELAY_MINUTES = (-180, 2880)
+UNTOLD = ARRIVAL_DELAY_MINUTES[0] - 1  # below every delay: stands for one that nobody told
 
 
 def span(minutes: int) -> str:
@@ -175,6 +176,11 @@ class Outcome(BaseModel):
         if flight_id is not None and known_at < departure_of(flight_id):
             raise ValueError(f"{known_at.isoformat()} is before the scheduled departure: nobody could know")
         return known_at
+
+    @property
+    def rank(self) -> tuple[datetime, int, bool]:
+        """Of two outcomes of a flight the greater stays: `database.store_outcomes` orders them alike."""
+        return self.known_at, UNTOLD if self.delay_minutes is None else self.delay_minutes, self.late
 
 
 class Known(StrEnum):

@@ -106,7 +106,7 @@ def _window(kind: str, value: float, told: Told, flights: str, last: str) -> str
     if kind == "count":
         return f"{_count(value, flights)} in {last}"
     if kind == "late":
-        return f"{value:.0%} of the {flights} in {last} were {told.question.lateness}"
+        return f"{_percent(value)} of the {flights} in {last} were {told.question.lateness}"
     return f"{flights} in {last} were {_off_schedule(value)} on average"
 
 
@@ -144,6 +144,10 @@ def _duration(minutes: float) -> str:
     """
     hours, rest = divmod(round(minutes), 60)
     return " ".join(([f"{hours} h"] if hours else []) + ([f"{rest} min"] if rest or not hours else []))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _number(value: float, digits: int = 0) -> str:
@@ -186,7 +190,7 @@ def _rain(when: str) -> Sentence:
 
 def _overdue_share(flights: str) -> Sentence:
     return lambda value, told: (
-        f"{value:.0%} of the {flights.format(**told._asdict())} scheduled in the last 3 hours have not left"
+        f"{_percent(value)} of the {flights.format(**told._asdict())} scheduled in the last 3 hours have not left"
     )
 
 

@@ -33,7 +33,7 @@ def manifest(late_minutes: int = 15, names: Names = NAMES) -> Manifest:
         (
             "departures_origin_carrier_3h_late",
             0.42,
-            "42% of the Virgin America departures from JFK in the last 3 hours were 15 minutes late or more",
+            "42 % of the Virgin America departures from JFK in the last 3 hours were 15 minutes late or more",
         ),
         ("departures_origin_1h_delay", 23.4, "departures from JFK in the last hour were 23 minutes late on average"),
         ("departures_all_1h_count", 1, "1 departure from New York in the last hour"),
@@ -52,7 +52,7 @@ def test_a_feature_is_said_in_words(name: str, value: float, said: str) -> None:
 def test_late_in_a_reason_is_what_the_release_calls_late() -> None:
     said = words.reason("arrivals_dest_24h_late", 0.5, FLIGHT, manifest(late_minutes=30))
 
-    assert said == "50% of the arrivals at SFO from New York in the last 24 hours were 30 minutes late or more"
+    assert said == "50 % of the arrivals at SFO from New York in the last 24 hours were 30 minutes late or more"
 
 
 def test_what_has_no_name_is_said_by_its_code() -> None:
