@@ -99,7 +99,7 @@ def answering() -> dict[str, float]:
     vectors, ids = [each.vector for each in found], [flight.id for flight in asked]
     matrix = matrix_of(asked, vectors, release)
     answers = scoring.answers_of(asked, ids, found, release.model.predict(matrix), [release] * TOGETHER)
-    if scoring.reasons_of(matrix[0], release) is None:
+    if scoring.reasons_of(asked[0], matrix[0], release) is None:
         raise SystemExit("bench: this release has no trees, so it gives no reasons")
 
     def score(count: int) -> Callable[[], Any]:
@@ -120,7 +120,7 @@ def answering() -> dict[str, float]:
             f"scored with {TOGETHER}": microseconds(score(TOGETHER)) / TOGETHER,
             "committed alone": microseconds(commit(1)),
             f"committed with {TOGETHER}": microseconds(commit(TOGETHER)) / TOGETHER,
-            "explained (?explain=true)": microseconds(lambda: scoring.reasons_of(matrix[0], release)),
+            "explained (?explain=true)": microseconds(lambda: scoring.reasons_of(asked[0], matrix[0], release)),
         }
         engine.dispose()
     return told

@@ -1,7 +1,9 @@
 """How right the answers were: predictions joined to outcomes, once those have come.
 
 Days are the flights' own (scheduled departure, New York's calendar), not those of the asking. Of a flight that was
-asked for often, the last answer counts. A flight that the answering model had been trained on counts for nothing.
+asked for often, the last answer counts. A flight that the answering model had been trained on counts for nothing,
+and neither does one whose model was asked another question: other outcomes are right for it.
+What is known, and by which moment, `database.known_outcomes` decides.
 """
 
 from collections.abc import Mapping
@@ -13,8 +15,10 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from ontime import database, evaluation, schema, slices
+from ontime import database, evaluation, release, schema, slices
 from ontime.params import Params
+from ontime.release import Manifest
+from ontime.schema import Question
 
 FEWEST_DAYS = 2  # an interval by days needs more than one
 
@@ -43,23 +47,30 @@ class Performance:
 
 
 def answers(
-    engine: sa.Engine, since: datetime, until: datetime, known_by: datetime, *, vectors: bool = False
+    engine: sa.Engine,
+    since: datetime,
+    until: datetime,
+    late_minutes: int,
+    known_by: datetime | None = None,
+    *,
+    vectors: bool = False,
 ) -> pd.DataFrame:
     """One row for each flight scheduled in [since, until) that was answered: timetable, answer, and `late`.
 
-    `late` is null where no outcome was known at `known_by`. With `vectors` also the model's whole input, as bytes.
+    `late` is null where no outcome is known. With `vectors` also the model's whole input, as bytes.
     """
-    timetable, answered, known = database.flights.c, database.predictions.c, database.outcomes.c
+    timetable, answered = database.flights.c, database.predictions.c
+    outcomes = database.known_outcomes(late_minutes, known_by)
     wanted = (
         sa.select(
             *(timetable[name] for name in ("flight_id", "carrier", "origin", "dest", "distance_miles")),
             timetable.scheduled_departure,
             *(answered[name] for name in ("model_version", "probability_late", "alert", "features")),
             *([answered.vector] if vectors else []),
-            known.late,
+            outcomes.c.late,
         )
         .join(database.predictions, answered.flight_id == timetable.flight_id)
-        .outerjoin(database.outcomes, sa.and_(known.flight_id == timetable.flight_id, known.known_at <= known_by))
+        .outerjoin(outcomes, outcomes.c.flight_id == timetable.flight_id)
         .where(timetable.scheduled_departure >= since, timetable.scheduled_departure < until)
         .order_by(answered.prediction_id)
     )
@@ -86,6 +97,11 @@ def unseen_by_their_model(rows: pd.DataFrame, trained_until: Mapping[str, date])
     if unknown:
         raise KeyError(f"predictions of release {', '.join(unknown)}, which is not published any more")
     return rows[rows["day"] >= limits]
+
+
+def of_question(rows: pd.DataFrame, question: Question, asked: Mapping[str, Question]) -> pd.DataFrame:
+    """The rows whose model was asked that; `asked` has the question of each version."""
+    return rows[rows["model_version"].map(lambda version: asked[version] == question).astype(bool)]
 
 
 def measure(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False) -> Performance:
@@ -145,19 +161,33 @@ def by_day(rows: pd.DataFrame, params: Params) -> dict[str, Performance]:
     return {f"{day:%Y-%m-%d}": measure(flights, params) for day, flights in rows.groupby("day")}
 
 
-def paired(engine: sa.Engine, champion: str, challenger: str, known_by: datetime | None = None) -> pd.DataFrame:
-    """One row a flight that both scored and whose outcome is known: day, late, both probabilities, who answered."""
-    answered, shadowed, known = database.predictions.c, database.shadows.c, database.outcomes.c
+def paired(
+    engine: sa.Engine, champion: Manifest, challenger: Manifest, known_by: datetime | None = None
+) -> pd.DataFrame:
+    """One row a flight that both scored and whose outcome is known: day, late, both probabilities, who answered.
+
+    A flight that either was trained on counts for nothing. Raises ReleaseRefused for different questions.
+    """
+    release.refuse_another_question(challenger, champion)
+    rows = _paired(
+        engine, champion.version, challenger.version, database.known_outcomes(champion.late_minutes, known_by)
+    )
+    unseen = max(champion.trained_until, challenger.trained_until)
+    return rows[rows["day"] >= pd.Timestamp(unseen)].reset_index(drop=True)
+
+
+def _paired(engine: sa.Engine, champion: str, challenger: str, known: sa.Subquery) -> pd.DataFrame:
+    answered, shadowed = database.predictions.c, database.shadows.c
     joined = (
         sa.select(
             answered.flight_id,
             answered.model_version.label("answered_by"),
             answered.probability_late.label("answered"),
             shadowed.probability_late.label("shadowed"),
-            known.late,
+            known.c.late,
         )
         .join(database.shadows, shadowed.prediction_id == answered.prediction_id)
-        .join(database.outcomes, known.flight_id == answered.flight_id)
+        .join(known, known.c.flight_id == answered.flight_id)
         .where(
             sa.or_(
                 sa.and_(answered.model_version == champion, shadowed.model_version == challenger),
@@ -166,8 +196,6 @@ def paired(engine: sa.Engine, champion: str, challenger: str, known_by: datetime
         )
         .order_by(answered.prediction_id)
     )
-    if known_by is not None:
-        joined = joined.where(known.known_at <= known_by)
     with engine.connect() as connection:
         rows = pd.read_sql(joined, connection).drop_duplicates("flight_id", keep="last")
     by_champion = rows["answered_by"] == champion

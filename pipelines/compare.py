@@ -1,7 +1,8 @@
 """`make compare`: champion and challenger on the flights that both scored and whose outcome is known.
 
 Both said their word on the very same requests: one as the answer, the other in the shadow. So the difference is
-paired, and its interval comes from drawing whole days, as the gate's does.
+paired, and its interval comes from drawing whole days, as the gate's does. What is known is what `make performance`
+and the page know.
 """
 
 import sys
@@ -56,7 +57,11 @@ def main() -> None:
         if pointer is None or pointer.challenger is None:
             raise NoRelease("nobody challenges the current release; try `make shadow VERSION=2`")
         engine = database.connect(settings.database_url.get_secret_value())
-        flights = performance.paired(engine, pointer.version, pointer.challenger.version)
+        champion, challenger = (
+            release.verify(settings.releases / each.version, each.manifest_sha256)
+            for each in (pointer, pointer.challenger)
+        )
+        flights = performance.paired(engine, champion, challenger)
         print(report(flights, pointer, params))
     except ValueError as nothing:
         sys.exit(f"compare: {nothing}")

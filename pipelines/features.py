@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from ontime import features, files, schema
 from ontime.params import load_params
+from ontime.schema import Question
 from ontime.sources import Tables
 from pipelines.layout import FEATURES, VALIDATED, months_in, read_months, replacing_folder, write_table
 
@@ -27,15 +28,17 @@ def month_with_halo(month: str, months: list[str]) -> Tables:
     )
 
 
-def documentation() -> str:
+def documentation(question: Question) -> str:
     """docs/features.md: what schema.py declares, as a table."""
-    rows = [f"| `{each.name}` | {each.unit} | {each.meaning} | {each.known} |" for each in schema.FEATURES]
+    rows = [f"| `{each.name}` | {each.unit} | {each.meaning(question)} | {each.known} |" for each in schema.FEATURES]
     return "\n".join(
         [
             f"# The {len(schema.FEATURES)} features",
             "",
             "Made by the `features` stage from `src/ontime/schema.py`. The prediction moment is the scheduled",
-            "departure less `features.lead_minutes`; one known at the moment is made of events known by then.",
+            f"departure less `features.lead_minutes`, here {question.lead}; a feature known at the moment is made of",
+            f"events known by then. Late is {question.late_minutes} minutes or more (`label.late_minutes`), for a",
+            "departure as for an arrival.",
             "",
             "| name | unit | meaning | known at |",
             "| --- | --- | --- | --- |",
@@ -53,11 +56,11 @@ def main() -> None:
         for month in tqdm(months, desc="features", unit="month", disable=None):
             tables = month_with_halo(month, months)
             start = pd.Timestamp(f"{month}-01", tz=schema.CLOCK)
-            built = features.build(tables, start, start + pd.DateOffset(months=1), params.features)
+            built = features.build(tables, start, start + pd.DateOffset(months=1), params.features, params.label)
             labelled = features.with_label(built, tables.flights, params.label.late_minutes)
             write_table(labelled, folder / f"{month}.parquet")
             rows += len(labelled)
-    files.write_text(DOCUMENTATION, documentation())
+    files.write_text(DOCUMENTATION, documentation(params.question))
     print(f"features: {rows:,} flights x {len(schema.FEATURES)} features, {len(months)} months")
 
 

@@ -27,8 +27,8 @@ OVERLAP = timedelta(hours=6)  # looked at again: an interrupted run may have sto
 FIRST_TIME = timedelta(days=1)
 
 
-class LeadDiffers(ValueError):
-    """The release that answers was made for another prediction moment than params.yaml says."""
+class QuestionDiffers(ValueError):
+    """The release that answers was made for another prediction moment, or another label, than params.yaml says."""
 
 
 class Stored(NamedTuple):
@@ -62,8 +62,9 @@ def materialise(engine: sa.Engine, rows: pd.DataFrame, timetable: pd.DataFrame) 
 def outcomes_of(flights: pd.DataFrame, late_minutes: int) -> list[dict[str, object]]:
     """Labels, known when the flight has arrived; cancelled and diverted flights have none."""
     known = flights[flights["arr_delay_minutes"].notna() & flights["arrived_at"].notna()]
-    late = known["arr_delay_minutes"] >= late_minutes
-    return _records(known[["flight_id"]].assign(late=late, known_at=known["arrived_at"]))
+    delay = known["arr_delay_minutes"].astype(int)
+    late = delay >= late_minutes
+    return _records(known[["flight_id"]].assign(late=late, delay_minutes=delay, known_at=known["arrived_at"]))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
@@ -78,7 +79,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, object]]:
 def features_between(arrived: arrivals.Arrived, since: datetime, until: datetime, params: Params) -> pd.DataFrame:
     """The features of the flights with `since <= prediction moment < until`."""
     lead = timedelta(minutes=params.features.lead_minutes)
-    return features.build(arrived.tables, since + lead, until + lead, params.features)
+    return features.build(arrived.tables, since + lead, until + lead, params.features, params.label)
 
 
 def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> list[dict[str, object]]:
@@ -88,8 +89,8 @@ def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> 
 
 
 def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
-    """Store what the moments up to `now` bring: features of flights that leave in two hours, labels of arrivals."""
-    refuse_another_lead(settings, params)
+    """Store what the moments up to `now` bring: features of flights whose moment it is, labels of arrivals."""
+    refuse_another_question(settings, params)
     engine = database.connect(settings.database_url.get_secret_value())
     now = now.replace(second=0, microsecond=0)
     last = database.last_moment(engine, now)
@@ -105,13 +106,17 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
     return Stored(len(built), len(outcomes), arrived.broken)
 
 
-def refuse_another_lead(settings: Settings, params: Params) -> None:
-    """Raise LeadDiffers where what would be materialised is not what the current release was trained on."""
-    champion, lead = release.current(settings.releases), params.features.lead_minutes
-    if champion is not None and champion.lead_minutes != lead:
-        raise LeadDiffers(
-            f"features.lead_minutes is {lead}, but release {champion.version} was trained on {champion.lead_minutes}"
-        )
+def refuse_another_question(settings: Settings, params: Params) -> None:
+    """Raise QuestionDiffers where what would be materialised is not what the current release was trained on."""
+    champion = release.current(settings.releases)
+    if champion is None:
+        return
+    for name, asked, trained in (
+        ("features.lead_minutes", params.features.lead_minutes, champion.lead_minutes),
+        ("label.late_minutes", params.label.late_minutes, champion.late_minutes),
+    ):
+        if asked != trained:
+            raise QuestionDiffers(f"{name} is {asked}, but release {champion.version} was trained on {trained}")
 
 
 def note_skew(engine: sa.Engine, built: pd.DataFrame, now: datetime) -> None:

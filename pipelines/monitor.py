@@ -42,10 +42,10 @@ class Watch(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The answers that performance is measured on, without those whose model was trained on the flight."""
+    """The answers that performance is measured on: to the champion's question, by models not trained on the flight."""
 
     rows: pd.DataFrame
-    manifests: Mapping[str, Manifest]  # of every release that answered
+    other_question_share: float | None  # of all answers; None where there are none
     performance: Performance
 
 
@@ -94,26 +94,36 @@ def due(engine: sa.Engine, yesterday: date) -> list[date]:
 
 
 def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
-    window = window_of(watch)
-    figures = figures_of(watch, pointer, window)
+    champion = release.verify(watch.settings.releases / pointer.version)
+    window = window_of(watch, champion)
+    figures = figures_of(watch, champion, window)
     looked = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
     # By their day: one that was missed may be looked at after those that came later.
     before = [each[FIGURES] for each in sorted(looked, key=_day_of) if _day_of(each) < str(watch.day)]
     raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_drop"] is not None else "no labels"
     told = "; ".join(alert.told for alert in raised) or verdict
+    if window.other_question_share:
+        told += (
+            f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
+            f"than release {pointer.version}, so other outcomes are right for it"
+        )
     evidence = {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
     return verdict, {**evidence, QUALITY: quality_of(watch, window.performance)}
 
 
-def window_of(watch: Watch) -> Window:
+def window_of(watch: Watch, champion: Manifest) -> Window:
     """The answers of the last days, up to and with this one."""
-    rows = performance.answers(watch.engine, midnight(_first_day(watch)), watch.now, watch.now)
-    manifests = {version: release.verify(watch.settings.releases / version) for version in set(rows["model_version"])}
+    every = performance.answers(watch.engine, midnight(_first_day(watch)), watch.now, champion.late_minutes, watch.now)
+    manifests = {version: release.verify(watch.settings.releases / version) for version in set(every["model_version"])}
+    rows = performance.of_question(
+        every, champion.question, {version: manifest.question for version, manifest in manifests.items()}
+    )
+    other = round(1 - len(rows) / len(every), 4) if len(every) else None
     unseen = performance.unseen_by_their_model(
         rows, {version: manifest.trained_until for version, manifest in manifests.items()}
     )
-    return Window(unseen, manifests, performance.measure(unseen, watch.params))
+    return Window(unseen, other, performance.measure(unseen, watch.params))
 
 
 def _first_day(watch: Watch) -> date:
@@ -134,12 +144,12 @@ def quality_of(watch: Watch, told: Performance) -> dict[str, Any]:
     }
 
 
-def figures_of(watch: Watch, pointer: Pointer, window: Window) -> dict[str, float | None]:
+def figures_of(watch: Watch, champion: Manifest, window: Window) -> dict[str, float | None]:
     """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
     params, settings, rows = watch.params.monitor, watch.settings, window.rows
-    today = performance.answers(watch.engine, midnight(watch.day), watch.now, watch.now, vectors=True)
+    late, now = champion.late_minutes, watch.now
+    today = performance.answers(watch.engine, midnight(watch.day), now, late, now, vectors=True)
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
-    champion = window.manifests.get(pointer.version) or release.verify(settings.releases / pointer.version)
     return {
         "quarantined_batches": float(len(_decided_today(watch, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
@@ -149,6 +159,7 @@ def figures_of(watch: Watch, pointer: Pointer, window: Window) -> dict[str, floa
         "schedule_only_share": _share(today["features"] == "schedule_only"),
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
+        "other_question_share": window.other_question_share,
         **_performance_figures(window.performance, settings, champion, watch.params),
         **_drift_figures(watch, champion),
     }
@@ -230,7 +241,7 @@ def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
     if watch.day.toordinal() % params.drift_every_days:
         return {"prediction_psi": None, "feature_psi": None}
     since = watch.day - timedelta(days=params.drift_every_days - 1)
-    rows = performance.answers(watch.engine, midnight(since), watch.now, watch.now, vectors=True)
+    rows = performance.answers(watch.engine, midnight(since), watch.now, champion.late_minutes, watch.now, vectors=True)
     current = rows[rows["model_version"] == champion.version]
     if current.empty:  # the champion of today has answered nothing yet
         return {"prediction_psi": None, "feature_psi": None}
@@ -305,7 +316,8 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
         watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
     )
     since = began.decided_at.astimezone(NEW_YORK).date() if began else watch.day
-    flights = performance.paired(watch.engine, pointer.version, version, watch.now)
+    champion, challenger = (release.verify(watch.settings.releases / each) for each in (pointer.version, version))
+    flights = performance.paired(watch.engine, champion, challenger, watch.now)
     flights = flights[flights["day"] >= pd.Timestamp(since)]
     interval = performance.paired_interval(flights, watch.params)
     return Trial(

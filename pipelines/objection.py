@@ -30,7 +30,7 @@ def objection(engine: sa.Engine, releases: Path, version: str, params: Params) -
     """Why `version` should not take the champion's place, or None where nothing is known against it."""
     pointer = release.read_pointer(releases)
     champion = _champion_before(pointer, version)
-    comparison = compared(engine, champion, version, params) if champion else None
+    comparison = compared(engine, releases, champion, version, params) if champion else None
     reasons = [
         _rolled_back(engine, pointer, version),
         _not_passed(engine, champion, version, comparison),
@@ -50,13 +50,20 @@ def kept_out(engine: sa.Engine, version: str) -> str | None:
     return None
 
 
-def compared(engine: sa.Engine, champion: str, version: str, params: Params) -> Comparison | None:
-    """Both on the flights that both have scored and whose outcome is known; None for fewer than two days of them."""
+def compared(engine: sa.Engine, releases: Path, champion: str, version: str, params: Params) -> Comparison | None:
+    """Both on the flights that both have scored and whose outcome is known.
+
+    None for fewer than two days of them, and where one is broken or the two predict different things.
+    """
     if not _scored_by_both(engine, champion, version):
         return None
     from monitoring import performance  # here, because pandas takes a second that most calls can spare
 
-    flights = performance.paired(engine, champion, version)
+    try:
+        before, after = (release.verify(releases / each) for each in (champion, version))
+        flights = performance.paired(engine, before, after)
+    except release.ReleaseRefused:
+        return None
     interval = performance.paired_interval(flights, params)
     return Comparison(*interval, len(flights)) if interval else None
 

@@ -1,6 +1,7 @@
 """What `promote` needs of the workspace: the winner as ONNX, its comparison with the champion, its papers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,13 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ontime import export, gate, model, registry, release, schema, split
+from ontime import export, gate, model, registry, release, schema, sources, split
 from ontime.params import PARAMS_FILE, Params
 from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDATED, read_json, read_months
 from pipelines.lineage import LOCK
 from pipelines.train import read_period
 
 PROBES = 20
+COMPANY = r" (Inc\.|Co\.|Corporation)$"  # said of no airline by its passengers
 REFERENCE_ROWS = 5000
 REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
 MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
@@ -60,9 +62,10 @@ def refuse_disparity(winner: Challenger, tolerance: float) -> None:
 
 
 def judge(winner: Challenger, releases: Path, params: Params, *, refresh: bool = False) -> tuple[gate.Verdict, str]:
-    """The gate's verdict, and what the challenger was compared with: a release, or at first a baseline.
+    """The gate's verdict, and what the challenger was compared with: a release, or a baseline.
 
-    With `refresh` the challenger need not be better, only not worse than the margin.
+    It is a baseline at first, and where the current release predicts something else. With `refresh` the challenger
+    need not be better, only not worse than the margin.
     """
     judged_from = params.split.test_from
     gate.refuse_seen_flights(f"challenger {winner.name}", params.split.valid_from, judged_from)
@@ -76,14 +79,19 @@ def judge(winner: Challenger, releases: Path, params: Params, *, refresh: bool =
         params.train.seed,
         refresh=refresh,
     )
+    current = release.current(releases)
+    if current is not None and current.question != params.question:
+        why = f"release {current.version} predicts {current.question}, so the measure is the {name}"
+        verdict = replace(verdict, reason=f"{verdict.reason}; {why}")
     return verdict, name
 
 
 def _champion(winner: Challenger, releases: Path, params: Params) -> tuple[str, NDArray[np.float64]]:
-    if release.current(releases) is None:
+    current = release.current(releases)
+    if current is None or current.question != params.question:
         if model.BASELINE in winner.predictions:
             return f"baseline {model.BASELINE}", winner.predictions[model.BASELINE].to_numpy()
-        return "the usual rate", np.full(len(winner.flights), winner.training["usual_rate"])
+        return "baseline of the base rate", np.full(len(winner.flights), winner.training["usual_rate"])
     champion = release.load_current(releases)
     name = f"release {champion.manifest.version}"
     gate.refuse_seen_flights(name, champion.manifest.trained_until, params.split.test_from)
@@ -95,7 +103,8 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
     """What MLflow keeps of each candidate: parameters, scores, costs, and where it came from."""
     scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
     lineage = {"git_commit": git_commit, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}
-    shared = {"vintage": params.vintage, "seed": params.train.seed, **params.features.model_dump()}
+    shared = {"vintage": params.vintage, "seed": params.train.seed}
+    shared |= {**params.label.model_dump(), **params.features.model_dump()}
     return [
         registry.Run(
             candidate=name,
@@ -103,6 +112,7 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
             metrics={f"{period}_{figure}": value for period in both for figure, value in both[period].items()}
             | costs.get(name, {}),
             tags=lineage,
+            description=f"One candidate of one `make train`: the probability of {params.question}.",
         )
         for name, both in scores.items()
     ]
@@ -173,6 +183,20 @@ def flight_of(row: pd.Series) -> schema.Flight:
     )
 
 
+def names(flights: pd.DataFrame, airlines: pd.DataFrame, airports: pd.DataFrame) -> release.Names:
+    """Of all airlines and airports of the timetable, as people know them."""
+    known = dict(zip(airports["airport"], airports["name"], strict=True)) | sources.TERRITORY_AIRPORTS
+    served = sorted({*flights["origin"], *flights["dest"]} & known.keys())
+    carriers = zip(airlines["carrier"], airlines["name"].str.replace(COMPANY, "", regex=True), strict=True)
+    return release.Names(carriers=dict(sorted(carriers)), airports={code: known[code] for code in served})
+
+
+def validated_names() -> release.Names:
+    flights = read_months(VALIDATED / "flights", columns=["origin", "dest"])
+    airlines, airports = (pd.read_parquet(VALIDATED / f"{name}.parquet") for name in ("airlines", "airports"))
+    return names(flights, airlines, airports)
+
+
 def track_record(
     late: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float, period: split.Period
 ) -> release.TrackRecord:
@@ -198,6 +222,7 @@ def manifest(
     hashes: dict[str, str],
     params: Params,
     written: Mapping[str, bytes],
+    names: release.Names | None = None,
 ) -> release.Manifest:
     return release.Manifest(
         name=registry.NAME,
@@ -207,6 +232,7 @@ def manifest(
         categories=winner.training["categories"],
         threshold=params.cost.alert_threshold,
         usual_rate=winner.training["usual_rate"],
+        late_minutes=params.label.late_minutes,
         lead_minutes=params.features.lead_minutes,
         trained_from=params.split.train_from,
         trained_until=params.split.valid_from,
@@ -216,6 +242,7 @@ def manifest(
             params.cost.alert_threshold,
             split.periods(params.split)["test"],
         ),
+        names=names or release.Names(),
         lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
         sha256={name: sha256(content).hexdigest() for name, content in written.items()},
     )

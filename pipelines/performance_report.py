@@ -1,6 +1,6 @@
 """How good production's answers were, once their outcomes are known: by day, month, release and slice.
 
-    python -m pipelines.performance_report     everything that was answered until now, on the feed's clock
+    python -m pipelines.performance_report     everything that was answered, with every outcome that is stored
 
 The page is var/performance.html, the same as numbers var/performance.json. The monitor's alerts look at the last days
 only (pipelines/monitor.py); this is for people who want to know where and since when.
@@ -8,7 +8,7 @@ only (pipelines/monitor.py); this is for people who want to know where and since
 
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -19,13 +19,13 @@ from monitoring import performance
 from monitoring.performance import Performance
 from ontime import database, files, plots, release
 from ontime.params import Params, load_params
+from ontime.schema import Question
 from ontime.settings import Settings, load_settings
-from pipelines import clock, pages
+from pipelines import pages
 from pipelines.layout import write_json
 
 FOLDER = Path("var")
-EVER = datetime(1970, 1, 2, tzinfo=UTC)
-AHEAD = timedelta(days=365)  # flights may be asked about long before they leave
+EVER = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # schema.py refuses what is outside
 
 
 class Told(NamedTuple):
@@ -33,31 +33,38 @@ class Told(NamedTuple):
     days: dict[str, Performance]
     groups: dict[str, dict[str, Performance]]
     trained_on: int  # answers that count for nothing: their release was trained on those days
+    asked_otherwise: int  # ... and those of releases that predict something else than the current one
+    question: Question
 
     def as_json(self) -> dict[str, Any]:
         return {
             "whole": self.whole.as_json(),
             "trained_on": self.trained_on,
+            "asked_otherwise": self.asked_otherwise,
             "days": {day: each.as_json() for day, each in self.days.items()},
             "groups": {cut: {name: each.as_json() for name, each in by.items()} for cut, by in self.groups.items()},
         }
 
 
-def measured(settings: Settings, params: Params, known_by: datetime) -> Told | None:
-    """Everything answered, with the outcomes known at `known_by`; None where nothing was."""
+def measured(settings: Settings, params: Params, known_by: datetime | None = None) -> Told | None:
+    """Everything answered to the current release's question, with the outcomes; None where nothing was answered."""
     engine = database.connect(settings.database_url.get_secret_value())
-    rows = performance.answers(engine, EVER, known_by + AHEAD, known_by)
+    current = release.current(settings.releases)
+    question = current.question if current else params.question
+    rows = performance.answers(engine, *EVER, question.late_minutes, known_by)
     if rows.empty:
         return None
-    limits = {
-        version: release.verify(settings.releases / version).trained_until for version in set(rows["model_version"])
-    }
-    honest = performance.unseen_by_their_model(rows, limits).reset_index(drop=True)
+    manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
+    same = performance.of_question(rows, question, {each: told.question for each, told in manifests.items()})
+    limits = {version: manifest.trained_until for version, manifest in manifests.items()}
+    honest = performance.unseen_by_their_model(same, limits).reset_index(drop=True)
     return Told(
         performance.measure(honest, params, with_intervals=True),
         performance.by_day(honest, params),
         performance.by_group(honest, params),
-        len(rows) - len(honest),
+        len(same) - len(honest),
+        len(rows) - len(same),
+        question,
     )
 
 
@@ -114,10 +121,16 @@ def _page(told: Told, drawn: Path) -> str:
 def _summary(told: Told) -> list[str]:
     whole = told.whole
     lines = [f"{whole.flights:,} flights answered, the outcome of {whole.label_coverage:.1%} is known."]
+    lines.append(f"The question is {told.question}.")
     if not whole.labelled:
         lines.append("No outcome is known yet, so this says nothing: neither good nor bad.")
     if told.trained_on:
         lines.append(f"{told.trained_on:,} more do not count: the release that answered was trained on those days.")
+    if told.asked_otherwise:
+        lines.append(
+            f"{told.asked_otherwise:,} more do not count: the release that answered predicts something else, "
+            "so other outcomes are right for it."
+        )
     return lines
 
 
@@ -158,7 +171,7 @@ def _score(each: Performance, name: str, digits: int) -> str:
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        told = measured(settings, params, clock.now(settings, params))
+        told = measured(settings, params)
     except release.ReleaseRefused as refused:
         sys.exit(f"performance: {refused}")
     if told is None:

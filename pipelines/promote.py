@@ -9,6 +9,7 @@ So whatever interrupts this, running it again finishes it.
 """
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -103,27 +104,35 @@ def deliver(
     runs = packaging.runs(params, lineage.git_commit(), hashes)
     ids = registry.record(client, pipeline, runs, packaging.papers(params))
     run_id = ids[winner.name]
-    version = registry.register(client, pipeline, run_id, winner.onnx)
+    version = registry.register(client, pipeline, run_id, winner.onnx, f"Predicts {params.question}.")
     contents = packaging.contents(winner, params)
     # The commit that the run was recorded with: repeated from another commit, this is still the same release.
     commit = registry.tag(client, run_id, "git_commit")
-    manifest = packaging.manifest(winner, version, run_id, commit, hashes, params, contents)
+    names = packaging.validated_names()
+    manifest = packaging.manifest(winner, version, run_id, commit, hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
     online.prove(release.load(settings.releases, version))
     pointer = release.read_pointer(settings.releases)
+    champion = release.current(settings.releases)
+    same_question = champion is None or champion.question == manifest.question
     to_shadow = candidate_at is not None and pointer is not None
     if to_shadow and (settled := candidate_settled(engine, version)):
         print(f"promote: {settled}")
         return
 
     verdict, against = packaging.judge(winner, settings.releases, params, refresh=to_shadow)
+    if to_shadow and champion is not None and not same_question:
+        reason = f"a shadow cannot compare it with release {champion.version}"
+        insist = f"make promote VERSION={version} FORCE=1 serves it"
+        verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {insist}")
     word = "promote" if verdict.promote else "keep"
     evidence = {"pipeline": pipeline, "version": version, "against": against, **verdict.evidence()}
     if database.last_decision(engine, "gate", pipeline=pipeline, against=against) is None:
         database.record_decision(engine, "gate", word, evidence, candidate_at)
     print(f"gate: {word} version {version} against {against}: {verdict.reason}")
     registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
-    if candidate_at is None:
+    # Features of another prediction moment would be skew for a champion that stays.
+    if candidate_at is None and (verdict.promote or same_question):
         from pipelines import materialise  # the contract's library takes half a second, and no candidate needs it
 
         print(f"materialise: {materialise.test_period(settings, params)}")

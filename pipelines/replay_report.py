@@ -41,12 +41,13 @@ class Lived(NamedTuple):
 def lived(settings: Settings, start: date, until: date) -> Lived:
     """The living system's own answers, and what the first model and its rate table say of the same features."""
     engine = database.connect(settings.database_url.get_secret_value())
+    first = release.load(settings.releases, release.published(settings.releases)[0])
+    known_by = midnight(until + timedelta(days=3))
     rows = performance.answers(
-        engine, midnight(start), midnight(until), midnight(until + timedelta(days=3)), vectors=True
+        engine, midnight(start), midnight(until), first.manifest.late_minutes, known_by, vectors=True
     )
     rows = rows[rows["late"].notna()].reset_index(drop=True)
     table = _features_of(rows, settings)
-    first = release.load(settings.releases, release.published(settings.releases)[0])
     matrix = model.matrix_of(table, first.manifest.categories)
     rate_table = joblib.load(settings.releases.parent / "rate_table.joblib")
     told = {
@@ -198,7 +199,7 @@ def parity(settings: Settings, params: Params, tables: Tables, start: date, unti
     engine = database.connect(settings.database_url.get_secret_value())
     lead = timedelta(minutes=params.features.lead_minutes)
     clean = contract.clean(tables)[0]
-    built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features)
+    built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.label)
     vectors = built[list(schema.MATERIALISED)].to_numpy("float32")
     stored = database.look_up_all(engine, midnight(start), midnight(until))
     at_once = {

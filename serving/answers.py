@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ontime.release import Lineage, TrackRecord
+from ontime.release import Lineage, Names, TrackRecord
 
 Flag = Literal["schedule_only", "store_unavailable", "unknown_carrier", "unknown_dest"]
 
@@ -16,7 +16,7 @@ class _Answer(BaseModel):
 
 class Reason(_Answer):
     feature: str
-    words: Annotated[str, Field(examples=["temperature, last observation at the origin: 31 deg F"])]
+    words: Annotated[str, Field(examples=["42 % of the departures from JFK in the last 3 hours were late"])]
     effect: Literal["raises", "lowers"]
     log_odds: float
 
@@ -27,10 +27,10 @@ class Reasons(_Answer):
     probability_late is 1 / (1 + exp(-log_odds)).
     """
 
-    usual_log_odds: Annotated[float, Field(description="of a flight of which nothing is known")]
+    usual_log_odds: Annotated[float, Field(description="of usual_rate, the base rate")]
     log_odds: float
     features: Annotated[tuple[Reason, ...], Field(description="those that moved it most, the largest first")]
-    others_log_odds: float
+    others_log_odds: Annotated[float, Field(description="everything else, also what no single feature accounts for")]
 
 
 class Prediction(_Answer):
@@ -40,7 +40,7 @@ class Prediction(_Answer):
     flight_id: Annotated[str, Field(examples=["UA1545-EWR-20131105T1015Z"])]
     probability_late: Annotated[float, Field(ge=0, le=1)]
     alert: Annotated[bool, Field(description="probability_late has reached the threshold of GET /v1/model")]
-    usual_rate: Annotated[float, Field(description="share late among all flights of the training period")]
+    usual_rate: Annotated[float, Field(description="base rate: share late among all flights of the training period")]
     model_version: str
     features: Annotated[
         Literal["materialised", "schedule_only"],
@@ -70,11 +70,13 @@ class ModelInfo(_Answer):
     version: str
     algorithm: str
     threshold: float
-    usual_rate: float
-    lead_minutes: int
+    usual_rate: Annotated[float, Field(description="base rate: share late among all flights of the training period")]
+    late_minutes: Annotated[int, Field(description="a flight that arrives so many minutes late, or more, is late")]
+    lead_minutes: Annotated[int, Field(description="nothing known later than so long before the departure is used")]
     trained_from: date
     trained_until: Annotated[date, Field(description="exclusive")]
     track_record: TrackRecord
+    names: Annotated[Names, Field(description="of airlines and airports, by code")]
     features: tuple[FeatureInfo, ...]
     lineage: Lineage
 
@@ -110,7 +112,8 @@ class Received(_Answer):
 
 class KnownOutcome(_Answer):
     flight_id: str
-    late: bool
+    late: Annotated[bool, Field(description="by the rule of the release that answers: late_minutes of GET /v1/model")]
+    delay_minutes: Annotated[int | None, Field(description="below zero: early; null where nobody told it")]
     known_at: datetime
 
 

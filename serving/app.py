@@ -16,6 +16,7 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ontime import database
+from ontime.release import Manifest
 from ontime.settings import Settings
 from serving import failures, keys, metrics, protocol, routes
 from serving.desk import Desk
@@ -85,25 +86,27 @@ def create_app(settings: Settings) -> FastAPI:
     routes.add_predictions(app, desk, settings)
     app.add_middleware(Shortcut, owner=app, path="/v1/predictions")
     app.add_middleware(Guard, keys=known, requests_per_minute=settings.requests_per_minute)
-    routes.add_outcomes(app, engine, settings)
+    routes.add_outcomes(app, live, engine, settings)
     routes.add_lookups(app, live, engine)
     routes.add_operations(app, live, keeper, settings)
     routes.add_pages(app)
     app.include_router(protocol.router_of(live, keeper, settings.request_seconds))
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.openapi = lambda: _document(app, live.serving.champion.manifest)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 
 
-def _document(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document, with the keys that the guard asks for."""
-    if app.openapi_schema is None:
+def _document(app: FastAPI, manifest: Manifest) -> dict[str, Any]:
+    """FastAPI's document, with what the release is asked and the keys that the guard asks for."""
+    question = manifest.question
+    description = (
+        f"How likely is a flight out of New York to arrive late? Late is {question.late_minutes} minutes or more after "
+        f"the scheduled arrival. An answer rests on what is known {question.lead} before the scheduled departure. "
+        "Where the service asks for a key (`make key`), *Authorize* takes it."
+    )
+    # Another release may be asked something else.
+    if app.openapi_schema is None or app.openapi_schema["info"]["description"] != description:
         document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description="How likely a flight out of New York is to arrive late. Where the service asks for a key "
-            "(`make key`), *Authorize* takes it.",
-            routes=app.routes,
-            tags=routes.TAGS,
+            title=app.title, version=app.version, description=description, routes=app.routes, tags=routes.TAGS
         )
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         refusal = {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}}

@@ -128,7 +128,7 @@ class Desk:
             for answer in answers:
                 answer["flags"].append("store_unavailable")
         for place in _to_explain(jobs):
-            answers[place]["reasons"] = scoring.reasons_of(matrix[place], answering[place])
+            answers[place]["reasons"] = scoring.reasons_of(flights[place], matrix[place], answering[place])
         scored = perf_counter()
         arrivals = [job.arrived for job in jobs for _ in job.flights]
         await loop.run_in_executor(self._database, self._keeper.keep, scoring.rows_of(answers, matrix, arrivals))

@@ -24,7 +24,12 @@ THANKSGIVING_EVE = {
     "distance_miles": 2586,
 }
 
-OUTCOME = {"flight_id": "UA1487-EWR-20131105T1015Z", "late": False, "known_at": "2013-11-05T08:01:00-06:00"}
+OUTCOME = {
+    "flight_id": "UA1487-EWR-20131105T1015Z",
+    "late": False,
+    "delay_minutes": -3,
+    "known_at": "2013-11-05T08:05:00-06:00",
+}
 
 
 def _body(one: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:

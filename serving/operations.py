@@ -39,19 +39,22 @@ def search(
     *,
     day: date | None,
     hour: int | None,
+    carrier: str | None,
     number: int | None,
     origin: str | None,
     dest: str | None,
     limit: int,
 ) -> Listing:
-    """Flights of the online store by New York's day and hour of departure, number and route, in order of departure."""
+    """Flights of the online store by New York's day and hour, airline, number and route, in order of departure."""
     table, departure = database.flights.c, database.flights.c.scheduled_departure
     with engine.connect() as connection:
         first, last = connection.execute(sa.select(sa.func.min(departure), sa.func.max(departure))).one()
         if first is None:
             return Listing(days=None, more=False, flights=())
         wanted = sa.select(database.flights).order_by(departure, table.flight_id)
-        for column, value in ((table.flight_number, number), (table.origin, origin), (table.dest, dest)):
+        for column, value in (
+            (table.carrier, carrier), (table.flight_number, number), (table.origin, origin), (table.dest, dest),
+        ):  # fmt: skip
             if value is not None:
                 wanted = wanted.where(column == value)
         spans = _spans(first.astimezone(NEW_YORK).date(), last.astimezone(NEW_YORK).date(), day, hour)

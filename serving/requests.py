@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from ontime.schema import Flight, Outcome
+from ontime.schema import Flight, Outcome, Question
 from serving.answers import Problem
 
 MOST_FLIGHTS = 1000
@@ -88,9 +88,21 @@ def flights_in(body: bytes, explain: bool) -> tuple[list[Flight], bool]:
     return flights, listed
 
 
-def outcomes_in(body: bytes) -> list[Outcome]:
-    """Raises Refused with 422."""
-    return _parsed(body, ONE_OUTCOME, MANY_OUTCOMES, "outcome")[0]
+def outcomes_in(body: bytes, question: Question) -> list[Outcome]:
+    """Raises Refused with 422, also for a delay that contradicts `late` by the rule of the release that answers."""
+    outcomes, listed = _parsed(body, ONE_OUTCOME, MANY_OUTCOMES, "outcome")
+    problems = [
+        Problem(
+            place=f"outcomes.{place}.late" if listed else "outcome.late",
+            reason=f"contradicts delay_minutes {each.delay_minutes}: late is {question.late_minutes} minutes or more",
+            got=str(each.late),
+        )
+        for place, each in enumerate(outcomes)
+        if each.delay_minutes is not None and question.is_late(each.delay_minutes) != each.late
+    ]
+    if problems:
+        raise Refused(422, *_first("outcomes", problems, lambda problem: problem))
+    return outcomes
 
 
 def _parsed(body: bytes, one: TypeAdapter[Any], many: TypeAdapter[Any], what: str) -> tuple[list[Any], bool]:

@@ -96,7 +96,7 @@ def _explain_of(request: Request) -> bool:
     return told == ["true"]
 
 
-def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
+def add_outcomes(app: FastAPI, live: Live, engine: sa.Engine, settings: Settings) -> None:
     @app.post(
         "/v1/outcomes",
         tags=["outcomes"],
@@ -107,8 +107,8 @@ def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
     async def outcomes(request: Request) -> Received:
         """How flights ended: late, twice, in any order, also of flights that nobody asked for."""
         async with timeout(settings.request_seconds):
-            told = requests.outcomes_in(await requests.body_of(request))
-        latest = {each.flight_id: each for each in sorted(told, key=lambda each: (each.known_at, each.late))}
+            told = requests.outcomes_in(await requests.body_of(request), live.serving.champion.manifest.question)
+        latest = {each.flight_id: each for each in sorted(told, key=lambda each: each.rank)}
         await run_in_threadpool(database.store_outcomes, engine, [each.model_dump() for each in latest.values()])
         return Received(received=len(told))
 
@@ -126,10 +126,10 @@ def add_outcomes(app: FastAPI, engine: sa.Engine, settings: Settings) -> None:
             schema.departure_of(flight_id)
         except ValueError as error:  # the pattern lets the 99th of a month pass
             raise Refused(422, Problem(place="path.flight_id", reason=str(error))) from None
-        row = database.outcome_of(engine, flight_id)
+        row = database.outcome_of(engine, flight_id, live.serving.champion.manifest.late_minutes)
         if row is None:
             raise Refused(404, Problem(place="path.flight_id", reason="not known yet"))
-        return KnownOutcome(flight_id=flight_id, late=row.late, known_at=row.known_at)
+        return KnownOutcome(flight_id=flight_id, late=row.late, delay_minutes=row.delay_minutes, known_at=row.known_at)
 
 
 def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
@@ -139,7 +139,7 @@ def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
         manifest = live.serving.champion.manifest
         shared = manifest.model_dump(include=set(ModelInfo.model_fields) - {"features"})
         features = tuple(
-            FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning, known=each.known.value)
+            FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning(manifest.question), known=each.known.value)
             for each in schema.FEATURES
         )
         return ModelInfo(**shared, features=features)
@@ -153,12 +153,15 @@ def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
             requests.Whole | None, Query(ge=0, le=23, description="scheduled departure, New York's clock")
         ] = None,
         number: Annotated[requests.Whole | None, Query(ge=schema.FLIGHT_NUMBER[0], le=schema.FLIGHT_NUMBER[1])] = None,
+        carrier: Annotated[str | None, Query(pattern=schema.CARRIER_PATTERN)] = None,
         origin: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
         dest: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
         limit: Annotated[requests.Whole, Query(ge=1, le=200)] = 50,
     ) -> Listing:
         """Flights whose features are in the online store, in order of departure."""
-        return operations.search(engine, day=day, hour=hour, number=number, origin=origin, dest=dest, limit=limit)
+        return operations.search(
+            engine, day=day, hour=hour, carrier=carrier, number=number, origin=origin, dest=dest, limit=limit
+        )
 
 
 def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings) -> None:

@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from math import log
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ontime import explain, schema
+from ontime import explain, schema, words
 from ontime.database import Stored, new_prediction_id
 from ontime.release import Release
 from ontime.schema import Flight
 
 MOST_REASONS = 6
+SMALLEST_SHARE = 1e-6
 
 
 def answers_of(
@@ -57,27 +59,38 @@ def _flags(flight: Flight, stored: Stored | None, release: Release) -> list[str]
     return flags
 
 
-def reasons_of(row: NDArray[np.float32], release: Release) -> dict[str, Any] | None:
-    """What moved this probability most, with the fields of `answers.Reasons`; None for a model without trees."""
+def reasons_of(flight: Flight, row: NDArray[np.float32], release: Release) -> dict[str, Any] | None:
+    """What moved this probability most, with the fields of `answers.Reasons`; None for a model without trees.
+
+    They start at the base rate. The mean of the trees' log-odds is not quite its log-odds: that step is in the rest.
+    Of a flight about which nothing is known only the timetable is a reason; what is not known is in the rest as well.
+    """
     if release.trees is None:
         return None
     told = explain.explain(release.trees, row)
-    largest = np.argsort(-np.abs(told.contributions), kind="stable")[:MOST_REASONS]
+    usual = _log_odds(release.manifest.usual_rate)
+    named = len(schema.SCHEDULE) if np.isnan(row[len(schema.SCHEDULE) :]).all() else len(row)
+    largest = np.argsort(-np.abs(told.contributions[:named]), kind="stable")[:MOST_REASONS]
     return {
-        "usual_log_odds": told.usual,
+        "usual_log_odds": usual,
         "log_odds": told.log_odds,
         "features": [
             {
                 "feature": (name := schema.FEATURE_NAMES[place]),
-                "words": explain.in_words(name, float(row[place]), release.manifest.categories),
+                "words": words.reason(name, float(row[place]), flight, release.manifest),
                 "effect": "raises" if told.contributions[place] > 0 else "lowers",
                 "log_odds": float(told.contributions[place]),
             }
             for place in largest.tolist()
             if told.contributions[place] != 0
         ],
-        "others_log_odds": float(told.contributions.sum() - told.contributions[largest].sum()),
+        "others_log_odds": float(told.log_odds - usual - told.contributions[largest].sum()),
     }
+
+
+def _log_odds(share: float) -> float:
+    inside = min(max(share, SMALLEST_SHARE), 1 - SMALLEST_SHARE)
+    return log(inside / (1 - inside))
 
 
 def rows_of(

@@ -48,8 +48,12 @@ def as_it_comes() -> Tables:
 @pytest.fixture(scope="session")
 def weeks(tables: Tables, params: Params) -> pd.DataFrame:
     """Three weeks of February 2013 with features and label: enough to fit a small model on."""
+    return weeks_of(tables, params)
+
+
+def weeks_of(tables: Tables, params: Params) -> pd.DataFrame:
     start = pd.Timestamp("2013-02-04", tz=schema.CLOCK)
-    built = features.build(tables, start, start + timedelta(weeks=3), params.features)
+    built = features.build(tables, start, start + timedelta(weeks=3), params.features, params.label)
     return features.with_label(built, tables.flights, params.label.late_minutes)
 
 

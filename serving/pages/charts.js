@@ -25,14 +25,14 @@ function drawMark(name, share, label, from, to) {
     element("text", { x, y: y + raise + 17, "text-anchor": anchor }, formatPercent(share, outside ? 1 : 0)));
 }
 
-export function drawGauge({ share, usual, threshold, alert, digits, words }) {
+export function drawGauge({ share, base, threshold, alert, digits, words }) {
   const edge = threshold ?? 1;
   return element("svg", { class: `gauge ${alert ? "alerting" : ""}`, viewBox: "-205 -192 410 220",
     role: "img", "aria-label": words },
   element("path", { class: "track", d: traceArc(0, edge) }),
   edge < 1 ? element("path", { class: "track beyond", d: traceArc(edge, 1) }) : null,
   element("path", { class: "value", d: traceArc(0, Math.max(share, 0.004)), pathLength: 1 }),
-  drawMark("usual", usual, "usual", RADIUS + 11, RADIUS - 19),
+  drawMark("base", base, "base rate", RADIUS + 11, RADIUS - 19),
   threshold === null ? null : drawMark("threshold", threshold, "alert from", RADIUS - 11, RADIUS + 19),
   element("text", { class: "reading", x: 0, y: -14, "text-anchor": "middle" }, toHundred(share, digits)),
   element("text", { class: "unit", x: 0, y: 12, "text-anchor": "middle" }, "in 100 late"),
@@ -66,19 +66,19 @@ export function drawMinutes(minutes, words) {
     role: "img", "aria-label": words }, bars, element("path", { class: "axis", d: "M 0 100 H 600" }));
 }
 
-export function drawReasons({ reasons }) {
+export function drawReasons({ reasons, usual_rate: base, probability_late: share }, digits, lead) {
   const title = element("h3", {}, "Why this chance");
   if (!reasons) return [title, element("p", { class: "soft" }, "This answer comes without reasons.")];
   const others = { words: "everything else together", log_odds: reasons.others_log_odds };
   const items = [...reasons.features, others];
   const widest = Math.max(0.1, ...items.map((item) => Math.abs(item.log_odds)));
-  const inHundred = (odds) => `${toHundred(1 / (1 + Math.exp(-odds)), 1)} in 100`;
-  return [title,
-    element("p", { class: "ends" }, element("span", {}, "Start, the usual flight"),
-      element("span", {}, inHundred(reasons.usual_log_odds))),
+  const asOf = lead ? element("p", { class: "soft" }, `As known ${lead} before the scheduled departure.`) : null;
+  return [title, asOf,
+    element("p", { class: "ends" }, element("span", {}, "All flights, the base rate"),
+      element("span", {}, `${toHundred(base)} in 100`)),
     element("ol", { class: "reasons" }, items.map((item) => drawReason(item, widest))),
     element("p", { class: "ends total" }, element("span", {}, "This flight"),
-      element("span", {}, inHundred(reasons.log_odds)))];
+      element("span", {}, `${toHundred(share, digits)} in 100`))];
 }
 
 function drawReason({ words, log_odds: odds }, widest) {
@@ -88,8 +88,12 @@ function drawReason({ words, log_odds: odds }, widest) {
     element("svg", { class: "effect", viewBox: "-101 0 202 14", preserveAspectRatio: "none", "aria-hidden": "true" },
       element("rect", { class: effect, x: odds < 0 ? -width : 0, y: 2, width, height: 10 }),
       element("line", { x1: 0, x2: 0, y1: 0, y2: 14 })),
-    element("span", { class: "times" }, `${effect} odds × ${Math.exp(odds).toFixed(2)}`));
+    element("span", { class: "times" }, `${effect} it${describeSize(odds)}`,
+      element("span", { class: "small" }, `odds × ${Math.exp(odds).toFixed(2)}`)));
 }
+
+// Odds of 1.65 times are much, of less than 1.2 times a little.
+const describeSize = (odds) => (Math.abs(odds) >= 0.5 ? " much" : Math.abs(odds) < 0.18 ? " a little" : "");
 
 const nameBin = ({ low, high }) => `${toHundred(low, 1)} to ${formatPercent(high, 1)}`;
 

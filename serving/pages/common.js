@@ -130,6 +130,12 @@ export function formatTime(time, options, timeZone = NEW_YORK) {
   return new Intl.DateTimeFormat("en-GB", { timeZone, hourCycle: "h23", ...options }).format(new Date(time));
 }
 
+export function formatSpan(minutes) {
+  const hours = minutes > 0 && minutes % 60 === 0;
+  const [count, unit] = hours ? [minutes / 60, "hour"] : [minutes, "minute"];
+  return `${count}\u00a0${unit}${count === 1 ? "" : "s"}`;
+}
+
 export const formatClock = (time, zone) =>
   formatTime(time, { hour: "2-digit", minute: "2-digit" }, zone);
 

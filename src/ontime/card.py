@@ -48,7 +48,8 @@ def model_card(report: Report, importance: Importance) -> str:
     """The card, in markdown; without pictures and importance where `evaluate.full_card` is false."""
     parts = [_problem(report), _data(report), _scores(report), _alerts(report), _slices(report)]
     whole = (
-        "\n\n".join([*parts, _what_matters(importance), _limits(report), _did_not_work(report), _use(report)]) + "\n"
+        "\n\n".join([*parts, _what_matters(report, importance), _limits(report), _did_not_work(report), _use(report)])
+        + "\n"
     )
     return whole if report.params.evaluate.full_card else PICTURES.sub("", whole)
 
@@ -71,8 +72,8 @@ days, because the flights of one day share its weather.
 
 ## Problem
 
-How likely is a flight out of New York (EWR, JFK, LGA) to *arrive* {p.label.late_minutes} minutes late or more, asked
-{p.features.lead_minutes} minutes before its scheduled departure? Missing a late flight costs {p.cost.missed_delay:g}, a false
+How likely is a flight out of New York (EWR, JFK, LGA) to *arrive* {p.question.lateness}, asked
+{p.question.lead} before its scheduled departure? Missing a late flight costs {p.cost.missed_delay:g}, a false
 alarm {p.cost.false_alarm:g}; so it alerts at a probability of {p.cost.alert_threshold:g}."""
 
 
@@ -154,10 +155,10 @@ Carriers, airports and hours are groups of flights, not protected people: this i
 ![AUC by slice](plots/slices.png)"""
 
 
-def _what_matters(importance: Importance) -> str:
+def _what_matters(report: Report, importance: Importance) -> str:
     if not importance:
         return "## What it looks at\n\nNot measured for this model, and nothing was drawn (`evaluate.full_card`)."
-    meanings = {feature.name: feature.meaning for feature in schema.FEATURES}
+    meanings = {feature.name: feature.meaning(report.params.question) for feature in schema.FEATURES}
     rows = [(name, meanings[name], f"{mean:.4f}") for name, mean, _ in importance[:8]]
     return f"""## What it looks at
 
@@ -177,7 +178,7 @@ def _limits(report: Report) -> str:
   {blind["log_loss"]:g} instead of {full["log_loss"]:g}. The truth in service lies between."""
     return f"""## Limits
 
-- The tail number is that of the aircraft that really flew; two hours before, it may still change. {told}
+- The tail number is that of the aircraft that really flew; {report.params.question.lead} before, it may still change. {told}
 - A flight that was not materialised is answered from its schedule alone: AUC {alone["auc"]:g}, log-loss {alone["log_loss"]:g}.
 - Cancelled and diverted flights have no label, so nothing is said about cancellation.
 - One year of three airports. Another year, airport or airline is another distribution.

@@ -88,8 +88,9 @@ outcomes = sa.Table(
     "outcomes",
     metadata,
     sa.Column("flight_id", sa.String, primary_key=True),
-    sa.Column("late", sa.Boolean, nullable=False),
+    sa.Column("late", sa.Boolean, nullable=False),  # by the rule of whoever stored it: see `known_outcomes`
     sa.Column("known_at", UTCTime, nullable=False),
+    sa.Column("delay_minutes", sa.Integer),  # of the arrival, below zero: early; null where nobody told it
 )
 
 decisions = sa.Table(
@@ -137,7 +138,23 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
         }
         engine = sa.create_engine(parsed, connect_args=waits, pool_timeout=patience_s)
     metadata.create_all(engine)
+    _add_missing_columns(engine)
     return engine
+
+
+def _add_missing_columns(engine: sa.Engine) -> None:
+    """Give a database of an earlier version the columns that came later, which are all nullable."""
+    there = {column["name"] for column in sa.inspect(engine).get_columns(outcomes.name)}
+    for column in outcomes.columns:
+        if column.name in there:
+            continue
+        kind = column.type.compile(engine.dialect)
+        try:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(f"ALTER TABLE {outcomes.name} ADD COLUMN {column.name} {kind}")
+        except sa.exc.DBAPIError:  # another process may have been faster
+            if column.name not in {each["name"] for each in sa.inspect(engine).get_columns(outcomes.name)}:
+                raise
 
 
 def _durable_and_shared(connection: Any, record: object) -> None:  # noqa: ARG001  SQLAlchemy's signature
@@ -278,26 +295,55 @@ def log_shadows(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Keep labels, with the columns of `outcomes`: the one known last stays, in whatever order they come."""
+    """Keep labels, with the columns of `outcomes`: the one known last stays, in whatever order they come.
+
+    Of two that were known at the same moment it is the one with a delay, then the later flight.
+    """
     statement = _insert(engine, outcomes)
     new, old = statement.excluded, outcomes.c
-    newer = sa.or_(new.known_at > old.known_at, sa.and_(new.known_at == old.known_at, new.late > old.late))
-    changed = {"late": new.late, "known_at": new.known_at}
+    order = [
+        (new.known_at, old.known_at),
+        (sa.func.coalesce(new.delay_minutes, schema.UNTOLD), sa.func.coalesce(old.delay_minutes, schema.UNTOLD)),
+        (new.late, old.late),
+    ]
+    newer = sa.or_(
+        *(
+            sa.and_(*(a == b for a, b in order[:place]), order[place][0] > order[place][1])
+            for place in range(len(order))
+        )
+    )
+    changed = {"late": new.late, "known_at": new.known_at, "delay_minutes": new.delay_minutes}
+    rows = [{"delay_minutes": None, **row} for row in rows]
     _execute(engine, statement.on_conflict_do_update(index_elements=[old.flight_id], set_=changed, where=newer), rows)
 
 
-def outcome_of(engine: sa.Engine, flight_id: str) -> sa.Row[Any] | None:
+def known_outcomes(late_minutes: int, known_by: datetime | None = None) -> sa.Subquery:
+    """Flight, `late`, delay and moment of each outcome that counts: here and nowhere else it is decided what is known.
+
+    An outcome is known once it is stored; `known_by` is the moment that a look at the past stands at. Reports, the
+    comparison and the page look from now, so they see the same; the monitor looks from the end of its day.
+    Where the delay is known, `late` is by the rule asked for here, whatever the rule was when it was stored.
+    """
+    table = outcomes.c
+    late = sa.case((table.delay_minutes.is_not(None), table.delay_minutes >= late_minutes), else_=table.late)
+    wanted = sa.select(table.flight_id, late.label("late"), table.delay_minutes, table.known_at)
+    return (wanted if known_by is None else wanted.where(table.known_at <= known_by)).subquery("known")
+
+
+def outcome_of(engine: sa.Engine, flight_id: str, late_minutes: int) -> sa.Row[Any] | None:
+    known = known_outcomes(late_minutes)
     with engine.connect() as connection:
-        return connection.execute(sa.select(outcomes).where(outcomes.c.flight_id == flight_id)).first()
+        return connection.execute(sa.select(known).where(known.c.flight_id == flight_id)).first()
 
 
 def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime) -> int:
     """The flights of the timetable scheduled at or after `since` whose outcome was known at `known_by`."""
+    known = known_outcomes(0, known_by)  # whichever the rule, it counts alike
     counted = (
         sa.select(sa.func.count())
         .select_from(flights)
-        .join(outcomes, outcomes.c.flight_id == flights.c.flight_id)
-        .where(flights.c.scheduled_departure >= since, outcomes.c.known_at <= known_by)
+        .join(known, known.c.flight_id == flights.c.flight_id)
+        .where(flights.c.scheduled_departure >= since)
     )
     with engine.connect() as connection:
         return int(connection.execute(counted).scalar_one())

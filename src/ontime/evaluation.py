@@ -73,7 +73,7 @@ def scores(late: Labels, probability: Floats, cost: Cost) -> dict[str, float]:
 
 
 def refuse_leak(name: str, auc: float, limit: float) -> None:
-    """Raise LeakSuspected on a score that nothing known two hours before can reach."""
+    """Raise LeakSuspected on a score that nothing known at the prediction moment can reach."""
     if auc > limit:
         raise LeakSuspected(
             f"{name}: test AUC {auc:.3f} is above evaluate.leak_auc {limit}: a feature knows what happened later. "

@@ -9,13 +9,11 @@ where o is 1 if the flight meets the conditions on k along the leaf's path, and 
 flights that do. The integrand is a polynomial, so Gauss-Legendre quadrature of enough points is exact.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ontime import schema
 from ontime.trees import Flags, Floats, Trees
 
 
@@ -55,30 +53,3 @@ def _goes_left(trees: Trees, row: NDArray[np.float32]) -> Flags:
     known = (codes >= 0) & (codes < trees.categories.shape[1])
     left[categorical] = trees.categories[trees.node_categories[categorical], np.where(known, codes, 0)] & known
     return np.where(np.isnan(values), trees.node_missing_left, left)
-
-
-def in_words(name: str, value: float, categories: Mapping[str, Sequence[str]]) -> str:
-    """A feature of a flight as a traveller would say it: "temperature, last observation at the origin: 31 deg F"."""
-    feature = _FEATURES[name]
-    return f"{feature.meaning}: {_value_in_words(feature, value, categories)}"
-
-
-def _value_in_words(feature: schema.Feature, value: float, categories: Mapping[str, Sequence[str]]) -> str:
-    if np.isnan(value):
-        return "not known"
-    if feature.categorical:
-        return categories[feature.name][int(value)]
-    if feature.unit == "minute of day":
-        return f"{int(value) // 60:02d}:{int(value) % 60:02d}"
-    if feature.unit == "share":
-        return f"{value:.0%}"
-    if feature.name in _SAID:
-        return _SAID[feature.name][int(value)]
-    return f"{f'{value:.1f}'.removesuffix('.0')} {feature.unit}"
-
-
-_FEATURES = {feature.name: feature for feature in schema.FEATURES}
-_SAID = {
-    "weekday": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
-    "previous_leg_status": ("not departed yet", "in the air", "arrived"),
-}

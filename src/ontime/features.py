@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from ontime import schedule, schema
 from ontime.events import ALL_HISTORY, NEVER, Events, Integers
-from ontime.params import FeatureParams
+from ontime.params import FeatureParams, Label
 from ontime.sources import Tables
 
 Floats = NDArray[np.floating[Any]]
 Columns = dict[str, Floats]
 
 HOUR = 60
-LATE_MINUTES = 15  # the DOT's rule for the operations that are watched, whatever the label asks
 OVERDUE_SPAN = 3 * HOUR
 AHEAD = timedelta(hours=1)  # the timetable is read so far beyond the window
 DEPARTURE_WINDOWS = (("origin", 1), ("origin", 3), ("origin_carrier", 1), ("origin_carrier", 3), ("all", 1), ("all", 3))
@@ -47,7 +46,7 @@ class _Window:
         return self.groups[group][self.asked]
 
 
-def build(tables: Tables, start: datetime, end: datetime, params: FeatureParams) -> pd.DataFrame:
+def build(tables: Tables, start: datetime, end: datetime, params: FeatureParams, label: Label) -> pd.DataFrame:
     """One row for each flight with `start <= scheduled_departure < end`: flight_id, moment, schema.FEATURES.
 
     `tables` must reach back `halo_hours` before `start` and, for the timetable, an hour beyond `end`; what
@@ -60,7 +59,7 @@ def build(tables: Tables, start: datetime, end: datetime, params: FeatureParams)
     columns |= _congestion(window)
     columns |= _plane(flights, tables.planes)
     columns |= _weather(window, tables.weather, start, end, params)
-    columns |= _operations(window)
+    columns |= _operations(window, label.late_minutes)
     columns |= _overdue(window)
     columns |= _rotation(window)
     moment = flights["scheduled_departure"] - pd.Timedelta(minutes=params.lead_minutes)
@@ -183,8 +182,11 @@ def _share(part: Integers, whole: Integers) -> Floats:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def _operations(window: _Window) -> Columns:
-    """Count, late share and mean delay of the departures and arrivals known at the moment."""
+def _operations(window: _Window, late_minutes: int) -> Columns:
+    """Count, late share and mean delay of the departures and arrivals known at the moment.
+
+    A departure is late by the same minutes as the label: "late" means one thing everywhere.
+    """
     columns: Columns = {}
     kinds = (
         ("departures", window.departed, window.leaves, DEPARTURE_WINDOWS),
@@ -192,7 +194,7 @@ def _operations(window: _Window) -> Columns:
     )
     for kind, happened, scheduled, spans in kinds:
         delay = np.where(happened < NEVER, happened - scheduled, 0)
-        values = {"delay": delay, "late": (delay >= LATE_MINUTES).astype(np.int64)}
+        values = {"delay": delay, "late": (delay >= late_minutes).astype(np.int64)}
         events = {group: Events(window.groups[group], happened, values) for group, _ in spans}
         for group, hours in spans:
             count, sums = events[group].within(window.of_asked(group), window.moment, hours * HOUR)

@@ -189,6 +189,10 @@ class Params(_Section):
     policy: Policy
     retrain: Retrain
 
+    @property
+    def question(self) -> schema.Question:
+        return schema.Question(self.label.late_minutes, self.features.lead_minutes)
+
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """The parameters in `path`. Raises ParamsBroken naming each wrong key and its value."""

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from ontime import locations, schema
 
 NAME = locations.EXPERIMENT  # of the registered model as well
+ABOUT = "Will this flight out of New York arrive late? Each version says by how much, and when it is asked."
 CHAMPION, CHALLENGER = "champion", "challenger"  # the aliases
 SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
 
@@ -35,6 +36,7 @@ class Run:
     params: Mapping[str, object]
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
+    description: str
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ def _record_one(client: MlflowClient, experiment: str, pipeline: str, run: Run, 
         run_id,
         metrics=[Metric(name, value, now, 0) for name, value in run.metrics.items()],
         params=[Param(name, str(value)) for name, value in run.params.items()],
-        tags=[RunTag("mlflow.note.content", "One candidate of one `make train`.")],
+        tags=[RunTag("mlflow.note.content", run.description)],
     )
     for report in reports:
         if report.is_dir():
@@ -92,7 +94,7 @@ def _record_one(client: MlflowClient, experiment: str, pipeline: str, run: Run, 
     return str(run_id)
 
 
-def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes) -> str:
+def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes, description: str) -> str:
     """The registered version of this pipeline's winner: the one that exists, or a new one."""
     for version in _versions(client):
         if version.tags.get("pipeline") == pipeline:
@@ -106,9 +108,9 @@ def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes) -> 
             pip_requirements=SERVES_WITH,
         )
     if not any(known.name == NAME for known in client.search_registered_models()):
-        client.create_registered_model(NAME, description="Will this flight out of New York arrive late?")
+        client.create_registered_model(NAME, description=ABOUT)
     version = client.create_model_version(
-        NAME, logged.model_uri, run_id, tags={"pipeline": pipeline}, model_id=logged.model_id
+        NAME, logged.model_uri, run_id, {"pipeline": pipeline}, description=description, model_id=logged.model_id
     )
     return str(version.version)
 

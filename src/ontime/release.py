@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ontime import files, schema
-from ontime.schema import Flight
+from ontime.schema import Flight, Question
 from ontime.trees import NoTrees, Trees
 
 # ONNX Runtime reports to its maker unless this is set when it is imported.
@@ -92,6 +92,13 @@ class TrackRecord(_Record):
     bins: tuple[Bin, ...]
 
 
+class Names(_Record):
+    """What the codes in requests stand for; a code without a name is shown as it is."""
+
+    carriers: dict[str, str] = {}
+    airports: dict[str, str] = {}
+
+
 class Manifest(_Record):
     name: str
     version: Version
@@ -100,12 +107,18 @@ class Manifest(_Record):
     categories: dict[str, tuple[str, ...]]  # position in the list is the code; anything else is NaN
     threshold: Annotated[float, Field(gt=0, lt=1)]
     usual_rate: Share  # share late in training
+    late_minutes: int = 15  # manifests written before it was recorded: every page said 15 then
     lead_minutes: int
     trained_from: date
     trained_until: date  # exclusive
     track_record: TrackRecord
+    names: Names = Names()
     lineage: Lineage
     sha256: dict[str, Digest]
+
+    @property
+    def question(self) -> Question:
+        return Question(self.late_minutes, self.lead_minutes)
 
     @model_validator(mode="after")
     def fits_this_code(self) -> Self:
@@ -227,7 +240,7 @@ def point(releases: Path, version: str, *, watched: bool = False) -> None:
     before = read_pointer(releases)
     if before and before.version == version:
         return
-    challenger = before.challenger if before and before.challenger and before.challenger.version != version else None
+    challenger = _still_challenging(releases, before, version)
     if watched and before:
         challenger = Challenger(version=before.version, manifest_sha256=before.manifest_sha256, share=0)
     pointer = Pointer(
@@ -250,7 +263,7 @@ def roll_back(releases: Path) -> str:
         update={
             "version": version,
             "manifest_sha256": _manifest_digest(releases, version),
-            "challenger": before.challenger if before.challenger and before.challenger.version != version else None,
+            "challenger": _still_challenging(releases, before, version),
             "history": before.history[:-1],
             "rolled_back": (*before.rolled_back, before.version),
         }
@@ -268,8 +281,30 @@ def challenge(releases: Path, version: str | None, share: float = 0.0) -> None:
         raise ReleaseRefused(f"release {version} answers already; it cannot challenge itself")
     challenger = None
     if version is not None:
+        refuse_another_question(verify(releases / version), verify(releases / before.version))
         challenger = Challenger(version=version, manifest_sha256=_manifest_digest(releases, version), share=share)
     _write_pointer(releases, before.model_copy(update={"challenger": challenger}))
+
+
+def refuse_another_question(challenger: Manifest, champion: Manifest) -> None:
+    """Raise ReleaseRefused where the same outcomes cannot say which of two releases is better."""
+    if challenger.question != champion.question:
+        raise ReleaseRefused(
+            f"release {challenger.version} predicts {challenger.question}; release {champion.version} predicts "
+            f"{champion.question}: the same outcomes cannot judge both. "
+            f"To serve it nevertheless: make promote VERSION={challenger.version} FORCE=1"
+        )
+
+
+def _still_challenging(releases: Path, before: Pointer | None, champion: str) -> Challenger | None:
+    """The challenger of before, if it can challenge the new champion as well."""
+    if before is None or before.challenger is None or before.challenger.version == champion:
+        return None
+    try:
+        refuse_another_question(verify(releases / before.challenger.version), verify(releases / champion))
+    except ReleaseRefused:  # a broken challenger must not stand in the way of a rollback either
+        return None
+    return before.challenger
 
 
 def _manifest_digest(releases: Path, version: str) -> str:

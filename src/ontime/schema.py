@@ -34,6 +34,39 @@ ELAPSED_MINUTES = (15, 1200)  # scheduled gate to gate
 CARRIERS = ("9E", "AA", "AS", "B6", "DL", "EV", "F9", "FL", "HA", "MQ", "OO", "UA", "US", "VX", "WN", "YV")
 DEPARTURE_DELAY_MINUTES = (-120, 2880)  # 2023 has delays of up to 30 hours, which the clocks confirm
 ARRIVAL_DELAY_MINUTES = (-180, 2880)
+UNTOLD = ARRIVAL_DELAY_MINUTES[0] - 1  # below every delay: stands for one that nobody told
+
+
+def span(minutes: int) -> str:
+    """A length of time in words.
+
+    >>> span(120), span(60), span(90), span(1)
+    ('2 hours', '1 hour', '90 minutes', '1 minute')
+    """
+    count, unit = (minutes // 60, "hour") if minutes and minutes % 60 == 0 else (minutes, "minute")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a model is asked. Models that are asked different questions cannot be judged by the same outcomes."""
+
+    late_minutes: int  # label.late_minutes
+    lead_minutes: int  # features.lead_minutes
+
+    @property
+    def lateness(self) -> str:
+        return f"{span(self.late_minutes)} late or more"
+
+    @property
+    def lead(self) -> str:
+        return span(self.lead_minutes)
+
+    def is_late(self, delay_minutes: float) -> bool:
+        return delay_minutes >= self.late_minutes
+
+    def __str__(self) -> str:
+        return f"arriving {self.lateness}, asked {self.lead} before the scheduled departure"
 
 
 def flight_id(carrier: str, flight_number: int, origin: str, scheduled_departure: datetime) -> str:
@@ -136,7 +169,15 @@ class Outcome(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     flight_id: Annotated[str, Field(max_length=40, examples=["UA1545-EWR-20130101T1015Z"])]
-    late: Annotated[bool, Field(description="arrived 15 minutes late or more")]
+    late: Annotated[bool, Field(description="arrived late: by late_minutes of GET /v1/model, or more")]
+    delay_minutes: Annotated[
+        int | None,
+        Field(
+            ge=ARRIVAL_DELAY_MINUTES[0],
+            le=ARRIVAL_DELAY_MINUTES[1],
+            description="actual less scheduled arrival, where it is known; below zero: early",
+        ),
+    ] = None
     known_at: Annotated[Time, Field(description="with offset; not in the future; the latest word stays")]
 
     @field_validator("flight_id")
@@ -156,6 +197,11 @@ class Outcome(BaseModel):
             raise ValueError(f"{known_at.isoformat()} is in the future: it is {now.isoformat(timespec='seconds')} here")
         return known_at
 
+    @property
+    def rank(self) -> tuple[datetime, int, bool]:
+        """Of two outcomes of a flight the greater stays: `database.store_outcomes` orders them alike."""
+        return self.known_at, UNTOLD if self.delay_minutes is None else self.delay_minutes, self.late
+
 
 class Known(StrEnum):
     """When a feature's ingredients are known."""
@@ -169,9 +215,12 @@ class Known(StrEnum):
 class Feature:
     name: str
     unit: str
-    meaning: str
+    template: str  # its meaning, with a place for {late_minutes}
     known: Known
     categorical: bool = False
+
+    def meaning(self, question: Question) -> str:
+        return self.template.format(late_minutes=question.late_minutes)
 
 
 def _schedule() -> list[Feature]:
@@ -250,7 +299,7 @@ def _operations() -> list[Feature]:
         stem, what = f"{event}_{group}_{hours}h", f"{event} {words} in the last {hours} h"
         features += [
             Feature(f"{stem}_count", "flights", f"{what}", Known.MOMENT),
-            Feature(f"{stem}_late", "share", f"share 15 minutes late or more among {what}", Known.MOMENT),
+            Feature(f"{stem}_late", "share", f"share {{late_minutes}} minutes late or more among {what}", Known.MOMENT),
             Feature(f"{stem}_delay", "minutes", f"mean delay of {what}", Known.MOMENT),
         ]
     for group in ("origin", "origin_carrier"):

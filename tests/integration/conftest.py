@@ -13,12 +13,14 @@ from fastapi.testclient import TestClient
 from ontime import database, export, model, release, schema, split
 from ontime.params import Params
 from ontime.release import Lineage, Manifest
+from ontime.schema import Question
 from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import packaging
 from pipelines.materialise import materialise, outcomes_of
 from serving.app import create_app
 from tests import postgres
+from tests.conftest import weeks_of
 
 STORED_FROM = "2013-02-18"
 
@@ -32,6 +34,8 @@ class Small(NamedTuple):
     categories: dict[str, tuple[str, ...]]
     late: pd.Series
     probability: pd.Series
+    question: Question = Question(late_minutes=15, lead_minutes=120)
+    names: release.Names = release.Names()
 
     def manifest(self, version: str) -> Manifest:
         period = split.Period(date(2013, 2, 18), date(2013, 2, 25))
@@ -43,7 +47,9 @@ class Small(NamedTuple):
             categories=self.categories,
             threshold=0.25,
             usual_rate=0.24,
-            lead_minutes=120,
+            late_minutes=self.question.late_minutes,
+            lead_minutes=self.question.lead_minutes,
+            names=self.names,
             trained_from=date(2013, 2, 4),
             trained_until=date(2013, 2, 18),
             track_record=packaging.track_record(self.late.to_numpy(), self.probability.to_numpy(), 0.25, period),
@@ -61,7 +67,28 @@ def _small(weeks: pd.DataFrame, tables: Tables, params: Params, trees: int) -> S
     timetable = tables.flights.set_index("flight_id", drop=False)
     contents = packaging.files_of(fitted, export.to_onnx(fitted), categories, after, timetable)
     told = pd.Series(model.predict(fitted, model.matrix_of(after, categories)))
-    return Small(contents, categories, after["late"], told)
+    names = packaging.names(tables.flights, tables.airlines, tables.airports)
+    return Small(contents, categories, after["late"], told, params.question, names)
+
+
+@pytest.fixture(scope="session")
+def other_params(params: Params) -> Params:
+    """Late from half an hour on, asked three hours before."""
+    label = params.label.model_copy(update={"late_minutes": 30})
+    features = params.features.model_copy(update={"lead_minutes": 180})
+    return params.model_copy(update={"label": label, "features": features})
+
+
+@pytest.fixture(scope="session")
+def other_weeks(tables: Tables, other_params: Params) -> pd.DataFrame:
+    """The weeks of the other question."""
+    return weeks_of(tables, other_params)
+
+
+@pytest.fixture(scope="session")
+def other_question(other_weeks: pd.DataFrame, tables: Tables, other_params: Params) -> Small:
+    """A LightGBM of ten trees that is asked the other question."""
+    return _small(other_weeks, tables, other_params, 10)
 
 
 @pytest.fixture(scope="session")
@@ -97,13 +124,13 @@ def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
     return published(tmp_path, small, other)
 
 
-def store(settings: Settings, weeks: pd.DataFrame, tables: Tables) -> pd.DataFrame:
+def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, late_minutes: int = 15) -> pd.DataFrame:
     """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url.get_secret_value())
     timetable = tables.flights.set_index("flight_id", drop=False)
     materialise(engine, rows, timetable)
-    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], 15))
+    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], late_minutes))
     return rows
 
 

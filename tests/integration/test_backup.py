@@ -27,9 +27,11 @@ FLIGHT = {
 def world(settings: Settings, small: Small, tmp_path: Path) -> Settings:
     """The small world with a registry, and with nothing that lies outside `tmp_path`."""
     client = registry.connect(settings.tracking_url, settings.artifacts)
-    ran = registry.Run("lightgbm", {"trees": 10}, {"auc": 0.7}, {"git_commit": "abc"})
+    ran = registry.Run("lightgbm", {"trees": 10}, {"auc": 0.7}, {"git_commit": "abc"}, "One candidate.")
     ids = registry.record(client, "pipeline", [ran], [])
-    version = registry.register(client, "pipeline", ids["lightgbm"], small.contents[release.MODEL])
+    version = registry.register(
+        client, "pipeline", ids["lightgbm"], small.contents[release.MODEL], "Predicts arriving late."
+    )
     registry.crown(client, {registry.CHAMPION: version})
     parts = backup.parts_of(settings)
     return settings.model_copy(update={"backup": _secret({**parts, "dvc": f"file://{tmp_path}/dvc-remote"})})

@@ -487,7 +487,8 @@ def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params
 
 def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> dict[str, float | None]:
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
-    return monitor.figures_of(watch, pointer_of(settings), monitor.window_of(watch))
+    champion = release.verify(settings.releases / pointer_of(settings).version)
+    return monitor.figures_of(watch, champion, monitor.window_of(watch, champion))
 
 
 @pytest.mark.parametrize("days", [(), (MONDAY, TUESDAY, WEDNESDAY)])

@@ -31,9 +31,9 @@ def client(tmp_path_factory: pytest.TempPathFactory, onnx: bytes) -> MlflowClien
     for path in made_from:
         path.write_text(f"the text of {path.name}")
     for pipeline, reports in (("first", made_from), ("second", ())):
-        run = registry.Run("logistic", {}, {}, {"git_commit": "abc"})
+        run = registry.Run("logistic", {}, {}, {"git_commit": "abc"}, "One candidate.")
         ids = registry.record(connected, pipeline, [run], reports)
-        registry.register(connected, pipeline, ids["logistic"], onnx)
+        registry.register(connected, pipeline, ids["logistic"], onnx, "Predicts arriving late.")
     return connected
 
 
@@ -87,8 +87,8 @@ def connect(folder: Path) -> MlflowClient:
 
 def register(folder: Path, pipeline: str, made_from: tuple[Path, ...], onnx: bytes) -> None:
     client = connect(folder)
-    ids = registry.record(client, pipeline, [registry.Run("logistic", {}, {}, {"git_commit": "abc"})], made_from)
-    registry.register(client, pipeline, ids["logistic"], onnx)
+    ids = registry.record(client, pipeline, [registry.Run("logistic", {}, {}, {"git_commit": "abc"}, "one")], made_from)
+    registry.register(client, pipeline, ids["logistic"], onnx, "one")
 
 
 def test_a_moved_version_is_found_where_the_folder_is_now(world: Path) -> None:

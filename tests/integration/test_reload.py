@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from monitoring import performance
 from ontime import database, files, release
 from ontime.params import Params
+from ontime.release import Manifest
 from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import compare
@@ -191,6 +192,10 @@ def test_a_larger_share_keeps_the_flights_of_a_smaller_one(settings: Settings) -
     assert chosen[0.1] < chosen[0.3]
 
 
+def both_of(settings: Settings) -> tuple[Manifest, Manifest]:
+    return release.verify(settings.releases / "1"), release.verify(settings.releases / "2")
+
+
 def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     settings: Settings, stored: pd.DataFrame, tables: Tables, params: Params
 ) -> None:
@@ -203,7 +208,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     assert pointer is not None
 
     engine = database.connect(settings.database_url.get_secret_value())
-    both = performance.paired(engine, "1", "2")
+    both = performance.paired(engine, *both_of(settings))
     told = compare.report(both, pointer, params)
 
     with_outcome = stored.set_index("flight_id")["late"].loc[flights.index].notna()
@@ -224,7 +229,11 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings, 
     engine = database.connect(settings.database_url.get_secret_value())
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
-        compare.report(performance.paired(engine, "1", "2"), pointer, params)
+        compare.report(
+            performance.paired(engine, *both_of(settings)),
+            pointer,
+            params,
+        )
 
 
 @pytest.mark.parametrize(

@@ -280,6 +280,7 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
         assert client.get(f"/v1/outcomes/{flight}").json() == {
             "flight_id": flight,
             "late": True,
+            "delay_minutes": None,
             "known_at": "2013-11-05T16:00:00Z",
         }
 
@@ -298,6 +299,10 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
         ({"known_at": "2013-11-05T10:14:00Z"}, "outcome.known_at", "before the scheduled departure"),
         ({"known_at": 5}, "outcome.known_at", "text with its offset"),
         ({"delay": 5}, "outcome.delay", "Extra inputs"),
+        ({"delay_minutes": 15}, "outcome.late", "contradicts delay_minutes 15: late is 15 minutes or more"),
+        ({"delay_minutes": 14, "late": True}, "outcome.late", "contradicts delay_minutes 14"),
+        ({"delay_minutes": 5000}, "outcome.delay_minutes", "less than or equal to 2880"),
+        ({"delay_minutes": 1.5}, "outcome.delay_minutes", "valid integer"),
     ],
 )
 def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: str, client: TestClient) -> None:
@@ -307,6 +312,26 @@ def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: s
     (problem,) = answer.json()["detail"]
     assert problem["place"] == place
     assert reason in problem["reason"]
+
+
+def test_a_contradiction_in_a_list_is_named_by_its_position_and_nothing_is_stored(client: TestClient) -> None:
+    wrong = {**examples.OUTCOME, "late": True}
+
+    answer = client.post("/v1/outcomes", json=[examples.OUTCOME, wrong])
+
+    assert [problem["place"] for problem in answer.json()["detail"]] == ["outcomes.1.late"]
+    assert client.get(f"/v1/outcomes/{examples.OUTCOME['flight_id']}").status_code == 404
+
+
+def test_the_delay_of_an_outcome_comes_back(client: TestClient) -> None:
+    client.post("/v1/outcomes", json=[examples.OUTCOME, {**examples.OUTCOME, "delay_minutes": None}]).raise_for_status()
+
+    assert client.get(f"/v1/outcomes/{examples.OUTCOME['flight_id']}").json() == {
+        "flight_id": "UA1487-EWR-20131105T1015Z",
+        "late": False,
+        "delay_minutes": -3,
+        "known_at": "2013-11-05T14:05:00Z",
+    }
 
 
 def test_an_outcome_that_is_not_known_yet_is_not_there(client: TestClient) -> None:

@@ -10,7 +10,7 @@ from ontime import database
 from ontime.params import Params
 from ontime.settings import Settings
 from pipelines import materialise
-from pipelines.materialise import LeadDiffers
+from pipelines.materialise import QuestionDiffers
 
 NOW = datetime(2013, 2, 20, 12, tzinfo=UTC)
 
@@ -45,16 +45,16 @@ def test_other_features_than_those_stored_are_counted(settings: Settings, stored
 def test_another_lead_than_the_release_was_trained_on_is_refused(settings: Settings, params: Params) -> None:
     sooner = params.model_copy(update={"features": params.features.model_copy(update={"lead_minutes": 30})})
 
-    with pytest.raises(LeadDiffers, match="lead_minutes is 30, but release 1 was trained on 120"):
-        materialise.refuse_another_lead(settings, sooner)
+    with pytest.raises(QuestionDiffers, match="lead_minutes is 30, but release 1 was trained on 120"):
+        materialise.refuse_another_question(settings, sooner)
 
 
 def test_before_the_first_release_any_lead_may_be_materialised(settings: Settings, params: Params) -> None:
-    materialise.refuse_another_lead(settings.model_copy(update={"releases": settings.releases / "none"}), params)
+    materialise.refuse_another_question(settings.model_copy(update={"releases": settings.releases / "none"}), params)
 
 
 def test_no_answers_are_no_answers_of_any_model(settings: Settings) -> None:
     engine = database.connect(settings.database_url.get_secret_value())
-    rows = performance.answers(engine, NOW - timedelta(days=14), NOW, NOW)
+    rows = performance.answers(engine, NOW - timedelta(days=14), NOW, 15)
 
     assert performance.unseen_by_their_model(rows, {}).empty

@@ -109,7 +109,7 @@ def friday(
     winter.publish(healthy.settings.releases, "1")
     release.point(healthy.settings.releases, "1")
     soon = timedelta(minutes=params.features.lead_minutes)  # what leaves so early on Saturday is known on Friday
-    rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features)
+    rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.label)
     materialise.materialise(healthy.engine, rows, timetable)
     arrived = timetable.loc[rows["flight_id"]]
     arrived = arrived[arrived["arrived_at"] <= midnight(SATURDAY)]

@@ -73,7 +73,7 @@ GUARDS: Mapping[str, Guard] = {
     TREES: Guard("src/ontime/trees.py", "NoTrees"),
     PROBES: Guard("src/ontime/online.py", "ReleaseRefused"),
     REASONS: Guard("src/ontime/online.py", "ReleaseRefused"),
-    LEAD: Guard("pipelines/materialise.py", "LeadDiffers"),
+    LEAD: Guard("pipelines/materialise.py", "QuestionDiffers"),
     QUARANTINE: Guard("pipelines/arrivals.py"),
     FEATURE_SET: Guard("src/ontime/database.py"),
     LAST_WORD: Guard("src/ontime/database.py"),

@@ -196,7 +196,7 @@ def test_a_missing_hour_is_bridged_by_the_hour_before(tables: Tables, params: Pa
     start, end = midnight(SATURDAY), midnight(SATURDAY + timedelta(days=1))
     without = replace(tables, weather=tables.weather[tables.weather["hour"] != NOON])
 
-    whole, gap = (features.build(each, start, end, params.features) for each in (tables, without))
+    whole, gap = (features.build(each, start, end, params.features, params.label) for each in (tables, without))
 
     older = gap["weather_age_hours"] > whole["weather_age_hours"]
     assert 0 < older.sum() < 100
@@ -243,7 +243,7 @@ def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, 
 def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: Params, reported: Reported) -> None:
     def features_at(moment: datetime, tables: Tables) -> pd.DataFrame:
         known = contract.clean(sources.as_of(tables, moment))[0]
-        return features.build(known, moment, moment + timedelta(hours=2), params.features)
+        return features.build(known, moment, moment + timedelta(hours=2), params.features, params.label)
 
     flights = week.flights
     absurd = flights["departed_at"] > NOON
@@ -257,8 +257,8 @@ def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: P
     hidden = features_at(NOON, planted)
 
     assert_frame_equal(hidden, features_at(NOON, week))
-    seen = features.build(planted, NOON, NOON + timedelta(hours=6), params.features)
-    assert not seen.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features))
+    seen = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.label)
+    assert not seen.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.label))
     reported("the features are the same, bit for bit")
 
 

@@ -264,7 +264,7 @@ def test_another_lead_than_in_training_is_not_materialised(
     sooner = params.model_copy(update={"features": params.features.model_copy(update={"lead_minutes": 30})})
     production.materialise(SATURDAY)
 
-    with pytest.raises(materialise.LeadDiffers) as refused:
+    with pytest.raises(materialise.QuestionDiffers) as refused:
         production.materialise(SUNDAY, sooner)
 
     reported(refused.value)

@@ -109,8 +109,8 @@ def test_code_that_reads_the_future_fails_the_point_in_time_test(
     looks = test_features.test_moving_every_event_after_the_moment_changes_no_feature
     looks("2013-02-08 12:00", tables, params)
 
-    def ahead(window: features._Window) -> features.Columns:
-        return honest(replace(window, moment=window.moment + params.features.lead_minutes))
+    def ahead(window: features._Window, late_minutes: int) -> features.Columns:
+        return honest(replace(window, moment=window.moment + params.features.lead_minutes), late_minutes)
 
     monkeypatch.setattr(features, "_operations", ahead)
     with pytest.raises(AssertionError) as failed:

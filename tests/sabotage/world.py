@@ -47,7 +47,7 @@ class Model(NamedTuple):
 
 def labelled(tables: Tables, start: date, until: date, params: Params) -> pd.DataFrame:
     """Features and labels of the flights scheduled in [start, until) in New York."""
-    built = features.build(tables, midnight(start), midnight(until), params.features)
+    built = features.build(tables, midnight(start), midnight(until), params.features, params.label)
     return split.labelled(features.with_label(built, tables.flights, params.label.late_minutes))
 
 

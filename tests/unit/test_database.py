@@ -151,17 +151,53 @@ def test_prediction_ids_are_in_the_order_of_time() -> None:
 
 
 @given(
-    told=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), min_size=1, max_size=6),
+    told=st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.none() | st.integers(-2, 2)), min_size=1, max_size=6),
     order=st.randoms(use_true_random=False),
 )
-def test_outcomes_converge_in_whatever_order_they_come(told: list[tuple[bool, int]], order: Random) -> None:
-    rows = [{"flight_id": "a", "late": late, "known_at": MOMENT + timedelta(hours=hours)} for late, hours in told]
+def test_outcomes_converge_in_whatever_order_they_come(told: list[tuple[bool, int, int | None]], order: Random) -> None:
+    rows = [
+        {"flight_id": "a", "late": late, "known_at": MOMENT + timedelta(hours=hours), "delay_minutes": delay}
+        for late, hours, delay in told
+    ]
     shuffled = order.sample(rows, len(rows))
     kept = []
     for sequence in (rows, shuffled):
         engine = database.connect("sqlite://")
         for row in sequence:
             database.store_outcomes(engine, [row])
-        kept.append(database.outcome_of(engine, "a"))
+        kept.append(database.outcome_of(engine, "a", 1))
 
     assert kept[0] == kept[1]
+
+
+def outcome(late: bool, delay: int | None = None) -> dict[str, object]:
+    return {"flight_id": "a", "late": late, "known_at": MOMENT, "delay_minutes": delay}
+
+
+def test_an_outcome_that_comes_again_with_its_delay_gets_it(engine: sa.Engine) -> None:
+    database.store_outcomes(engine, [outcome(late=True)])
+    database.store_outcomes(engine, [outcome(late=False, delay=20)])
+    database.store_outcomes(engine, [outcome(late=True)])
+
+    found = database.outcome_of(engine, "a", late_minutes=30)
+
+    assert found is not None
+    assert (found.late, found.delay_minutes, found.known_at) == (False, 20, MOMENT)
+
+
+def test_a_database_of_an_earlier_version_gets_the_column_and_keeps_its_rows(engine: sa.Engine) -> None:
+    database.store_outcomes(engine, [outcome(late=True)])
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE outcomes DROP COLUMN delay_minutes")
+
+    for _ in range(2):  # the second time there is nothing to do
+        again = database.connect(engine.url.render_as_string(hide_password=False))
+
+    old = database.outcome_of(again, "a", late_minutes=15)
+    assert old is not None
+    assert (old.late, old.delay_minutes) == (True, None)
+    database.store_outcomes(again, [outcome(late=True, delay=23)])
+    new = database.outcome_of(again, "a", late_minutes=15)
+    assert new is not None
+    assert new.delay_minutes == 23
+    again.dispose()

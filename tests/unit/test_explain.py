@@ -8,11 +8,9 @@ import pytest
 from lightgbm import Booster, LGBMClassifier
 from numpy.typing import NDArray
 
-from ontime import explain, model, schema, split, trees
+from ontime import explain, model, split, trees
 from ontime.params import Params
 from ontime.trees import Trees
-
-CATEGORIES = {"carrier": ("AA", "UA"), "origin": schema.ORIGINS, "dest": ("IAH",)}
 
 
 @pytest.fixture(scope="module")
@@ -80,34 +78,3 @@ def test_a_tree_without_a_split_moves_nothing_but_the_usual(grown: Trees, booste
     before, after = explain.explain(grown, row), explain.explain(with_stump, row)
     assert after.usual == pytest.approx(before.usual + 0.5)
     np.testing.assert_allclose(after.contributions, before.contributions, atol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("carrier", 1, "airline: UA"),
-        ("carrier", np.nan, "airline: not known"),
-        ("departure_minute", 315, "scheduled departure, New York clock: 05:15"),
-        ("weekday", 2, "weekday of departure: Wednesday"),
-        (
-            "departures_origin_1h_late",
-            0.456,
-            "share 15 minutes late or more among departures from this airport in the last 1 h: 46%",
-        ),
-        ("temp_f", 31.04, "temperature, last observation at the origin: 31 deg F"),
-        ("temp_f", np.nan, "temperature, last observation at the origin: not known"),
-        (
-            "previous_leg_status",
-            1,
-            "the aircraft's previous leg out of New York: in the air",
-        ),
-    ],
-)
-def test_a_feature_is_said_in_words(name: str, value: float, words: str) -> None:
-    assert explain.in_words(name, value, CATEGORIES) == words
-
-
-def test_every_feature_can_be_said() -> None:
-    for name in schema.FEATURE_NAMES:
-        for value in (0.0, np.nan):
-            assert explain.in_words(name, value, CATEGORIES)

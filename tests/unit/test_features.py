@@ -16,7 +16,7 @@ LATE = pd.Timestamp("2013-02-08 12:00", tz=schema.CLOCK)  # a blizzard came in: 
 
 
 def build(tables: Tables, start: pd.Timestamp, hours: float, params: Params) -> pd.DataFrame:
-    return features.build(tables, start, start + timedelta(hours=hours), params.features)
+    return features.build(tables, start, start + timedelta(hours=hours), params.features, params.label)
 
 
 def moved_later(tables: Tables, moment: pd.Timestamp) -> Tables:
@@ -59,8 +59,8 @@ def test_a_planted_leak_is_seen_by_the_test_above(tables: Tables, params: Params
     leaking = params.features.model_copy(update={"lead_minutes": -120})
     moment = LATE - timedelta(minutes=params.features.lead_minutes)
 
-    honest = features.build(tables, LATE, LATE + timedelta(hours=1), leaking)
-    changed = features.build(moved_later(tables, moment), LATE, LATE + timedelta(hours=1), leaking)
+    honest = features.build(tables, LATE, LATE + timedelta(hours=1), leaking, params.label)
+    changed = features.build(moved_later(tables, moment), LATE, LATE + timedelta(hours=1), leaking, params.label)
 
     assert not changed["departures_origin_1h_delay"].equals(honest["departures_origin_1h_delay"])
 
@@ -79,15 +79,15 @@ def test_a_month_built_alone_equals_the_same_month_built_with_its_year(
         weather=weather[weather["hour"].between(start - halo, end)],
     )
 
-    built = features.build(alone, start, end, params.features)
+    built = features.build(alone, start, end, params.features, params.label)
 
-    assert_frame_equal(built, features.build(tables, start, end, params.features))
+    assert_frame_equal(built, features.build(tables, start, end, params.features, params.label))
 
 
 def test_a_longer_halo_changes_nothing(tables: Tables, params: Params) -> None:
     longer = params.features.model_copy(update={"halo_hours": params.features.halo_hours + 240})
 
-    built = features.build(tables, LATE, LATE + timedelta(days=3), longer)
+    built = features.build(tables, LATE, LATE + timedelta(days=3), longer, params.label)
 
     assert_frame_equal(built, build(tables, LATE, 72, params))
 
@@ -98,7 +98,7 @@ def test_a_flight_built_in_its_minute_equals_the_same_flight_built_in_its_month(
     """What production does every few minutes and what training does once a month are the same rows."""
     start = weeks["moment"].iloc[-1] + timedelta(minutes=params.features.lead_minutes)
 
-    alone = features.build(tables, start, start + timedelta(minutes=1), params.features)
+    alone = features.build(tables, start, start + timedelta(minutes=1), params.features, params.label)
 
     together = weeks[weeks["flight_id"].isin(alone["flight_id"])].reset_index(drop=True)
     assert_frame_equal(alone, together[alone.columns])

@@ -14,12 +14,15 @@ import sqlalchemy as sa
 from monitoring import performance
 from ontime import database, evaluation
 from ontime.params import Params
+from ontime.release import Manifest, ReleaseRefused
+from ontime.schema import Question
 
 NOON = datetime(2013, 7, 1, 16, tzinfo=UTC)  # in New York
 LANDED = timedelta(hours=4)  # after a departure
 LATER = NOON + timedelta(days=60)
 VECTOR = np.arange(3, dtype="<f4").tobytes()
 SEED = 7
+LATE_MINUTES = 15
 
 
 @pytest.fixture
@@ -80,7 +83,7 @@ def land(engine: sa.Engine, flight_ids: Sequence[str], late: Sequence[bool], kno
 
 
 def answers(engine: sa.Engine, known_by: datetime = LATER, *, vectors: bool = False) -> pd.DataFrame:
-    return performance.answers(engine, NOON - timedelta(days=30), LATER, known_by, vectors=vectors)
+    return performance.answers(engine, NOON - timedelta(days=30), LATER, LATE_MINUTES, known_by, vectors=vectors)
 
 
 def synthetic(days: int = 2, flights: int = 500, sharpness: float = 1.0) -> pd.DataFrame:
@@ -170,7 +173,7 @@ def test_a_window_begins_with_its_first_moment_and_ends_before_its_last(engine: 
     flights = schedule(engine, NOON - hour, NOON, NOON + hour, NOON + 2 * hour)
     answer(engine, flights, [0.2] * 4)
 
-    rows = performance.answers(engine, NOON, NOON + 2 * hour, LATER)
+    rows = performance.answers(engine, NOON, NOON + 2 * hour, LATE_MINUTES)
 
     assert sorted(rows["flight_id"]) == sorted(flights[1:3])
 
@@ -294,6 +297,12 @@ def test_each_day_is_told_alone_and_as_json(params: Params) -> None:
     }
 
 
+def released(version: str, trained_until: date = date(2013, 6, 1), late_minutes: int = LATE_MINUTES) -> Manifest:
+    """As much of a release's manifest as a comparison asks for."""
+    fields: dict[str, Any] = {"version": version, "trained_until": trained_until}
+    return Manifest.model_construct(**fields, late_minutes=late_minutes, lead_minutes=120)
+
+
 def shadow(engine: sa.Engine, prediction_ids: Sequence[str], told: Sequence[float], version: str) -> None:
     rows = [
         {"prediction_id": key, "model_version": version, "probability_late": probability}
@@ -308,13 +317,13 @@ def test_a_pair_is_told_by_role_whoever_answered(engine: sa.Engine) -> None:
     shadow(engine, answer(engine, [by_challenger], [0.4], version="2", round_=2), [0.3], version="1")
     land(engine, [by_champion, by_challenger], [False, True])
 
-    pairs = performance.paired(engine, champion="1", challenger="2")
+    pairs = performance.paired(engine, released("1"), released("2"))
 
     assert pairs[["champion", "challenger", "canary", "late"]].values.tolist() == [
         [0.1, 0.2, False, False],
         [0.3, 0.4, True, True],
     ]
-    swapped = performance.paired(engine, champion="2", challenger="1")
+    swapped = performance.paired(engine, released("2"), released("1"))
     assert swapped[["champion", "challenger", "canary"]].values.tolist() == [[0.2, 0.1, True], [0.4, 0.3, False]]
 
 
@@ -325,7 +334,7 @@ def test_a_pair_needs_an_outcome_and_both_models(engine: sa.Engine) -> None:
     shadow(engine, answer(engine, [other], [0.1], round_=3), [0.2], version="3")
     land(engine, [whole, alone, other], [True] * 3)
 
-    assert len(performance.paired(engine, "1", "2")) == 1
+    assert len(performance.paired(engine, released("1"), released("2"))) == 1
 
 
 def test_of_a_flight_that_was_asked_for_twice_the_last_pair_counts(engine: sa.Engine) -> None:
@@ -334,7 +343,7 @@ def test_of_a_flight_that_was_asked_for_twice_the_last_pair_counts(engine: sa.En
         shadow(engine, answer(engine, flights, [told], round_=round_), [told + 0.1], version="2")
     land(engine, flights, [True])
 
-    assert performance.paired(engine, "1", "2")["champion"].tolist() == [0.5]
+    assert performance.paired(engine, released("1"), released("2"))["champion"].tolist() == [0.5]
 
 
 def test_a_pair_is_invisible_until_its_outcome_is_known(engine: sa.Engine) -> None:
@@ -343,10 +352,10 @@ def test_a_pair_is_invisible_until_its_outcome_is_known(engine: sa.Engine) -> No
     land(engine, flights[:1], [True], known_at=NOON + LANDED)
     land(engine, flights[1:], [True], known_at=NOON + timedelta(days=1) + LANDED)
 
-    known = performance.paired(engine, "1", "2", known_by=NOON + timedelta(days=1))
+    known = performance.paired(engine, released("1"), released("2"), known_by=NOON + timedelta(days=1))
 
     assert known["day"].tolist() == [pd.Timestamp("2013-07-01")]
-    assert len(performance.paired(engine, "1", "2")) == 2
+    assert len(performance.paired(engine, released("1"), released("2"))) == 2
 
 
 def test_the_interval_of_a_pair_is_above_zero_where_the_challenger_is_worse(params: Params) -> None:
@@ -364,3 +373,48 @@ def test_one_day_tells_no_interval(params: Params) -> None:
     pairs = synthetic(days=1).assign(champion=0.5, challenger=0.4)
 
     assert performance.paired_interval(pairs, params) is None
+
+
+def test_a_flight_that_either_was_trained_on_is_no_pair(engine: sa.Engine) -> None:
+    flights = schedule(engine, NOON, NOON + timedelta(days=1))
+    shadow(engine, answer(engine, flights, [0.1, 0.1]), [0.2, 0.2], version="2")
+    land(engine, flights, [True, True])
+
+    pairs = performance.paired(engine, released("1"), released("2", trained_until=date(2013, 7, 2)))
+
+    assert pairs["day"].tolist() == [pd.Timestamp("2013-07-02")]
+
+
+def test_two_releases_with_different_questions_are_not_compared(engine: sa.Engine) -> None:
+    words = "release 2 predicts arriving 30 minutes late or more.*release 1 predicts arriving 15 minutes late or more"
+
+    with pytest.raises(ReleaseRefused, match=words):
+        performance.paired(engine, released("1"), released("2", late_minutes=30))
+
+
+def test_answers_to_another_question_do_not_count(engine: sa.Engine) -> None:
+    flights = schedule(engine, NOON, NOON)
+    answer(engine, flights[:1], [0.2], version="1", round_=1)
+    answer(engine, flights[1:], [0.2], version="2", round_=2)
+
+    rows = performance.of_question(answers(engine), Question(30, 120), {"1": Question(15, 120), "2": Question(30, 120)})
+
+    assert rows["model_version"].tolist() == ["2"]
+
+
+def test_where_the_delay_is_known_late_is_what_the_question_calls_late(engine: sa.Engine) -> None:
+    early, delayed, untold = schedule(engine, *[NOON] * 3)
+    answer(engine, [early, delayed, untold], [0.2] * 3)
+    rows = [
+        {"flight_id": key, "late": late, "known_at": NOON, "delay_minutes": delay}
+        for key, late, delay in ((early, False, -12), (delayed, True, 20), (untold, True, None))
+    ]
+    database.store_outcomes(engine, rows)
+
+    by_rule = {
+        minutes: performance.answers(engine, NOON, LATER, minutes).set_index("flight_id")["late"]
+        for minutes in (15, 30)
+    }
+
+    assert by_rule[15].to_dict() == {early: False, delayed: True, untold: True}
+    assert by_rule[30].to_dict() == {early: False, delayed: False, untold: True}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ontime import schema
-from ontime.schema import Flight, Outcome
+from ontime.schema import Flight, Outcome, Question
 from ontime.sources import Tables
 
 DEPARTURE = datetime(2013, 1, 1, 10, 15, tzinfo=UTC)
@@ -177,7 +177,19 @@ def test_a_clock_that_is_a_little_ahead_is_forgiven() -> None:
 
 def test_every_feature_has_a_name_of_its_own_and_a_meaning() -> None:
     assert len(set(schema.FEATURE_NAMES)) == len(schema.FEATURES)
-    assert all(feature.unit and feature.meaning for feature in schema.FEATURES)
+    assert all(feature.unit and feature.meaning(Question(15, 120)) for feature in schema.FEATURES)
+
+
+def test_late_among_the_features_is_what_the_question_calls_late() -> None:
+    meanings = {feature.name: feature.meaning(Question(30, 180)) for feature in schema.FEATURES}
+
+    assert meanings["departures_all_1h_late"].startswith("share 30 minutes late or more among departures")
+    assert not any("{" in meaning for meaning in meanings.values())
+
+
+@pytest.mark.parametrize(("delay", "late"), [(29, False), (30, True), (31, True), (-12, False)])
+def test_a_flight_is_late_from_the_minute_that_the_question_names(delay: int, late: bool) -> None:
+    assert Question(30, 180).is_late(delay) is late
 
 
 def test_a_feature_comes_from_the_request_or_from_the_store() -> None:

@@ -1,0 +1,283 @@
+"""What moved an answer, as a traveller would say it: a sentence for each feature of a flight.
+
+The service imports this file. `schema.py` says what a feature is, for those who build models.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ontime import schema
+from ontime.release import Manifest, Names
+from ontime.schema import Flight, Question
+
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+LEG_STATES = ("has not left yet", "is in the air", "has landed")
+MOST_DAYS_TO_HOLIDAY = 7
+WINDOW = re.compile(r"(departures|arrivals)_(\w+)_(\d+)h_(count|late|delay)")
+TIMETABLE = re.compile(r"timetable_(\w+)_(\d+)min")
+
+
+class Told(NamedTuple):
+    """What the sentences of one flight have in common."""
+
+    carrier: str
+    origin: str
+    dest: str
+    question: Question
+
+
+Sentence = Callable[[float, Told], str]
+
+
+def told_of(flight: Flight, manifest: Manifest) -> Told:
+    names = manifest.names
+    return Told(carrier_name(flight.carrier, names), flight.origin, flight.dest, manifest.question)
+
+
+def carrier_name(code: str, names: Names) -> str:
+    return names.carriers.get(code, code)
+
+
+def reason(name: str, value: float, flight: Flight, manifest: Manifest) -> str:
+    """A feature of a flight in a few words, such as "wind at JFK: 18 mph"."""
+    told = told_of(flight, manifest)
+    if name in schema.CATEGORICAL:
+        return _category(name, np.isnan(value), told, manifest.names)
+    if np.isnan(value) and name not in SAID_OF_NOTHING:
+        return f"not known: {_subject(name, told)}"
+    return _sentence(name)(value, told)
+
+
+def _category(name: str, unseen: bool, told: Told, names: Names) -> str:
+    dest = f"{names.airports[told.dest]} ({told.dest})" if told.dest in names.airports else told.dest
+    said = {"carrier": f"airline: {told.carrier}", "origin": f"from {told.origin}", "dest": f"to {dest}"}[name]
+    return f"{said}, new to the model" if unseen else said
+
+
+def _sentence(name: str) -> Sentence:
+    if matched := WINDOW.fullmatch(name):
+        event, group, hours, kind = matched.groups()
+        return lambda value, told: _window(kind, value, told, _flights_of(event, group, told), _last(int(hours)))
+    if matched := TIMETABLE.fullmatch(name):
+        group, minutes = matched.groups()
+        return lambda value, told: (
+            f"{_count(value, _scheduled(group, told))} scheduled within {schema.span(int(minutes))}, this one included"
+        )
+    return SENTENCES[name]
+
+
+def _subject(name: str, told: Told) -> str:
+    """What is not known, for a feature without a value."""
+    if matched := WINDOW.fullmatch(name):
+        event, group, hours, kind = matched.groups()
+        what = {"count": "the number", "late": "the late share", "delay": "the mean delay"}[kind]
+        return f"{what} of {_flights_of(event, group, told)} in {_last(int(hours))}"
+    if matched := TIMETABLE.fullmatch(name):
+        return f"how many {_scheduled(matched[1], told)} are scheduled at about the same time"
+    return SUBJECTS.get(name, "the timetable").format(**told._asdict())
+
+
+def _flights_of(event: str, group: str, told: Told) -> str:
+    if event == "departures":
+        return {
+            "origin": f"departures from {told.origin}",
+            "origin_carrier": f"{told.carrier} departures from {told.origin}",
+            "all": "departures from New York",
+        }[group]
+    return {
+        "dest": f"arrivals at {told.dest} from New York",
+        "origin": f"arrivals of flights from {told.origin}",
+        "carrier": f"{told.carrier} arrivals from New York",
+    }[group]
+
+
+def _scheduled(group: str, told: Told) -> str:
+    return {
+        "origin": f"departures from {told.origin}",
+        "origin_carrier": f"{told.carrier} departures from {told.origin}",
+        "dest": f"departures for {told.dest}",
+    }[group]
+
+
+def _window(kind: str, value: float, told: Told, flights: str, last: str) -> str:
+    if kind == "count":
+        return f"{_count(value, flights)} in {last}"
+    if kind == "late":
+        return f"{_percent(value)} of the {flights} in {last} were {told.question.lateness}"
+    return f"{flights} in {last} were {_off_schedule(value)} on average"
+
+
+def _last(hours: int) -> str:
+    return "the last hour" if hours == 1 else f"the last {hours} hours"
+
+
+def _count(value: float, flights: str) -> str:
+    """
+    >>> _count(0, "departures from JFK"), _count(1, "JetBlue Airways arrivals"), _count(38, "departures from JFK")
+    ('no departures from JFK', '1 JetBlue Airways arrival', '38 departures from JFK')
+    """
+    if value == 1:
+        return f"1 {flights.replace('departures', 'departure').replace('arrivals', 'arrival')}"
+    return f"{value:,.0f} {flights}" if value else f"no {flights}"
+
+
+def _off_schedule(minutes: float) -> str:
+    """
+    >>> _off_schedule(23.4), _off_schedule(-4), _off_schedule(0.2)
+    ('23 minutes late', '4 minutes early', 'on time')
+    """
+    whole = round(abs(minutes))
+    return f"{_minutes(whole)} {'late' if minutes > 0 else 'early'}" if whole else "on time"
+
+
+def _minutes(count: float) -> str:
+    return f"{count:,.0f} minute{'' if round(count) == 1 else 's'}"
+
+
+def _duration(minutes: float) -> str:
+    """
+    >>> _duration(45), _duration(60), _duration(400)
+    ('45 min', '1 h', '6 h 40 min')
+    """
+    hours, rest = divmod(round(minutes), 60)
+    return " ".join(([f"{hours} h"] if hours else []) + ([f"{rest} min"] if rest or not hours else []))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _number(value: float, digits: int = 0) -> str:
+    shown = f"{value:,.{digits}f}"
+    return shown.rstrip("0").rstrip(".") if digits else shown
+
+
+def _clock(minute: float) -> str:
+    return f"{int(minute) // 60:02d}:{int(minute) % 60:02d}"
+
+
+def _holiday(days: float, _: Told) -> str:
+    if days == 0:
+        return "leaves on a US federal holiday"
+    if days >= MOST_DAYS_TO_HOLIDAY:
+        return "no US federal holiday within six days"
+    return f"{days:.0f} day{'' if days == 1 else 's'} from a US federal holiday"
+
+
+def _spare(what: str, lacking: str) -> Sentence:
+    return lambda value, _: f"{what} {_minutes(value)} to spare" if value >= 0 else lacking.format(_minutes(-value))
+
+
+def _change(what: str, unit: str) -> Sentence:
+    def said(value: float, told: Told) -> str:
+        amount = _number(abs(value), 1)
+        moved = "unchanged" if amount == "0" else f"{'up' if value > 0 else 'down'} {amount} {unit}"
+        return f"{what} at {told.origin}: {moved} in 3 hours"
+
+    return said
+
+
+def _rain(when: str) -> Sentence:
+    return lambda value, told: (
+        f"{_number(value, 2)} inches of rain or snow at {told.origin} in {when}"
+        if value
+        else f"no rain or snow at {told.origin} in {when}"
+    )
+
+
+def _overdue_share(flights: str) -> Sentence:
+    return lambda value, told: (
+        f"{_percent(value)} of the {flights.format(**told._asdict())} scheduled in the last 3 hours have not left"
+    )
+
+
+def _overdue_wait(flights: str) -> Sentence:
+    return lambda value, told: (
+        f"{flights.format(**told._asdict())} scheduled in the last 3 hours have waited {_minutes(value)} on average"
+    )
+
+
+def _last_seen(what: str) -> Sentence:
+    return lambda value, _: f"{what} {_off_schedule(value)}"
+
+
+LEG = "the aircraft's previous flight out of New York"
+FROM_ORIGIN, OF_CARRIER = "departures from {origin}", "{carrier} departures from {origin}"
+SENTENCES: Mapping[str, Sentence] = {
+    "departure_minute": lambda value, _: f"leaves at {_clock(value)}",
+    "arrival_minute": lambda value, _: f"lands at {_clock(value)}, New York time",
+    "weekday": lambda value, _: f"leaves on a {WEEKDAYS[int(value)]}",
+    "days_to_holiday": _holiday,
+    "distance_miles": lambda value, told: f"{_number(value)} miles to {told.dest}",
+    "elapsed_minutes": lambda value, _: f"{_duration(value)} from gate to gate by the timetable",
+    "slack_minutes": _spare("the timetable leaves", "the timetable is {} short"),
+    "plane_age_years": lambda value, _: f"the aircraft is {_number(value)} year{'' if value == 1 else 's'} old",
+    "plane_seats": lambda value, _: f"the aircraft has {_number(value)} seats",
+    "plane_engines": lambda value, _: f"the aircraft has {_number(value)} engine{'' if value == 1 else 's'}",
+    "temp_f": lambda value, told: f"temperature at {told.origin}: {_number(value)} °F",
+    "dewp_f": lambda value, told: f"dew point at {told.origin}: {_number(value)} °F",
+    "humid_percent": lambda value, told: f"humidity at {told.origin}: {_number(value)} %",
+    "wind_speed_mph": lambda value, told: f"wind at {told.origin}: {_number(value)} mph",
+    "wind_gust_mph": lambda value, told: (
+        f"no gusts reported at {told.origin}" if np.isnan(value) else f"gusts at {told.origin}: {_number(value)} mph"
+    ),
+    "precip_inches": _rain("the last observed hour"),
+    "pressure_mb": lambda value, told: f"air pressure at {told.origin}: {_number(value)} mbar",
+    "visib_miles": lambda value, told: (
+        f"visibility at {told.origin}: {_number(value, 1)} mile{'' if value == 1 else 's'}"
+    ),
+    "temp_change_3h_f": _change("temperature", "°F"),
+    "pressure_change_3h_mb": _change("air pressure", "mbar"),
+    "precip_3h_inches": _rain("the last 3 observed hours"),
+    "weather_age_hours": lambda value, told: f"the last weather report of {told.origin} is {_duration(60 * value)} old",
+    "overdue_origin_share": _overdue_share(FROM_ORIGIN),
+    "overdue_origin_wait": _overdue_wait(FROM_ORIGIN),
+    "overdue_origin_carrier_share": _overdue_share(OF_CARRIER),
+    "overdue_origin_carrier_wait": _overdue_wait(OF_CARRIER),
+    "aircraft_departure_delay": _last_seen("the aircraft last left New York"),
+    "aircraft_departure_age": lambda value, _: f"the aircraft last left New York {_duration(value)} before",
+    "aircraft_arrival_delay": _last_seen("the aircraft's last flight from New York landed"),
+    "aircraft_arrival_age": lambda value, _: (
+        f"the aircraft's last flight from New York landed {_duration(value)} before"
+    ),
+    "turnaround_minutes": lambda value, _: f"{LEG} is scheduled {_duration(value)} before this one",
+    "previous_leg_status": lambda value, _: f"{LEG} {LEG_STATES[int(value)]}",
+    "return_slack_scheduled": _spare(
+        "by the timetable the aircraft is back with", "by the timetable the aircraft is back {} too late"
+    ),
+    "return_slack_expected": _spare(
+        "with its delay the aircraft is back with", "with its delay the aircraft is back {} too late"
+    ),
+}
+SAID_OF_NOTHING = {"wind_gust_mph"}  # what has no value there is a calm
+SUBJECTS: Mapping[str, str] = {
+    "plane_age_years": "the age of the aircraft",
+    "plane_seats": "the seats of the aircraft",
+    "plane_engines": "the engines of the aircraft",
+    "temp_f": "the temperature at {origin}",
+    "dewp_f": "the dew point at {origin}",
+    "humid_percent": "the humidity at {origin}",
+    "wind_speed_mph": "the wind at {origin}",
+    "precip_inches": "rain or snow at {origin}",
+    "pressure_mb": "the air pressure at {origin}",
+    "visib_miles": "the visibility at {origin}",
+    "temp_change_3h_f": "how the temperature at {origin} has changed",
+    "pressure_change_3h_mb": "how the air pressure at {origin} has changed",
+    "precip_3h_inches": "rain or snow at {origin} in the last 3 hours",
+    "weather_age_hours": "the weather at {origin}",
+    "overdue_origin_share": "how many flights wait at {origin}",
+    "overdue_origin_wait": "how long flights wait at {origin}",
+    "overdue_origin_carrier_share": "how many {carrier} flights wait at {origin}",
+    "overdue_origin_carrier_wait": "how long {carrier} flights wait at {origin}",
+    "aircraft_departure_delay": "how late the aircraft last left New York",
+    "aircraft_departure_age": "when the aircraft last left New York",
+    "aircraft_arrival_delay": "how late the aircraft's last flight from New York landed",
+    "aircraft_arrival_age": "when the aircraft's last flight from New York landed",
+    "turnaround_minutes": LEG,
+    "previous_leg_status": f"where {LEG} is",
+    "return_slack_scheduled": "when the aircraft is back by the timetable",
+    "return_slack_expected": "when the aircraft is back",
+}
