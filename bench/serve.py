@@ -17,7 +17,7 @@ from bench import flights, servers
 from bench.compare import Run, compare, rounded
 from bench.load import Load
 from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
-from ontime import plots
+from ontime import figures, operation_plots
 from ontime.online import matrix_of
 from pipelines.layout import REPORTS, write_json
 
@@ -103,7 +103,7 @@ def main() -> None:
     curves = {
         name: {each: (load.requests_per_second, load.p99_ms) for each, load in at.items()} for name, at in loads.items()
     }
-    plots.save(plots.serving(curves, LABELS), REPORTS / "bench_serving.png")
+    figures.save(operation_plots.serving(curves, LABELS), REPORTS / "bench_serving.png")
     show(report)
 
 
