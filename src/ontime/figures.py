@@ -19,8 +19,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ontime import files
@@ -71,7 +70,6 @@ STYLE: Any = {
     "svg.hashsalt": "ontime",
 }
 HEADING = FontProperties(family="STIXGeneral", weight="bold")
-SCALE = 0.92  # SVG is shown in the reader's own letters, which are narrower than DejaVu Sans or about as wide
 
 
 class Sheet(Figure):
@@ -110,14 +108,17 @@ def axes_of(height: float, x: str = "") -> Iterator[tuple[Sheet, Axes]]:
         yield figure, figure.add_subplot(xlabel=x)
 
 
-@cache
 def text_width(text: str, size: float = TEXT, heading: bool = False) -> float:
-    """In points, of the widest line."""
-    font = HEADING if heading else FontProperties(family="DejaVu Sans")
-    return max(
-        (float(TextPath((0, 0), line, size=size, prop=font).get_extents().x1) for line in text.split("\n") if line),
-        default=0.0,
-    )  # fmt: skip
+    """In points, of the widest line; a little more than it is, because letters are set on whole pixels."""
+    return 1.02 * size * max(sum(_advance(letter, heading) for letter in line) for line in text.split("\n"))
+
+
+@cache
+def _advance(letter: str, heading: bool) -> float:
+    """How far a letter moves the next one, at a size of one point."""
+    font = get_font(findfont(HEADING if heading else FontProperties(family="DejaVu Sans")))
+    font.set_size(100, 72)
+    return float(font.load_char(ord(letter)).linearHoriAdvance) / 65536 / 100
 
 
 def wrapped(text: str, width: float, size: float = TEXT, heading: bool = False) -> list[str]:

@@ -204,7 +204,7 @@ def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Ma
     fast = _rank(rates, ours, "the fastest")
     steady = _rank({name: -wait for name, wait in waits.items()}, ours, "the steadiest")
     return (
-        f"Over {busy} connections {labels[ours]} is {fast} with {rates[ours]:,.0f} requests/s, "
+        f"Over {busy} connection{'s' * (busy > 1)} {labels[ours]} is {fast} with {rates[ours]:,.0f} requests/s, "
         f"and {steady} with a p99 of {waits[ours]:.3g} ms"
     )
 

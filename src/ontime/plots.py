@@ -115,7 +115,7 @@ def drift(indices: pd.DataFrame, reference_months: int) -> Picture:
     table = indices.loc[[name for name in indices.index if name in most]].rename(index=_label)
     names = [pd.Period(month, "M") for month in indices.columns]
     table.columns = pd.Index([name.strftime("%b %Y") for name in names])
-    figure = _heatmap(table.T, lambda value: f"{value:.1f}" if value >= 0.05 else "0", FARTHER, 1.0)
+    figure = _heatmap(table.T, lambda value: f"{value:.{int(0.05 <= value < 9.95)}f}", FARTHER, 1.0)
     some = f"; the {len(table)} of {len(indices)} columns that shift most" if len(table) < len(indices) else ""
     measure = (
         f"Population stability index of each month against {reference}; above {findings.SHIFTED:g} is a shift{some}"
