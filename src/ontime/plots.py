@@ -265,7 +265,7 @@ def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Pi
         axes.xaxis.set_major_locator(LogLocator(numticks=5))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-        few_ticks(axes, "y")
+        few_ticks(axes, "y", 9)
         axes.margins(y=0.2)
         legend(figure, lines)
     return Picture(findings.quality_against_latency(rows), "Log-loss on the test period; lower left is better", figure)

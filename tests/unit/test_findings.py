@@ -72,7 +72,7 @@ def test_the_threshold_is_called_cheapest_only_where_it_is(cost: list[float], ti
 def test_probabilities_are_called_right_only_where_they_are() -> None:
     predicted, flights = np.array([0.1, 0.5]), np.array([300, 100])
 
-    right = findings.reliability(predicted, [*predicted, 0.01, -0.01], flights, "lightgbm")
+    right = findings.reliability(predicted, predicted + np.array([0.01, -0.01]), flights, "lightgbm")
     wrong = findings.reliability(predicted, predicted + 0.05, flights, "lightgbm")
 
     assert right == "The probabilities of lightgbm are right: off by 1.0 points on average"
@@ -172,9 +172,9 @@ def test_servers_are_ranked_over_the_most_connections_that_all_have() -> None:
 
     title = findings.serving(servers, {"ontime": "this service", "bare": "bare"}, "ontime")
 
-    assert (
-        title
-        == "Over 64 connections this service is number 2 of 2 with 4,509 requests/s, and the steadiest with a p99 of 20.6 ms"
+    assert title == (
+        "Over 64 connections this service is number 2 of 2 with 4,509 requests/s, "
+        "and the steadiest with a p99 of 20.6 ms"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
@@ -118,11 +119,11 @@ def texts_of(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> tuple[list[tu
             written.append((self.get_text(), float(self.get_fontsize()), self.get_window_extent(renderer)))
         draw(self, renderer)
 
-    with figures.rc_context(figures.STYLE), figures.headed(picture) as figure:
+    with rc_context(figures.STYLE), figures.headed(picture) as figure:
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()  # the first draw lays out
+        canvas.draw()  # type: ignore[no-untyped-call]  # the first draw lays out
         monkeypatch.setattr(Text, "draw", noted)
-        canvas.draw()
+        canvas.draw()  # type: ignore[no-untyped-call]
         monkeypatch.undo()
         return written, figure.bbox.frozen()
 
@@ -233,7 +234,7 @@ def test_a_slice_shows_its_interval_and_one_without_is_hollow() -> None:
     axes = picture.figure.axes[0]
     spans = [list(line.get_xdata()) for line in axes.lines]  # type: ignore[arg-type]  # an array
     assert [0.68, 0.72] in spans
-    hollow = [len(dot.get_facecolor()) == 0 for dot in axes.collections]  # type: ignore[arg-type]  # an array
+    hollow = [len(dot.get_facecolor()) == 0 for dot in axes.collections]
     assert hollow == [False, True]
     assert "hollow: too few days for an interval" in picture.measure
 
