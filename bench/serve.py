@@ -17,7 +17,7 @@ from bench import flights, servers
 from bench.compare import Run, compare, rounded
 from bench.load import Load
 from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
-from ontime import plots
+from ontime import figures, operation_plots
 from ontime.online import matrix_of
 from pipelines.layout import REPORTS, write_json
 
@@ -69,6 +69,18 @@ def _in_flights(size: int, load: Load) -> dict[str, float]:
     return {"flights_per_second": round(size * load.requests_per_second), **figures}
 
 
+def draw(report: Mapping[str, Any]) -> None:
+    """reports/bench_serving.png, from what is in reports/bench_serving.json."""
+    curves = {
+        name: {
+            int(connections): (load["requests_per_second"], load["p99_ms"])
+            for connections, load in each["by_connections"].items()
+        }
+        for name, each in report["servers"].items()
+    }
+    figures.save(operation_plots.serving(curves, LABELS), REPORTS / "bench_serving.png")
+
+
 def show(report: Mapping[str, Any]) -> None:
     loads = {LABELS[name]: each["by_connections"] for name, each in report["servers"].items()}
     loads["this service, 2 workers"] = {BUSY: report["workers"]["2"]}
@@ -99,11 +111,7 @@ def main() -> None:
     runs = compare(servers.contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS, expected=expected())
     report = report_of(runs)
     write_json(REPORTS / "bench_serving.json", report)
-    loads = {name: {each: runs[name].loads[str(each)] for each in CONNECTIONS} for name in LABELS}
-    curves = {
-        name: {each: (load.requests_per_second, load.p99_ms) for each, load in at.items()} for name, at in loads.items()
-    }
-    plots.save(plots.serving(curves, LABELS), REPORTS / "bench_serving.png")
+    draw(report)
     show(report)
 
 

@@ -20,7 +20,7 @@ from ontime.params import Params
 from ontime.release import Manifest
 from ontime.schema import Question
 
-FEWEST_DAYS = 2  # an interval by days needs more than one
+FEWEST_DAYS = evaluation.FEWEST_DAYS
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ def by_group(rows: pd.DataFrame, params: Params) -> dict[str, dict[str, Performa
     return {
         str(cut): {
             str(name): measure(rows.loc[members], params, with_intervals=True)
-            for name, members in rows.groupby(cuts[cut]).groups.items()
+            for name, members in sorted(
+                rows.groupby(cuts[cut]).groups.items(), key=lambda group: slices.order(str(group[0]))
+            )
         }
         for cut in cuts
     }

@@ -117,8 +117,13 @@ def draw(
     )
     names, means, deviations = zip(*ranks, strict=True)
     plots.save(plots.importance(names, means, deviations), folder / "importance.png")
-    judged = [(row["cut"], row["slice"], row["auc"], row["flights"]) for row in report.slices if row["gated"]]
-    plots.save(plots.slices(judged, test_scores[report.champion]["auc"]), folder / "slices.png")
+    judged = [
+        (row["cut"], row["slice"], row["auc"], row["auc_interval"], row["flights"])
+        for row in report.slices
+        if row["gated"]
+    ]
+    overall = test_scores[report.champion]["auc"]
+    plots.save(plots.slices(judged, overall, "on the test period"), folder / "slices.png")
 
 
 def draw_costs(report: card.Report) -> None:
@@ -156,9 +161,7 @@ def main() -> None:
             for name, probability in told.items()
         },
         variants=variants(test, params),
-        slices=slices.report(
-            test.late, told[champion], slices.of_flights(test.flights), params.cost.alert_threshold, params.evaluate
-        ),
+        slices=slices.report(test.late, told[champion], days, slices.of_flights(test.flights), params),
         flights={**test.training["flights"], "test": len(test.flights)},
         late_share=round(float(test.late.mean()), 4),
         days=len(np.unique(days)),

@@ -1,6 +1,8 @@
 """A look at the data before any model: data/validated/ -> reports/eda.md and reports/eda/*.png."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -22,13 +24,10 @@ def by_month(flights: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def report(months: pd.DataFrame, hours: pd.Series, drift: pd.DataFrame, late_minutes: int) -> str:
-    """The page around the pictures, with the numbers that they show."""
-    late = months["late"]
-    first, last = hours.loc[6], hours.loc[6:21].max()
-    steady = drift.loc["temp_f"].iloc[exploration.REFERENCE_MONTHS :]
+def report(months: pd.DataFrame, says: Mapping[str, str], late_minutes: int) -> str:
+    """The page around the pictures; `says` is what each of them says."""
     lines = [
-        f"| {row.Index} | {row.flights:,} | {row.cancelled:,} | {row.lost:,} | {row.late:.1%} |"
+        f"| {row.Index} | {row.flights:,} | {row.cancelled:,} | {row.lost:,} | {_share(row.late)} |"
         for row in months.itertuples()
     ]
     table = "\n".join(
@@ -43,45 +42,54 @@ flights and those without an arrival time have no label, and are counted here.
 
 ## The season
 
-{late.idxmax()} has {late.max():.1%} late flights, {late.idxmin()} {late.min():.1%}. So a model is validated and tested
-on months after those it learned from, and its loss is never compared across months.
+{says["late_by_month"]}. A model is validated and tested on months after those it learned from,
+and its loss is never compared across months.
 
-![Share late by month](eda/late_by_month.png)
+![{says["late_by_month"]}](eda/late_by_month.png)
 
 ## The day
 
-Of the flights at six in the morning {first:.1%} are late, at the worst hour {last:.1%}: delays are inherited from
-flight to flight, which is why operations known at the moment carry most of the signal.
+{says["late_by_hour"]}. An aircraft that is late carries its delay into its next flight, which is why
+operations known at the moment carry most of the signal.
 
-![Share late by hour](eda/late_by_hour.png)
-![Share late by hour and weekday](eda/late_by_hour_and_weekday.png)
+![{says["late_by_hour"]}](eda/late_by_hour.png)
+![{says["late_by_hour_and_weekday"]}](eda/late_by_hour_and_weekday.png)
 
 ## What is missing
 
-Actual times are missing for flights that never left or never arrived, gusts when there was none.
+{says["missing"]}. Actual times are missing for flights that never left or never arrived, gusts when there was none.
 
-![Share of nulls](eda/missing.png)
+![{says["missing"]}](eda/missing.png)
 
 ## What drifts
 
-Temperature moves by {steady.min():.1f} to {steady.max():.1f} against January to March while the timetable stands still.
-An alarm on every feature would ring all summer, so seasonal drift is reported and never acted upon by itself.
+{says["drift"]}. The weather has seasons, so an alarm on every feature would ring
+for months: seasonal drift is reported and never acted upon by itself.
 
-![Population stability index by month](eda/drift.png)
+![{says["drift"]}](eda/drift.png)
 """
 
 
-def draw(flights: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> None:
+def _share(share: Any) -> str:
+    return "not known" if pd.isna(share) else f"{share:.1%}"
+
+
+def draw(flights: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
+    """The pictures into the folder; what each of them says, by name."""
     labelled = flights.groupby("hour")["late"]
     hours = labelled.mean()[labelled.count() >= 100]
     months, overall = flights.groupby("month")["late"].mean(), float(flights["late"].mean())
-    clock = "hour of scheduled departure (New York)"
-    plots.save(plots.late_rate(months, overall, "Late flights by month", "month"), folder / "late_by_month.png")
-    plots.save(plots.late_rate(hours, overall, "Late flights by hour", clock), folder / "late_by_hour.png")
     heat = exploration.late_by_hour_and_weekday(flights)
-    plots.save(plots.late_by_hour_and_weekday(heat), folder / "late_by_hour_and_weekday.png")
-    plots.save(plots.missingness(missing), folder / "missing.png")
-    plots.save(plots.drift(drift), folder / "drift.png")
+    pictures = {
+        "late_by_month": plots.late_by_month(months, overall),
+        "late_by_hour": plots.late_by_hour(hours, overall),
+        "late_by_hour_and_weekday": plots.late_by_hour_and_weekday(heat),
+        "missing": plots.missingness(missing),
+        "drift": plots.drift(drift, exploration.REFERENCE_MONTHS),
+    }
+    for name, picture in pictures.items():
+        plots.save(picture, folder / f"{name}.png")
+    return {name: picture.finding for name, picture in pictures.items()}
 
 
 def main() -> None:
@@ -92,9 +100,8 @@ def main() -> None:
         [exploration.drift_by_month(flights, DRIFT_OF_FLIGHTS), exploration.drift_by_month(weather, DRIFT_OF_WEATHER)]
     )
     with replacing_folder(EDA) as folder:
-        draw(flights, exploration.missing_shares(tables), drift, folder)
-    hours = flights.groupby("hour")["late"].mean()
-    files.write_text(REPORTS / "eda.md", report(by_month(flights), hours, drift, late_minutes))
+        says = draw(flights, exploration.missing_shares(tables), drift, folder)
+    files.write_text(REPORTS / "eda.md", report(by_month(flights), says, late_minutes))
     print(f"explore: {len(flights):,} flights, {flights['month'].nunique()} months: {REPORTS / 'eda.md'}")
 
 

@@ -10,14 +10,14 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, files, plots, release
+from ontime import database, files, operation_plots, plots, release
+from ontime.figures import Picture
 from ontime.params import Params, load_params
 from ontime.schema import Question
 from ontime.settings import Settings, load_settings
@@ -26,6 +26,11 @@ from pipelines.layout import write_json
 
 FOLDER = Path("var")
 EVER = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # schema.py refuses what is outside
+NO_OUTCOMES = (
+    "No outcomes yet: flights were answered, and none of those that count has landed. "
+    "`make materialise` brings in the outcomes that have come, or send them to `POST /v1/outcomes`."
+)
+DRAWN_FROM = 100  # known outcomes: a smaller group is in the tables alone
 
 
 class Told(NamedTuple):
@@ -71,10 +76,7 @@ def measured(settings: Settings, params: Params, known_by: datetime | None = Non
 def write(told: Told, folder: Path) -> Path:
     """<folder>/performance.json and .html; where the page is."""
     write_json(folder / "performance.json", told.as_json())
-    with TemporaryDirectory() as aside:
-        drawn = Path(aside) / "days.png"
-        plots.save(plots.performance_by_day(_days(told)), drawn)
-        files.write_text(folder / "performance.html", _page(told, drawn))
+    files.write_text(folder / "performance.html", _page(told))
     return folder / "performance.html"
 
 
@@ -87,11 +89,11 @@ def _days(told: Told) -> pd.DataFrame:
                 each.predicted_rate,
                 each.scores["log_loss"] if each.scores else None,
                 _expected(each),
-                each.label_coverage,
+                each.labelled,
             )
             for each in told.days.values()
         ],
-        columns=["late", "predicted", "log_loss", "expected", "known"],
+        columns=["late", "predicted", "log_loss", "expected", "labelled"],
         index=pd.to_datetime(list(told.days)),
         dtype=float,
     )
@@ -104,17 +106,51 @@ def _expected(each: Performance) -> float | None:
     return each.scores["log_loss"] - each.loss_excess
 
 
-def _page(told: Told, drawn: Path) -> str:
+def _page(told: Told) -> str:
     days = list(told.days)
     span = f"Flights of {days[0]} to {days[-1]}. " if days else ""
+    about = f"{span}95\N{NO-BREAK SPACE}% intervals draw whole days: flights of one day share its weather."
+    if not told.whole.labelled:
+        return pages.document(
+            "Performance in production",
+            about,
+            pages.empty(NO_OUTCOMES),
+            pages.section("So far", pages.listed(_summary(told))),
+        )
     return pages.document(
         "Performance in production",
-        f"{span}95 % intervals draw whole days: flights of one day share its weather.",
-        pages.listed(_summary(told)),
-        pages.picture(drawn, "log-loss, share late and known outcomes by day"),
-        *(part for cut, by in told.groups.items() for part in (pages.heading(f"By {cut}"), _table(cut, by))),
-        pages.heading("By day"),
-        _table("day", told.days),
+        about,
+        pages.pictures(_pictures(told)),
+        pages.section("In short", pages.listed(_summary(told))),
+        *(pages.section(f"By {cut}", _table(cut, by), _without_interval(by)) for cut, by in told.groups.items()),
+        pages.section("By day", pages.paragraph("A single day has no interval."), _table("day", told.days)),
+    )
+
+
+def _pictures(told: Told) -> dict[str, Picture]:
+    days = _days(told)
+    drawn = {"shares": operation_plots.shares_by_day(days), "loss": operation_plots.loss_by_day(days)}
+    if told.whole.scores is None:
+        return drawn
+    rows = [
+        (cut, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.flights)
+        for cut, by in told.groups.items()
+        for name, each in by.items()
+        if each.scores and each.labelled >= DRAWN_FROM
+    ]
+    return {
+        **drawn,
+        "slices": plots.slices(rows, told.whole.scores["auc"], f"of groups with {DRAWN_FROM} known outcomes or more"),
+    }
+
+
+def _without_interval(by: Mapping[str, Performance]) -> str:
+    """Why some scores stand alone; empty where none does."""
+    if all(each.scores is None or (each.intervals and "auc" in each.intervals) for each in by.values()):
+        return ""
+    return pages.paragraph(
+        f"Without interval: a group on fewer than {performance.FEWEST_DAYS} days, "
+        "or one of which some draw of its days has only late or only on-time flights."
     )
 
 
@@ -139,7 +175,7 @@ HEAD = ("flights", "known", "late", "predicted", "log-loss", "AUC", "AP", "Brier
 
 
 def _table(cut: str, by: Mapping[str, Performance]) -> str:
-    return pages.table([cut, *HEAD], [[name, *_cells(each)] for name, each in by.items()])
+    return pages.table(f"By {cut}", [cut, *HEAD], [[name, *_cells(each)] for name, each in by.items()])
 
 
 def _cells(each: Performance) -> list[str]:

@@ -1,5 +1,9 @@
-"""What a replay came to: reports/replay.json for machines and tests, reports/replay.html for people."""
+"""What a replay came to: reports/replay.json for machines and tests, reports/replay.html for people.
 
+python -m pipelines.replay_report reports/replay.json     draws page and pictures once more, from the numbers alone
+"""
+
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
@@ -13,13 +17,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from monitoring import performance
-from ontime import contract, database, evaluation, features, files, model, plots, release, schema
+from ontime import contract, database, evaluation, features, figures, files, model, operation_plots, release, schema
+from ontime.figures import Picture
 from ontime.online import NEW_YORK
 from ontime.params import Params
 from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import pages
-from pipelines.layout import REPORTS, replacing_folder, write_json
+from pipelines.layout import REPORTS, read_json, replacing_folder, write_json
 from pipelines.monitor import decoded, midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled flight
@@ -236,39 +241,53 @@ def write(
         "days": watched(engine),
     }
     write_json(REPORTS / f"{name}.json", told)
-    with replacing_folder(REPORTS / name) as folder:
-        draw(told, folder)
-        files.write_text(REPORTS / f"{name}.html", page(told, folder))
-    return REPORTS / f"{name}.html"
+    return write_page(REPORTS / f"{name}.json")
 
 
-def draw(told: Mapping[str, Any], folder: Path) -> None:
-    plots.save(plots.replay_auc(told["months"], NAMES), folder / "auc.png")
-    plots.save(plots.replay_cost(told["months"], NAMES), folder / "cost.png")
-    plots.save(plots.replay_timeline(told["timeline"], told["days"], told["from"], told["until"]), folder / "loop.png")
+def write_page(numbers: Path) -> Path:
+    """Beside reports/<name>.json: the page, and the folder of pictures; where the page is."""
+    told = read_json(numbers)
+    drawn = pictures(told)
+    with replacing_folder(numbers.with_suffix("")) as folder:
+        for name, picture in drawn.items():
+            figures.save(picture, folder / f"{name}.png")
+    files.write_text(numbers.with_suffix(".html"), page(told, drawn))
+    return numbers.with_suffix(".html")
 
 
-PICTURES = {"auc": "AUC by month", "cost": "cost of 1000 flights by month", "loop": "alerts and what was done"}
+def pictures(told: Mapping[str, Any]) -> dict[str, Picture]:
+    return {
+        "auc": operation_plots.replay_auc(told["months"], NAMES),
+        "cost": operation_plots.replay_cost(told["months"], NAMES),
+        "loop": operation_plots.replay_timeline(told["timeline"], told["days"], told["from"], told["until"]),
+    }
 
 
-def page(told: Mapping[str, Any], folder: Path) -> str:
+def page(told: Mapping[str, Any], drawn: dict[str, Picture]) -> str:
+    months = len(told["months"])
     return pages.document(
-        "A year in production",
+        f"{months} {'month' if months == 1 else 'months'} in production",
         f"Vintage {told['vintage']}, {told['from']} until {told['until']}, on a simulated clock, asked over HTTP.",
         *_refused(told),
-        pages.listed(_summary(told)),
-        *(pages.picture(folder / f"{name}.png", words) for name, words in PICTURES.items()),
-        pages.heading("Month by month"),
-        _months(told),
-        pages.heading("Was the gate right?"),
-        "<p>Each candidate on the four weeks after its verdict, beside the release that it was held against. "
-        "Below zero the candidate is better. The gate could not know this.</p>",
-        _hindsight(told),
-        pages.heading("Everything that moved"),
-        _events(told),
-        pages.heading("Alerts"),
-        "<p>Tier 1 stops everything and pages, tier 2 asks for a retraining, tier 3 is only reported.</p>",
-        _alerts(told),
+        pages.section("What it came to", pages.listed(_summary(told))),
+        pages.pictures(drawn),
+        pages.section("Month by month", _months(told)),
+        pages.section(
+            "Was the gate right?",
+            pages.paragraph(
+                "Each candidate on the four weeks after its verdict, beside the release that it was held against. "
+                "Below zero the candidate is better. The gate could not know this."
+            ),
+            _hindsight(told),
+        ),
+        pages.section("Everything that moved", _events(told)),
+        pages.section(
+            "Alerts",
+            pages.paragraph(
+                "Tier 1 stops everything and pages, tier 2 asks for a retraining, tier 3 is only reported."
+            ),
+            _alerts(told),
+        ),
     )
 
 
@@ -276,7 +295,7 @@ def _refused(told: Mapping[str, Any]) -> tuple[str, ...]:
     """What had to be repaired before any day could be lived."""
     if not told["refused"]:
         return ()
-    return pages.heading("As it came, the contract refused this vintage"), pages.listed(told["refused"])
+    return (pages.section("As it came, the contract refused this vintage", pages.listed(told["refused"])),)
 
 
 def _summary(told: Mapping[str, Any]) -> list[str]:
@@ -303,7 +322,7 @@ def _months(told: Mapping[str, Any]) -> str:
          ", ".join(month["versions"])]
         for month in told["months"]
     ]  # fmt: skip
-    return pages.table(head, rows)
+    return pages.table("Month by month", head, rows)
 
 
 def _hindsight(told: Mapping[str, Any]) -> str:
@@ -314,13 +333,20 @@ def _hindsight(told: Mapping[str, Any]) -> str:
             [each["day"], each["version"], each["against"], each["verdict"], f"{each['flights']:,}",
              f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"]
         )  # fmt: skip
-    return pages.table(["day", "candidate", "against", "verdict", "flights after", "log-loss, difference"], rows)
+    if not rows:
+        few = "No verdict: nothing was retrained, or fewer than two days with outcomes came after the verdict. "
+        return pages.empty(few + "Replay longer: `make replay MONTHS=2`.")
+    return pages.table(
+        "The gate's verdicts", ["day", "candidate", "against", "verdict", "flights after", "log-loss, difference"], rows
+    )
 
 
 def _events(told: Mapping[str, Any]) -> str:
     names = ("day", "kind", "verdict", "version", "reason")
     return pages.table(
-        ["day", "what", "verdict", "release", "why"], [[event[name] for name in names] for event in told["timeline"]]
+        "Everything that moved",
+        ["day", "what", "verdict", "release", "why"],
+        [[event[name] for name in names] for event in told["timeline"]],
     )
 
 
@@ -333,4 +359,19 @@ def _alerts(told: Mapping[str, Any]) -> str:
         [tier, name, len(days), days[0][0], days[-1][0], f"{max(value for _, value in days):.3g}"]
         for (tier, name), days in sorted(raised.items())
     ]
-    return pages.table(["tier", "alert", "days", "first", "last", "highest"], rows)
+    if not rows:
+        return pages.empty("No alert was raised.")
+    return pages.table("Alerts", ["tier", "alert", "days", "first", "last", "highest"], rows)
+
+
+def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit("replay_report: python -m pipelines.replay_report reports/replay.json")
+    numbers = Path(sys.argv[1])
+    if not numbers.is_file():
+        sys.exit(f"replay_report: {numbers} does not exist; `make replay` writes it")
+    print(f"replay_report: {write_page(numbers)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,7 @@ from math import log
 from typing import Any
 
 from ontime import schema
-from ontime.evaluation import Interval
+from ontime.evaluation import FEWEST_DAYS, Interval
 from ontime.params import Params
 
 Importance = Sequence[tuple[str, float, float]]
@@ -138,21 +138,38 @@ def _slices(report: Report) -> str:
             row["slice"],
             f"{row['flights']:,}",
             f"{row['late'] / row['flights']:.1%}",
-            "" if row["auc"] is None else f"{row['auc']:.3f}",
+            _auc(row),
             "" if row["log_loss"] is None else f"{row['log_loss']:.3f}",
             "" if row["missed"] is None else f"{row['missed']:.0%}",
             "yes" if row["gated"] else "too small",
         )
         for row in report.slices
     ]
-    header = ("cut by", "slice", "flights", "late", "AUC", "log-loss", "late flights missed", "gates")
+    header = ("cut by", "slice", "flights", "late", "AUC (95 % by days)", "log-loss", "late flights missed", "gates")
     return f"""## Slices
 
-Carriers, airports and hours are groups of flights, not protected people: this is service equity.
+Carriers, airports and hours are groups of flights, not protected people: this is service equity.{_without_interval(report)}
 
 {_table(header, rows)}
 
 ![AUC by slice](plots/slices.png)"""
+
+
+def _auc(row: Mapping[str, Any]) -> str:
+    if row["auc"] is None:
+        return ""
+    if row["auc_interval"] is None:
+        return f"{row['auc']:.3f} (no interval)"
+    low, high = row["auc_interval"]
+    return f"{row['auc']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _without_interval(report: Report) -> str:
+    if all(row["auc"] is None or row["auc_interval"] for row in report.slices):
+        return ""
+    return f"""
+A slice has no interval if it has flights on fewer than {FEWEST_DAYS} days, or if some draw of its days holds only late or only
+on-time flights."""
 
 
 def _what_matters(report: Report, importance: Importance) -> str:

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
 LEVEL = 0.95
+FEWEST_DAYS = 2  # an interval by days needs more than one
 
 
 class LeakSuspected(ValueError):
@@ -117,6 +118,17 @@ def auc_by_days(late: Labels, probability: Floats, index: NDArray[np.int64], dra
         below = np.sum(np.diff(negatives) * (positives[1:] + positives[:-1]) / 2)
         areas.append(1 - below / (positives[-1] * negatives[-1]))
     return np.array(areas)
+
+
+def auc_interval(
+    late: Labels, probability: Floats, days: NDArray[np.datetime64], rounds: int, seed: int
+) -> Interval | None:
+    """95 % interval by days of the AUC; None for too few days, or where a draw of days has nothing to tell apart."""
+    if len(np.unique(days)) < FEWEST_DAYS:
+        return None
+    with np.errstate(invalid="ignore"):
+        interval = interval_of(auc_by_days(late, probability, *day_weights(days, rounds, seed)))
+    return None if np.isnan(interval.low) else interval
 
 
 def intervals(

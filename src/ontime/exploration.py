@@ -30,7 +30,7 @@ def late_by_hour_and_weekday(flights: pd.DataFrame) -> pd.DataFrame:
     """Share late, weekdays in rows, hours with at least 100 labelled flights in columns."""
     enough = flights.groupby("hour")["late"].count() >= 100
     table = flights.pivot_table(index="weekday", columns="hour", values="late", aggfunc="mean")
-    return table.loc[:, enough[enough].index].set_axis(list(WEEKDAYS))
+    return table.loc[:, enough[enough].index].rename(index=dict(enumerate(WEEKDAYS)))
 
 
 def missing_shares(tables: Tables) -> pd.Series:

@@ -1,28 +1,45 @@
-"""Every picture of the project, in one style. Functions take small tables and return a figure.
+"""The pictures of the data and of a model. Functions take small tables and return a picture with what it says."""
 
-The same numbers give the same bytes, so that DVC can say whether a picture was reproduced.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.dates import DateFormatter, MonthLocator
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFormatter
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
-from ontime import files
+from ontime import findings
+from ontime.figures import (
+    ALERT,
+    ALERT_SOFT,
+    CALM,
+    CALM_SOFT,
+    EDGE,
+    INK,
+    LINE,
+    SHEET,
+    SOFT,
+    WIDTH,
+    Picture,
+    Sheet,
+    axes_of,
+    few_ticks,
+    label_months,
+    label_places,
+    legend,
+    percents,
+    save,
+    shortened,
+    text_width,
+    write,
+)
+
+__all__ = ["Picture", "save"]
 
 Floats = NDArray[np.floating[Any]]
 
-INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
-BLUE, ORANGE = "#0b6e99", "#d9730d"
 # Okabe and Ito's palette: told apart by colour-blind readers too. A candidate keeps its colour everywhere.
 COLOURS = {
     "constant": "#9aa5b1",
@@ -31,337 +48,272 @@ COLOURS = {
     "hist_gradient_boosting": "#009e73",
     "lightgbm": "#0072b2",
 }
-SERVER_COLOURS = {
-    "ontime": "#0072b2",
-    "mlflow": "#e69f00",
-    "bentoml": "#cc79a7",
-    "bare": "#9aa5b1",
-}
-STYLE: Any = {
-    "figure.dpi": 130,
-    "figure.constrained_layout.use": True,
-    "font.family": "DejaVu Sans",
-    "font.size": 10,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-}
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, whole or not at all; without the time or the version of the program."""
-    with files.replacing(path) as aside, rc_context(STYLE):
-        figure.savefig(aside, format="png", metadata={"Software": None})
-
-
-@contextmanager
-def _drawn(title: str, x: str, y: str, size: tuple[float, float] = (8, 4.5)) -> Iterator[tuple[Figure, Axes]]:
-    with rc_context(STYLE):
-        figure = Figure(figsize=size)
-        axes = figure.add_subplot(title=title, xlabel=x, ylabel=y)
-        yield figure, axes
-
-
-def _percent(axes: Axes, which: str) -> None:
-    getattr(axes, f"{which}axis").set_major_formatter(PercentFormatter(1, decimals=0))
+MOST_COLUMNS = 12  # of a heat map's columns and a drift's rows: more would not fit side by side
+MOST_BARS = 20
+LATER = LinearSegmentedColormap.from_list("later", [SHEET, ALERT_SOFT, "#d98d5f", ALERT])
+FARTHER = LinearSegmentedColormap.from_list("farther", [SHEET, CALM_SOFT, "#5a9aa9", CALM])
+NO_LABEL = "Run `make train`, or look into reports/data_quality.json: no flight of the data has an arrival time."
 
 
 def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def late_rate(rates: pd.Series, overall: float, title: str, x: str) -> Figure:
-    """Bars of a share late, that of all flights as a line; the index is what is told apart."""
-    with _drawn(title, x, "flights late") as (figure, axes):
-        axes.bar(rates.index.astype(str), rates, color=BLUE, width=0.75)
-        axes.axhline(overall, color=ORANGE, linewidth=1.2)
-        axes.annotate("all", (1, overall), xycoords=("axes fraction", "data"), color=ORANGE,
-                      xytext=(2, 0), textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
+def late_by_month(rates: pd.Series, overall: float) -> Picture:
+    """The share of late flights of each month, by `2013-01`; NaN where none has an outcome."""
+    known = rates.dropna()
+    if known.empty:
+        return Picture("No month has a flight whose delay is known", NO_LABEL, None)
+    figure, axes = _late_bars(known, overall, findings.latest(known))
+    label_months(axes, [str(month) for month in known.index])
+    return Picture(findings.late_by_month(known), "Share of flights that arrived late, by month", figure)
+
+
+def late_by_hour(rates: pd.Series, overall: float) -> Picture:
+    """The share of late flights of each hour of departure."""
+    known = rates.dropna()
+    if known.empty:
+        return Picture("No hour has enough flights whose delay is known", NO_LABEL, None)
+    figure, axes = _late_bars(known, overall, known == known.max())
+    label_places(axes, [str(hour) for hour in known.index])
+    measure = "Share of flights that arrived late, by hour of departure (New York's clock)"
+    return Picture(findings.late_by_hour(known), measure, figure)
+
+
+def _late_bars(rates: pd.Series, overall: float, named: "pd.Series[bool]") -> tuple[Sheet, Axes]:
+    """Bars of a share late, in another colour those that the title names; that of all flights as a line."""
+    with axes_of(220) as (figure, axes):
+        colours = np.where(named, ALERT, CALM)
+        axes.bar(range(len(rates)), rates, color=list(colours), width=0.75 if len(rates) > 3 else 0.3)
+        line = axes.axhline(overall, color=INK, linewidth=1.2, linestyle="--")
+        axes.set_xlim(-0.6, len(rates) - 0.4)
         axes.grid(axis="x", visible=False)
-        _percent(axes, "y")
+        few_ticks(axes, "y")
+        percents(axes, "y")
+        legend(figure, [(line, f"all flights, {findings.percent(overall)}")])
+    return figure, axes
+
+
+def late_by_hour_and_weekday(rates: pd.DataFrame) -> Picture:
+    """`rates`: weekdays in rows, hours in columns. Drawn with the hours from top to bottom; darker is later."""
+    if rates.size == 0 or rates.isna().all(axis=None):
+        return Picture("No hour has enough flights whose delay is known", NO_LABEL, None)
+    clock = rates.T.rename(index=lambda hour: f"{hour}:00")
+    figure = _heatmap(clock, lambda value: f"{100 * value:.0f}", LATER, 0.5)
+    measure = "Flights that arrived late, in percent, by weekday and hour of departure (New York's clock)"
+    return Picture(findings.late_by_hour_and_weekday(rates), measure, figure)
+
+
+def drift(indices: pd.DataFrame, reference_months: int) -> Picture:
+    """`indices`: columns of the data in rows, months in columns, each held against the first so many."""
+    if indices.shape[1] <= reference_months:
+        few = f"The first {reference_months} months are the reference that later ones are compared with."
+        return Picture(f"Nothing to compare: the data have {indices.shape[1]} months", few, None)
+    ends = [findings.month_names([str(indices.columns[place])])[0] for place in (0, reference_months - 1)]
+    reference = " to ".join(dict.fromkeys(ends))
+    most = indices.max(axis=1).nlargest(MOST_COLUMNS).index
+    table = indices.loc[[name for name in indices.index if name in most]].rename(index=_label)
+    names = [pd.Period(month, "M") for month in indices.columns]
+    table.columns = pd.Index([name.strftime("%b %Y") for name in names])
+    figure = _heatmap(table.T, lambda value: f"{value:.{int(0.05 <= value < 9.95)}f}", FARTHER, 1.0)
+    some = f"; the {len(table)} of {len(indices)} columns that shift most" if len(table) < len(indices) else ""
+    measure = (
+        f"Population stability index of each month against {reference}; above {findings.SHIFTED:g} is a shift{some}"
+    )
+    return Picture(findings.drift(indices), measure, figure)
+
+
+def _heatmap(table: pd.DataFrame, written: Any, colours: LinearSegmentedColormap, most: float) -> Sheet:
+    names = [shortened(str(name), 130) for name in table.columns]
+    upright = max(map(text_width, names)) + 4 > (WIDTH - 75) / len(names)
+    head = max(map(text_width, names)) if upright else LINE
+    with axes_of(18.5 * len(table) + head + 10) as (figure, axes):
+        axes.imshow(table, cmap=colours, vmin=0, vmax=most, aspect="auto", interpolation="nearest")
+        axes.xaxis.tick_top()
+        axes.set_xticks(range(len(names)), names, rotation=90 if upright else 0)
+        axes.set_yticks(range(len(table)), [str(name) for name in table.index])
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        for (row, column), value in np.ndenumerate(table.to_numpy(float)):
+            if not np.isnan(value):
+                colour = SHEET if value > 0.6 * most else INK
+                axes.text(column, row, written(value), ha="center", va="center_baseline", color=colour)
     return figure
 
 
-def late_by_hour_and_weekday(rates: pd.DataFrame) -> Figure:
-    """Weekdays in rows, hours in columns; darker is later."""
-    return _heatmap(
-        rates, "Delays build up over the day", "hour of scheduled departure (New York)", "{:.0%}", "YlOrBr", 0.5
+def missingness(shares: pd.Series) -> Picture:
+    """Share of nulls of each column that has any."""
+    if shares.empty:
+        return Picture("Nothing is missing", "Every column of every table has a value in each row.", None)
+    ordered = shares.sort_values(ascending=False)
+    shown = ordered.iloc[:MOST_BARS]
+    texts = ["< 0.1\N{NO-BREAK SPACE}%" if share < 0.0005 else findings.percent(share) for share in shown]
+    some = f", the {len(shown)} of {len(ordered)} columns that miss most" if len(shown) < len(ordered) else ""
+    return Picture(
+        findings.missing(shares),
+        f"Share of rows without a value{some}",
+        _named_bars([str(name) for name in shown.index], shown.to_list(), texts),
     )
 
 
-def drift(indices: pd.DataFrame) -> Figure:
-    """Columns of the data in rows, months in columns; above 0.25 is what textbooks call a shift."""
-    title = "What differs from January to March: population stability index"
-    indices = indices.rename(columns=lambda month: pd.Period(month).strftime("%b"))
-    return _heatmap(indices, title, "month", "{:.2f}", "PuBu", 1.0)
-
-
-def _heatmap(table: pd.DataFrame, title: str, x: str, form: str, colours: str, most: float) -> Figure:
-    size = (max(8.0, 1.5 + 0.55 * table.shape[1]), 1.3 + 0.42 * table.shape[0])
-    with _drawn(title, x, "", size) as (figure, axes):
-        axes.imshow(table, cmap=colours, vmin=0, vmax=most, aspect="auto")
-        axes.set_xticks(range(table.shape[1]), table.columns.astype(str), fontsize=8.5)
-        axes.set_yticks(range(table.shape[0]), [_label(str(name)) for name in table.index])
-        axes.grid(visible=False)
-        for (row, column), value in np.ndenumerate(table.to_numpy()):
-            if not np.isnan(value):
-                colour = "white" if value > 0.62 * most else INK
-                axes.text(column, row, form.format(value), ha="center", va="center", fontsize=7.5, color=colour)
-    return figure
-
-
-def missingness(shares: pd.Series) -> Figure:
-    """Share of nulls of each column that has any."""
-    ordered = shares.sort_values()
-    with _drawn("What is missing", "rows without a value", "", (8, 1 + 0.3 * len(ordered))) as (figure, axes):
-        bars = axes.barh(ordered.index.astype(str), ordered, color=BLUE)
-        axes.bar_label(bars, [f"{share:.1%}" for share in ordered], padding=3, fontsize=8.5)
-        axes.grid(axis="y", visible=False)
-        axes.set_xlim(0, min(1.0, float(ordered.max()) * 1.12))
-        _percent(axes, "x")
+def _named_bars(
+    names: Sequence[str], values: Sequence[float], texts: Sequence[str], spread: Sequence[float] | None = None
+) -> Sheet:
+    """A bar a row under its name, which may be as long as the picture is wide; the value at the right."""
+    with axes_of(31 * len(names) + 6) as (figure, axes):
+        places = np.arange(len(names))
+        axes.barh(places + 0.22, values, height=0.3, color=CALM)
+        if spread is not None:
+            axes.errorbar(values, places + 0.22, xerr=spread, fmt="none", ecolor=INK, elinewidth=1.2, clip_on=False)
+        for place, name, text in zip(places, names, texts, strict=True):
+            left = shortened(name, WIDTH - text_width(text) - 16)
+            write(axes, left, 0, place - 0.2, color=INK)
+            write(axes, text, 1, place - 0.2, ha="right")
+        axes.set_ylim(len(names) - 0.45, -0.55)
+        off = np.zeros(len(names)) if spread is None else np.asarray(spread)
+        axes.set_xlim(min(0.0, np.min(values - off)), max(np.max(values + off), 1e-12))
+        axes.axis("off")
     return figure
 
 
 def _width(name: str, champion: str) -> dict[str, Any]:
     return {
-        "color": COLOURS[name],
-        "linewidth": 2.4 if name == champion else 1.3,
+        "color": COLOURS.get(name, EDGE),
+        "linewidth": 2.6 if name == champion else 1.4,
         "zorder": 3 if name == champion else 2,
     }
 
 
-def roc(curves: Mapping[str, tuple[Floats, Floats, float]], champion: str) -> Figure:
+def _curves_axes(axes: Axes) -> None:
+    for which in "xy":
+        percents(axes, which)
+        getattr(axes, f"set_{which}ticks")(np.linspace(0, 1, 6))
+        getattr(axes, f"set_{which}lim")(-0.02, 1.02)
+
+
+def roc(curves: Mapping[str, tuple[Floats, Floats, float]], champion: str) -> Picture:
     """name -> (false positive rate, true positive rate, AUC)."""
-    with _drawn("How well late and on-time flights are told apart", "on-time flights alerted", "late flights alerted",
-                (6.4, 5.4)) as (figure, axes):  # fmt: skip
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
-        for name, (false, true, auc) in curves.items():
-            axes.plot(false, true, label=f"{_label(name)}  AUC {auc:.3f}", **_width(name, champion))
-        _percent(axes, "x")
-        _percent(axes, "y")
-        axes.legend(loc="lower right")
-    return figure
+    with axes_of(300, "on-time flights alerted") as (figure, axes):
+        guess = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
+        lines = [(axes.plot(false, true, **_width(name, champion))[0], f"{_label(name)}  {auc:.3f}")
+                 for name, (false, true, auc) in curves.items()]  # fmt: skip
+        _curves_axes(axes)
+        legend(figure, [*lines, (guess[0], "chance  0.500")])
+    areas = {name: auc for name, (_, _, auc) in curves.items()}
+    measure = "Late flights alerted by on-time flights alerted, at each threshold; with the AUC"
+    return Picture(findings.best_of(areas, champion, "AUC"), measure, figure)
 
 
-def precision_recall(curves: Mapping[str, tuple[Floats, Floats, float]], late_rate: float, champion: str) -> Figure:
+def precision_recall(curves: Mapping[str, tuple[Floats, Floats, float]], late_rate: float, champion: str) -> Picture:
     """name -> (recall, precision, average precision)."""
-    with _drawn("What an alert is worth", "late flights alerted (recall)", "alerts that were late (precision)",
-                (6.4, 5.4)) as (figure, axes):  # fmt: skip
-        axes.axhline(late_rate, color=MUTED, linewidth=1, linestyle=":")
-        axes.text(0.99, late_rate - 0.035, f"all flights: {late_rate:.0%} late", ha="right", color=MUTED, fontsize=9)
-        for name, (recall, precision, average) in curves.items():
-            axes.plot(recall, precision, label=f"{_label(name)}  AP {average:.3f}", **_width(name, champion))
-        axes.set_ylim(0, 1.02)
-        _percent(axes, "x")
-        _percent(axes, "y")
-        axes.legend(loc="upper right")
-    return figure
+    with axes_of(300, "late flights alerted (recall)") as (figure, axes):
+        chance = axes.axhline(late_rate, color=SOFT, linewidth=1.2, linestyle=":")
+        lines = [(axes.plot(recall, precision, **_width(name, champion))[0], f"{_label(name)}  {average:.3f}")
+                 for name, (recall, precision, average) in curves.items()]  # fmt: skip
+        _curves_axes(axes)
+        legend(figure, [*lines, (chance, f"chance  {late_rate:.3f}")])
+    recall, precision, _ = curves[champion]
+    finding = findings.precision_at_half(recall, precision, late_rate, champion)
+    return Picture(finding, "Alerts that were late (precision) by recall; with the average precision", figure)
 
 
-def reliability(curves: Mapping[str, tuple[Floats, Floats, NDArray[np.integer[Any]]]], champion: str) -> Figure:
+def reliability(curves: Mapping[str, tuple[Floats, Floats, NDArray[np.integer[Any]]]], champion: str) -> Picture:
     """name -> (mean prediction, observed rate, flights) of each bin; a dot's area is its flights."""
-    with _drawn("Is a 30 % chance late 30 % of the time?", "predicted probability", "flights that were late",
-                (6.4, 5.4)) as (figure, axes):  # fmt: skip
-        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=":")
+    with axes_of(300, "predicted probability") as (figure, axes):
+        exact = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
+        lines = []
         for name, (predicted, observed, flights) in curves.items():
-            axes.plot(predicted, observed, label=_label(name), **_width(name, champion))
+            look = _width(name, champion)
+            marker: dict[str, Any] = {} if len(predicted) > 1 else {"marker": "o", "markersize": 6}
+            lines.append((axes.plot(predicted, observed, **look, **marker)[0], _label(name)))
             if name == champion:
-                axes.scatter(predicted, observed, s=300 * flights / flights.max() + 6, color=COLOURS[name], zorder=4)
-        _percent(axes, "x")
-        _percent(axes, "y")
-        axes.legend(loc="upper left")
-    return figure
+                axes.scatter(predicted, observed, s=260 * flights / flights.max() + 8, color=look["color"], zorder=4)
+        _curves_axes(axes)
+        legend(figure, [*lines, (exact[0], "exactly right")])
+    measure = f"Flights that were late, by predicted probability; a dot's area is its flights ({_label(champion)})"
+    return Picture(findings.reliability(*curves[champion], champion), measure, figure)
 
 
 def cost_by_threshold(
     curves: Mapping[str, tuple[Floats, Floats]], threshold: float, no_alert_cost: float, champion: str
-) -> Figure:
+) -> Picture:
     """name -> (thresholds, cost of 1000 flights)."""
-    with _drawn("Where to alert: what 1000 flights cost", "alert from this probability on", "cost") as (figure, axes):
-        axes.axhline(no_alert_cost, color=MUTED, linewidth=1, linestyle=":")
-        axes.text(0.9, no_alert_cost + 8, "no alerts at all", ha="right", color=MUTED, fontsize=9)
-        axes.axvline(threshold, color=ORANGE, linewidth=1.2)
-        axes.text(threshold + 0.008, 0.25, f"alert at {threshold:g}", color=ORANGE, fontsize=9,
-                  transform=axes.get_xaxis_transform())  # fmt: skip
-        for name, (thresholds, cost) in curves.items():
-            axes.plot(thresholds, cost, label=_label(name), **_width(name, champion))
-        _percent(axes, "x")
-        axes.legend(loc="lower right", ncols=2)
-    return figure
+    with axes_of(230, "alert from this probability on") as (figure, axes):
+        silent = axes.axhline(no_alert_cost, color=SOFT, linewidth=1.2, linestyle=":")
+        chosen = axes.axvline(threshold, color=ALERT, linewidth=1.4, linestyle="--")
+        lines = [(axes.plot(thresholds, cost, **_width(name, champion))[0], _label(name))
+                 for name, (thresholds, cost) in curves.items()]  # fmt: skip
+        percents(axes, "x")
+        few_ticks(axes, "y")
+        legend(figure, [*lines, (chosen, f"alert from {findings.percent(threshold, 0)}"), (silent, "never alerting")])
+    finding = findings.threshold(*curves[champion], threshold, no_alert_cost)
+    return Picture(finding, "Cost of 1,000 flights, in false alarms, by alert threshold", figure)
 
 
-def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Figure:
+def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Picture:
     """(name, microseconds a row, log-loss, bytes); down and left is better."""
-    with _drawn("What quality costs", "microseconds a flight (native model, batches)", "log-loss, test") as (
-        figure,
-        axes,
-    ):
+    with axes_of(200, "microseconds a flight (native model, batches)") as (figure, axes):
+        lines = []
         for name, microseconds, loss, size in rows:
-            label = f"{_label(name)}, {size / 1000:,.0f} kB"
-            axes.scatter(microseconds, loss, s=70, color=COLOURS[name], zorder=3, label=label)
-        axes.legend(loc="upper right")
+            colour = COLOURS.get(name, EDGE)
+            dot = axes.scatter(microseconds, loss, s=80, color=colour, zorder=3)
+            lines.append((dot, f"{_label(name)}, {size / 1000:,.0f} kB"))
+        times = [row[1] for row in rows]
         axes.set_xscale("log")
-        axes.margins(x=0.15, y=0.2)
-    return figure
+        axes.set_xlim(min(times) / 3, max(times) * 3)
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        few_ticks(axes, "y", 9)
+        axes.margins(y=0.2)
+        legend(figure, lines)
+    return Picture(findings.quality_against_latency(rows), "Log-loss on the test period; lower left is better", figure)
 
 
-def importance(names: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Figure:
+def importance(names: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Picture:
     """The twenty columns that the champion would miss most."""
-    shown = slice(None, 20)
-    with _drawn("What the champion looks at", "log-loss lost when the column is shuffled", "", (8, 5.6)) as (
-        figure,
-        axes,
-    ):
-        axes.barh(names[shown], means[shown], xerr=deviations[shown], color=BLUE, ecolor=MUTED, height=0.7)
-        axes.invert_yaxis()
+    if not names:
+        return Picture(
+            "The importance of the columns was not measured", "Set `evaluate.full_card` in params.yaml.", None
+        )
+    few = slice(None, MOST_BARS)
+    figure = _named_bars(names[few], means[few], [f"{mean:.4f}" for mean in means[few]], deviations[few])
+    measure = "Log-loss lost when a column is shuffled, mean and standard deviation"
+    return Picture(findings.importance(names, means), measure, figure)
+
+
+def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float, where: str) -> Picture:
+    """(cut, slice, AUC, its 95 % interval, flights) of each slice; no interval where there are too few days."""
+    if not rows:
+        enough = "evaluate.slice_min_flights and slice_min_late of params.yaml say what is enough"
+        return Picture("No slice has enough flights to be judged", enough, None)
+    lines: list[tuple[str, tuple[float, Sequence[float] | None, int] | None]] = []
+    for cut in dict.fromkeys(row[0] for row in rows):
+        lines += [(cut, None), *((name, (auc, interval, n)) for each, name, auc, interval, n in rows if each == cut)]
+    with axes_of(18.5 * len(lines) + 34) as (figure, axes):
+        axes.axvline(overall, color=SOFT, linewidth=1.2, linestyle=":")
+        for place, (_, told) in enumerate(lines):
+            if told is not None:
+                _slice(axes, place, *told, overall)
+        labels = axes.set_yticks(range(len(lines)), [shortened(name, 130) for name, _ in lines])
+        for tick, (_, told) in zip(labels, lines, strict=True):
+            tick.label1.set(fontweight="normal" if told else "bold", color=SOFT if told else INK)
+        write(axes, "flights", 1.17, 0, ha="right")
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(lines) - 0.4, -0.7)
+        axes.margins(x=0.08)
+        few_ticks(axes, "x", 4)
         axes.grid(axis="y", visible=False)
-    return figure
+    none = "" if all(interval for _, _, _, interval, _ in rows) else "; hollow: too few days for an interval"
+    measure = f"AUC {where} with 95\N{NO-BREAK SPACE}% interval by days; dotted: all flights, {overall:.3f}{none}"
+    return Picture(findings.slices(rows, overall), measure, figure)
 
 
-def slices(rows: Sequence[tuple[str, str, float, int]], overall: float) -> Figure:
-    """(cut, slice, AUC, flights) of each slice that is large enough to judge."""
-    with _drawn("Where it works better and worse", "AUC, test", "", (8, 1.2 + 0.27 * len(rows))) as (figure, axes):
-        places = {
-            cut: BLUE if number % 2 else ORANGE
-            for number, cut in enumerate(dict.fromkeys(cut for cut, _, _, _ in rows))
-        }
-        axes.axvline(overall, color=MUTED, linewidth=1, linestyle=":")
-        for place, (cut, _, auc, flights) in enumerate(rows):
-            axes.scatter(auc, place, s=42, color=places[cut], zorder=3)
-            axes.annotate(f"{flights:,}", (1.08, place), xycoords=("axes fraction", "data"), ha="right", va="center",
-                          color=MUTED, fontsize=8)  # fmt: skip
-        axes.set_yticks(range(len(rows)), [f"{cut}: {name}" for cut, name, _, _ in rows])
-        axes.invert_yaxis()
-        axes.margins(x=0.12)
-        axes.annotate("flights", (1.08, -0.9), xycoords=("axes fraction", "data"), ha="right", color=MUTED, fontsize=8)
-    return figure
-
-
-def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Mapping[str, str]) -> Figure:
-    """Server -> connections -> (requests a second, p99 in milliseconds); `labels` are the servers' full names."""
-    panels = (("Answers a second: higher is better", "requests/s"), ("The slowest of 100: lower is better", "p99, ms"))
-    with rc_context(STYLE):
-        figure = Figure(figsize=(10, 4.6))
-        both = figure.subplots(1, 2)
-        for place, (axes, (title, y)) in enumerate(zip(both, panels, strict=True)):
-            axes.set(title=title, xlabel="connections", ylabel=y, xscale="log", yscale="log")
-            for name, loads in servers.items():
-                figures = [figures[place] for figures in loads.values()]
-                axes.plot(list(loads), figures, label=labels[name], marker="o", color=SERVER_COLOURS[name],
-                          linewidth=2.4 if name == "ontime" else 1.6, zorder=3 if name == "ontime" else 2)  # fmt: skip
-            _plain_ticks(axes, sorted({connections for loads in servers.values() for connections in loads}))
-        handles, names = both[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=len(names))
-    return figure
-
-
-def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
-    """Log axes that say 16 and 2,000, not 2 x 10^3."""
-    axes.set_xticks(across, [str(each) for each in across])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-
-
-REPLAY_COLOURS = {"living": "#0072b2", "never": "#d55e00", "rate_table": "#cc79a7"}
-
-
-def _month_names(months: Sequence[Mapping[str, Any]]) -> list[str]:
-    return [pd.Period(month["month"]).strftime("%b") for month in months]
-
-
-def _over_months(
-    months: Sequence[Mapping[str, Any]], names: Mapping[str, str], figure_name: str, title: str, y: str, digits: int
-) -> Figure:
-    """One line a system, with the mean of its months in the legend."""
-    with _drawn(title, "", y, (9, 4.2)) as (figure, axes):
-        for name, words in names.items():
-            values = [month[name][figure_name] for month in months]
-            width = 2.4 if name == "living" else 1.5
-            label = f"{words}: {np.mean(values):.{digits}f} in the mean"
-            axes.plot(range(len(months)), values, color=REPLAY_COLOURS[name], marker="o", markersize=4,
-                      linewidth=width, label=label)  # fmt: skip
-        axes.set_xticks(range(len(months)), _month_names(months))
-        axes.grid(axis="x", visible=False)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.28), ncols=len(names))
-    return figure
-
-
-def replay_auc(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
-    return _over_months(months, names, "auc", "How well late and on-time flights are told apart", "AUC", 3)
-
-
-def replay_cost(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Figure:
-    return _over_months(months, names, "cost_per_1000", "What missed delays and false alarms cost",
-                         "cost of 1000 flights", 0)  # fmt: skip
-
-
-TIERS = {1: "stop", 2: "retrain", 3: "report"}
-EVENTS = {  # row of the time line: what is drawn there, and how
-    "retraining": ("retraining", "o", "#0072b2"),
-    "gate promote": ("gate: through", "^", "#009e73"),
-    "gate keep": ("gate: kept", "v", "#d55e00"),
-    "promotion": ("promotion", "D", "#009e73"),
-    "rollback": ("rollback", "X", "#d55e00"),
-}
-
-
-def replay_timeline(
-    events: Sequence[Mapping[str, Any]], days: Sequence[Mapping[str, Any]], start: str, until: str
-) -> Figure:
-    """Alerts of each tier, and what was done: one row each, days from left to right."""
-    rows: dict[str, tuple[list[pd.Timestamp], str, str]] = {
-        f"alert: {words}": ([pd.Timestamp(day["day"]) for day in days if any(a["tier"] == tier for a in day["alerts"])],
-                            "|", {1: "#d55e00", 2: "#e69f00", 3: MUTED}[tier])
-        for tier, words in sorted(TIERS.items(), reverse=True)
-    }  # fmt: skip
-    for kind, (words, marker, colour) in EVENTS.items():
-        when = [pd.Timestamp(event["day"]) for event in events
-                if kind in (event["kind"], f"{event['kind']} {event['verdict']}")]  # fmt: skip
-        rows[words] = (when, marker, colour)
-    with _drawn("What the loop saw and did", "", "", (9, 3.6)) as (figure, axes):
-        for place, (_, (when, marker, colour)) in enumerate(rows.items()):
-            axes.scatter(when, [place] * len(when), marker=marker, color=colour, s=60, zorder=3)  # type: ignore[arg-type]  # dates
-        axes.set_yticks(range(len(rows)), list(rows))
-        axes.set_ylim(-0.6, len(rows) - 0.4)
-        axes.set_xlim(pd.Timestamp(start), pd.Timestamp(until))  # type: ignore[arg-type]  # dates
-        axes.xaxis.set_major_locator(MonthLocator())  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_formatter(DateFormatter("%b"))  # type: ignore[no-untyped-call]
-    return figure
-
-
-def performance_by_day(days: pd.DataFrame) -> Figure:
-    """Above the log-loss and what it should be, below the share late as said and as it came, and how much is known.
-
-    One row a day, by date: late, predicted, known (shares), log_loss, expected; NaN where nothing is known.
-    """
-    with rc_context(STYLE):
-        figure = Figure(figsize=(9, 5.4))
-        above, below = figure.subplots(2, 1, sharex=True)
-        above.set_title("How good the answers were, day by day")
-        above.set_ylabel("log-loss")
-        above.plot(days.index, days["log_loss"], color="#0072b2", label="as measured")
-        above.plot(days.index, days["expected"], color=MUTED, label="if the probabilities were exactly right")
-        below.set_ylabel("share of flights")
-        below.fill_between(days.index, days["known"], color=MUTED, alpha=0.15, linewidth=0, label="outcome known")
-        below.plot(days.index, days["late"], color="#d55e00", label="late")
-        below.plot(days.index, days["predicted"], color="#0072b2", label="said to be late")
-        below.set_ylim(0, 1.02)
-        _percent(below, "y")
-        for axes, under in ((above, -0.02), (below, -0.12)):
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, under), ncols=3)
-    return figure
+def _slice(axes: Axes, place: int, auc: float, interval: Sequence[float] | None, flights: int, overall: float) -> None:
+    worse = interval is not None and interval[1] < overall
+    colour = ALERT if worse else CALM
+    if interval is not None:
+        axes.plot(interval, [place, place], color=colour, linewidth=2, solid_capstyle="round")
+    axes.scatter(auc, place, s=42, color="none" if interval is None else colour, edgecolor=colour, zorder=3)
+    write(axes, f"{flights:,}", 1.17, place, ha="right")

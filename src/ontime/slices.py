@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from ontime.evaluation import losses
-from ontime.params import Evaluate
+from ontime.evaluation import auc_interval, losses
+from ontime.params import Evaluate, Params
 
 HOURS = {"before 09:00": (0, 9), "09:00-13:59": (9, 14), "14:00-17:59": (14, 18), "18:00 and later": (18, 24)}
 MILES = {
@@ -44,16 +44,22 @@ def gated(flights: int, late: int, params: Evaluate) -> bool:
 
 
 def report(
-    late: NDArray[np.bool_], probability: NDArray[np.float64], cuts: pd.DataFrame, threshold: float, params: Evaluate
+    late: NDArray[np.bool_],
+    probability: NDArray[np.float64],
+    days: NDArray[np.datetime64],
+    cuts: pd.DataFrame,
+    params: Params,
 ) -> list[dict[str, Any]]:
-    """For each slice: flights, share late, AUC, log-loss, share of the late flights missed, and if it gates."""
+    """For each slice: flights, late, AUC and its interval by days, log-loss, share of the late missed, if it gates."""
+    rounds, seed = params.evaluate.bootstrap_rounds, params.train.seed
     rows = []
     for cut in cuts:
         groups = pd.Series(np.arange(len(late))).groupby(cuts[cut].to_numpy())
-        for name, members in sorted(groups, key=lambda group: _order(str(group[0]))):
-            figures = _figures(late[members], probability[members], threshold)
-            judged = gated(figures["flights"], figures["late"], params)
-            rows.append({"cut": cut, "slice": str(name), **figures, "gated": judged})
+        for name, members in sorted(groups, key=lambda group: order(str(group[0]))):
+            figures = _figures(late[members], probability[members], params.cost.alert_threshold)
+            interval = auc_interval(late[members], probability[members], days[members], rounds, seed)
+            judged = gated(figures["flights"], figures["late"], params.evaluate)
+            rows.append({"cut": cut, "slice": str(name), **figures, "auc_interval": interval, "gated": judged})
     return rows
 
 
@@ -69,7 +75,7 @@ def _figures(late: NDArray[np.bool_], probability: NDArray[np.float64], threshol
     }
 
 
-def _order(name: str) -> tuple[int, str]:
+def order(name: str) -> tuple[int, str]:
     """Bands in their own order, everything else by name."""
     bands = [*HOURS, *MILES]
     return (bands.index(name) if name in bands else -1, name)

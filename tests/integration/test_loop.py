@@ -764,7 +764,7 @@ def test_performance_is_told_by_day_release_and_slice(
         assert sum(each["flights"] for each in group.values()) == sum(asked.values())
     low, high = read["whole"]["intervals"]["log_loss"]
     assert low < read["whole"]["scores"]["log_loss"] < high
-    assert f"<td>1</td><td>{sum(asked.values()):,}</td>" in page
+    assert f'<th scope="row">1</th><td class="number">{sum(asked.values()):,}</td>' in page
     assert "the release that answered was trained on those days" in page
     for cut in ("origin", "carrier", "hour", "distance", "month", "version", "day"):
         assert f"<h2>By {cut}</h2>" in page
@@ -781,4 +781,7 @@ def test_performance_without_an_outcome_is_said_to_be_nothing(
 
     assert told is not None
     assert told.whole.labelled == 0
-    assert "neither good nor bad" in performance_report.write(told, tmp_path).read_text()
+    page = performance_report.write(told, tmp_path).read_text()
+    assert "neither good nor bad" in page
+    assert '<p class="empty">No outcomes yet' in page
+    assert "<svg" not in page

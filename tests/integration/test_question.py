@@ -126,13 +126,12 @@ def test_the_static_page_names_no_number_that_the_release_decides() -> None:
 
 
 def test_the_reports_say_the_question(other_params: Params) -> None:
-    hours = pd.Series(0.2, index=range(5, 22))
     months = pd.DataFrame({"flights": 1, "cancelled": 0, "lost": 0, "late": 0.2}, index=["2013-02"])
-    drift = pd.DataFrame({f"2013-0{month}": {"temp_f": 0.1} for month in range(1, 6)})
+    says = dict.fromkeys(("late_by_month", "late_by_hour", "late_by_hour_and_weekday", "missing", "drift"), "Said")
 
     texts = [
         features.documentation(other_params.question),
-        explore.report(months, hours, drift, other_params.label.late_minutes),
+        explore.report(months, says, other_params.label.late_minutes),
         card.model_card(_report(other_params), [("departures_all_1h_late", 0.01, 0.001)]),
     ]
 

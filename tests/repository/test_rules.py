@@ -18,7 +18,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "fsspec": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "lightgbm": ("src/ontime/model.py", "src/ontime/export.py"),
-    "matplotlib": "src/ontime/plots.py",
+    "matplotlib": ("src/ontime/figures.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"),
     "mlflow": "src/ontime/registry.py",
     "onnxmltools": "src/ontime/export.py",
     "onnxruntime": "src/ontime/release.py",

@@ -90,3 +90,22 @@ def test_an_auc_that_no_honest_model_reaches_stops_the_evaluation() -> None:
 
 def test_an_honest_auc_goes_on() -> None:
     evaluation.refuse_leak("lightgbm", 0.77, 0.85)
+
+
+def test_a_slices_auc_has_the_interval_that_the_whole_has(world, params: Params) -> None:  # type: ignore[no-untyped-def]
+    late, told, days = world
+
+    interval = evaluation.auc_interval(late, told, days, 200, 7)
+
+    assert interval == evaluation.intervals(late, told, days, params.cost, 200, 7)["auc"]
+
+
+@pytest.mark.parametrize(
+    ("late", "days"),
+    [([True, False, True, False], [1, 1, 1, 1]), ([True, True, False, False], [1, 1, 2, 2])],
+    ids=["one day", "a draw of days with only late flights"],
+)
+def test_an_auc_of_too_few_days_has_no_interval(late: list[bool], days: list[int]) -> None:
+    told, when = np.array([0.4, 0.3, 0.2, 0.1]), np.array(days).astype("datetime64[D]")
+
+    assert evaluation.auc_interval(np.array(late), told, when, 200, 7) is None

@@ -1,43 +1,206 @@
-"""The same numbers give the same bytes; a picture that fails leaves the old one."""
+"""Each picture at many sizes of data: nothing collides, nothing leaves the sheet, too little is said in words."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
-from ontime import plots
+from ontime import figures, operation_plots, plots
+from ontime.figures import Picture
 
 LINE = np.linspace(0.02, 0.98, 30)
 COUNTS = np.arange(1, 31)
-FIGURES = {
-    "late rate": lambda: plots.late_rate(pd.Series([0.1, 0.3], index=["a", "b"]), 0.2, "title", "x"),
-    "heat": lambda: plots.late_by_hour_and_weekday(pd.DataFrame([[0.1, np.nan], [0.5, 0.2]])),
-    "drift": lambda: plots.drift(pd.DataFrame({"2013-01": {"temp_f": 0.0}, "2013-02": {"temp_f": 3.0}})),
-    "missing": lambda: plots.missingness(pd.Series({"a.b": 0.5, "a.c": 0.01})),
-    "roc": lambda: plots.roc({"lightgbm": (LINE, LINE, 0.5)}, "lightgbm"),
-    "precision": lambda: plots.precision_recall({"lightgbm": (LINE, LINE, 0.5)}, 0.25, "lightgbm"),
-    "reliability": lambda: plots.reliability({"lightgbm": (LINE, LINE, COUNTS)}, "lightgbm"),
-    "cost": lambda: plots.cost_by_threshold({"lightgbm": (LINE, 1000 * LINE)}, 0.25, 700, "lightgbm"),
-    "latency": lambda: plots.quality_against_latency([("constant", 0.1, 0.57, 1), ("lightgbm", 6.0, 0.47, 900_000)]),
-    "importance": lambda: plots.importance(["a", "b"], [0.2, 0.1], [0.01, 0.02]),
-    "slices": lambda: plots.slices([("origin", "EWR", 0.7, 1000), ("month", "2013-11", 0.8, 2000)], 0.76),
-    "serving": lambda: plots.serving({"ontime": {1: (800.0, 1.5), 64: (4200.0, 19.0)}}, {"ontime": "this service"}),
+CANDIDATES = ["constant", "rate_table", "logistic", "hist_gradient_boosting", "lightgbm"]
+SYSTEMS = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
+SIZES = (1, 2, 3, 12, 24, 60)
+LONG = "a_name_that_nobody_would_choose_and_that_is_longer_than_a_phone_is_wide"
+
+
+def months_of(count: int, first: str = "2012-11") -> list[str]:
+    return [str(month) for month in pd.period_range(first, periods=count, freq="M")]
+
+
+def candidates(count: int) -> list[str]:
+    """The project's own, then others with long names; the first is the champion."""
+    return [*reversed(CANDIDATES), *(f"{LONG}_{number}" for number in range(20))][: min(count, 12)]
+
+
+def replayed(count: int) -> list[dict[str, Any]]:
+    return [
+        {"month": month, **{name: {"auc": 0.7 + 0.01 * (n % 5) + 0.001 * k, "cost_per_1000": 400.0 + n + 50 * k}
+                            for k, name in enumerate(SYSTEMS)}}
+        for n, month in enumerate(months_of(count))
+    ]  # fmt: skip
+
+
+def lived(count: int) -> Picture:
+    days = pd.date_range("2012-11-30", periods=count * 5)
+    events = [{"day": str(day.date()), "kind": "gate", "verdict": "keep"} for day in days[::3]]
+    watched = [{"day": str(day.date()), "alerts": [{"tier": 2}]} for day in days]
+    return operation_plots.replay_timeline(events, watched, str(days[0].date()), str(days[-1].date()))
+
+
+def told_days(count: int) -> pd.DataFrame:
+    shares = np.resize([0.1, 0.35, 0.2], count)
+    return pd.DataFrame(
+        {"late": shares, "predicted": shares + 0.01, "log_loss": shares, "expected": shares, "labelled": 100.0},
+        index=pd.date_range("2012-12-30", periods=count, freq="D" if count < 24 else "11D"),
+    )
+
+
+def named(count: int) -> list[str]:
+    return [LONG[: 5 + 7 * (number % 10)] + str(number) for number in range(count)]
+
+
+PICTURES: dict[str, Callable[[int], Picture]] = {
+    "late by month": lambda n: plots.late_by_month(pd.Series(np.resize([0.1, 0.335], n), months_of(n)), 0.2),
+    "late by hour": lambda n: plots.late_by_hour(pd.Series(np.resize([0.1, 0.3], min(n, 24)), range(min(n, 24))), 0.2),
+    "heat": lambda n: plots.late_by_hour_and_weekday(
+        pd.DataFrame(np.resize([0.1, np.nan, 0.46], (min(n, 7), min(n, 24))),
+                     index=["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][: min(n, 7)])
+    ),
+    "drift": lambda n: plots.drift(pd.DataFrame(np.resize([0.0, 12.34, 0.3], (n, n)), named(n), months_of(n)), 3),
+    "missing": lambda n: plots.missingness(pd.Series(np.linspace(0.9, 1e-5, n), named(n))),
+    "roc": lambda n: plots.roc(dict.fromkeys(candidates(n), (LINE, LINE, 0.5)), "lightgbm"),
+    "precision": lambda n: plots.precision_recall(dict.fromkeys(candidates(n), (LINE, LINE, 0.5)), 0.25, "lightgbm"),
+    "reliability": lambda n: plots.reliability(dict.fromkeys(candidates(n), (LINE, LINE, COUNTS)), "lightgbm"),
+    "cost": lambda n: plots.cost_by_threshold(
+        dict.fromkeys(candidates(n), (LINE, 1000 * LINE)), 0.25, 700, "lightgbm"
+    ),
+    "latency": lambda n: plots.quality_against_latency(
+        [(name, 0.01 * 6.0**k, 0.5 - 0.001 * k, 10**k) for k, name in enumerate(candidates(n))]
+    ),
+    "importance": lambda n: plots.importance(named(n), list(np.linspace(0.2, 0.0, n)), [0.01] * n),
+    "slices": lambda n: plots.slices(
+        [(f"cut {k // 3}", name, 0.7 + 0.001 * k, (0.6, 0.8) if k % 4 else None, 10**min(k, 8))
+         for k, name in enumerate(named(n))], 0.76, "on the test period"
+    ),
+    "serving": lambda n: operation_plots.serving(
+        {"ontime": {2**k: (800.0 * 2**k, 1.5 * 3**k) for k in range(min(n, 12))},
+         "mlflow": {2**k: (700.0, 1.5 * 2**k) for k in range(min(n, 12))}}, {"ontime": "this service", "mlflow": LONG}
+    ),
+    "replay auc": lambda n: operation_plots.replay_auc(replayed(n), SYSTEMS),
+    "replay cost": lambda n: operation_plots.replay_cost(replayed(n), SYSTEMS),
+    "timeline": lived,
+    "loss by day": lambda n: operation_plots.loss_by_day(told_days(n)),
+    "shares by day": lambda n: operation_plots.shares_by_day(told_days(n)),
+}  # fmt: skip
+NOTHING: dict[str, Picture] = {
+    "late by month": plots.late_by_month(pd.Series([np.nan], ["2013-01"]), np.nan),
+    "late by hour": plots.late_by_hour(pd.Series([], dtype=float), np.nan),
+    "heat": plots.late_by_hour_and_weekday(pd.DataFrame()),
+    "drift": plots.drift(pd.DataFrame({"2013-01": {"temp_f": 0.0}}), 3),
+    "missing": plots.missingness(pd.Series([], dtype=float)),
+    "importance": plots.importance([], [], []),
+    "slices": plots.slices([], 0.76, "on the test period"),
+    "serving": operation_plots.serving({}, {}),
+    "replay": operation_plots.replay_auc([], SYSTEMS),
+    "timeline": operation_plots.replay_timeline([], [], "2013-04-01", "2013-05-01"),
+    "loss by day": operation_plots.loss_by_day(told_days(3).assign(log_loss=np.nan)),
+    "shares by day": operation_plots.shares_by_day(told_days(0)),
 }
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_the_same_numbers_give_the_same_bytes(name: str, tmp_path: Path) -> None:
-    for path in ("one.png", "two.png"):
-        plots.save(FIGURES[name](), tmp_path / path)
+def texts_of(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[str, float, Bbox]], Bbox]:
+    """What is really written on the sheet, with its size and place, and the sheet."""
+    written: list[tuple[str, float, Bbox]] = []
+    draw = Text.draw
 
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    def noted(self: Text, renderer: Any) -> None:
+        if self.get_text().strip() and self.get_visible():
+            written.append((self.get_text(), float(self.get_fontsize()), self.get_window_extent(renderer)))
+        draw(self, renderer)
+
+    with rc_context(figures.STYLE), figures.headed(picture) as figure:
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()  # type: ignore[no-untyped-call]  # the first draw lays out
+        monkeypatch.setattr(Text, "draw", noted)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        monkeypatch.undo()
+        return written, figure.bbox.frozen()
+
+
+def collisions(written: list[tuple[str, float, Bbox]]) -> list[tuple[str, str]]:
+    """Pairs whose boxes share more than the soft edge of a letter."""
+    x0, y0, x1, y1 = np.array([box.extents for _, _, box in written]).T
+    edge = 1.4
+    apart = (x1[:, None] - edge <= x0) | (y1[:, None] - edge <= y0)
+    return [(written[a][0], written[b][0]) for a, b in np.argwhere(~(apart | apart.T)) if a < b]
+
+
+@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.parametrize("name", PICTURES)
+def test_no_text_collides_or_leaves_the_sheet_or_is_too_small_for_a_phone(
+    name: str, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, sheet = texts_of(PICTURES[name](count), monkeypatch)
+
+    assert written
+    assert collisions(written) == []
+    assert [text for text, _, box in written if not (box.x0 >= -0.5 and box.x1 <= sheet.x1 + 0.5)] == []
+    assert [text for text, _, box in written if not (box.y0 >= -0.5 and box.y1 <= sheet.y1 + 0.5)] == []
+    shown = 358 / (figures.WIDTH + 2 * figures.MARGIN)  # pixels a point, on a page that is 390 wide
+    assert min(size * shown for _, size, _ in written) >= 11
+
+
+def test_what_collides_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = PICTURES["late by month"](3)
+    assert picture.figure is not None
+    picture.figure.axes[0].set_xticks([0, 0.05], ["January", "February"])
+
+    written, _ = texts_of(picture, monkeypatch)
+
+    assert ("January", "February") in collisions(written)
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_nothing_to_draw_is_said_in_words_with_what_to_do(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    picture = NOTHING[name]
+    figures.save(picture, tmp_path / "nothing.png")
+
+    assert picture.figure is None
+    assert picture.finding
+    assert picture.measure
+    assert collisions(texts_of(picture, monkeypatch)[0]) == []
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_same_numbers_give_the_same_bytes(name: str, tmp_path: Path) -> None:
+    drawn = [PICTURES[name](12) for _ in range(2)]
+    for place, picture in enumerate(drawn):
+        figures.save(picture, tmp_path / f"{place}.png")
+
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+    one, two = (figures.svg(each.figure, "drawn", {}) for each in drawn if each.figure is not None)
+    assert one == two
+
+
+def test_a_page_gets_the_drawing_without_title_and_margins_also_after_it_was_saved(tmp_path: Path) -> None:
+    picture = PICTURES["replay auc"](9)
+    assert picture.figure is not None
+    before = re.findall("viewBox=.*?>", figures.svg(picture.figure, "a", {}))
+
+    figures.save(picture, tmp_path / "saved.png")
+
+    drawn = figures.svg(picture.figure, "a", {})
+    assert re.findall("viewBox=.*?>", drawn) == before
+    assert before[0].startswith(f'viewBox="0 0 {figures.WIDTH} ')
+    assert picture.finding not in drawn
 
 
 def test_other_numbers_give_another_picture(tmp_path: Path) -> None:
     for path, value in (("one.png", 0.1), ("two.png", 0.2)):
-        plots.save(plots.importance(["a"], [value], [0.0]), tmp_path / path)
+        figures.save(plots.importance(["a"], [value], [0.0]), tmp_path / path)
 
     assert (tmp_path / "one.png").read_bytes() != (tmp_path / "two.png").read_bytes()
 
@@ -45,11 +208,55 @@ def test_other_numbers_give_another_picture(tmp_path: Path) -> None:
 def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "one.png"
     path.write_bytes(b"old")
-    broken = Figure()
-    broken.add_subplot(title=r"$\nosuchsymbol$")
+    broken = PICTURES["roc"](1)
+    assert broken.figure is not None
+    broken.figure.text(0, 0, r"$\nosuchsymbol$", parse_math=True)
 
     with pytest.raises(ValueError, match="nosuchsymbol"):
-        plots.save(broken, path)
+        figures.save(broken, path)
 
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_single_month_is_drawn_as_values_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {text for text, _, _ in texts_of(operation_plots.replay_auc(replayed(1), SYSTEMS), monkeypatch)[0]}
+
+    assert {"the living system", "0.700", "never retrained", "0.701", "rate table", "0.702"} <= written
+
+
+def test_a_slice_shows_its_interval_and_one_without_is_hollow() -> None:
+    rows = [("origin", "EWR", 0.70, (0.68, 0.72), 5000), ("origin", "HA", 0.9, None, 12)]
+
+    picture = plots.slices(rows, 0.76, "on the test period")
+
+    assert picture.figure is not None
+    axes = picture.figure.axes[0]
+    spans = [list(line.get_xdata()) for line in axes.lines]  # type: ignore[arg-type]  # an array
+    assert [0.68, 0.72] in spans
+    hollow = [len(dot.get_facecolor()) == 0 for dot in axes.collections]
+    assert hollow == [False, True]
+    assert "hollow: too few days for an interval" in picture.measure
+
+
+def test_a_name_that_is_too_long_keeps_its_ends() -> None:
+    short = figures.shortened("version-2026-11-25T10:00-of-a-very-long-branch-name-7", 100)
+
+    assert figures.text_width(short) <= 100
+    assert short.startswith("versi")
+    assert short.endswith("7")
+
+
+def test_an_svg_takes_the_colours_and_letters_of_its_page_and_has_ids_of_its_own() -> None:
+    picture = PICTURES["replay auc"](9)
+    assert picture.figure is not None
+
+    drawn = figures.svg(picture.figure, "auc", {figures.CALM: "var(--calm)"})
+
+    assert "var(--calm)" in drawn
+    assert figures.CALM not in drawn
+    assert "var(--sans)" in drawn
+    assert "DejaVu" not in drawn
+    assert all(name.startswith("auc-") for name in re.findall(r'\bid="([^"]*)"', drawn))
+    assert set(re.findall(r'(?:href="|url\()#([^")]*)', drawn)) <= set(re.findall(r'\bid="([^"]*)"', drawn))
+    assert not re.search(r"20\d\d-\d\d-\d\dT|matplotlib\.org", drawn)

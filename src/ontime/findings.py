@@ -1,0 +1,253 @@
+"""What the numbers of a picture say, in one sentence: its title. Other numbers give another sentence."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+NEARLY = 0.9  # of the highest: named together with it
+ALIKE = 0.02  # shares that differ by less are called alike
+STEADY = 0.8  # rank correlation from which a course is called rising
+CALIBRATED = 0.02  # mean distance of probability and observed rate up to which probabilities are called right
+CHEAP = 1.01  # times the lowest cost: called as cheap
+DAYS = {
+    name[:3]: name for name in ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+}  # fmt: skip
+SHIFTED = 0.25  # of the population stability index; Siddiqi, Credit Risk Scorecards
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """
+    >>> percent(0.3355).replace(chr(160), " ")
+    '33.5 %'
+    """
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def listed(names: Sequence[str]) -> str:
+    """
+    >>> listed(["June", "July", "December"])
+    'June, July and December'
+    """
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def month_names(months: Sequence[str]) -> list[str]:
+    """Without the year where all are of one.
+
+    >>> month_names(["2013-01", "2013-12"]), month_names(["2013-12", "2014-01"])
+    (['January', 'December'], ['December 2013', 'January 2014'])
+    """
+    periods = [pd.Period(month, "M") for month in months]
+    form = "%B" if len({period.year for period in periods}) == 1 else "%B %Y"
+    return [period.strftime(form) for period in periods]
+
+
+def latest(rates: pd.Series) -> "pd.Series[bool]":
+    """Which shares are the highest or nearly so."""
+    return rates >= NEARLY * rates.max()
+
+
+def late_by_month(rates: pd.Series) -> str:
+    names = month_names([str(month) for month in rates.index])
+    if len(rates) == 1:
+        return f"{percent(rates.iloc[0])} of the flights of {names[0]} were late"
+    low, high = float(rates.min()), float(rates.max())
+    if high - low < ALIKE:
+        return f"The months hardly differ: {percent(low)} to {percent(high)} late"
+    worst = [name for name, chosen in zip(names, latest(rates), strict=True) if chosen]
+    best = names[int(rates.to_numpy().argmin())]
+    if len(worst) > 3:
+        many = f"{len(worst)} of {len(names)} months are about as late as the latest"
+        return f"{many}, {percent(high)}; {best} has {percent(low)}"
+    few = "are the latest months: up to" if len(worst) > 1 else "is the latest month:"
+    return f"{listed(worst)} {few} {percent(high)} late, against {percent(low)} in {best}"
+
+
+def late_by_hour(rates: pd.Series) -> str:
+    if len(rates) == 1:
+        return f"{percent(rates.iloc[0])} of the flights at {rates.index[0]}:00 were late"
+    ends = (
+        f"{percent(float(rates.min()))} late at {rates.idxmin()}:00, "
+        f"{percent(float(rates.max()))} at {rates.idxmax()}:00"
+    )
+    if rates.max() - rates.min() < ALIKE:
+        return f"The hours hardly differ: {ends}"
+    course = _rank_correlation(rates)
+    if course > STEADY:
+        return f"Delays build up over the day: {ends}"
+    return f"Delays ease over the day: {ends}" if course < -STEADY else f"Hours differ: {ends}"
+
+
+def _rank_correlation(values: pd.Series) -> float:
+    return float(np.corrcoef(np.arange(len(values)), values.rank())[0, 1])
+
+
+def late_by_hour_and_weekday(rates: pd.DataFrame) -> str:
+    """`rates`: weekdays in rows, hours in columns."""
+    cells = {(day, hour): rates.loc[day, hour] for day in rates.index for hour in rates.columns}
+    known = {cell: float(rate) for cell, rate in cells.items() if not pd.isna(rate)}
+    worst, best = max(known, key=lambda cell: known[cell]), min(known, key=lambda cell: known[cell])
+    names = [f"{DAYS.get(str(day), day)} at {hour}:00" for day, hour in (worst, best)]
+    latest_hour = f"{names[0]} is the latest hour of the week: {percent(known[worst], 0)} late"
+    return f"{latest_hour}; {names[1]} has {percent(known[best], 0)}"
+
+
+def missing(shares: pd.Series) -> str:
+    ordered = shares.sort_values(ascending=False)
+    first = f"{ordered.index[0]} is missing most often, in {percent(ordered.iloc[0])} of its rows"
+    return f"{first}; the next, {ordered.index[1]}, in {percent(ordered.iloc[1])}" if len(ordered) > 1 else first
+
+
+def drift(indices: pd.DataFrame) -> str:
+    """`indices`: columns of the data in rows, months in columns."""
+    highest = indices.max(axis=1)
+    shifted, most = int((highest > SHIFTED).sum()), str(highest.idxmax())
+    if not shifted:
+        return f"No column shifts: the highest index is {highest.max():.2f}, of {most}"
+    month = month_names([str(indices.loc[most].idxmax())])[0]
+    rest = f"{shifted} of {len(indices)} columns pass {SHIFTED:g} in some month"
+    return f"{most} shifts most, to {highest.max():.2f} in {month}; {rest}"
+
+
+def best_of(scores: Mapping[str, float], champion: str, figure: str) -> str:
+    """Which candidate has the highest score, and where the champion stands."""
+    highest = max(scores.values())
+    level = [name for name, score in scores.items() if f"{score:.3f}" == f"{highest:.3f}"]
+    if champion in level and len(level) > 1:
+        return f"{listed(level)} have the highest {figure}, {highest:.3f}"
+    best = max(scores, key=lambda name: scores[name])
+    if scores[champion] >= scores[best]:
+        others = {name: score for name, score in scores.items() if name != champion}
+        if not others:
+            return f"{champion} has {figure} {scores[champion]:.3f}"
+        second = max(others, key=lambda name: others[name])
+        return (
+            f"{champion} has the highest {figure}, {scores[champion]:.3f}; {second} follows with {others[second]:.3f}"
+        )
+    return f"{best} has the highest {figure}, {scores[best]:.3f}; the champion {champion} has {scores[champion]:.3f}"
+
+
+def precision_at_half(recall: Floats, precision: Floats, late_rate: float, champion: str) -> str:
+    at_half = float(precision[np.abs(recall - 0.5).argmin()])
+    return (
+        f"Alerting half of the late flights, {champion} is right in {percent(at_half, 0)} of its alerts; "
+        f"random alerts in {percent(late_rate, 0)}"
+    )
+
+
+def reliability(predicted: Floats, observed: Floats, flights: NDArray[np.integer[Any]], champion: str) -> str:
+    distance = float(np.average(np.abs(predicted - observed), weights=flights))
+    bias = float(np.average(predicted - observed, weights=flights))
+    if distance <= CALIBRATED:
+        return f"The probabilities of {champion} are right: off by {100 * distance:.1f} points on average"
+    direction = "too high" if bias > 0 else "too low"
+    return (
+        f"The probabilities of {champion} are off by {100 * distance:.1f} points on average, "
+        f"and {100 * abs(bias):.1f} points {direction} overall"
+    )
+
+
+def threshold(thresholds: Floats, cost: Floats, chosen: float, no_alert_cost: float) -> str:
+    """Whether the chosen threshold is where the cost is lowest."""
+    paid, lowest = float(np.interp(chosen, thresholds, cost)), float(cost.min())
+    cheapest = float(thresholds[int(cost.argmin())])
+    if paid > no_alert_cost:
+        return f"Alerting from {percent(chosen, 0)} costs {paid:.0f}, more than never alerting ({no_alert_cost:.0f})"
+    if paid > CHEAP * lowest:
+        now = f"from {percent(chosen, 0)} it costs {paid:.0f}"
+        return f"Alerting from {percent(cheapest, 0)} would cost {lowest:.0f}; {now}"
+    if paid > lowest + 1e-9:
+        near = f"costs {paid:.0f}, within {percent(CHEAP - 1, 0)} of the cheapest threshold"
+        return f"Alerting from {percent(chosen, 0)} {near}; never alerting costs {no_alert_cost:.0f}"
+    return f"Alerting from {percent(chosen, 0)} is cheapest: {paid:.0f}, where never alerting costs {no_alert_cost:.0f}"
+
+
+def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> str:
+    """rows: (name, microseconds a row, log-loss, bytes)."""
+    best, fastest = min(rows, key=lambda row: row[2]), min(rows, key=lambda row: row[1])
+    told = f"{best[0]} predicts best, with log-loss {best[2]:.3f} at {best[1]:.2g} µs a flight"
+    if fastest == best:
+        return f"{told}, and is the fastest" if len(rows) > 1 else told.replace("predicts best, with", "has")
+    return f"{told}; the fastest, {fastest[0]}, has {fastest[2]:.3f} at {fastest[1]:.2g} µs"
+
+
+def importance(names: Sequence[str], means: Sequence[float]) -> str:
+    first = f"Shuffling {names[0]} costs most: {means[0]:.4f} of log-loss"
+    return f"{first}; {names[1]} follows with {means[1]:.4f}" if len(names) > 1 else first
+
+
+def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float) -> str:
+    """rows: (cut, slice, AUC, its interval or None, flights)."""
+    sure = [row for row in rows if row[3] is not None]
+    if not sure:
+        return f"AUC {overall:.3f} over all; no slice has days enough for an interval"
+    worst, best = min(sure, key=lambda row: row[2]), max(sure, key=lambda row: row[2])
+    if len(sure) == 1:
+        return f"{worst[0]} {worst[1]} has AUC {worst[2]:.3f}"
+    below = sum(interval is not None and interval[1] < overall for _, _, _, interval, _ in sure)
+    intervals = {0: "no interval lies", 1: "1 interval lies"}.get(below, f"{below} intervals lie")
+    return (
+        f"Weakest for {worst[0]} {worst[1]} (AUC {worst[2]:.3f}), strongest for {best[0]} {best[1]} ({best[2]:.3f}); "
+        f"{intervals} wholly below the AUC of all flights"
+    )
+
+
+def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Mapping[str, str], ours: str) -> str:
+    """Server -> connections -> (requests a second, p99 in milliseconds), at the most connections that all have."""
+    busy = max(set.intersection(*(set(loads) for loads in servers.values())))
+    rates, waits = ({name: loads[busy][place] for name, loads in servers.items()} for place in (0, 1))
+    fast = _rank(rates, ours, "the fastest")
+    steady = _rank({name: -wait for name, wait in waits.items()}, ours, "the steadiest")
+    return (
+        f"Over {busy} connection{'s' * (busy > 1)} {labels[ours]} is {fast} with {rates[ours]:,.0f} requests/s, "
+        f"and {steady} with a p99 of {waits[ours]:.3g} ms"
+    )
+
+
+def _rank(values: Mapping[str, float], name: str, first: str) -> str:
+    place = sum(value > values[name] for value in values.values())
+    return first if place == 0 else f"number {place + 1} of {len(values)}"
+
+
+def retraining(months: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
+    """What the living system gains or loses against the first model, in the mean of the months."""
+    living, never = (float(np.mean([month[name][figure] for month in months])) for name in ("living", "never"))
+    names = {"auc": "the AUC", "cost_per_1000": "the cost of 1,000 flights"}
+    span = "" if len(months) == 1 else "mean monthly "
+    what = names[figure].replace("the ", f"the {span}", 1)
+    told, before = f"{living:.{digits}f}", f"{never:.{digits}f}"
+    if told == before:
+        return f"Retraining leaves {what} at {told}"
+    verb = "raises" if living > never else "lowers"
+    return f"Retraining {verb} {what} from {before} to {told}"
+
+
+def timeline(events: Sequence[Mapping[str, Any]], start: str, days: int) -> str:
+    """What the gate did with the retrained models; what came before the first day is the first model's own."""
+    lived = [event for event in events if event["day"] >= start]
+    verdicts = [event["verdict"] for event in lived if event["kind"] == "gate"]
+    through, kept = verdicts.count("promote"), verdicts.count("keep")
+    back = sum(event["kind"] == "rollback" for event in lived)
+    taken = "none was rolled back" if not back else f"{back} {'was' if back == 1 else 'were'} rolled back"
+    if not through + kept:
+        return f"No retraining in {days} days" + (f"; {taken}" if back else "")
+    return f"The gate let {through} of {through + kept} retrained models through; {taken}"
+
+
+def loss(measured: float, expected: float) -> str:
+    gap = measured - expected
+    if f"{abs(gap):.3f}" == "0.000":
+        return f"Log-loss {measured:.3f}: what exactly right probabilities would have"
+    side = "above" if gap > 0 else "below"
+    return f"Log-loss {measured:.3f}: {abs(gap):.3f} {side} what exactly right probabilities would have"
+
+
+def predicted(late: float, predicted: float) -> str:
+    gap = 100 * (predicted - late)
+    direction = "too many" if gap > 0 else "too few"
+    return f"{percent(predicted)} predicted late, {percent(late)} were: {abs(gap):.1f} points {direction}"
