@@ -14,6 +14,7 @@ from ontime.release import Release
 from ontime.schema import Flight
 
 MOST_REASONS = 6
+UNSTATED = "this release carries nothing that reasons could be computed from"
 
 
 def answers_of(
@@ -57,26 +58,30 @@ def _flags(flight: Flight, stored: Stored | None, release: Release) -> list[str]
     return flags
 
 
-def reasons_of(row: NDArray[np.float32], release: Release) -> dict[str, Any] | None:
-    """What moved this probability most, with the fields of `answers.Reasons`; None for a model without trees."""
-    if release.trees is None:
-        return None
-    told = explain.explain(release.trees, row)
+def reasons_of(row: NDArray[np.float32], release: Release) -> dict[str, Any]:
+    """What moved this probability most, with the fields of one of `answers.Reasons`."""
+    if release.explainer is None:
+        stated = release.manifest.reasons
+        return {"method": "none", "why": UNSTATED if stated is None else stated.about}
+    told = explain.explain(release.explainer, row)
+    scale = told.scale  # the name of the fields as well: a number says by its name what it is
     largest = np.argsort(-np.abs(told.contributions), kind="stable")[:MOST_REASONS]
     return {
-        "usual_log_odds": told.usual,
-        "log_odds": told.log_odds,
+        "method": release.explainer.method,
+        "scale": scale,
+        f"usual_{scale}": told.usual,
+        scale: told.total,
         "features": [
             {
                 "feature": (name := schema.FEATURE_NAMES[place]),
                 "words": explain.in_words(name, float(row[place]), release.manifest.categories),
                 "effect": "raises" if told.contributions[place] > 0 else "lowers",
-                "log_odds": float(told.contributions[place]),
+                scale: float(told.contributions[place]),
             }
             for place in largest.tolist()
             if told.contributions[place] != 0
         ],
-        "others_log_odds": float(told.contributions.sum() - told.contributions[largest].sum()),
+        f"others_{scale}": float(told.contributions.sum() - told.contributions[largest].sum()),
     }
 
 

@@ -5,6 +5,7 @@ The same numbers give the same bytes, so that DVC can say whether a picture was 
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator, PercentFor
 from numpy.typing import NDArray
 
 from ontime import files
+from ontime.candidates import CANDIDATES
 
 Floats = NDArray[np.floating[Any]]
 
 INK, MUTED, GRID = "#1f2933", "#7b8794", "#e4e7eb"
 BLUE, ORANGE = "#0b6e99", "#d9730d"
-# Okabe and Ito's palette: told apart by colour-blind readers too. A candidate keeps its colour everywhere.
-COLOURS = {
-    "constant": "#9aa5b1",
-    "rate_table": "#cc79a7",
-    "logistic": "#e69f00",
-    "hist_gradient_boosting": "#009e73",
-    "lightgbm": "#0072b2",
-}
+# Okabe and Ito's palette, and three of Tol's: told apart by colour-blind readers too. By its place in the registry a
+# candidate has a colour without asking for one, and keeps it everywhere.
+PALETTE = ("#9aa5b1", "#cc79a7", "#e69f00", "#009e73", "#0072b2", "#d55e00", "#56b4e9", "#882255", "#117733", "#332288")
+COLOURS = dict(zip(CANDIDATES, cycle(PALETTE), strict=False))
 SERVER_COLOURS = {
     "ontime": "#0072b2",
     "mlflow": "#e69f00",

@@ -17,7 +17,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "botocore": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fsspec": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fastapi": ("serving/", "bench/bare.py"),
-    "lightgbm": ("src/ontime/model.py", "src/ontime/export.py"),
+    "lightgbm": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "matplotlib": "src/ontime/plots.py",
     "mlflow": "src/ontime/registry.py",
     "onnxmltools": "src/ontime/export.py",
