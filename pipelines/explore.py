@@ -91,10 +91,11 @@ def main() -> None:
     drift = pd.concat(
         [exploration.drift_by_month(flights, DRIFT_OF_FLIGHTS), exploration.drift_by_month(weather, DRIFT_OF_WEATHER)]
     )
+    hours = flights.groupby("hour")["late"].mean()
+    text = report(by_month(flights), hours, drift, late_minutes)  # before anything is replaced, as all that may fail
     with replacing_folder(EDA) as folder:
         draw(flights, exploration.missing_shares(tables), drift, folder)
-    hours = flights.groupby("hour")["late"].mean()
-    files.write_text(REPORTS / "eda.md", report(by_month(flights), hours, drift, late_minutes))
+    files.write_text(REPORTS / "eda.md", text)
     print(f"explore: {len(flights):,} flights, {flights['month'].nunique()} months: {REPORTS / 'eda.md'}")
 
 
