@@ -1,4 +1,4 @@
-"""Stage 5: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
+"""Stage 6: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
 
 import time
 from pathlib import Path

@@ -94,8 +94,11 @@ def try_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Prob
     if candidates.CANDIDATES[name].export is None:
         return told, explain.method_of("it is only there to be beaten, and never released")
     with trying(name, "exported as ONNX"):
-        exported = release.Model(export.to_onnx(name, fitted))
+        onnx, onnx_again = export.to_onnx(name, fitted), export.to_onnx(name, fitted)
+        exported = release.Model(onnx)
         served = exported.predict(asked)
+    if onnx != onnx_again:
+        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH")
     refuse_disparity(name, sample.asked, told, served, params.gate.parity_tolerance)
     with trying(name, "explained"):
         return told, refuse_wrong_reasons(name, fitted, sample, exported)

@@ -1,4 +1,4 @@
-"""Stage 4: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
+"""Stage 5: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
 
 import time
 from pathlib import Path

@@ -21,8 +21,8 @@ from pipelines import packaging, smoke_test
 from serving.answers import Prediction
 from serving.app import create_app
 from tests import browser
-from tests.integration import test_safety
 from tests.integration.conftest import STORED_FROM, Small
+from tests.integration.test_serving import asked
 from tests.project import ROOT
 from tests.service import running
 
@@ -101,7 +101,7 @@ def served(
 
 @pytest.fixture
 def flight(stored: pd.DataFrame, tables: Tables) -> dict[str, Any]:
-    return test_safety.asked(tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]])
+    return asked(tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]])
 
 
 def test_reasons_name_their_scale_and_add_up_to_the_answer(

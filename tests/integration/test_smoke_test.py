@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import pytest
@@ -36,6 +37,12 @@ def of_another_scale(model: Any, rows: candidates.Matrix) -> trees.Trees:
     return replace(trees.of_forest(model, rows), averages_probabilities=np.zeros(1, np.bool_))
 
 
+def renamed(model: Any) -> Any:
+    converted = sklearn_onnx(model)
+    converted.graph.name = uuid4().hex
+    return converted
+
+
 class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no types
     def predict_proba(self, matrix: candidates.Matrix) -> Any:
         return 2 * super().predict_proba(np.nan_to_num(matrix))
@@ -57,6 +64,10 @@ WRONG = {
     "reasons of another scale": (
         Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=of_another_scale),
         r"mine: its reasons add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
+    ),
+    "another graph each time": (
+        Candidate(lambda _, seed: imputed(seed), export=renamed, explain=trees.of_forest),
+        r"mine: exported twice, the bytes differ; give the graph a name: export.GRAPH",
     ),
     "no probabilities": (
         Candidate(lambda _, __: Sure(max_iter=10)),

@@ -20,7 +20,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "lightgbm": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "matplotlib": "src/ontime/plots.py",
     "mlflow": "src/ontime/registry.py",
-    "onnxmltools": "src/ontime/export.py",
+    "onnxmltools": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "onnxruntime": "src/ontime/release.py",
     "holidays": "pipelines/calendar.py",
     "optuna": "pipelines/tune.py",
