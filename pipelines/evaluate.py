@@ -1,4 +1,4 @@
-"""Stage 5: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
+"""Stage 6: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
 
 import time
 from pathlib import Path
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ontime import card, evaluation, files, model, schema, slices, split
+from ontime import candidates, card, evaluation, explain, files, model, schema, slices, split
 from ontime.params import Params, load_params
 from pipelines.layout import (
     COSTS,
@@ -70,6 +70,12 @@ def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
     if params.train.without_tailnum:
         told["without_tailnum"] = model.predict(joblib.load(MODELS / WITHOUT_TAILNUM), without_tailnum(test.matrix))
     return {name: evaluation.scores(test.late, probability, params.cost) for name, probability in told.items()}
+
+
+def reasons(test: Test) -> explain.Method:
+    """How the champion's answers are explained."""
+    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
+    return explain.method_of(candidates.explainer(test.training["champion"], champion, test.matrix))
 
 
 def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
@@ -165,8 +171,10 @@ def main() -> None:
         flights={**test.training["flights"], "test": len(test.flights)},
         late_share=round(float(test.late.mean()), 4),
         days=len(np.unique(days)),
+        reasons=reasons(test),
     )
     ranks = importance(test, params) if params.evaluate.full_card else []
+    text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
     with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
         if params.evaluate.full_card:
             draw(test, told, ranks, report, folder)
@@ -176,7 +184,7 @@ def main() -> None:
         write_table(columns, folder / "test.parquet")
     write_json(REPORTS / "metrics.json", {"champion": champion, "candidates": candidates})
     write_json(REPORTS / "evaluation.json", report.as_json(ranks))
-    files.write_text(REPORTS / "model_card.md", card.model_card(report, ranks))
+    files.write_text(REPORTS / "model_card.md", text)
     best = candidates[champion]["test"]
     print(f"evaluate: {champion} on {len(test.flights):,} test flights: AUC {best['auc']}, log-loss {best['log_loss']}")
 

@@ -101,7 +101,8 @@ def main() -> None:
     )
     with replacing_folder(EDA) as folder:
         says = draw(flights, exploration.missing_shares(tables), drift, folder)
-    files.write_text(REPORTS / "eda.md", report(by_month(flights), says, late_minutes))
+        text = report(by_month(flights), says, late_minutes)  # before anything is replaced, as all that may fail
+    files.write_text(REPORTS / "eda.md", text)
     print(f"explore: {len(flights):,} flights, {flights['month'].nunique()} months: {REPORTS / 'eda.md'}")
 
 

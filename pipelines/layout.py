@@ -17,6 +17,7 @@ VALIDATED = Path("data/validated")
 SET_ASIDE = Path("data/set_aside")
 FEATURES = Path("data/features")
 PREDICTIONS = Path("data/predictions")
+SMOKE_TEST = Path("data/smoke_test.json")
 MODELS = Path("models")
 REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ontime import export, gate, model, registry, release, schema, sources, split
+from ontime import candidates, explain, export, gate, model, registry, release, schema, sources, split
+from ontime.explain import Explainer
 from ontime.params import PARAMS_FILE, Params
+from ontime.trees import Trees
 from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDATED, read_json, read_months
 from pipelines.lineage import LOCK
 from pipelines.train import read_period
@@ -25,7 +27,7 @@ MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` bu
 
 
 class Challenger(NamedTuple):
-    """The best candidate of this training, and the flights it is judged by."""
+    """The best candidate of this training, the flights it is judged by, and what its reasons are computed from."""
 
     name: str
     native: model.Classifier
@@ -33,6 +35,7 @@ class Challenger(NamedTuple):
     training: dict[str, Any]
     flights: pd.DataFrame
     predictions: pd.DataFrame
+    explainer: Explainer | str  # a sentence says why there are no reasons
 
 
 def challenger(params: Params) -> Challenger:
@@ -40,7 +43,20 @@ def challenger(params: Params) -> Challenger:
     native = joblib.load(MODELS / f"{training['champion']}.joblib")
     flights = read_period(split.periods(params.split)["test"])
     predictions = pd.read_parquet(PREDICTIONS / "test.parquet")
-    return Challenger(training["champion"], native, export.to_onnx(native), training, flights, predictions)
+    name = training["champion"]
+    explainer = explainer_of(name, native, training["categories"], flights)
+    return Challenger(name, native, export.to_onnx(name, native), training, flights, predictions, explainer)
+
+
+def explainer_of(
+    name: str, native: model.Classifier, categories: dict[str, tuple[str, ...]], flights: pd.DataFrame
+) -> Explainer | str:
+    return candidates.explainer(name, native, model.matrix_of(spread(flights, REFERENCE_ROWS), categories))
+
+
+def spread(flights: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """So many flights, spread over all of them."""
+    return flights.iloc[np.linspace(0, len(flights) - 1, min(rows, len(flights)), dtype=int)]
 
 
 def refuse_disparity(winner: Challenger, tolerance: float) -> None:
@@ -108,7 +124,7 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
     return [
         registry.Run(
             candidate=name,
-            params={**shared, **params.split.model_dump(), **params.train.of(name)},
+            params={**shared, **params.split.model_dump(), **params.train.of(name).model_dump()},
             metrics={f"{period}_{figure}": value for period in both for figure, value in both[period].items()}
             | costs.get(name, {}),
             tags=lineage,
@@ -127,17 +143,17 @@ def contents(winner: Challenger, params: Params) -> dict[str, bytes]:
     """The files of the release."""
     period = split.periods(params.split)["test"]
     timetable = read_months(VALIDATED / "flights", split.months(period)).set_index("flight_id", drop=False)
-    return files_of(winner.native, winner.onnx, winner.training["categories"], winner.flights, timetable)
+    return files_of(winner.explainer, winner.onnx, winner.training["categories"], winner.flights, timetable)
 
 
 def files_of(
-    native: model.Classifier,
+    explainer: Explainer | str,
     onnx: bytes,
     categories: dict[str, tuple[str, ...]],
     flights: pd.DataFrame,
     timetable: pd.DataFrame,
 ) -> dict[str, bytes]:
-    """The model, its trees where it has some, and probes: what it says of flights spread over `flights`.
+    """The model, what its reasons are computed from, and probes: what it says of flights spread over `flights`.
 
     `flights` has the features, `timetable` what a request has to say, by flight_id. Every second probe is asked
     as a flight that was not materialised.
@@ -160,14 +176,14 @@ def files_of(
         release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1),
         release.REFERENCE: reference(onnx, categories, flights),
     }
-    grown = export.trees_of(native)
-    return written if grown is None else {**written, release.TREES: grown.to_bytes()}
+    if isinstance(explainer, str):
+        return written
+    return {**written, release.TREES if isinstance(explainer, Trees) else release.LINEAR: explainer.to_bytes()}
 
 
 def reference(onnx: bytes, categories: dict[str, tuple[str, ...]], flights: pd.DataFrame) -> bytes:
     """Flights that the model was measured on, spread over all of them, as parquet: features, answer, outcome."""
-    rows = np.linspace(0, len(flights) - 1, min(REFERENCE_ROWS, len(flights)), dtype=int)
-    chosen = flights.iloc[rows]
+    chosen = spread(flights, REFERENCE_ROWS)
     told = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
     columns = chosen[[*schema.FEATURE_NAMES, "late"]].assign(probability_late=told)
     return bytes(columns.to_parquet(None, index=False))
@@ -244,5 +260,6 @@ def manifest(
         ),
         names=names or release.Names(),
         lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
+        reasons=explain.method_of(winner.explainer),
         sha256={name: sha256(content).hexdigest() for name, content in written.items()},
     )

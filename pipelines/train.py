@@ -1,4 +1,4 @@
-"""Stage 4: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
+"""Stage 5: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
 
 import time
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ontime import evaluation, leaks, model, schema, split
+from ontime.candidates import exportable
 from ontime.params import Params, load_params
 from pipelines.layout import COSTS, FEATURES, MODELS, read_months, replacing_folder, write_json
 
@@ -45,7 +46,7 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
         scores[name] = evaluation.scores(valid_late, model.predict(fitted, valid_matrix), params.cost)
         joblib.dump(fitted, folder / f"{name}.joblib")
     write_json(COSTS, costs)
-    champion = min(model.EXPORTABLE & scores.keys(), key=lambda name: (scores[name]["log_loss"], name))
+    champion = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
     if params.train.without_tailnum:
         # What hangs on the tail number may in life still change: the score without it is reported.
         blind = model.fit(champion, without_tailnum(matrix), labels, params.train)

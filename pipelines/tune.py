@@ -10,7 +10,8 @@ import pandas as pd
 import yaml
 
 from ontime import evaluation, model, split
-from ontime.params import LightGBMParams, Params, load_params
+from ontime.candidates import LightGBMParams
+from ontime.params import Params, load_params
 from pipelines.train import read_period
 
 
@@ -33,7 +34,7 @@ def suggested(trial: optuna.trial.BaseTrial) -> LightGBMParams:
 
 def mean_log_loss(features: pd.DataFrame, chosen: LightGBMParams, params: Params) -> float:
     """The mean log-loss over the folds; categories come from each fold's own past."""
-    train = params.train.model_copy(update={"lightgbm": chosen})
+    train = params.train.changed("lightgbm", **chosen.model_dump())
     losses = []
     for past, month in rolling_folds(features["day"], params.tune.folds):
         categories = model.categories_of(features[past])
@@ -51,7 +52,7 @@ def main() -> None:
     # Silenced before any trial: its own line a trial would fight with the progress bar.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=params.train.seed))
-    study.enqueue_trial(params.train.lightgbm.model_dump())  # today's values are the ones to beat
+    study.enqueue_trial(params.train.of("lightgbm").model_dump())  # today's values are the ones to beat
     study.optimize(
         lambda trial: mean_log_loss(features, suggested(trial), params),
         n_trials=params.tune.trials,

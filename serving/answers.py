@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ontime.explain import Method
 from ontime.release import Lineage, Names, TrackRecord
 
 Flag = Literal["schedule_only", "store_unavailable", "unknown_carrier", "unknown_dest"]
@@ -14,23 +15,53 @@ class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
-class Reason(_Answer):
+class _Reason(_Answer):
     feature: str
     words: Annotated[str, Field(examples=["42 % of the departures from JFK in the last 3 hours were late"])]
     effect: Literal["raises", "lowers"]
+
+
+class LogOddsReason(_Reason):
     log_odds: float
 
 
-class Reasons(_Answer):
+class ProbabilityReason(_Reason):
+    probability: float
+
+
+class LogOddsReasons(_Answer):
     """Exact Shapley values: usual_log_odds, the features' and others_log_odds add up to log_odds.
 
     probability_late is 1 / (1 + exp(-log_odds)).
     """
 
+    method: Literal["tree_shap", "linear_shap"]
+    scale: Literal["log_odds"]
     usual_log_odds: Annotated[float, Field(description="of usual_rate, the base rate")]
     log_odds: float
-    features: Annotated[tuple[Reason, ...], Field(description="those that moved it most, the largest first")]
+    features: Annotated[tuple[LogOddsReason, ...], Field(description="those that moved it most, the largest first")]
     others_log_odds: Annotated[float, Field(description="everything else, also what no single feature accounts for")]
+
+
+class ProbabilityReasons(_Answer):
+    """The same of a forest, which averages probabilities: all of it adds up to probability_late itself."""
+
+    method: Literal["tree_shap"]
+    scale: Literal["probability"]
+    usual_probability: Annotated[float, Field(description="usual_rate, the base rate")]
+    probability: float
+    features: Annotated[tuple[ProbabilityReason, ...], Field(description="those that moved it most, the largest first")]
+    others_probability: Annotated[float, Field(description="everything else, as with log-odds")]
+
+
+class NoReasons(_Answer):
+    """The model has none to give."""
+
+    method: Literal["none"]
+    why: str
+
+
+Reasons = LogOddsReasons | ProbabilityReasons | NoReasons
 
 
 class Prediction(_Answer):
@@ -54,7 +85,7 @@ class Prediction(_Answer):
     ]
     flags: Annotated[tuple[Flag, ...], Field(description="what makes this answer less sure than usual")]
     reasons: Annotated[
-        Reasons | None, Field(description="with ?explain=true, where the model is an ensemble of trees; else null")
+        Reasons | None, Field(description="with ?explain=true, else null; `scale` is what they add up to")
     ]
 
 
@@ -78,6 +109,7 @@ class ModelInfo(_Answer):
     track_record: TrackRecord
     names: Annotated[Names, Field(description="of airlines and airports, by code")]
     features: tuple[FeatureInfo, ...]
+    reasons: Annotated[Method | None, Field(description="how ?explain=true is computed; null where it is not stated")]
     lineage: Lineage
 
 

@@ -16,6 +16,7 @@ from ontime.schema import Flight
 
 MOST_REASONS = 6
 SMALLEST_SHARE = 1e-6
+UNSTATED = "this release carries nothing that reasons could be computed from"
 
 
 def answers_of(
@@ -59,32 +60,36 @@ def _flags(flight: Flight, stored: Stored | None, release: Release) -> list[str]
     return flags
 
 
-def reasons_of(flight: Flight, row: NDArray[np.float32], release: Release) -> dict[str, Any] | None:
-    """What moved this probability most, with the fields of `answers.Reasons`; None for a model without trees.
+def reasons_of(flight: Flight, row: NDArray[np.float32], release: Release) -> dict[str, Any]:
+    """What moved this probability most, with the fields of one of `answers.Reasons`.
 
-    They start at the base rate. The mean of the trees' log-odds is not quite its log-odds: that step is in the rest.
+    They start at the base rate. The mean of the model's answers is not quite that: the step to it is in the rest.
     Of a flight about which nothing is known only the timetable is a reason; what is not known is in the rest as well.
     """
-    if release.trees is None:
-        return None
-    told = explain.explain(release.trees, row)
-    usual = _log_odds(release.manifest.usual_rate)
+    if release.explainer is None:
+        stated = release.manifest.reasons
+        return {"method": "none", "why": UNSTATED if stated is None else stated.about}
+    told = explain.explain(release.explainer, row)
+    scale = told.scale  # the name of the fields as well: a number says by its name what it is
+    usual = _log_odds(release.manifest.usual_rate) if scale == "log_odds" else release.manifest.usual_rate
     named = len(schema.SCHEDULE) if np.isnan(row[len(schema.SCHEDULE) :]).all() else len(row)
     largest = np.argsort(-np.abs(told.contributions[:named]), kind="stable")[:MOST_REASONS]
     return {
-        "usual_log_odds": usual,
-        "log_odds": told.log_odds,
+        "method": release.explainer.method,
+        "scale": scale,
+        f"usual_{scale}": usual,
+        scale: told.total,
         "features": [
             {
                 "feature": (name := schema.FEATURE_NAMES[place]),
                 "words": words.reason(name, float(row[place]), flight, release.manifest),
                 "effect": "raises" if told.contributions[place] > 0 else "lowers",
-                "log_odds": float(told.contributions[place]),
+                scale: float(told.contributions[place]),
             }
             for place in largest.tolist()
             if told.contributions[place] != 0
         ],
-        "others_log_odds": float(told.log_odds - usual - told.contributions[largest].sum()),
+        f"others_{scale}": float(told.total - usual - told.contributions[largest].sum()),
     }
 
 

@@ -68,32 +68,41 @@ export function drawMinutes(minutes, words) {
 
 export function drawReasons({ reasons, usual_rate: base, probability_late: share }, digits, lead) {
   const title = element("h3", {}, "Why this chance");
-  if (!reasons) return [title, element("p", { class: "soft" }, "This answer comes without reasons.")];
-  const others = { words: "everything else together", log_odds: reasons.others_log_odds };
+  if (!reasons?.features) {
+    return [title, element("p", { class: "soft" },
+      reasons?.why ? `This answer comes without reasons: ${reasons.why}.` : "This answer comes without reasons.")];
+  }
+  const { scale } = reasons;
+  const others = { words: "everything else together", [scale]: reasons[`others_${scale}`] };
   const items = [...reasons.features, others];
-  const widest = Math.max(0.1, ...items.map((item) => Math.abs(item.log_odds)));
+  const least = scale === "log_odds" ? 0.1 : 0.02;
+  const widest = Math.max(least, ...items.map((item) => Math.abs(item[scale])));
   const asOf = lead ? element("p", { class: "soft" }, `As known ${lead} before the scheduled departure.`) : null;
   return [title, asOf,
     element("p", { class: "ends" }, element("span", {}, "All flights, the base rate"),
       element("span", {}, `${toHundred(base)} in 100`)),
-    element("ol", { class: "reasons" }, items.map((item) => drawReason(item, widest))),
+    element("ol", { class: "reasons" }, items.map((item) => drawReason(item.words, item[scale], scale, widest))),
     element("p", { class: "ends total" }, element("span", {}, "This flight"),
       element("span", {}, `${toHundred(share, digits)} in 100`))];
 }
 
-function drawReason({ words, log_odds: odds }, widest) {
-  const width = 100 * Math.abs(odds) / widest;
-  const effect = odds < 0 ? "lowers" : "raises";
+function drawReason(words, added, scale, widest) {
+  const width = 100 * Math.abs(added) / widest;
+  const effect = added < 0 ? "lowers" : "raises";
+  const size = scale === "log_odds" ? `odds × ${Math.exp(added).toFixed(2)}`
+    : `by ${(100 * Math.abs(added)).toFixed(1)} in 100`;
   return element("li", {}, element("span", {}, words),
     element("svg", { class: "effect", viewBox: "-101 0 202 14", preserveAspectRatio: "none", "aria-hidden": "true" },
-      element("rect", { class: effect, x: odds < 0 ? -width : 0, y: 2, width, height: 10 }),
+      element("rect", { class: effect, x: added < 0 ? -width : 0, y: 2, width, height: 10 }),
       element("line", { x1: 0, x2: 0, y1: 0, y2: 14 })),
-    element("span", { class: "times" }, `${effect} it${describeSize(odds)}`,
-      element("span", { class: "small" }, `odds × ${Math.exp(odds).toFixed(2)}`)));
+    element("span", { class: "times" }, `${effect} it${describeSize(Math.abs(added), scale)}`,
+      element("span", { class: "small" }, size)));
 }
 
-// Odds of 1.65 times are much, of less than 1.2 times a little.
-const describeSize = (odds) => (Math.abs(odds) >= 0.5 ? " much" : Math.abs(odds) < 0.18 ? " a little" : "");
+// Odds of 1.65 times are much, of less than 1.2 times a little; so are 10 and less than 4 in 100.
+const MUCH = { log_odds: 0.5, probability: 0.1 };
+const LITTLE = { log_odds: 0.18, probability: 0.04 };
+const describeSize = (size, scale) => (size >= MUCH[scale] ? " much" : size < LITTLE[scale] ? " a little" : "");
 
 const nameBin = ({ low, high }) => `${toHundred(low, 1)} to ${formatPercent(high, 1)}`;
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ontime import schema
 from ontime.evaluation import FEWEST_DAYS, Interval
+from ontime.explain import Method
 from ontime.params import Params
 
 Importance = Sequence[tuple[str, float, float]]
@@ -27,6 +28,7 @@ class Report:
     flights: dict[str, int]  # labelled, by period
     late_share: float  # of the test period
     days: int
+    reasons: Method  # of the champion's answers
 
     def as_json(self, importance: Importance) -> dict[str, Any]:
         """reports/evaluation.json: what the card shows beyond reports/metrics.json."""
@@ -48,7 +50,16 @@ def model_card(report: Report, importance: Importance) -> str:
     """The card, in markdown; without pictures and importance where `evaluate.full_card` is false."""
     parts = [_problem(report), _data(report), _scores(report), _alerts(report), _slices(report)]
     whole = (
-        "\n\n".join([*parts, _what_matters(report, importance), _limits(report), _did_not_work(report), _use(report)])
+        "\n\n".join(
+            [
+                *parts,
+                _what_matters(report, importance),
+                _reasons(report),
+                _limits(report),
+                _did_not_work(report),
+                _use(report),
+            ]
+        )
         + "\n"
     )
     return whole if report.params.evaluate.full_card else PICTURES.sub("", whole)
@@ -184,6 +195,14 @@ The log-loss that is lost when one column is shuffled. Correlated columns share 
 {_table(("feature", "meaning", "log-loss lost"), rows)}
 
 ![Permutation importance](plots/importance.png)"""
+
+
+def _reasons(report: Report) -> str:
+    if report.reasons.method == "none":
+        return f"## Reasons\n\n`?explain=true` gives none: {report.reasons.about}."
+    return f"""## Reasons
+
+`?explain=true` gives {report.reasons.about}. They are checked to add up to the probability of each probe before the model answers."""
 
 
 def _limits(report: Report) -> str:

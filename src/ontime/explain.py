@@ -1,35 +1,82 @@
-"""Why this probability: exact Shapley values of a tree ensemble, in numpy, from a file without code.
+"""Why this probability: exact Shapley values, in numpy, from a file without code.
 
-The "path-dependent" values of Lundberg et al., "Consistent Individualized Feature Attribution for Tree
-Ensembles" (2018), the same that LightGBM's `pred_contrib` gives. A leaf counts for feature j
+Of trees: the "path-dependent" values of Lundberg et al., "Consistent Individualized Feature Attribution for Tree
+Ensembles" (2018), the same that LightGBM's and XGBoost's `pred_contrib` give. A leaf counts for feature j
 
     value * (o_j - z_j) * integral over t in 0..1 of the product over k != j of (o_k t + z_k (1 - t))
 
 where o is 1 if the flight meets the conditions on k along the leaf's path, and z is the share of training
 flights that do. The integrand is a polynomial, so Gauss-Legendre quadrature of enough points is exact.
+
+Of a linear model: what a feature adds to the log-odds, less what it adds on average, which is the Shapley value
+where features are taken as independent (Strumbelj and Kononenko, 2014).
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
-from ontime.trees import Flags, Floats, Trees
+from ontime.linear import Linear
+from ontime.trees import Flags, Floats, Scale, Trees
+
+Explainer = Trees | Linear
+
+ABOUT = {
+    "tree_shap": "exact Shapley values of its trees (path-dependent TreeSHAP, Lundberg et al. 2018)",
+    "linear_shap": "exact Shapley values of a linear model, against the mean of the reference flights",
+}
+UNIT = {"log_odds": "log-odds", "probability": "probability, because the trees' probabilities are averaged"}
+
+
+class Method(BaseModel):
+    """How the reasons of a model are computed: what its manifest, its card and the service say of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Literal["tree_shap", "linear_shap", "none"]
+    scale: Scale | None  # what the base value and the contributions add up to
+    about: str
+
+
+def method_of(explainer: Explainer | str) -> Method:
+    """The method of what reasons are computed from, or of the sentence that says why there are none."""
+    if isinstance(explainer, str):
+        return Method(method="none", scale=None, about=explainer)
+    about = f"{ABOUT[explainer.method]}, in {UNIT[explainer.scale]}"
+    return Method(method=explainer.method, scale=explainer.scale, about=about)
 
 
 class Explanation(NamedTuple):
-    """`usual` and all of `contributions` add up to the log-odds of the answer."""
+    """`usual` and all of `contributions` add up to `total`, which is the answer on this scale."""
 
     usual: float
-    contributions: Floats  # (features,), log-odds
+    contributions: Floats  # (features,)
+    scale: Scale
 
     @property
-    def log_odds(self) -> float:
+    def total(self) -> float:
         return float(self.usual + self.contributions.sum())
 
+    @property
+    def probability(self) -> float:
+        return float(1 / (1 + np.exp(-self.total))) if self.scale == "log_odds" else self.total
 
-def explain(trees: Trees, row: NDArray[np.float32]) -> Explanation:
-    """What each feature adds to the log-odds of this one row of the model's input, shape (features,)."""
+
+def explain(explainer: Explainer, row: NDArray[np.float32]) -> Explanation:
+    """What each feature adds for this one row of the model's input, shape (features,)."""
+    contributions = _linear(explainer, row) if isinstance(explainer, Linear) else _trees(explainer, row)
+    return Explanation(float(explainer.usual[0]), contributions, explainer.scale)
+
+
+def _linear(linear: Linear, row: NDArray[np.float32]) -> Floats:
+    return linear.added(row[None])[0] - linear.means
+
+
+def _trees(trees: Trees, row: NDArray[np.float32]) -> Floats:
+    if len(trees.slot_leaf) == 0:  # no tree has a split
+        return np.zeros(len(row))
     met = np.logical_and.reduceat(
         _goes_left(trees, row)[trees.condition_node] == trees.condition_left, trees.slot_first_condition
     ).astype(np.float64)
@@ -41,7 +88,7 @@ def explain(trees: Trees, row: NDArray[np.float32]) -> Explanation:
     products = np.multiply.reduceat(factors, trees.leaf_first_slot)
     others = (products[trees.slot_leaf] / factors) @ weights
     added = trees.leaf_value[trees.slot_leaf] * (met - share) * others
-    return Explanation(float(trees.usual[0]), np.bincount(trees.slot_feature, added, len(row)).astype(np.float64))
+    return np.bincount(trees.slot_feature, added, len(row)).astype(np.float64)
 
 
 def _goes_left(trees: Trees, row: NDArray[np.float32]) -> Flags:

@@ -2,6 +2,7 @@
 
 import re
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import onnxmltools
@@ -12,37 +13,55 @@ from skl2onnx import to_onnx as sklearn_to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ontime import schema
+from ontime.candidates import CANDIDATES
 from ontime.model import Classifier
-from ontime.trees import Trees, from_lightgbm
 
 ONNX_OPSET = 15
 GRAPH = "ontime"  # a name of their own making would be another one each time, and so would the bytes
 
 
-def to_onnx(model: Classifier) -> bytes:
-    """The fitted model as ONNX: float32 [n, features] in, probabilities [n, 2] as the last output."""
-    width = len(schema.FEATURE_NAMES)
-    if isinstance(model, LGBMClassifier):
-        converted = onnxmltools.convert_lightgbm(
-            Booster(model_str=_snap_lightgbm(model.booster_.model_to_string())),
-            initial_types=[("features", FloatTensorType([None, width]))],
-            target_opset=ONNX_OPSET,
-            zipmap=False,
-            name=GRAPH,
-        )
-    else:
-        exact = _snap_hist_gradient_boosting(model) if isinstance(model, HistGradientBoostingClassifier) else model
-        converted = sklearn_to_onnx(
-            exact, np.zeros((1, width), np.float32), target_opset=ONNX_OPSET, options={"zipmap": False}, name=GRAPH
-        )
+class NotExportable(ValueError):
+    """A candidate that no release can be made of."""
+
+
+def to_onnx(name: str, model: Classifier) -> bytes:
+    """The fitted candidate as ONNX: float32 [n, features] in, probabilities [n, 2] as the last output."""
+    export = CANDIDATES[name].export
+    if export is None:
+        raise NotExportable(f"{name} is only there to be beaten: it has no export in src/ontime/candidates.py")
+    converted = export(model)
     # The converters keep these in a set, and a set's order is another one in one process of eight.
     converted.opset_import.sort(key=lambda imported: imported.domain)
     return bytes(converted.SerializeToString())
 
 
-def trees_of(model: Classifier) -> Trees | None:
-    """What reasons are computed from; None for a model that is not LightGBM's."""
-    return from_lightgbm(model.booster_.dump_model()) if isinstance(model, LGBMClassifier) else None
+def input_type() -> list[tuple[str, FloatTensorType]]:
+    """What onnxmltools' converters ask for as `initial_types`."""
+    return [("features", FloatTensorType([None, len(schema.FEATURE_NAMES)]))]
+
+
+def from_sklearn(model: Any) -> Any:
+    """An estimator or pipeline that skl2onnx knows."""
+    row = np.zeros((1, len(schema.FEATURE_NAMES)), np.float32)
+    return sklearn_to_onnx(model, row, target_opset=ONNX_OPSET, options={"zipmap": False}, name=GRAPH)
+
+
+def from_hist_gradient_boosting(model: HistGradientBoostingClassifier) -> Any:
+    exact = deepcopy(model)
+    for trees in exact._predictors:
+        for tree in trees:
+            tree.nodes["num_threshold"] = _snap(tree.nodes["num_threshold"])
+    return from_sklearn(exact)
+
+
+def from_lightgbm(model: LGBMClassifier) -> Any:
+    return onnxmltools.convert_lightgbm(
+        Booster(model_str=_snap_lightgbm(model.booster_.model_to_string())),
+        initial_types=input_type(),
+        target_opset=ONNX_OPSET,
+        zipmap=False,
+        name=GRAPH,
+    )
 
 
 def _snap(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,11 +82,3 @@ def _snap_lightgbm(text: str) -> str:
     text = re.sub(r"^threshold=(.*)$", snapped, text, flags=re.MULTILINE)
     # Each tree is found by its length in bytes, which has changed; without the list LightGBM reads them one by one.
     return re.sub(r"^tree_sizes=.*\n", "", text, flags=re.MULTILINE)
-
-
-def _snap_hist_gradient_boosting(model: HistGradientBoostingClassifier) -> HistGradientBoostingClassifier:
-    exact = deepcopy(model)
-    for trees in exact._predictors:
-        for tree in trees:
-            tree.nodes["num_threshold"] = _snap(tree.nodes["num_threshold"])
-    return exact

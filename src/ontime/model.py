@@ -1,28 +1,21 @@
-"""The candidates, each a few lines, all on the same numbers: `schedule.encode`'s float32 matrix.
+"""Fitting and asking the candidates of candidates.py, all on the same numbers: `schedule.encode`'s float32 matrix.
 
 Columns are in the order of schema.FEATURE_NAMES; the first are the coded categories, NaN where unseen.
 Same seed, same model, whatever the number of threads.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
-from lightgbm import LGBMClassifier
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.compose import make_column_transformer
-from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from ontime import schema
+from ontime.candidates import CANDIDATES
 from ontime.params import Train
 from ontime.schedule import encode
 
@@ -31,7 +24,6 @@ Labels = NDArray[np.bool_]
 Probabilities = NDArray[np.float64]
 
 BASELINE = "rate_table"  # what a spreadsheet would do; the first champion must beat it
-CATEGORY_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
 MATERIALISED_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.MATERIALISED]
 
 
@@ -66,59 +58,14 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         return ((carrier + 1) * 10 + origin + 1) * 24 + minute // 60
 
 
-def constant(_: Train) -> Classifier:
-    return DummyClassifier(strategy="prior")
-
-
-def rate_table(params: Train) -> Classifier:
-    return RateTable(params.rate_table.prior_flights)
-
-
-def logistic(params: Train) -> Classifier:
-    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    prepared = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32), CATEGORY_POSITIONS),
-        remainder=numbers,
-    )
-    # Newton with Cholesky: many more rows than columns, so each of its few steps is cheap.
-    return make_pipeline(prepared, LogisticRegression(C=params.logistic.c, solver="newton-cholesky"))
-
-
-def hist_gradient_boosting(params: Train) -> Classifier:
-    # Codes as plain numbers: with native categories skl2onnx converts it wrongly, without a word.
-    return HistGradientBoostingClassifier(
-        **params.hist_gradient_boosting.model_dump(), early_stopping=False, random_state=params.seed
-    )
-
-
-def lightgbm(params: Train) -> Classifier:
-    return LGBMClassifier(
-        **params.lightgbm.model_dump(),
-        random_state=params.seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )
-
-
-CANDIDATES: dict[str, Callable[[Train], Classifier]] = {
-    "constant": constant,
-    "rate_table": rate_table,
-    "logistic": logistic,
-    "hist_gradient_boosting": hist_gradient_boosting,
-    "lightgbm": lightgbm,
-}
-FIT_ARGUMENTS = {"lightgbm": {"categorical_feature": CATEGORY_POSITIONS}}
-EXPORTABLE = {"logistic", "hist_gradient_boosting", "lightgbm"}  # the others are there to be beaten
-
-
 def fit(name: str, matrix: Matrix, late: Labels, params: Train) -> Classifier:
     """The fitted candidate, whose thread count changes nothing but the time."""
+    candidate = CANDIDATES[name]
     # A BLAS sum depends on how many threads share it.
     with threadpool_limits(1, user_api="blas"):
-        fitted = CANDIDATES[name](params).fit(matrix, late, **FIT_ARGUMENTS.get(name, {}))
-    if isinstance(fitted, HistGradientBoostingClassifier):
-        fitted._bin_mapper.n_threads = 1  # else the saved file remembers how many cores this machine has
+        fitted: Classifier = candidate.build(params.of(name), params.seed).fit(matrix, late, **candidate.fit_arguments)
+    if candidate.after_fit is not None:
+        candidate.after_fit(fitted)
     return fitted
 
 

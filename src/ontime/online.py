@@ -59,8 +59,8 @@ def prove(release: Release) -> None:
             raise ReleaseRefused(
                 f"release {version}: {probe.flight.id} gets {told:.6f}, not {probe.probability_late:.6f}"
             )
-        if release.trees is not None and place < EXPLAINED_PROBES:
-            summed = 1 / (1 + np.exp(-explain.explain(release.trees, row).log_odds))
+        if release.explainer is not None and place < EXPLAINED_PROBES:
+            summed = explain.explain(release.explainer, row).probability
             if not abs(summed - told) <= PROBE_TOLERANCE:
                 raise ReleaseRefused(
                     f"release {version}: the reasons of {probe.flight.id} add up to {summed:.6f}, not {told:.6f}"

@@ -2,19 +2,27 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    create_model,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ontime import schema
+from ontime.candidates import CANDIDATES, Count, Parameters, Positive, Share, exportable
 
 PARAMS_FILE = Path("params.yaml")
-
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-Candidate = Literal["constant", "rate_table", "logistic", "hist_gradient_boosting", "lightgbm"]
 
 
 class ParamsBroken(ValueError):
@@ -63,45 +71,72 @@ class Cost(_Section):
     alert_threshold: Share
 
 
-class RateTableParams(_Section):
-    prior_flights: Count
+def _known() -> str:
+    return f"the known ones are {', '.join(CANDIDATES)} (src/ontime/candidates.py)"
 
 
-class LogisticParams(_Section):
-    c: Positive
+def _a_candidate(name: str) -> str:
+    if name not in CANDIDATES:
+        raise ValueError(f"is not a candidate; {_known()}")
+    return name
 
 
-class HistGradientBoostingParams(_Section):
-    max_iter: Count
-    learning_rate: Positive
-    max_leaf_nodes: Count
-    min_samples_leaf: Count
-    l2_regularization: float
+def _one_can_be_released(names: list[str]) -> list[str]:
+    if not exportable(names):
+        raise ValueError("none of these can be released; list one that has an export in src/ontime/candidates.py")
+    return names
 
 
-class LightGBMParams(_Section):
-    n_estimators: Count
-    learning_rate: Positive
-    num_leaves: Count
-    min_child_samples: Count
-    feature_fraction: Annotated[float, Field(gt=0, le=1)]
-    lambda_l2: float
+Candidates = Annotated[list[Annotated[str, AfterValidator(_a_candidate)]], AfterValidator(_one_can_be_released)]
 
 
 class Train(_Section):
     seed: int
     schedule_only_share: Share
-    candidates: list[Candidate]
+    candidates: Candidates
     without_tailnum: bool
-    rate_table: RateTableParams
-    logistic: LogisticParams
-    hist_gradient_boosting: HistGradientBoostingParams
-    lightgbm: LightGBMParams
+    parameters: dict[str, SerializeAsAny[Parameters]]  # in params.yaml each is a section beside these, by its name
 
-    def of(self, candidate: str) -> dict[str, object]:
-        """The parameters of one candidate; the constant has none."""
-        own = getattr(self, candidate, None)
-        return own.model_dump() if isinstance(own, _Section) else {}
+    @model_validator(mode="before")
+    @classmethod
+    def sections_are_those_of_candidates(cls, content: Any) -> Any:
+        if not isinstance(content, dict):
+            return content
+        known = cls.model_fields.keys() - {"parameters"}
+        sections = {name: value for name, value in content.items() if name not in known}
+        parameters = _typed_sections(sections, content.get("candidates"))
+        return {**{name: content[name] for name in known & content.keys()}, "parameters": parameters}
+
+    @model_serializer(mode="wrap")
+    def as_in_the_file(self, flat: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain: dict[str, Any] = flat(self)
+        return plain | plain.pop("parameters")
+
+    def of(self, candidate: str) -> Parameters:
+        return self.parameters.get(candidate, Parameters())
+
+    def changed(self, candidate: str, **values: object) -> Self:
+        """The same but for these parameters of a candidate."""
+        own = self.of(candidate)
+        parameters = type(own).model_validate({**own.model_dump(), **values})
+        return self.model_copy(update={"parameters": {**self.parameters, candidate: parameters}})
+
+
+def _typed_sections(sections: dict[str, Any], listed: Any) -> dict[str, Parameters]:
+    """Each candidate's own parameters. Raises ValidationError with the name of the section, or the place in it."""
+    unknown = sections.keys() - CANDIDATES.keys()
+    wrong = {name: f"is neither a parameter of train nor a candidate; {_known()}" for name in unknown}
+    for name in listed if isinstance(listed, list) else ():
+        if name in CANDIDATES and name not in sections and (needed := CANDIDATES[name].parameters.model_fields):
+            wrong[name] = f"is listed in train.candidates but has no section with its {', '.join(needed)}"
+    if wrong:
+        errors: list[InitErrorDetails] = [
+            {"type": PydanticCustomError("section", "{why}", {"why": why}), "loc": (name,), "input": sections.get(name)}
+            for name, why in sorted(wrong.items())
+        ]
+        raise ValidationError.from_exception_data("train", errors)
+    fields: dict[str, Any] = {name: (CANDIDATES[name].parameters, ...) for name in sections}
+    return dict(create_model("Sections", **fields).model_validate(sections))
 
 
 class Tune(_Section):
@@ -168,7 +203,7 @@ class Policy(_Section):
 
 
 class Retrain(_Section):
-    candidates: list[Candidate]
+    candidates: Candidates
     train_days: Count
     valid_days: Count
     test_days: Count
@@ -192,6 +227,13 @@ class Params(_Section):
     @property
     def question(self) -> schema.Question:
         return schema.Question(self.label.late_minutes, self.features.lead_minutes)
+
+    @model_validator(mode="after")
+    def retrained_candidates_have_parameters(self) -> Self:
+        for name in self.retrain.candidates:
+            if CANDIDATES[name].parameters.model_fields and name not in self.train.parameters:
+                raise ValueError(f"retrain.candidates lists {name}, which has no section under train")
+        return self
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

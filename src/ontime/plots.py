@@ -1,6 +1,7 @@
 """The pictures of the data and of a model. Functions take small tables and return a picture with what it says."""
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from ontime import findings
+from ontime.candidates import CANDIDATES
 from ontime.figures import (
     ALERT,
     ALERT_SOFT,
@@ -40,14 +42,10 @@ __all__ = ["Picture", "save"]
 
 Floats = NDArray[np.floating[Any]]
 
-# Okabe and Ito's palette: told apart by colour-blind readers too. A candidate keeps its colour everywhere.
-COLOURS = {
-    "constant": "#9aa5b1",
-    "rate_table": "#cc79a7",
-    "logistic": "#e69f00",
-    "hist_gradient_boosting": "#009e73",
-    "lightgbm": "#0072b2",
-}
+# Okabe and Ito's palette, and three of Tol's: told apart by colour-blind readers too. By its place in the registry a
+# candidate has a colour without asking for one, and keeps it everywhere.
+PALETTE = ("#9aa5b1", "#cc79a7", "#e69f00", "#009e73", "#0072b2", "#d55e00", "#56b4e9", "#882255", "#117733", "#332288")
+COLOURS = dict(zip(CANDIDATES, cycle(PALETTE), strict=False))
 MOST_COLUMNS = 12  # of a heat map's columns and a drift's rows: more would not fit side by side
 MOST_BARS = 20
 LATER = LinearSegmentedColormap.from_list("later", [SHEET, ALERT_SOFT, "#d98d5f", ALERT])

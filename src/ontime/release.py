@@ -3,7 +3,7 @@
     releases/3/model.onnx
     releases/3/probe.json        flights with the probabilities that this model must give them
     releases/3/reference.parquet flights it was measured on, with its answers: what later days are compared with
-    releases/3/trees.npz         for reasons; only where the model is an ensemble of trees
+    releases/3/trees.npz         for reasons; or linear.npz, or neither, by the kind of model
     releases/3/manifest.json     what the model needs and where it came from, with the sha256 of each file
     releases/current.json        the pointer: which version answers, which challenges it, what answered before
 
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ontime import files, schema
+from ontime.explain import Explainer, Method
+from ontime.linear import Linear
 from ontime.schema import Flight, Question
-from ontime.trees import NoTrees, Trees
+from ontime.trees import NoArrays, Trees
 
 # ONNX Runtime reports to its maker unless this is set when it is imported.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -37,7 +39,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 MODEL = "model.onnx"
 PROBE = "probe.json"
 REFERENCE = "reference.parquet"  # for monitoring, which has pandas; the service only checks its digest
-TREES = "trees.npz"
+TREES, LINEAR = "trees.npz", "linear.npz"
+EXPLAINERS: dict[str, type[Trees] | type[Linear]] = {TREES: Trees, LINEAR: Linear}
 MANIFEST = "manifest.json"
 POINTER = "current.json"
 NO_ONNX = (onnx_errors.InvalidProtobuf, onnx_errors.InvalidGraph, onnx_errors.InvalidArgument, onnx_errors.Fail)
@@ -114,6 +117,7 @@ class Manifest(_Record):
     track_record: TrackRecord
     names: Names = Names()
     lineage: Lineage
+    reasons: Method | None = None  # None: published before releases said so
     sha256: dict[str, Digest]
 
     @property
@@ -127,8 +131,8 @@ class Manifest(_Record):
             raise ValueError(f"features are not this code's: {differing}")
         if set(self.categories) != set(schema.CATEGORICAL):
             raise ValueError(f"categories are of {sorted(self.categories)}, not {sorted(schema.CATEGORICAL)}")
-        if set(self.sha256) - {TREES} != {MODEL, PROBE, REFERENCE}:
-            needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TREES}"
+        if set(self.sha256) - set(EXPLAINERS) != {MODEL, PROBE, REFERENCE}:
+            needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TREES} or {LINEAR}"
             found = f"not {sorted(self.sha256)}: made by other code? Move releases/ away, then `make train`"
             raise ValueError(f"sha256 must list {needed}, {found}")
         return self
@@ -177,7 +181,7 @@ class Release:
     manifest: Manifest
     model: Model
     probes: tuple[Probe, ...]
-    trees: Trees | None
+    explainer: Explainer | None  # what reasons are computed from
 
 
 def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Path:
@@ -345,12 +349,23 @@ def load(releases: Path, version: str, manifest_sha256: str | None = None) -> Re
 def _load(folder: Path, manifest: Manifest) -> Release:
     try:
         probes = PROBES.validate_json(_content(folder, PROBE, manifest))
-        trees = Trees.from_bytes(_content(folder, TREES, manifest)) if TREES in manifest.sha256 else None
+        explainer = _explainer(folder, manifest)
     except ValidationError as error:
         raise ReleaseRefused(f"{folder / PROBE}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}") from None
-    except NoTrees as error:
-        raise ReleaseRefused(f"{folder / TREES}: {error}") from None
-    return Release(manifest, Model(_content(folder, MODEL, manifest)), probes, trees)
+    return Release(manifest, Model(_content(folder, MODEL, manifest)), probes, explainer)
+
+
+def _explainer(folder: Path, manifest: Manifest) -> Explainer | None:
+    explainer: Explainer | None = None
+    for name in EXPLAINERS.keys() & manifest.sha256.keys():
+        try:
+            explainer = EXPLAINERS[name].from_bytes(_content(folder, name, manifest))
+        except NoArrays as error:
+            raise ReleaseRefused(f"{folder / name}: {error}") from None
+    stated, found = manifest.reasons, "none" if explainer is None else explainer.method
+    if stated is not None and stated.method != found:
+        raise ReleaseRefused(f"{folder / MANIFEST}: reasons are by {stated.method}, but its files are for {found}")
+    return explainer
 
 
 def read_pointer(releases: Path) -> Pointer | None:

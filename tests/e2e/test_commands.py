@@ -32,7 +32,7 @@ def trained(project: Project) -> str:
 
 def test_make_train_runs_every_stage_and_publishes_a_release(trained: str, project: Project) -> None:
     # Not `explore`: all its outputs are in git, so it runs only where its inputs are others than the committed ones.
-    for stage in ("ingest", "validate", "features", "train", "evaluate", "gate", "materialise"):
+    for stage in ("ingest", "validate", "features", "smoke_test", "train", "evaluate", "gate", "materialise"):
         assert re.search(rf"^{stage}: ", trained, re.MULTILINE), stage
     assert "promote: release 1 (lightgbm) answers from now on" in trained
     assert project.json("releases/current.json")["version"] == "1"

@@ -62,10 +62,11 @@ def _small(weeks: pd.DataFrame, tables: Tables, params: Params, trees: int) -> S
     known = split.labelled(weeks)
     before, after = known[known["day"] < STORED_FROM], known[known["day"] >= STORED_FROM]
     categories = model.categories_of(before)
-    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": trees})})
+    few = params.train.changed("lightgbm", n_estimators=trees)
     fitted = model.fit("lightgbm", model.matrix_of(before, categories), before["late"].to_numpy(), few)
     timetable = tables.flights.set_index("flight_id", drop=False)
-    contents = packaging.files_of(fitted, export.to_onnx(fitted), categories, after, timetable)
+    explainer = packaging.explainer_of("lightgbm", fitted, categories, after)
+    contents = packaging.files_of(explainer, export.to_onnx("lightgbm", fitted), categories, after, timetable)
     told = pd.Series(model.predict(fitted, model.matrix_of(after, categories)))
     names = packaging.names(tables.flights, tables.airlines, tables.airports)
     return Small(contents, categories, after["late"], told, params.question, names)

@@ -619,7 +619,7 @@ def test_a_retraining_is_asked_for_until_it_is_done(engine: sa.Engine) -> None:
 
 def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(params: Params) -> None:
     day = date(2013, 5, 31)
-    asked = {"train_days": 1, "candidates": ["rate_table"], "valid_days": 3, "test_days": 10}
+    asked = {"train_days": 1, "candidates": ["lightgbm"], "valid_days": 3, "test_days": 10}
     params = params.model_copy(update={"retrain": Retrain.model_validate(asked)})
 
     window = retrain.window(params, day, midnight(day + timedelta(days=1)))
@@ -632,7 +632,7 @@ def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(para
         "split.valid_from": "2013-05-19",
         "split.test_from": "2013-05-22",
         "split.test_until": "2013-06-01",
-        "train.candidates": ["rate_table"],
+        "train.candidates": ["lightgbm"],
         "train.without_tailnum": False,
         "evaluate.full_card": False,
     }

@@ -20,11 +20,12 @@ def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
     known = split.labelled(weeks)
     categories = model.categories_of(known)
     matrix, late = model.matrix_of(known, categories), known["late"].to_numpy()
-    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": 5})})
+    few = params.train.changed("lightgbm", n_estimators=5)
     native = model.fit("lightgbm", matrix, late, few)
     told = pd.DataFrame({"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(known), late.mean())})
     training = {"champion": "lightgbm", "categories": categories, "usual_rate": float(late.mean())}
-    return Challenger("lightgbm", native, export.to_onnx(native), training, known, told)
+    explainer = packaging.explainer_of("lightgbm", native, categories, known)
+    return Challenger("lightgbm", native, export.to_onnx("lightgbm", native), training, known, told, explainer)
 
 
 def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> None:
@@ -34,9 +35,10 @@ def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> 
 def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params: Params) -> None:
     matrix = model.matrix_of(challenger.flights, challenger.training["categories"])
     other = model.fit("logistic", matrix, challenger.flights["late"].to_numpy(), params.train)
+    wrong = challenger._replace(onnx=export.to_onnx("logistic", other))
 
     with pytest.raises(release.ReleaseRefused, match=r"model.onnx: differs from lightgbm by 0\.\d+ .*most at \w+-"):
-        packaging.refuse_disparity(challenger._replace(onnx=export.to_onnx(other)), params.gate.parity_tolerance)
+        packaging.refuse_disparity(wrong, params.gate.parity_tolerance)
 
 
 def test_a_model_does_not_deviate_from_itself(challenger: Challenger) -> None:
@@ -52,7 +54,7 @@ def test_another_registered_model_deviates_and_the_worst_flight_is_named(
     other = model.fit("logistic", matrix, challenger.flights["late"].to_numpy(), params.train)
     apart = np.abs(model.predict(other, matrix) - model.predict(challenger.native, matrix))
 
-    found = deviation.between(export.to_onnx(other), challenger)
+    found = deviation.between(export.to_onnx("logistic", other), challenger)
 
     assert found.largest == pytest.approx(apart.max(), abs=1e-5)
     assert found.flight_id == challenger.flights["flight_id"].iloc[apart.argmax()]
@@ -72,7 +74,7 @@ def test_a_release_is_compared_through_its_own_onnx_file(
 ) -> None:
     timetable = tables.flights.set_index("flight_id", drop=False)
     categories = challenger.training["categories"]
-    contents = packaging.files_of(challenger.native, challenger.onnx, categories, challenger.flights, timetable)
+    contents = packaging.files_of(challenger.explainer, challenger.onnx, categories, challenger.flights, timetable)
     release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
     release.point(tmp_path, "1")
 

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from playwright.sync_api import expect
 
 from monitoring import performance
-from ontime import card, database, model, release
+from ontime import card, database, explain, model, release
 from ontime.evaluation import Interval
 from ontime.params import Params
 from ontime.release import Manifest, ReleaseRefused
@@ -150,10 +150,11 @@ def _report(params: Params) -> card.Report:
         candidates={"lightgbm": {"valid": figures, "test": figures}},
         intervals={"lightgbm": {name: Interval(0.1, 0.9) for name in figures}},
         variants={"schedule_only": figures},
-        slices=[{**row, "gated": True}],
+        slices=[{**row, "auc_interval": None, "gated": True}],
         flights={"train": 1, "valid": 1, "test": 1},
         late_share=0.2,
         days=7,
+        reasons=explain.method_of("none"),
     )
 
 
@@ -197,7 +198,7 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     fitted = model.fit("lightgbm", matrix, late, other_params.train)
     told = pd.DataFrame({"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())})
     training = {"champion": "lightgbm", "categories": categories, "usual_rate": float(late.mean())}
-    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told)
+    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none")
 
     verdict, against = packaging.judge(winner, settings.releases, other_params)
 

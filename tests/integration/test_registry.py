@@ -19,7 +19,7 @@ MATRIX = np.random.default_rng(2013).normal(size=(50, WIDTH)).astype(np.float32)
 
 @pytest.fixture(scope="module")
 def onnx() -> bytes:
-    return export.to_onnx(LogisticRegression().fit(MATRIX, MATRIX[:, 0] > 0))
+    return export.to_onnx("logistic", LogisticRegression().fit(MATRIX, MATRIX[:, 0] > 0))
 
 
 @pytest.fixture(scope="module")

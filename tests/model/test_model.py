@@ -14,7 +14,10 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from ontime import evaluation, export, model, release, schema, split
+from ontime.candidates import CANDIDATES, CATEGORY_POSITIONS, exportable
 from ontime.params import Params, Train
+
+EXPORTABLE = exportable([*CANDIDATES])
 
 
 class Weeks(NamedTuple):
@@ -27,10 +30,7 @@ class Weeks(NamedTuple):
 @pytest.fixture(scope="module")
 def small(params: Params) -> Train:
     """The real parameters with fewer trees."""
-    few = {"hist_gradient_boosting": {"max_iter": 20}, "lightgbm": {"n_estimators": 30}}
-    return params.train.model_copy(
-        update={name: getattr(params.train, name).model_copy(update=changed) for name, changed in few.items()}
-    )
+    return params.train.changed("hist_gradient_boosting", max_iter=20).changed("lightgbm", n_estimators=30)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def fitting(weeks: pd.DataFrame) -> Weeks:
     )
 
 
-@pytest.mark.parametrize("name", model.CANDIDATES)
+@pytest.mark.parametrize("name", CANDIDATES)
 def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Weeks, small: Train) -> None:
     saved = []
     for threads in (1, 2):
@@ -90,19 +90,19 @@ def test_a_cell_is_its_rate_pulled_to_the_overall_rate(small: Train) -> None:
 
     told = model.predict(model.fit("rate_table", matrix, late, small), matrix[[0, 99]])
 
-    prior = small.rate_table.prior_flights
+    prior = small.of("rate_table").model_dump()["prior_flights"]
     assert told == pytest.approx([(40 + prior * 0.4) / (50 + prior), prior * 0.4 / (50 + prior)])
 
 
-@pytest.mark.parametrize("name", sorted(model.EXPORTABLE))
+@pytest.mark.parametrize("name", EXPORTABLE)
 def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: Train, params: Params) -> None:
     rows = fitting.next_matrix
     unseen = rows.copy()
-    unseen[:, model.CATEGORY_POSITIONS] = np.nan
+    unseen[:, CATEGORY_POSITIONS] = np.nan
     matrix = np.vstack([rows, model.schedule_only(rows), unseen])
     fitted = model.fit(name, fitting.matrix, fitting.late, small)
 
-    told = release.Model(export.to_onnx(fitted)).predict(matrix)
+    told = release.Model(export.to_onnx(name, fitted)).predict(matrix)
 
     assert np.abs(told - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
 
@@ -112,13 +112,13 @@ def test_the_same_model_is_the_same_file_in_every_process(fitting: Weeks, small:
 
     The converters keep operator sets in a set, which the second process orders otherwise.
     """
-    fitted = [model.fit(name, fitting.matrix, fitting.late, small) for name in sorted(model.EXPORTABLE)]
+    fitted = {name: model.fit(name, fitting.matrix, fitting.late, small) for name in EXPORTABLE}
     joblib.dump(fitted, tmp_path / "fitted")
     code = """
 import joblib
 from ontime import export
 print([domain for domain, _ in {("ai.onnx.ml", 1), ("", 1), ("", 7), ("", 9)}])  # as in a model of LightGBM
-print([export.to_onnx(each) for each in joblib.load("fitted")])
+print([export.to_onnx(name, each) for name, each in joblib.load("fitted").items()])
 """
 
     (order, files), (other_order, other_files) = (

@@ -29,6 +29,11 @@ def imported_by(file: Path) -> frozenset[str]:
     return frozenset(names)
 
 
+# The registry of candidates says which names and values params.yaml may have, and in which colours they are drawn.
+# That changes no result of a stage that fits nothing, so a new candidate does not run such a stage again.
+NOT_FOLLOWED = {("params.py", "ontime.candidates"), ("plots.py", "ontime.candidates")}
+
+
 def all_behind(module: str) -> set[str]:
     """Every file of ours that running a module reads, its own included, as paths from the root."""
     found, waiting = set(), [module]
@@ -36,5 +41,5 @@ def all_behind(module: str) -> set[str]:
         file = file_of(waiting.pop())
         if file is not None and file not in found:
             found.add(file)
-            waiting += imported_by(file)
+            waiting += (name for name in imported_by(file) if (file.name, name) not in NOT_FOLLOWED)
     return {str(file.relative_to(ROOT)) for file in found}

@@ -53,7 +53,7 @@ def labelled(tables: Tables, start: date, until: date, params: Params) -> pd.Dat
 
 def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params: Params, trees: int) -> Model:
     """LightGBM and the table of rates, as the stages `train` and `evaluate` leave them."""
-    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": trees})})
+    few = params.train.changed("lightgbm", n_estimators=trees)
     categories, late = model.categories_of(train), train["late"].to_numpy(bool)
     plain = model.matrix_of(train, categories)
     matrix, labels = model.with_schedule_only(plain, late, few.schedule_only_share, few.seed)
@@ -61,10 +61,11 @@ def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params
     asked = model.matrix_of(test, categories)
     told = {name: model.predict(each, asked) for name, each in fitted.items()}
     training = {"champion": "lightgbm", "usual_rate": round(float(late.mean()), 4), "categories": categories}
-    onnx = export.to_onnx(fitted["lightgbm"])
+    onnx = export.to_onnx("lightgbm", fitted["lightgbm"])
     predictions = test[["flight_id", "day", "late"]].assign(**told)
-    winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions)
-    return Model(winner, packaging.files_of(winner.native, onnx, categories, test, timetable), params)
+    explainer = packaging.explainer_of("lightgbm", fitted["lightgbm"], categories, test)
+    winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer)
+    return Model(winner, packaging.files_of(explainer, onnx, categories, test, timetable), params)
 
 
 @dataclass(frozen=True)

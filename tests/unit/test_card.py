@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ontime import card, slices
+from ontime import card, explain, slices
 from ontime.params import Params
 
 
@@ -19,7 +19,7 @@ def flights(days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame
 
 
 def card_of(rows: list[dict[str, Any]], params: Params) -> str:
-    report = card.Report(params, "lightgbm", {}, {}, {}, rows, {}, 0.5, 1)
+    report = card.Report(params, "lightgbm", {}, {}, {}, rows, {}, 0.5, 1, explain.method_of("none"))
     return card._slices(report)
 
 

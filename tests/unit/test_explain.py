@@ -26,7 +26,7 @@ def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def booster(weeks: pd.DataFrame, params: Params) -> Booster:
     known = split.labelled(weeks)
-    few = params.train.model_copy(update={"lightgbm": params.train.lightgbm.model_copy(update={"n_estimators": 30})})
+    few = params.train.changed("lightgbm", n_estimators=30)
     fitted = model.fit("lightgbm", model.matrix_of(known, model.categories_of(known)), known["late"].to_numpy(), few)
     assert isinstance(fitted, LGBMClassifier)
     return fitted.booster_
@@ -49,7 +49,7 @@ def test_each_contribution_is_lightgbms_own(booster: Booster, grown: Trees, matr
 def test_they_add_up_to_the_log_odds_of_the_answer(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
     expected = np.asarray(booster.predict(matrix, raw_score=True))
 
-    np.testing.assert_allclose([explain.explain(grown, row).log_odds for row in matrix], expected, atol=1e-9)
+    np.testing.assert_allclose([explain.explain(grown, row).total for row in matrix], expected, atol=1e-9)
 
 
 def test_the_same_trees_are_the_same_bytes(grown: Trees, monkeypatch: pytest.MonkeyPatch) -> None:

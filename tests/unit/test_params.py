@@ -17,7 +17,27 @@ TEXT = PARAMS_FILE.read_text()
         ("alert_threshold: 0.25", "alert_threshold: 25", r"cost.alert_threshold: .*less than 1 \(got 25\)"),
         ('valid_from: "2013-09-01"', 'valid_from: "2014-09-01"', "split: .*periods must follow each other"),
         ("halo_hours: 96", "halo_hours: 48", r"halo_hours 48 is less than the 94 that lookback_hours needs"),
-        ("[constant, rate_table,", "[coin,", r"train.candidates.0: .*got 'coin'"),
+        (
+            "[constant, rate_table,",
+            "[coin,",
+            r"train.candidates.0: .*the known ones are constant, rate_table, logistic, .*got 'coin'",
+        ),
+        (
+            "candidates: [constant, rate_table, logistic, hist_gradient_boosting, lightgbm]",
+            "candidates: [constant]",
+            r"train.candidates: .*none of these can be released",
+        ),
+        (
+            "  rate_table:\n",
+            "  rate_tables:\n",
+            r"train.rate_tables: is neither a parameter of train nor a candidate; the",
+        ),
+        ("  rate_table:\n", "  rate_tables:\n", r"train.rate_table: is listed in train.candidates but has no section"),
+        (
+            "candidates: [rate_table, lightgbm]",
+            "candidates: [rate_table, lightgbn]",
+            r"retrain.candidates.1: .*is not a candidate; the known ones are .*got 'lightgbn'",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(before: str, after: str, message: str, tmp_path: Path) -> None:

@@ -1,0 +1,181 @@
+"""The registry of candidates: one entry says how a model is built, exported and explained. docs/models.md adds one.
+
+params.py reads this file in every command, so a library is imported only where a candidate needs it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from ontime import linear, schema, trees
+from ontime.linear import Linear
+from ontime.trees import TooManyConditions, Trees
+
+Matrix = NDArray[np.float32]
+Explainer = Trees | Linear
+
+Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+CATEGORY_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
+
+
+class Parameters(BaseModel):
+    """A candidate's own section under `train` in params.yaml; this one is empty."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model that `train.candidates` may list.
+
+    `build` takes its parameters and the seed. The matrix that `fit` and `predict_proba` get is float32: categories
+    as codes, NaN where a value is missing or a category was not seen in training.
+    """
+
+    build: Callable[[Any, int], Any]
+    parameters: type[Parameters] = Parameters
+    fit_arguments: Mapping[str, Any] = field(default_factory=dict)
+    after_fit: Callable[[Any], None] | None = None
+    # From the fitted model to an ONNX model. None: it is only there to be beaten, and can never be released.
+    export: Callable[[Any], Any] | None = None
+    # From the fitted model and typical rows to what reasons are computed from; or why there are none.
+    explain: Callable[[Any, Matrix], Explainer] | str = "no method is declared for this model"
+
+
+class RateTableParams(Parameters):
+    prior_flights: Count
+
+
+class LogisticParams(Parameters):
+    c: Positive
+
+
+class HistGradientBoostingParams(Parameters):
+    max_iter: Count
+    learning_rate: Positive
+    max_leaf_nodes: Count
+    min_samples_leaf: Count
+    l2_regularization: float
+
+
+class LightGBMParams(Parameters):
+    n_estimators: Count
+    learning_rate: Positive
+    num_leaves: Count
+    min_child_samples: Count
+    feature_fraction: Annotated[float, Field(gt=0, le=1)]
+    lambda_l2: float
+
+
+def constant(_: Parameters, __: int) -> Any:
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier(strategy="prior")
+
+
+def rate_table(parameters: RateTableParams, _: int) -> Any:
+    from ontime.model import RateTable
+
+    return RateTable(parameters.prior_flights)
+
+
+def logistic(parameters: LogisticParams, _: int) -> Any:
+    from sklearn.compose import make_column_transformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+    numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    prepared = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32), CATEGORY_POSITIONS),
+        remainder=numbers,
+    )
+    # Newton with Cholesky: many more rows than columns, so each of its few steps is cheap.
+    return make_pipeline(prepared, LogisticRegression(C=parameters.c, solver="newton-cholesky"))
+
+
+def hist_gradient_boosting(parameters: HistGradientBoostingParams, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    # Codes as plain numbers: with native categories skl2onnx converts it wrongly, without a word.
+    return HistGradientBoostingClassifier(**parameters.model_dump(), early_stopping=False, random_state=seed)
+
+
+def _forget_threads(model: Any) -> None:
+    model._bin_mapper.n_threads = 1  # else the saved file remembers how many cores this machine has
+
+
+def lightgbm(parameters: LightGBMParams, seed: int) -> Any:
+    from lightgbm import LGBMClassifier
+
+    return LGBMClassifier(
+        **parameters.model_dump(),
+        random_state=seed,
+        deterministic=True,
+        force_row_wise=True,
+        verbose=-1,
+    )
+
+
+def sklearn_onnx(model: Any) -> Any:
+    """Any estimator that skl2onnx converts; the smoke test holds the result to the model."""
+    from ontime import export
+
+    return export.from_sklearn(model)
+
+
+def hist_gradient_boosting_onnx(model: Any) -> Any:
+    from ontime import export
+
+    return export.from_hist_gradient_boosting(model)
+
+
+def lightgbm_onnx(model: Any) -> Any:
+    from ontime import export
+
+    return export.from_lightgbm(model)
+
+
+CANDIDATES: dict[str, Candidate] = {
+    "constant": Candidate(constant),
+    "rate_table": Candidate(rate_table, RateTableParams),
+    "logistic": Candidate(logistic, LogisticParams, export=sklearn_onnx, explain=linear.of_logistic),
+    "hist_gradient_boosting": Candidate(
+        hist_gradient_boosting,
+        HistGradientBoostingParams,
+        after_fit=_forget_threads,
+        export=hist_gradient_boosting_onnx,
+        explain=trees.of_hist_gradient_boosting,
+    ),
+    "lightgbm": Candidate(
+        lightgbm,
+        LightGBMParams,
+        fit_arguments={"categorical_feature": CATEGORY_POSITIONS},
+        export=lightgbm_onnx,
+        explain=trees.of_lightgbm,
+    ),
+}
+
+
+def exportable(names: Mapping[str, object] | list[str]) -> list[str]:
+    """Those of these candidates that can be released."""
+    return [name for name in names if CANDIDATES[name].export is not None]
+
+
+def explainer(name: str, fitted: Any, typical: Matrix) -> Explainer | str:
+    """What the reasons of this candidate are computed from, or why it gives none."""
+    explain = CANDIDATES[name].explain
+    if isinstance(explain, str):
+        return explain
+    try:
+        return explain(fitted, typical)
+    except TooManyConditions as error:
+        return str(error)

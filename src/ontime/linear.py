@@ -1,0 +1,68 @@
+"""A logistic regression as plain arrays: what `explain` needs, in a file that holds no code (numpy's .npz)."""
+
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ontime.trees import Floats, NoArrays, Whole, pack, unpack
+
+
+class NotLinear(NoArrays):
+    """The bytes are not what `Linear.to_bytes` writes."""
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Log-odds as a sum over features: a weight times the value, or an entry of a category's table."""
+
+    method: ClassVar[Literal["linear_shap"]] = "linear_shap"
+    scale: ClassVar[Literal["log_odds"]] = "log_odds"
+
+    weights: Floats  # (features,), log-odds per unit; 0 for categories
+    fill: Floats  # (features,), what stands for a missing value
+    category_feature: Whole  # (categorical features,)
+    category_log_odds: Floats  # (categorical features, codes + 1), the last of a value not seen in training
+    means: Floats  # (features,), what each adds on average over the typical rows
+    usual: Floats  # (1,), the mean log-odds of the typical rows
+
+    def to_bytes(self) -> bytes:
+        return pack(self)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Linear":
+        """Raises NotLinear for anything else than such a file; nothing in it is run."""
+        return unpack(cls, content, NotLinear, "linear model")
+
+    def added(self, rows: NDArray[np.float32]) -> Floats:
+        """What each feature adds to the log-odds of each row, not yet compared with its mean: [n, features]."""
+        values = np.where(np.isnan(rows), self.fill, rows.astype(np.float64)) * self.weights
+        unseen = self.category_log_odds.shape[1] - 1
+        for feature, table in zip(self.category_feature.tolist(), self.category_log_odds, strict=True):
+            codes = np.nan_to_num(rows[:, feature], nan=unseen).astype(np.int64)
+            values[:, feature] = table[np.where((codes < 0) | (codes > unseen), unseen, codes)]
+        return values
+
+
+def of_logistic(model: Any, typical: NDArray[np.float32]) -> Linear:
+    """Of a pipeline of one-hot encoded categories, imputed and scaled numbers, and a logistic regression."""
+    prepared, regression = (step for _, step in model.steps)
+    (_, encoder, category_feature), (_, numbers, number_feature) = prepared.transformers_
+    imputer, scaler = (step for _, step in numbers.steps)
+    coefficients, width = regression.coef_[0].astype(np.float64), typical.shape[1]
+    codes = 1 + int(max(float(known.max()) for known in encoder.categories_))
+    tables = np.zeros((len(category_feature), codes + 1))
+    place = 0
+    for table, known in zip(tables, encoder.categories_, strict=True):
+        table[known.astype(int)] = coefficients[place : place + len(known)]
+        place += len(known)
+    kept = ~np.isnan(imputer.statistics_)  # the imputer drops a column without a single value
+    weights, fill = np.zeros(width), np.zeros(width)
+    features = np.asarray(number_feature)[kept]
+    weights[features] = coefficients[place:] / scaler.scale_
+    fill[features] = imputer.statistics_[kept]
+    at_zero = float(regression.intercept_[0]) - float(coefficients[place:] @ (scaler.mean_ / scaler.scale_))
+    found = Linear(weights, fill, np.array(category_feature, np.int32), tables, np.zeros(width), np.zeros(1))
+    means = found.added(typical).mean(axis=0)
+    return replace(found, means=means, usual=np.array([at_zero + means.sum()]))

@@ -1,0 +1,131 @@
+"""What would fail after minutes of training is refused before it: which candidate, what failed, and what to do."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+
+from ontime import candidates, trees
+from ontime.candidates import CANDIDATES, Candidate, sklearn_onnx
+from ontime.params import Params
+from pipelines import smoke_test
+from pipelines.smoke_test import CandidateRefused, Sample
+from tests.project import ROOT
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    return smoke_test.draw_sample(0)
+
+
+def forest(seed: int | None) -> Any:
+    return ExtraTreesClassifier(5, max_depth=4, random_state=seed)
+
+
+def imputed(seed: int | None) -> Any:
+    return make_pipeline(SimpleImputer(keep_empty_features=True), forest(seed))
+
+
+def of_another_scale(model: Any, rows: candidates.Matrix) -> trees.Trees:
+    return replace(trees.of_forest(model, rows), averages_probabilities=np.zeros(1, np.bool_))
+
+
+def renamed(model: Any) -> Any:
+    converted = sklearn_onnx(model)
+    converted.graph.name = uuid4().hex
+    return converted
+
+
+class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no types
+    def predict_proba(self, matrix: candidates.Matrix) -> Any:
+        return 2 * super().predict_proba(np.nan_to_num(matrix))
+
+    def fit(self, matrix: candidates.Matrix, late: Any) -> Any:
+        return super().fit(np.nan_to_num(matrix), late)
+
+
+WRONG = {
+    "ONNX loses missing values": (
+        Candidate(lambda _, seed: forest(seed), export=sklearn_onnx, explain=trees.of_forest),
+        r"mine: ONNX differs from the model by 0\.\d+ on rows with missing values \(gate.parity_tolerance 1e-05\): "
+        r"put a SimpleImputer before it; see docs/models.md",
+    ),
+    "no seed": (
+        Candidate(lambda _, __: imputed(None), export=sklearn_onnx, explain=trees.of_forest),
+        r"mine: fitted twice it differs by 0\.\d+; pass the seed on as random_state",
+    ),
+    "reasons of another scale": (
+        Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=of_another_scale),
+        r"mine: its reasons add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
+    ),
+    "another graph each time": (
+        Candidate(lambda _, seed: imputed(seed), export=renamed, explain=trees.of_forest),
+        r"mine: exported twice, the bytes differ; give the graph a name: export.GRAPH",
+    ),
+    "no probabilities": (
+        Candidate(lambda _, __: Sure(max_iter=10)),
+        r"mine: predict_proba gives [\d.e-]+ to [12](\.\d+)?, not probabilities",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
+@pytest.mark.parametrize("kind", WRONG)
+def test_a_candidate_that_would_fail_later_is_refused_with_advice(
+    kind: str, sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, message = WRONG[kind]
+    monkeypatch.setitem(CANDIDATES, "mine", entry)
+
+    with pytest.raises(CandidateRefused, match=message):
+        smoke_test.try_candidate("mine", sample, params)
+
+
+def test_a_candidate_that_raises_is_named_beside_its_own_words(
+    sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CANDIDATES, "mine", Candidate(lambda _, __: LogisticRegression()))
+
+    with pytest.raises(ValueError, match="Input X contains NaN") as raised:
+        smoke_test.try_candidate("mine", sample, params)
+
+    assert raised.value.__notes__ == [
+        "smoke_test: mine failed when it was fitted; docs/models.md says what a candidate must do"
+    ]
+
+
+def test_a_model_without_a_method_says_why_it_gives_no_reasons(
+    sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        CANDIDATES, "mine", Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain="a secret recipe")
+    )
+
+    _, method = smoke_test.try_candidate("mine", sample, params)
+
+    assert (method.method, method.about) == ("none", "a secret recipe")
+
+
+def test_the_candidates_of_params_yaml_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+
+    smoke_test.main()
+
+    assert (tmp_path / "data/smoke_test.json").exists()
+
+
+def test_the_sample_has_rows_of_each_kind_and_both_labels(sample: Sample) -> None:
+    complete, missing, unseen = sample.asked.values()
+
+    assert not np.isnan(complete).any()
+    assert np.isnan(missing).any()
+    assert np.isnan(unseen[:, candidates.CATEGORY_POSITIONS]).all()
+    assert 0.1 < sample.late.mean() < 0.9
