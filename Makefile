@@ -9,35 +9,11 @@ PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
 export PATH := $(VENV)/bin:$(PATH)
-export UV_PYTHON_DOWNLOADS := never
-
-# Nothing phones home.
-export BENTOML_DO_NOT_TRACK := True
-export DO_NOT_TRACK := true
-export DVC_NO_ANALYTICS := 1
-export EVIDENTLY_DISABLE_TELEMETRY := 1
-export ITERATIVE_DO_NOT_TRACK := 1
-export MLFLOW_DISABLE_TELEMETRY := true
-export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
-export MLFLOW_LOGGING_LEVEL := WARNING
-export ORT_DISABLE_TELEMETRY := 1
-export PREFECT_SERVER_ANALYTICS_ENABLED := false
-
-# OpenMP threads that wait spin a moment and then sleep: without any spin LightGBM is slower on an idle machine, with
-# the default's long one it is slower on a busy one.
-export GOMP_SPINCOUNT := 1000
 
 # Each stage is a process of its own: what Python has compiled once it keeps, whatever the machine is told elsewhere.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Nothing is written outside this folder.
-export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
-export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/var/dvc
-export DVC_SITE_CACHE_DIR := $(CURDIR)/var/dvc
-export MPLCONFIGDIR := $(CURDIR)/var/matplotlib
-export PIP_CACHE_DIR := $(CURDIR)/var/cache/pip
-export UV_CACHE_DIR := $(CURDIR)/var/cache/uv
-export XDG_CACHE_HOME := $(CURDIR)/var/cache
+include src/ontime/environment.mk
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*##/ {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
-from ontime import files
+from ontime import environment, files
 from ontime.release import POINTER
 from ontime.settings import BadSettings, Settings, load_settings
 
@@ -253,4 +253,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

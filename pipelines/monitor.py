@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from monitoring import alerts, performance, webhook
 from monitoring.alerts import Alert
 from monitoring.policy import Action, Decision, Observed, Trial, decide
-from ontime import database, evaluation, release, schema
+from ontime import database, environment, evaluation, release, schema
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
@@ -294,4 +294,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

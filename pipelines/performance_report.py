@@ -17,7 +17,7 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, files, plots, release
+from ontime import database, environment, files, plots, release
 from ontime.params import Params, load_params
 from ontime.settings import Settings, load_settings
 from pipelines import clock, pages
@@ -170,4 +170,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

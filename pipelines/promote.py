@@ -13,7 +13,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ontime import database, online, release
+from ontime import database, environment, online, release
 from ontime.params import load_params
 from ontime.release import Pointer
 from ontime.settings import BadSettings, Settings, load_settings
@@ -144,4 +144,5 @@ def deliver(
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -11,7 +11,7 @@ The pointer moves first, because that is what production follows; the log of dec
 import sys
 from collections.abc import Sequence
 
-from ontime import database, online, release
+from ontime import database, environment, online, release
 from ontime.settings import Settings, load_settings
 
 USAGE = "try: make promote VERSION=2, make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
@@ -94,4 +94,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import contract, database, release, sources
+from ontime import contract, database, environment, release, sources
 from ontime.params import Params, load_params
 from ontime.settings import Settings, load_settings
 from ontime.sources import Tables
@@ -212,4 +212,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

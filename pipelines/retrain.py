@@ -21,7 +21,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, release
+from ontime import database, environment, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.settings import PREFIX, Settings, load_settings
@@ -144,13 +144,13 @@ def _promoted(promotion: "subprocess.Popen[str]") -> str:
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
     """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
-    environment = {**os.environ, "PYTHONPATH": str((workspace / "src").resolve())}
+    told = environment.settled(os.environ, workspace.resolve())
     if settings is not None:
-        environment |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
+        told |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from_anywhere(settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from_anywhere(settings.tracking_url),
         }
-    return environment
+    return told
 
 
 def _from_anywhere(url: str) -> str:
@@ -214,4 +214,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
+from ontime import environment
 from ontime.settings import BadSettings, Settings, load_settings
 
 HOST = "127.0.0.1"
@@ -27,14 +28,6 @@ POLL_SECONDS = 0.25
 READY_SECONDS = 180
 STOP_SECONDS = 15
 LAST_LINES = 15
-
-# What the Makefile exports too: nothing phones home, however this is started.
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "EVIDENTLY_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
 
 
 @dataclass(frozen=True)
@@ -88,11 +81,10 @@ def make_folders(settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def environment() -> dict[str, str]:
+def variables() -> dict[str, str]:
     home = PREFECT_HOME.resolve()
     return {
-        **os.environ,
-        **QUIET,
+        **environment.settled(os.environ),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no job is ever sent to it, and they take 1.6 GB
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),  # else it writes into its own package
@@ -140,7 +132,7 @@ def start(page: Page) -> subprocess.Popen[bytes]:
     with page.log.open("wb") as log:
         return subprocess.Popen(  # noqa: S603  our own words
             [sys.executable, "-m", *page.command],
-            env=environment(),
+            env=variables(),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -215,4 +207,5 @@ def show(ports: Ports) -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     show(Ports())
