@@ -8,6 +8,8 @@ VENV := $(CURDIR)/.venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
+# .venv is made by a Python that is not in it.
+OUTSIDE := PATH='$(subst $(VENV)/bin:,,$(PATH))' $(PYTHON)
 export PATH := $(VENV)/bin:$(PATH)
 
 # Each stage is a process of its own: what Python has compiled once it keeps, whatever the machine is told elsewhere.
@@ -21,19 +23,11 @@ help:  ## list the targets
 install: $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
 
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt
-	@$(PYTHON) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@echo "install: .venv from requirements/all.txt (under 2 GB, about a minute)"
-	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
-	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/all.txt
-	@$(UV) pip install --quiet --python $(PY) --no-deps --no-build-isolation --editable .
-	@$(PY) -c 'import lightgbm' || { echo 'LightGBM needs the OpenMP runtime: apt-get install libgomp1, or brew install libomp'; exit 1; }
-	@touch $@
+	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
+	@$(OUTSIDE) -m infra.install $(VENV)
 
 train: install  ## raw flights -> features -> models -> gate -> published release
-	@dvc repro
-	@$(PY) -m pipelines.promote
-	@[ var/.pushed -nt dvc.lock ] || { dvc push --quiet $(if $(DVC_REMOTE),--remote $(DVC_REMOTE)) && touch var/.pushed; }
+	@$(PY) -m pipelines.training
 
 serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
 	@test -f releases/current.json || $(MAKE) train
@@ -205,4 +199,4 @@ lock: install  ## renew the locks after a change in pyproject.toml (existing pin
 	$(LOCK) --group infra -o requirements/infra.txt
 
 clean:  ## remove what was made, but neither .venv nor anything that git keeps
-	rm -rf data models releases var .dvc/cache .dvc/tmp
+	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp

@@ -9,11 +9,11 @@ the experiment is named by the day that asked for it.
 """
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -21,11 +21,11 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, release
+from ontime import database, environment, locks, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.settings import PREFIX, Settings, load_settings
-from pipelines import clock
+from pipelines import clock, processes
 
 FOLDERS = (
     "releases",
@@ -52,7 +52,12 @@ def asked_for(engine: sa.Engine) -> date | None:
 
 
 def run(settings: Settings, params: Params, day: date) -> str:
-    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained."""
+    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, Busy."""
+    with locks.held(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
+        return _run_alone(settings, params, day)
+
+
+def _run_alone(settings: Settings, params: Params, day: date) -> str:
     engine = database.connect(settings.database_url.get_secret_value())
     now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(UTC)
     pointer = release.read_pointer(settings.releases)
@@ -110,11 +115,15 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
 
 def clone(workspace: Path) -> Path:
     """A clone of this repository at its current commit, with what earlier retrainings left in it."""
-    if not (workspace / ".git").exists():
-        workspace.parent.mkdir(parents=True, exist_ok=True)
-        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(workspace)])
-        # Links instead of copies: data and cache share their bytes on disk.
-        _write_config(workspace)
+    if not workspace.exists():
+        aside = workspace.with_name(f".{workspace.name}.cloning")  # a clone that was cut off is none
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(aside)])
+        _write_config(aside)
+        aside.rename(workspace)
+    for left in (workspace / ".git").rglob("*.lock"):  # git removes its own, but for one that was killed
+        left.unlink()
     commit = _run(["git", "rev-parse", "HEAD"]).strip()
     _run(["git", "fetch", "--quiet", "origin", "HEAD"], cwd=workspace)
     _run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=workspace)
@@ -124,6 +133,7 @@ def clone(workspace: Path) -> Path:
 def _write_config(workspace: Path) -> None:
     for name, value in (("user.name", "ontime"), ("user.email", "ontime@localhost"), ("gc.auto", "0")):
         _run(["git", "config", name, value], cwd=workspace)
+    # Links instead of copies: data and cache share their bytes on disk.
     (workspace / ".dvc").mkdir(exist_ok=True)
     (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
 
@@ -166,26 +176,10 @@ def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str]
         return _said(process)
 
 
-@contextmanager
 def _started(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> Iterator["subprocess.Popen[str]"]:
-    """A process that goes, with all that it has started, if the block is left before it has ended."""
-    with subprocess.Popen(  # noqa: S603  our own words
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.returncode is None:  # such as a flow's time limit: `dvc` alone would leave its stage running
-                os.killpg(process.pid, signal.SIGKILL)
+) -> AbstractContextManager["subprocess.Popen[str]"]:
+    return processes.started(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
@@ -209,7 +203,7 @@ def main() -> None:
         return
     try:
         print(f"retrain: {day}: {run(settings, params, day)}")
-    except NotRetrained as failed:
+    except (NotRetrained, locks.Busy) as failed:
         sys.exit(f"retrain: {failed}")
 
 
