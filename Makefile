@@ -27,7 +27,6 @@ TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 .PHONY: $(TARGETS)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-export UV_PYTHON_DOWNLOADS := never
 
 # A user id without a name, as in `docker run --user 12345`: tools ask for the name, and for a home that is one.
 ifneq ($(shell id -un > /dev/null 2>&1 || echo nameless),)
@@ -38,34 +37,11 @@ ifneq ($(shell [ -x "$$HOME" ] || echo homeless),)
 export HOME := $(CURDIR)/var/home
 endif
 
-# Nothing phones home.
-export BENTOML_DO_NOT_TRACK := True
-export DO_NOT_TRACK := true
-export DVC_NO_ANALYTICS := 1
-export EVIDENTLY_DISABLE_TELEMETRY := 1
-export ITERATIVE_DO_NOT_TRACK := 1
-export MLFLOW_DISABLE_TELEMETRY := true
-export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
-export MLFLOW_LOGGING_LEVEL := WARNING
-export ORT_DISABLE_TELEMETRY := 1
-export PREFECT_SERVER_ANALYTICS_ENABLED := false
-
-# OpenMP threads that wait spin a moment and then sleep: without any spin LightGBM is slower on an idle machine, with
-# the default's long one it is slower on a busy one.
-export GOMP_SPINCOUNT := 1000
 
 # Each stage is a process of its own: what Python has compiled once it keeps, whatever the machine is told elsewhere.
 export PYTHONDONTWRITEBYTECODE :=
 
-# Nothing is written outside this folder.
-export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
-# Outside a git repository, such as in a downloaded zip, DVC has to be told that it is meant to be so.
-export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/$(if $(shell git rev-parse --git-dir 2> /dev/null),var/dvc,.dvc/without-git)
-export DVC_SITE_CACHE_DIR := $(CURDIR)/var/dvc
-export MPLCONFIGDIR := $(CURDIR)/var/matplotlib
-export PIP_CACHE_DIR := $(CURDIR)/var/cache/pip
-export UV_CACHE_DIR := $(CURDIR)/var/cache/uv
-export XDG_CACHE_HOME := $(CURDIR)/var/cache
+include src/ontime/environment.mk
 
 # A target or a value that cannot be meant is refused in one sentence, before anything is installed or done.
 UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
@@ -76,15 +52,7 @@ usage $(UNKNOWN):
 # An environment that can be moved and copied with the folder: its scripts find their Python beside them.
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(PYTHON) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@echo "install: $(VENV) from requirements/all.txt (under 2 GB, about a minute)"
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/setup.txt
-	@$(UV) venv --quiet --relocatable --allow-existing --python $(PY) $(VENV)
-	@$(UV) pip sync --quiet --python $(PY) --require-hashes requirements/all.txt
-	@$(PY) -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "ontime.pth").write_text("../../../../src\n")'
-	@$(PY) -c 'import lightgbm' || { echo 'LightGBM needs the OpenMP runtime: apt-get install libgomp1, or brew install libomp'; exit 1; }
-	@touch $@
+	@$(PYTHON) -m infra.install $(VENV)
 
 .PHONY: no-python
 no-python:
@@ -104,9 +72,7 @@ help: usage  ## list the targets
 install: usage $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
 
 train: install  ## raw flights -> features -> models -> gate -> published release
-	@$(PY) -m dvc repro
-	@$(PY) -m pipelines.promote
-	@[ var/.pushed -nt dvc.lock ] || { $(PY) -m dvc push --quiet $(if $(DVC_REMOTE),--remote $(DVC_REMOTE)) && touch var/.pushed; }
+	@$(PY) -m pipelines.training
 
 serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
 	@test -f releases/current.json || $(MAKE) train
@@ -126,7 +92,7 @@ ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback 
 	@$(PY) -m pipelines.ui
 
 clean: usage  ## remove what was made, but neither .venv nor anything that git keeps
-	rm -rf data models releases var .dvc/cache .dvc/tmp
+	@$(PYTHON) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
 
 ##@ Model
 

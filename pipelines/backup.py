@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
-from ontime import files
+from ontime import database, environment, files, locks
 from ontime.release import POINTER
 from ontime.settings import BadSettings, Settings, load_settings
 
@@ -93,12 +93,28 @@ def make(settings: Settings, folder: Path) -> Inventory:
 
 
 def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inventory:
-    """Put everything back. A damaged backup or a place that is taken raise NotBackedUp before anything is touched."""
+    """Put everything back. Raises NotBackedUp, or Busy, before anything is touched: for a damaged backup, for a place
+    that is taken, and where something is at work.
+    """
     inventory, parts = verify(folder), parts_of(settings)
     if missing := sorted(set(inventory.parts) ^ set(parts)):
         raise NotBackedUp(f"{', '.join(missing)}: not in both the backup and this environment's parts")
     if not replace and (taken := [_without_password(url) for url in parts.values() if not _is_empty(url)]):
         raise NotBackedUp(f"{', '.join(taken)}: not empty; --replace puts the backup in its place (make: REPLACE=1)")
+    with ExitStack() as alone:
+        for lock in (locks.WORKSPACE, *_locks_of(parts)):
+            alone.enter_context(locks.held(lock, "make restore"))
+        _put_back(folder, parts)
+    return inventory
+
+
+def _locks_of(parts: dict[str, str]) -> list[Path]:
+    """Of the SQLite files: who uses one would go on writing into what is kept beside."""
+    files_of = (sa.make_url(url).database for url in parts.values() if url.startswith("sqlite"))
+    return [database.lock_of(each) for each in files_of if each]
+
+
+def _put_back(folder: Path, parts: dict[str, str]) -> None:
     done: list[str] = []
     for name, url in tqdm(parts.items(), desc="restore", unit="part", disable=None):
         try:
@@ -106,7 +122,6 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
         except AWAY as failed:
             raise NotBackedUp(f"{name}: {failed}; back already: {', '.join(done) or 'nothing'}") from failed
         done.append(name)
-    return inventory
 
 
 def verify(folder: Path) -> Inventory:
@@ -254,4 +269,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

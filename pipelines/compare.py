@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring import performance
-from ontime import database, evaluation, release
+from ontime import database, environment, evaluation, release
 from ontime.params import Params, load_params
 from ontime.release import NoRelease, Pointer
 from ontime.settings import load_settings
@@ -68,4 +68,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from pydantic import AwareDatetime
 
 from monitoring.policy import Action, Decision
-from ontime import database
+from ontime import database, environment
 from ontime.params import load_params
 from ontime.settings import load_settings
 from pipelines import clock
@@ -90,4 +90,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, features, files, release, schema, split
+from ontime import database, environment, features, files, release, schema, split
 from ontime.params import Params, load_params
 from ontime.settings import Settings, load_settings
 from pipelines import arrivals, clock
@@ -176,4 +176,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -23,7 +23,7 @@ import fsspec
 from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
-from ontime import files, release
+from ontime import environment, files, release
 from ontime.release import MANIFEST, POINTER, Pointer, ReleaseRefused
 from ontime.settings import BadSettings, Settings, load_settings
 
@@ -166,4 +166,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

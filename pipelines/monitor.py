@@ -18,7 +18,7 @@ from monitoring import alerts, performance, webhook
 from monitoring.alerts import Alert
 from monitoring.performance import Performance
 from monitoring.policy import Action, Decision, Observed, Trial, decide
-from ontime import database, evaluation, release, schema
+from ontime import database, environment, evaluation, locks, release, schema
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
@@ -56,6 +56,11 @@ def midnight(day: date) -> datetime:
 
 def run(settings: Settings, params: Params, day: date) -> Decision:
     """Look at one day, which is over. Raises NoRelease where nothing answers, so that there is nothing to watch."""
+    with locks.in_turn(settings.releases / ".monitor.lock", "monitor"):
+        return _run_in_turn(settings, params, day)
+
+
+def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     engine = database.connect(settings.database_url.get_secret_value())
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
     pointer = release.read_pointer(settings.releases)
@@ -340,4 +345,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

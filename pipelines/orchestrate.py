@@ -2,7 +2,7 @@
 
     python -m pipelines.orchestrate            on 127.0.0.1:4200, or PREFECT_SERVER_API_PORT
 
-Prefect is reached by its commands and its API. All that it keeps is in var/prefect (PREFECT_HOME), its logs as well.
+Prefect is reached by its commands and its API. All that it keeps is in var/prefect, its logs as well.
 """
 
 import json
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import URLError
 from urllib.request import Request, urlopen
+
+from ontime import environment
 
 HOST = "127.0.0.1"
 POOL = "ontime"  # prefect.yaml's
@@ -44,13 +46,10 @@ class Place(NamedTuple):
     def environment(self) -> dict[str, str]:
         """What each process of Prefect is told."""
         return {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",  # a retraining calls dvc
+            **environment.settled(os.environ),
             "PWD": str(Path.cwd()),  # prefect.yaml's pull step leads there
             "PREFECT_HOME": str(self.home.resolve()),
             "PREFECT_API_URL": f"{self.page}/api",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "DO_NOT_TRACK": "true",
         }
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
@@ -197,9 +196,7 @@ def watch(place: Place) -> None:
 
 
 def main() -> None:
-    place = Place(
-        int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")), Path(os.environ.get("PREFECT_HOME", "var/prefect"))
-    )
+    place = Place(int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")), Path("var/prefect"))
     for sent in ENDS:  # both, because a shell's background job inherits a deaf ear for Ctrl-C, and a worker from it
         signal.signal(sent, lambda *_: sys.exit(0))
     try:
@@ -209,4 +206,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, files, operation_plots, plots, release
+from ontime import database, environment, files, operation_plots, plots, release
 from ontime.figures import Picture
 from ontime.params import Params, load_params
 from ontime.schema import Question
@@ -219,4 +219,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ontime import database, online, release
+from ontime import database, environment, locks, online, release
 from ontime.params import load_params
 from ontime.release import Pointer
 from ontime.settings import BadSettings, Settings, load_settings
@@ -55,7 +55,7 @@ def main() -> None:
                 settle(datetime.fromisoformat(moment))
             case other:
                 sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
-    except (BadSettings, release.ReleaseRefused, git.GitRefused) as refused:
+    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused) as refused:
         sys.exit(f"promote: {refused}")
 
 
@@ -72,7 +72,14 @@ def wait_for_the_stages() -> None:
 
 def settle(candidate_at: datetime | None = None) -> None:
     """Let this training's model answer, challenge, stand by, or stay what it is already."""
-    settings, hashes = load_settings(), lineage.outputs(lineage.LOCK.read_text())
+    settings = load_settings()
+    # One after the other: a second one is judged against what the first has let answer.
+    with locks.in_turn(settings.releases / ".promotion.lock", "promote"):
+        _settle(settings, candidate_at)
+
+
+def _settle(settings: Settings, candidate_at: datetime | None) -> None:
+    hashes = lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url.get_secret_value())
     pipeline = lineage.pipeline_id(hashes)
     release.current(settings.releases)  # a release that was tampered with stops everything, here
@@ -154,4 +161,5 @@ def deliver(
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

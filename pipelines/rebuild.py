@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from ontime import environment
 from ontime.params import PARAMS_FILE
 from ontime.registry import Origin
 from pipelines.layout import read_json
@@ -83,10 +84,4 @@ def _run(folder: Path, *module_and_words: str) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     """This one's, but for what leads to code or caches outside the clone."""
-    outside = ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR", "DVC_SITE_CACHE_DIR")
-    return {
-        **os.environ,
-        **dict.fromkeys(outside, str(folder / "var/dvc")),
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": str(folder / "src"),
-    }
+    return environment.settled(os.environ, folder)

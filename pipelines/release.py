@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from ontime import database, online, release
+from ontime import database, environment, online, release
 from ontime.params import load_params
 from ontime.settings import Settings, load_settings
 from pipelines.objection import objection
@@ -143,4 +143,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

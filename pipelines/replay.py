@@ -13,14 +13,17 @@ reports/replay_2023.* for the second act, and names that say so for fewer months
 """
 
 import argparse
+import os
 import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from importlib import import_module
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -28,7 +31,7 @@ import sqlalchemy as sa
 from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import contract, database, release, sources
+from ontime import contract, database, environment, locks, release, sources
 from ontime.params import Params, load_params
 from ontime.settings import Settings, load_settings
 from ontime.sources import Tables
@@ -133,9 +136,17 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
 
 
+def end_with_parent() -> None:
+    """A worker waits for work for ever, also when the process that would send it was killed."""
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
+
+
 def process_beside() -> ProcessPoolExecutor:
     """A process for the monitor, which begins with the seconds that importing Evidently takes."""
-    beside = ProcessPoolExecutor(1, get_context("spawn"))  # a fork would share the threads' locks and the connections
+    # Spawned: a fork would share the threads' locks and the connections.
+    beside = ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent)
     beside.submit(import_module, "monitoring.drift")
     return beside
 
@@ -180,6 +191,14 @@ def refusals(vintage: str) -> list[str]:
 
 
 def main() -> None:
+    try:
+        with locks.held(FOLDER.with_suffix(".lock"), "make replay"):
+            replay()
+    except locks.Busy as busy:
+        sys.exit(f"replay: {busy}")
+
+
+def replay() -> None:
     asked = argparse.ArgumentParser(prog="replay")
     asked.add_argument("--months", type=int)
     asked.add_argument("--vintage")
@@ -211,4 +230,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -17,7 +17,19 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from monitoring import performance
-from ontime import contract, database, evaluation, features, figures, files, model, operation_plots, release, schema
+from ontime import (
+    contract,
+    database,
+    environment,
+    evaluation,
+    features,
+    figures,
+    files,
+    model,
+    operation_plots,
+    release,
+    schema,
+)
 from ontime.figures import Picture
 from ontime.online import NEW_YORK
 from ontime.params import Params
@@ -374,4 +386,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from ontime import registry
+from ontime import environment, registry
 from ontime.registry import Origin
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import git, lineage
@@ -92,4 +92,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -9,11 +9,11 @@ the experiment is named by the day that asked for it.
 """
 
 import os
-import signal
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -21,11 +21,11 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, release
+from ontime import database, environment, locks, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.settings import PREFIX, Settings, load_settings
-from pipelines import clock, git
+from pipelines import clock, git, processes
 
 FOLDERS = (
     "releases",
@@ -52,8 +52,13 @@ def asked_for(engine: sa.Engine) -> date | None:
 
 
 def run(settings: Settings, params: Params, day: date) -> str:
-    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused."""
+    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused, Busy."""
     git.refuse_without_commit()
+    with locks.held(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
+        return _run_alone(settings, params, day)
+
+
+def _run_alone(settings: Settings, params: Params, day: date) -> str:
     engine = database.connect(settings.database_url.get_secret_value())
     now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(UTC)
     pointer = release.read_pointer(settings.releases)
@@ -111,11 +116,15 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
 
 def clone(workspace: Path) -> Path:
     """A clone of this repository at its current commit, with what earlier retrainings left in it."""
-    if not (workspace / ".git").exists():
-        workspace.parent.mkdir(parents=True, exist_ok=True)
-        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(workspace)])
-        # Links instead of copies: data and cache share their bytes on disk.
-        _write_config(workspace)
+    if not workspace.exists():
+        aside = workspace.with_name(f".{workspace.name}.cloning")  # a clone that was cut off is none
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(aside)])
+        _write_config(aside)
+        aside.rename(workspace)
+    for left in (workspace / ".git").rglob("*.lock"):  # git removes its own, but for one that was killed
+        left.unlink()
     commit = _run(["git", "rev-parse", "HEAD"]).strip()
     # By path, because `origin` may be where this folder once was, or the one of which it is a copy.
     _run(["git", "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
@@ -126,6 +135,7 @@ def clone(workspace: Path) -> Path:
 def _write_config(workspace: Path) -> None:
     for name, value in (("user.name", "ontime"), ("user.email", "ontime@localhost"), ("gc.auto", "0")):
         _run(["git", "config", name, value], cwd=workspace)
+    # Links instead of copies: data and cache share their bytes on disk.
     (workspace / ".dvc").mkdir(exist_ok=True)
     (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
 
@@ -146,17 +156,13 @@ def _promoted(promotion: "subprocess.Popen[str]") -> str:
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
     """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
-    environment = {
-        **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),  # dvc.yaml's
-        "PYTHONPATH": str((workspace / "src").resolve()),
-    }
+    told = environment.settled(os.environ, workspace.resolve())
     if settings is not None:
-        environment |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
+        told |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from(workspace, settings.tracking_url),
         }
-    return environment
+    return told
 
 
 def _from(workspace: Path, url: str) -> str:
@@ -173,26 +179,10 @@ def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str]
         return _said(process)
 
 
-@contextmanager
 def _started(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> Iterator["subprocess.Popen[str]"]:
-    """A process that goes, with all that it has started, if the block is left before it has ended."""
-    with subprocess.Popen(  # noqa: S603  our own words
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=cwd,
-        env=env,
-        start_new_session=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.returncode is None:  # such as a flow's time limit: `dvc` alone would leave its stage running
-                os.killpg(process.pid, signal.SIGKILL)
+) -> AbstractContextManager["subprocess.Popen[str]"]:
+    return processes.started(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
@@ -216,9 +206,10 @@ def main() -> None:
         return
     try:
         print(f"retrain: {day}: {run(settings, params, day)}")
-    except (NotRetrained, git.GitRefused) as failed:
+    except (NotRetrained, git.GitRefused, locks.Busy) as failed:
         sys.exit(f"retrain: {failed}")
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

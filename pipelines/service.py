@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import IO, Any
 
 from ontime.settings import PREFIX, Settings
+from pipelines import processes
 
 READY_SECONDS = 60
 STOP_SECONDS = 20
@@ -52,21 +53,17 @@ def running(settings: Settings) -> Iterator[Service]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log_file = settings.releases.parent / "service.log"
-    with log_file.open("w") as log:
-        process = _start(settings, port, log)
+    with log_file.open("w") as log, _started(settings, port, log) as process:
+        _wait_until_ready(process, port, log_file)
         try:
-            _wait_until_ready(process, port, log_file)
             yield Service(port)
         finally:
             process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):  # then it is killed
                 process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
 
 
-def _start(settings: Settings, port: int, log: IO[str]) -> "subprocess.Popen[bytes]":
+def _started(settings: Settings, port: int, log: IO[str]) -> AbstractContextManager["subprocess.Popen[str]"]:
     told = {
         "RELEASES": str(settings.releases),
         "DATABASE_URL": settings.database_url.get_secret_value(),
@@ -77,10 +74,10 @@ def _start(settings: Settings, port: int, log: IO[str]) -> "subprocess.Popen[byt
     }
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment = kept | {f"{PREFIX}{name}": value for name, value in told.items()}
-    return subprocess.Popen([sys.executable, "-m", "serving"], env=environment, stdout=log, stderr=log)
+    return processes.started([sys.executable, "-m", "serving"], env=environment, stdout=log, stderr=log)
 
 
-def _wait_until_ready(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _wait_until_ready(process: "subprocess.Popen[str]", port: int, log: Path) -> None:
     for _ in range(READY_SECONDS * 20):
         if process.poll() is not None:
             last = "\n".join(log.read_text().splitlines()[-SAID_LINES:])

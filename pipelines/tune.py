@@ -9,7 +9,7 @@ import optuna
 import pandas as pd
 import yaml
 
-from ontime import evaluation, model, split
+from ontime import environment, evaluation, model, split
 from ontime.candidates import LightGBMParams
 from ontime.params import Params, load_params
 from pipelines.train import read_period
@@ -64,4 +64,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

@@ -19,7 +19,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from ontime import files, locations
+from ontime import environment, files, locations
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import deep_links
 from pipelines.deep_links import Shown
@@ -34,14 +34,6 @@ POLL_SECONDS = 0.25
 READY_SECONDS = 180
 STOP_SECONDS = 15
 LAST_LINES = 15
-
-# What the Makefile exports too: nothing phones home, however this is started.
-QUIET = {
-    "DO_NOT_TRACK": "true",
-    "EVIDENTLY_DISABLE_TELEMETRY": "1",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-}
 
 
 @dataclass(frozen=True)
@@ -114,11 +106,10 @@ def make_folders(settings: Settings) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def environment(page: Page) -> dict[str, str]:
+def variables(page: Page) -> dict[str, str]:
     home = PREFECT_HOME.resolve()
     return {
-        **os.environ,
-        **QUIET,
+        **environment.settled(os.environ),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no job is ever sent to it, and they take 1.6 GB
         "PREFECT_HOME": str(home),
         "PREFECT_UI_API_URL": f"{page.address}/api",  # else its page asks the server of `make orchestrate`
@@ -205,7 +196,7 @@ def start(page: Page) -> subprocess.Popen[bytes]:
     with page.log.open("wb") as log:
         return subprocess.Popen(  # noqa: S603  our own words
             [sys.executable, "-m", *page.command],
-            env=environment(page),
+            env=variables(page),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -288,4 +279,5 @@ def show(ports: Ports) -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     show(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))

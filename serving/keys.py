@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ontime import files
+from ontime import environment, files
 from ontime.settings import BadSettings, load_settings
 
 DEFAULT_FILE = Path("var/keys.json")
@@ -84,4 +84,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    environment.settle()
     main()

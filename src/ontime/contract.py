@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+from pandera.config import ValidationDepth, config_context
 
 from ontime import schema
 from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables, minutes_of_day
@@ -489,7 +490,9 @@ def _broken(tables: Tables, name: str) -> list[str]:
 def _violations(contract: pa.DataFrameSchema | pa.SeriesSchema, table: Any) -> list[str]:
     """One line a broken rule: table, column, rule, count, first rows. `table` is what this contract takes."""
     try:
-        contract.validate(table, lazy=True)
+        # PANDERA_VALIDATION_ENABLED=false in the environment would let everything pass.
+        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
+            contract.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = error.failure_cases
         return [_line(str(contract.name), str(column), str(rule), rows) for (_, rule, column), rows in _by_rule(cases)]

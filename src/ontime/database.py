@@ -3,6 +3,7 @@
 SQLite by default, PostgreSQL by `ONTIME_DATABASE_URL`. Serving and monitoring meet here and nowhere else.
 """
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -16,7 +17,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import sqlite
 
-from ontime import schema
+from ontime import locks, schema
 
 # Which features, in which order, a stored vector holds: another set is never mistaken for this one.
 FEATURE_SET = sha256("\n".join(schema.MATERIALISED).encode()).hexdigest()[:12]
@@ -126,10 +127,12 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
     """
     parsed = sa.make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)
+        if parsed.database:
+            used = locks.share(lock_of(parsed.database))  # so that no restore puts another file in its place
+            sa.event.listen(engine, "engine_disposed", lambda _: used.close())
+            weakref.finalize(engine, used.close)
     else:
         milliseconds, own = int(1000 * patience_s), parsed.query.get("options", "")  # such as -csearch_path=...
         waits = {
@@ -140,6 +143,11 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
     metadata.create_all(engine)
     _add_missing_columns(engine)
     return engine
+
+
+def lock_of(database: str) -> Path:
+    """Beside a SQLite file: shared by who uses it, held by who puts another in its place."""
+    return Path(f"{database}.lock")
 
 
 def _add_missing_columns(engine: sa.Engine) -> None:

@@ -13,18 +13,19 @@ The only file that knows onnxruntime. No pickle: loading a release runs no code 
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import wraps
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from ontime import files, schema
+from ontime import files, locks, schema
 from ontime.explain import Explainer, Method
 from ontime.linear import Linear
 from ontime.schema import Flight, Question
@@ -43,8 +44,11 @@ TREES, LINEAR = "trees.npz", "linear.npz"
 EXPLAINERS: dict[str, type[Trees] | type[Linear]] = {TREES: Trees, LINEAR: Linear}
 MANIFEST = "manifest.json"
 POINTER = "current.json"
+MOVING = ".current.lock"
 NO_ONNX = (onnx_errors.InvalidProtobuf, onnx_errors.InvalidGraph, onnx_errors.InvalidArgument, onnx_errors.Fail)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -236,6 +240,18 @@ def _content(folder: Path, name: str, manifest: Manifest) -> bytes:
     return content
 
 
+def _in_turn(move: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+    """One at a time: each of these reads the pointer in order to write it."""
+
+    @wraps(move)
+    def moved(releases: Path, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with locks.in_turn(releases / MOVING, "release"):
+            return move(releases, *args, **kwargs)
+
+    return moved
+
+
+@_in_turn
 def point(releases: Path, version: str, *, watched: bool = False) -> None:
     """Let `version` answer from now on; atomic, so a reader sees the old pointer or the new one.
 
@@ -257,6 +273,7 @@ def point(releases: Path, version: str, *, watched: bool = False) -> None:
     _write_pointer(releases, pointer)
 
 
+@_in_turn
 def roll_back(releases: Path) -> str:
     """Let the version before the current one answer again; which one that is. Raises NoRelease."""
     before = read_pointer(releases)
@@ -276,6 +293,7 @@ def roll_back(releases: Path) -> str:
     return version
 
 
+@_in_turn
 def challenge(releases: Path, version: str | None, share: float = 0.0) -> None:
     """Let `version` challenge the current release, or nobody (None): see `Challenger`. Raises ReleaseRefused."""
     before = read_pointer(releases)

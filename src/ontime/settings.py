@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
+    prefect_url: str | None = None  # of an API; None: a flow that is run by hand starts a server for itself
 
     # Retraining and monitoring.
     workspace: Path = Path("var/retraining")  # a clone of this repository: a retraining never touches your own files

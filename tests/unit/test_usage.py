@@ -44,7 +44,8 @@ SENTENCE = r"{0}: \w+=.* is (missing|not|unknown) ?.*; for example: make {0} \w+
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All that `make` needs to refuse, and nothing that it could run."""
     made = tmp_path_factory.mktemp("with a space") / "and a #"
-    for name in ("Makefile", "dvc.yaml", "pipelines/__init__.py", "pipelines/git.py", "pipelines/usage.py"):
+    names = ("__init__.py", "git.py", "usage.py")
+    for name in ("Makefile", "dvc.yaml", "src/ontime/environment.mk", *(f"pipelines/{name}" for name in names)):
         (made / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, made / name)
     return made
@@ -62,7 +63,7 @@ def test_a_wrong_call_is_answered_by_one_sentence_with_an_example(folder: Path, 
     (sentence,) = refused(folder, *words.split())
 
     assert re.fullmatch(SENTENCE.format(words.split()[0]), sentence)
-    assert {path.name for path in folder.iterdir()} == {"Makefile", "dvc.yaml", "pipelines"}
+    assert {path.name for path in folder.iterdir()} == {"Makefile", "dvc.yaml", "pipelines", "src"}
 
 
 @pytest.mark.parametrize("words", REFUSED)
