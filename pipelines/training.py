@@ -81,12 +81,14 @@ def _dvc(*words: str) -> None:
 def _ending(code: int) -> str:
     if code > 0:
         return f"ended with {code}, for what it says above"
-    return f"was killed ({signal.Signals(-code).name}), and its stage with it"
+    return f"was killed ({signal.Signals(-code).name}), and what it had started with it"
 
 
 def main(words: Sequence[str]) -> None:
     if words:
         sys.exit(f"train: takes no arguments, and was given {' '.join(words)}; what it trains is in params.yaml")
+    for each in (signal.SIGINT, signal.SIGTERM):  # a shell's background job inherits a deaf ear for Ctrl-C
+        signal.signal(each, signal.default_int_handler)
     try:
         train()
     except (locks.Busy, NotTrained) as refused:

@@ -128,12 +128,13 @@ def test_what_was_killed_leaves_nothing_running_and_the_next_training_goes_on(
     assert workspace.outputs() == DONE
 
 
-def test_ctrl_c_ends_the_stage_as_well_and_says_how_to_go_on(workspace: Workspace) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_ends_the_stage_and_says_how_to_go_on(sent: signal.Signals, workspace: Workspace) -> None:
     workspace.stages_take(60)
     process = workspace.train()
     workspace.wait_for_stage("first")
 
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
 
     said, _ = process.communicate(timeout=60)
     assert said.splitlines()[-1] == ("train: interrupted; `make train` again goes on after the last complete stage")
