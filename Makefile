@@ -26,7 +26,9 @@ endif
 TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 .PHONY: $(TARGETS)
 
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PATH := $(CURDIR)/$(VENV)/bin:$(subst $(CURDIR)/$(VENV)/bin:,,$(PATH))
+# .venv is made by a Python that is not in it, and what runs before it needs none of it.
+OUTSIDE := PATH="$${PATH\#*:}" $(PYTHON)
 
 # A user id without a name, as in `docker run --user 12345`: tools ask for the name, and for a home that is one.
 ifneq ($(shell id -un > /dev/null 2>&1 || echo nameless),)
@@ -47,12 +49,12 @@ include src/ontime/environment.mk
 UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
 .PHONY: usage $(UNKNOWN)
 usage $(UNKNOWN):
-	@$(PYTHON) -m pipelines.usage '$(MAKECMDGOALS)'
+	@$(OUTSIDE) -m pipelines.usage '$(MAKECMDGOALS)'
 
 # An environment that can be moved and copied with the folder: its scripts find their Python beside them.
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
-	@$(PYTHON) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@$(PYTHON) -m infra.install $(VENV)
+	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
+	@$(OUTSIDE) -m infra.install $(VENV)
 
 .PHONY: no-python
 no-python:
@@ -92,7 +94,7 @@ ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback 
 	@$(PY) -m pipelines.ui
 
 clean: usage  ## remove what was made, but neither .venv nor anything that git keeps
-	@$(PYTHON) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
+	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
 
 ##@ Model
 

@@ -145,8 +145,8 @@ def try_reports(told: Mapping[str, model.Probabilities], methods: Mapping[str, e
     scores = {name: evaluation.scores(late, each, params.cost) for name, each in told.items()}
     day = np.repeat(np.datetime64("2013-01-01"), len(late))
     intervals = {name: evaluation.intervals(late, each, day, params.cost, 2, 0) for name, each in told.items()}
-    piece = {"cut": "all", "slice": "all", "flights": len(late), "late": int(late.sum()), "auc": 0.5, "log_loss": 0.5,
-             "missed": 0.5, "gated": True}  # fmt: skip
+    piece = {"cut": "all", "slice": "all", "flights": len(late), "late": int(late.sum()), "auc": 0.5,
+             "auc_interval": (0.4, 0.6), "log_loss": 0.5, "missed": 0.5, "gated": True}  # fmt: skip
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*told]):
         report = card.Report(
