@@ -38,7 +38,7 @@ SHAPES = {
     "TO": (r"[^-].*", "a folder"),
     "UPGRADE": (r"1", "1"),
     "VERSION": (r"[1-9]\d*", "the number of a version"),
-    "VINTAGE": (r"\d{4}", "a year"),
+    "VINTAGE": (r"2013|2023", "a year of the data, 2013 or 2023"),
     "VOLUMES": (r"1", "1"),
 }
 # Target -> the variables that it needs, and those that it takes as well.

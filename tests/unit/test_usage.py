@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ontime import sources
 from pipelines import usage
 from serving.keys import Scope
 from tests.project import ROOT
@@ -32,7 +33,7 @@ REFUSED = [
     "key NAME=a/b SCOPES=predict",
     "replay MONTHS=x",
     "replay MONTHS=13",
-    "replay VINTAGE=13",
+    "replay VINTAGE=1999",
     "promote version=2",
     "promote VERISON=2",
     "replay MONTH=2",
@@ -136,6 +137,12 @@ def test_the_scopes_are_those_that_a_key_can_have() -> None:
 
     assert re.fullmatch(shape, ",".join(Scope))
     assert words.endswith(", ".join(Scope))
+
+
+def test_the_years_are_those_that_there_are_data_of() -> None:
+    years = [vintage for vintage in sources.VINTAGES if vintage.isdigit()]
+
+    assert usage.SHAPES["VINTAGE"][0].split("|") == years
 
 
 def test_a_command_in_a_value_is_not_taken_for_variables() -> None:
