@@ -14,9 +14,9 @@ define NEWLINE
 
 
 endef
-UNUSABLE := $(foreach each,: % $$ { },$(findstring $(each),$(CURDIR)))$(if $(findstring $(NEWLINE),$(CURDIR)),line break)
+UNUSABLE := $(foreach each,: % $$ { } ",$(findstring $(each),$(CURDIR)))$(if $(findstring $(NEWLINE),$(CURDIR)),line break)
 ifneq ($(strip $(UNUSABLE)),)
-$(error ontime cannot work in a folder whose path has a colon, a percent sign, a dollar sign, a brace or a line break in it, which tools take for something else: rename or move $(CURDIR))
+$(error ontime cannot work in a folder whose path has a colon, a percent sign, a dollar sign, a brace, a double quote or a line break in it, which tools take for something else: rename or move $(CURDIR))
 endif
 ifeq ($(wildcard dvc.yaml),)
 $(error ontime works in its own folder only: call make there, or make -C FOLDER)

@@ -99,7 +99,15 @@ def test_no_folder_hides_a_target_or_a_mistake(folder: Path) -> None:
 
 @pytest.mark.parametrize(
     ("character", "named"),
-    [(":", "colon"), ("%", "percent sign"), ("$", "dollar sign"), ("{", "brace"), ("}", "brace"), ("\n", "line break")],
+    [
+        (":", "colon"),
+        ("%", "percent sign"),
+        ("$", "dollar sign"),
+        ("{", "brace"),
+        ("}", "brace"),
+        ('"', "double quote"),
+        ("\n", "line break"),
+    ],
 )
 def test_a_path_that_cannot_work_is_refused_before_anything_is_written(
     folder: Path, tmp_path: Path, character: str, named: str
