@@ -114,7 +114,7 @@ def test_the_history_is_in_mlflow_with_its_lineage(project: Project) -> None:
 def test_a_second_make_train_runs_nothing(project: Project) -> None:
     again = project.make("train")
 
-    assert again.count("didn't change, skipping") == 6
+    assert again.count("didn't change, skipping") == 7
     assert "Running stage" not in again
     assert "promote: release 1 already answers with this model" in again
 
