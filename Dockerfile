@@ -71,7 +71,7 @@ RUN apt-get update -qq \
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .
 RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv && touch /venv/.installed
-# What `make` says of telemetry and folders holds here too: `make` is not asked for each run.
+# For `prefect` and `dvc`, which are started here without us; our own commands read src/ontime/environment.mk.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
     DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \
     MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT=true PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_HOME=/app/var/prefect \
@@ -86,7 +86,7 @@ WORKDIR /app
 COPY src src
 COPY serving serving
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
-    serving.connection, uvicorn.lifespan.on, uvicorn.loops.uvloop"
+    serving.connection, serving.__main__, serving.run, uvicorn.lifespan.on, uvicorn.loops.uvloop"
 
 # The last one is what `docker build .` makes.
 FROM base AS serve

@@ -49,7 +49,7 @@ include src/ontime/environment.mk
 UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
 .PHONY: usage $(UNKNOWN)
 usage $(UNKNOWN):
-	@$(OUTSIDE) -m pipelines.usage '$(MAKECMDGOALS)'
+	@$(OUTSIDE) -m pipelines.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
 
 # An environment that can be moved and copied with the folder: its scripts find their Python beside them.
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage

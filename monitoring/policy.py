@@ -33,6 +33,7 @@ class Trial:
     low: float | None  # 95 % interval by days of the other's loss less the champion's; None: too few days
     high: float | None
     kept_out: str | None = None  # what the gate has against it, where somebody put it into the shadow by hand
+    broken: str | None = None  # why nothing can be compared
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def decide(seen: Observed, policy: Policy) -> Decision:
 
 
 def _about_trial(trial: Trial, policy: Policy) -> Decision:
+    if trial.broken is not None:
+        return Decision(Action.WITHDRAW, f"release {trial.version} cannot be compared: {trial.broken}")
     if trial.role == "predecessor":
         return _about_predecessor(trial, policy)
     if trial.days < policy.shadow_days or trial.flights < policy.shadow_labels or trial.low is None:

@@ -102,16 +102,17 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
     if not replace and (taken := [_without_password(url) for url in parts.values() if not _is_empty(url)]):
         raise NotBackedUp(f"{', '.join(taken)}: not empty; --replace puts the backup in its place (make: REPLACE=1)")
     with ExitStack() as alone:
-        for lock in (locks.WORKSPACE, *_locks_of(parts)):
+        for lock in _locks_of(settings, parts):
             alone.enter_context(locks.held(lock, "make restore"))
         _put_back(folder, parts)
     return inventory
 
 
-def _locks_of(parts: dict[str, str]) -> list[Path]:
-    """Of the SQLite files: who uses one would go on writing into what is kept beside."""
+def _locks_of(settings: Settings, parts: dict[str, str]) -> list[Path]:
+    """Of this folder, unless the parts are named elsewhere, and of the SQLite files: who uses one would go on
+    writing into what is kept beside."""
     files_of = (sa.make_url(url).database for url in parts.values() if url.startswith("sqlite"))
-    return [database.lock_of(each) for each in files_of if each]
+    return [*(() if settings.backup else (locks.WORKSPACE,)), *(database.lock_of(each) for each in files_of if each)]
 
 
 def _put_back(folder: Path, parts: dict[str, str]) -> None:
@@ -158,7 +159,8 @@ def _is_empty(url: str) -> bool:
         with closing(engine.connect()) as connection:
             return not sa.inspect(connection).get_table_names()
     store, root = fsspec.core.url_to_fs(url)
-    return not store.exists(root) or not store.find(root)
+    # A lock, or what was written aside, is not something to lose.
+    return not store.exists(root) or all(Path(each).name.startswith(".") for each in store.find(root))
 
 
 def _copy_database(url: str, path: Path) -> None:

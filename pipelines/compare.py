@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring import performance
-from ontime import database, environment, evaluation, release
+from ontime import database, environment, evaluation, locks, release
 from ontime.params import Params, load_params
 from ontime.release import NoRelease, Pointer
 from ontime.settings import load_settings
@@ -63,7 +63,7 @@ def main() -> None:
         )
         flights = performance.paired(engine, champion, challenger)
         print(report(flights, pointer, params))
-    except ValueError as nothing:
+    except (ValueError, locks.Busy) as nothing:
         sys.exit(f"compare: {nothing}")
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.error import HTTPError
@@ -24,14 +24,19 @@ class Shown(NamedTuple):
 def mlflow(page: str) -> Shown:
     try:
         found = _ask(f"{page}/api/2.0/mlflow/experiments/get-by-name?{urlencode({'experiment_name': PROJECT})}")
-    except HTTPError:  # 404: nothing was ever recorded
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
         return Shown({"runs": f"{page}/#/experiments?{TRAINING}"}, "no runs yet; `make train` records them")
     number = found["experiment"]["experiment_id"]
     links = {"runs": f"{page}/#/experiments/{number}/runs?{TRAINING}"}
-    with suppress(HTTPError):  # 404: no version was registered
+    try:
         _ask(f"{page}/api/2.0/mlflow/registered-models/get?{urlencode({'name': PROJECT})}")
-        return Shown({**links, "registered model": f"{page}/#/models/{PROJECT}?{TRAINING}"})
-    return Shown(links, "no registered model yet; `make train` registers one")
+    except HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        return Shown(links, "no registered model yet; `make train` registers one")
+    return Shown({**links, "registered model": f"{page}/#/models/{PROJECT}?{TRAINING}"})
 
 
 def prefect(page: str) -> Shown:

@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, environment, features, files, release, schema, split
+from ontime import database, environment, features, files, locks, release, schema, split
 from ontime.params import Params, load_params
 from ontime.settings import Settings, load_settings
 from pipelines import arrivals, clock
@@ -168,11 +168,14 @@ def test_period(settings: Settings, params: Params) -> str:
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    if sys.argv[1:] == ["test"]:
-        print(f"materialise: {test_period(settings, params)}")
-    else:
-        now = clock.now(settings, params)
-        print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
+    try:
+        if sys.argv[1:] == ["test"]:
+            print(f"materialise: {test_period(settings, params)}")
+        else:
+            now = clock.now(settings, params)
+            print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
+    except locks.Busy as busy:
+        sys.exit(f"materialise: {busy}")
 
 
 if __name__ == "__main__":

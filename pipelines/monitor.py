@@ -6,9 +6,10 @@ Each step of a day is a row in `decisions` and made once: what was interrupted g
 that was looked at is not looked at again. Retraining takes longer and is another process: pipelines/retrain.py.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -321,14 +322,20 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
         watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
     )
     since = began.decided_at.astimezone(NEW_YORK).date() if began else watch.day
-    champion, challenger = (release.verify(watch.settings.releases / each) for each in (pointer.version, version))
-    flights = performance.paired(watch.engine, champion, challenger, watch.now)
+    role: Literal["predecessor", "candidate"] = "predecessor" if predecessor else "candidate"
+    days = (watch.day - since).days + 1
+    champion = release.verify(watch.settings.releases / pointer.version)
+    try:
+        challenger = release.verify(watch.settings.releases / version)
+        flights = performance.paired(watch.engine, champion, challenger, watch.now)
+    except release.ReleaseRefused as refused:  # tampered with, or it predicts something else
+        return Trial(role, version, days, flights=0, low=None, high=None, broken=str(refused))
     flights = flights[flights["day"] >= pd.Timestamp(since)]
     interval = performance.paired_interval(flights, watch.params)
     return Trial(
-        role="predecessor" if predecessor else "candidate",
+        role=role,
         version=version,
-        days=(watch.day - since).days + 1,
+        days=days,
         flights=len(flights),
         low=interval[1] if interval else None,
         high=interval[2] if interval else None,
@@ -338,10 +345,13 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    engine = database.connect(settings.database_url.get_secret_value())
-    for day in due(engine, clock.yesterday(settings, params)):
-        decision = run(settings, params, day)
-        print(f"monitor: {day}: {decision.action}: {decision.reason}")
+    try:
+        engine = database.connect(settings.database_url.get_secret_value())
+        for day in due(engine, clock.yesterday(settings, params)):
+            decision = run(settings, params, day)
+            print(f"monitor: {day}: {decision.action}: {decision.reason}")
+    except (release.ReleaseRefused, locks.Busy) as refused:
+        sys.exit(f"monitor: {refused}")
 
 
 if __name__ == "__main__":

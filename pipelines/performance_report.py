@@ -16,7 +16,7 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, environment, files, operation_plots, plots, release
+from ontime import database, environment, files, locks, operation_plots, plots, release
 from ontime.figures import Picture
 from ontime.params import Params, load_params
 from ontime.schema import Question
@@ -208,7 +208,7 @@ def main() -> None:
     settings, params = load_settings(), load_params()
     try:
         told = measured(settings, params)
-    except release.ReleaseRefused as refused:
+    except (release.ReleaseRefused, locks.Busy) as refused:
         sys.exit(f"performance: {refused}")
     if told is None:
         print("performance: no flight has been answered yet; `make serve`, and ask")

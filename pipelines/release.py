@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from ontime import database, environment, online, release
+from ontime import database, environment, locks, online, release
 from ontime.params import load_params
 from ontime.settings import Settings, load_settings
 from pipelines.objection import objection
 
 BY_HAND = {"reason": "asked for by hand"}
-USAGE = "try: make promote VERSION=2, make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
+USAGE = "try: make promote VERSION=2 (FORCE=1), make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
 
 
 class Refused(ValueError):
@@ -41,10 +41,12 @@ def promote(settings: Settings, version: str, *, force: bool = False) -> str:
     if against and not (force or moved):
         raise Refused(f"{against}. It stays as it is; make promote VERSION={version} FORCE=1 promotes it anyway")
     release.point(settings.releases, version)
-    if against:
+    if against and force:
         _write_down(settings, version, "promotion", "forced", {"reason": f"forced by hand; {against}"})
         return f"release {version} answers from now on, by FORCE=1: {against}"
-    _write_down(settings, version, "promotion", "by hand", BY_HAND)
+    # It may answer without a record, where a promotion was cut off or the decisions were lost.
+    why = {"reason": f"{BY_HAND['reason']}; {against}"} if against else BY_HAND
+    _write_down(settings, version, "promotion", "by hand", why)
     return f"release {version} answers from now on"
 
 
@@ -138,7 +140,7 @@ def run(settings: Settings, words: Sequence[str]) -> str:
 def main() -> None:
     try:
         print(f"release: {run(load_settings(), sys.argv[1:])}")
-    except ValueError as refused:
+    except (ValueError, locks.Busy) as refused:
         sys.exit(f"release: {refused}")
 
 

@@ -25,7 +25,7 @@ from ontime import database, environment, locks, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.settings import PREFIX, Settings, load_settings
-from pipelines import clock, git, processes
+from pipelines import clock, git, processes, training
 
 FOLDERS = (
     "releases",
@@ -70,6 +70,7 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     workspace = clone(settings.workspace)
+    training.mend(workspace)
     promote = (sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
     # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
     with _started(promote, workspace, _environment(workspace, settings)) as promotion:
@@ -116,7 +117,7 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
 
 def clone(workspace: Path) -> Path:
     """A clone of this repository at its current commit, with what earlier retrainings left in it."""
-    if not workspace.exists():
+    if not (workspace / ".git").exists():
         aside = workspace.with_name(f".{workspace.name}.cloning")  # a clone that was cut off is none
         shutil.rmtree(aside, ignore_errors=True)
         aside.parent.mkdir(parents=True, exist_ok=True)
@@ -127,8 +128,10 @@ def clone(workspace: Path) -> Path:
         left.unlink()
     commit = _run(["git", "rev-parse", "HEAD"]).strip()
     # By path, because `origin` may be where this folder once was, or the one of which it is a copy.
-    _run(["git", "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
-    _run(["git", "checkout", "--quiet", "--force", "--detach", commit], cwd=workspace)
+    # Named, because git would look for a damaged one in the folders above, and there is this repository itself.
+    there = ["git", f"--git-dir={workspace.resolve() / '.git'}"]
+    _run([*there, "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
+    _run([*there, f"--work-tree={workspace.resolve()}", "checkout", "--quiet", "--force", "--detach", commit])
     return workspace
 
 
@@ -197,14 +200,13 @@ def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    engine = database.connect(settings.database_url.get_secret_value())
-    day = asked_for(engine)
-    if sys.argv[1:] == ["now"]:
-        day = clock.yesterday(settings, params)
-    if day is None:
-        print("retrain: nobody has asked for it (`make retrain NOW=1` does it all the same)")
-        return
     try:
+        day = asked_for(database.connect(settings.database_url.get_secret_value()))
+        if sys.argv[1:] == ["now"]:
+            day = clock.yesterday(settings, params)
+        if day is None:
+            print("retrain: nobody has asked for it (`make retrain NOW=1` does it all the same)")
+            return
         print(f"retrain: {day}: {run(settings, params, day)}")
     except (NotRetrained, git.GitRefused, locks.Busy) as failed:
         sys.exit(f"retrain: {failed}")

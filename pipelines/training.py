@@ -39,14 +39,15 @@ def train() -> None:
             PUSHED.touch()
 
 
-def mend() -> None:
+def mend(folder: Path = Path()) -> None:
     """Remove what a DVC that was killed, or a computer that was switched off, has left and DVC would not go past."""
-    if LOCK.exists() and not _is_whole(LOCK):
-        LOCK.unlink()
+    lock, in_use = folder / LOCK, folder / DVC_READS_AND_WRITES
+    if lock.exists() and not _is_whole(lock):
+        lock.unlink()
         print(f"train: {LOCK} was cut off: removed, and made again from DVC's cache", flush=True)
     # DVC takes any process that has got the number of a dead one for that one, and any half of this file for an error.
-    if DVC_READS_AND_WRITES.exists() and not _is_in_use(DVC_READS_AND_WRITES):
-        DVC_READS_AND_WRITES.unlink()
+    if in_use.exists() and not _is_in_use(in_use):
+        in_use.unlink()
 
 
 def _is_whole(lock: Path) -> bool:

@@ -183,9 +183,14 @@ class Links:
     def __init__(self, path: Path) -> None:
         self._path, self._links = path, dict[str, str]()
 
-    def add(self, page: Page) -> None:
-        self._links |= introduce(page)
+    def add(self, page: Page) -> bool:
+        """Whether the page could be asked where our data are: it may answer before its API does."""
+        try:
+            self._links |= introduce(page)
+        except (OSError, ValueError, KeyError):
+            return False
         files.write_text(self._path, json.dumps(self._links))
+        return True
 
     def remove(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -233,16 +238,17 @@ def running(pages: Sequence[Page]) -> Iterator[dict[Page, subprocess.Popen[bytes
         stop(list(processes.values()))
 
 
-def watch(processes: dict[Page, subprocess.Popen[bytes]], links: Links, told: list[int]) -> None:
+def watch(
+    processes: dict[Page, subprocess.Popen[bytes]], others: Sequence[Page], links: Links, told: list[int]
+) -> None:
     """Say which page is ready, until `told` holds a signal. Raises Failed if one ends or is not ready in time."""
-    waiting, until = list(processes), time.monotonic() + READY_SECONDS
+    waiting, until = [*others, *processes], time.monotonic() + READY_SECONDS
     while not told:
         for page, process in processes.items():
             if process.poll() is not None:
                 raise Failed(f"{page.name} ended with {process.returncode}; its last lines:\n{last_lines(page)}")
         for page in filter(answers, list(waiting)):
-            with suppress(OSError):  # its API is not there yet
-                links.add(page)
+            if links.add(page):
                 waiting.remove(page)
         if waiting and time.monotonic() > until:
             raise Failed(f"{waiting[0].name} is not ready after {READY_SECONDS} s:\n{last_lines(waiting[0])}")
@@ -250,6 +256,8 @@ def watch(processes: dict[Page, subprocess.Popen[bytes]], links: Links, told: li
 
 
 def last_lines(page: Page) -> str:
+    if not page.log.exists():  # somebody else started it
+        return f"{page.address} answers, but not as {page.name} does"
     return "\n".join(page.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
 
 
@@ -268,9 +276,7 @@ def show(ports: Ports) -> None:
         links = Links(settings.ui_links)
         try:
             with running(pages) as processes:
-                for page in others:
-                    links.add(page)
-                watch(processes, links, told)
+                watch(processes, others, links, told)
         finally:
             links.remove()
     except (BadSettings, Failed) as failed:

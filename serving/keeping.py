@@ -112,7 +112,7 @@ class Keeper:
         was_away = self.away is not None
         try:
             if was_away:
-                database.metadata.create_all(self.engine)
+                database.prepare(self.engine)
             drained = self.spool.drain(lambda rows: database.restore_predictions(self.engine, rows))
         except (sa.exc.SQLAlchemyError, OSError) as error:
             if not was_away:

@@ -18,25 +18,31 @@ def last_look(engine: sa.Engine) -> Monitored | None:
     Written by another version it may lack, or have more than, what is shown: neither may stop the service.
     """
     looked, decided = (database.last_decision(engine, kind) for kind in ("monitor", "policy"))
-    if looked is None:
+    if looked is None or "day" not in looked.evidence:
         return None
+    alerts = (_shared(Alert, each) for each in looked.evidence.get("alerts", []))
     return Monitored(
         day=looked.evidence["day"],
-        alerts=tuple(_shared(Alert, each) for each in looked.evidence.get("alerts", [])),
+        alerts=tuple(alert for alert in alerts if alert is not None),
         quality=_quality(looked.evidence.get("quality")),
         policy=None if decided is None else _shared(Action, {"reason": "", **decided.evidence}),
     )
 
 
-def _shared(model: type[Part], written: Mapping[str, Any]) -> Part:
-    return model.model_validate({name: written[name] for name in model.model_fields})
+def _shared(model: type[Part], written: Mapping[str, Any]) -> Part | None:
+    """What of a row is shown; None where it lacks something."""
+    try:
+        return model.model_validate({name: written[name] for name in model.model_fields})
+    except (KeyError, ValueError):
+        return None
 
 
 def _quality(measured: Mapping[str, Any] | None) -> Quality | None:
     if measured is None:
         return None
-    flights = measured["flights"]
-    return _shared(Quality, {**measured, "coverage": measured["labelled"] / flights if flights else None})
+    flights, labelled = measured.get("flights"), measured.get("labelled")
+    coverage = labelled / flights if flights and labelled is not None else None
+    return _shared(Quality, {**measured, "coverage": coverage})
 
 
 def notes_of(monitored: Monitored | None) -> tuple[str, ...]:

@@ -95,7 +95,7 @@ def outcomes_in(body: bytes, question: Question) -> list[Outcome]:
         Problem(
             place=f"outcomes.{place}.late" if listed else "outcome.late",
             reason=f"contradicts delay_minutes {each.delay_minutes}: late is {question.late_minutes} minutes or more",
-            got=str(each.late),
+            got=json.dumps(each.late),
         )
         for place, each in enumerate(outcomes)
         if each.delay_minutes is not None and question.is_late(each.delay_minutes) != each.late

@@ -129,7 +129,7 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
     if parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)
-        if parsed.database:
+        if parsed.database and parsed.database != ":memory:":
             used = locks.share(lock_of(parsed.database))  # so that no restore puts another file in its place
             sa.event.listen(engine, "engine_disposed", lambda _: used.close())
             weakref.finalize(engine, used.close)
@@ -140,9 +140,14 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
             "options": f"{own} -c lock_timeout={milliseconds} -c statement_timeout={milliseconds} -c timezone=UTC",
         }
         engine = sa.create_engine(parsed, connect_args=waits, pool_timeout=patience_s)
+    prepare(engine)
+    return engine
+
+
+def prepare(engine: sa.Engine) -> None:
+    """Let the tables exist, with all their columns, whoever made them."""
     metadata.create_all(engine)
     _add_missing_columns(engine)
-    return engine
 
 
 def lock_of(database: str) -> Path:

@@ -14,7 +14,7 @@ FOREIGN := MLFLOW_% _MLFLOW_% DVC_% DVCLIVE_% STUDIO_% PREFECT_% EVIDENTLY_% \
 KEPT := MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD MLFLOW_TRACKING_TOKEN MLFLOW_TRACKING_AUTH \
 	MLFLOW_TRACKING_AWS_SIGV4 MLFLOW_TRACKING_INSECURE_TLS MLFLOW_TRACKING_SERVER_CERT_PATH \
 	MLFLOW_TRACKING_CLIENT_CERT_PATH MLFLOW_HTTP_REQUEST_% MLFLOW_S3_% MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE \
-	DVC_REMOTE PREFECT_SERVER_API_PORT \
+	DVC_REMOTE PREFECT_SERVER_API_PORT PREFECT_API_KEY PREFECT_API_AUTH_STRING PREFECT_CLIENT_CUSTOM_HEADERS \
 	PIP_INDEX_URL PIP_EXTRA_INDEX_URL PIP_NO_INDEX PIP_FIND_LINKS PIP_TRUSTED_HOST PIP_CERT PIP_CLIENT_CERT PIP_PROXY \
 	PIP_TIMEOUT PIP_DEFAULT_TIMEOUT PIP_RETRIES PIP_CONFIG_FILE PIP_KEYRING_PROVIDER PIP_USE_FEATURE PIP_USE_DEPRECATED \
 	UV_INDEX% UV_DEFAULT_INDEX UV_EXTRA_INDEX_URL UV_NO_INDEX UV_FIND_LINKS UV_INSECURE_HOST UV_NATIVE_TLS \
@@ -32,6 +32,7 @@ export ITERATIVE_DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR := false
 export MLFLOW_LOGGING_LEVEL := WARNING
+export MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT := true
 export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export UV_PYTHON_DOWNLOADS := never
@@ -65,6 +66,11 @@ ifdef ONTIME_PREFECT_URL
 export PREFECT_API_URL := $(ONTIME_PREFECT_URL)
 endif
 
+# Where the folder lies on a network's disk, DVC's own database should not.
+ifdef ONTIME_DVC_SITE_CACHE
+  export DVC_SITE_CACHE_DIR := $(ONTIME_DVC_SITE_CACHE)
+endif
+
 # Requests to this machine pass by a proxy.
 bypassed = $(if $(findstring 127.0.0.1,$(1)),$(1),127.0.0.1$(comma)localhost$(if $(1),$(comma)$(1)))
 comma := ,
@@ -72,8 +78,8 @@ export NO_PROXY := $(call bypassed,$(NO_PROXY))
 export no_proxy := $(call bypassed,$(or $(no_proxy),$(NO_PROXY)))
 
 # A target's arguments stand on make's command line: a VERSION or a VOLUMES=1 of somebody else's says nothing to ours.
-ARGUMENTS := BASE DO EXAMPLES FROM MONTHS NAME NOW REPLACE SCOPES SHARE TO UPGRADE VERSION VINTAGE VOLUMES
-$(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(eval undefine $(name))))
+ARGUMENTS := BASE DO EXAMPLES FORCE FROM MONTHS NAME NOW REPLACE SCOPES SHARE TO UPGRADE VERSION VINTAGE VOLUMES
+$(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)$(eval unexport $(name))))
 
 ifneq ($(findstring e,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
 $(error make -e, perhaps in MAKEFLAGS, puts the environment over this Makefile: run make without it)

@@ -14,7 +14,10 @@ from pathlib import Path
 
 RULES = Path(__file__).with_name("environment.mk")
 ROOT = Path(__file__).parents[2]
-PREFECT_URL = "ONTIME_PREFECT_URL"
+OWN = {
+    "ONTIME_PREFECT_URL": "PREFECT_API_URL",
+    "ONTIME_DVC_SITE_CACHE": "DVC_SITE_CACHE_DIR",
+}  # a setting -> the tool's
 LOOPBACK = "127.0.0.1,localhost"
 
 
@@ -28,7 +31,7 @@ def settled(given: Mapping[str, str], root: Path = ROOT) -> dict[str, str]:
         **stays,
         **{name: value.replace("$(CURDIR)", str(root)) for name, value in ours.items()},
         **_without_git(root, stays),
-        **({"PREFECT_API_URL": given[PREFECT_URL]} if given.get(PREFECT_URL) else {}),
+        **{name: given[setting] for setting, name in OWN.items() if given.get(setting)},
         **_without_proxy(given),
         "PATH": _path(given.get("PATH", os.defpath)),
     }

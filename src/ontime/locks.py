@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -18,6 +19,7 @@ from typing import IO
 
 WORKSPACE = Path("var/workspace.lock")  # of who writes all of it: make train, restore, clean
 
+PATIENCE_SECONDS = 1.0
 ALONE, SHARED, AT_ONCE = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
 
 
@@ -54,12 +56,17 @@ def in_turn(path: Path, task: str) -> Iterator[None]:
 
 def share(path: Path) -> IO[str]:
     """A share in the lock `path`, until the returned file is closed. Raises Busy if a process holds it alone."""
-    try:
-        with _locked(path, ALONE | AT_ONCE) as file:
-            file.truncate(0)  # whoever signed before has gone
-    except Busy:
-        pass
-    file = _locked(path, SHARED | AT_ONCE)
+    with suppress(Busy), _locked(path, ALONE | AT_ONCE) as emptied:
+        emptied.truncate(0)  # whoever signed before has gone
+    until = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            file = _locked(path, SHARED | AT_ONCE)
+            break
+        except Busy:  # for a moment by who empties it, as above
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
     _sign(file, " ".join(["python", *sys.orig_argv[1:4]]))
     return file
 

@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
+    dvc_site_cache: Path | None = None  # DVC's own database; None: var/dvc, unless that is on a network's disk
     prefect_url: str | None = None  # of an API; None: a flow that is run by hand starts a server for itself
 
     # Retraining and monitoring.

@@ -139,7 +139,8 @@ def test_a_tool_writes_what_is_ours_to_us_and_nothing_to_others(tool: str, proje
     before = everything_in(theirs)
     code = f"from ontime import environment; environment.settle()\n{WRITES[tool]}"
     given = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{project / 'src'}", **foreign(theirs)}
-    del given["PYTHONWARNINGS"]  # Python's own start obeys it, before anything of ours runs
+    for obeyed in ("PYTHONWARNINGS", "PYTHONPYCACHEPREFIX"):  # by Python's own start, before anything of ours runs
+        del given[obeyed]
 
     subprocess.run([sys.executable, "-c", code], cwd=project, env=given, check=True)
 
@@ -209,7 +210,7 @@ def test_a_proxy_is_not_asked_for_this_machine() -> None:
 def test_a_flow_by_hand_reports_where_our_own_setting_says(theirs: Path) -> None:
     server = "http://prefect.example/api"
 
-    told = environment.settled({**foreign(theirs), environment.PREFECT_URL: server})
+    told = environment.settled({**foreign(theirs), "ONTIME_PREFECT_URL": server})
 
     assert told["PREFECT_API_URL"] == server
     assert "PREFECT_API_URL" not in environment.settled(foreign(theirs))

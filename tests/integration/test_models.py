@@ -139,8 +139,8 @@ def text_of_the_page(settings: Settings, flight_id: str) -> str:
 
 def test_the_page_shows_reasons_on_their_own_scale(served: str, stored: pd.DataFrame, settings: Settings) -> None:
     shown = {
-        "probability": r"(raises|lowers) by \d+\.\d in 100",
-        "log_odds": r"(raises|lowers) odds",
+        "probability": r"(raises|lowers) it( much| a little)?\s*by \d+\.\d in 100",
+        "log_odds": r"(raises|lowers) it( much| a little)?\s*odds",
         None: r"without reasons: a secret recipe\.",
     }
 

@@ -561,6 +561,17 @@ def test_a_row_of_another_version_of_the_monitor_stops_nothing(client: TestClien
     assert (monitored["alerts"], monitored["quality"], monitored["policy"]) == ([BROKEN], None, None)
 
 
+def test_a_row_that_lacks_what_is_shown_stops_nothing_either(client: TestClient, settings: Settings) -> None:
+    engine = database.connect(settings.database_url.get_secret_value())
+    earlier = {"day": "2013-02-19", "alerts": [{"name": "old"}, BROKEN], "quality": {"auc": 0.7}}
+    database.record_decision(engine, "monitor", "alert", earlier, MIDNIGHT)
+    database.record_decision(engine, "policy", "stop", {"day": "2013-02-19"}, MIDNIGHT)
+
+    monitored = client.get("/v1/ops").json()["monitored"]
+
+    assert (monitored["alerts"], monitored["quality"], monitored["policy"]) == ([BROKEN], None, None)
+
+
 def test_a_calm_day_leaves_no_note(client: TestClient, settings: Settings) -> None:
     engine = database.connect(settings.database_url.get_secret_value())
     report = {**BROKEN, "tier": 3}

@@ -109,3 +109,24 @@ def test_a_database_in_use_is_not_replaced(tmp_path: Path) -> None:
 
     with locks.held(database.lock_of(f"{tmp_path}/ontime.db"), "make restore"):
         pass
+
+
+def test_many_who_share_at_once_all_get_their_share(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from ontime import locks\n"
+        "for _ in range(200): locks.share(Path(sys.argv[1])).close()"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    command = [sys.executable, "-c", code, str(tmp_path / "lock")]
+
+    started = [subprocess.Popen(command, env=environment) for _ in range(4)]
+
+    assert [process.wait() for process in started] == [0, 0, 0, 0]
+
+
+def test_a_database_in_memory_leaves_no_lock_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    database.connect("sqlite:///:memory:").dispose()
+
+    assert list(tmp_path.iterdir()) == []

@@ -44,3 +44,23 @@ def test_the_database_is_the_same_one_from_the_clone(tmp_path: Path, monkeypatch
     monkeypatch.chdir("var/retraining")
     assert Path(url.removeprefix("sqlite:///")).resolve() == folder / "var/ontime.db"
     assert retrain._from(Path(), "postgresql://u:secret@h/d") == "postgresql://u:secret@h/d"
+
+
+@pytest.mark.parametrize("left", ["", ".git"])
+def test_a_workspace_that_is_no_clone_never_becomes_the_repository_around_it(
+    left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """git looks for a repository in the folders above, and there is the user's own, with work in it."""
+    commit(tmp_path, "one")
+    (tmp_path / "code.py").write_text("not yet committed")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "var/retraining" / left).mkdir(parents=True)
+
+    try:
+        assert (retrain.clone(Path("var/retraining")) / "code.py").read_text() == "one"
+    except retrain.NotRetrained:
+        assert left == ".git"
+
+    assert (tmp_path / "code.py").read_text() == "not yet committed"
+    head = subprocess.run(["git", "symbolic-ref", "-q", "HEAD"], cwd=tmp_path)
+    assert head.returncode == 0

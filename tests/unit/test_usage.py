@@ -38,6 +38,7 @@ REFUSED = [
     "promote VERISON=2",
     "replay MONTH=2",
 ]
+LISTED = re.search(r"^ARGUMENTS := (.*)$", (ROOT / "src/ontime/environment.mk").read_text(), re.MULTILINE)
 SENTENCE = r"{0}: \w+=.* is (missing|not|unknown) ?.*; for example: make {0} \w+=.*"
 
 
@@ -163,3 +164,9 @@ def test_every_target_stands_under_a_heading_of_the_list() -> None:
     groups = re.findall(r"^(\w+)$", listed, re.MULTILINE)
     assert groups == ["Start", "Model", "Production", "Infrastructure", "Measure"]
     assert set(re.findall(r"^  make ([a-z-]+) ", listed, re.MULTILINE)) == set(usage.targets())
+
+
+def test_no_value_of_a_target_comes_from_the_environment() -> None:
+    """A FORCE=1 that somebody has exported for another program would overrule the gate."""
+    assert LISTED
+    assert set(LISTED[1].split()) == set(usage.SHAPES)
