@@ -56,7 +56,7 @@ resource "aws_ecs_task_definition" "worker" {
         { name = "AWS_DEFAULT_REGION", value = var.region },
         { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },    # of `dvc pull`
         { name = "ONTIME_DVC_SITE_CACHE", value = "/tmp/dvc" }, # of our own commands
-        { name = "ONTIME_RELEASES", value = "var/releases" }, # beside the rest of what is kept
+        { name = "ONTIME_RELEASES", value = "var/releases" },   # beside the rest of what is kept
         { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
         { name = "ONTIME_SECRETS", value = "/run/secrets" },
       ]

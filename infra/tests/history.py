@@ -17,6 +17,8 @@ LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= )sha256:[0-9a-f]{64}( \\)?
 # that nobody made; and what follows the word "secret" or "password" in a comment, a switch and a provider's schema.
 MADE_UP = (
     "secret",
+    "theirs",
+    "ours",
     "pw",
     "PASSWORD",
     "0123456789abcdef0123456789abcdef01234567",
