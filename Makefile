@@ -93,7 +93,7 @@ check: install  ## lint, types, import rules, and the repository's own rules
 ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
 	@$(PY) -m pipelines.ui
 
-clean: usage  ## remove what was made, but neither .venv nor anything that git keeps
+clean: usage  ## remove data, models, releases and var/, with predictions and API keys; not .venv
 	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
 
 ##@ Model

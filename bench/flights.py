@@ -33,7 +33,7 @@ def current_release() -> Release:
 
 def stored(flights: Sequence[Flight]) -> list[database.Stored]:
     """The online store's rows of flights that are all in it."""
-    found = database.look_up_features(_engine(), [flight.id for flight in flights])
+    found = database.look_up_features(_engine(), current_release().manifest.question, [flight.id for flight in flights])
     return [found[flight.id] for flight in flights]
 
 

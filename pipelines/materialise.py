@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from ontime import database, environment, features, files, locks, release, schema, split
 from ontime.params import Params, load_params
+from ontime.schema import Question
 from ontime.settings import Settings, load_settings
 from pipelines import arrivals, clock
 from pipelines.layout import FEATURES, VALIDATED, read_months, write_table
@@ -41,7 +42,7 @@ class Stored(NamedTuple):
         return f"{self.flights:,} flights materialised, {self.outcomes:,} outcomes{broken}"
 
 
-def materialise(engine: sa.Engine, rows: pd.DataFrame, timetable: pd.DataFrame) -> None:
+def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, timetable: pd.DataFrame) -> None:
     """Put features into the online store, exactly as training sees them, with their timetable.
 
     `timetable` has the flights' own columns, by flight_id.
@@ -53,6 +54,7 @@ def materialise(engine: sa.Engine, rows: pd.DataFrame, timetable: pd.DataFrame) 
         database.store_flights(engine, _records(timetable.loc[part["flight_id"], TIMETABLE]))
         database.store_features(
             engine,
+            question,
             part["flight_id"].tolist(),
             part["moment"].dt.to_pydatetime().tolist(),
             part[list(schema.MATERIALISED)].to_numpy("float32"),
@@ -93,7 +95,7 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
     refuse_another_question(settings, params)
     engine = database.connect(settings.database_url.get_secret_value())
     now = now.replace(second=0, microsecond=0)
-    last = database.last_moment(engine, now)
+    last = database.last_moment(engine, params.question, now)
     since = last - OVERLAP if last else now - FIRST_TIME
     arrived = arrivals.by(now, since, feed, params.features)
     quarantine(settings, engine, arrived.broken, now)
@@ -101,8 +103,8 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
     database.store_outcomes(engine, outcomes)
     # Last, and in the order of their moments: the next run begins at the last moment stored, so all before it is here.
     built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
-    note_skew(engine, built, now)
-    materialise(engine, built, arrived.tables.flights.set_index("flight_id", drop=False))
+    note_skew(engine, params.question, built, now)
+    materialise(engine, params.question, built, arrived.tables.flights.set_index("flight_id", drop=False))
     return Stored(len(built), len(outcomes), arrived.broken)
 
 
@@ -116,16 +118,19 @@ def refuse_another_question(settings: Settings, params: Params) -> None:
         ("label.late_minutes", params.label.late_minutes, champion.late_minutes),
     ):
         if asked != trained:
-            raise QuestionDiffers(f"{name} is {asked}, but release {champion.version} was trained on {trained}")
+            raise QuestionDiffers(
+                f"{name} is {asked}, but release {champion.version} was trained on {trained}: "
+                "train a release on it (make train), or set it back in params.yaml"
+            )
 
 
-def note_skew(engine: sa.Engine, built: pd.DataFrame, now: datetime) -> None:
+def note_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: datetime) -> None:
     """Write down how many flights were stored with other features than the same hours make of them now.
 
     The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
     or an event that became known later than it says: whichever it is, training sees other features than production.
     """
-    stored = database.look_up_features(engine, built["flight_id"])
+    stored = database.look_up_features(engine, question, built["flight_id"])
     rows = zip(built["flight_id"], built[list(schema.MATERIALISED)].to_numpy("<f4"), strict=True)
     differing = [each for each, vector in rows if each in stored and stored[each].vector.tobytes() != vector.tobytes()]
     if differing:
@@ -161,7 +166,7 @@ def test_period(settings: Settings, params: Params) -> str:
     rows = split.within(read_months(FEATURES, months), period)
     timetable = read_months(VALIDATED / "flights", months).set_index("flight_id", drop=False)
     engine = database.connect(settings.database_url.get_secret_value())
-    materialise(engine, rows, timetable)
+    materialise(engine, params.question, rows, timetable)
     database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], params.label.late_minutes))
     return f"{len(rows):,} flights from {period.start} until {period.until}"
 
@@ -174,8 +179,8 @@ def main() -> None:
         else:
             now = clock.now(settings, params)
             print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
-    except locks.Busy as busy:
-        sys.exit(f"materialise: {busy}")
+    except (QuestionDiffers, locks.Busy) as refused:
+        sys.exit(f"materialise: {refused}")
 
 
 if __name__ == "__main__":

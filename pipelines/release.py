@@ -93,9 +93,12 @@ def _refuse_unproven(settings: Settings, version: str) -> None:
 
 
 def withdraw(settings: Settings) -> str:
+    pointer = release.read_pointer(settings.releases)
+    if pointer is None or pointer.challenger is None:
+        return "there is no challenger to withdraw"
     release.challenge(settings.releases, None)
     _decide(settings, "challenge", "withdrawn", "", BY_HAND)
-    return "nobody challenges the current release"
+    return f"release {pointer.challenger.version} no longer challenges release {pointer.version}"
 
 
 def _write_down(settings: Settings, version: str, kind: str, verdict: str, about: Mapping[str, str]) -> None:

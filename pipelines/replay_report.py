@@ -218,7 +218,7 @@ def parity(settings: Settings, params: Params, tables: Tables, start: date, unti
     clean = contract.clean(tables)[0]
     built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.label)
     vectors = built[list(schema.MATERIALISED)].to_numpy("float32")
-    stored = database.look_up_all(engine, midnight(start), midnight(until))
+    stored = database.look_up_all(engine, params.question, midnight(start), midnight(until))
     at_once = {
         flight_id: vector.astype("<f4").tobytes() for flight_id, vector in zip(built["flight_id"], vectors, strict=True)
     }

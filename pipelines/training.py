@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from ontime import environment, locks
+from ontime.params import ParamsBroken, load_params
 from pipelines import processes, promote
 from pipelines.lineage import LOCK
 
@@ -28,7 +29,8 @@ class NotTrained(RuntimeError):
 
 
 def train() -> None:
-    """Raises Busy, NotTrained."""
+    """Raises Busy, NotTrained, ParamsBroken."""
+    load_params()  # refused here, before a stage shows where in the code it was read
     with locks.held(locks.WORKSPACE, "make train"):
         mend()
         _dvc("repro")
@@ -92,7 +94,7 @@ def main(words: Sequence[str]) -> None:
         signal.signal(each, signal.default_int_handler)
     try:
         train()
-    except (locks.Busy, NotTrained) as refused:
+    except (locks.Busy, NotTrained, ParamsBroken) as refused:
         sys.exit(f"train: {refused}")
     except KeyboardInterrupt:
         sys.exit(f"train: interrupted; {AGAIN}")

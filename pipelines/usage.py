@@ -64,6 +64,7 @@ TAKES = {
     "fuzz": ["EXAMPLES"],
     "lock": ["UPGRADE"],
 }
+SETTINGS = ("HOST", "PORT", "WORKERS")  # of the service, which has more: src/ontime/settings.py
 CLONES = ("reproduce", "retrain", "replay")  # what they train is what is committed
 
 
@@ -110,6 +111,17 @@ def given_variables(makeflags: str) -> list[str]:
     return re.findall(r"(?<!\\) (\w+)=", f" {makeflags}".partition(" --")[2])
 
 
+def stray(goals: Sequence[str], given: Sequence[str]) -> str | None:
+    """Why a variable on the command line would be lost: none of the targets looks at it."""
+    taken = {name for goal in goals for name in (*NEEDS.get(goal, ()), *TAKES.get(goal, ()))}
+    for name in given:
+        if name in SETTINGS:
+            return f"{goals[0]}: {name}= is unknown; the service's setting comes first: ONTIME_{name}=... make serve"
+        if name in SHAPES and name not in taken:
+            return f"{' '.join(goals)}: {name}= says nothing to this target; `make help` shows what it takes"
+    return None
+
+
 def git_refusal(goal: str) -> str | None:
     """Why git stands in the way: a training records its commit, and what works on a clone needs one."""
     try:
@@ -128,6 +140,8 @@ def main() -> None:
         refused = refusal(goal, os.environ, given) or git_refusal(goal)
         if refused:
             sys.exit(refused)
+    if goals and (lost := stray(goals, given)):
+        sys.exit(lost)
 
 
 if __name__ == "__main__":

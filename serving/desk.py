@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import pairwise
 from queue import Full, Queue
 from threading import Thread
@@ -119,10 +119,9 @@ class Desk:
         began, serving = perf_counter(), self._live.serving
         flights = [flight for job in jobs for flight in job.flights]
         ids = [flight.id for flight in flights]
-        stored = await loop.run_in_executor(self._database, self._keeper.look_up, ids)
-        lead = timedelta(minutes=serving.champion.manifest.lead_minutes)
-        found = [_as_of(each, lead, stored.get(key)) for each, key in zip(flights, ids, strict=True)]
-        batch = Batch(flights, ids, found)
+        question = serving.champion.manifest.question
+        stored = await loop.run_in_executor(self._database, self._keeper.look_up, question, ids)
+        batch = Batch(flights, ids, [stored.get(each) for each in ids])
         looked_up = perf_counter()
         matrix, probabilities, answering = _score(batch, serving)
         answers = scoring.answers_of(batch.flights, ids, batch.found, probabilities, answering)
@@ -186,11 +185,6 @@ def _run(batch: Batch, places: Sequence[int], release: Release) -> tuple[NDArray
     vectors = [online.NOTHING_KNOWN if (row := batch.found[place]) is None else row.vector for place in places]
     matrix = online.matrix_of([batch.flights[place] for place in places], vectors, release)
     return matrix, release.model.predict(matrix)
-
-
-def _as_of(flight: Flight, lead: timedelta, stored: Stored | None) -> Stored | None:
-    """None for features of another moment than the release was trained on: after a rollback to another lead."""
-    return stored if stored is not None and stored.moment == flight.scheduled_departure - lead else None
 
 
 def _score(batch: Batch, serving: Serving) -> tuple[NDArray[np.float32], NDArray[np.float32], Sequence[Release]]:

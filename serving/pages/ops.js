@@ -11,6 +11,8 @@ let timer = null;
 let paused = false;
 let unreachable = null;
 
+const countPredictions = (count) => `${formatCount(count)} prediction${count === 1 ? "" : "s"}`;
+
 async function refresh() {
   clearTimeout(timer);
   if (paused || document.hidden) return;
@@ -165,8 +167,8 @@ function drawFigures(traffic) {
   const share = (count) => (predictions ? formatPercent(count / predictions, 1) : "none");
   return [
     drawFigure("Predictions", formatCount(predictions), `in the last ${minutes} minutes`),
-    drawFigure("Flight alerts", share(alerts), `${formatCount(alerts)} predictions`),
-    drawFigure("Schedule only", share(bare), `${formatCount(bare)} predictions`),
+    drawFigure("Flight alerts", share(alerts), countPredictions(alerts)),
+    drawFigure("Schedule only", share(bare), countPredictions(bare)),
   ];
 }
 

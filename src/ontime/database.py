@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from sqlalchemy.dialects import sqlite
 
 from ontime import locks, schema
+from ontime.schema import Question
 
-# Which features, in which order, a stored vector holds: another set is never mistaken for this one.
+# Which features, in which order, a stored vector holds.
 FEATURE_SET = sha256("\n".join(schema.MATERIALISED).encode()).hexdigest()[:12]
 
 CLOCK, FEED = "clock", "feed"  # in the evidence of a decision whose `decided_at` is on the feed's clock
@@ -201,14 +202,26 @@ def _execute(engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str
             connection.execute(statement, list(rows))
 
 
+def set_of(question: Question) -> str:
+    """The name of what a vector holds: another set is never mistaken for this one, nor one of another question.
+
+    A share of late departures is another number where late means another number of minutes.
+    """
+    return f"{FEATURE_SET}-{question.late_minutes}-{question.lead_minutes}"
+
+
 def store_features(
-    engine: sa.Engine, flight_ids: Sequence[str], moments: Sequence[datetime], vectors: NDArray[np.float32]
+    engine: sa.Engine,
+    question: Question,
+    flight_ids: Sequence[str],
+    moments: Sequence[datetime],
+    vectors: NDArray[np.float32],
 ) -> None:
     """Put one row a flight into the online store; a flight that is there already is replaced."""
     rows = [
         {
             "flight_id": flight_id,
-            "feature_set": FEATURE_SET,
+            "feature_set": set_of(question),
             "moment": moment,
             "vector": vector.astype("<f4").tobytes(),
         }
@@ -222,10 +235,10 @@ def store_flights(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
     _execute(engine, _insert_or_replace(engine, flights), rows)
 
 
-def look_up_features(engine: sa.Engine, flight_ids: Iterable[str]) -> dict[str, Stored]:
-    """The stored rows of those flights that have one."""
+def look_up_features(engine: sa.Engine, question: Question, flight_ids: Iterable[str]) -> dict[str, Stored]:
+    """The stored rows of those flights that have one for that question."""
     wanted = sa.select(features.c.flight_id, features.c.moment, features.c.vector).where(
-        features.c.flight_id.in_(list(flight_ids)), features.c.feature_set == FEATURE_SET
+        features.c.flight_id.in_(list(flight_ids)), features.c.feature_set == set_of(question)
     )
     with engine.connect() as connection:
         return {
@@ -233,12 +246,16 @@ def look_up_features(engine: sa.Engine, flight_ids: Iterable[str]) -> dict[str, 
         }
 
 
-def last_moment(engine: sa.Engine, before: datetime) -> datetime | None:
-    """The latest prediction moment in the online store that is earlier than `before`."""
+def last_moment(engine: sa.Engine, question: Question, before: datetime) -> datetime | None:
+    """The latest prediction moment in the online store, for that question, that is earlier than `before`."""
     by_departure = (  # departures have an index, and moments are in the same order
         sa.select(features.c.moment)
         .join(flights, flights.c.flight_id == features.c.flight_id)
-        .where(features.c.moment < before, flights.c.scheduled_departure < before + timedelta(days=1))
+        .where(
+            features.c.feature_set == set_of(question),
+            features.c.moment < before,
+            flights.c.scheduled_departure < before + timedelta(days=1),
+        )
         .order_by(flights.c.scheduled_departure.desc())
     )
     with engine.connect() as connection:
@@ -253,10 +270,10 @@ def timetable(engine: sa.Engine, since: datetime, until: datetime) -> Sequence[s
         return connection.execute(wanted).all()
 
 
-def look_up_all(engine: sa.Engine, since: datetime, until: datetime) -> dict[str, bytes]:
+def look_up_all(engine: sa.Engine, question: Question, since: datetime, until: datetime) -> dict[str, bytes]:
     """The stored vectors of all flights with a prediction moment in [since, until), as they lie on disk."""
     wanted = sa.select(features.c.flight_id, features.c.vector).where(
-        features.c.feature_set == FEATURE_SET, features.c.moment >= since, features.c.moment < until
+        features.c.feature_set == set_of(question), features.c.moment >= since, features.c.moment < until
     )
     with engine.connect() as connection:
         return {row.flight_id: row.vector for row in connection.execute(wanted)}

@@ -278,7 +278,7 @@ def roll_back(releases: Path) -> str:
     """Let the version before the current one answer again; which one that is. Raises NoRelease."""
     before = read_pointer(releases)
     if before is None or not before.history:
-        raise NoRelease(f"{releases / POINTER}: nothing answered before the current release")
+        raise NoRelease(f"{releases / POINTER}: there is no earlier release to roll back to")
     version = before.history[-1]
     pointer = before.model_copy(
         update={

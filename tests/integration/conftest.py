@@ -22,6 +22,7 @@ from serving.app import create_app
 from tests import postgres
 from tests.conftest import weeks_of
 
+ASKED = Question(late_minutes=15, lead_minutes=120)
 STORED_FROM = "2013-02-18"
 
 Publish = Callable[[Path, str], None]
@@ -125,13 +126,13 @@ def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
     return published(tmp_path, small, other)
 
 
-def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, late_minutes: int = 15) -> pd.DataFrame:
+def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, question: Question = ASKED) -> pd.DataFrame:
     """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url.get_secret_value())
     timetable = tables.flights.set_index("flight_id", drop=False)
-    materialise(engine, rows, timetable)
-    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], late_minutes))
+    materialise(engine, question, rows, timetable)
+    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], question.late_minutes))
     return rows
 
 

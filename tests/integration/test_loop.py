@@ -23,6 +23,7 @@ from monitoring.policy import Action
 from ontime import database, model, registry, release
 from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
+from ontime.schema import Question
 from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import act, arrivals, clock, materialise, monitor, performance_report, retrain
@@ -87,11 +88,15 @@ def challenging(settings: Settings, engine: sa.Engine, version: str, day: date) 
     database.record_decision(engine, "challenge", "share 0", {"version": version}, now)
 
 
+def pointer_question(settings: Settings) -> Question:
+    return release.verify(settings.releases / pointer_of(settings).version).question
+
+
 def live(settings: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, day: date) -> None:
     """A day of production: every flight is answered by the champion, scored in the shadow, and lands."""
     rows = weeks[weeks["day"] == pd.Timestamp(day)]
     timetable = tables.flights.set_index("flight_id", drop=False)
-    materialise.materialise(engine, rows, timetable)
+    materialise.materialise(engine, pointer_question(settings), rows, timetable)
     pointer = pointer_of(settings)
     ids = answer(settings, engine, rows, pointer.version)
     if pointer.challenger is not None:

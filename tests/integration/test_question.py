@@ -17,6 +17,7 @@ from ontime import card, database, explain, model, release
 from ontime.evaluation import Interval
 from ontime.params import Params
 from ontime.release import Manifest, ReleaseRefused
+from ontime.schema import Question
 from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import compare, explore, features, packaging, performance_report
@@ -37,7 +38,7 @@ def asked_otherwise(
 ) -> tuple[Settings, pd.DataFrame]:
     """A production whose releases call 30 minutes late, and are asked three hours before."""
     settings = published(tmp_path, other_question, other_question)
-    return settings, store(settings, other_weeks, tables, late_minutes=30)
+    return settings, store(settings, other_weeks, tables, Question(30, 180))
 
 
 @pytest.fixture

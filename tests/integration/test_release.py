@@ -165,7 +165,7 @@ def test_the_pointer_goes_forward_and_back(three: Path) -> None:
 
 
 def test_there_is_no_way_back_before_the_first_release(releases: Path) -> None:
-    with pytest.raises(NoRelease, match="nothing answered before the current release"):
+    with pytest.raises(NoRelease, match="there is no earlier release to roll back to"):
         release.roll_back(releases)
 
 

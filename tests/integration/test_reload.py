@@ -241,7 +241,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings, 
     [
         (["promote", "9"], "release 9 is not published; published are 1, 2"),
         (["promote"], "try: make promote VERSION=2"),
-        (["rollback"], "nothing answered before"),
+        (["rollback"], "there is no earlier release to roll back to"),
         (["challenge", "1", "0"], "cannot challenge itself"),
         (["challenge", "2", "1.5"], "share 1.5 is not between 0 and 1"),
         (["challenge", "2"], "try: make promote"),

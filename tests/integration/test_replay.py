@@ -125,9 +125,13 @@ def test_a_flight_that_differs_in_one_bit_is_counted(
     replay.run(settings, params, february, START, date(2013, 2, 20), beside)
     engine = database.connect(settings.database_url.get_secret_value())
     spoilt = database.timetable(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
-    stored = database.look_up_features(engine, [spoilt.flight_id])[spoilt.flight_id]
+    stored = database.look_up_features(engine, params.question, [spoilt.flight_id])[spoilt.flight_id]
     database.store_features(
-        engine, [spoilt.flight_id], [stored.moment], np.nextafter(stored.vector, np.float32(1e9))[None, :]
+        engine,
+        params.question,
+        [spoilt.flight_id],
+        [stored.moment],
+        np.nextafter(stored.vector, np.float32(1e9))[None, :],
     )
 
     found = replay_report.parity(settings, params, february, START, date(2013, 2, 20))

@@ -8,6 +8,7 @@ import pytest
 from monitoring import performance
 from ontime import database
 from ontime.params import Params
+from ontime.schema import Question
 from ontime.settings import Settings
 from pipelines import materialise
 from pipelines.materialise import QuestionDiffers
@@ -17,7 +18,7 @@ NOW = datetime(2013, 2, 20, 12, tzinfo=UTC)
 
 def noted(settings: Settings, rows: pd.DataFrame) -> list[dict[str, object]]:
     engine = database.connect(settings.database_url.get_secret_value())
-    materialise.note_skew(engine, rows, NOW)
+    materialise.note_skew(engine, Question(15, 120), rows, NOW)
     return [dict(row.evidence) for row in database.decisions_of(engine, "skew")]
 
 

@@ -50,6 +50,7 @@ class Workspace:
         self.folder = folder
         (folder / ".dvc").mkdir()
         shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
+        shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
         shutil.copy(ROOT / ".dvc/.gitignore", folder / ".dvc/.gitignore")
         for name, text in (("stage.py", STAGE), ("dvc.yaml", PIPELINE), (".gitignore", "/var\n/seconds\n")):
             (folder / name).write_text(text)
@@ -153,6 +154,19 @@ def test_a_second_training_is_refused_while_the_first_works(workspace: Workspace
     assert said.startswith(f"train: make train (process {first.pid}, since ")
     assert first.communicate(timeout=60)[0].splitlines()[-1] == "promoted"
     assert workspace.outputs() == DONE
+
+
+def test_a_mistake_in_the_parameters_is_told_before_any_stage_runs(workspace: Workspace) -> None:
+    params = workspace.folder / "params.yaml"
+    params.write_text(params.read_text().replace("late_minutes: 15", "late_minutes: thirty"))
+
+    process = workspace.train()
+    told, _ = process.communicate(timeout=120)
+
+    assert process.returncode == 1
+    assert "label.late_minutes" in told
+    assert "Traceback" not in told
+    assert workspace.outputs() == set()
 
 
 @pytest.mark.parametrize("half", ["", "schema: '2.0'\nstages:\n  first:\n    cmd: 'pyth"])

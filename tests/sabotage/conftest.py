@@ -110,7 +110,7 @@ def friday(
     release.point(healthy.settings.releases, "1")
     soon = timedelta(minutes=params.features.lead_minutes)  # what leaves so early on Saturday is known on Friday
     rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.label)
-    materialise.materialise(healthy.engine, rows, timetable)
+    materialise.materialise(healthy.engine, params.question, rows, timetable)
     arrived = timetable.loc[rows["flight_id"]]
     arrived = arrived[arrived["arrived_at"] <= midnight(SATURDAY)]
     database.store_outcomes(healthy.engine, materialise.outcomes_of(arrived, params.label.late_minutes))

@@ -39,6 +39,7 @@ LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of an ans
 UNSEEN_DAYS, NOTHING, LAST_WORD = "training days do not count", "nothing to compare", "latest word on an outcome"
 SHADOW, WATCH, HELD_BACK = "policy: shadow", "policy: watch", "policy: cooldown, budget, labels"
 REPRODUCTION, SETTINGS = "byte for byte", "settings' types"
+SMOKE_TEST, OBJECTION = "smoke test of candidates", "objection to a promotion by hand"
 
 
 def alert(figure: str) -> str:
@@ -64,13 +65,15 @@ GUARDS: Mapping[str, Guard] = {
     AUC: Guard("src/ontime/evaluation.py", "LeakSuspected"),
     SEEN: Guard("src/ontime/gate.py", "GateBroken"),
     GATE: Guard("src/ontime/gate.py"),
+    SMOKE_TEST: Guard("pipelines/smoke_test.py", "CandidateRefused"),
+    OBJECTION: Guard("pipelines/release.py", "Refused"),
     PARITY: Guard("pipelines/packaging.py", "ReleaseRefused"),
     REPRODUCTION: Guard("pipelines/lineage.py"),
     MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),
     OVERWRITE: Guard("src/ontime/release.py", "ReleaseRefused"),
     DIGESTS: Guard("src/ontime/release.py", "ReleaseRefused"),
     ITSELF: Guard("src/ontime/release.py", "ReleaseRefused"),
-    TREES: Guard("src/ontime/trees.py", "NoTrees"),
+    TREES: Guard("src/ontime/trees.py", "NoArrays"),
     PROBES: Guard("src/ontime/online.py", "ReleaseRefused"),
     REASONS: Guard("src/ontime/online.py", "ReleaseRefused"),
     LEAD: Guard("pipelines/materialise.py", "QuestionDiffers"),
@@ -89,7 +92,7 @@ GUARDS: Mapping[str, Guard] = {
 # Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
-    "Failed",
+    "Failed", "NotTrained", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
 }  # fmt: skip
 
 

@@ -37,10 +37,10 @@ def again(production: World) -> Seen:
 
 
 def flip(production: World, every: int) -> None:
-    """The outcome of every n-th flight is the opposite."""
+    """The outcome of every n-th flight is the opposite, as a caller says who sends no delay in minutes."""
     flights = [row["flight_id"] for row in production.outcomes()[::every]]
-    flipped = sa.update(database.outcomes).where(OUTCOMES.flight_id.in_(flights)).values(late=sa.not_(OUTCOMES.late))
-    production.execute(flipped)
+    opposite = {"late": sa.not_(OUTCOMES.late), "delay_minutes": None}
+    production.execute(sa.update(database.outcomes).where(OUTCOMES.flight_id.in_(flights)).values(opposite))
 
 
 # Labels.
@@ -90,9 +90,8 @@ def test_another_rule_of_lateness_opens_a_gap(
 ) -> None:
     known = [row["flight_id"] for row in production_on_saturday.outcomes()]
     production_on_saturday.execute(sa.delete(database.outcomes))
-    database.store_outcomes(
-        production_on_saturday.engine, materialise.outcomes_of(timetable.loc[known], late_minutes=1)
-    )
+    told = materialise.outcomes_of(timetable.loc[known], late_minutes=1)  # by a caller who sends no delay in minutes
+    database.store_outcomes(production_on_saturday.engine, [{**each, "delay_minutes": None} for each in told])
 
     reported(again(production_on_saturday).report("rate_gap"))
 

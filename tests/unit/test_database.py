@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ontime import database, schema
+from ontime.schema import Question
 
+ASKED = Question(late_minutes=15, lead_minutes=120)
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
@@ -36,43 +38,55 @@ def vectors(*firsts: float) -> np.ndarray:
 def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:
     stored = np.random.default_rng(1).normal(size=(2, len(schema.MATERIALISED))).astype(np.float32)
 
-    database.store_features(engine, ["a", "b"], [MOMENT, MOMENT], stored)
+    database.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], stored)
 
-    found = database.look_up_features(engine, ["b", "a", "unknown"])
+    found = database.look_up_features(engine, ASKED, ["b", "a", "unknown"])
     assert found.keys() == {"a", "b"}
     np.testing.assert_array_equal(found["b"].vector, stored[1])
 
 
 def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine) -> None:
-    database.store_features(engine, ["a"], [MOMENT], vectors(1))
-    database.store_features(engine, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
+    database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    database.store_features(engine, ASKED, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
 
-    found = database.look_up_features(engine, ["a"])["a"]
+    found = database.look_up_features(engine, ASKED, ["a"])["a"]
 
     assert (found.vector[0], found.moment) == (2, MOMENT + timedelta(hours=1))
 
 
 def test_a_moment_comes_back_in_utc_whatever_its_offset_was(engine: sa.Engine) -> None:
     local = MOMENT.astimezone(timezone(timedelta(hours=-5)))
-    database.store_features(engine, ["a"], [local], vectors(1))
+    database.store_features(engine, ASKED, ["a"], [local], vectors(1))
 
-    found = database.look_up_features(engine, ["a"])["a"].moment
+    found = database.look_up_features(engine, ASKED, ["a"])["a"].moment
 
     assert (found, found.utcoffset()) == (MOMENT, timedelta(0))
 
 
 def test_the_vectors_of_another_feature_set_are_not_seen(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    database.store_features(engine, ["a"], [MOMENT], vectors(1))
+    database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
 
     monkeypatch.setattr(database, "FEATURE_SET", "of other features")
 
-    assert database.look_up_features(engine, ["a"]) == {}
+    assert database.look_up_features(engine, ASKED, ["a"]) == {}
+
+
+def test_the_vectors_of_another_question_are_kept_beside(engine: sa.Engine) -> None:
+    """After a rollback to a release that calls other flights late, its own features must be there, and only they."""
+    later = Question(30, ASKED.lead_minutes)
+    database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    database.store_features(engine, later, ["a"], [MOMENT], vectors(2))
+
+    found = [database.look_up_features(engine, each, ["a"])["a"].vector for each in (ASKED, later)]
+
+    assert [vector.tobytes() for vector in found] == [vectors(1)[0].tobytes(), vectors(2)[0].tobytes()]
+    assert database.look_up_features(engine, Question(15, 180), ["a"]) == {}
 
 
 def test_storing_nothing_is_no_error(engine: sa.Engine) -> None:
-    database.store_features(engine, [], [], vectors())
+    database.store_features(engine, ASKED, [], [], vectors())
 
-    assert database.look_up_features(engine, []) == {}
+    assert database.look_up_features(engine, ASKED, []) == {}
 
 
 def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> None:

@@ -170,3 +170,14 @@ def test_no_value_of_a_target_comes_from_the_environment() -> None:
     """A FORCE=1 that somebody has exported for another program would overrule the gate."""
     assert LISTED
     assert set(LISTED[1].split()) == set(usage.SHAPES)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("serve PORT=8645", "serve: PORT= is unknown; the service's setting comes first: ONTIME_PORT=... make serve"),
+        ("train VERSION=2", "train: VERSION= says nothing to this target; `make help` shows what it takes"),
+    ],
+)
+def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, told: str) -> None:
+    assert refused(folder, *words.split()) == [told]
