@@ -228,6 +228,14 @@ def test_both_replicas_answer_and_prometheus_reads_both(stack: Stack) -> None:
     assert len(answered) == 2
 
 
+def wait_until_healthy(container: str) -> None:
+    for _ in range(120):
+        if docker("inspect", "--format", "{{.State.Health.Status}}", container) == "healthy":
+            return
+        time.sleep(1)
+    raise AssertionError(f"{container} is not healthy after two minutes: {docker('logs', '--tail', '5', container)}")
+
+
 def test_a_replica_that_dies_takes_no_request_with_it(stack: Stack) -> None:
     first = stack.compose("ps", "--quiet", "service").split()[0]
     door, key = stack.address("proxy", 8080), (stack.secrets / "desk_key").read_text()
@@ -242,6 +250,7 @@ def test_a_replica_that_dies_takes_no_request_with_it(stack: Stack) -> None:
         docker("kill", first)
         answered = {each.result() for each in asked}  # raises for each that failed
     docker("start", first)
+    wait_until_healthy(first)  # the next test takes the database away, which a service needs in order to start
 
     assert len(answered) == 800
     assert answered <= stack.logged()

@@ -40,6 +40,8 @@ def all_workers_answer_with(service: Service, version: str) -> bool:
 
 
 def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Settings) -> None:
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.record_decision(engine, "gate", "promote", {"version": "2", "against": "release 1", "reason": "better"})
     with running(settings, ONTIME_WORKERS="2") as service:
         with Load(service.port, FLIGHT) as load:
             wait_for(lambda: len(load.answers) > 50)
@@ -57,6 +59,7 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
     assert set(versions) == {"1", "2"}
     assert versions[0] == "1"
     assert [(row.kind, row.verdict) for row in rows_of(settings, database.decisions)] == [
+        ("gate", "promote"),
         ("promotion", "by hand"),
         ("rollback", "from 2"),
     ]
