@@ -165,7 +165,6 @@ def figures_of(watch: Watch, champion: Manifest, window: Window) -> dict[str, fl
         "schedule_only_share": _share(today["features"] == "schedule_only"),
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
-        "other_question_share": window.other_question_share,
         **_performance_figures(window.performance, settings, champion, watch.params),
         **_drift_figures(watch, champion),
     }
