@@ -19,7 +19,7 @@ from typing import IO
 
 WORKSPACE = Path("var/workspace.lock")  # of who writes all of it: make train, restore, clean
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 3.0  # of who shares: another may hold it for a moment, to empty it
 ALONE, SHARED, AT_ONCE = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
 
 
