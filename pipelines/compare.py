@@ -15,6 +15,7 @@ from ontime import database, environment, evaluation, locks, release
 from ontime.params import Params, load_params
 from ontime.release import NoRelease, Pointer
 from ontime.settings import load_settings
+from pipelines.objection import Comparison
 
 
 def verdict(flights: pd.DataFrame, params: Params) -> str:
@@ -25,9 +26,10 @@ def verdict(flights: pd.DataFrame, params: Params) -> str:
             f"{len(flights)} flights of {flights['day'].nunique()} days were scored by both and have an outcome; "
             f"an interval by days needs at least {performance.FEWEST_DAYS}"
         )
-    mean, low, high = found
-    better = "better" if high < 0 else "worse" if low > 0 else "not told apart"
-    return f"challenger less champion {mean:+.4f}, 95 % interval by days {low:+.4f} to {high:+.4f}: {better}"
+    mean, low, high, _ = comparison = Comparison(*found, len(flights))
+    return (
+        f"challenger less champion {mean:+.4f}, 95 % interval by days {low:+.4f} to {high:+.4f}: {comparison.verdict}"
+    )
 
 
 def report(flights: pd.DataFrame, pointer: Pointer, params: Params) -> str:
