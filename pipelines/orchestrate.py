@@ -15,9 +15,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ontime import environment
@@ -27,6 +28,7 @@ POOL = "ontime"  # prefect.yaml's
 ENDS = (signal.SIGINT, signal.SIGTERM)
 START_SECONDS = 120
 STOP_SECONDS = 30
+BUSY_SECONDS = (0.2, 0.5, 1, 2, 4, 8)  # how long is waited before a busy server is asked again
 COMMAND = (sys.executable, "-m", "prefect", "--no-prompt")
 
 
@@ -56,12 +58,22 @@ class Place(NamedTuple):
         return ask(f"{self.page}/api", path, body)
 
 
-def ask(api: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """What Prefect's API answers. Raises URLError where nobody does."""
+def ask(api: str, path: str, body: Mapping[str, Any] | None = None, waits: Sequence[float] = BUSY_SECONDS) -> Any:
+    """What Prefect's API answers. Raises URLError where nobody does, HTTPError where it refuses.
+
+    503 is asked again, as Prefect's own client does: the server answers it while its SQLite file is locked by another
+    request, and has then done nothing.
+    """
     data = None if body is None else json.dumps(body).encode()
     request = Request(f"{api}{path}", data, {"Content-Type": "application/json"})  # noqa: S310  our own server
-    with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
-        return json.load(answer)
+    try:
+        with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
+            return json.load(answer)
+    except HTTPError as refused:
+        if refused.code != HTTPStatus.SERVICE_UNAVAILABLE or not waits:
+            raise
+    time.sleep(waits[0])
+    return ask(api, path, body, waits[1:])
 
 
 def refuse_a_taken_port(place: Place) -> None:
