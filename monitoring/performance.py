@@ -118,25 +118,11 @@ def measure(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False)
         late_rate=round(float(late.mean()), 4),
         predicted_rate=round(float(told.mean()), 4),
         scores=evaluation.scores(late, told, params.cost) if both else None,
-        intervals=_intervals(late, told, days, params) if with_intervals and both else None,
+        intervals=(evaluation.intervals(late, told, days, params.cost) or None) if with_intervals and both else None,
         alert_precision=round(float(late[alert].mean()), 4) if alert.any() else None,
         alert_recall=round(float(alert[late].mean()), 4) if late.any() else None,
         loss_excess=round(float(evaluation.losses(late, told).mean() - expected_loss(told)), 4),
     )
-
-
-def _intervals(
-    late: np.ndarray[Any, np.dtype[np.bool_]],
-    told: np.ndarray[Any, np.dtype[np.float64]],
-    days: np.ndarray[Any, np.dtype[np.datetime64]],
-    params: Params,
-) -> Mapping[str, evaluation.Interval] | None:
-    """None for too few days to draw from; without the AUC's where a draw held no late flight, or no other."""
-    if len(np.unique(days)) < FEWEST_DAYS:
-        return None
-    with np.errstate(invalid="ignore"):
-        found = evaluation.intervals(late, told, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed)
-    return {name: interval for name, interval in found.items() if not np.isnan(interval.low)}
 
 
 def expected_loss(told: np.ndarray[Any, np.dtype[np.float64]]) -> float:
@@ -213,15 +199,8 @@ def _paired(engine: sa.Engine, champion: str, challenger: str, known: sa.Subquer
     )
 
 
-def paired_interval(flights: pd.DataFrame, params: Params) -> tuple[float, float, float] | None:
-    """Log-loss of the challenger less the champion's: mean and 95 % interval by days; None for too few days."""
-    if flights["day"].nunique() < FEWEST_DAYS:
-        return None
+def paired_difference(flights: pd.DataFrame) -> evaluation.Estimate | None:
+    """Log-loss of the challenger less the champion's, with its interval by days; None for fewer than two days."""
     late = flights["late"].to_numpy(bool)
-    champion, challenger = (
-        evaluation.losses(late, flights[name].to_numpy(np.float64)) for name in ("champion", "challenger")
-    )
-    difference = challenger - champion
-    index, drawn = evaluation.day_weights(flights["day"].to_numpy(), params.gate.bootstrap_rounds, params.train.seed)
-    low, high = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
-    return round(float(difference.mean()), 4), low, high
+    challenger, champion = (flights[name].to_numpy(np.float64) for name in ("challenger", "champion"))
+    return evaluation.paired_difference(late, challenger, champion, flights["day"].to_numpy()) if len(late) else None

@@ -1,7 +1,7 @@
 """`make compare`: champion and challenger on the flights that both scored and whose outcome is known.
 
 Both said their word on the very same requests: one as the answer, the other in the shadow. So the difference is
-paired, and its interval comes from drawing whole days, as the gate's does. What is known is what `make performance`
+paired, and its interval is by days, as the gate's is. What is known is what `make performance`
 and the page know.
 """
 
@@ -12,30 +12,29 @@ import pandas as pd
 
 from monitoring import performance
 from ontime import database, environment, evaluation, locks, release
-from ontime.params import Params, load_params
 from ontime.release import NoRelease, Pointer
 from ontime.settings import load_settings
 from pipelines.objection import Comparison
 
 
-def verdict(flights: pd.DataFrame, params: Params) -> str:
+def verdict(flights: pd.DataFrame) -> str:
     """The paired difference in log-loss with its 95 % interval by days. Raises ValueError where that needs more."""
-    found = performance.paired_interval(flights, params)
+    found = performance.paired_difference(flights)
     if found is None:
         raise ValueError(
             f"{len(flights)} flights of {flights['day'].nunique()} days were scored by both and have an outcome; "
             f"an interval by days needs at least {performance.FEWEST_DAYS}"
         )
-    mean, low, high, _ = comparison = Comparison(*found, len(flights))
+    mean, low, high, _ = comparison = Comparison.of(found, len(flights))
     return (
         f"challenger less champion {mean:+.4f}, 95 % interval by days {low:+.4f} to {high:+.4f}: {comparison.verdict}"
     )
 
 
-def report(flights: pd.DataFrame, pointer: Pointer, params: Params) -> str:
+def report(flights: pd.DataFrame, pointer: Pointer) -> str:
     """All lines that are printed. Raises ValueError where there is nothing to compare, saying what is missing."""
     assert pointer.challenger is not None  # noqa: S101  main has asked
-    difference = verdict(flights, params)
+    difference = verdict(flights)
     late = flights["late"].to_numpy()
     losses = {
         name: evaluation.losses(late, flights[name].to_numpy(np.float64)).mean() for name in ("champion", "challenger")
@@ -52,7 +51,6 @@ def report(flights: pd.DataFrame, pointer: Pointer, params: Params) -> str:
 
 
 def main() -> None:
-    params = load_params()
     try:
         settings = load_settings()
         pointer = release.read_pointer(settings.releases)
@@ -64,7 +62,7 @@ def main() -> None:
             for each in (pointer, pointer.challenger)
         )
         flights = performance.paired(engine, champion, challenger)
-        print(report(flights, pointer, params))
+        print(report(flights, pointer))
     except (ValueError, locks.Busy) as nothing:
         sys.exit(f"compare: {nothing}")
 

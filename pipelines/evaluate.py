@@ -161,10 +161,7 @@ def main() -> None:
         champion=champion,
         candidates=candidates,
         intervals={
-            name: evaluation.intervals(
-                test.late, probability, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed
-            )
-            for name, probability in told.items()
+            name: evaluation.intervals(test.late, probability, days, params.cost) for name, probability in told.items()
         },
         variants=variants(test, params),
         slices=slices.report(test.late, told[champion], days, slices.of_flights(test.flights), params),

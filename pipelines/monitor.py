@@ -330,14 +330,14 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
     except release.ReleaseRefused as refused:  # tampered with, or it predicts something else
         return Trial(role, version, days, flights=0, low=None, high=None, broken=str(refused))
     flights = flights[flights["day"] >= pd.Timestamp(since)]
-    interval = performance.paired_interval(flights, watch.params)
+    difference = performance.paired_difference(flights)
     return Trial(
         role=role,
         version=version,
         days=days,
         flights=len(flights),
-        low=interval[1] if interval else None,
-        high=interval[2] if interval else None,
+        low=round(difference.low, 4) if difference else None,
+        high=round(difference.high, 4) if difference else None,
         kept_out=None if predecessor else kept_out(watch.engine, version),
     )
 

@@ -4,13 +4,15 @@ The gate is asked wherever a release is promoted, also by hand: `objection` is t
 """
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import sqlalchemy as sa
 
 from ontime import database, release
-from ontime.params import Params
 from ontime.release import Pointer
+
+if TYPE_CHECKING:
+    from ontime.evaluation import Estimate
 
 
 class Comparison(NamedTuple):
@@ -21,16 +23,20 @@ class Comparison(NamedTuple):
     high: float
     flights: int
 
+    @classmethod
+    def of(cls, difference: "Estimate", flights: int) -> Self:
+        return cls(round(difference.value, 4), *difference.interval, flights)
+
     @property
     def verdict(self) -> Literal["better", "worse", "not told apart"]:
         return "better" if self.high < 0 else "worse" if self.low > 0 else "not told apart"
 
 
-def objection(engine: sa.Engine, releases: Path, version: str, params: Params) -> str | None:
+def objection(engine: sa.Engine, releases: Path, version: str) -> str | None:
     """Why `version` should not take the champion's place, or None where nothing is known against it."""
     pointer = release.read_pointer(releases)
     champion = _champion_before(pointer, version)
-    comparison = compared(engine, releases, champion, version, params) if champion else None
+    comparison = compared(engine, releases, champion, version) if champion else None
     reasons = [
         _rolled_back(engine, pointer, version),
         _not_passed(engine, champion, version, comparison),
@@ -50,7 +56,7 @@ def kept_out(engine: sa.Engine, version: str) -> str | None:
     return None
 
 
-def compared(engine: sa.Engine, releases: Path, champion: str, version: str, params: Params) -> Comparison | None:
+def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
     """Both on the flights that both have scored and whose outcome is known.
 
     None for fewer than two days of them, and where one is broken or the two predict different things.
@@ -64,8 +70,8 @@ def compared(engine: sa.Engine, releases: Path, champion: str, version: str, par
         flights = performance.paired(engine, before, after)
     except release.ReleaseRefused:
         return None
-    interval = performance.paired_interval(flights, params)
-    return Comparison(*interval, len(flights)) if interval else None
+    difference = performance.paired_difference(flights)
+    return Comparison.of(difference, len(flights)) if difference else None
 
 
 def _scored_by_both(engine: sa.Engine, champion: str, version: str) -> bool:

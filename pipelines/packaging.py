@@ -92,7 +92,6 @@ def judge(winner: Challenger, releases: Path, params: Params, *, refresh: bool =
         told,
         params.gate,
         params.evaluate,
-        params.train.seed,
         refresh=refresh,
     )
     current = release.current(releases)

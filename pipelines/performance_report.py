@@ -148,10 +148,7 @@ def _without_interval(by: Mapping[str, Performance]) -> str:
     """Why some scores stand alone; empty where none does."""
     if all(each.scores is None or (each.intervals and "auc" in each.intervals) for each in by.values()):
         return ""
-    return pages.paragraph(
-        f"Without interval: a group on fewer than {performance.FEWEST_DAYS} days, "
-        "or one of which some draw of its days has only late or only on-time flights."
-    )
+    return pages.paragraph(f"Without interval: a group on fewer than {performance.FEWEST_DAYS} days.")
 
 
 def _summary(told: Told) -> list[str]:

@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from ontime import database, environment, locks, online, release
-from ontime.params import load_params
 from ontime.settings import Settings, load_settings
 from pipelines.objection import objection
 
@@ -33,7 +32,7 @@ def promote(settings: Settings, version: str, *, force: bool = False) -> str:
     _refuse_unproven(settings, version)
     engine = _connect(settings)
     pointer = release.read_pointer(settings.releases)
-    against = objection(engine, settings.releases, version, load_params())
+    against = objection(engine, settings.releases, version)
     moved = pointer is not None and pointer.version == version
     if moved and _recorded(engine, version):
         _crown(settings, version)  # MLflow may have been away the first time
@@ -73,7 +72,7 @@ def challenge(settings: Settings, version: str, share: float) -> str:
         raise ValueError(f"share {share:g} is not between 0 and 1")
     _refuse_unproven(settings, version)
     release.challenge(settings.releases, version, share)
-    against = objection(_connect(settings), settings.releases, version, load_params()) if share else None
+    against = objection(_connect(settings), settings.releases, version) if share else None
     _decide(settings, "challenge", f"share {share:g}", version, {"reason": against} if against else BY_HAND)
     answered = f"{share:.1%} of them" if share else "none"
     warning = f". Mind that {against}" if against else ""

@@ -108,26 +108,18 @@ def whole(found: Lived, params: Params) -> dict[str, Any]:
     scored: dict[str, dict[str, Any]] = {
         name: {
             **evaluation.scores(found.late, told, params.cost),
-            "intervals": evaluation.intervals(
-                found.late, told, days, params.cost, params.evaluate.bootstrap_rounds, params.train.seed
-            ),
+            "intervals": evaluation.intervals(found.late, told, days, params.cost),
         }
         for name, told in found.told.items()
     }
-    index, drawn = evaluation.day_weights(days, params.gate.bootstrap_rounds, params.train.seed)
-    difference = evaluation.losses(found.late, found.told["living"]) - evaluation.losses(
-        found.late, found.told["never"]
-    )
+    difference = evaluation.paired_difference(found.late, found.told["living"], found.told["never"], days)
     no_alerts = 1000 * params.cost.missed_delay * float(found.late.mean())
     living = scored["living"]["cost_per_1000"]
     return {
         "flights": len(found.late),
         "late_rate": round(float(found.late.mean()), 4),
         **scored,
-        "living_less_never_log_loss": [
-            round(float(difference.mean()), 4),
-            *evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn)),
-        ],
+        "living_less_never_log_loss": [round(difference.value, 4), *difference.interval] if difference else None,
         "saved_per_1000": {
             "against no alerts": round(no_alerts - living, 1),
             **{
@@ -154,7 +146,7 @@ def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
     ]
 
 
-def hindsight(settings: Settings, params: Params, found: Lived, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def hindsight(settings: Settings, found: Lived, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Was the gate right? Of each verdict, log-loss of the candidate less that of the release it was held against.
 
     On all labelled flights of the four weeks that came after the verdict, whoever answered them; with the interval
@@ -163,37 +155,33 @@ def hindsight(settings: Settings, params: Params, found: Lived, events: list[dic
     # Not the first model's, which was held against a table of rates.
     verdicts = [each for each in events if each["kind"] == "gate" and each["against"].startswith(RELEASE)]
     with ThreadPoolExecutor() as pool:  # a model takes one thread, and does not hold the interpreter's lock
-        rows = pool.map(lambda verdict: _after(verdict, settings, params, found), verdicts)
+        rows = pool.map(lambda verdict: _after(verdict, settings, found), verdicts)
         return [row for row in rows if row is not None]
 
 
-def _after(verdict: dict[str, Any], settings: Settings, params: Params, found: Lived) -> dict[str, Any] | None:
+def _after(verdict: dict[str, Any], settings: Settings, found: Lived) -> dict[str, Any] | None:
     """What the weeks after one verdict say of it; None where too few days are left."""
     begin = pd.Timestamp(verdict["day"]) + pd.Timedelta(days=1)
     after = found.flights["day"].between(begin, begin + pd.Timedelta(days=HINDSIGHT_DAYS), inclusive="left")
     days = found.flights["day"][after].to_numpy()
-    if len(np.unique(days)) < performance.FEWEST_DAYS:
-        return None
     against = verdict["against"].removeprefix(RELEASE)
     candidate, champion = (
-        _losses(settings, version, found.features[after], found.late[after.to_numpy()])
-        for version in (verdict["version"], against)
+        _probabilities(settings, version, found.features[after]) for version in (verdict["version"], against)
     )
-    index, drawn = evaluation.day_weights(days, params.gate.bootstrap_rounds, params.train.seed)
-    difference = candidate - champion
-    interval = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
+    difference = evaluation.paired_difference(found.late[after.to_numpy()], candidate, champion, days)
+    if difference is None:
+        return None
     return {
         **{name: verdict[name] for name in ("day", "version", "verdict")},
         "against": against,
         "flights": len(days),
-        "log_loss_difference": [round(float(difference.mean()), 4), *interval],
+        "log_loss_difference": [round(difference.value, 4), *difference.interval],
     }
 
 
-def _losses(settings: Settings, version: str, flights: pd.DataFrame, late: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _probabilities(settings: Settings, version: str, flights: pd.DataFrame) -> NDArray[np.float64]:
     loaded = release.load(settings.releases, version)
-    told = loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories))
-    return evaluation.losses(late, told.astype(np.float64))
+    return loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories)).astype(np.float64)
 
 
 def watched(engine: sa.Engine) -> list[dict[str, Any]]:
@@ -249,7 +237,7 @@ def write(
         },
         "months": months,
         "timeline": events,
-        "hindsight": hindsight(settings, params, found, events),
+        "hindsight": hindsight(settings, found, events),
         "days": watched(engine),
     }
     write_json(REPORTS / f"{name}.json", told)

@@ -78,8 +78,8 @@ def _problem(report: Report) -> str:
     p = report.params
     return f"""# Model card: {report.champion}
 
-Made by the `evaluate` stage; every number below is computed there. Intervals are 95 %, by resampling whole
-days, because the flights of one day share its weather.
+Made by the `evaluate` stage; every number below is computed there. Intervals are 95 %, by days, because
+the flights of one day share its weather.
 
 ## Problem
 
@@ -179,8 +179,7 @@ def _without_interval(report: Report) -> str:
     if all(row["auc"] is None or row["auc_interval"] for row in report.slices):
         return ""
     return f"""
-A slice has no interval if it has flights on fewer than {FEWEST_DAYS} days, or if some draw of its days holds only late or only
-on-time flights."""
+A slice has no interval if it has flights on fewer than {FEWEST_DAYS} days."""
 
 
 def _what_matters(report: Report, importance: Importance) -> str:

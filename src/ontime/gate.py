@@ -48,19 +48,20 @@ def decide(
     champion: Floats,
     gate: Gate,
     evaluate: Evaluate,
-    seed: int,
     *,
     refresh: bool = False,
 ) -> Verdict:
-    """The verdict of a paired bootstrap over days, and of every slice that is large enough.
+    """The verdict of the paired difference by days, and of every slice that is large enough.
 
     `flights` has `late`, `day` and the features that slices need. With `refresh` the challenger need not be
     better, only not worse than the margin: the policy wants a newer model.
     """
     late = flights["late"].to_numpy(bool)
     difference = evaluation.losses(late, challenger) - evaluation.losses(late, champion)
-    index, drawn = evaluation.day_weights(flights["day"].to_numpy(), gate.bootstrap_rounds, seed)
-    low, high = evaluation.interval_of(evaluation.mean_by_days(difference, index, drawn))
+    estimate = evaluation.mean_interval(difference, flights["day"].to_numpy())
+    if estimate is None:
+        raise GateBroken(f"{len(flights):,} flights of one day: an interval by days needs at least two")
+    low, high = estimate.interval
     worse = _worse_slices(slices.of_flights(flights), late, difference, gate, evaluate)
     limit = gate.margin_log_loss if refresh else 0.0
     promote = high < limit and not worse
@@ -71,7 +72,7 @@ def decide(
         low=low,
         high=high,
         flights=len(flights),
-        days=drawn.shape[1],
+        days=estimate.days,
         worse_slices=worse,
     )
 

@@ -145,7 +145,6 @@ class Tune(_Section):
 
 
 class Evaluate(_Section):
-    bootstrap_rounds: Count
     leak_auc: Share
     slice_min_flights: Count
     slice_min_late: Count
@@ -154,7 +153,6 @@ class Evaluate(_Section):
 
 
 class Gate(_Section):
-    bootstrap_rounds: Count
     margin_log_loss: Positive
     margin_slice_log_loss: Positive
     parity_tolerance: Positive

@@ -51,13 +51,12 @@ def report(
     params: Params,
 ) -> list[dict[str, Any]]:
     """For each slice: flights, late, AUC and its interval by days, log-loss, share of the late missed, if it gates."""
-    rounds, seed = params.evaluate.bootstrap_rounds, params.train.seed
     rows = []
     for cut in cuts:
         groups = pd.Series(np.arange(len(late))).groupby(cuts[cut].to_numpy())
         for name, members in sorted(groups, key=lambda group: order(str(group[0]))):
             figures = _figures(late[members], probability[members], params.cost.alert_threshold)
-            interval = auc_interval(late[members], probability[members], days[members], rounds, seed)
+            interval = auc_interval(late[members], probability[members], days[members])
             judged = gated(figures["flights"], figures["late"], params.evaluate)
             rows.append({"cut": cut, "slice": str(name), **figures, "auc_interval": interval, "gated": judged})
     return rows

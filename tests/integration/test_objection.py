@@ -6,7 +6,6 @@ import pytest
 import sqlalchemy as sa
 
 from ontime import database, release
-from ontime.params import load_params
 from ontime.settings import Settings
 from pipelines import release as by_hand
 from pipelines.objection import objection
@@ -27,7 +26,7 @@ def engine(settings: Settings) -> sa.Engine:
 
 
 def against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | None:
-    return objection(engine, settings.releases, version, load_params())
+    return objection(engine, settings.releases, version)
 
 
 def answering(settings: Settings) -> str:

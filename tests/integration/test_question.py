@@ -226,7 +226,7 @@ def test_compare_performance_and_the_page_know_the_same_outcomes(
 
     told = performance_report.measured(settings, params)
     pairs = performance.paired(engine, *(release.verify(settings.releases / each) for each in ("1", "2")))  # type: ignore[arg-type]  # two of them
-    compared = compare.report(pairs, pointer, params)
+    compared = compare.report(pairs, pointer)
 
     on_the_page = [each["late"] for each in shown if "late" in each]
     assert told is not None

@@ -11,7 +11,6 @@ from fastapi.testclient import TestClient
 
 from monitoring import performance
 from ontime import database, files, release
-from ontime.params import Params
 from ontime.release import Manifest
 from ontime.settings import Settings
 from ontime.sources import Tables
@@ -200,7 +199,7 @@ def both_of(settings: Settings) -> tuple[Manifest, Manifest]:
 
 
 def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
-    settings: Settings, stored: pd.DataFrame, tables: Tables, params: Params
+    settings: Settings, stored: pd.DataFrame, tables: Tables
 ) -> None:
     flights = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"]][::4]
     release.challenge(settings.releases, "2", 0.5)
@@ -212,7 +211,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
 
     engine = database.connect(settings.database_url.get_secret_value())
     both = performance.paired(engine, *both_of(settings))
-    told = compare.report(both, pointer, params)
+    told = compare.report(both, pointer)
 
     with_outcome = stored.set_index("flight_id")["late"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
@@ -225,7 +224,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     assert late.sum() == truth.sum()
 
 
-def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings, params: Params) -> None:
+def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) -> None:
     release.challenge(settings.releases, "2")
     pointer = release.read_pointer(settings.releases)
     assert pointer is not None
@@ -235,7 +234,6 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings, 
         compare.report(
             performance.paired(engine, *both_of(settings)),
             pointer,
-            params,
         )
 
 

@@ -146,14 +146,14 @@ def losses_of(settings: Settings, version: str, flights: pd.DataFrame) -> np.nda
 
 
 def test_hindsight_holds_a_candidate_beside_its_rival_on_the_days_after_the_verdict(
-    settings: Settings, params: Params, weeks: pd.DataFrame
+    settings: Settings, weeks: pd.DataFrame
 ) -> None:
     known = split.labelled(weeks).reset_index(drop=True)
     found = replay_report.Lived(known[["day"]], known, known["late"].to_numpy(bool), {})
     verdict = {"kind": "gate", "day": "2013-02-20", "version": "2", "verdict": "keep", "against": "release 1"}
     events = [{**verdict, "against": "baseline rate_table"}, {**verdict, "kind": "promotion"}, verdict]
 
-    told = replay_report.hindsight(settings, params, found, events)
+    told = replay_report.hindsight(settings, found, events)
 
     after = (known["day"] > "2013-02-20").to_numpy()
     first, second = (losses_of(settings, version, known[after]) for version in ("1", "2"))

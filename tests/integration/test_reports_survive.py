@@ -65,7 +65,7 @@ def evaluated(weeks: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     params = yaml.safe_load(PARAMS_FILE.read_text())
     params["split"].update(DAYS)
     params["train"].update(candidates=["rate_table", "logistic"], without_tailnum=False)
-    params["evaluate"].update(full_card=False, bootstrap_rounds=2)
+    params["evaluate"].update(full_card=False)
     monkeypatch.chdir(tmp_path)
     PARAMS_FILE.write_text(yaml.safe_dump(params))
     write_table(weeks, FEATURES / "2013-02.parquet")

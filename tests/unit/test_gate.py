@@ -30,7 +30,7 @@ def flights() -> pd.DataFrame:
 
 
 def decide(flights: pd.DataFrame, challenger: np.ndarray, champion: np.ndarray, params: Params, **asked: bool):  # type: ignore[no-untyped-def]
-    return gate.decide(flights, challenger, champion, params.gate, params.evaluate, params.train.seed, **asked)
+    return gate.decide(flights, challenger, champion, params.gate, params.evaluate, **asked)
 
 
 def test_a_better_challenger_is_promoted(flights: pd.DataFrame, params: Params) -> None:

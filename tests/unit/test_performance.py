@@ -358,21 +358,20 @@ def test_a_pair_is_invisible_until_its_outcome_is_known(engine: sa.Engine) -> No
     assert len(performance.paired(engine, released("1"), released("2"))) == 2
 
 
-def test_the_interval_of_a_pair_is_above_zero_where_the_challenger_is_worse(params: Params) -> None:
+def test_the_interval_of_a_pair_is_above_zero_where_the_challenger_is_worse() -> None:
     rows = synthetic(days=10)
     pairs = rows.assign(champion=rows["probability_late"], challenger=1 - rows["probability_late"])
 
-    found = performance.paired_interval(pairs, params)
+    found = performance.paired_difference(pairs)
 
     assert found is not None
-    mean, low, high = found
-    assert 0 < low < mean < high
+    assert 0 < found.low < found.value < found.high
 
 
-def test_one_day_tells_no_interval(params: Params) -> None:
+def test_one_day_tells_no_interval() -> None:
     pairs = synthetic(days=1).assign(champion=0.5, challenger=0.4)
 
-    assert performance.paired_interval(pairs, params) is None
+    assert performance.paired_difference(pairs) is None
 
 
 def test_a_flight_that_either_was_trained_on_is_no_pair(engine: sa.Engine) -> None:
