@@ -1,7 +1,6 @@
 """What `promote` needs of the workspace: the winner as ONNX, its comparison with the champion, its papers."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,13 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ontime import candidates, explain, export, gate, model, registry, release, schema, sources, split
+from ontime import candidates, explain, export, model, registry, release, schema, sources, split
 from ontime.explain import Explainer
 from ontime.params import PARAMS_FILE, Params
 from ontime.trees import Trees
 from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDATED, read_json, read_months
 from pipelines.lineage import LOCK
-from pipelines.train import read_period
+from pipelines.train import TRAINED_ON, read_period
 
 PROBES = 20
 COMPANY = r" (Inc\.|Co\.|Corporation)$"  # said of no airline by its passengers
@@ -36,6 +35,7 @@ class Challenger(NamedTuple):
     flights: pd.DataFrame
     predictions: pd.DataFrame
     explainer: Explainer | str  # a sentence says why there are no reasons
+    trained_on: NDArray[np.uint64]  # `split.row_keys` of the flights that it was fitted on
 
 
 def challenger(params: Params) -> Challenger:
@@ -45,7 +45,8 @@ def challenger(params: Params) -> Challenger:
     predictions = pd.read_parquet(PREDICTIONS / "test.parquet")
     name = training["champion"]
     explainer = explainer_of(name, native, training["categories"], flights)
-    return Challenger(name, native, export.to_onnx(name, native), training, flights, predictions, explainer)
+    trained_on = np.frombuffer((MODELS / TRAINED_ON).read_bytes(), "<u8")
+    return Challenger(name, native, export.to_onnx(name, native), training, flights, predictions, explainer, trained_on)
 
 
 def explainer_of(
@@ -77,43 +78,6 @@ def refuse_disparity(winner: Challenger, tolerance: float) -> None:
     print(f"parity: ONNX differs from {winner.name} by {largest:.1e} at most, over {len(matrix):,} rows")
 
 
-def judge(winner: Challenger, releases: Path, params: Params, *, refresh: bool = False) -> tuple[gate.Verdict, str]:
-    """The gate's verdict, and what the challenger was compared with: a release, or a baseline.
-
-    It is a baseline at first, and where the current release predicts something else. With `refresh` the challenger
-    need not be better, only not worse than the margin.
-    """
-    judged_from = params.split.test_from
-    gate.refuse_seen_flights(f"challenger {winner.name}", params.split.valid_from, judged_from)
-    name, told = _champion(winner, releases, params)
-    verdict = gate.decide(
-        winner.flights,
-        winner.predictions[winner.name].to_numpy(),
-        told,
-        params.gate,
-        params.evaluate,
-        refresh=refresh,
-    )
-    current = release.current(releases)
-    if current is not None and current.question != params.question:
-        why = f"release {current.version} predicts {current.question}, so the measure is the {name}"
-        verdict = replace(verdict, reason=f"{verdict.reason}; {why}")
-    return verdict, name
-
-
-def _champion(winner: Challenger, releases: Path, params: Params) -> tuple[str, NDArray[np.float64]]:
-    current = release.current(releases)
-    if current is None or current.question != params.question:
-        if model.BASELINE in winner.predictions:
-            return f"baseline {model.BASELINE}", winner.predictions[model.BASELINE].to_numpy()
-        return "baseline of the base rate", np.full(len(winner.flights), winner.training["usual_rate"])
-    champion = release.load_current(releases)
-    name = f"release {champion.manifest.version}"
-    gate.refuse_seen_flights(name, champion.manifest.trained_until, params.split.test_from)
-    matrix = model.matrix_of(winner.flights, champion.manifest.categories)
-    return name, champion.model.predict(matrix).astype(np.float64)
-
-
 def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
     """What MLflow keeps of each candidate: parameters, scores, costs, and where it came from."""
     scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
@@ -142,7 +106,8 @@ def contents(winner: Challenger, params: Params) -> dict[str, bytes]:
     """The files of the release."""
     period = split.periods(params.split)["test"]
     timetable = read_months(VALIDATED / "flights", split.months(period)).set_index("flight_id", drop=False)
-    return files_of(winner.explainer, winner.onnx, winner.training["categories"], winner.flights, timetable)
+    written = files_of(winner.explainer, winner.onnx, winner.training["categories"], winner.flights, timetable)
+    return {**written, release.TRAINED_ON: winner.trained_on.tobytes()}
 
 
 def files_of(

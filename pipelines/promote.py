@@ -62,7 +62,7 @@ def main() -> None:
 def wait_for_the_stages() -> None:
     """Import what takes seconds meanwhile. Ends the process if whoever started it ends before the stages do."""
     from ontime import registry
-    from pipelines import packaging  # noqa: F401
+    from pipelines import judgement  # noqa: F401
 
     settings = load_settings()
     registry.connect(settings.tracking_url, settings.artifacts)
@@ -102,7 +102,8 @@ def deliver(
     """
     # Imported here, so that a run with nothing to do takes a second and not ten.
     from ontime import registry
-    from pipelines import packaging
+    from ontime.gate import GateBroken
+    from pipelines import judgement, packaging
 
     params = load_params()
     winner = packaging.challenger(params)
@@ -127,7 +128,10 @@ def deliver(
         print(f"promote: {settled}")
         return
 
-    verdict, against = packaging.judge(winner, settings.releases, params, refresh=to_shadow)
+    try:
+        verdict, against = judgement.judge(winner, settings.releases, engine, params, refresh=to_shadow)
+    except GateBroken as broken:
+        sys.exit(f"promote: release {version} cannot be judged: {broken}")
     if to_shadow and champion is not None and not same_question:
         reason = f"a shadow cannot compare it with release {champion.version}"
         insist = f"make promote VERSION={version} FORCE=1 serves it"

@@ -14,6 +14,7 @@ from ontime.params import Params, load_params
 from pipelines.layout import COSTS, FEATURES, MODELS, read_months, replacing_folder, write_json
 
 WITHOUT_TAILNUM = "without_tailnum.joblib"
+TRAINED_ON = "trained_on.bin"
 TAILNUM_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.FROM_TAILNUM]
 
 
@@ -51,6 +52,7 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
         # What hangs on the tail number may in life still change: the score without it is reported.
         blind = model.fit(champion, without_tailnum(matrix), labels, params.train)
         joblib.dump(blind, folder / WITHOUT_TAILNUM)
+    (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["flight_id"])).tobytes())
     return {
         "champion": champion,
         "valid": scores,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -114,14 +115,37 @@ def by_days(value: float, influence: Floats, days: NDArray[np.datetime64]) -> Es
     if count < FEWEST_DAYS:
         return None
     error = float(np.sqrt(count / (count - 1) * np.sum(sums**2)) / len(influence))
-    reach = float(stdtrit(count - 1, (1 + LEVEL) / 2)) * error
-    return Estimate(value, error, value - reach, value + reach, count)
+    return _estimate(value, error, count)
+
+
+def _estimate(value: float, error: float, days: int) -> Estimate:
+    reach = float(stdtrit(days - 1, (1 + LEVEL) / 2)) * error
+    return Estimate(value, error, value - reach, value + reach, days)
 
 
 def mean_interval(values: Floats, days: NDArray[np.datetime64]) -> Estimate | None:
     """The mean of one value for each flight, by days; None for fewer than two days."""
     mean = float(values.mean())
     return by_days(mean, values - mean, days)
+
+
+def mean_intervals(values: Floats, groups: pd.Series, days: NDArray[np.datetime64]) -> dict[str, Estimate]:
+    """`mean_interval` of every group of flights at once, by the group's name; without those of fewer than two days."""
+    codes, names = pd.factorize(groups)
+    day, unique_days = pd.factorize(days)
+    shape = len(names), len(unique_days)
+    cell = codes * shape[1] + day
+    flights = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
+    totals = np.bincount(cell, values, shape[0] * shape[1]).reshape(shape)
+    size, count = flights.sum(axis=1), (flights > 0).sum(axis=1)
+    means = totals.sum(axis=1) / size
+    squares = ((totals - means[:, None] * flights) ** 2).sum(axis=1)
+    found = {}
+    for name, mean, square, flights_of, days_of in zip(names, means, squares, size, count, strict=True):
+        if days_of >= FEWEST_DAYS:
+            error = float(np.sqrt(days_of / (days_of - 1) * square) / flights_of)
+            found[str(name)] = _estimate(float(mean), error, int(days_of))
+    return found
 
 
 def paired_difference(

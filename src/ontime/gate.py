@@ -1,22 +1,35 @@
-"""May the challenger replace the champion? Both are scored on the same flights, which neither was trained on."""
+"""May the challenger replace the champion? All are scored on the same flights, which none of them was trained on.
 
-from collections.abc import Sequence
+`decide` asks, in this order: is it better (or, for a refresh, no worse), also than the best release so far; does any
+slice get worse; are its probabilities as well calibrated; is it too good to be true. `make bench-gate` measures how
+often each question is answered wrongly.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import stdtr
+from sklearn.metrics import roc_auc_score
 
-from ontime import evaluation, slices
+from ontime import evaluation, slices, split
+from ontime.evaluation import Estimate, Floats, Labels
 from ontime.params import Evaluate, Gate
-
-Floats = NDArray[np.float64]
 
 
 class GateBroken(ValueError):
     """The comparison itself would be worthless; the message says why."""
+
+
+class Rival(NamedTuple):
+    """What a challenger is compared with: a release, or a baseline where there is none."""
+
+    name: str
+    probabilities: Floats
 
 
 @dataclass(frozen=True)
@@ -31,68 +44,222 @@ class Verdict:
     flights: int
     days: int
     worse_slices: Sequence[str]
+    calibration: dict[str, float]
+    best: str | None = None  # the best release so far, where that is another one than the champion
+    best_high: float | None = None  # upper end of the interval of the difference from it
 
     def evidence(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def refuse_seen_flights(name: str, trained_until: date, judged_from: date) -> None:
-    """Raise GateBroken for a model that was trained on what it is to be judged by."""
+def refuse_seen_days(name: str, trained_until: date, judged_from: date) -> None:
+    """Raise GateBroken for a model whose training period reaches into the days that it is to be judged by."""
     if trained_until > judged_from:
         raise GateBroken(f"{name} was trained until {trained_until}, so it has seen flights of {judged_from}")
+
+
+def refuse_seen_flights(name: str, trained_on: NDArray[np.uint64], judged: pd.Series) -> None:
+    """Raise GateBroken for a model that was fitted on, or chosen by, any of the flights that it is to be judged by.
+
+    By the flights' keys (`split.row_keys`), whatever their day column says.
+    """
+    seen = np.isin(split.row_keys(judged), trained_on)
+    if seen.any():
+        raise GateBroken(
+            f"{name} was trained on {seen.sum():,} of the {len(judged):,} flights that judge it, such as "
+            f"{judged.to_numpy()[seen][0]}: look at the `day` column, which divides training from test"
+        )
 
 
 def decide(
     flights: pd.DataFrame,
     challenger: Floats,
-    champion: Floats,
+    champion: Rival,
     gate: Gate,
     evaluate: Evaluate,
     *,
     refresh: bool = False,
+    best: Rival | None = None,
+    base_rate: float | None = None,
 ) -> Verdict:
-    """The verdict of the paired difference by days, and of every slice that is large enough.
+    """The verdict. `flights` has `late`, `day` and the features that slices need. Raises GateBroken for one day.
 
-    `flights` has `late`, `day` and the features that slices need. With `refresh` the challenger need not be
-    better, only not worse than the margin: the policy wants a newer model.
+    With `refresh` the challenger need not be better, only not worse than the margin: the policy wants a newer model.
+    `best` is the best release so far, which a refresh must not fall behind either, so that many small steps down do
+    not add up. With `base_rate`, the share of late flights in training, the challenger is the first model of all: it
+    must show some skill and honest probabilities too, because nothing that it replaces has shown them.
     """
-    late = flights["late"].to_numpy(bool)
-    difference = evaluation.losses(late, challenger) - evaluation.losses(late, champion)
-    estimate = evaluation.mean_interval(difference, flights["day"].to_numpy())
-    if estimate is None:
-        raise GateBroken(f"{len(flights):,} flights of one day: an interval by days needs at least two")
-    low, high = estimate.interval
-    worse = _worse_slices(slices.of_flights(flights), late, difference, gate, evaluate)
+    late, days = flights["late"].to_numpy(bool), flights["day"].to_numpy()
+    difference = evaluation.paired_difference(late, challenger, champion.probabilities, days)
+    if difference is None:
+        raise GateBroken(f"all {len(flights):,} flights are of one day: an interval by days needs two at least")
+    behind = evaluation.paired_difference(late, challenger, best.probabilities, days) if refresh and best else None
+    worse = worse_slices(slices.of_flights(flights), late, days, challenger, champion.probabilities, gate, evaluate)
+    calibration = calibration_of(late, challenger, champion.probabilities)
     limit = gate.margin_log_loss if refresh else 0.0
-    promote = high < limit and not worse
+    objections = [
+        *_not_better(difference, limit),
+        *_behind(best, behind, gate),
+        *([f"slices get worse: {'; '.join(worse)}"] if worse else []),
+        *_miscalibrated(calibration, gate, base_rate),
+        *_too_good(late, challenger, [champion, *([best] if best else [])], gate, base_rate),
+        *_first_of_all(late, days, challenger, calibration, gate, base_rate),
+    ]
+    low, high = difference.interval
     return Verdict(
-        promote=promote,
-        reason=_reason(high, limit, worse),
-        difference=round(float(difference.mean()), 4),
+        promote=not objections,
+        reason="; ".join(objections) or _passed(high, limit),
+        difference=round(difference.value, 4),
         low=low,
         high=high,
         flights=len(flights),
-        days=estimate.days,
+        days=difference.days,
         worse_slices=worse,
+        calibration={name: round(value, 4) for name, value in calibration.items()},
+        best=best.name if behind and best else None,
+        best_high=behind.interval.high if behind else None,
     )
 
 
-def _worse_slices(
-    cuts: pd.DataFrame, late: NDArray[np.bool_], difference: Floats, gate: Gate, evaluate: Evaluate
+def _passed(high: float, limit: float) -> str:
+    return f"the interval of the log-loss difference ends at {high:+.4f}, below {limit:+.4f}"
+
+
+def _not_better(difference: Estimate, limit: float) -> Iterator[str]:
+    if not difference.high < limit:
+        yield f"the interval of the log-loss difference reaches {difference.high:+.4f}, not below {limit:+.4f}"
+
+
+def _behind(best: Rival | None, behind: Estimate | None, gate: Gate) -> Iterator[str]:
+    if best and behind and not behind.high < gate.margin_log_loss:
+        yield (
+            f"compared with {best.name}, the best so far, the interval reaches {behind.high:+.4f}, "
+            f"not below {gate.margin_log_loss:+.4f}"
+        )
+
+
+def worse_slices(
+    cuts: pd.DataFrame,
+    late: Labels,
+    days: NDArray[np.datetime64],
+    challenger: Floats,
+    champion: Floats,
+    gate: Gate,
+    evaluate: Evaluate,
 ) -> list[str]:
-    worse = []
+    """The slices in which the challenger's log-loss is higher by more than the margin, and surely higher at all.
+
+    "Surely" holds for all slices together: Holm (1979) keeps the chance to find any in a model that is no worse below
+    `gate.slice_alarm`, however many slices there are.
+    """
+    difference = evaluation.losses(late, challenger) - evaluation.losses(late, champion)
+    found: dict[str, Estimate] = {}
     for cut in cuts:
-        table = pd.DataFrame({"late": late, "difference": difference}).groupby(cuts[cut].to_numpy())
-        for name, rows in table:
-            judged = slices.gated(len(rows), int(rows["late"].sum()), evaluate)
-            if judged and rows["difference"].mean() > gate.margin_slice_log_loss:
-                worse.append(f"{cut} {name}: {rows['difference'].mean():+.4f}")
-    return worse
+        judged = pd.Series(late).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
+        estimates = evaluation.mean_intervals(difference, cuts[cut], days)
+        found |= {
+            f"{cut} {name}": estimate
+            for name, estimate in estimates.items()
+            if slices.gated(int(judged["size"][name]), int(judged["sum"][name]), evaluate)
+        }
+    surely = holm({name: _chance(estimate) for name, estimate in found.items()}, gate.slice_alarm)
+    return [
+        f"{name}: {found[name].value:+.4f}"
+        for name in found
+        if name in surely and found[name].value > gate.margin_slice_log_loss
+    ]
 
 
-def _reason(high: float, limit: float, worse: Sequence[str]) -> str:
-    if worse:
-        return f"slices get worse: {'; '.join(worse)}"
-    if high < limit:
-        return f"the interval of the log-loss difference ends at {high:+.4f}, below {limit:+.4f}"
-    return f"the interval of the log-loss difference reaches {high:+.4f}, not below {limit:+.4f}"
+def _chance(estimate: Estimate) -> float:
+    """How likely a mean at least so far above zero is where the true one is zero: a t test by days, one-sided."""
+    if estimate.error == 0:
+        return 0.0 if estimate.value > 0 else 1.0
+    return float(stdtr(estimate.days - 1, -estimate.value / estimate.error))
+
+
+def holm(chances: dict[str, float], level: float) -> set[str]:
+    """The names whose hypothesis Holm's step-down procedure rejects at that level.
+
+    >>> sorted(holm({"a": 0.01, "b": 0.03, "c": 0.02, "d": 0.9}, 0.05))
+    ['a']
+    >>> sorted(holm({"a": 0.01, "b": 0.03, "c": 0.015, "d": 0.001}, 0.05))
+    ['a', 'b', 'c', 'd']
+    """
+    rejected: set[str] = set()
+    for name, chance in sorted(chances.items(), key=lambda each: each[1]):
+        if chance > level / (len(chances) - len(rejected)):
+            break
+        rejected.add(name)
+    return rejected
+
+
+def calibration_of(late: Labels, challenger: Floats, champion: Floats) -> dict[str, float]:
+    """How far the mean probability lies above the share of late flights, and the ECE, of both."""
+    rate = float(late.mean())
+    return {
+        "mean_gap": float(challenger.mean()) - rate,
+        "champion_mean_gap": float(champion.mean()) - rate,
+        "ece": evaluation.expected_calibration_error(late, challenger),
+        "champion_ece": evaluation.expected_calibration_error(late, champion),
+    }
+
+
+def _miscalibrated(calibration: dict[str, float], gate: Gate, base_rate: float | None) -> Iterator[str]:
+    """Both are held against the same outcomes, so what the days' weather adds to one gap it adds to the other.
+
+    A baseline is no measure: it says so little that its few probabilities are always right on average.
+    """
+    if base_rate is not None:
+        return
+    gap, champion_gap = calibration["mean_gap"], calibration["champion_mean_gap"]
+    if abs(gap) - abs(champion_gap) > gate.margin_calibration:
+        yield (
+            f"its mean probability is off by {gap:+.3f}, the champion's by {champion_gap:+.3f}: worse by more than "
+            f"{gate.margin_calibration:g}"
+        )
+    ece, champion_ece = calibration["ece"], calibration["champion_ece"]
+    if ece - champion_ece > gate.margin_calibration:
+        yield (
+            f"its calibration error (ECE) is {ece:.3f}, the champion's {champion_ece:.3f}: worse by more than "
+            f"{gate.margin_calibration:g}"
+        )
+
+
+def _too_good(
+    late: Labels, challenger: Floats, rivals: Sequence[Rival], gate: Gate, base_rate: float | None
+) -> Iterator[str]:
+    """A jump that no honest retraining makes is a leak until somebody has looked. A baseline says nothing of it."""
+    if base_rate is not None:
+        return
+    areas = {rival.name: float(roc_auc_score(late, rival.probabilities)) for rival in rivals}
+    name, known = max(areas.items(), key=lambda each: each[1])
+    area = float(roc_auc_score(late, challenger))
+    if area - known > gate.margin_auc:
+        yield (
+            f"too good to be true: AUC {area:.3f} where {name} has {known:.3f} on the same flights, more than "
+            f"gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that knows what happened later; "
+            "if there is none, promote it by hand"
+        )
+
+
+def _first_of_all(
+    late: Labels,
+    days: NDArray[np.datetime64],
+    challenger: Floats,
+    calibration: dict[str, float],
+    gate: Gate,
+    base_rate: float | None,
+) -> Iterator[str]:
+    if base_rate is None:
+        return
+    ignorant = evaluation.losses(late, np.full(len(late), base_rate))
+    short = evaluation.mean_interval(evaluation.losses(late, challenger) - (1 - gate.first_skill) * ignorant, days)
+    if short is not None and not short.high < 0:
+        skill = 1 - evaluation.losses(late, challenger).mean() / ignorant.mean()
+        yield (
+            f"its log-loss is {skill:.1%} below that of the base rate alone, which is not surely more than "
+            f"gate.first_skill {gate.first_skill:.0%}"
+        )
+    off = max(abs(calibration["mean_gap"]), calibration["ece"])
+    if off > gate.first_calibration:
+        yield f"its probabilities are off by {off:.3f}, more than gate.first_calibration {gate.first_calibration:g}"

@@ -155,6 +155,11 @@ class Evaluate(_Section):
 class Gate(_Section):
     margin_log_loss: Positive
     margin_slice_log_loss: Positive
+    slice_alarm: Share
+    margin_calibration: Share
+    margin_auc: Share
+    first_skill: Share
+    first_calibration: Share
     parity_tolerance: Positive
 
 

@@ -40,6 +40,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 MODEL = "model.onnx"
 PROBE = "probe.json"
 REFERENCE = "reference.parquet"  # for monitoring, which has pandas; the service only checks its digest
+TRAINED_ON = "trained_on.bin"  # `split.row_keys` of the flights that it was fitted on, sorted; for the gate
 TREES, LINEAR = "trees.npz", "linear.npz"
 EXPLAINERS: dict[str, type[Trees] | type[Linear]] = {TREES: Trees, LINEAR: Linear}
 MANIFEST = "manifest.json"
@@ -135,8 +136,8 @@ class Manifest(_Record):
             raise ValueError(f"features are not this code's: {differing}")
         if set(self.categories) != set(schema.CATEGORICAL):
             raise ValueError(f"categories are of {sorted(self.categories)}, not {sorted(schema.CATEGORICAL)}")
-        if set(self.sha256) - set(EXPLAINERS) != {MODEL, PROBE, REFERENCE}:
-            needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TREES} or {LINEAR}"
+        if set(self.sha256) - {*EXPLAINERS, TRAINED_ON} != {MODEL, PROBE, REFERENCE}:
+            needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TRAINED_ON}, {TREES} or {LINEAR}"
             found = f"not {sorted(self.sha256)}: made by other code? Move releases/ away, then `make train`"
             raise ValueError(f"sha256 must list {needed}, {found}")
         return self
@@ -384,6 +385,14 @@ def _explainer(folder: Path, manifest: Manifest) -> Explainer | None:
     if stated is not None and stated.method != found:
         raise ReleaseRefused(f"{folder / MANIFEST}: reasons are by {stated.method}, but its files are for {found}")
     return explainer
+
+
+def trained_on(releases: Path, version: str) -> NDArray[np.uint64]:
+    """`split.row_keys` of the flights that it was fitted on; empty for a release of before they were kept."""
+    manifest = verify(releases / version)
+    if TRAINED_ON not in manifest.sha256:
+        return np.array([], dtype="<u8")
+    return np.frombuffer(_content(releases / version, TRAINED_ON, manifest), "<u8")
 
 
 def read_pointer(releases: Path) -> Pointer | None:

@@ -20,9 +20,17 @@ MILES = {
 }
 
 
-def _band(values: pd.Series, bands: Mapping[str, tuple[int, int]]) -> pd.Series:
+def _band(values: pd.Series, bands: Mapping[str, tuple[int, int]]) -> NDArray[np.object_]:
+    """The name of the band that holds each value, its upper edge excluded; "nan" where none does."""
     edges = [low for low, _ in bands.values()] + [list(bands.values())[-1][1]]
-    return pd.cut(values, edges, right=False, labels=list(bands)).astype(str)
+    names = np.array(["nan", *bands, "nan"], dtype=object)
+    band: NDArray[np.object_] = names[np.searchsorted(edges, values.to_numpy(np.float64), side="right")]
+    return band
+
+
+def _month(days: pd.Series) -> NDArray[np.object_]:
+    codes, unique = pd.factorize(days)
+    return pd.DatetimeIndex(unique).strftime("%Y-%m").to_numpy(object)[codes]
 
 
 def of_flights(features: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +41,7 @@ def of_flights(features: pd.DataFrame) -> pd.DataFrame:
             "carrier": features["carrier"],
             "hour": _band(features["departure_minute"] / 60, HOURS),
             "distance": _band(features["distance_miles"], MILES),
-            "month": features["day"].dt.strftime("%Y-%m"),
+            "month": _month(features["day"]),
         }
     )
 

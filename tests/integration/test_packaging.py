@@ -7,11 +7,12 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 
-from ontime import export, model, release, split
+from ontime import database, export, model, release, split
 from ontime.params import Params
 from ontime.sources import Tables
-from pipelines import deviation, packaging, train, tune
+from pipelines import deviation, judgement, packaging, train, tune
 from pipelines.packaging import Challenger
 
 
@@ -25,7 +26,13 @@ def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
     told = pd.DataFrame({"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(known), late.mean())})
     training = {"champion": "lightgbm", "categories": categories, "usual_rate": float(late.mean())}
     explainer = packaging.explainer_of("lightgbm", native, categories, known)
-    return Challenger("lightgbm", native, export.to_onnx("lightgbm", native), training, known, told, explainer)
+    onnx, nobody = export.to_onnx("lightgbm", native), np.array([], "<u8")
+    return Challenger("lightgbm", native, onnx, training, known, told, explainer, trained_on=nobody)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    return database.connect(f"sqlite:///{tmp_path}/ontime.db")
 
 
 def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> None:
@@ -61,16 +68,19 @@ def test_another_registered_model_deviates_and_the_worst_flight_is_named(
 
 
 def test_the_first_champion_must_beat_the_table_of_rates(
-    challenger: Challenger, params: Params, tmp_path: Path
+    challenger: Challenger, params: Params, tmp_path: Path, engine: sa.Engine
 ) -> None:
-    verdict, against = packaging.judge(challenger, tmp_path, params)
+    # It is judged by what it was fitted on, where it is not calibrated.
+    lenient = params.model_copy(update={"gate": params.gate.model_copy(update={"first_calibration": 0.1})})
+
+    verdict, against = judgement.judge(challenger, tmp_path, engine, lenient)
 
     assert against == "baseline rate_table"
     assert verdict.promote
 
 
 def test_a_release_is_compared_through_its_own_onnx_file(
-    challenger: Challenger, params: Params, tables: Tables, tmp_path: Path
+    challenger: Challenger, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
 ) -> None:
     timetable = tables.flights.set_index("flight_id", drop=False)
     categories = challenger.training["categories"]
@@ -78,7 +88,7 @@ def test_a_release_is_compared_through_its_own_onnx_file(
     release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
     release.point(tmp_path, "1")
 
-    verdict, against = packaging.judge(challenger, tmp_path, params)
+    verdict, against = judgement.judge(challenger, tmp_path, engine, params)
 
     assert against == "release 1"
     assert (verdict.promote, verdict.difference) == (False, 0.0)

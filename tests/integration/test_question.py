@@ -20,7 +20,7 @@ from ontime.release import Manifest, ReleaseRefused
 from ontime.schema import Question
 from ontime.settings import Settings
 from ontime.sources import Tables
-from pipelines import compare, explore, features, packaging, performance_report
+from pipelines import compare, explore, features, judgement, packaging, performance_report
 from serving.app import create_app
 from tests import browser
 from tests.integration.conftest import Small, published, store
@@ -199,9 +199,11 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     fitted = model.fit("lightgbm", matrix, late, other_params.train)
     told = pd.DataFrame({"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())})
     training = {"champion": "lightgbm", "categories": categories, "usual_rate": float(late.mean())}
-    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none")
+    nobody = np.array([], "<u8")
+    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none", nobody)
 
-    verdict, against = packaging.judge(winner, settings.releases, other_params)
+    engine = database.connect(settings.database_url.get_secret_value())
+    verdict, against = judgement.judge(winner, settings.releases, engine, other_params)
 
     assert (verdict.promote, against) == (True, "baseline rate_table")
     assert "release 1 predicts arriving 15 minutes late or more, asked 2 hours before" in verdict.reason

@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from ontime import evaluation, features, gate, leaks, release, split
-from ontime.gate import GateBroken, Verdict
+from ontime import database, evaluation, features, gate, leaks, release, split
+from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, Params, ParamsBroken, load_params
 from ontime.sources import Tables
-from pipelines import evaluate, packaging, train
+from pipelines import evaluate, judgement, train
 from pipelines.layout import FEATURES, write_table
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import AUC, GATE, ITSELF, LEAK, PARAMETERS, PERIODS, POINT_IN_TIME, SEEN, sabotage
@@ -162,7 +162,8 @@ def test_periods_that_overlap_are_refused(reported: Reported) -> None:
 
 
 def judged(winner: Model, releases: Path) -> Verdict:
-    return packaging.judge(winner.winner, releases, winner.params)[0]
+    engine = database.connect(f"sqlite:///{releases.parent}/judged.db")
+    return judgement.judge(winner.winner, releases, engine, winner.params)[0]
 
 
 @sabotage("challenger equal to champion", "the champion's own model, judged as a challenger", GATE)
@@ -190,14 +191,14 @@ def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reporte
 @sabotage("challenger worse for some", "a challenger that is better on the whole and wrong about one airline", GATE)
 def test_a_challenger_that_fails_one_airline_is_kept_out(winter: Model, reported: Reported) -> None:
     flights, told = winter.winner.flights, winter.winner.predictions
-    usual = np.full(len(flights), winter.winner.training["usual_rate"])
+    usual = Rival("the base rate", np.full(len(flights), winter.winner.training["usual_rate"]))
     better = told["lightgbm"].to_numpy()
     params = winter.params
     wrong = np.where(flights["carrier"] == "US", 0.5, better)
-    judge = (params.gate, params.evaluate)
+    judge, rate = (params.gate, params.evaluate), winter.winner.training["usual_rate"]
 
-    assert gate.decide(flights, better, usual, *judge).promote
-    verdict = gate.decide(flights, wrong, usual, *judge)
+    assert gate.decide(flights, better, usual, *judge, base_rate=rate).promote
+    verdict = gate.decide(flights, wrong, usual, *judge, base_rate=rate)
 
     assert verdict.difference < 0
     assert not verdict.promote

@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
@@ -64,8 +65,10 @@ def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params
     onnx = export.to_onnx("lightgbm", fitted["lightgbm"])
     predictions = test[["flight_id", "day", "late"]].assign(**told)
     explainer = packaging.explainer_of("lightgbm", fitted["lightgbm"], categories, test)
-    winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer)
-    return Model(winner, packaging.files_of(explainer, onnx, categories, test, timetable), params)
+    trained_on = np.sort(split.row_keys(train["flight_id"]))
+    winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
+    contents = packaging.files_of(explainer, onnx, categories, test, timetable)
+    return Model(winner, {**contents, release.TRAINED_ON: trained_on.tobytes()}, params)
 
 
 @dataclass(frozen=True)

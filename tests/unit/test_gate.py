@@ -1,13 +1,15 @@
 """The gate promotes what is better, keeps what it cannot tell, and never compares on flights that were seen."""
 
 from datetime import date
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ontime import gate
-from ontime.gate import GateBroken
+from ontime import evaluation, gate, split
+from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import Params
 
 RNG = np.random.default_rng(3)
@@ -29,8 +31,18 @@ def flights() -> pd.DataFrame:
     )
 
 
-def decide(flights: pd.DataFrame, challenger: np.ndarray, champion: np.ndarray, params: Params, **asked: bool):  # type: ignore[no-untyped-def]
-    return gate.decide(flights, challenger, champion, params.gate, params.evaluate, **asked)
+def decide(
+    flights: pd.DataFrame, challenger: np.ndarray, champion: np.ndarray, params: Params, **asked: Any
+) -> Verdict:
+    """Without the limit for what is too good, as the champions of these tests know little."""
+    generous = params.gate.model_copy(update={"margin_auc": 1.0})
+    return gate.decide(flights, challenger, Rival("release 1", champion), generous, params.evaluate, **asked)
+
+
+def logit(probability: np.ndarray, times: float = 1, plus: float = 0) -> np.ndarray:
+    """The probabilities with their log-odds multiplied and moved."""
+    moved: np.ndarray = 1 / (1 + np.exp(-(np.log(probability / (1 - probability)) * times + plus)))
+    return moved
 
 
 def test_a_better_challenger_is_promoted(flights: pd.DataFrame, params: Params) -> None:
@@ -91,6 +103,104 @@ def test_days_that_differ_much_widen_the_interval(flights: pd.DataFrame, params:
     assert by_days.high - by_days.low > 2 * (by_flights.high - by_flights.low)
 
 
-def test_a_model_that_was_trained_on_the_judging_flights_is_refused() -> None:
+def test_a_slice_that_looks_worse_by_chance_does_not_keep_a_challenger_out(
+    flights: pd.DataFrame, params: Params
+) -> None:
+    """One bad day of an airline: worse by more than the margin, and not surely worse."""
+    late, rare = flights["late"].to_numpy(bool), (flights["carrier"] == "HA").to_numpy()
+    unlucky = rare & (flights["day"] == "2013-11-05").to_numpy()
+    challenger = np.where(unlucky, np.where(late, 0.01, 0.99), TRUTH)
+
+    verdict = decide(flights, challenger, TRUTH, params)
+
+    assert (evaluation.losses(late, challenger) - evaluation.losses(late, TRUTH))[rare].mean() > 0.01
+    assert verdict.worse_slices == []
+
+
+def test_a_challenger_that_ranks_better_and_says_too_much_is_kept_out(flights: pd.DataFrame, params: Params) -> None:
+    verdict = decide(flights, np.clip(TRUTH + 0.05, 0, 1), np.full(12_000, TRUTH.mean()), params)
+
+    assert verdict.high < 0
+    assert not verdict.promote
+    assert "its mean probability is off by +0.0" in verdict.reason
+
+
+def test_a_challenger_that_ranks_better_and_is_too_sure_is_kept_out(flights: pd.DataFrame, params: Params) -> None:
+    centred = np.log(TRUTH.mean() / (1 - TRUTH.mean()))
+    too_sure = logit(TRUTH, 1.6, -0.6 * centred)
+
+    verdict = decide(flights, too_sure, np.full(12_000, TRUTH.mean()), params)
+
+    assert verdict.high < 0
+    assert verdict.reason.startswith("its calibration error (ECE) is 0.0")
+
+
+def test_a_gap_that_the_champion_has_as_well_is_the_weather(flights: pd.DataFrame, params: Params) -> None:
+    """Every flight of the season is late more often than either was taught: the better one may still answer."""
+    verdict = decide(flights, logit(TRUTH, plus=-0.4), logit(TRUTH, 0.5, -0.9), params)
+
+    assert verdict.calibration["mean_gap"] < -params.gate.margin_calibration
+    assert verdict.promote
+
+
+def test_small_steps_down_do_not_add_up(flights: pd.DataFrame, params: Params) -> None:
+    """Each is no worse than the one before it by more than the margin; the third has lost more than that in all."""
+    chain = [logit(TRUTH, times) for times in (1, 0.96, 0.92, 0.88, 0.84, 0.8)]
+    best = Rival("release 1", chain[0])
+
+    alone = [decide(flights, after, before, params, refresh=True) for before, after in pairwise(chain)]
+    held = [decide(flights, after, before, params, refresh=True, best=best) for before, after in pairwise(chain)]
+
+    assert all(verdict.promote for verdict in alone)
+    assert [verdict.promote for verdict in held] == [True, True, False, False, False]
+    assert held[-1].reason.startswith("compared with release 1, the best so far, the interval reaches +0.0")
+
+
+def test_what_is_better_need_not_be_compared_with_the_best(flights: pd.DataFrame, params: Params) -> None:
+    verdict = decide(flights, TRUTH, np.full(12_000, TRUTH.mean()), params, best=Rival("release 1", TRUTH))
+
+    assert verdict.promote
+
+
+def test_a_jump_that_no_honest_model_makes_is_stopped(flights: pd.DataFrame, params: Params) -> None:
+    knows = np.where(flights["late"], 0.9, 0.1)
+
+    verdict = gate.decide(flights, knows, Rival("release 1", TRUTH), params.gate, params.evaluate)
+
+    assert not verdict.promote
+    assert "too good to be true: AUC 1.000 where release 1 has 0.7" in verdict.reason
+
+
+def test_the_first_model_must_be_skilful_and_honest(flights: pd.DataFrame, params: Params) -> None:
+    rate = TRUTH.mean()
+    champion = np.full(12_000, rate)
+
+    skilful = decide(flights, TRUTH, champion, params, base_rate=rate)
+    timid = decide(flights, logit(TRUTH, 0.2, 0.8 * np.log(rate / (1 - rate))), champion, params, base_rate=rate)
+    loud = decide(flights, np.clip(TRUTH + 0.08, 0, 1), champion, params, base_rate=rate)
+
+    assert skilful.promote
+    assert timid.high < 0
+    assert "which is not surely more than gate.first_skill 5%" in timid.reason
+    assert "its probabilities are off by 0.0" in loud.reason
+
+
+def test_flights_of_one_day_decide_nothing(flights: pd.DataFrame, params: Params) -> None:
+    with pytest.raises(GateBroken, match="all 12,000 flights are of one day"):
+        decide(flights.assign(day=pd.Timestamp("2013-11-01")), TRUTH, TRUTH, params)
+
+
+def test_a_training_period_that_reaches_into_the_judging_days_is_refused() -> None:
     with pytest.raises(GateBroken, match="release 3 was trained until 2013-12-01"):
-        gate.refuse_seen_flights("release 3", date(2013, 12, 1), date(2013, 11, 1))
+        gate.refuse_seen_days("release 3", date(2013, 12, 1), date(2013, 11, 1))
+
+
+def test_flights_that_a_model_was_fitted_on_are_found_whatever_their_day_says() -> None:
+    known, unseen = (pd.Series([f"UA{number}-EWR" for number in numbers]) for numbers in (range(50), range(50, 90)))
+    trained_on = np.sort(split.row_keys(known))
+
+    gate.refuse_seen_flights("release 3", trained_on, unseen)
+    with pytest.raises(
+        GateBroken, match=r"release 3 was trained on 1 of the 41 flights that judge it, such as UA7-EWR"
+    ):
+        gate.refuse_seen_flights("release 3", trained_on, pd.concat([unseen, known[known == "UA7-EWR"]]))
