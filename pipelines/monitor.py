@@ -14,12 +14,13 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
+from sklearn.metrics import roc_auc_score
 
 from monitoring import alerts, performance, webhook
 from monitoring.alerts import Alert
 from monitoring.performance import Performance
 from monitoring.policy import Action, Decision, Observed, Trial, decide
-from ontime import database, environment, evaluation, locks, release, schema
+from ontime import database, environment, locks, release, schema
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
@@ -153,7 +154,7 @@ def quality_of(watch: Watch, told: Performance) -> dict[str, Any]:
 def figures_of(watch: Watch, champion: Manifest, window: Window) -> dict[str, float | None]:
     """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
     params, settings, rows = watch.params.monitor, watch.settings, window.rows
-    late, now = champion.late_minutes, watch.now
+    late, now, reference = champion.late_minutes, watch.now, reference_of(settings, champion)
     today = performance.answers(watch.engine, midnight(watch.day), now, late, now, vectors=True)
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
     return {
@@ -161,11 +162,11 @@ def figures_of(watch: Watch, champion: Manifest, window: Window) -> dict[str, fl
         "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
         "silent": float(today.empty),
         "stale_feed_share": _stale_feed_share(today),
-        "blind_features": _blind_features(today, reference_of(settings, champion)),
+        "blind_features": _blind_features(today, reference),
         "schedule_only_share": _share(today["features"] == "schedule_only"),
         "unseen_share": _share(_has_unseen_category(today)),
         "unlabelled_share": _share(settled["late"].isna()),
-        **_performance_figures(window.performance, settings, champion, watch.params),
+        **performance_figures(window.performance, _measured_auc(reference)),
         **_drift_figures(watch, champion),
     }
 
@@ -216,23 +217,25 @@ def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame) -> float | None
     return float(((known[names].isna().mean() > BLIND) & (reference[names].isna().mean() < SEEING)).sum())
 
 
-def _performance_figures(
-    told: Performance, settings: Settings, champion: Manifest, params: Params
-) -> dict[str, float | None]:
-    """Of the window's flights that have an outcome, whichever release answered them."""
+def performance_figures(told: Performance, measured_auc: float) -> dict[str, float | None]:
+    """Of the window's flights that have an outcome, whichever release answered them.
+
+    `measured_auc`: of the reference, on the flights that the release was measured on.
+    """
     if told.scores is None or told.late_rate is None or told.predicted_rate is None:
         return {"loss_excess": None, "auc_drop": None, "rate_gap": None}
-    reference = reference_of(settings, champion)
-    measured = evaluation.scores(
-        reference["late"].to_numpy(bool), reference["probability_late"].to_numpy(np.float64), params.cost
-    )
     return {
         "auc": told.scores["auc"],
         "log_loss": told.scores["log_loss"],
         "loss_excess": told.loss_excess,
-        "auc_drop": round(measured["auc"] - told.scores["auc"], 4),
+        "auc_drop": round(measured_auc - told.scores["auc"], 4),
         "rate_gap": round(abs(told.late_rate - told.predicted_rate), 4),
     }
+
+
+def _measured_auc(reference: pd.DataFrame) -> float:
+    late, probability = reference["late"].to_numpy(bool), reference["probability_late"].to_numpy(np.float64)
+    return round(float(roc_auc_score(late, probability)), 4)
 
 
 def reference_of(settings: Settings, manifest: Manifest) -> pd.DataFrame:

@@ -214,6 +214,17 @@ def _rank(values: Mapping[str, float], name: str, first: str) -> str:
     return first if place == 0 else f"number {place + 1} of {len(values)}"
 
 
+def gate_power(better: Sequence[Mapping[str, Any]]) -> str:
+    """rows: days, difference, promoted."""
+    fewest, most = min(row["days"] for row in better), max(row["days"] for row in better)
+    largest = max(row["difference"] for row in better)
+    shares = {row["days"]: row["promoted"] for row in better if row["difference"] == largest}
+    return (
+        f"A model that is better by {largest:g} is promoted {percent(shares[most], 0)} of the time after {most} days, "
+        f"{percent(shares[fewest], 0)} after {fewest}"
+    )
+
+
 def retraining(months: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
     """What the living system gains or loses against the first model, in the mean of the months."""
     living, never = (float(np.mean([month[name][figure] for month in months])) for name in ("living", "never"))

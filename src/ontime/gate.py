@@ -101,7 +101,7 @@ def decide(
         *_not_better(difference, limit),
         *_behind(best, behind, gate),
         *([f"slices get worse: {'; '.join(worse)}"] if worse else []),
-        *_miscalibrated(calibration, gate, base_rate),
+        *(miscalibrated(calibration, gate) if base_rate is None else ()),
         *_too_good(late, challenger, [champion, *([best] if best else [])], gate, base_rate),
         *_first_of_all(late, days, challenger, calibration, gate, base_rate),
     ]
@@ -204,13 +204,12 @@ def calibration_of(late: Labels, challenger: Floats, champion: Floats) -> dict[s
     }
 
 
-def _miscalibrated(calibration: dict[str, float], gate: Gate, base_rate: float | None) -> Iterator[str]:
-    """Both are held against the same outcomes, so what the days' weather adds to one gap it adds to the other.
+def miscalibrated(calibration: dict[str, float], gate: Gate) -> Iterator[str]:
+    """What makes the challenger's probabilities less honest than the champion's, beyond the margin.
 
-    A baseline is no measure: it says so little that its few probabilities are always right on average.
+    Both are held against the same outcomes, so what the days' weather adds to one gap it adds to the other. A baseline
+    is no measure for this: it says so little that its few probabilities are always right on average.
     """
-    if base_rate is not None:
-        return
     gap, champion_gap = calibration["mean_gap"], calibration["champion_mean_gap"]
     if abs(gap) - abs(champion_gap) > gate.margin_calibration:
         yield (

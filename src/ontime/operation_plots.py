@@ -62,6 +62,30 @@ def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Ma
     return Picture(findings.serving(servers, labels, "ontime"), measure, figure)
 
 
+DAY_LOOKS = ("#9aa5b1", "#0072b2", "#e69f00", "#cc79a7", "#009e73")
+
+
+def gate_power(better: Sequence[Mapping[str, Any]], equal: Sequence[Mapping[str, Any]]) -> Picture:
+    """How often a model is promoted that is truly better by so much; `equal` gives the point of no difference."""
+    with axes_of(260, "true log-loss below the champion's") as (figure, axes):
+        lines = []
+        alike = {row["days"]: row["promoted"] for row in equal if row["noise"] == "both"}
+        for colour, days in zip(DAY_LOOKS, alike, strict=False):
+            points = [
+                (0.0, alike[days]),
+                *((row["difference"], row["promoted"]) for row in better if row["days"] == days),
+            ]
+            across, shares = zip(*points, strict=True)
+            lines.append((axes.plot(across, shares, marker="o", color=colour)[0], f"{days} days"))
+        axes.set(ylim=(0, 1.02), xlim=(0, None))
+        percents(axes, "y")
+        few_ticks(axes, "x")
+        legend(figure, lines)
+    return Picture(
+        findings.gate_power(better), "Share of simulated gates that promote, by days of the test period", figure
+    )
+
+
 def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
     """Log axes that say 16 and 2,000, not 2 x 10^3."""
     span = np.log(across[-1] / across[0]) or 1.0

@@ -80,6 +80,13 @@ def other(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.Data
     return world.fit(train, march, timetable, winter.params, 5)
 
 
+@pytest.fixture(scope="session")
+def inverted(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Model:
+    """A model that took late for on time when it learned."""
+    train = world.labelled(tables, date(2013, 1, 7), date(2013, 1, 14), params)
+    return world.fit(train.assign(late=~train["late"]), march, timetable, winter.params, 5)
+
+
 @pytest.fixture
 def releases(winter: Model, tmp_path: Path) -> Path:
     """Release 1 is published and answers."""

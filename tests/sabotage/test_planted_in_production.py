@@ -410,10 +410,10 @@ def test_drift_is_found_and_calm_is_calm(winter: Model, production: World, repor
 # A worse model that got past the gate.
 
 
-@sabotage("worse model past the gate", "a challenger of a week's flights, in the shadow", matrix.SHADOW)
-def test_a_worse_challenger_is_withdrawn(production: World, other: Model, winter: Model, reported: Reported) -> None:
-    began = SATURDAY - timedelta(days=3)
-    other.publish(production.settings.releases, "2")
+@sabotage("worse model past the gate", "a challenger that took late for on time when it learned", matrix.SHADOW)
+def test_a_worse_challenger_is_withdrawn(production: World, inverted: Model, winter: Model, reported: Reported) -> None:
+    began = SATURDAY - timedelta(days=production.params.policy.shadow_days)
+    inverted.publish(production.settings.releases, "2")
     winter.publish(production.settings.releases, "3")
     production.challenge("3", began)
     assert production.judge_trial(FRIDAY).action is Action.PROMOTE
@@ -426,9 +426,9 @@ def test_a_worse_challenger_is_withdrawn(production: World, other: Model, winter
 
 
 @sabotage("worse model past the gate", "... and past the shadow: it answers", matrix.WATCH)
-def test_a_worse_champion_is_rolled_back(production: World, other: Model, winter: Model, reported: Reported) -> None:
+def test_a_worse_champion_is_rolled_back(production: World, inverted: Model, winter: Model, reported: Reported) -> None:
     began = SATURDAY - timedelta(days=3)
-    other.publish(production.settings.releases, "2")
+    inverted.publish(production.settings.releases, "2")
     winter.publish(production.settings.releases, "3")
     production.crown("3", began)
     assert production.judge_trial(FRIDAY).action is Action.NOTHING

@@ -1,0 +1,388 @@
+"""`make bench-gate`: how often the gate, the shadow and the watch are wrong, and what they find, by simulation.
+
+2,000 simulations a row. Each draws days of a year at random, gives every flight a label drawn from the live release's
+probability and a mood of its day, and compares two models: its probabilities with noise on the log-odds, once for each.
+Equal models have noise of the same size; a worse one has more of it, as much as makes its expected log-loss higher by
+what the row says. Noise is by flight, by day (every flight of a day is off by the same), or both.
+Writes reports/bench_gate.json, reports/bench_gate.png and docs/gate.md.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ontime import environment, evaluation, figures, files, gate, model, operation_plots, release, slices, split
+from ontime.evaluation import Floats, Labels
+from ontime.params import Params, load_params
+from ontime.settings import load_settings
+from pipelines.layout import FEATURES, REPORTS, months_in, read_months, write_json
+
+SIMULATIONS = 2000
+DAYS = (14, 21, 42, 61)
+TRIAL_DAYS = (3, 5, 7)
+DIFFERENCES = (0.002, 0.005, 0.01)
+HARMS = (0.01, 0.02, 0.05)
+SHIFTS = (0.03, 0.05, 0.08)  # of the mean probability
+MOOD = 0.45  # of a day, in log-odds: gives the days of the test period their spread of late flights
+NOISE = {"by flight": (0.3, 0.0), "by day": (0.0, 0.15), "both": (0.3, 0.15)}
+ROUNDS = 1000  # of the percentile bootstrap that the gate had before
+SLICE = "carrier UA"  # the one that gets worse where a slice does
+
+
+class Noise(NamedTuple):
+    by_flight: float
+    by_day: float
+
+    def times(self, factor: float) -> "Noise":
+        return Noise(self.by_flight * factor, self.by_day * factor)
+
+
+@dataclass(frozen=True)
+class World:
+    """Every labelled flight of the year with the live release's log-odds, ordered by day."""
+
+    logits: Floats
+    starts: NDArray[np.int64]  # where each day begins, and where the last one ends
+    cuts: pd.DataFrame
+    params: Params
+
+
+class Drawn(NamedTuple):
+    """The flights of some days, drawn with replacement."""
+
+    logits: Floats
+    late: Labels
+    day: NDArray[np.int64]  # 0 for the first that was drawn
+    cuts: pd.DataFrame
+
+    @property
+    def days(self) -> NDArray[np.datetime64]:
+        return self.day.astype("datetime64[D]")
+
+
+def sigmoid(logits: Floats) -> Floats:
+    probabilities: Floats = 1 / (1 + np.exp(-logits))
+    return probabilities
+
+
+def year() -> World:
+    """Raises NoRelease where `make train` has not run."""
+    params, live = load_params(), release.load_current(load_settings().releases)
+    flights = split.labelled(read_months(FEATURES, months_in(FEATURES))).sort_values("day", ignore_index=True)
+    probability = live.model.predict(model.matrix_of(flights, live.manifest.categories)).astype(np.float64)
+    starts = np.append(np.unique(flights["day"], return_index=True)[1], len(flights))
+    cuts = slices.of_flights(flights).drop(columns="month").astype("category")
+    return World(np.log(probability / (1 - probability)), starts, cuts, params)
+
+
+def draw(world: World, days: int, rng: np.random.Generator) -> Drawn:
+    chosen = rng.integers(0, len(world.starts) - 1, days)
+    index = np.concatenate([np.arange(world.starts[day], world.starts[day + 1]) for day in chosen])
+    day = np.repeat(np.arange(days), world.starts[chosen + 1] - world.starts[chosen])
+    late = rng.random(len(index)) < sigmoid(world.logits[index] + rng.normal(0, MOOD, days)[day])
+    return Drawn(world.logits[index], late, day, world.cuts.iloc[index])
+
+
+def noisy(drawn: Drawn, noise: Noise, rng: np.random.Generator) -> Floats:
+    """The log-odds of a model that is off by that much."""
+    by_day = rng.normal(0, noise.by_day, drawn.day[-1] + 1)[drawn.day] if noise.by_day else 0
+    by_flight = rng.normal(0, noise.by_flight, len(drawn.logits)) if noise.by_flight else 0
+    moved: Floats = drawn.logits + by_flight + by_day
+    return moved
+
+
+def expected_loss(world: World, spread: float) -> float:
+    """Of a model whose log-odds are off by noise of that standard deviation, over all flights of the year."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(15)
+    weights = weights / weights.sum()
+    logits = world.logits[::50]
+    rate = sum(weight * sigmoid(logits + MOOD * node) for node, weight in zip(nodes, weights, strict=True))
+    loss = 0.0
+    for node, weight in zip(nodes, weights, strict=True):
+        probability = sigmoid(logits + spread * node)
+        loss += weight * float(-(rate * np.log(probability) + (1 - rate) * np.log(1 - probability)).mean())
+    return loss
+
+
+def worse_by(world: World, noise: Noise, difference: float) -> Noise:
+    """More noise of the same kind, so that the expected log-loss is higher by `difference`."""
+    spread = float(np.hypot(*noise))
+    factors = np.geomspace(1, 12, 20)
+    losses = [expected_loss(world, spread * factor) for factor in factors]
+    return noise.times(float(np.interp(losses[0] + difference, losses, factors)))
+
+
+def bootstrap(difference: Floats, day: NDArray[np.int64], rng: np.random.Generator) -> tuple[float, float]:
+    """The interval that the gate had before: percentiles of the mean over days drawn with replacement."""
+    sums, counts = np.bincount(day, difference), np.bincount(day)
+    drawn = rng.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=ROUNDS)
+    low, high = np.quantile((drawn @ sums) / (drawn @ counts), [0.025, 0.975])
+    return float(low), float(high)
+
+
+# One simulation of each kind: what came of it, as numbers of which the mean is told.
+
+
+def interval(
+    world: World, rng: np.random.Generator, days: int, champion: Noise, challenger: Noise, true: float = 0.0
+) -> dict[str, bool]:
+    drawn = draw(world, days, rng)
+    before, after = (sigmoid(noisy(drawn, noise, rng)) for noise in (champion, challenger))
+    found = evaluation.paired_difference(drawn.late, after, before, drawn.days)
+    assert found is not None  # noqa: S101  there are at least three days
+    difference = evaluation.losses(drawn.late, after) - evaluation.losses(drawn.late, before)
+    low, high = bootstrap(difference, drawn.day, rng)
+    margin = world.params.gate.margin_log_loss
+    return {
+        "promoted": found.high < 0,
+        "refreshed": found.high < margin,
+        "covered": found.low <= true <= found.high,
+        "withdrawn": found.low > margin,
+        "promoted_bootstrap": high < 0,
+        "covered_bootstrap": low <= true <= high,
+    }
+
+
+def slices_of(world: World, rng: np.random.Generator, days: int, noise: Noise, worse: Noise) -> dict[str, bool]:
+    """The challenger is as good as the champion but in one slice, where it has the noise `worse`."""
+    drawn = draw(world, days, rng)
+    before, after = (noisy(drawn, noise, rng) for _ in range(2))
+    cut, name = SLICE.split()
+    there = (drawn.cuts[cut] == name).to_numpy()
+    before, after = sigmoid(before), sigmoid(np.where(there, noisy(drawn, worse, rng), after))
+    params = world.params
+    found = gate.worse_slices(drawn.cuts, drawn.late, drawn.days, after, before, params.gate, params.evaluate)
+    means = gate.worse_slices(drawn.cuts, drawn.late, drawn.days, after, before, without_holm(params), params.evaluate)
+    return {
+        "any": bool(found),
+        "right": any(each.startswith(SLICE) for each in found),
+        "any_by_means": bool(means),
+    }
+
+
+def without_holm(params: Params) -> Any:
+    """The rule of before: a mean above the margin is worse, however few days it rests on."""
+    return params.gate.model_copy(update={"slice_alarm": 1e9})
+
+
+def calibration(world: World, rng: np.random.Generator, days: int, noise: Noise, shift: float) -> dict[str, bool]:
+    """The challenger's probabilities are all higher by `shift`."""
+    drawn = draw(world, days, rng)
+    before, after = (sigmoid(noisy(drawn, noise, rng)) for _ in range(2))
+    told = gate.calibration_of(drawn.late, np.clip(after + shift, 0, 1), before)
+    return {"kept": bool(list(gate.miscalibrated(told, world.params.gate)))}
+
+
+SIMULATED: Mapping[str, Callable[..., dict[str, bool]]] = {
+    "interval": interval, "slices": slices_of, "calibration": calibration,
+}  # fmt: skip
+_worlds: list[World] = []  # of a worker process
+
+
+def _begin() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    _worlds.append(year())
+
+
+def simulated(kind: str, seed: int, simulations: int, told: Mapping[str, Any]) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame([SIMULATED[kind](_worlds[0], rng, **told) for _ in range(simulations)])
+
+
+class Row(NamedTuple):
+    """What is simulated for one row of a table: `name` and `about` say which, `told` goes to the simulation."""
+
+    table: str
+    kind: str
+    about: dict[str, Any]
+    told: dict[str, Any]
+
+
+def rows(world: World) -> Iterator[Row]:
+    both = Noise(*NOISE["both"])
+    for name, size in NOISE.items():
+        noise = Noise(*size)
+        yield from _rows("equal", "interval", DAYS, {"noise": name}, champion=noise, challenger=noise)
+    for difference in DIFFERENCES:
+        more, about = worse_by(world, both, difference), {"difference": difference}
+        yield from _rows("better", "interval", DAYS, about, champion=more, challenger=both, true=-difference)
+        yield from _rows("worse", "interval", DAYS, about, champion=both, challenger=more, true=difference)
+    for harm in (0.0, *HARMS):
+        more, about = worse_by(world, both, harm), {"harm": harm}
+        yield from _rows("trial", "interval", TRIAL_DAYS, about, champion=both, challenger=more, true=harm)
+        yield from _rows("slices", "slices", DAYS, about, noise=both, worse=more)
+    for shift in (0.0, *SHIFTS):
+        yield from _rows("calibration", "calibration", DAYS, {"shift": shift}, noise=both, shift=shift)
+
+
+def _rows(table: str, kind: str, days: Sequence[int], about: Mapping[str, Any], **told: Any) -> Iterator[Row]:
+    for each in days:
+        yield Row(table, kind, {**about, "days": each}, {**told, "days": each})
+
+
+def run(simulations: int) -> dict[str, Any]:
+    world = year()
+    wanted = list(rows(world))
+    tables: dict[str, list[dict[str, Any]]] = {}
+    with ProcessPoolExecutor(os.cpu_count(), initializer=_begin) as pool:
+        started = [pool.submit(simulated, row.kind, seed, simulations, row.told) for seed, row in enumerate(wanted)]
+        progress = tqdm(zip(wanted, started, strict=True), "bench-gate", len(wanted), unit="row", disable=None)
+        for row, outcomes in progress:
+            shares = outcomes.result().mean()
+            tables.setdefault(row.table, []).append(
+                {**row.about, **{str(name): round(float(share), 4) for name, share in shares.items()}}
+            )
+    return {"simulations": simulations, "flights": len(world.logits), **tables, "seasons": seasons(world.params)}
+
+
+def seasons(params: Params) -> dict[str, float]:
+    """Two real models, of January and of January to March, on April to December: do days, and seasons, differ alike?"""
+    flights = split.labelled(read_months(FEATURES, months_in(FEATURES)))
+    day = flights["day"]
+    told = []
+    for until in ("2013-02-01", "2013-04-01"):
+        train = flights[day < until]
+        categories = model.categories_of(train)
+        fitted = model.fit("lightgbm", model.matrix_of(train, categories), train["late"].to_numpy(), params.train)
+        later = flights[day >= "2013-04-01"]
+        told.append(model.predict(fitted, model.matrix_of(later, categories)))
+    late, days = later["late"].to_numpy(), later["day"].to_numpy()
+    difference = evaluation.losses(late, told[1]) - evaluation.losses(late, told[0])
+    sums = pd.Series(difference - difference.mean()).groupby(days).sum().to_numpy()
+    whole = float(difference.mean())
+    weeks = 0
+    begins = range(len(sums) - 20)
+    unique = np.unique(days)
+    for begin in begins:
+        chosen = (days >= unique[begin]) & (days <= unique[begin + 20])
+        found = evaluation.mean_interval(difference[chosen], days[chosen])
+        weeks += found is not None and found.low <= whole <= found.high
+    return {
+        "days": len(sums),
+        "difference": round(whole, 4),
+        **{f"autocorrelation_{lag}": round(float(np.corrcoef(sums[lag:], sums[:-lag])[0, 1]), 3) for lag in (1, 2, 7)},
+        "chance_band": round(1.96 / len(sums) ** 0.5, 3),
+        "three_weeks_cover_the_whole": round(weeks / len(begins), 3),
+    }
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(each)} |" for each in (head, ["---"] * len(head), *lines)]
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def by_days(found: Sequence[Mapping[str, Any]], about: str, figure: str) -> list[list[str]]:
+    """A line for each value of `about`, a column for each number of days."""
+    values = list(dict.fromkeys(row[about] for row in found))
+    return [[str(value), *(percent(row[figure]) for row in found if row[about] == value)] for value in values]
+
+
+def page(told: Mapping[str, Any]) -> str:
+    """docs/gate.md."""
+    days, trial_days = [f"{each} days" for each in DAYS], [f"{each} days" for each in TRIAL_DAYS]
+    error = percent((0.025 * 0.975 / told["simulations"]) ** 0.5)
+    real = told["seasons"]
+    return "\n".join(
+        [
+            "# How often the gate is right",
+            "",
+            f"Made by `make bench-gate`: {told['simulations']:,} simulations a row, on days drawn from "
+            f"{told['flights']:,} flights ([bench/gate.py](../bench/gate.py) says how). A share of 2.5 % is known to "
+            f"within its standard error of {error}.",
+            "",
+            "![Power of the gate](../reports/bench_gate.png)",
+            "",
+            "## Two models that are equally good",
+            "",
+            "Promoted as better, where 2.5 % is claimed:",
+            "",
+            *table(["noise", *days], by_days(told["equal"], "noise", "promoted")),
+            "",
+            "The interval holds the true difference, where 95 % is claimed:",
+            "",
+            *table(["noise", *days], by_days(told["equal"], "noise", "covered")),
+            "",
+            "The percentile bootstrap over days that the gate used before, on the same simulations, promoted and held:",
+            "",
+            *table(["noise", *days], by_days(told["equal"], "noise", "promoted_bootstrap")),
+            "",
+            *table(["noise", *days], by_days(told["equal"], "noise", "covered_bootstrap")),
+            "",
+            "A refresh need only be no worse than the margin. Equally good, it passes:",
+            "",
+            *table(["noise", *days], by_days(told["equal"], "noise", "refreshed")),
+            "",
+            "## A better model is promoted",
+            "",
+            *table(["log-loss lower by", *days], by_days(told["better"], "difference", "promoted")),
+            "",
+            "## A worse model passes as a refresh",
+            "",
+            *table(["log-loss higher by", *days], by_days(told["worse"], "difference", "refreshed")),
+            "",
+            "## Slices",
+            "",
+            f"The challenger is as good in every slice but {SLICE}, where its log-loss is higher by what the line "
+            "says. Kept out for any slice; of equal models (0.0) at most 5 %:",
+            "",
+            *table(["log-loss higher by", *days], by_days(told["slices"], "harm", "any")),
+            "",
+            "Kept out, and the right slice is named:",
+            "",
+            *table(["log-loss higher by", *days], by_days(told["slices"], "harm", "right")),
+            "",
+            "The rule of before, a mean above the margin whatever its uncertainty:",
+            "",
+            *table(["log-loss higher by", *days], by_days(told["slices"], "harm", "any_by_means")),
+            "",
+            "## Calibration",
+            "",
+            "Every probability of the challenger is too high by what the line says. Kept out for its calibration:",
+            "",
+            *table(["too high by", *days], by_days(told["calibration"], "shift", "kept")),
+            "",
+            "## Shadow and watch",
+            "",
+            "A challenger whose log-loss is higher by what the line says is withdrawn from the shadow, and one that "
+            "answers already is rolled back to its predecessor: both ask the same of the interval. Of equal models "
+            "(0.0) this is the false alarm.",
+            "",
+            *table(["log-loss higher by", *trial_days], by_days(told["trial"], "harm", "withdrawn")),
+            "",
+            "## What the interval is about",
+            "",
+            f"Two real models, of January and of January to March, on {real['days']} days from April to December: the "
+            f"daily differences of their losses have autocorrelations of {real['autocorrelation_1']:+.2f} (one day), "
+            f"{real['autocorrelation_2']:+.2f} (two) and {real['autocorrelation_7']:+.2f} (a week), where chance alone "
+            f"stays within {real['chance_band']:.2f}.",
+            f"An interval of three consecutive weeks holds the mean of all these months in "
+            f"{percent(real['three_weeks_cover_the_whole'])} of the cases. It is an interval for days like those three "
+            "weeks, and seasons differ: no method that sees three weeks can know the others. This is why a promoted "
+            "model is watched, and why a newer model is trained at least every `policy.refresh_days`.",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    told = run(SIMULATIONS)
+    write_json(REPORTS / "bench_gate.json", told)
+    figures.save(operation_plots.gate_power(told["better"], told["equal"]), REPORTS / "bench_gate.png")
+    files.write_text(Path("docs/gate.md"), page(told))
+    print("bench-gate: reports/bench_gate.json, reports/bench_gate.png, docs/gate.md")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()
