@@ -19,7 +19,7 @@ def flights(days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame
 
 
 def card_of(rows: list[dict[str, Any]], params: Params) -> str:
-    report = card.Report(params, "lightgbm", {}, {}, {}, rows, {}, 0.5, 1, explain.method_of("none"))
+    report = card.Report(params, "lightgbm", {}, {}, {}, rows, [], [], {}, 0.5, 1, explain.method_of("none"))
     return card._slices(report)
 
 
