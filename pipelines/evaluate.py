@@ -171,6 +171,8 @@ def main() -> None:
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
     days, cuts = test.flights["day"].to_numpy(), slices.of_flights(test.flights)
+    groups = cuts.drop(columns="month")  # nobody belongs to a month
+    full = params.evaluate.full_card
     report = card.Report(
         params=params,
         champion=champion,
@@ -180,17 +182,17 @@ def main() -> None:
         },
         variants=variants(test, params),
         slices=slices.report(test.late, told[champion], days, cuts, params),
-        equalised=fairness.equalised(test.late, told[champion], days, cuts.drop(columns="month"), params),
-        coverage=uncertainty(test, told[champion], params) if params.evaluate.full_card else [],
+        equalised=fairness.equalised(test.late, told[champion], days, groups, params) if full else [],
+        coverage=uncertainty(test, told[champion], params) if full else [],
         flights={**test.training["flights"], "test": len(test.flights)},
         late_share=round(float(test.late.mean()), 4),
         days=len(np.unique(days)),
         reasons=reasons(test),
     )
-    ranks = importance(test, params) if params.evaluate.full_card else []
+    ranks = importance(test, params) if full else []
     text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
     with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
-        if params.evaluate.full_card:
+        if full:
             draw(test, told, ranks, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:

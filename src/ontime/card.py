@@ -26,8 +26,8 @@ class Report:
     intervals: dict[str, Mapping[str, Interval]]  # of the test figures, by days
     variants: dict[str, dict[str, float]]  # the champion with less to know
     slices: list[dict[str, Any]]
-    equalised: list[dict[str, Any]]  # thresholds by slice; fairness.equalised
-    coverage: list[dict[str, Any]]  # of conformal sets; empty where `evaluate.full_card` is false
+    equalised: list[dict[str, Any]]  # by fairness.equalised; empty where `evaluate.full_card` is false
+    coverage: list[dict[str, Any]]  # of conformal sets; empty there too
     flights: dict[str, int]  # labelled, by period
     late_share: float  # of the test period
     days: int
@@ -58,7 +58,7 @@ def model_card(report: Report, importance: Importance) -> str:
         "\n\n".join(
             [
                 *parts,
-                card_errors.errors_by_slice(report.slices, report.equalised, report.params.cost.alert_threshold),
+                card_errors.errors_by_slice(report.slices, report.equalised, report.params.cost),
                 card_errors.uncertainty(report.coverage),
                 _class_imbalance(report),
                 _what_matters(report, importance),

@@ -5,12 +5,13 @@ from typing import Any
 
 from ontime.conformal import CONFIDENCE
 from ontime.markdown import table
+from ontime.params import Cost
 
 Row = Mapping[str, Any]
 
 
-def errors_by_slice(slices: Sequence[Row], equalised: Sequence[Row], threshold: float) -> str:
-    """Both errors of the alert in each slice that is large enough to judge, and what making them equal costs."""
+def errors_by_slice(slices: Sequence[Row], equalised: Sequence[Row], cost: Cost) -> str:
+    """Both errors of the alert in each slice that is large enough to judge; what making them equal costs, if measured."""
     judged = [row for row in slices if row["gated"]]
     header = ("cut by", "slice", "late", "predicted", "late flights missed", "on-time flights alerted")
     rows = [
@@ -24,7 +25,12 @@ def errors_by_slice(slices: Sequence[Row], equalised: Sequence[Row], threshold: 
 
 Flights are not people, and no slice is a protected group. But slices stand for communities: an airline for the regions it serves and
 for its fares, a short distance for smaller cities, an early hour for those who need the whole day at the other end.
-{_unequal(judged)}
+{_unequal(judged)}{_equal_errors(judged, equalised, cost) if equalised else ""}"""
+
+
+def _equal_errors(judged: Sequence[Row], equalised: Sequence[Row], cost: Cost) -> str:
+    even = cost.false_alarm / (cost.false_alarm + cost.missed_delay)
+    return f"""
 
 ### Equal errors: shown, not enforced
 
@@ -33,8 +39,8 @@ Srebro 2016). The thresholds are chosen on the flights of this table, so it show
 
 {_equalised_table(equalised)}
 
-One threshold stays. At {threshold:g} an alert costs as much as it saves, whoever flies, as long as the probability is right in the slice;
-{_gap(judged)} A higher threshold for some would keep from them alerts that pay, a lower one would send others
+One threshold stays, {cost.alert_threshold:g}. At a probability of {even:g} an alert costs as much as it saves, whoever flies, as long as the probability is right in
+the slice; {_gap(judged)} A higher threshold for some would keep from them alerts that pay, a lower one would send others
 alerts that do not. And where slices differ in how many flights are late, right probabilities and equal errors of both kinds exclude each other
 (Chouldechova 2017; Kleinberg, Mullainathan & Raghavan 2016). A slice with many misses needs better features, not another threshold."""
 
