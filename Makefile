@@ -122,6 +122,9 @@ reproduce: install  ## build a registered version anew, from its number alone, a
 tune: install  ## search for hyperparameters inside the training period (prints them for params.yaml)
 	@$(PY) -m pipelines.tune
 
+imbalance: install  ## what class weights do to ranking, probabilities and cost, for labels of several rarities: docs/class_imbalance.md
+	@$(PY) -m pipelines.imbalance
+
 metrics: install  ## what a change does to the metrics, as markdown: make metrics BASE=origin/main
 	@$(PY) -m infra.metrics_report "$${BASE:-origin/main}"
 

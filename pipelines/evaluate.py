@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from ontime import candidates, card, evaluation, explain, files, model, schema, slices, split
+from ontime import candidates, card, conformal, evaluation, explain, fairness, files, model, schema, slices, split
 from ontime.params import Params, load_params
 from pipelines.layout import (
     COSTS,
@@ -70,6 +70,21 @@ def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
     if params.train.without_tailnum:
         told["without_tailnum"] = model.predict(joblib.load(MODELS / WITHOUT_TAILNUM), without_tailnum(test.matrix))
     return {name: evaluation.scores(test.late, probability, params.cost) for name, probability in told.items()}
+
+
+def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[dict[str, Any]]:
+    """How often sets that are calibrated on the validation period hold: there, and on the test period by slice."""
+    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
+    valid = read_period(split.periods(params.split)["valid"])
+    valid_late, valid_cuts, cuts = valid["late"].to_numpy(), slices.of_flights(valid), slices.of_flights(test.flights)
+    probability = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
+    calibration = conformal.Answered(probability, valid_cuts["hour"].to_numpy(str))
+    sets = conformal.prediction_sets(calibration, valid_late, conformal.Answered(told, cuts["hour"].to_numpy(str)))
+    shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in ("hour", "month")}})
+    return [
+        *conformal.control(calibration, valid_late, valid["day"].to_numpy()),
+        *conformal.coverage(test.late, sets, test.flights["day"].to_numpy(), shown),
+    ]
 
 
 def reasons(test: Test) -> explain.Method:
@@ -155,7 +170,9 @@ def main() -> None:
     }
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
-    days = test.flights["day"].to_numpy()
+    days, cuts = test.flights["day"].to_numpy(), slices.of_flights(test.flights)
+    groups = cuts.drop(columns="month")  # nobody belongs to a month
+    full = params.evaluate.full_card
     report = card.Report(
         params=params,
         champion=champion,
@@ -164,16 +181,18 @@ def main() -> None:
             name: evaluation.intervals(test.late, probability, days, params.cost) for name, probability in told.items()
         },
         variants=variants(test, params),
-        slices=slices.report(test.late, told[champion], days, slices.of_flights(test.flights), params),
+        slices=slices.report(test.late, told[champion], days, cuts, params),
+        equalised=fairness.equalised(test.late, told[champion], days, groups, params) if full else [],
+        coverage=uncertainty(test, told[champion], params) if full else [],
         flights={**test.training["flights"], "test": len(test.flights)},
         late_share=round(float(test.late.mean()), 4),
         days=len(np.unique(days)),
         reasons=reasons(test),
     )
-    ranks = importance(test, params) if params.evaluate.full_card else []
+    ranks = importance(test, params) if full else []
     text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
     with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
-        if params.evaluate.full_card:
+        if full:
             draw(test, told, ranks, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:

@@ -4,9 +4,10 @@ python -m pipelines.replay_report reports/replay.json     draws page and picture
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from monitoring import performance
 from ontime import (
+    conformal,
     contract,
     database,
     environment,
@@ -29,6 +31,7 @@ from ontime import (
     operation_plots,
     release,
     schema,
+    slices,
 )
 from ontime.figures import Picture
 from ontime.online import NEW_YORK
@@ -100,6 +103,22 @@ def by_month(found: Lived, params: Params) -> list[dict[str, Any]]:
         }
         for month in np.unique(months)
     ]  # fmt: skip
+
+
+def coverage_by_month(found: Lived) -> list[dict[str, Any]]:
+    """How often conformal sets held, of the living system's answers, calibrated on those of the month before.
+
+    The last flights of that month were not all known when the next began; they are a few hours of thirty days.
+    """
+    months = found.flights["day"].dt.strftime("%Y-%m").to_numpy(str)
+    days, hours = found.flights["day"].to_numpy(), slices.of_flights(found.flights)["hour"].to_numpy(str)
+    rows = []
+    for pair in pairwise(np.unique(months)):
+        before, now = (months == month for month in pair)
+        calibration, asked = (conformal.Answered(found.told["living"][each], hours[each]) for each in (before, now))
+        sets = conformal.prediction_sets(calibration, found.late[before], asked)
+        rows += conformal.coverage(found.late[now], sets, days[now], pd.DataFrame({"month": months[now]}))
+    return rows
 
 
 def whole(found: Lived, params: Params) -> dict[str, Any]:
@@ -236,6 +255,7 @@ def write(
             name: round(float(np.mean([month[name]["auc"] for month in months])), 4) for name in NAMES
         },
         "months": months,
+        "coverage": coverage_by_month(found),
         "timeline": events,
         "hindsight": hindsight(settings, found, events),
         "days": watched(engine),
@@ -272,6 +292,7 @@ def page(told: Mapping[str, Any], drawn: dict[str, Picture]) -> str:
         pages.section("What it came to", pages.listed(_summary(told))),
         pages.pictures(drawn),
         pages.section("Month by month", _months(told)),
+        *_coverage(told),
         pages.section(
             "Was the gate right?",
             pages.paragraph(
@@ -323,6 +344,31 @@ def _months(told: Mapping[str, Any]) -> str:
         for month in told["months"]
     ]  # fmt: skip
     return pages.table("Month by month", head, rows)
+
+
+def _coverage(told: Mapping[str, Any]) -> tuple[str, ...]:
+    """Month by month, whether sets of one month hold in the next."""
+    if not told.get("coverage"):  # a month has none before it
+        return ()
+    rows = [
+        [row["slice"], f"{row['flights']:,}", _share(row["late_covered"]), _share(row["on_time_covered"]),
+         f"{row['both']:.0%}"]
+        for row in told["coverage"]
+    ]  # fmt: skip
+    asked = f"{conformal.CONFIDENCE:.0%}"
+    about = (
+        "A conformal set names the labels that cannot be ruled out for a flight: late, on time, or both. Calibrated "
+        f"on the month before, it would cover {asked} of late flights and {asked} of on-time ones if months were alike."
+    )
+    head = ["month", "flights", "late flights covered", "on-time flights covered", "both labels possible"]
+    return (pages.section("How sure is one answer?", pages.paragraph(about), pages.table("Coverage", head, rows)),)
+
+
+def _share(estimate: Sequence[float] | None) -> str | None:
+    if estimate is None:
+        return None
+    share, *ends = estimate
+    return f"{share:.0%} ({ends[0]:.0%} to {ends[1]:.0%})" if ends else f"{share:.0%}"
 
 
 def _hindsight(told: Mapping[str, Any]) -> str:

@@ -146,13 +146,19 @@ def try_reports(told: Mapping[str, model.Probabilities], methods: Mapping[str, e
     day = np.datetime64("2013-01-01") + np.arange(len(late)) % 2  # an interval by days needs two of them
     intervals = {name: evaluation.intervals(late, each, day, params.cost) for name, each in told.items()}
     piece = {"cut": "all", "slice": "all", "flights": len(late), "late": int(late.sum()), "auc": 0.5,
-             "auc_interval": (0.4, 0.6), "log_loss": 0.5, "missed": 0.5, "gated": True}  # fmt: skip
+             "auc_interval": (0.4, 0.6), "log_loss": 0.5, "mean_probability": 0.5, "missed": [0.5, 0.4, 0.6],
+             "false_alarms": [0.5, 0.4, 0.6], "gated": True}  # fmt: skip
+    equal = {"cut": "all", "slices": 1, "missed": [[0.5, 0.5]] * 2, "false_alarms": [[0.5, 0.5]] * 2,
+             "thresholds": [0.25, 0.25], "cost_per_1000": 500.0, "cost_more": None}  # fmt: skip
+    covered = {"cut": "all", "slice": "all", "flights": len(late), "late_covered": [0.9, 0.8, 1.0],
+               "on_time_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*told]):
         report = card.Report(
             params=params, champion=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
             intervals=intervals, variants=dict.fromkeys(("schedule_only", "without_tailnum"), scores[name]),
-            slices=[piece] * 5, flights=dict.fromkeys(("train", "valid", "test"), len(late)),
+            slices=[piece] * 5, equalised=[equal], coverage=[covered] * 2,
+            flights=dict.fromkeys(("train", "valid", "test"), len(late)),
             late_share=float(late.mean()), days=2, reasons=methods[name],
         )  # fmt: skip
         with trying(name, "described in a model card"):

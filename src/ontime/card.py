@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from math import log
 from typing import Any
 
-from ontime import schema
+from ontime import card_errors, schema
 from ontime.evaluation import FEWEST_DAYS, Interval
 from ontime.explain import Method
+from ontime.markdown import table
 from ontime.params import Params
 
 Importance = Sequence[tuple[str, float, float]]
@@ -25,6 +26,8 @@ class Report:
     intervals: dict[str, Mapping[str, Interval]]  # of the test figures, by days
     variants: dict[str, dict[str, float]]  # the champion with less to know
     slices: list[dict[str, Any]]
+    equalised: list[dict[str, Any]]  # by fairness.equalised; empty where `evaluate.full_card` is false
+    coverage: list[dict[str, Any]]  # of conformal sets; empty there too
     flights: dict[str, int]  # labelled, by period
     late_share: float  # of the test period
     days: int
@@ -42,6 +45,8 @@ class Report:
             },
             "variants": self.variants,
             "slices": self.slices,
+            "equalised": self.equalised,
+            "coverage": self.coverage,
             "importance": {name: round(mean, 5) for name, mean, _ in importance},
         }
 
@@ -53,6 +58,9 @@ def model_card(report: Report, importance: Importance) -> str:
         "\n\n".join(
             [
                 *parts,
+                card_errors.errors_by_slice(report.slices, report.equalised, report.params.cost),
+                card_errors.uncertainty(report.coverage),
+                _class_imbalance(report),
                 _what_matters(report, importance),
                 _reasons(report),
                 _limits(report),
@@ -63,11 +71,6 @@ def model_card(report: Report, importance: Importance) -> str:
         + "\n"
     )
     return whole if report.params.evaluate.full_card else PICTURES.sub("", whole)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def _with_interval(value: float, interval: Interval) -> str:
@@ -101,7 +104,7 @@ All flights of vintage {report.params.vintage} that operated and have an arrival
 label is counted in [data_quality.json](data_quality.json), how it looks is in [eda.md](eda.md). {len(schema.FEATURES)} features,
 each known at the prediction moment: [features.md](../docs/features.md).
 
-{_table(("period", "from", "until (exclusive)", "labelled flights"), rows)}"""
+{table(("period", "from", "until (exclusive)", "labelled flights"), rows)}"""
 
 
 def _scores(report: Report) -> str:
@@ -125,7 +128,7 @@ def _scores(report: Report) -> str:
 
 {report.flights["test"]:,} flights of {report.days} days, {report.late_share:.1%} of them late.
 
-{_table(header, rows)}
+{table(header, rows)}
 
 ![ROC curves](plots/roc.png)
 ![Precision and recall](plots/precision_recall.png)
@@ -150,18 +153,17 @@ def _slices(report: Report) -> str:
             f"{row['flights']:,}",
             f"{row['late'] / row['flights']:.1%}",
             _auc(row),
-            "" if row["log_loss"] is None else f"{row['log_loss']:.3f}",
-            "" if row["missed"] is None else f"{row['missed']:.0%}",
+            f"{row['log_loss']:.3f}",
             "yes" if row["gated"] else "too small",
         )
         for row in report.slices
     ]
-    header = ("cut by", "slice", "flights", "late", "AUC (95 % by days)", "log-loss", "late flights missed", "gates")
+    header = ("cut by", "slice", "flights", "late", "AUC (95 % by days)", "log-loss", "gates")
     return f"""## Slices
 
-Carriers, airports and hours are groups of flights, not protected people: this is service equity.{_without_interval(report)}
+A slice that is large enough can keep a retrained model out (*gates*).{_without_interval(report)}
 
-{_table(header, rows)}
+{table(header, rows)}
 
 ![AUC by slice](plots/slices.png)"""
 
@@ -182,6 +184,15 @@ def _without_interval(report: Report) -> str:
 A slice has no interval if it has flights on fewer than {FEWEST_DAYS} days."""
 
 
+def _class_imbalance(report: Report) -> str:
+    cost, test = report.params.cost, report.candidates[report.champion]["test"]
+    return f"""## Class imbalance
+
+{report.late_share:.1%} of the test period's flights are late. In training no flight is weighted or left out by its label, because the probability itself is shown: it is off by
+{test["ece"]:g} on average (ECE). That a missed late flight costs {cost.missed_delay:g} and a false alarm {cost.false_alarm:g} enters where the alert is decided, as its threshold {cost.alert_threshold:g}.
+What weights and undersampling do to ranking, probability and cost is measured by `make imbalance`: [class_imbalance.md](../docs/class_imbalance.md)."""
+
+
 def _what_matters(report: Report, importance: Importance) -> str:
     if not importance:
         return "## What it looks at\n\nNot measured for this model, and nothing was drawn (`evaluate.full_card`)."
@@ -191,7 +202,7 @@ def _what_matters(report: Report, importance: Importance) -> str:
 
 The log-loss that is lost when one column is shuffled. Correlated columns share theirs.
 
-{_table(("feature", "meaning", "log-loss lost"), rows)}
+{table(("feature", "meaning", "log-loss lost"), rows)}
 
 ![Permutation importance](plots/importance.png)"""
 
@@ -223,13 +234,13 @@ def _limits(report: Report) -> str:
 def _did_not_work(report: Report) -> str:
     judged = [row for row in report.slices if row["gated"] and row["auc"] is not None]
     worst = min(judged, key=lambda row: row["auc"])
-    deaf = max(judged, key=lambda row: row["missed"])
+    deaf = max(judged, key=lambda row: row["missed"][0])
     valid, test = (report.candidates[report.champion][period] for period in ("valid", "test"))
     alone, constant = report.variants["schedule_only"]["log_loss"], _entropy(report.late_share)
     return f"""## What did not work
 
 - The weakest slice that is large enough to judge is {worst["cut"]} {worst["slice"]}: AUC {worst["auc"]:.3f}.
-- Of the late flights in {deaf["cut"]} {deaf["slice"]} it misses {deaf["missed"]:.0%}: little has happened yet when they are asked about.
+- Of the late flights in {deaf["cut"]} {deaf["slice"]} it misses {deaf["missed"][0]:.0%}: little has happened yet when they are asked about.
 - Validation flattered: log-loss {valid["log_loss"]:g} there and {test["log_loss"]:g} on the test period, in which many more flights
   were late. The loss moves with the season, so models are compared on the same flights and never across periods.
 - A schedule alone tells little: log-loss {alone:g}, where knowing nothing but the share of late flights gives {constant:.4f}."""

@@ -58,15 +58,24 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         return ((carrier + 1) * 10 + origin + 1) * 24 + minute // 60
 
 
-def fit(name: str, matrix: Matrix, late: Labels, params: Train) -> Classifier:
-    """The fitted candidate, whose thread count changes nothing but the time."""
+def fit(
+    name: str, matrix: Matrix, late: Labels, params: Train, weights: NDArray[np.float64] | None = None
+) -> Classifier:
+    """The fitted candidate, whose thread count changes nothing but the time; `weights` are of the rows, if any."""
     candidate = CANDIDATES[name]
+    estimator: Classifier = candidate.build(params.of(name), params.seed)
+    weighted = {} if weights is None else {_weights_argument(estimator): weights}
     # A BLAS sum depends on how many threads share it.
     with threadpool_limits(1, user_api="blas"):
-        fitted: Classifier = candidate.build(params.of(name), params.seed).fit(matrix, late, **candidate.fit_arguments)
+        fitted: Classifier = estimator.fit(matrix, late, **candidate.fit_arguments, **weighted)
     if candidate.after_fit is not None:
         candidate.after_fit(fitted)
     return fitted
+
+
+def _weights_argument(estimator: Any) -> str:
+    """A pipeline hands arguments on to a step by its name."""
+    return f"{estimator.steps[-1][0]}__sample_weight" if hasattr(estimator, "steps") else "sample_weight"
 
 
 def predict(model: Classifier, matrix: Matrix) -> Probabilities:

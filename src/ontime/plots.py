@@ -175,9 +175,9 @@ def _named_bars(
     return figure
 
 
-def _width(name: str, champion: str) -> dict[str, Any]:
+def _width(name: str, champion: str, colours: Mapping[str, str] = COLOURS) -> dict[str, Any]:
     return {
-        "color": COLOURS.get(name, EDGE),
+        "color": colours.get(name, EDGE),
         "linewidth": 2.6 if name == champion else 1.4,
         "zorder": 3 if name == champion else 2,
     }
@@ -216,13 +216,17 @@ def precision_recall(curves: Mapping[str, tuple[Floats, Floats, float]], late_ra
     return Picture(finding, "Alerts that were late (precision) by recall; with the average precision", figure)
 
 
-def reliability(curves: Mapping[str, tuple[Floats, Floats, NDArray[np.integer[Any]]]], champion: str) -> Picture:
+def reliability(
+    curves: Mapping[str, tuple[Floats, Floats, NDArray[np.integer[Any]]]],
+    champion: str,
+    colours: Mapping[str, str] = COLOURS,
+) -> Picture:
     """name -> (mean prediction, observed rate, flights) of each bin; a dot's area is its flights."""
     with axes_of(300, "predicted probability") as (figure, axes):
         exact = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
         lines = []
         for name, (predicted, observed, flights) in curves.items():
-            look = _width(name, champion)
+            look = _width(name, champion, colours)
             marker: dict[str, Any] = {} if len(predicted) > 1 else {"marker": "o", "markersize": 6}
             lines.append((axes.plot(predicted, observed, **look, **marker)[0], _label(name)))
             if name == champion:

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from ontime.evaluation import auc_interval, losses
+from ontime.evaluation import auc_interval, losses, mean_interval
 from ontime.params import Evaluate, Params
 
 HOURS = {"before 09:00": (0, 9), "09:00-13:59": (9, 14), "14:00-17:59": (14, 18), "18:00 and later": (18, 24)}
@@ -58,27 +58,43 @@ def report(
     cuts: pd.DataFrame,
     params: Params,
 ) -> list[dict[str, Any]]:
-    """For each slice: flights, late, AUC and its interval by days, log-loss, share of the late missed, if it gates."""
+    """For each slice: flights, late, AUC, log-loss, mean probability, the alert's two errors, and if it gates.
+
+    The errors: the share of late flights missed, and of on-time ones alerted. They and the AUC have intervals by days.
+    """
     rows = []
     for cut in cuts:
         groups = pd.Series(np.arange(len(late))).groupby(cuts[cut].to_numpy())
         for name, members in sorted(groups, key=lambda group: order(str(group[0]))):
-            figures = _figures(late[members], probability[members], params.cost.alert_threshold)
-            interval = auc_interval(late[members], probability[members], days[members])
+            figures = _figures(late[members], probability[members], days[members], params.cost.alert_threshold)
             judged = gated(figures["flights"], figures["late"], params.evaluate)
-            rows.append({"cut": cut, "slice": str(name), **figures, "auc_interval": interval, "gated": judged})
+            rows.append({"cut": cut, "slice": str(name), **figures, "gated": judged})
     return rows
 
 
-def _figures(late: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float) -> dict[str, Any]:
+def share(held: NDArray[np.bool_], days: NDArray[np.datetime64]) -> list[float] | None:
+    """How often something held, and its 95 % interval by days; the share alone for a single day, None of no flight."""
+    if not len(held):
+        return None
+    estimate = mean_interval(held.astype(np.float64), days)
+    ends = (max(estimate.low, 0.0), min(estimate.high, 1.0)) if estimate else ()
+    return [round(float(each), 4) for each in (held.mean(), *ends)]
+
+
+def _figures(
+    late: NDArray[np.bool_], probability: NDArray[np.float64], days: NDArray[np.datetime64], threshold: float
+) -> dict[str, Any]:
     """The scores of one slice; None where there is nothing to score."""
-    both = 0 < late.sum() < len(late)
+    both, alert = 0 < late.sum() < len(late), probability >= threshold
     return {
         "flights": len(late),
         "late": int(late.sum()),
         "auc": round(float(roc_auc_score(late, probability)), 4) if both else None,
         "log_loss": round(float(losses(late, probability).mean()), 4),
-        "missed": round(float((probability[late] < threshold).mean()), 4) if late.any() else None,
+        "auc_interval": auc_interval(late, probability, days),
+        "mean_probability": round(float(probability.mean()), 4),
+        "missed": share(~alert[late], days[late]),
+        "false_alarms": share(alert[~late], days[~late]),
     }
 
 

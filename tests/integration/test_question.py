@@ -144,7 +144,8 @@ def test_the_reports_say_the_question(other_params: Params) -> None:
 
 def _report(params: Params) -> card.Report:
     figures = {"auc": 0.7, "average_precision": 0.5, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400}
-    row = {"cut": "carrier", "slice": "UA", "flights": 2000, "late": 400, "auc": 0.7, "log_loss": 0.4, "missed": 0.5}
+    row = {"cut": "carrier", "slice": "UA", "flights": 2000, "late": 400, "auc": 0.7, "log_loss": 0.4,
+           "mean_probability": 0.2, "missed": [0.5, 0.4, 0.6], "false_alarms": [0.1, 0.0, 0.2]}  # fmt: skip
     return card.Report(
         params=params,
         champion="lightgbm",
@@ -152,6 +153,8 @@ def _report(params: Params) -> card.Report:
         intervals={"lightgbm": {name: Interval(0.1, 0.9) for name in figures}},
         variants={"schedule_only": figures},
         slices=[{**row, "auc_interval": None, "gated": True}],
+        equalised=[],
+        coverage=[],
         flights={"train": 1, "valid": 1, "test": 1},
         late_share=0.2,
         days=7,

@@ -229,6 +229,18 @@ def test_each_row_of_the_decision_on_the_stack_is_what_its_bench_says(line: str)
     assert line in STACK_DECISION.splitlines()
 
 
+def test_the_decision_on_class_weights_says_what_was_measured() -> None:
+    text = (ROOT / "docs/decisions/28-class-weights.md").read_text()
+    treatments = json.loads((ROOT / "reports/imbalance.json").read_text())["labels"][0]["treatments"]
+    plain, weighted, *_ = treatments
+    own = [row["cost_at_own_threshold"] for row in treatments]
+
+    assert f"AUC moves by {max(abs(row['auc'] - plain['auc']) for row in treatments):.4f} at most" in text
+    assert f"log-loss from {plain['log_loss']:.4f} to {weighted['log_loss']:.4f}" in text
+    assert f"from {plain['cost_per_1000']:.0f} to {weighted['cost_per_1000']:.0f}" in text
+    assert f"cost {min(own):.0f} to {max(own):.0f}" in text
+
+
 @pytest.mark.parametrize(
     "words", [*sentences(), *serving_sentences(), *replay_sentences(), *second_act_sentences(), *sabotage_sentences()]
 )

@@ -14,6 +14,7 @@ OUR_CODE = [
 ]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "evidently": "monitoring/drift.py",
+    "crepes": "src/ontime/conformal.py",
     "botocore": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fsspec": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fastapi": ("serving/", "bench/bare.py"),
