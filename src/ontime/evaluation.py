@@ -109,8 +109,7 @@ def by_days(value: float, influence: Floats, days: NDArray[np.datetime64]) -> Es
     `influence` has one number for each flight: how far it pulls the figure away from its value, on average zero. For a
     mean that is the flight's own value less the mean.
     """
-    _, index = np.unique(days, return_inverse=True)
-    sums = np.bincount(index, influence)
+    sums = np.bincount(pd.factorize(days)[0], influence)
     count = len(sums)
     if count < FEWEST_DAYS:
         return None

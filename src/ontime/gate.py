@@ -94,7 +94,8 @@ def decide(
     if difference is None:
         raise GateBroken(f"all {len(flights):,} flights are of one day: an interval by days needs two at least")
     behind = evaluation.paired_difference(late, challenger, best.probabilities, days) if refresh and best else None
-    worse = worse_slices(slices.of_flights(flights), late, days, challenger, champion.probabilities, gate, evaluate)
+    losses = evaluation.losses(late, challenger) - evaluation.losses(late, champion.probabilities)
+    worse = worse_slices(slice_differences(slices.of_flights(flights), late, days, losses, evaluate), gate)
     calibration = calibration_of(late, challenger, champion.probabilities)
     limit = gate.margin_log_loss if refresh else 0.0
     objections = [
@@ -138,35 +139,32 @@ def _behind(best: Rival | None, behind: Estimate | None, gate: Gate) -> Iterator
         )
 
 
-def worse_slices(
-    cuts: pd.DataFrame,
-    late: Labels,
-    days: NDArray[np.datetime64],
-    challenger: Floats,
-    champion: Floats,
-    gate: Gate,
-    evaluate: Evaluate,
-) -> list[str]:
+def slice_differences(
+    cuts: pd.DataFrame, late: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
+) -> dict[str, Estimate]:
+    """The mean difference, with its interval by days, of each slice that is large enough to decide anything by."""
+    found: dict[str, Estimate] = {}
+    for cut in cuts:
+        judged = pd.Series(late).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
+        found |= {
+            f"{cut} {name}": estimate
+            for name, estimate in evaluation.mean_intervals(difference, cuts[cut], days).items()
+            if slices.gated(int(judged["size"][name]), int(judged["sum"][name]), evaluate)
+        }
+    return found
+
+
+def worse_slices(found: dict[str, Estimate], gate: Gate) -> list[str]:
     """The slices in which the challenger's log-loss is higher by more than the margin, and surely higher at all.
 
     "Surely" holds for all slices together: Holm (1979) keeps the chance to find any in a model that is no worse below
     `gate.slice_alarm`, however many slices there are.
     """
-    difference = evaluation.losses(late, challenger) - evaluation.losses(late, champion)
-    found: dict[str, Estimate] = {}
-    for cut in cuts:
-        judged = pd.Series(late).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
-        estimates = evaluation.mean_intervals(difference, cuts[cut], days)
-        found |= {
-            f"{cut} {name}": estimate
-            for name, estimate in estimates.items()
-            if slices.gated(int(judged["size"][name]), int(judged["sum"][name]), evaluate)
-        }
     surely = holm({name: _chance(estimate) for name, estimate in found.items()}, gate.slice_alarm)
     return [
-        f"{name}: {found[name].value:+.4f}"
-        for name in found
-        if name in surely and found[name].value > gate.margin_slice_log_loss
+        f"{name}: {estimate.value:+.4f}"
+        for name, estimate in found.items()
+        if name in surely and estimate.value > gate.margin_slice_log_loss
     ]
 
 
