@@ -71,7 +71,7 @@ def figures(world: World, late: Labels, probability: Floats) -> Iterator[Figures
 
 def live(world: World, mood: float, seed: int) -> Year:
     rng, params = np.random.default_rng(seed), world.params
-    late, probability = outcomes(world, mood, rng), sigmoid(world.logits)
+    late, probability = outcomes(world, mood, rng), sigmoid(world.logits).astype(np.float64)
     seen: list[Figures] = []
     told = Year(Counter(), Counter(), 0, Counter())
     retrained, before, pages = [FIRST], set[str](), 0

@@ -194,7 +194,7 @@ def slices_of(world: World, rng: np.random.Generator, days: int, noise: Noise, w
 def calibration(world: World, rng: np.random.Generator, days: int, noise: Noise, shift: float) -> dict[str, bool]:
     """The challenger's probabilities are all higher by `shift`."""
     drawn = draw(world, days, rng)
-    before, after = (sigmoid(noisy(drawn, noise, rng)) for _ in range(2))
+    before, after = (sigmoid(noisy(drawn, noise, rng)).astype(np.float64) for _ in range(2))
     told = gate.calibration_of(drawn.late, np.clip(after + shift, 0, 1), before)
     return {"kept": bool(list(gate.miscalibrated(told, world.params.gate)))}
 
@@ -399,7 +399,7 @@ def page(told: Mapping[str, Any]) -> str:
             "Neighbouring days are slightly alike, days further apart hardly. The line *neighbours alike* above shows "
             "what a correlation of 0.2 does to the gate. And three weeks are weeks of one season: the interval speaks "
             "of days like these, and no method that sees only three weeks can know how the next months differ. This is "
-            "why a promoted model is watched, and why a newer one is trained every `policy.refresh_days` at the latest.",
+            "why a promoted model is watched, and a newer one is trained every `policy.refresh_days` at the latest.",
             "",
         ]
     )  # fmt: skip
