@@ -54,7 +54,7 @@ class Scheduled:
             for event, names in self.events.items()
             for name in (event, *names)
         }
-        for name in rows.columns.difference(self.planned):
+        for name in rows.columns.difference([*self.planned]):
             rows[name] = rows[name].where(known.get(name, ended))
         return rows
 

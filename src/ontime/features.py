@@ -173,10 +173,11 @@ def _with_changes(weather: pd.DataFrame) -> pd.DataFrame:
         return values - _pick(values, three_hours_ago)
 
     rain = weather["precip_inches"].to_numpy(np.float64)
+    last_three = (rain, _pick(rain, row_of(1)), _pick(rain, row_of(2)))
     return weather[["origin", "hour", "known_at", *MEASURED]].assign(
         temp_change_3h_f=change("temp_f"),
         pressure_change_3h_mb=change("pressure_mb"),
-        precip_3h_inches=sum(np.nan_to_num(values) for values in (rain, _pick(rain, row_of(1)), _pick(rain, row_of(2)))),
+        precip_3h_inches=sum(np.nan_to_num(values) for values in last_three),
     )
 
 

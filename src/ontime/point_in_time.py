@@ -82,15 +82,15 @@ def _refuse_difference(expected: pd.DataFrame, found: pd.DataFrame, moment: pd.T
     missing = expected.index.difference(found.index)
     if len(missing):
         raise FutureLeak(
-            f"{len(missing)} rows, such as {missing[0]}, are not known at {moment}, although their prediction moment had "
-            "come: features.lead_minutes is longer than sources.KNOWN says that a row is known ahead"
+            f"{len(missing)} rows, such as {missing[0]}, are not known at {moment}, although their prediction moment "
+            "had come: features.lead_minutes is longer than sources.KNOWN says that a row is known ahead"
         )
     rebuilt = found.loc[expected.index]
-    differing = {name: wrong for name in expected if (wrong := _differs(expected[name], rebuilt[name])).any()}
+    differing = {str(name): wrong for name in expected if (wrong := _differs(expected[name], rebuilt[name])).any()}
     if not differing:
         return
     name, wrong = next(iter(differing.items()))
-    key = expected.loc[wrong, "moment"].idxmax()
+    key = expected[wrong].sort_values("moment").index[-1]
     also = f"; so do those of {', '.join([*differing][1:4])}" if len(differing) > 1 else ""
     raise FutureLeak(
         f"{name} uses what is known only after the prediction moment: for {key}, asked at "
