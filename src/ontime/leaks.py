@@ -14,7 +14,7 @@ from ontime.params import Leaks
 EXPLAINED_AT_MOST = 0.9  # honest features explain about a third of the delay's variance
 SAMPLE_ROWS = 50_000
 ALONE_ROWS = 20_000  # an AUC of so many rows is off by less than 0.01
-GROUPS = 20  # of equal size, into which the values of a number are put
+GROUPS = 20  # of about equal size, into which the values of a number are put
 KNOWN_ROWS = 1_000  # fewer values that are known say nothing for sure
 FOLDS = 5
 
@@ -92,7 +92,8 @@ def auc_alone(features: pd.DataFrame, late: np.ndarray) -> dict[str, float]:
 def _groups(values: pd.Series) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(values):
         return pd.factorize(values)[0]
-    return pd.qcut(values, GROUPS, labels=False, duplicates="drop").fillna(-1).to_numpy()
+    # By rank, and not by quantiles, among which two frequent values may share a group.
+    return (values.rank(pct=True) * GROUPS // 1).fillna(-1).to_numpy(int)
 
 
 def _ranked(values: pd.Series, late: np.ndarray) -> float:

@@ -72,8 +72,8 @@ def _build_as_of(tables: Tables, build: Callable[[Tables], pd.DataFrame], moment
         return build(sources.as_of(tables, moment.to_pydatetime()))
     except Exception as error:
         error.add_note(
-            f"point in time: the features cannot be built from what was known at {moment}, as production does; "
-            "what was not known yet is null then"
+            f"point in time: the features cannot be built from what was known at {moment:%Y-%m-%d %H:%MZ}, as "
+            "production does; what was not known yet is null then"
         )
         raise
 
@@ -82,8 +82,8 @@ def _refuse_difference(expected: pd.DataFrame, found: pd.DataFrame, moment: pd.T
     missing = expected.index.difference(found.index)
     if len(missing):
         raise FutureLeak(
-            f"{len(missing)} rows, such as {missing[0]}, are not known at {moment}, although their prediction moment "
-            "had come: features.lead_minutes is longer than sources.KNOWN says that a row is known ahead"
+            f"{len(missing)} rows, such as {missing[0]}, are not known at {moment:%Y-%m-%d %H:%MZ}, although their "
+            "prediction moment had come: features.lead_minutes is longer than sources.KNOWN says rows are known ahead"
         )
     rebuilt = found.loc[expected.index]
     differing = {str(name): wrong for name in expected if (wrong := _differs(expected[name], rebuilt[name])).any()}
@@ -91,12 +91,12 @@ def _refuse_difference(expected: pd.DataFrame, found: pd.DataFrame, moment: pd.T
         return
     name, wrong = next(iter(differing.items()))
     key = expected[wrong].sort_values("moment").index[-1]
-    also = f"; so do those of {', '.join([*differing][1:4])}" if len(differing) > 1 else ""
+    also = f", as do {', '.join([*differing][1:4])}" if len(differing) > 1 else ""
     raise FutureLeak(
-        f"{name} uses what is known only after the prediction moment: for {key}, asked at "
-        f"{expected.loc[key, 'moment']}, it is {expected.loc[key, name]}, but {rebuilt.loc[key, name]} without what "
-        f"became known after {moment} ({wrong.sum():,} of {len(expected):,} rows differ{also}). Look at the code that "
-        "makes this feature; sources.KNOWN says when each column is known"
+        f"{name} of {key} is {expected.loc[key, name]}, but {rebuilt.loc[key, name]} without what became known after "
+        f"{moment:%Y-%m-%d %H:%MZ}; its prediction moment is {expected.loc[key, 'moment']:%Y-%m-%d %H:%MZ}. "
+        f"{wrong.sum():,} of {len(expected):,} rows differ{also}. Look at what {name} is made of: something in it is "
+        "known only later; sources.KNOWN says when each column is known"
     )
 
 
