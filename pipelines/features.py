@@ -1,12 +1,16 @@
-"""Stage 3: data/validated/ -> data/features/, one file a month: features, label and split of every flight."""
+"""Stage 3: data/validated/ -> data/features/, one file a month: features and label of every flight.
 
+For a sample of moments the features are built again without the future; a feature that changes stops the stage.
+"""
+
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
-from ontime import features, files, schema
-from ontime.params import load_params
+from ontime import features, files, point_in_time, schema
+from ontime.params import Params, load_params
 from ontime.schema import Question
 from ontime.sources import Tables
 from pipelines.layout import FEATURES, VALIDATED, months_in, read_months, replacing_folder, write_table
@@ -48,20 +52,32 @@ def documentation(question: Question) -> str:
     )
 
 
+def build_month(month: str, tables: Tables, params: Params) -> tuple[pd.DataFrame, list[int]]:
+    """The month's features and labels, and how many rows were compared at each moment. Raises FutureLeak."""
+    start = pd.Timestamp(f"{month}-01", tz=schema.CLOCK)
+    end = start + pd.DateOffset(months=1)
+    build = partial(features.build, start=start, end=end, params=params.features, label=params.label)
+    built = build(tables)
+    labelled = features.with_label(built, tables.flights, params.label.late_minutes)
+    moments = point_in_time.draw_moments(built["moment"][labelled["late"].notna()], seed=int(month.replace("-", "")))
+    return labelled, [point_in_time.refuse_future(tables, built, build, [moment]) for moment in moments]
+
+
 def main() -> None:
     params = load_params()
     months = months_in(VALIDATED / "flights")
-    rows = 0
+    rows, compared = 0, []
     with replacing_folder(FEATURES) as folder:
         for month in tqdm(months, desc="features", unit="month", disable=None):
-            tables = month_with_halo(month, months)
-            start = pd.Timestamp(f"{month}-01", tz=schema.CLOCK)
-            built = features.build(tables, start, start + pd.DateOffset(months=1), params.features, params.label)
-            labelled = features.with_label(built, tables.flights, params.label.late_minutes)
+            labelled, at_moments = build_month(month, month_with_halo(month, months), params)
             write_table(labelled, folder / f"{month}.parquet")
             rows += len(labelled)
+            compared += at_moments
     files.write_text(DOCUMENTATION, documentation(params.question))
-    print(f"features: {rows:,} flights x {len(schema.FEATURES)} features, {len(months)} months")
+    print(
+        f"features: {rows:,} flights x {len(schema.FEATURES)} features, {len(months)} months; point in time: "
+        f"{sum(compared):,} rows are the same without what came after {len(compared)} moments"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Stage 5: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
@@ -9,7 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from ontime import evaluation, leaks, model, schema, split
-from ontime.candidates import exportable
+from ontime.candidates import CANDIDATES, exportable
 from ontime.params import Params, load_params
 from pipelines.layout import COSTS, FEATURES, MODELS, read_months, replacing_folder, write_json
 
@@ -30,7 +31,10 @@ def without_tailnum(matrix: model.Matrix) -> model.Matrix:
 
 
 def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, folder: Path) -> dict[str, object]:
-    """Fit, save and score each candidate; returns what the later stages must know of this training."""
+    """Fit, save and score each candidate; returns what the later stages must know of this training.
+
+    Raises SplitBroken, and LeakFound if one feature dominates the best candidate.
+    """
     periods = split.periods(params.split)
     split.refuse_strays("train", train, periods["train"])
     split.refuse_strays("valid", valid, periods["valid"])
@@ -40,14 +44,19 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     matrix, labels = model.with_schedule_only(plain, late, params.train.schedule_only_share, params.train.seed)
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
+    gains: dict[str, Sequence[float]] = {}
     for name in tqdm(params.train.candidates, desc="train", unit="model", disable=None):
         began = time.perf_counter()
         fitted = model.fit(name, matrix, labels, params.train)
         costs[name] = {"fit_seconds": round(time.perf_counter() - began, 2)}
         scores[name] = evaluation.scores(valid_late, model.predict(fitted, valid_matrix), params.cost)
+        if (gain := CANDIDATES[name].gain) is not None:
+            gains[name] = gain(fitted)
         joblib.dump(fitted, folder / f"{name}.joblib")
     write_json(COSTS, costs)
     champion = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
+    if champion in gains:
+        leaks.refuse_dominant(gains[champion], params.leaks)
     if params.train.without_tailnum:
         # What hangs on the tail number may in life still change: the score without it is reported.
         blind = model.fit(champion, without_tailnum(matrix), labels, params.train)
@@ -67,6 +76,7 @@ def main() -> None:
     periods = split.periods(params.split)
     train, valid = read_period(periods["train"]), read_period(periods["valid"])
     leaks.refuse(train, train[["late", "arr_delay_minutes"]])
+    leaks.refuse_telling(train, train["late"], params.leaks)
     with replacing_folder(MODELS) as folder:
         training = fit_candidates(train, valid, params, folder)
         write_json(folder / "training.json", training)

@@ -3,7 +3,7 @@
 params.py reads this file in every command, so a library is imported only where a candidate needs it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -47,6 +47,8 @@ class Candidate:
     export: Callable[[Any], Any] | None = None
     # From the fitted model and typical rows to what reasons are computed from; or why there are none.
     explain: Callable[[Any, Matrix], Explainer] | str = "no method is declared for this model"
+    # From the fitted model to what its splits on each feature gain together; a feature that has most of it is refused.
+    gain: Callable[[Any], Sequence[float]] | None = None
 
 
 class RateTableParams(Parameters):
@@ -144,6 +146,16 @@ def lightgbm_onnx(model: Any) -> Any:
     return export.from_lightgbm(model)
 
 
+def hist_gradient_boosting_gain(model: Any) -> Sequence[float]:
+    nodes = np.concatenate([tree.nodes for trees in model._predictors for tree in trees])
+    splits = nodes[nodes["is_leaf"] == 0]
+    return np.bincount(splits["feature_idx"], splits["gain"], model.n_features_in_).tolist()
+
+
+def lightgbm_gain(model: Any) -> Sequence[float]:
+    return list(model.booster_.feature_importance("gain"))
+
+
 CANDIDATES: dict[str, Candidate] = {
     "constant": Candidate(constant),
     "rate_table": Candidate(rate_table, RateTableParams),
@@ -154,6 +166,7 @@ CANDIDATES: dict[str, Candidate] = {
         after_fit=_forget_threads,
         export=hist_gradient_boosting_onnx,
         explain=trees.of_hist_gradient_boosting,
+        gain=hist_gradient_boosting_gain,
     ),
     "lightgbm": Candidate(
         lightgbm,
@@ -161,6 +174,7 @@ CANDIDATES: dict[str, Candidate] = {
         fit_arguments={"categorical_feature": CATEGORY_POSITIONS},
         export=lightgbm_onnx,
         explain=trees.of_lightgbm,
+        gain=lightgbm_gain,
     ),
 }
 

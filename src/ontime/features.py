@@ -159,16 +159,25 @@ def _weather(window: _Window, weather: pd.DataFrame, start: datetime, end: datet
 
 def _with_changes(weather: pd.DataFrame) -> pd.DataFrame:
     """The observations with what they changed over three hours; hours are matched by time, as some are missing."""
-    by_hour = weather.set_index(["origin", "hour"])
+    by_hour = pd.MultiIndex.from_arrays([weather["origin"], weather["hour"]])
 
-    def earlier(column: str, hours: int) -> Floats:
-        keys = [weather["origin"], weather["hour"] - pd.Timedelta(hours=hours)]
-        return by_hour[column].reindex(pd.MultiIndex.from_arrays(keys)).to_numpy(np.float64)
+    def row_of(hours: int) -> Integers:
+        """The row so many hours earlier at the same origin, -1 where there is none."""
+        earlier = weather["hour"] - pd.Timedelta(hours=hours)
+        return by_hour.get_indexer(pd.MultiIndex.from_arrays([weather["origin"], earlier]))
 
+    three_hours_ago = row_of(3)
+
+    def change(column: str) -> Floats:
+        values = weather[column].to_numpy(np.float64)
+        return values - _pick(values, three_hours_ago)
+
+    rain = weather["precip_inches"].to_numpy(np.float64)
+    last_three = (rain, _pick(rain, row_of(1)), _pick(rain, row_of(2)))
     return weather[["origin", "hour", "known_at", *MEASURED]].assign(
-        temp_change_3h_f=weather["temp_f"] - earlier("temp_f", 3),
-        pressure_change_3h_mb=weather["pressure_mb"] - earlier("pressure_mb", 3),
-        precip_3h_inches=sum(np.nan_to_num(earlier("precip_inches", hours)) for hours in (0, 1, 2)),
+        temp_change_3h_f=change("temp_f"),
+        pressure_change_3h_mb=change("pressure_mb"),
+        precip_3h_inches=sum(np.nan_to_num(values) for values in last_three),
     )
 
 

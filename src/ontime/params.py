@@ -169,6 +169,12 @@ def _a_feature(name: str) -> str:
     return name
 
 
+class Leaks(_Section):
+    feature_auc: Share
+    gain_share: Share
+    accepted: list[Annotated[str, AfterValidator(_a_feature)]]
+
+
 class AlertRule(_Section):
     """Alert when the figure of this name was above its limit on `days` of the last `of` times it was told."""
 
@@ -220,6 +226,7 @@ class Params(_Section):
     split: Split
     cost: Cost
     train: Train
+    leaks: Leaks
     tune: Tune
     evaluate: Evaluate
     gate: Gate

@@ -7,7 +7,7 @@ There is one reading, `_in_our_terms`, and it takes 2013's meaning for granted. 
 under the same names has an adapter before it, which gives its columns 2013's meaning.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from importlib.util import find_spec
@@ -17,10 +17,15 @@ import numpy as np
 import pandas as pd
 
 from ontime import schema
+from ontime.availability import Availability, Observed, Scheduled, Static
 
 
 class SourceBroken(ValueError):
     """The raw files are not what this vintage promises."""
+
+
+class NotDeclared(ValueError):
+    """A table of which `KNOWN` does not say when it is known."""
 
 
 @dataclass(frozen=True)
@@ -219,8 +224,28 @@ VINTAGES: dict[str, Callable[[], Tables]] = {
     "2023": _adapted_2023,
     "2023-as-it-comes": _published_2023,  # nothing here fails; the contract refuses what comes out
 }
-TIMETABLE_AHEAD = timedelta(days=1)  # the timetable is told so long before a departure
-REPORTED = timedelta(days=1)  # after its scheduled arrival, what is said of a flight without an arrival is final
+TIMETABLE_AHEAD = timedelta(days=1)  # the timetable is published so long before a departure
+# When each table is known. A new table needs an entry; a new column of the flights is hidden until the flight has
+# ended, unless it is named here.
+KNOWN: Mapping[str, Availability] = {
+    "flights": Scheduled(
+        at="scheduled_departure",
+        ahead=TIMETABLE_AHEAD,
+        planned=(
+            "flight_id", "carrier", "flight_number", "origin", "dest", "distance_miles",
+            "scheduled_departure", "scheduled_arrival", "sched_dep_hhmm", "sched_arr_hhmm",
+            "tailnum",  # of the aircraft that really flew: all that the source has, and known a little later in life
+        ),
+        events={"departed_at": ("dep_delay_minutes", "dep_hhmm")},
+        end="arrived_at",
+        due="scheduled_arrival",
+        final_after=timedelta(days=1),  # a flight that has not arrived by then was cancelled or diverted
+    ),
+    "weather": Observed("known_at"),
+    "planes": Static(),
+    "airports": Static(),
+    "airlines": Static(),
+}  # fmt: skip
 
 
 def read(vintage: str, known_until: datetime | None = None) -> Tables:
@@ -236,15 +261,14 @@ def read(vintage: str, known_until: datetime | None = None) -> Tables:
 
 
 def as_of(tables: Tables, moment: datetime) -> Tables:
-    """What was known at `moment`: its timetable, but no departure, arrival or observation that came later."""
-    flights = tables.flights[tables.flights["scheduled_departure"] < moment + TIMETABLE_AHEAD].copy()
-    ahead = ~(flights["departed_at"] <= moment)
-    flights.loc[ahead, ["departed_at", "dep_delay_minutes", "dep_hhmm"]] = None
-    told = (flights["arrived_at"] <= moment) | (
-        flights["arrived_at"].isna() & (flights["scheduled_arrival"] + REPORTED <= moment)
-    )
-    flights.loc[~told, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
-    return replace(tables, flights=flights, weather=tables.weather[tables.weather["known_at"] <= moment])
+    """What was known at `moment`, by `KNOWN`: no row or value of any table that was known later. Raises NotDeclared."""
+    names = [field.name for field in fields(tables)]
+    if undeclared := [name for name in names if name not in KNOWN]:
+        raise NotDeclared(
+            f"sources.KNOWN does not say when {', '.join(undeclared)} is known: add Static() for a table that is known "
+            "all along, Observed(column) for rows that are known from the moment in a column on, or Scheduled(...)"
+        )
+    return replace(tables, **{name: KNOWN[name].as_of(getattr(tables, name), moment) for name in names})
 
 
 def month_of(moments: pd.Series) -> pd.Series:

@@ -32,13 +32,14 @@ class Guard:
 
 CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
 QUARANTINE, AS_OF, VINTAGE, PARAMETERS = "quarantine", "feed as of a moment", "vintage's adapter", "parameters' types"
-POINT_IN_TIME, SET_ASIDE, SEEN, GATE = "point-in-time test", "known dirt", "flights already seen", "gate"
+POINT_IN_TIME, SET_ASIDE, SEEN, GATE = "point in time", "known dirt", "flights already seen", "gate"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
 MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are kept", "no duel with itself", "trees' file"
 LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of an answer", "request's types"
 UNSEEN_DAYS, NOTHING, LAST_WORD = "training days do not count", "nothing to compare", "latest word on an outcome"
 SHADOW, WATCH, HELD_BACK = "policy: shadow", "policy: watch", "policy: cooldown, budget, labels"
 REPRODUCTION, SETTINGS = "byte for byte", "settings' types"
+ALONE, DOMINANT, UNDECLARED = "one feature alone", "share of the model's gain", "tables that say when they are known"
 SMOKE_TEST, OBJECTION = "smoke test of candidates", "objection to a promotion by hand"
 
 
@@ -59,9 +60,12 @@ GUARDS: Mapping[str, Guard] = {
     CONTRACT: Guard("src/ontime/contract.py", "ContractBroken"),
     SET_ASIDE: Guard("src/ontime/contract.py"),
     AS_OF: Guard("src/ontime/sources.py"),
-    POINT_IN_TIME: Guard("tests/unit/test_features.py"),
+    UNDECLARED: Guard("src/ontime/sources.py", "NotDeclared"),
+    POINT_IN_TIME: Guard("src/ontime/point_in_time.py", "FutureLeak"),
     PERIODS: Guard("src/ontime/split.py", "SplitBroken"),
     LEAK: Guard("src/ontime/leaks.py", "LeakFound"),
+    ALONE: Guard("src/ontime/leaks.py", "LeakFound"),
+    DOMINANT: Guard("src/ontime/leaks.py", "LeakFound"),
     AUC: Guard("src/ontime/evaluation.py", "LeakSuspected"),
     SEEN: Guard("src/ontime/gate.py", "GateBroken"),
     GATE: Guard("src/ontime/gate.py"),

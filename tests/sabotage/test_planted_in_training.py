@@ -1,7 +1,6 @@
 """Faults in what a model is fitted on and judged by."""
 
 import shutil
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -10,16 +9,15 @@ import pandas as pd
 import pytest
 import yaml
 
-from ontime import database, evaluation, features, gate, leaks, release, split
+from ontime import database, evaluation, gate, leaks, release, split
 from ontime.gate import GateBroken, Rival, Verdict
-from ontime.params import PARAMS_FILE, Params, ParamsBroken, load_params
+from ontime.params import PARAMS_FILE, ParamsBroken, load_params
 from ontime.sources import Tables
 from pipelines import evaluate, judgement, train
 from pipelines.layout import FEATURES, write_table
 from tests.sabotage.conftest import Reported
-from tests.sabotage.matrix import AUC, GATE, ITSELF, LEAK, PARAMETERS, PERIODS, POINT_IN_TIME, SEEN, sabotage
+from tests.sabotage.matrix import ALONE, AUC, DOMINANT, GATE, ITSELF, LEAK, PARAMETERS, PERIODS, SEEN, sabotage
 from tests.sabotage.world import Model
-from tests.unit import test_features
 
 DAYS = {"train_from": "2013-02-04", "valid_from": "2013-02-15", "test_from": "2013-02-18", "test_until": "2013-02-25"}
 CANDIDATES = {"candidates": ["rate_table", "lightgbm"]}
@@ -89,34 +87,70 @@ def test_features_that_add_up_to_the_label_stop_the_training(weeks: pd.DataFrame
 
 
 @pytest.mark.usefixtures("workspace")
-@sabotage("future leak", "the actual departure delay, known two hours too late, among the features", AUC)
-def test_a_feature_from_the_future_stops_the_evaluation(
+@sabotage("future leak", "the actual departure delay, known two hours too late, among the features", ALONE)
+def test_a_feature_that_alone_tells_too_much_stops_the_training(
     weeks: pd.DataFrame, departure_delay: pd.Series, reported: Reported
 ) -> None:
     planted(weeks, aircraft_departure_delay=departure_delay)
-    train.main()  # it explains less of the arrival delay than leaks.py refuses
+    with pytest.raises(leaks.LeakFound) as refused:
+        train.main()
+
+    reported(str(refused.value).split(". ")[0])
+
+
+@pytest.mark.usefixtures("workspace")
+@sabotage("future leak", "the actual departure delay, blurred until it alone does not tell too much", DOMINANT)
+def test_a_feature_that_dominates_the_model_stops_the_training(
+    weeks: pd.DataFrame, departure_delay: pd.Series, reported: Reported
+) -> None:
+    blur = pd.Series(np.random.default_rng(1).normal(0, 40, len(weeks)), index=weeks.index)
+    planted(weeks, aircraft_departure_delay=departure_delay + blur)
+    with pytest.raises(leaks.LeakFound) as refused:
+        train.main()
+
+    reported(str(refused.value).split(". ")[0])
+
+
+@pytest.mark.usefixtures("workspace")
+@sabotage("future leak", "the actual departure delay, accepted by its name in params.yaml", AUC)
+def test_a_feature_from_the_future_that_was_accepted_stops_the_evaluation(
+    weeks: pd.DataFrame, departure_delay: pd.Series, reported: Reported
+) -> None:
+    planted(weeks, aircraft_departure_delay=departure_delay)
+    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params["leaks"]["accepted"] = ["aircraft_departure_delay"]
+    PARAMS_FILE.write_text(yaml.safe_dump(params))
+    train.main()
     with pytest.raises(evaluation.LeakSuspected) as refused:
         evaluate.main()
 
     reported(str(refused.value).split(". ")[0])
 
 
-@sabotage("future leak", "code that looks at what left until the departure itself", POINT_IN_TIME)
-def test_code_that_reads_the_future_fails_the_point_in_time_test(
-    tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch, reported: Reported
+@pytest.mark.usefixtures("workspace")
+@sabotage(
+    "future leak",
+    "the late share of each flight number over the year, from a file that the features' code reads by itself",
+    instead="a feature that takes all it needs from its tables, where the point-in-time rule sees it",
+)
+def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
+    weeks: pd.DataFrame, tables: Tables, reported: Reported
 ) -> None:
-    honest = features._operations
-    looks = test_features.test_moving_every_event_after_the_moment_changes_no_feature
-    looks("2013-02-08 12:00", tables, params)
+    flights = tables.flights[tables.flights["arr_delay_minutes"].notna()]
+    number = flights["carrier"] + flights["flight_number"].astype(str)
+    share = (flights["arr_delay_minutes"] >= 15).groupby(number).mean()
+    planted(weeks, plane_age_years=weeks["flight_id"].str.split("-").str[0].map(share))
 
-    def ahead(window: features._Window, late_minutes: int) -> features.Columns:
-        return honest(replace(window, moment=window.moment + params.features.lead_minutes), late_minutes)
+    train.main()
 
-    monkeypatch.setattr(features, "_operations", ahead)
-    with pytest.raises(AssertionError) as failed:
-        looks("2013-02-08 12:00", tables, params)
-
-    reported(f"{looks.__name__}: {failed.value}")
+    params = load_params()
+    test = evaluate.open_test(params)
+    probability = evaluate.predict_all(test, params)["lightgbm"]
+    auc = evaluation.scores(test.late, probability, params.cost)["auc"]
+    evaluation.refuse_leak("lightgbm", auc, params.evaluate.leak_auc)
+    period = train.read_period(split.periods(params.split)["train"])
+    alone = leaks.auc_alone(period[["plane_age_years"]], period["late"].to_numpy(bool))["plane_age_years"]
+    reported(f"it alone has AUC {alone:.2f}, below leaks.feature_auc {params.leaks.feature_auc:g}")
 
 
 @sabotage("random split", "training and validation drawn at random from the same days", PERIODS)

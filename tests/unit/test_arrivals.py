@@ -1,7 +1,7 @@
 """What has arrived by a moment holds nothing of what comes later, and a broken day's batch stops nobody else."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ontime.params import Params
 from ontime.sources import Tables
 from pipelines import arrivals, materialise
 from pipelines.arrivals import Arrived
+from tests.futures import with_another_future
 
 FIRST = datetime(2013, 1, 3, tzinfo=UTC)
 MINUTES_OF_THE_YEAR = 362 * 24 * 60
@@ -30,38 +31,18 @@ MOMENTS = [
     datetime(2013, 7, 2, 3, 59, tzinfo=UTC),
     datetime(2013, 7, 10, 16, 51, tzinfo=UTC),
 ]
-REPORTED_OF_DEPARTURE = {"departed_at": pd.NaT, "dep_delay_minutes": None, "dep_hhmm": None}
-REPORTED_OF_ARRIVAL = {"arrived_at": pd.NaT, "arr_delay_minutes": None, "arr_hhmm": None, "air_minutes": None}
+
+
+@dataclass(frozen=True)
+class WithNotices(Tables):
+    """The tables with one that somebody has added."""
+
+    notices: pd.DataFrame
 
 
 def around(tables: Tables, moment: datetime) -> Tables:
     """Enough of the year to hide something in, so that a test takes no second."""
     return arrivals.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
-
-
-def with_another_future(tables: Tables, moment: datetime) -> Tables:
-    """The same history up to the moment; after it delays of 600 minutes, cancellations, and weather of another planet.
-
-    Flights that were cancelled leave after all; of those that are ahead every second is cancelled.
-    """
-    flights, weather = tables.flights.copy(), tables.weather.copy()
-    second = pd.Series(range(len(flights)), index=flights.index) % 2 == 0
-    leaves = ~(flights["departed_at"] <= moment)
-    lands = ~(flights["arrived_at"] <= moment)
-    final = flights["arrived_at"].isna() & (flights["scheduled_arrival"] <= moment - timedelta(days=1))
-    flights.loc[leaves & ~final, "departed_at"] = moment + pd.Timedelta(minutes=601)
-    flights.loc[leaves & ~final, ["dep_delay_minutes", "dep_hhmm"]] = 600.0
-    flights.loc[lands & ~final, "arrived_at"] = moment + pd.Timedelta(minutes=602)
-    flights.loc[lands & ~final, ["arr_delay_minutes", "arr_hhmm", "air_minutes"]] = 600.0
-    flights.loc[leaves & ~final & second, list(REPORTED_OF_DEPARTURE)] = list(REPORTED_OF_DEPARTURE.values())
-    diverted = lands & (flights["scheduled_arrival"] > moment - timedelta(days=1)) & second
-    flights.loc[diverted, list(REPORTED_OF_ARRIVAL)] = list(REPORTED_OF_ARRIVAL.values())
-    unplanned = flights["scheduled_departure"] >= moment + timedelta(days=1)
-    flights.loc[unplanned, ["carrier", "tailnum", "dest"]] = "??"
-    unseen = weather["known_at"] > moment
-    measured = [name for name in weather.columns if name not in ("origin", "hour", "known_at", "local_hour")]
-    weather.loc[unseen, measured] = weather.loc[unseen, measured] * -3 + 777
-    return replace(tables, flights=flights, weather=weather)
 
 
 def assert_same(tables: Tables, others: Tables) -> None:
@@ -77,6 +58,28 @@ def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> No
     assert not other.weather.equals(real.weather)
 
     assert_same(sources.as_of(other, moment), sources.as_of(real, moment))
+
+
+def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(raw: Tables) -> None:
+    moment = MOMENTS[-1]
+    real = around(raw, moment)
+    added = replace(
+        real, flights=real.flights.assign(gates=1, gate="A1", moved=True, told_at=real.flights["arrived_at"])
+    )
+
+    seen = sources.as_of(added, moment)
+
+    assert_same(sources.as_of(with_another_future(added, moment), moment), seen)
+    hidden = ~(real.flights["arrived_at"] <= moment) & (real.flights["scheduled_arrival"] > moment - timedelta(days=1))
+    for name in ("gates", "gate", "moved"):
+        assert (seen.flights[name].isna() == hidden.loc[seen.flights.index]).all()
+
+
+def test_a_table_that_does_not_say_when_it_is_known_is_refused(raw: Tables) -> None:
+    whole = WithNotices(**{field.name: getattr(raw, field.name) for field in fields(Tables)}, notices=raw.weather)
+
+    with pytest.raises(sources.NotDeclared, match="does not say when notices is known: add Static"):
+        sources.as_of(whole, MOMENTS[0])
 
 
 @settings(max_examples=25, deadline=None)

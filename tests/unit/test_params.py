@@ -38,6 +38,7 @@ TEXT = PARAMS_FILE.read_text()
             "candidates: [rate_table, lightgbn]",
             r"retrain.candidates.1: .*is not a candidate; the known ones are .*got 'lightgbn'",
         ),
+        ("accepted: []", "accepted: [plane_seat]", r"leaks.accepted.0: .*is no feature; .*got 'plane_seat'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(before: str, after: str, message: str, tmp_path: Path) -> None:

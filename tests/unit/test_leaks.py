@@ -1,0 +1,105 @@
+"""One feature that tells too much, alone or in a model, is refused by name; honest ones pass."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ontime import leaks, model, schema
+from ontime.candidates import CANDIDATES
+from ontime.params import Params
+
+ROWS = 6_000
+
+
+@pytest.fixture(scope="module")
+def known(weeks: pd.DataFrame) -> pd.DataFrame:
+    return weeks[weeks["late"].notna()].reset_index(drop=True)
+
+
+def alone(values: object, late: np.ndarray) -> float:
+    return leaks.auc_alone(pd.DataFrame({"mine": values}), late)["mine"]
+
+
+@pytest.fixture(scope="module")
+def late() -> np.ndarray:
+    return np.random.default_rng(1).random(ROWS) < 0.25
+
+
+def test_honest_features_pass(known: pd.DataFrame, params: Params) -> None:
+    leaks.refuse_telling(known, known["late"], params.leaks)
+
+
+def test_noise_tells_nothing(late: np.ndarray) -> None:
+    drawn = np.random.default_rng(2)
+
+    assert alone(drawn.normal(size=ROWS), late) < 0.53
+    assert alone(drawn.choice([*"abcdefgh"], ROWS), late) < 0.53
+
+
+def test_a_feature_that_rises_or_falls_with_the_label_is_seen(late: np.ndarray) -> None:
+    noise = np.random.default_rng(3).normal(size=ROWS)
+
+    assert alone(late + noise, late) == pytest.approx(alone(-(late + noise), late), abs=0.02)
+    assert alone(2 * late + noise, late) > 0.9
+
+
+def test_a_feature_that_is_high_and_low_for_late_flights_is_seen(late: np.ndarray) -> None:
+    sign = np.random.default_rng(4).choice([-1.0, 1.0], ROWS)
+
+    assert alone(np.where(late, 3 * sign, sign), late) > 0.9
+
+
+def test_a_category_and_a_missing_value_that_tell_are_seen(late: np.ndarray) -> None:
+    assert alone(np.where(late, "cancelled", "flown"), late) == 1
+    assert alone(np.where(late, np.nan, np.arange(ROWS)), late) > 0.99
+
+
+def test_what_is_known_of_some_flights_only_is_judged_by_them(late: np.ndarray) -> None:
+    known = np.arange(ROWS) % 4 == 0
+
+    assert alone(np.where(known, late.astype(float) + np.arange(ROWS) / ROWS, np.nan), late) == 1
+
+
+def test_a_feature_of_too_much_power_is_named_with_figure_limit_and_what_to_do(
+    known: pd.DataFrame, params: Params
+) -> None:
+    planted = known.assign(plane_seats=known["arr_delay_minutes"])
+
+    with pytest.raises(leaks.LeakFound, match=r"^plane_seats alone has AUC 1\.000, above leaks\.feature_auc 0\.8: .*"
+                       "add plane_seats to leaks.accepted in params.yaml"):  # fmt: skip
+        leaks.refuse_telling(planted, known["late"], params.leaks)
+
+
+def test_a_feature_that_a_person_has_accepted_passes(known: pd.DataFrame, params: Params) -> None:
+    planted = known.assign(plane_seats=known["arr_delay_minutes"])
+
+    accepted = params.leaks.model_copy(update={"accepted": ["plane_seats"]})
+
+    leaks.refuse_telling(planted, known["late"], accepted)
+    leaks.refuse_dominant([1.0 * (name == "plane_seats") for name in schema.FEATURE_NAMES], accepted)
+
+
+def test_a_feature_with_most_of_the_gain_is_refused(params: Params) -> None:
+    gain = [1.0] * len(schema.FEATURE_NAMES)
+    leaks.refuse_dominant(gain, params.leaks)
+    leaks.refuse_dominant([0.0] * len(gain), params.leaks)
+
+    with pytest.raises(leaks.LeakFound, match=r"^carrier has 59\.2% of the model's gain, above leaks\.gain_share 0\.3"):
+        leaks.refuse_dominant([100.0, *gain[1:]], params.leaks)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CANDIDATES.items() if entry.gain is not None])
+def test_the_gain_of_a_model_goes_to_the_feature_that_tells(name: str, known: pd.DataFrame, params: Params) -> None:
+    planted = known.assign(plane_seats=known["arr_delay_minutes"])
+    categories, late = model.categories_of(known), known["late"].to_numpy(bool)
+    gain_of = CANDIDATES[name].gain
+    assert gain_of is not None
+
+    honest, telling = (
+        gain_of(model.fit(name, model.matrix_of(rows, categories), late, params.train)) for rows in (known, planted)
+    )
+
+    assert len(honest) == len(schema.FEATURE_NAMES)
+    leaks.refuse_dominant(honest, params.leaks)
+    with pytest.raises(leaks.LeakFound, match=r"^plane_seats has"):
+        leaks.refuse_dominant(telling, params.leaks)
