@@ -257,7 +257,7 @@ bench-faults: install  ## kill the service and move its pointer under load: what
 	@$(PY) -m tests.e2e.faults
 
 bench-diagnose: install  ## plant faults of known cause and ask for a diagnosis; and how often a calm fortnight gets one
-	@$(PY) -m bench.diagnose
+	@$(PY) -m tests.sabotage.diagnoses
 
 bench-image: install  ## seconds from `docker run` to the first ready answer (needs `make image` and a release)
 	@$(PY) -m bench.image

@@ -79,7 +79,7 @@ def log_loss(probability: Floats) -> Score:
 def cost_per_1000(cost: Cost) -> Scored:
     def score(probability: Floats) -> Score:
         alert = probability >= cost.alert_threshold
-        return Score(1000.0 * cost.missed_delay * ~alert, 1000.0 * cost.false_alarm * alert)
+        return Score(np.where(alert, 0.0, 1000.0 * cost.missed_delay), np.where(alert, 1000.0 * cost.false_alarm, 0.0))
 
     return score
 

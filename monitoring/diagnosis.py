@@ -132,7 +132,7 @@ def _base_rate_and_relation(then: Answers, now: Answers) -> list[Cause]:
 
 def _of_slices(then: Answers, now: Answers) -> list[Cause]:
     return [
-        Cause("slice", f"{cut} {name}", changes.difference(found, _slice(then, cut, name) or NO_FLIGHTS))
+        Cause("slice", f"{cut} {name}", changes.difference(found, _slice(then, str(cut), name) or NO_FLIGHTS))
         for cut, names in now.period.cuts.items()
         for name in sorted(set(names))
         if (found := _slice(now, str(cut), name)) is not None
