@@ -146,7 +146,7 @@ def _around(value: float, *reaches: float) -> Line:
 
 def _families(then: Answers, now: Answers, swaps: Swaps, score: Scored, total: float) -> dict[str, Line]:
     """What the pairs miss of the total, because they are a sample, is shared out evenly."""
-    shares = swaps.shares({chosen: score(answer).expected(answer) for chosen, answer in swaps.answers.items()})
+    shares = swaps.shares(lambda answer: score(answer).expected(answer))
     missed = (total - sum(float(share.mean()) for share in shares.values())) / len(shares)
     return {family: _mean_of_pairs(share, then, now, swaps, missed) for family, share in shares.items()}
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from monitoring import diagnosis, diagnosis_words, performance, periods
 from monitoring.changes import Change, Line, Period
-from monitoring.diagnosis import Diagnosis
+from monitoring.diagnosis import Cause, Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
 from ontime.params import Params, load_params
 from ontime.release import Manifest
@@ -29,7 +29,7 @@ from pipelines.monitor import midnight, reference_of
 
 HOW = (
     "A probability says by itself what log-loss to expect: near 0 or 100 % little, near 50 % much.",
-    "If flights of now are harder, that expectation rises and nothing is broken: the line other flights, by family.",
+    "If flights of now are harder, that expectation rises and nothing is broken: the mix of flights, by family.",
     "What is measured beyond the expectation is a surprise; while the probabilities are right it is zero on average.",
     "The base rate's part of the surprise is what one constant, added to all answers, would have saved.",
     "What is left is the relation: the same features now mean something else, or their values are wrong.",
@@ -37,7 +37,8 @@ HOW = (
     "A family that pushes an answer up promises that such flights are late more often; its cost is the broken promise.",
     "A family that no longer moves any answer is silent; its cost is what the flights of before lose with such values.",
     "Of a slice the cost is what correcting its answers, as learned on every second day, saves on the other days.",
-    f"A cause stands out from {diagnosis.STANDS_OUT:g} of log-loss, if its 95 % interval by days lies above zero.",
+    f"From {diagnosis.STANDS_OUT:g} of log-loss a cause stands out, if its 95 % interval by days is above zero. "
+    "Causes overlap (an airport, its airlines): begin with the first.",
 )
 
 
@@ -85,9 +86,8 @@ def write(told: Told, folder: Path) -> Path:
 
 def _page(told: Told) -> str:
     found = told.diagnosis
-    title = f"{found.culprits[0].name} stands out" if found.culprits else "Nothing stands out"
     return pages.document(
-        title[0].upper() + title[1:],
+        f"First suspect: {found.culprits[0].name}" if found.culprits else "Nothing stands out",
         f"Release {told.version}: {found.flights[1]:,} flights of {told.now} against {found.flights[0]:,} of "
         f"{told.then}. 95\N{NO-BREAK SPACE}% intervals by days: flights of one day share its weather.",
         pages.section("In short", pages.listed(line[0].upper() + line[1:] for line in diagnosis_words.lines(found))),
@@ -117,17 +117,20 @@ def _rows_of_change(change: Change) -> list[tuple[str, Line]]:
         ("all together", change.total),
         ("base rate", change.base_rate),
         ("the relation itself", change.relation),
-        *((f"other flights: {family}", line) for family, line in families),
+        *((f"mix of flights: {family}", line) for family, line in families),
     ]
 
 
 def _causes(found: Diagnosis) -> str:
     rows = [
-        (cause.name, cause.kind, diagnosis_words.interval(cause.cost, 4), "silent" if cause.silent else "",
-         "stands out" if cause.stands_out else "")
+        (cause.name, cause.kind, diagnosis_words.interval(cause.cost, 4), ", ".join(_seen(cause)))
         for cause in found.causes
-    ]  # fmt: skip
-    return pages.table("Causes", ("cause", "kind", "costs, log-loss", "", ""), rows)
+    ]
+    return pages.table("Causes", ("cause", "kind", "costs, log-loss", ""), rows)
+
+
+def _seen(cause: Cause) -> list[str]:
+    return ["stands out"] * cause.stands_out + ["silent"] * cause.silent
 
 
 def _changes(changes: Mapping[str, Change]) -> str:
@@ -139,8 +142,8 @@ def _changes(changes: Mapping[str, Change]) -> str:
 
 def _parts(change: Change, digits: int) -> dict[str, str]:
     known = {
-        "other flights": change.covariates,
-        **{f"of that {family}": line for family, line in change.families.items()},
+        "mix of flights": change.covariates,
+        **{f"mix of flights: {family}": line for family, line in change.families.items()},
         "base rate": change.base_rate,
         "the relation itself": change.relation,
         "all together": change.total,

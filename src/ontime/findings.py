@@ -268,12 +268,12 @@ def causes(rows: Sequence[tuple[str, Sequence[float], bool]]) -> str:
     """rows: (name, (cost, low, high), whether it stands out), the most costly first.
 
     >>> causes([("weather", (0.03, 0.01, 0.05), True), ("carrier UA", (0.02, 0.01, 0.03), True)])
-    'weather stands out: it costs 0.030 of log-loss; the next, carrier UA, 0.020'
+    'First suspect: weather, which costs 0.030 of log-loss; the next, carrier UA, 0.020'
     """
     out = [(name, cost[0]) for name, cost, stands_out in rows if stands_out]
     if not out:
-        return f"Nothing stands out; the largest, {rows[0][0]}, costs {rows[0][1][0]:.3f} of log-loss"
-    first = f"{out[0][0]} stands out: it costs {out[0][1]:.3f} of log-loss"
+        return f"Nothing stands out; the largest cost, of {rows[0][0]}, is {rows[0][1][0]:.3f} of log-loss"
+    first = f"First suspect: {out[0][0]}, which costs {out[0][1]:.3f} of log-loss"
     return f"{first}; the next, {out[1][0]}, {out[1][1]:.3f}" if len(out) > 1 else first
 
 

@@ -22,7 +22,7 @@ from tests.sabotage.world import FRIDAY, SATURDAY, World
 SINCE = SATURDAY - timedelta(days=14)
 # The whole list is `make bench-diagnose`: this is one for each kind, and for each way to break a family.
 CHOSEN = (
-    "weather: shuffled",
+    "weather: shifted by a column",
     "operations: missing",
     "operations: all zero",
     "operations: the values of 1 days before",
@@ -117,5 +117,5 @@ def test_page_and_numbers_say_the_same(production: World, timetable: pd.DataFram
 
     numbers = json.loads((tmp_path / "diagnosis.json").read_text())
     assert numbers["stands_out"][0] == "operations"
-    assert "<h1>Operations stands out</h1>" in page
+    assert "<h1>First suspect: operations</h1>" in page
     assert page.count("<svg") == 2
