@@ -139,6 +139,10 @@ monitor: install  ## look at yesterday: figures, alerts, the policy's decision
 performance: install  ## how good production's answers were, by day, month, release and slice: var/performance.html
 	@$(PY) -m pipelines.performance_report
 
+# Quoted, because FROM= is also a folder's name, for `make restore`.
+diagnose: install  ## why the answers got worse, against the release's reference: make diagnose FROM=2013-06-01 UNTIL=2013-07-01
+	@$(PY) -m pipelines.diagnose $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL)) $(if $(AGAINST_FROM),--against-from $(AGAINST_FROM)) $(if $(AGAINST_UNTIL),--against-until $(AGAINST_UNTIL))
+
 retrain: install  ## retrain if the policy has asked for it; whatever the policy thinks: make retrain NOW=1
 	@$(PY) -m pipelines.retrain $(if $(NOW),now)
 
@@ -251,6 +255,9 @@ bench-stack: install  ## uvicorn against granian, pydantic against orjson and ms
 
 bench-faults: install  ## kill the service and move its pointer under load: what is lost, what fails, how long it takes
 	@$(PY) -m tests.e2e.faults
+
+bench-diagnose: install  ## plant faults of known cause and ask for a diagnosis; and how often a calm fortnight gets one
+	@$(PY) -m tests.sabotage.diagnoses
 
 bench-image: install  ## seconds from `docker run` to the first ready answer (needs `make image` and a release)
 	@$(PY) -m bench.image

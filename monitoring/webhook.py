@@ -29,21 +29,25 @@ def deliver(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
         loud = [alert for alert in alerts.restored(row.evidence["alerts"]) if alert.tier <= Tier.RETRAIN]
         if not loud or day in told:
             continue
-        if not _taken(str(url), message(day, loud)):
+        if not _taken(str(url), message(day, loud, row.evidence.get("why"))):
             break
         database.record_decision(engine, "notified", "taken", {"day": day, "alerts": len(loud)})
         delivered += 1
     return delivered
 
 
-def message(day: str, loud: list[Alert]) -> dict[str, object]:
-    """What is posted: `text` is what chat programs show, the rest is for machines."""
+def message(day: str, loud: list[Alert], why: str | None = None) -> dict[str, object]:
+    """What is posted: `text` is what chat programs show, the rest is for machines. `why`: what a diagnosis said."""
     worst = min(alert.tier for alert in loud)
+    text = f"ontime, {day}: " + "; ".join(f"{alert.told}: {alert.reason}" for alert in loud)
+    if any(alert.name in alerts.OF_PERFORMANCE for alert in loud):
+        text += f". Why: {why}; `make diagnose` has the rest" if why else ". Why: `make diagnose`"
     return {
-        "text": f"ontime, {day}: " + "; ".join(f"{alert.told}: {alert.reason}" for alert in loud),
+        "text": text,
         "day": day,
         "severity": "page" if worst is Tier.STOP else "ticket",
         "alerts": [vars(alert) for alert in loud],
+        "why": why,
     }
 
 

@@ -60,6 +60,11 @@ def evidently(page: str, workspace: Path) -> Shown:
     return Shown({"reports": page}, words)
 
 
+def reports(page: str, folder: Path) -> Shown:
+    """The pages that lie there, each under its name."""
+    return Shown({path.stem: f"{page}/{path.name}" for path in sorted(folder.glob("*.html"))})
+
+
 def _ask(address: str, body: Mapping[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = Request(address, data, {"Content-Type": "application/json"})  # noqa: S310  our own pages

@@ -16,8 +16,8 @@ import pandas as pd
 import sqlalchemy as sa
 from sklearn.metrics import roc_auc_score
 
-from monitoring import alerts, performance, webhook
-from monitoring.alerts import Alert
+from monitoring import alerts, diagnosis, diagnosis_words, performance, periods, webhook
+from monitoring.alerts import Alert, Tier
 from monitoring.performance import Performance
 from monitoring.policy import Action, Decision, Observed, Trial, decide
 from ontime import database, environment, locks, release, schema
@@ -115,8 +115,29 @@ def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
             f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
             f"than release {pointer.version}, so other outcomes are right for it"
         )
-    evidence = {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    evidence: dict[str, Any] = {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    why = _why(watch, champion, raised, max(looked, key=_day_of, default={}))
+    evidence |= {"why": why} if why else {}
     return verdict, {**evidence, QUALITY: quality_of(watch, window.performance)}
+
+
+def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Mapping[str, Any]) -> str | None:
+    """What a diagnosis of the window says first, on the day on which such an alert is new; later, what it said then."""
+    names = {alert.name for alert in raised if alert.tier is Tier.RETRAIN and alert.name in alerts.OF_PERFORMANCE}
+    known = {alert["name"] for alert in before.get("alerts", [])}
+    if not names:
+        return None
+    if names <= known and "why" in before:
+        return str(before["why"])
+    start, model = midnight(_first_day(watch)), release.load(watch.settings.releases, champion.version).model
+    rows = performance.answers(watch.engine, start, watch.now, champion.late_minutes, watch.now, vectors=True)
+    then = periods.of_reference(reference_of(watch.settings, champion), champion.categories)
+    now, params = periods.of_answers(rows, champion), watch.params
+    try:
+        found = diagnosis.diagnose(model, then, now, params.cost, params.train.seed)
+    except diagnosis.TooFewDays as few:
+        return str(few)
+    return diagnosis_words.headline(found)
 
 
 def window_of(watch: Watch, champion: Manifest) -> Window:
@@ -183,22 +204,16 @@ def _decided_today(watch: Watch, kind: str) -> list[sa.Row[Any]]:
     return [row for row in found if began < row.decided_at <= watch.now]
 
 
-def vectors_of(rows: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The model's inputs, shape (n, features)."""
-    stored = b"".join(rows["vector"]) if len(rows) else b""
-    return np.frombuffer(stored, "<f4").reshape(len(rows), len(schema.FEATURE_NAMES))
-
-
 def _has_unseen_category(rows: pd.DataFrame) -> pd.Series:
     """Flights with an airline, airport or destination that their model was never shown: coded as NaN."""
     positions = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
-    return pd.Series(np.isnan(vectors_of(rows)[:, positions]).any(axis=1))
+    return pd.Series(np.isnan(periods.vectors_of(rows)[:, positions]).any(axis=1))
 
 
 def _materialised(rows: pd.DataFrame) -> pd.DataFrame:
     """The features of those rows that had any."""
     known = rows[rows["features"] == "materialised"]
-    return pd.DataFrame(vectors_of(known), columns=list(schema.FEATURE_NAMES))
+    return pd.DataFrame(periods.vectors_of(known), columns=list(schema.FEATURE_NAMES))
 
 
 def _stale_feed_share(rows: pd.DataFrame) -> float | None:
@@ -274,7 +289,9 @@ def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
 
 def decoded(rows: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """The vectors of `rows` as a reference is kept: features by name, categories as text, answer, outcome."""
-    table = pd.DataFrame(vectors_of(rows).astype(np.float64), columns=list(schema.FEATURE_NAMES), index=rows.index)
+    table = pd.DataFrame(
+        periods.vectors_of(rows).astype(np.float64), columns=list(schema.FEATURE_NAMES), index=rows.index
+    )
     for name, values in categories.items():
         table[name] = table[name].map(dict(enumerate(values))).astype("str")
     return table.assign(probability_late=rows["probability_late"], late=rows["late"])

@@ -23,6 +23,7 @@ from ontime import environment, files, locations
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import deep_links
 from pipelines.deep_links import Shown
+from pipelines.layout import REPORTS
 
 HOST = "127.0.0.1"
 
@@ -44,6 +45,7 @@ class Ports:
     orchestrate: int = 4200  # where `make orchestrate` has its server: never taken, so that the two start in any order
     replay_mlflow: int = 5001
     replay_evidently: int = 8002
+    reports: int = 8003
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,14 @@ def evidently(port: int, workspace: Path, name: str = "Evidently") -> Page:
     command = ("evidently.cli", "ui", "--host", HOST, "--port", str(port), "--workspace", str(workspace))
     shows = "the reports on drift, data quality and the alerts, one a monitored period"
     return Page(name, port, shows, command, partial(deep_links.evidently, workspace=workspace))
+
+
+def reports(port: int, folder: Path) -> list[Page]:
+    """The pages that our own commands write, if there are any."""
+    command = ("http.server", str(port), "--bind", HOST, "--directory", str(folder))
+    shows = "the replay, and why the answers got worse"
+    look = partial(deep_links.reports, folder=folder)
+    return [Page("Reports", port, shows, command, look)] if any(folder.glob("*.html")) else []
 
 
 def of_the_replay(ports: Ports, folder: Path) -> list[Page]:
@@ -143,6 +153,7 @@ def pages_to_start(ports: Ports, settings: Settings) -> tuple[list[Page], list[P
         mlflow(ports.mlflow, settings),
         evidently(ports.evidently, settings.evidently),
         *of_the_replay(ports, REPLAY),
+        *reports(ports.reports, REPORTS),
     ]
     orchestrated = prefect(ports.orchestrate)
     running = [orchestrated] if runs_prefect(orchestrated) else []

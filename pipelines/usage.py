@@ -20,12 +20,15 @@ from pipelines import git
 MAKEFILE = Path("Makefile")
 
 # Variable -> the whole of what it may be, and that in words.
+DAY = (r"\d{4}-\d{2}-\d{2}", "a day such as 2013-06-01")
 SHAPES = {
+    "AGAINST_FROM": DAY,
+    "AGAINST_UNTIL": DAY,
     "BASE": (r"[^-].*", "a git revision"),
     "DO": (r".+", "a command"),
     "EXAMPLES": (r"[1-9]\d*", "a number of requests"),
     "FORCE": (r"1", "1"),
-    "FROM": (r"[^-].*", "a backup's folder"),
+    "FROM": (r"[^-].*", "a backup's folder, or the first day of a diagnosis"),
     "MONTHS": (r"[1-9]|1[0-2]", "a number of months from 1 to 12"),
     "NAME": (r"[A-Za-z0-9._-]{1,40}", "a name of at most 40 letters, digits, dots, hyphens and underscores"),
     "NOW": (r"1", "1"),
@@ -36,6 +39,7 @@ SHAPES = {
     ),
     "SHARE": (r"0|1|[01]?\.0*|0?\.\d+", "a share from 0 to 1"),
     "TO": (r"[^-].*", "a folder"),
+    "UNTIL": DAY,
     "UPGRADE": (r"1", "1"),
     "VERSION": (r"[1-9]\d*", "the number of a version"),
     "VINTAGE": (r"2013|2023", "a year of the data, 2013 or 2023"),
@@ -55,6 +59,7 @@ NEEDS = {
 TAKES = {
     "promote": ["FORCE"],
     "metrics": ["BASE"],
+    "diagnose": ["FROM", "UNTIL", "AGAINST_FROM", "AGAINST_UNTIL"],
     "retrain": ["NOW"],
     "replay": ["MONTHS", "VINTAGE"],
     "backup": ["TO"],

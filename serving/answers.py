@@ -245,6 +245,7 @@ class Monitored(_Answer):
 
     day: date
     alerts: Annotated[tuple[Alert, ...], Field(description="the most serious first")]
+    why: Annotated[str | None, Field(description="what a diagnosis said first, while an alert is about performance")]
     quality: Quality | None
     policy: Action | None
 

@@ -24,6 +24,7 @@ def last_look(engine: sa.Engine) -> Monitored | None:
     return Monitored(
         day=looked.evidence["day"],
         alerts=tuple(alert for alert in alerts if alert is not None),
+        why=looked.evidence.get("why"),
         quality=_quality(looked.evidence.get("quality")),
         policy=None if decided is None else _shared(Action, {"reason": "", **decided.evidence}),
     )

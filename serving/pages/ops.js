@@ -51,7 +51,8 @@ function showState(state) {
   const stopped = nameStop(monitored);
   update("answering", { answering, ready, challenger, model, stopped }, drawAnswering);
   update("notes", notes ?? [], drawNotes);
-  update("monitored", { monitored, askedAt: state.retraining_asked_at }, drawMonitored);
+  const diagnosis = links?.[DIAGNOSIS] ?? null;
+  update("monitored", { monitored, askedAt: state.retraining_asked_at, diagnosis }, drawMonitored);
   update("figures", traffic ?? null, drawFigures);
   update("latency", traffic ? [traffic.single, traffic.lists] : null, drawLatency);
   update("minutes", traffic ? fillMinutes(traffic) : [], drawTraffic);
@@ -89,19 +90,20 @@ const capitalize = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 // Monitoring
 
+const DIAGNOSIS = "Reports: diagnosis"; // its name among the links of `make ui`
 const TIERS = { 1: "Tier 1, stop", 2: "Tier 2, retrain", 3: "Tier 3, report" };
 
-function drawMonitored({ monitored, askedAt }) {
+function drawMonitored({ monitored, askedAt, diagnosis }) {
   if (!monitored) {
     return element("p", { class: "empty" }, "The monitor has not looked at a day yet: ",
       element("code", {}, "make monitor"), " looks at yesterday, ", element("code", {}, "make orchestrate"),
       " does it every day.");
   }
-  const { day, alerts, quality, policy } = monitored;
+  const { day, alerts, why, quality, policy } = monitored;
   return [
     element("p", { class: "soft" }, `Last look: ${formatDay(day, "UTC")}, on the feed's clock.`),
     element("div", { class: "panels look" },
-      element("div", {}, element("h3", {}, "Alerts"), drawAlerts(alerts)),
+      element("div", {}, element("h3", {}, "Alerts"), drawAlerts(alerts), drawWhy(why, diagnosis)),
       element("div", {}, element("h3", {}, "Policy"), drawPolicy(policy, day, askedAt))),
     element("h3", {}, "Quality of the answers"), drawQuality(quality),
   ];
@@ -113,6 +115,14 @@ function drawAlerts(alerts) {
     element("li", { class: `tier-${tier}` }, element("strong", {}, TIERS[tier]),
       element("p", {}, capitalize(reason)),
       element("p", { class: "soft" }, `${name} ${formatValue(value)}, limit ${formatValue(above)}`))));
+}
+
+// The first sentence of the diagnosis, and where the rest of it is.
+function drawWhy(why, diagnosis) {
+  if (!why) return null;
+  const page = diagnosis && /^https?:\/\//.test(diagnosis)
+    ? element("a", { href: diagnosis }, "the last diagnosis") : element("code", {}, "make diagnose");
+  return [element("h3", {}, "Why"), fold(capitalize(why), "why"), element("p", { class: "soft" }, "In full: ", page)];
 }
 
 const formatValue = (value) => String(Number(value.toPrecision(4)));

@@ -262,3 +262,25 @@ def predicted(late: float, predicted: float) -> str:
     gap = 100 * (predicted - late)
     direction = "too many" if gap > 0 else "too few"
     return f"{percent(predicted)} predicted late, {percent(late)} were: {abs(gap):.1f} points {direction}"
+
+
+def causes(rows: Sequence[tuple[str, Sequence[float], bool]]) -> str:
+    """rows: (name, (cost, low, high), whether it stands out), the most costly first.
+
+    >>> causes([("weather", (0.03, 0.01, 0.05), True), ("carrier UA", (0.02, 0.01, 0.03), True)])
+    'First suspect: weather, which costs 0.030 of log-loss; the next, carrier UA, 0.020'
+    """
+    out = [(name, cost[0]) for name, cost, stands_out in rows if stands_out]
+    if not out:
+        return f"Nothing stands out; the largest cost, of {rows[0][0]}, is {rows[0][1][0]:.3f} of log-loss"
+    first = f"First suspect: {out[0][0]}, which costs {out[0][1]:.3f} of log-loss"
+    return f"{first}; the next, {out[1][0]}, {out[1][1]:.3f}" if len(out) > 1 else first
+
+
+def parts_of_change(rows: Sequence[tuple[str, Sequence[float]]]) -> str:
+    """rows: (name, (change, low, high)) of the log-loss; the first is the whole."""
+    total, low, high = rows[0][1]
+    name, (most, *_) = max(rows[1:], key=lambda row: abs(row[1][0]))
+    course = "rose" if total > 0 else "fell"
+    sure = "" if low > 0 or high < 0 else ", which may be chance"
+    return f"The log-loss {course} by {abs(total):.3f}{sure}; the largest part is {name}, {most:+.3f}"

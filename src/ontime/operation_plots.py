@@ -27,6 +27,7 @@ from ontime.figures import (
     label_months,
     legend,
     percents,
+    shortened,
     text_width,
     write,
 )
@@ -251,4 +252,46 @@ def _by_day(days: pd.DataFrame, looks: Looks, form: str) -> Sheet:
         pad = 0.02 * (every[-1] - every[0])
         axes.set_xlim(every[0] - pad, every[-1] + pad)  # type: ignore[arg-type]  # dates
         legend(figure, lines)
+    return figure
+
+
+MARKS = 0.32  # of a row: its interval is drawn below its name
+Parts = tuple[float, float, float]  # value, low, high
+
+
+def causes(rows: Sequence[tuple[str, Parts, bool]], limit: float) -> Picture:
+    """A row a cause, the most costly first: name, cost in log-loss with its interval, whether it stands out."""
+    coloured = [(name, parts, ALERT if out else SOFT) for name, parts, out in rows]
+    measure = f"Log-loss that each costs more than before, with 95 % interval. Dashed: {limit:g}, where it stands out"
+    return Picture(findings.causes(rows), measure, _intervals(coloured, limit))
+
+
+def parts_of_change(rows: Sequence[tuple[str, Parts]]) -> Picture:
+    """A row a part of the change of the log-loss; the first is the whole."""
+    coloured = [(name, parts, INK if number == 0 else CALM) for number, (name, parts) in enumerate(rows)]
+    measure = (
+        "Change of the log-loss, with 95 % interval by days; above zero is worse. The parts add up to the first row"
+    )
+    return Picture(findings.parts_of_change(rows), measure, _intervals(coloured, None))
+
+
+def _intervals(rows: Sequence[tuple[str, Parts, str]], limit: float | None) -> Sheet:
+    """A row each: its name and value above, its interval below, on short marks that no word is written over."""
+    with axes_of(38 * len(rows) + 34) as (figure, axes):
+        for place, (name, (value, low, high), colour) in enumerate(rows):
+            span = place + MARKS - 0.22, place + MARKS + 0.22
+            axes.vlines(0, *span, color=EDGE, linewidth=1)
+            if limit is not None:
+                axes.vlines(limit, *span, color=EDGE, linewidth=1, linestyle=(0, (2, 2)))
+            axes.plot([low, high], [place + MARKS] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot([value], [place + MARKS], color=colour, marker="o", markersize=7)
+            write(axes, shortened(name, WIDTH - 70), 0, place - 0.14, color=INK)
+            write(axes, f"{value:+z.3f}", 1, place - 0.14, ha="right", color=INK)
+        axes.set_ylim(len(rows) - 0.25, -0.5)
+        axes.set_yticks([])
+        axes.grid(visible=False)
+        axes.spines["left"].set_visible(False)
+        few_ticks(axes, "x", 5)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
+        axes.margins(x=0.06)
     return figure

@@ -5,7 +5,7 @@ features' table in docs/, the model's input order and the API's documentation ar
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -326,9 +326,15 @@ def _rotation() -> list[Feature]:
     ]
 
 
-FEATURES: Sequence[Feature] = (
-    *_schedule(), *_congestion(), *_plane(), *_weather(), *_operations(), *_rotation(),
-)  # fmt: skip
+_GROUPS = {
+    "schedule": _schedule(), "congestion": _congestion(), "plane": _plane(),
+    "weather": _weather(), "operations": _operations(), "rotation": _rotation(),
+}  # fmt: skip
+FEATURES: Sequence[Feature] = tuple(feature for group in _GROUPS.values() for feature in group)
+# Features that come from one source, and break together: family -> names, in the order of FEATURES.
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    family: tuple(feature.name for feature in group) for family, group in _GROUPS.items()
+}
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 CATEGORICAL = tuple(feature.name for feature in FEATURES if feature.categorical)
 SCHEDULE = tuple(feature.name for feature in FEATURES if feature.known is Known.TIMETABLE)

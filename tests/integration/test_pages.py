@@ -1,6 +1,8 @@
 """The pages as people use them, in a real browser: with a mouse, with a keyboard, on a phone, with a key."""
 
+import json
 import re
+import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
@@ -216,10 +218,11 @@ QUALITY = {
 MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 
 
-def look(settings: Settings, alerts: list[dict[str, object]], action: str, reason: str) -> None:
+def look(settings: Settings, alerts: list[dict[str, object]], action: str, reason: str, why: str | None = None) -> None:
     """What the monitor and the policy write at the end of a day."""
     engine = database.connect(settings.database_url.get_secret_value())
     looked = {"day": "2013-02-19", "reason": "calm", "figures": {}, "alerts": alerts, "quality": QUALITY}
+    looked |= {"why": why} if why else {}
     database.record_decision(engine, "monitor", "alert" if alerts else "calm", looked, MIDNIGHT)
     decided = {"day": "2013-02-19", "action": action, "reason": reason, "champion": "1"}
     database.record_decision(engine, "policy", action, decided, MIDNIGHT)
@@ -257,6 +260,18 @@ def test_an_alert_of_tier_1_is_nowhere_called_calm(page: Page, settings: Setting
     expect(page.locator("#monitored .tier-1")).to_contain_text("Tier 1, stop")
     expect(page.locator("#monitored .finding")).to_have_text("Stop")
     expect(page.locator("#notes")).not_to_contain_text("Nothing to note")
+
+
+def test_an_alert_says_why_and_where_the_rest_is(page: Page, settings: Settings) -> None:
+    look(settings, [{**ALERT, "tier": 2, "name": "auc_drop"}], "retrain", "auc_drop", "carrier UA: no longer fits")
+    page.goto("/ops")
+    expect(page.locator("#monitored")).to_contain_text("Carrier UA: no longer fitsIn full: make diagnose")
+
+    with socket.create_server(("127.0.0.1", 0)) as shown:
+        address = f"http://127.0.0.1:{shown.getsockname()[1]}/diagnosis.html"
+        settings.ui_links.write_text(json.dumps({"Reports: diagnosis": address}))
+
+        expect(page.locator("#monitored a")).to_have_attribute("href", address)
 
 
 def test_the_clock_of_each_decision_is_named(page: Page, settings: Settings) -> None:

@@ -21,7 +21,7 @@ import pytest
 
 from bench.load import free_port
 from ontime.settings import Settings
-from pipelines.ui import REPLAY, Ports, answers, evidently, listens, mlflow, prefect
+from pipelines.ui import REPLAY, Ports, answers, evidently, listens, mlflow, prefect, reports
 from tests import synthetic
 from tests.service import ROOT
 
@@ -277,3 +277,16 @@ def test_a_port_that_is_taken_is_refused_by_its_number(taken: str, tmp_path: Pat
 
 def test_a_free_port_has_nobody_listening() -> None:
     assert not listens(free_port())
+
+
+def test_reports_are_linked_by_their_names(tmp_path: Path) -> None:
+    for name in ("diagnosis.html", "replay.html", "metrics.json"):
+        (tmp_path / name).touch()
+
+    (page,) = reports(free_port(), tmp_path)
+
+    assert page.look(page.address).links == {
+        "diagnosis": f"{page.address}/diagnosis.html",
+        "replay": f"{page.address}/replay.html",
+    }
+    assert reports(free_port(), tmp_path / "nothing") == []

@@ -181,3 +181,15 @@ def test_a_receiver_that_breaks_off_is_away(engine: sa.Engine, away: Receiver) -
         later = webhook.deliver(engine, away.url)
 
     assert (delivered, later, away.days) == (0, 1, ["2013-07-01"])
+
+
+@pytest.mark.parametrize(
+    ("why", "ending"),
+    [
+        ("carrier UA: it costs 0.1", "Why: carrier UA: it costs 0.1; `make diagnose` has the rest"),
+        (None, "Why: `make diagnose`"),
+    ],
+)
+def test_an_alert_about_performance_says_why_or_which_command_does(why: str | None, ending: str) -> None:
+    assert str(webhook.message("2013-07-01", [WORSE], why)["text"]).endswith(ending)
+    assert "diagnose" not in str(webhook.message("2013-07-01", [STOP])["text"])

@@ -1,0 +1,184 @@
+"""`make bench-diagnose`: is the first-named cause the planted one, and what is said of fortnights without a fault?
+
+Faults are planted into the small production of tests/sabotage/world.py: its model of winter, its reference of March,
+its flights from 26 May to 8 June 2013. Fortnights without a fault are those of 2013, as the released model answers
+those that it was not trained on, and as a model retrained every 28 days would have. Writes reports/bench_diagnose.json.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from monitoring import diagnosis, performance, periods
+from monitoring.changes import Period
+from monitoring.diagnosis import Diagnosis
+from ontime import environment, evaluation, model, release, slices, split
+from ontime.params import Params, load_params
+from ontime.release import Model
+from ontime.settings import load_settings
+from pipelines import packaging
+from pipelines.layout import FEATURES, REPORTS, VALIDATED, read_months, write_json
+from tests.sabotage import world
+from tests.sabotage.causes import FAULTS, Answered, Fault
+
+NOW = date(2013, 5, 26), date(2013, 6, 9)
+SEED = 1
+FORTNIGHT, AGAIN = timedelta(days=14), timedelta(days=28)
+FIRST_MONTHS, HELD_OUT, VALID = date(2013, 3, 25), timedelta(days=21), timedelta(days=3)
+
+
+class Asked(NamedTuple):
+    """A model's file, the codes of its categories, and the flights that it was measured on."""
+
+    onnx: bytes
+    categories: Mapping[str, tuple[str, ...]]
+    reference: pd.DataFrame
+
+    def diagnose(self, now: Answered, params: Params) -> Diagnosis:
+        then = periods.of_reference(self.reference, self.categories)
+        return diagnosis.diagnose(Model(self.onnx), then, _period(now), params.cost, params.train.seed)
+
+    def answered(self, flights: pd.DataFrame) -> Answered:
+        return Answered(flights, model.matrix_of(flights, self.categories), flights["late"].to_numpy(bool))
+
+
+def _period(now: Answered) -> Period:
+    cuts = slices.of_flights(now.flights).drop(columns="month")
+    return Period(now.matrix, now.late, now.flights["day"].to_numpy(), cuts)
+
+
+def planted(winter: Asked, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
+    """One fault, and what the diagnosis makes of it."""
+    found = winter.diagnose(fault.plant(healthy, np.random.default_rng(SEED)), params)
+    first = found.causes[0]
+    return {
+        "planted": fault.planted,
+        "cause": fault.cause,
+        "log_loss": round(found.changes["log_loss"].after, 4),
+        "first": first.name,
+        "costs": [round(value, 4) for value in first.cost],
+        "stands_out": first.stands_out,
+        "right": first.name == fault.cause,
+    }
+
+
+def between(flights: pd.DataFrame, start: date, until: date) -> pd.DataFrame:
+    chosen = (flights["day"] >= pd.Timestamp(start)) & (flights["day"] < pd.Timestamp(until))
+    return flights[chosen].reset_index(drop=True)
+
+
+def trained(
+    flights: pd.DataFrame, timetable: pd.DataFrame, params: Params, *days: date, every: int, trees: int
+) -> Asked:
+    """A model of [days 0, days 1), measured on [days 2, days 3)."""
+    own = {"train_from": days[0], "valid_from": days[1], "test_from": days[2], "test_until": days[3]}
+    dated = params.model_copy(update={"split": params.split.model_copy(update=own)})
+    train = between(flights, *days[:2]).iloc[::every].reset_index(drop=True)
+    test = between(flights, *days[2:])
+    fitted = world.fit(train, test, timetable, dated, trees)
+    return Asked(fitted.winner.onnx, fitted.winner.training["categories"], packaging.spread(test, 5000).reset_index())
+
+
+def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Asked]]:
+    """Each fortnight with the model that was made last: of all before, less what it is validated and measured on."""
+    day, trees = FIRST_MONTHS, params.train.of("lightgbm").model_dump()["n_estimators"]
+    while day + FORTNIGHT <= params.split.test_until:
+        test = day - HELD_OUT
+        days = params.split.train_from, test - VALID, test, day
+        asked = trained(flights, timetable, params, *days, every=1, trees=trees)
+        yield day, asked
+        if day + AGAIN <= params.split.test_until:
+            yield day + FORTNIGHT, asked
+        day += AGAIN
+
+
+def released(params: Params) -> Iterator[tuple[date, Asked]]:
+    """Each fortnight that the released model was not trained on."""
+    releases = load_settings().releases
+    live = release.load_current(releases).manifest
+    folder = releases / live.version
+    asked = Asked((folder / release.MODEL).read_bytes(), live.categories, pd.read_parquet(folder / release.REFERENCE))
+    day = live.trained_until
+    while day + FORTNIGHT <= params.split.test_until:
+        yield day, asked
+        day += FORTNIGHT
+
+
+def calm(name: str, day: date, asked: Asked, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
+    """A fortnight without a planted fault: what stands out, and the alerts that its figures are over."""
+    found = asked.diagnose(asked.answered(between(flights, day, day + FORTNIGHT)), params)
+    first = found.causes[0]
+    return {
+        "model": name,
+        "from": str(day),
+        "log_loss": [round(value, 4) for value in found.changes["log_loss"].total],
+        "alerts": _alerts(asked, between(flights, day, day + FORTNIGHT), params),
+        "first": first.name,
+        "costs": [round(value, 4) for value in first.cost],
+        "stands_out": [cause.name for cause in found.culprits],
+    }
+
+
+def _alerts(asked: Asked, flights: pd.DataFrame, params: Params) -> list[str]:
+    """The figures of performance that are over their limit at the end of the fortnight."""
+    native = Model(asked.onnx)
+    told = [
+        native.predict(model.matrix_of(each, asked.categories)).astype(np.float64)
+        for each in (asked.reference, flights)
+    ]
+    scores = [
+        evaluation.scores(each["late"].to_numpy(bool), said, params.cost)
+        for each, said in zip((asked.reference, flights), told, strict=True)
+    ]
+    figures = {
+        "loss_excess": scores[1]["log_loss"] - performance.expected_loss(told[1]),
+        "auc_drop": scores[0]["auc"] - scores[1]["auc"],
+        "rate_gap": abs(float(flights["late"].mean() - told[1].mean())),
+    }
+    return [name for name, value in figures.items() if value > params.monitor.alerts[name].above]
+
+
+def summary(rows: list[dict[str, Any]], healthy: float, fortnights: list[dict[str, Any]]) -> dict[str, Any]:
+    """The counts that the documentation tells."""
+    worse = [row for row in rows if row["log_loss"] - healthy >= diagnosis.STANDS_OUT]
+    others = [row for row in rows if row["log_loss"] - healthy < diagnosis.STANDS_OUT]
+    quiet = [each for each in fortnights if not each["alerts"]]
+    return {
+        "healthy_log_loss": healthy,
+        "worse": len(worse),
+        "right": sum(row["right"] for row in worse),
+        "right_and_stands_out": sum(row["right"] and row["stands_out"] for row in worse),
+        "not_worse": len(others),
+        "not_worse_stands_out": sum(row["stands_out"] for row in others),
+        "not_worse_stands_out_right": sum(row["stands_out"] and row["right"] for row in others),
+        "fortnights": len(fortnights),
+        "without_alert": len(quiet),
+        "without_alert_stands_out": sum(bool(each["stands_out"]) for each in quiet),
+        "with_alert_stands_out": sum(bool(each["stands_out"]) for each in fortnights if each["alerts"]),
+    }
+
+
+def main() -> None:
+    params = load_params()
+    flights = split.labelled(read_months(FEATURES))
+    timetable = read_months(VALIDATED / "flights").set_index("flight_id", drop=False)
+    winter = trained(flights, timetable, params, *world.WINTER.values(), every=world.EVERY, trees=world.TREES)
+    healthy = winter.answered(between(flights, *NOW))
+    before = round(winter.diagnose(healthy, params).changes["log_loss"].after, 4)
+    rows = Parallel(n_jobs=2)(delayed(planted)(winter, healthy, fault, params) for fault in FAULTS)
+    every = [("retrained", *each) for each in living(flights, timetable, params)]
+    every += [("released", *each) for each in released(params)]
+    fortnights = [calm(name, day, asked, flights, params) for name, day, asked in every]
+    counts = summary(rows, before, fortnights)
+    path = REPORTS / "bench_diagnose.json"
+    write_json(path, {**counts, "faults": rows, "without_fault": fortnights})
+    print(f"bench-diagnose: {counts['right']} of {counts['worse']} faults named first; {path}")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

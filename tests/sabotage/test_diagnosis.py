@@ -1,0 +1,121 @@
+"""A diagnosis names the cause that was planted first, from the database to the page; without a fault, none."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from sqlalchemy import bindparam
+
+from monitoring import performance, periods
+from ontime import database, release
+from ontime.params import Params
+from pipelines import diagnose
+from pipelines.diagnose import Days, Told
+from pipelines.monitor import midnight
+from tests.sabotage.causes import FAULTS, Answered, Fault
+from tests.sabotage.world import FRIDAY, SATURDAY, World
+
+SINCE = SATURDAY - timedelta(days=14)
+# The whole list is `make bench-diagnose`: this is one for each kind, and for each way to break a family.
+CHOSEN = (
+    "weather: shifted by a column",
+    "operations: missing",
+    "operations: all zero",
+    "operations: the values of 1 days before",
+    "rotation: delays with the other sign",
+    "rotation: shifted by a column",
+    "50% of the outcomes of origin JFK flipped",
+    "50% of the outcomes of carrier UA flipped",
+    "50% of the outcomes of hour 09:00-13:59 flipped",
+    "late from 1 minutes on",
+)
+
+
+def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
+    """As if the service had been given, and had answered, what the fault makes of its input."""
+    manifest = release.current(production.settings.releases)
+    assert manifest is not None
+    model = release.load_current(production.settings.releases).model
+    rows = performance.answers(
+        production.engine, midnight(SINCE), midnight(SATURDAY), manifest.late_minutes, vectors=True
+    )
+    rows = rows[rows["late"].notna()].reset_index(drop=True)
+    flights = rows.assign(arr_delay_minutes=timetable.loc[rows["flight_id"], "arr_delay_minutes"].to_numpy())
+    healthy = Answered(flights, periods.vectors_of(rows), rows["late"].to_numpy(bool))
+    broken = fault.plant(healthy, np.random.default_rng(1))
+    changed = [
+        {
+            "key": key,
+            "vector": vector.astype("<f4").tobytes(),
+            "probability_late": float(probability),
+            "late": bool(late),
+        }
+        for key, vector, probability, late in zip(
+            rows["flight_id"], broken.matrix, model.predict(broken.matrix.astype(np.float32)), broken.late, strict=True
+        )
+    ]
+    answered, known = database.predictions, database.outcomes
+    with production.engine.begin() as connection:
+        connection.execute(
+            sa.update(answered)
+            .where(answered.c.flight_id == bindparam("key"))
+            .values(vector=bindparam("vector"), probability_late=bindparam("probability_late")),
+            changed,
+        )
+        connection.execute(
+            sa.update(known)
+            .where(known.c.flight_id == bindparam("key"))
+            .values(late=bindparam("late"), delay_minutes=None),
+            changed,
+        )
+
+
+def diagnosed(production: World) -> Told:
+    params: Params = production.params
+    return diagnose.diagnosed(production.settings, params, Days(SINCE, SATURDAY), None)
+
+
+@pytest.mark.parametrize("planted", CHOSEN)
+def test_the_cause_that_was_planted_is_named_first(planted: str, production: World, timetable: pd.DataFrame) -> None:
+    fault = next(each for each in FAULTS if each.planted == planted)
+    plant(production, fault, timetable)
+
+    found = diagnosed(production).diagnosis
+
+    assert found.culprits[0].name == fault.cause
+
+
+def test_without_a_fault_nothing_stands_out(production: World) -> None:
+    found = diagnosed(production).diagnosis
+
+    assert found.culprits == ()
+
+
+def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it(
+    production: World, timetable: pd.DataFrame
+) -> None:
+    fault = next(each for each in FAULTS if each.planted == "100% of the outcomes of carrier UA flipped")
+    plant(production, fault, timetable)
+    production.forget(FRIDAY - timedelta(days=4))
+    days = [FRIDAY - timedelta(days=count) for count in (4, 3, 2, 1, 0)]
+    seen = [production.look(day) for day in days]
+
+    said = [database.last_decision(production.engine, "monitor", day=str(day)) for day in days]
+
+    assert [bool(each.alerts) for each in seen] == [False, False, True, True, True]
+    assert [row.evidence.get("why", "")[: len("carrier UA")] for row in said if row] == ["", "", *["carrier UA"] * 3]
+
+
+def test_page_and_numbers_say_the_same(production: World, timetable: pd.DataFrame, tmp_path: Path) -> None:
+    plant(production, next(each for each in FAULTS if each.planted == "operations: missing"), timetable)
+
+    page = diagnose.write(diagnosed(production), tmp_path).read_text()
+
+    numbers = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert numbers["stands_out"][0] == "operations"
+    assert "<h1>First suspect: operations</h1>" in page
+    assert page.count("<svg") == 2
