@@ -37,7 +37,7 @@ HOW = (
     "A family that pushes an answer up promises that such flights are late more often; its cost is the broken promise.",
     "A family that no longer moves any answer is silent; its cost is what the flights of before lose with such values.",
     "Of a slice the cost is what correcting its answers, as learned on every second day, saves on the other days.",
-    f"From {diagnosis.STANDS_OUT:g} of log-loss a cause stands out, if its 95 % interval by days is above zero. "
+    f"From {diagnosis.STANDS_OUT:g} of log-loss a cause stands out, if its 99 % interval by days is above zero. "
     "Causes overlap (an airport, its airlines): begin with the first.",
 )
 

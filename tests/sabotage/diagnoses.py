@@ -63,6 +63,7 @@ def planted(winter: Asked, healthy: Answered, fault: Fault, params: Params) -> d
         "costs": [round(value, 4) for value in first.cost],
         "stands_out": first.stands_out,
         "right": first.name == fault.cause,
+        "kind": next(cause.kind for cause in found.causes if cause.name == fault.cause),
     }
 
 
@@ -151,7 +152,12 @@ def summary(rows: list[dict[str, Any]], healthy: float, fortnights: list[dict[st
         "healthy_log_loss": healthy,
         "worse": len(worse),
         "right": sum(row["right"] for row in worse),
+        "by_kind": {
+            kind: [sum(row["right"] for row in worse if row["kind"] == kind), sum(row["kind"] == kind for row in worse)]
+            for kind in ("family", "slice", "base rate")
+        },
         "right_and_stands_out": sum(row["right"] and row["stands_out"] for row in worse),
+        "wrong_and_stands_out": sum(not row["right"] and row["stands_out"] for row in worse),
         "not_worse": len(others),
         "not_worse_stands_out": sum(row["stands_out"] for row in others),
         "not_worse_stands_out_right": sum(row["stands_out"] and row["right"] for row in others),
