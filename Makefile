@@ -241,7 +241,7 @@ fuzz: install  ## throw generated requests at the service, 2000 at each route: m
 bench-train: install  ## time and memory of each stage, against bare csv reading and fitting
 	@$(PY) -m bench.train
 
-bench-gate: install  ## how often the gate is wrong and what it finds: 2,000 simulations a row (about 10 minutes)
+bench-gate: install  ## how often the gate is wrong and what it finds: 2,000 simulations a row (a quarter of an hour)
 	@$(PY) -m bench.gate
 
 bench-alarms: install  ## alerts, pages and retrainings of a year in which nothing is wrong, by simulation
