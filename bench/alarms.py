@@ -29,7 +29,7 @@ from ontime.params import Params
 from pipelines.layout import REPORTS, write_json
 from pipelines.monitor import performance_figures
 
-YEARS = 40  # simulated, of each kind
+YEARS = 20  # simulated, of each kind
 MOODS = {"each flight for itself": 0.0, "days with a mood": MOOD}
 FIRST = date(2001, 1, 1)  # any will do
 

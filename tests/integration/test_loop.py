@@ -68,6 +68,12 @@ def upside_down(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
     return _small(weeks.assign(late=~weeks["late"]), tables, params, 10)
 
 
+@pytest.fixture
+def brief(params: Params) -> Params:
+    """With a shadow of three days, so that a test need not live a week."""
+    return params.model_copy(update={"policy": params.policy.model_copy(update={"shadow_days": 3})})
+
+
 def pointer_of(settings: Settings) -> Pointer:
     pointer = release.read_pointer(settings.releases)
     assert pointer is not None
@@ -341,7 +347,7 @@ def test_a_bad_release_is_taken_back_by_itself(
 
 
 def test_a_candidate_that_does_no_harm_answers_after_its_days_in_the_shadow(
-    world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+    world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, brief: Params
 ) -> None:
     release.publish(world.releases, small.contents, small.manifest("3"))
     challenging(world, engine, "3", MONDAY - timedelta(days=1))
@@ -349,7 +355,7 @@ def test_a_candidate_that_does_no_harm_answers_after_its_days_in_the_shadow(
     actions = []
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         live(world, engine, weeks, tables, day)
-        actions.append(monitor.run(world, params, day).action)
+        actions.append(monitor.run(world, brief, day).action)
 
     pointer = pointer_of(world)
     assert actions == [Action.NOTHING, Action.NOTHING, Action.PROMOTE]
@@ -359,7 +365,7 @@ def test_a_candidate_that_does_no_harm_answers_after_its_days_in_the_shadow(
 
 
 def test_a_candidate_that_the_gate_kept_out_is_not_promoted_by_the_policy(
-    world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+    world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, brief: Params
 ) -> None:
     """Somebody put it into the shadow by hand, to compare the two."""
     release.publish(world.releases, small.contents, small.manifest("3"))
@@ -369,7 +375,7 @@ def test_a_candidate_that_the_gate_kept_out_is_not_promoted_by_the_policy(
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         live(world, engine, weeks, tables, day)
 
-    decision = monitor.run(world, params, WEDNESDAY)
+    decision = monitor.run(world, brief, WEDNESDAY)
 
     assert decision.action is Action.WITHDRAW
     assert "the gate kept release 3 out when it was compared with release 1: slices get worse" in decision.reason
@@ -377,14 +383,14 @@ def test_a_candidate_that_the_gate_kept_out_is_not_promoted_by_the_policy(
 
 
 def test_a_candidate_that_is_worse_in_the_shadow_never_answers(
-    world: Settings, engine: sa.Engine, upside_down: Small, weeks: pd.DataFrame, tables: Tables, params: Params
+    world: Settings, engine: sa.Engine, upside_down: Small, weeks: pd.DataFrame, tables: Tables, brief: Params
 ) -> None:
     release.publish(world.releases, upside_down.contents, upside_down.manifest("3"))
     challenging(world, engine, "3", MONDAY - timedelta(days=1))
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         live(world, engine, weeks, tables, day)
 
-    decision = monitor.run(world, params, WEDNESDAY)
+    decision = monitor.run(world, brief, WEDNESDAY)
 
     pointer = pointer_of(world)
     assert decision.action is Action.WITHDRAW
