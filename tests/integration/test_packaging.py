@@ -16,6 +16,10 @@ from pipelines import deviation, judgement, packaging, train, tune
 from pipelines.packaging import Challenger
 
 
+# Of a few trees, judged by what they were fitted on: they know little, and are not calibrated.
+LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
+
+
 @pytest.fixture(scope="module")
 def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
     known = split.labelled(weeks)
@@ -70,8 +74,7 @@ def test_another_registered_model_deviates_and_the_worst_flight_is_named(
 def test_the_first_champion_must_beat_the_table_of_rates(
     challenger: Challenger, params: Params, tmp_path: Path, engine: sa.Engine
 ) -> None:
-    # It is judged by what it was fitted on, where it is not calibrated.
-    lenient = params.model_copy(update={"gate": params.gate.model_copy(update={"first_calibration": 0.1})})
+    lenient = params.model_copy(update={"gate": params.gate.model_copy(update=LENIENT)})
 
     verdict, against = judgement.judge(challenger, tmp_path, engine, lenient)
 
