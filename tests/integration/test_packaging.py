@@ -15,7 +15,6 @@ from ontime.sources import Tables
 from pipelines import deviation, judgement, packaging, train, tune
 from pipelines.packaging import Challenger
 
-
 # Of a few trees, judged by what they were fitted on: they know little, and are not calibrated.
 LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
 
