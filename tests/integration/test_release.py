@@ -273,7 +273,7 @@ def test_a_pointer_that_leads_out_of_the_folder_is_refused(releases: Path) -> No
         ({"features": ("dep_delay", *schema.FEATURE_NAMES[1:])}, r"features are not this code's: .*dep_delay"),
         ({"features": schema.FEATURE_NAMES[::-1]}, "features are not this code's: the order"),
         ({"categories": {"carrier": ("A",)}}, "categories are of"),
-        ({"sha256": {}}, "sha256 must list model.onnx, probe.json, reference.parquet and perhaps trees.npz"),
+        ({"sha256": {}}, "sha256 must list model.onnx, probe.json, reference.parquet and perhaps trained_on.bin"),
         ({"threshold": 1.5}, "less than 1"),
         ({"version": "../up"}, "String should match pattern"),
     ],
