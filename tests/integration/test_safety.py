@@ -546,6 +546,7 @@ def test_operations_tell_what_the_monitor_and_the_policy_said(client: TestClient
     assert told["monitored"] == {
         "day": "2013-02-19",
         "alerts": [BROKEN],
+        "why": None,
         "quality": {**QUALITY, "coverage": 0.75},
         "policy": {"day": "2013-02-19", "action": "stop", "reason": "blind_features 2 (limit 0)"},
     }
