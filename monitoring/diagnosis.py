@@ -86,7 +86,10 @@ def diagnose(model: Model, then: Period, now: Period, cost: Cost, seed: int) -> 
     """Why this model's answers are worse now than then. Raises TooFewDays."""
     for name, period in (("before", then), ("now", now)):
         if (days := len(np.unique(period.days))) < FEWEST_DAYS:
-            raise TooFewDays(f"{name}: flights of {days} days have an outcome, a diagnosis needs {FEWEST_DAYS}")
+            raise TooFewDays(
+                f"{name}: this release has answered flights of {days} days whose outcome is known, a diagnosis needs "
+                f"{FEWEST_DAYS}; `make materialise` brings in outcomes that have come"
+            )
     before, after = Answers.of(model, then), Answers.of(model, now)
     swaps = Swaps(model, then.matrix, now.matrix, PAIRS, seed)
     promises = (

@@ -42,7 +42,7 @@ HOW = (
 )
 
 
-class Told(NamedTuple):
+class Report(NamedTuple):
     diagnosis: Diagnosis
     now: str  # the periods, in words
     then: str
@@ -57,7 +57,7 @@ class Days(NamedTuple):
         return f"{self.start} to {self.until - timedelta(days=1)}"
 
 
-def diagnosed(settings: Settings, params: Params, now: Days, against: Days | None) -> Told:
+def diagnosed(settings: Settings, params: Params, now: Days, against: Days | None) -> Report:
     """Raises ReleaseRefused, and TooFewDays where a period has too few days with outcomes."""
     live = release.load_current(settings.releases)
     engine = database.connect(settings.database_url.get_secret_value())
@@ -67,7 +67,7 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
     else:
         then, name = _answered(engine, manifest, against), str(against)
     found = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
-    return Told(found, str(now), name, manifest.version)
+    return Report(found, str(now), name, manifest.version)
 
 
 def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Period:
@@ -76,20 +76,20 @@ def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Period:
     return periods.of_answers(rows, manifest)
 
 
-def write(told: Told, folder: Path) -> Path:
+def write(report: Report, folder: Path) -> Path:
     """<folder>/diagnosis.json and .html; where the page is."""
-    about = {"release": told.version, "now": told.now, "then": told.then}
-    write_json(folder / "diagnosis.json", about | told.diagnosis.as_json())
-    files.write_text(folder / "diagnosis.html", _page(told))
+    about = {"release": report.version, "now": report.now, "then": report.then}
+    write_json(folder / "diagnosis.json", about | report.diagnosis.as_json())
+    files.write_text(folder / "diagnosis.html", _page(report))
     return folder / "diagnosis.html"
 
 
-def _page(told: Told) -> str:
-    found = told.diagnosis
+def _page(report: Report) -> str:
+    found = report.diagnosis
     return pages.document(
         f"First suspect: {found.culprits[0].name}" if found.culprits else "Nothing stands out",
-        f"Release {told.version}: {found.flights[1]:,} flights of {told.now} against {found.flights[0]:,} of "
-        f"{told.then}. 95\N{NO-BREAK SPACE}% intervals by days: flights of one day share its weather.",
+        f"Release {report.version}: {found.flights[1]:,} flights of {report.now} against {found.flights[0]:,} of "
+        f"{report.then}. 95\N{NO-BREAK SPACE}% intervals by days: flights of one day share its weather.",
         pages.section("In short", pages.listed(line[0].upper() + line[1:] for line in diagnosis_words.lines(found))),
         pages.pictures(
             {
@@ -165,7 +165,7 @@ def _slices(found: Diagnosis) -> str:
     return pages.table("By slice", head, rows)
 
 
-def asked(words: Sequence[str], settings: Settings, params: Params) -> tuple[Days, Days | None]:
+def parse_periods(words: Sequence[str], settings: Settings, params: Params) -> tuple[Days, Days | None]:
     """The periods of the command line; by default the monitor's window, against the reference."""
     parser = argparse.ArgumentParser(prog="diagnose")
     for name in ("--from", "--until", "--against-from", "--against-until"):
@@ -184,15 +184,15 @@ def asked(words: Sequence[str], settings: Settings, params: Params) -> tuple[Day
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    now, against = asked(sys.argv[1:], settings, params)
+    now, against = parse_periods(sys.argv[1:], settings, params)
     try:
-        told = diagnosed(settings, params, now, against)
+        report = diagnosed(settings, params, now, against)
     except (release.ReleaseRefused, diagnosis.TooFewDays, locks.Busy) as refused:
         sys.exit(f"diagnose: {refused}")
-    print(f"diagnose: release {told.version}, {told.now} against {told.then}")
-    for line in diagnosis_words.lines(told.diagnosis):
+    print(f"diagnose: release {report.version}, {report.now} against {report.then}")
+    for line in diagnosis_words.lines(report.diagnosis):
         print(f"diagnose: {line}")
-    print(f"diagnose: {write(told, REPORTS)}")
+    print(f"diagnose: {write(report, REPORTS)}")
 
 
 if __name__ == "__main__":

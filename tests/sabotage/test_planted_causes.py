@@ -14,7 +14,7 @@ from monitoring import diagnosis, performance, periods
 from ontime import database, release
 from ontime.params import Params
 from pipelines import diagnose
-from pipelines.diagnose import Days, Told
+from pipelines.diagnose import Days, Report
 from pipelines.monitor import midnight
 from tests.sabotage.causes import FAULTS, Answered, Fault
 from tests.sabotage.world import FRIDAY, SATURDAY, World
@@ -74,7 +74,7 @@ def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
         )
 
 
-def diagnosed(production: World) -> Told:
+def diagnosed(production: World) -> Report:
     params: Params = production.params
     return diagnose.diagnosed(production.settings, params, Days(SINCE, SATURDAY), None)
 
