@@ -244,6 +244,9 @@ bench-train: install  ## time and memory of each stage, against bare csv reading
 bench-gate: install  ## how often the gate is wrong and what it finds: 2,000 simulations a row (a quarter of an hour)
 	@$(PY) -m bench.gate
 
+bench-leaks: install  ## what one honest feature reaches, alone and in a model, and what one that knows the outcome does
+	@$(PY) -m bench.leaks
+
 bench-alarms: install  ## alerts, pages and retrainings of a year in which nothing is wrong, by simulation
 	@$(PY) -m bench.alarms
 

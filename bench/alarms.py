@@ -3,8 +3,9 @@
 The flights of the year keep the live release's probabilities, and their outcomes are drawn from those probabilities:
 so the model is exactly right, and every alert is a false one. Either each flight is drawn for itself, or the flights of
 a day share a mood as real days do (`bench.gate.MOOD`), with the same rate on average. Every day is judged by the
-monitor's own figures over its window, by the alert rules and by the policy of params.yaml; a retraining changes
-nothing but the policy's memory of it. Writes reports/bench_alarms.json.
+monitor's own figures of performance over its window, by the alert rules and by the policy of params.yaml; a retraining
+changes nothing but the policy's memory of it. Alerts about the feed and about drift are not simulated.
+Writes reports/bench_alarms.json.
 """
 
 import os
@@ -73,24 +74,23 @@ def live(world: World, mood: float, seed: int) -> Year:
     rng, params = np.random.default_rng(seed), world.params
     late, probability = outcomes(world, mood, rng), sigmoid(world.logits).astype(np.float64)
     seen: list[Figures] = []
-    told = Year(Counter(), Counter(), 0, Counter())
+    alert_days, episodes, retrainings = Counter[str](), Counter[str](), Counter[str]()
     retrained, before, pages = [FIRST], set[str](), 0
     for count, each in enumerate(figures(world, late, probability)):
         seen.append(each)
         day = FIRST + timedelta(days=count)
         raised = alerts.raised(seen, params.monitor.alerts)
         names = {alert.name for alert in raised}
-        told.alert_days.update(names)
-        told.episodes.update(names - before)
+        alert_days.update(names)
+        episodes.update(names - before)
         before = names
         decision = decide(observed(day, raised, retrained, params), params.policy)
         pages += decision.action is Action.STOP
         if decision.action is Action.RETRAIN:
             retrained.append(day)
-            told.retrainings.update(
-                [alert.name for alert in raised if alert.tier is Tier.RETRAIN][:1] or ["refresh_days"]
-            )
-    return told._replace(pages=pages)
+            asking = [alert.name for alert in raised if alert.tier is Tier.RETRAIN]
+            retrainings[asking[0] if asking else "refresh_days"] += 1
+    return Year(alert_days, episodes, pages, retrainings)
 
 
 def observed(day: date, raised: tuple[Alert, ...], retrained: list[date], params: Params) -> Observed:

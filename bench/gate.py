@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ontime import environment, evaluation, figures, files, gate, model, operation_plots, release, slices, split
 from ontime.evaluation import Labels
+from ontime.markdown import table
 from ontime.params import Params, load_params
 from ontime.settings import load_settings
 from pipelines.layout import FEATURES, REPORTS, months_in, read_months, write_json
@@ -152,7 +153,7 @@ def bootstrap(difference: Floats, day: NDArray[np.int64], rng: np.random.Generat
     return float(low), float(high)
 
 
-# One simulation of each kind: what came of it, as numbers of which the mean is told.
+# Each function runs one simulation and returns its outcomes; the tables show their means.
 
 
 def interval(
@@ -195,8 +196,8 @@ def calibration(world: World, rng: np.random.Generator, days: int, noise: Noise,
     """The challenger's probabilities are all higher by `shift`."""
     drawn = draw(world, days, rng)
     before, after = (sigmoid(noisy(drawn, noise, rng)).astype(np.float64) for _ in range(2))
-    told = gate.calibration_of(drawn.late, np.clip(after + shift, 0, 1), before)
-    return {"kept": bool(list(gate.miscalibrated(told, world.params.gate)))}
+    measured = gate.calibration_of(drawn.late, np.clip(after + shift, 0, 1), before)
+    return {"kept": any(gate.miscalibrated(measured, world.params.gate))}
 
 
 SIMULATED: Mapping[str, Callable[..., dict[str, bool]]] = {
@@ -210,18 +211,18 @@ def _begin() -> None:
     _worlds.append(year())
 
 
-def simulated(kind: str, seed: int, simulations: int, told: Mapping[str, Any]) -> pd.DataFrame:
+def simulated(kind: str, seed: int, simulations: int, arguments: Mapping[str, Any]) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
-    return pd.DataFrame([SIMULATED[kind](_worlds[0], rng, **told) for _ in range(simulations)])
+    return pd.DataFrame([SIMULATED[kind](_worlds[0], rng, **arguments) for _ in range(simulations)])
 
 
 class Row(NamedTuple):
-    """What is simulated for one row of a table: `name` and `about` say which, `told` goes to the simulation."""
+    """One row of a table: `table` and `about` say which, `arguments` go to the simulation of that `kind`."""
 
     table: str
     kind: str
     about: dict[str, Any]
-    told: dict[str, Any]
+    arguments: dict[str, Any]
 
 
 def rows(world: World) -> Iterator[Row]:
@@ -241,9 +242,9 @@ def rows(world: World) -> Iterator[Row]:
         yield from _rows("calibration", "calibration", DAYS, {"shift": shift}, noise=both, shift=shift)
 
 
-def _rows(table: str, kind: str, days: Sequence[int], about: Mapping[str, Any], **told: Any) -> Iterator[Row]:
+def _rows(table: str, kind: str, days: Sequence[int], about: Mapping[str, Any], **arguments: Any) -> Iterator[Row]:
     for each in days:
-        yield Row(table, kind, {**about, "days": each}, {**told, "days": each})
+        yield Row(table, kind, {**about, "days": each}, {**arguments, "days": each})
 
 
 def run(simulations: int) -> dict[str, Any]:
@@ -251,7 +252,9 @@ def run(simulations: int) -> dict[str, Any]:
     wanted = list(rows(world))
     tables: dict[str, list[dict[str, Any]]] = {}
     with ProcessPoolExecutor(os.cpu_count(), initializer=_begin) as pool:
-        started = [pool.submit(simulated, row.kind, seed, simulations, row.told) for seed, row in enumerate(wanted)]
+        started = [
+            pool.submit(simulated, row.kind, seed, simulations, row.arguments) for seed, row in enumerate(wanted)
+        ]
         progress = tqdm(zip(wanted, started, strict=True), "bench-gate", len(wanted), unit="row", disable=None)
         for row, outcomes in progress:
             shares = outcomes.result().mean()
@@ -296,10 +299,6 @@ def _three_weeks(difference: Floats, days: NDArray[np.datetime64]) -> Iterator[b
         yield found is not None and found.low <= difference.mean() <= found.high
 
 
-def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(each)} |" for each in (head, ["---"] * len(head), *lines)]
-
-
 def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
@@ -310,17 +309,17 @@ def by_days(found: Sequence[Mapping[str, Any]], about: str, figure: str) -> list
     return [[str(value), *(percent(row[figure]) for row in found if row[about] == value)] for value in values]
 
 
-def page(told: Mapping[str, Any]) -> str:
+def page(results: Mapping[str, Any]) -> str:
     """docs/gate.md."""
     days, trial_days = [f"{each} days" for each in DAYS], [f"{each} days" for each in TRIAL_DAYS]
-    error = percent((0.025 * 0.975 / told["simulations"]) ** 0.5)
+    error = percent((0.025 * 0.975 / results["simulations"]) ** 0.5)
     return "\n".join(
         [
             "# How often the gate is right",
             "",
-            f"Made by `make bench-gate`: {told['simulations']:,} simulations a row, on days drawn from "
-            f"{told['flights']:,} flights ([bench/gate.py](../bench/gate.py) says how). A share of 2.5 % is known to "
-            f"within its standard error of {error}.",
+            f"Made by `make bench-gate`: {results['simulations']:,} simulations a row, on days drawn from "
+            f"{results['flights']:,} flights ([bench/gate.py](../bench/gate.py) says how). A share of 2.5 % is known "
+            f"to within its standard error of {error}.",
             "",
             "![Power of the gate](../reports/bench_gate.png)",
             "",
@@ -328,50 +327,50 @@ def page(told: Mapping[str, Any]) -> str:
             "",
             "Promoted as better, where 2.5 % is claimed:",
             "",
-            *table(["noise", *days], by_days(told["equal"], "noise", "promoted")),
+            table(["noise", *days], by_days(results["equal"], "noise", "promoted")),
             "",
             "The interval holds the true difference, where 95 % is claimed:",
             "",
-            *table(["noise", *days], by_days(told["equal"], "noise", "covered")),
+            table(["noise", *days], by_days(results["equal"], "noise", "covered")),
             "",
             "The percentile bootstrap over days that the gate used before, on the same simulations, promoted and held:",
             "",
-            *table(["noise", *days], by_days(told["equal"], "noise", "promoted_bootstrap")),
+            table(["noise", *days], by_days(results["equal"], "noise", "promoted_bootstrap")),
             "",
-            *table(["noise", *days], by_days(told["equal"], "noise", "covered_bootstrap")),
+            table(["noise", *days], by_days(results["equal"], "noise", "covered_bootstrap")),
             "",
             "A refresh need only be no worse than the margin. Equally good, it passes:",
             "",
-            *table(["noise", *days], by_days(told["equal"], "noise", "refreshed")),
+            table(["noise", *days], by_days(results["equal"], "noise", "refreshed")),
             "",
             "## A better model is promoted",
             "",
-            *table(["log-loss lower by", *days], by_days(told["better"], "difference", "promoted")),
+            table(["log-loss lower by", *days], by_days(results["better"], "difference", "promoted")),
             "",
             "## A worse model passes as a refresh",
             "",
-            *table(["log-loss higher by", *days], by_days(told["worse"], "difference", "refreshed")),
+            table(["log-loss higher by", *days], by_days(results["worse"], "difference", "refreshed")),
             "",
             "## Slices",
             "",
             f"The challenger is as good in every slice but {SLICE}, where its log-loss is higher by what the line "
             "says. Kept out for any slice; of equal models (0.0) at most 5 %:",
             "",
-            *table(["log-loss higher by", *days], by_days(told["slices"], "harm", "any")),
+            table(["log-loss higher by", *days], by_days(results["slices"], "harm", "any")),
             "",
             "Kept out, and the right slice is named:",
             "",
-            *table(["log-loss higher by", *days], by_days(told["slices"], "harm", "right")),
+            table(["log-loss higher by", *days], by_days(results["slices"], "harm", "right")),
             "",
             "The rule of before, a mean above the margin whatever its uncertainty:",
             "",
-            *table(["log-loss higher by", *days], by_days(told["slices"], "harm", "any_by_means")),
+            table(["log-loss higher by", *days], by_days(results["slices"], "harm", "any_by_means")),
             "",
             "## Calibration",
             "",
             "Every probability of the challenger is too high by what the line says. Kept out for its calibration:",
             "",
-            *table(["too high by", *days], by_days(told["calibration"], "shift", "kept")),
+            table(["too high by", *days], by_days(results["calibration"], "shift", "kept")),
             "",
             "## Shadow and watch",
             "",
@@ -379,7 +378,7 @@ def page(told: Mapping[str, Any]) -> str:
             "answers already is rolled back to its predecessor: both ask the same of the interval. Of equal models "
             "(0.0) this is the false alarm.",
             "",
-            *table(["log-loss higher by", *trial_days], by_days(told["trial"], "harm", "withdrawn")),
+            table(["log-loss higher by", *trial_days], by_days(results["trial"], "harm", "withdrawn")),
             "",
             "## What the interval is about",
             "",
@@ -387,12 +386,12 @@ def page(told: Mapping[str, Any]) -> str:
             "autocorrelation is of the daily sums of their difference; the last column, of all stretches of three "
             "weeks, in how many the interval holds the mean of all days.",
             "",
-            *table(
+            table(
                 ["trained until", "days", "difference", "one day apart", "two days apart", "three weeks hold it"],
                 [
                     [" and ".join(pair["trained_until"]), str(pair["days"]), f"{pair['difference']:+.4f}",
                      *(f"{each:+.2f}" for each in pair["autocorrelation"]), percent(pair["three_weeks_hold_the_mean"])]
-                    for pair in told["seasons"]
+                    for pair in results["seasons"]
                 ],
             ),
             "",
@@ -406,10 +405,10 @@ def page(told: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    told = run(SIMULATIONS)
-    write_json(REPORTS / "bench_gate.json", told)
-    figures.save(operation_plots.gate_power(told["better"], told["equal"]), REPORTS / "bench_gate.png")
-    files.write_text(Path("docs/gate.md"), page(told))
+    results = run(SIMULATIONS)
+    write_json(REPORTS / "bench_gate.json", results)
+    figures.save(operation_plots.gate_power(results["better"], results["equal"]), REPORTS / "bench_gate.png")
+    files.write_text(Path("docs/gate.md"), page(results))
     print("bench-gate: reports/bench_gate.json, reports/bench_gate.png, docs/gate.md")
 
 

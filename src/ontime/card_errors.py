@@ -121,4 +121,4 @@ calibrated on every other day of the validation period, tested on the days betwe
 Asked for {_percent(CONFIDENCE)}, they cover {_percent(held["late_covered"][0])} of the test period's late flights and {_percent(held["on_time_covered"][0])} of its on-time ones: weather and seasons are not alike, and which
 label suffers depends on whether the later period has more or fewer late flights. {_percent(held["both"])} of the flights get both labels, which tells a traveller
 nothing that the probability does not. So the API gives the probability alone: [decision 29](../docs/decisions/29-no-sets-in-the-answer.md).
-The [replay](replay.html) measures the coverage month by month."""
+`make replay` measures the coverage month by month."""

@@ -59,7 +59,7 @@ def refuse_seen_days(name: str, trained_until: date, judged_from: date) -> None:
 
 
 def refuse_seen_flights(name: str, trained_on: NDArray[np.uint64], judged: pd.Series) -> None:
-    """Raise GateBroken for a model that was fitted on, or chosen by, any of the flights that it is to be judged by.
+    """Raise GateBroken for a model that was fitted on any of the flights that it is to be judged by.
 
     By the flights' keys (`split.row_keys`), whatever their day column says.
     """
@@ -90,11 +90,11 @@ def decide(
     must show some skill and honest probabilities too, because nothing that it replaces has shown them.
     """
     late, days = flights["late"].to_numpy(bool), flights["day"].to_numpy()
-    difference = evaluation.paired_difference(late, challenger, champion.probabilities, days)
+    losses = evaluation.losses(late, challenger) - evaluation.losses(late, champion.probabilities)
+    difference = evaluation.mean_interval(losses, days)
     if difference is None:
         raise GateBroken(f"all {len(flights):,} flights are of one day: an interval by days needs two at least")
     behind = evaluation.paired_difference(late, challenger, best.probabilities, days) if refresh and best else None
-    losses = evaluation.losses(late, challenger) - evaluation.losses(late, champion.probabilities)
     worse = worse_slices(slice_differences(slices.of_flights(flights), late, days, losses, evaluate), gate)
     calibration = calibration_of(late, challenger, champion.probabilities)
     limit = gate.margin_log_loss if refresh else 0.0

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import bench.gate
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests.repository.imports import ROOT
@@ -292,3 +293,44 @@ def test_its_tree_is_the_real_tree() -> None:
 
     assert missing == []
     assert unexplained == set()
+
+
+def test_the_decision_on_leaks_says_what_was_measured() -> None:
+    lines = (ROOT / "docs/decisions/26-the-future-is-removed-and-nothing-may-change.md").read_text().splitlines()
+    found = json.loads((ROOT / "reports/bench_leaks.json").read_text())
+    rows = [f"| {name} | {' | '.join(f'{each[key]:.2f}' for key in ('auc', 'lightgbm', 'hist_gradient_boosting'))} |"
+            for name, each in found["honest"].items()]  # fmt: skip
+    rows += [f"| {name} | {each['auc']:.2f} | {each['gain']:.2f} | {each['test_auc']:.3f} |"
+             for name, each in found["leaking"].items()]  # fmt: skip
+
+    assert [row for row in rows if not any(line.strip().startswith(row) for line in lines)] == []
+
+
+def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
+    text = (ROOT / "params.yaml").read_text()
+    honest = json.loads((ROOT / "reports/bench_leaks.json").read_text())["honest"].values()
+    calm = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a mood"]["episodes"]
+    trial = json.loads((ROOT / "reports/bench_gate.json").read_text())["trial"]
+    (equal,) = (row["withdrawn"] for row in trial if (row["harm"], row["days"]) == (0.0, 7))
+
+    assert f"honest ones reach {max(each['auc'] for each in honest):.2f}, in a month of storms" in text
+    gains = [each[name] for each in honest for name in each if name != "auc"]
+    assert f"honest ones reach {max(gains):.2f}, in the same month" in text
+    assert ", ".join(f"{name} {calm[name]:g}" for name in ("loss_excess", "auc_drop", "rate_gap")) in text
+    assert f"Of equals {equal:.1%}".replace("%", " %") in text
+
+
+def test_what_a_diagnosis_finds_is_what_its_bench_says() -> None:
+    found = json.loads((ROOT / "reports/bench_diagnose.json").read_text())
+    ours, other, calm = found["sabotage_world"], found["released_model"], found["without_fault"]
+
+    assert f"names the right cause first in {ours['right']} of {ours['worse']}" in README
+    assert f"another model and other days in {other['right']} of {other['worse']}" in README
+    assert calm["without_alert_stands_out"] + calm["with_alert_stands_out"] == 0
+    assert f"in {calm['fortnights']} fortnights without one nothing stands out" in README
+
+
+def test_the_page_about_the_gate_is_what_its_bench_says() -> None:
+    results = json.loads((ROOT / "reports/bench_gate.json").read_text())
+
+    assert (ROOT / "docs/gate.md").read_text() == bench.gate.page(results)
