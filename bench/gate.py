@@ -196,7 +196,7 @@ def calibration(world: World, rng: np.random.Generator, days: int, noise: Noise,
     """The challenger's probabilities are all higher by `shift`."""
     drawn = draw(world, days, rng)
     before, after = (sigmoid(noisy(drawn, noise, rng)).astype(np.float64) for _ in range(2))
-    measured = gate.calibration_of(drawn.late, np.clip(after + shift, 0, 1), before)
+    measured = gate.calibration_of(drawn.late, drawn.days, np.clip(after + shift, 0, 1), before)
     return {"kept": any(gate.miscalibrated(measured, world.params.gate))}
 
 

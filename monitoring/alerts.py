@@ -10,7 +10,7 @@ from typing import Any
 
 from ontime.params import AlertRule
 
-OF_PERFORMANCE = ("loss_excess", "auc_drop", "rate_gap")  # `make diagnose` says why
+OF_PERFORMANCE = ("loss_excess", "auc_shortfall", "rate_gap")  # `make diagnose` says why
 Figures = Mapping[str, float | None]
 
 

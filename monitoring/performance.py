@@ -36,6 +36,7 @@ class Performance:
     alert_precision: float | None = None
     alert_recall: float | None = None
     loss_excess: float | None = None  # log-loss less what the probabilities themselves expect
+    auc_shortfall: float | None = None  # the AUC that the probabilities themselves expect, less the AUC
 
     @property
     def label_coverage(self) -> float:
@@ -121,14 +122,9 @@ def measure(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False)
         intervals=(evaluation.intervals(late, told, days, params.cost) or None) if with_intervals and both else None,
         alert_precision=round(float(late[alert].mean()), 4) if alert.any() else None,
         alert_recall=round(float(alert[late].mean()), 4) if late.any() else None,
-        loss_excess=round(float(evaluation.losses(late, told).mean() - expected_loss(told)), 4),
+        loss_excess=round(float(evaluation.losses(late, told).mean() - evaluation.expected_loss(told)), 4),
+        auc_shortfall=round(evaluation.expected_auc(told) - evaluation.auc(late, told), 4) if both else None,
     )
-
-
-def expected_loss(told: np.ndarray[Any, np.dtype[np.float64]]) -> float:
-    """The mean log-loss of probabilities that are exactly right: their entropy."""
-    inside = np.clip(told, 1e-15, 1 - 1e-15)
-    return float(-(inside * np.log(inside) + (1 - inside) * np.log(1 - inside)).mean())
 
 
 def by_group(rows: pd.DataFrame, params: Params) -> dict[str, dict[str, Performance]]:

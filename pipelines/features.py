@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from tqdm import tqdm
 
-from ontime import features, files, point_in_time, schema
+from ontime import features, files, point_in_time, refusal, schema
 from ontime.params import Params, load_params
 from ontime.schema import Question
 from ontime.sources import Tables
@@ -81,4 +81,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusal.told("features"):
+        main()

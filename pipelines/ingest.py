@@ -2,7 +2,7 @@
 
 from dataclasses import fields
 
-from ontime import sources
+from ontime import refusal, sources
 from ontime.params import load_params
 from pipelines.layout import INGESTED, replacing_folder, write_tables
 
@@ -17,4 +17,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with refusal.told("ingest"):
+        main()

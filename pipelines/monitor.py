@@ -7,20 +7,18 @@ that was looked at is not looked at again. Retraining takes longer and is anothe
 """
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import pandas as pd
 import sqlalchemy as sa
-from sklearn.metrics import roc_auc_score
 
-from monitoring import alerts, diagnosis, diagnosis_words, performance, periods, webhook
+from monitoring import alerts, diagnosis, diagnosis_words, indicators, performance, periods, webhook
 from monitoring.alerts import Alert, Tier
 from monitoring.performance import Performance
 from monitoring.policy import Action, Decision, Observed, Trial, decide
-from ontime import database, environment, locks, release, schema
+from ontime import database, environment, locks, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
@@ -29,8 +27,6 @@ from pipelines import act, clock, retrain
 from pipelines.objection import kept_out
 
 FIGURES, QUALITY = "figures", "quality"
-STALE_HOURS = 4  # an hour of weather may be missing, and then one more; in 2013 a day is
-BLIND, SEEING = 0.99, 0.5  # shares of missing values: gusts are rare, and on a calm day nobody reports one
 
 
 class Watch(NamedTuple):
@@ -68,8 +64,8 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     pointer = release.read_pointer(settings.releases)
     if pointer is None:
         raise release.NoRelease(f"{settings.releases / release.POINTER}: no release yet; run `make train`")
-    figures = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
-    raised = alerts.restored(figures["alerts"])
+    looked_at = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
+    raised = alerts.restored(looked_at["alerts"])
     webhook.deliver(engine, settings.webhook)
     decided = _once(watch, "policy", lambda: _decided(watch, pointer, raised))
     decision = Decision(Action(decided["action"]), decided["reason"])
@@ -103,19 +99,19 @@ def due(engine: sa.Engine, yesterday: date) -> list[date]:
 def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     champion = release.verify(watch.settings.releases / pointer.version)
     window = window_of(watch, champion)
-    figures = figures_of(watch, champion, window)
+    measured = figures_of(watch, champion, window)
     looked = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
     # By their day: one that was missed may be looked at after those that came later.
     before = [each[FIGURES] for each in sorted(looked, key=_day_of) if _day_of(each) < str(watch.day)]
-    raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
-    verdict = "alert" if raised else "calm" if figures["auc_drop"] is not None else "no labels"
+    raised = alerts.raised([*before, measured], watch.params.monitor.alerts)
+    verdict = "alert" if raised else "calm" if measured["auc_shortfall"] is not None else "no labels"
     told = "; ".join(alert.told for alert in raised) or verdict
     if window.other_question_share:
         told += (
             f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
             f"than release {pointer.version}, so other outcomes are right for it"
         )
-    evidence: dict[str, Any] = {"reason": told, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    evidence: dict[str, Any] = {"reason": told, FIGURES: measured, "alerts": [vars(alert) for alert in raised]}
     why = _why(watch, champion, raised, max(looked, key=_day_of, default={}))
     evidence |= {"why": why} if why else {}
     return verdict, {**evidence, QUALITY: quality_of(watch, window.performance)}
@@ -182,18 +178,11 @@ def figures_of(watch: Watch, champion: Manifest, window: Window) -> dict[str, fl
         "quarantined_batches": float(len(_decided_today(watch, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
         "silent": float(today.empty),
-        "stale_feed_share": _stale_feed_share(today),
-        "blind_features": _blind_features(today, reference),
-        "schedule_only_share": _share(today["features"] == "schedule_only"),
-        "unseen_share": _share(_has_unseen_category(today)),
-        "unlabelled_share": _share(settled["late"].isna()),
-        **performance_figures(window.performance, _measured_auc(reference)),
+        **indicators.of_answers(today, reference),
+        "unlabelled_share": indicators.unlabelled_share(settled),
+        **indicators.of_performance(window.performance),
         **_drift_figures(watch, champion),
     }
-
-
-def _share(hits: pd.Series) -> float | None:
-    return round(float(hits.mean()), 4) if len(hits) else None
 
 
 def _decided_today(watch: Watch, kind: str) -> list[sa.Row[Any]]:
@@ -202,55 +191,6 @@ def _decided_today(watch: Watch, kind: str) -> list[sa.Row[Any]]:
     found = database.decisions_of(watch.engine, kind, since=began)
     # The last materialisation of a day is at midnight: it is of the day that ends.
     return [row for row in found if began < row.decided_at <= watch.now]
-
-
-def _has_unseen_category(rows: pd.DataFrame) -> pd.Series:
-    """Flights with an airline, airport or destination that their model was never shown: coded as NaN."""
-    positions = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
-    return pd.Series(np.isnan(periods.vectors_of(rows)[:, positions]).any(axis=1))
-
-
-def _materialised(rows: pd.DataFrame) -> pd.DataFrame:
-    """The features of those rows that had any."""
-    known = rows[rows["features"] == "materialised"]
-    return pd.DataFrame(periods.vectors_of(known), columns=list(schema.FEATURE_NAMES))
-
-
-def _stale_feed_share(rows: pd.DataFrame) -> float | None:
-    """Flights answered by old weather, or as if nothing had left New York for three hours: the larger share."""
-    known = _materialised(rows)
-    shares = _share(~(known["weather_age_hours"] <= STALE_HOURS)), _share(known["departures_all_3h_count"] == 0)
-    return max((share for share in shares if share is not None), default=None)
-
-
-def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame) -> float | None:
-    """How many features have a value for nearly no flight today, and had one for most when the model was measured."""
-    known = _materialised(rows)
-    if known.empty:
-        return None
-    names = list(schema.MATERIALISED)
-    return float(((known[names].isna().mean() > BLIND) & (reference[names].isna().mean() < SEEING)).sum())
-
-
-def performance_figures(told: Performance, measured_auc: float) -> dict[str, float | None]:
-    """Of the window's flights that have an outcome, whichever release answered them.
-
-    `measured_auc`: of the reference, on the flights that the release was measured on.
-    """
-    if told.scores is None or told.late_rate is None or told.predicted_rate is None:
-        return {"loss_excess": None, "auc_drop": None, "rate_gap": None}
-    return {
-        "auc": told.scores["auc"],
-        "log_loss": told.scores["log_loss"],
-        "loss_excess": told.loss_excess,
-        "auc_drop": round(measured_auc - told.scores["auc"], 4),
-        "rate_gap": round(abs(told.late_rate - told.predicted_rate), 4),
-    }
-
-
-def _measured_auc(reference: pd.DataFrame) -> float:
-    late, probability = reference["late"].to_numpy(bool), reference["probability_late"].to_numpy(np.float64)
-    return round(float(roc_auc_score(late, probability)), 4)
 
 
 def reference_of(settings: Settings, manifest: Manifest) -> pd.DataFrame:
@@ -262,39 +202,23 @@ def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
     """Evidently's figures of the last days against the reference of the model that answered them; not every day."""
     params = watch.params.monitor
     if watch.day.toordinal() % params.drift_every_days:
-        return {"prediction_psi": None, "feature_psi": None}
+        return indicators.of_drift(None)
     since = watch.day - timedelta(days=params.drift_every_days - 1)
     rows = performance.answers(watch.engine, midnight(since), watch.now, champion.late_minutes, watch.now, vectors=True)
     current = rows[rows["model_version"] == champion.version]
     if current.empty:  # the champion of today has answered nothing yet
-        return {"prediction_psi": None, "feature_psi": None}
+        return indicators.of_drift(None)
     from monitoring import drift  # here, because Evidently takes seconds to import and is not asked every day
 
     reports = drift.run(
         reference_of(watch.settings, champion),
-        decoded(current, champion.categories),
+        indicators.decoded(current, champion.categories),
         champion.threshold,
         f"{since} to {watch.day}",
         params.drift_features,
     )
     reports.save(watch.settings.evidently, "ontime", watch.now, champion.version)
-    figures = reports.figures()
-    features: Mapping[str, float] = figures["features"]
-    return {
-        "prediction_psi": round(figures["prediction"], 4),
-        "feature_psi": round(max(features.values()), 4),
-        **{f"psi {name}": round(value, 4) for name, value in features.items()},
-    }
-
-
-def decoded(rows: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> pd.DataFrame:
-    """The vectors of `rows` as a reference is kept: features by name, categories as text, answer, outcome."""
-    table = pd.DataFrame(
-        periods.vectors_of(rows).astype(np.float64), columns=list(schema.FEATURE_NAMES), index=rows.index
-    )
-    for name, values in categories.items():
-        table[name] = table[name].map(dict(enumerate(values))).astype("str")
-    return table.assign(probability_late=rows["probability_late"], late=rows["late"])
+    return indicators.of_drift(reports.figures())
 
 
 def _decided(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ontime import database, environment, locks, online, release
+from ontime import database, environment, locks, online, refusal, release
 from ontime.params import load_params
 from ontime.release import Pointer
 from ontime.settings import BadSettings, Settings, load_settings
@@ -102,7 +102,6 @@ def deliver(
     """
     # Imported here, so that a run with nothing to do takes a second and not ten.
     from ontime import registry
-    from ontime.gate import GateBroken
     from pipelines import judgement, packaging
 
     params = load_params()
@@ -128,10 +127,7 @@ def deliver(
         print(f"promote: {settled}")
         return
 
-    try:
-        verdict, against = judgement.judge(winner, settings.releases, engine, params, refresh=to_shadow)
-    except GateBroken as broken:
-        sys.exit(f"promote: release {version} cannot be judged: {broken}")
+    verdict, against = judgement.judge(winner, settings.releases, engine, params, refresh=to_shadow)
     if to_shadow and champion is not None and not same_question:
         reason = f"a shadow cannot compare it with release {champion.version}"
         insist = f"make promote VERSION={version} FORCE=1 serves it"
@@ -166,4 +162,5 @@ def deliver(
 
 if __name__ == "__main__":
     environment.settle()
-    main()
+    with refusal.told("promote"):
+        main()

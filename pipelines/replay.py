@@ -132,6 +132,8 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
     """Train on all that was known before the replay begins. Raises NotRetrained."""
     print(f"replay: the first model, of all that was known before {start}", flush=True)
     print(retrain.run(settings, params, start - timedelta(days=1)), flush=True)
+    if release.read_pointer(settings.releases) is None:
+        sys.exit("replay: without a first model there is nothing to live through")
     # The rate table is not served; the report compares with it.
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
 

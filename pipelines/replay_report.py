@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from monitoring import performance
+from monitoring import indicators, performance
 from ontime import (
     conformal,
     contract,
@@ -40,7 +40,7 @@ from ontime.settings import Settings
 from ontime.sources import Tables
 from pipelines import pages
 from pipelines.layout import REPORTS, read_json, replacing_folder, write_json
-from pipelines.monitor import decoded, midnight
+from pipelines.monitor import midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled flight
 NAMES = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
@@ -83,7 +83,7 @@ def _features_of(rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     parts = []
     for version, answered in rows.groupby("model_version"):
         manifest = release.verify(settings.releases / str(version))
-        parts.append(decoded(answered, manifest.categories))
+        parts.append(indicators.decoded(answered, manifest.categories))
     table = pd.concat(parts).sort_index()
     return table.assign(**{name: rows[name].astype("str") for name in schema.CATEGORICAL})
 

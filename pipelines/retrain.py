@@ -21,9 +21,10 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, locks, release
+from ontime import database, environment, locks, refusal, release
 from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
+from ontime.refusal import Refusal
 from ontime.settings import PREFIX, Settings, load_settings
 from pipelines import clock, git, processes, training
 
@@ -52,7 +53,10 @@ def asked_for(engine: sa.Engine) -> date | None:
 
 
 def run(settings: Settings, params: Params, day: date) -> str:
-    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused, Busy."""
+    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused, Busy.
+
+    What a stage or the gate refuses is a decision like any other, and asked for no more.
+    """
     git.refuse_without_commit()
     with locks.held(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
         return _run_alone(settings, params, day)
@@ -73,9 +77,13 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     training.mend(workspace)
     promote = (sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
     # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
-    with _started(promote, workspace, _environment(workspace, settings)) as promotion:
-        experiment(workspace, f"retrain-{day}", window(params, day, now))
-        said = _promoted(promotion).strip().splitlines()
+    try:
+        with _started(promote, workspace, _environment(workspace, settings)) as promotion:
+            experiment(workspace, f"retrain-{day}", window(params, day, now))
+            said = _promoted(promotion).strip().splitlines()
+    except Refusal as refused:  # such as a leak: the next try would end the same
+        database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
+        return f"refused: {refused}"
     database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
     return "\n".join(said)
 
@@ -189,9 +197,11 @@ def _started(
 
 
 def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
-    """All that it says until it ends, after it was `told` something. Raises NotRetrained if it does not end well."""
+    """All that it says until it ends, after it was `told` something. Raises Refusal or NotRetrained."""
     said = process.communicate(told)[0]
     if process.returncode:
+        if reason := refusal.found_in(said):
+            raise Refusal(reason)
         last = "\n".join(said.strip().splitlines()[-15:])
         command = " ".join(cast("Sequence[str]", process.args)[:4])
         raise NotRetrained(f"{command} ... ended with {process.returncode}:\n{last}")

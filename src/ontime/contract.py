@@ -15,6 +15,7 @@ import pandera.pandas as pa
 from pandera.config import ValidationDepth, config_context
 
 from ontime import schema
+from ontime.refusal import Refusal
 from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables, minutes_of_day
 
 Holds = Callable[[pd.DataFrame], pd.Series]
@@ -32,7 +33,7 @@ MOMENTS = {"flights": "scheduled_departure", "weather": "hour"}  # which day a r
 HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
 
 
-class ContractBroken(ValueError):
+class ContractBroken(Refusal):
     """The tables are not what everything downstream relies on. Names table, column, rule, count, first rows."""
 
 

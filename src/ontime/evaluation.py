@@ -17,6 +17,7 @@ from scipy.special import stdtrit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ontime.params import Cost
+from ontime.refusal import Refusal
 
 Labels = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -26,7 +27,7 @@ LEVEL = 0.95
 FEWEST_DAYS = 2  # an interval by days needs more than one
 
 
-class LeakSuspected(ValueError):
+class LeakSuspected(Refusal):
     """A score too good to be honest."""
 
 
@@ -79,6 +80,18 @@ def expected_calibration_error(late: Labels, probability: Floats) -> float:
     return float(np.average(np.abs(predicted - observed), weights=counts))
 
 
+def calibration_parts(late: Labels, probability: Floats, bins: int = CALIBRATION_BINS) -> Floats:
+    """What each flight adds to the calibration error; the mean is the ECE, or for one bin the distance of the means.
+
+    In a bin whose probabilities are too high on average a flight adds its probability less its outcome, in one where
+    they are too low the opposite.
+    """
+    gap = probability - late
+    bin_of = np.minimum((probability * bins).astype(int), bins - 1)
+    parts: Floats = np.sign(np.bincount(bin_of, gap, bins))[bin_of] * gap
+    return parts
+
+
 def scores(late: Labels, probability: Floats, cost: Cost) -> dict[str, float]:
     """The figures of reports/metrics.json, rounded to what 50,000 flights can tell."""
     exact = {
@@ -92,6 +105,28 @@ def scores(late: Labels, probability: Floats, cost: Cost) -> dict[str, float]:
         **{name: round(float(value), 4) for name, value in exact.items()},
         "cost_per_1000": round(cost_per_1000(late, probability, cost), 1),
     }
+
+
+def auc(late: Labels, probability: Floats) -> float:
+    """The chance that a late flight has a higher probability than one on time; for flights of both kinds."""
+    return float(roc_auc_score(late, probability))
+
+
+def expected_auc(probability: Floats) -> float:
+    """The AUC that probabilities have where they are exactly right.
+
+    It is lower in an easy season, in which most flights are as likely to be late as the next one.
+    """
+    place = np.unique(probability, return_inverse=True)[1]
+    late, on_time = np.bincount(place, probability), np.bincount(place, 1 - probability)
+    below = np.cumsum(on_time) - on_time
+    return float(late @ (below + on_time / 2) / (late.sum() * on_time.sum()))
+
+
+def expected_loss(probability: Floats) -> float:
+    """The mean log-loss of probabilities that are exactly right: their entropy."""
+    inside = np.clip(probability, 1e-15, 1 - 1e-15)
+    return float(-(inside * np.log(inside) + (1 - inside) * np.log(1 - inside)).mean())
 
 
 def refuse_leak(name: str, auc: float, limit: float) -> None:

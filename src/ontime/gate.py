@@ -5,7 +5,7 @@ slice get worse; are its probabilities as well calibrated; is it too good to be 
 often each question is answered wrongly.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, NamedTuple
@@ -19,9 +19,10 @@ from sklearn.metrics import roc_auc_score
 from ontime import evaluation, slices, split
 from ontime.evaluation import Estimate, Floats, Labels
 from ontime.params import Evaluate, Gate
+from ontime.refusal import Refusal
 
 
-class GateBroken(ValueError):
+class GateBroken(Refusal):
     """The comparison itself would be worthless; the message says why."""
 
 
@@ -44,7 +45,7 @@ class Verdict:
     flights: int
     days: int
     worse_slices: Sequence[str]
-    calibration: dict[str, float]
+    calibration: Mapping[str, float]
     best: str | None = None  # the best release so far, where that is another one than the champion
     best_high: float | None = None  # upper end of the interval of the difference from it
 
@@ -91,12 +92,10 @@ def decide(
     """
     late, days = flights["late"].to_numpy(bool), flights["day"].to_numpy()
     losses = evaluation.losses(late, challenger) - evaluation.losses(late, champion.probabilities)
-    difference = evaluation.mean_interval(losses, days)
-    if difference is None:
-        raise GateBroken(f"all {len(flights):,} flights are of one day: an interval by days needs two at least")
+    difference = _mean(losses, days)
     behind = evaluation.paired_difference(late, challenger, best.probabilities, days) if refresh and best else None
     worse = worse_slices(slice_differences(slices.of_flights(flights), late, days, losses, evaluate), gate)
-    calibration = calibration_of(late, challenger, champion.probabilities)
+    calibration = calibration_of(late, days, challenger, champion.probabilities)
     limit = gate.margin_log_loss if refresh else 0.0
     objections = [
         *_not_better(difference, limit),
@@ -116,10 +115,17 @@ def decide(
         flights=len(flights),
         days=difference.days,
         worse_slices=worse,
-        calibration={name: round(value, 4) for name, value in calibration.items()},
+        calibration=calibration.evidence(),
         best=best.name if behind and best else None,
         best_high=behind.interval.high if behind else None,
     )
+
+
+def _mean(values: Floats, days: NDArray[np.datetime64]) -> Estimate:
+    found = evaluation.mean_interval(values, days)
+    if found is None:
+        raise GateBroken(f"all {len(values):,} flights are of one day: an interval by days needs two at least")
+    return found
 
 
 def _passed(high: float, limit: float) -> str:
@@ -191,35 +197,74 @@ def holm(chances: dict[str, float], level: float) -> set[str]:
     return rejected
 
 
-def calibration_of(late: Labels, challenger: Floats, champion: Floats) -> dict[str, float]:
-    """How far the mean probability lies above the share of late flights, and the ECE, of both."""
-    rate = float(late.mean())
-    return {
-        "mean_gap": float(challenger.mean()) - rate,
-        "champion_mean_gap": float(champion.mean()) - rate,
-        "ece": evaluation.expected_calibration_error(late, challenger),
-        "champion_ece": evaluation.expected_calibration_error(late, champion),
-    }
+class Calibration(NamedTuple):
+    """How far probabilities are from what happens: the mean gap (above zero: too high) and the ECE, of both models.
 
-
-def miscalibrated(calibration: dict[str, float], gate: Gate) -> Iterator[str]:
-    """What makes the challenger's probabilities less honest than the champion's, beyond the margin.
-
-    Both are held against the same outcomes, so what the days' weather adds to one gap it adds to the other. A baseline
-    is no measure for this: it says so little that its few probabilities are always right on average.
+    `worse_mean` and `worse_ece` say by how much the challenger is further off than the champion, with intervals.
     """
-    gap, champion_gap = calibration["mean_gap"], calibration["champion_mean_gap"]
-    if abs(gap) - abs(champion_gap) > gate.margin_calibration:
-        yield (
-            f"its mean probability is off by {gap:+.3f}, the champion's by {champion_gap:+.3f}: worse by more than "
-            f"{gate.margin_calibration:g}"
+
+    mean_gap: Estimate
+    champion_mean_gap: float
+    ece: float
+    champion_ece: float
+    worse_mean: Estimate
+    worse_ece: Estimate
+
+    def evidence(self) -> dict[str, float]:
+        told = {"mean_gap": self.mean_gap.value, "mean_gap_low": self.mean_gap.low, "mean_gap_high": self.mean_gap.high}
+        told |= {name: getattr(self, name) for name in ("champion_mean_gap", "ece", "champion_ece")}
+        for name in ("worse_mean", "worse_ece"):
+            found: Estimate = getattr(self, name)
+            told |= {f"{name}_low": found.low, f"{name}_high": found.high}
+        return {name: round(value, 4) for name, value in told.items()}
+
+
+def calibration_of(late: Labels, days: NDArray[np.datetime64], challenger: Floats, champion: Floats) -> Calibration:
+    """Raises GateBroken for flights of one day."""
+    # Differences of two errors on the same outcomes: what the days' weather adds to one it adds to the other.
+    worse_mean, worse_ece = (
+        _mean(
+            evaluation.calibration_parts(late, challenger, bins) - evaluation.calibration_parts(late, champion, bins),
+            days,
         )
-    ece, champion_ece = calibration["ece"], calibration["champion_ece"]
-    if ece - champion_ece > gate.margin_calibration:
+        for bins in (1, evaluation.CALIBRATION_BINS)
+    )
+    return Calibration(
+        mean_gap=_mean(challenger - late, days),
+        champion_mean_gap=float(champion.mean() - late.mean()),
+        ece=evaluation.expected_calibration_error(late, challenger),
+        champion_ece=evaluation.expected_calibration_error(late, champion),
+        worse_mean=worse_mean,
+        worse_ece=worse_ece,
+    )
+
+
+def miscalibrated(calibration: Calibration, gate: Gate) -> Iterator[str]:
+    """What makes the challenger's probabilities less honest than the champion's: beyond the margin, and surely at all.
+
+    A baseline is no measure for this: it says so little that its few probabilities are always right on average.
+    """
+    if _surely_worse(calibration.worse_mean, gate):
         yield (
-            f"its calibration error (ECE) is {ece:.3f}, the champion's {champion_ece:.3f}: worse by more than "
-            f"{gate.margin_calibration:g}"
+            f"its mean probability is off by {calibration.mean_gap.value:+.3f}, the champion's by "
+            f"{calibration.champion_mean_gap:+.3f}: {_further_off(calibration.worse_mean, gate)}"
         )
+    if _surely_worse(calibration.worse_ece, gate):
+        yield (
+            f"its calibration error (ECE) is {calibration.ece:.3f}, the champion's {calibration.champion_ece:.3f}: "
+            f"{_further_off(calibration.worse_ece, gate)}"
+        )
+
+
+def _surely_worse(found: Estimate, gate: Gate) -> bool:
+    return found.value > gate.margin_calibration and found.low > 0
+
+
+def _further_off(found: Estimate, gate: Gate) -> str:
+    return (
+        f"worse by {found.value:.3f} ({found.low:+.3f} to {found.high:+.3f}), more than gate.margin_calibration "
+        f"{gate.margin_calibration:g}"
+    )
 
 
 def _too_good(
@@ -243,7 +288,7 @@ def _first_of_all(
     late: Labels,
     days: NDArray[np.datetime64],
     challenger: Floats,
-    calibration: dict[str, float],
+    calibration: Calibration,
     gate: Gate,
     base_rate: float | None,
 ) -> Iterator[str]:
@@ -257,6 +302,6 @@ def _first_of_all(
             f"its log-loss is {skill:.1%} below that of the base rate alone, which is not surely more than "
             f"gate.first_skill {gate.first_skill:.0%}"
         )
-    off = max(abs(calibration["mean_gap"]), calibration["ece"])
+    off = max(abs(calibration.mean_gap.value), calibration.ece)
     if off > gate.first_calibration:
         yield f"its probabilities are off by {off:.3f}, more than gate.first_calibration {gate.first_calibration:g}"

@@ -10,6 +10,7 @@ from sklearn.preprocessing import TargetEncoder
 
 from ontime import schema
 from ontime.params import Leaks
+from ontime.refusal import Refusal
 
 EXPLAINED_AT_MOST = 0.9  # honest features explain about a third of the delay's variance
 SAMPLE_ROWS = 50_000
@@ -19,7 +20,7 @@ KNOWN_ROWS = 1_000  # fewer values that are known say nothing for sure
 FOLDS = 5
 
 
-class LeakFound(ValueError):
+class LeakFound(Refusal):
     """A feature, or several together, tell the label. Names them."""
 
 

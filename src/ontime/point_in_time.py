@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ontime import schema, sources
+from ontime.refusal import Refusal
 from ontime.sources import Tables
 
 KEY = "flight_id"
@@ -19,7 +20,7 @@ CHANGE_PARTS = 6  # of the flights around a change of the clocks: rare hours, in
 AROUND_CHANGE = pd.Timedelta(hours=12)
 
 
-class FutureLeak(ValueError):
+class FutureLeak(Refusal):
     """A feature changes when what was known only later is removed. Names feature, row, moment and both values."""
 
 

@@ -18,13 +18,14 @@ import pandas as pd
 
 from ontime import schema
 from ontime.availability import Availability, Observed, Scheduled, Static
+from ontime.refusal import Refusal
 
 
-class SourceBroken(ValueError):
+class SourceBroken(Refusal):
     """The raw files are not what this vintage promises."""
 
 
-class NotDeclared(ValueError):
+class NotDeclared(Refusal):
     """A table of which `KNOWN` does not say when it is known."""
 
 

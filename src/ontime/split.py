@@ -9,9 +9,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ontime.params import Split
+from ontime.refusal import Refusal
 
 
-class SplitBroken(ValueError):
+class SplitBroken(Refusal):
     """Flights where they must not be; names the period, and the days that do not belong to it."""
 
 

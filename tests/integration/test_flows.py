@@ -429,6 +429,29 @@ def test_what_the_policy_asked_for_is_done_once(world: World, monkeypatch: pytes
     assert lines(world.folder / "promoted.txt") == ["2013-02-20T05:00:00+00:00"]
 
 
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("refuses", ["the stage", "the gate"])
+def test_what_a_retraining_refuses_is_a_decision_and_not_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    from pipelines import flows
+
+    says = "import sys; print('train: refused: x knows what happened later', file=sys.stderr); sys.exit(3)"
+    if refuses == "the stage":
+        monkeypatch.setitem(TINY, "refuse.py", says)
+        monkeypatch.setitem(TINY, "dvc.yaml", TINY["dvc.yaml"].replace("echo done > out", "python3 refuse.py"))
+    else:
+        monkeypatch.setitem(TINY, "pipelines/promote.py", f"import sys; sys.stdin.readline(); {says}")
+    holds_a_tiny_pipeline(world)
+    monkeypatch.chdir(world.folder)
+
+    said = [once(flows.retrain)(), once(flows.retrain)()]
+
+    assert said[0] == f"{DAY}: refused: train: x knows what happened later"
+    assert said[1].startswith("nobody has asked for it")
+    assert world.decided("retrained") == ["refused"]
+
+
 def test_a_retraining_killed_before_its_promotion_is_not_trained_again(
     server: str, worlds: tuple[World, World]
 ) -> None:

@@ -263,7 +263,13 @@ def test_an_alert_of_tier_1_is_nowhere_called_calm(page: Page, settings: Setting
 
 
 def test_an_alert_says_why_and_where_the_rest_is(page: Page, settings: Settings) -> None:
-    look(settings, [{**ALERT, "tier": 2, "name": "auc_drop"}], "retrain", "auc_drop", "carrier UA: no longer fits")
+    look(
+        settings,
+        [{**ALERT, "tier": 2, "name": "auc_shortfall"}],
+        "retrain",
+        "auc_shortfall",
+        "carrier UA: no longer fits",
+    )
     page.goto("/ops")
     expect(page.locator("#monitored")).to_contain_text("Carrier UA: no longer fitsIn full: make diagnose")
 

@@ -631,7 +631,7 @@ def looked_at(settings: Settings) -> sa.Engine:
     """The database after the monitor's look at a day, with an alert."""
     engine = database.connect(settings.database_url.get_secret_value())
     alert = {"name": "rate_gap", "tier": 2, "value": 0.06, "above": 0.05, "reason": "for two weeks"}
-    evidence = {"day": "2013-02-19", "figures": {"rate_gap": 0.06, "auc_drop": None}, "alerts": [alert]}
+    evidence = {"day": "2013-02-19", "figures": {"rate_gap": 0.06, "auc_shortfall": None}, "alerts": [alert]}
     database.record_decision(engine, "monitor", "alert", evidence, MIDNIGHT)
     return engine
 

@@ -316,7 +316,7 @@ def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
     assert f"honest ones reach {max(each['auc'] for each in honest):.2f}, in a month of storms" in text
     gains = [each[name] for each in honest for name in each if name != "auc"]
     assert f"honest ones reach {max(gains):.2f}, in the same month" in text
-    assert ", ".join(f"{name} {calm[name]:g}" for name in ("loss_excess", "auc_drop", "rate_gap")) in text
+    assert ", ".join(f"{name} {calm[name]:g}" for name in ("loss_excess", "auc_shortfall", "rate_gap")) in text
     assert f"Of equals {equal:.1%}".replace("%", " %") in text
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from monitoring import diagnosis, performance, periods
+from monitoring import alerts, diagnosis, indicators, performance, periods
 from monitoring.changes import Period
 from monitoring.diagnosis import Diagnosis
-from ontime import environment, evaluation, model, release, slices, split
+from ontime import environment, model, release, slices, split
 from ontime.params import Params, load_params
 from ontime.release import Model
 from ontime.settings import load_settings
@@ -129,20 +129,10 @@ def calm(name: str, day: date, asked: Asked, flights: pd.DataFrame, params: Para
 def _alerts(asked: Asked, flights: pd.DataFrame, params: Params) -> list[str]:
     """The figures of performance that are over their limit at the end of the fortnight."""
     native = Model(asked.onnx)
-    told = [
-        native.predict(model.matrix_of(each, asked.categories)).astype(np.float64)
-        for each in (asked.reference, flights)
-    ]
-    scores = [
-        evaluation.scores(each["late"].to_numpy(bool), said, params.cost)
-        for each, said in zip((asked.reference, flights), told, strict=True)
-    ]
-    figures = {
-        "loss_excess": scores[1]["log_loss"] - performance.expected_loss(told[1]),
-        "auc_drop": scores[0]["auc"] - scores[1]["auc"],
-        "rate_gap": abs(float(flights["late"].mean() - told[1].mean())),
-    }
-    return [name for name, value in figures.items() if value > params.monitor.alerts[name].above]
+    said = native.predict(model.matrix_of(flights, asked.categories)).astype(np.float64)
+    rows = flights.assign(probability_late=said, alert=said >= params.cost.alert_threshold)
+    told = indicators.of_performance(performance.measure(rows, params))
+    return [name for name in alerts.OF_PERFORMANCE if (told[name] or 0) > params.monitor.alerts[name].above]
 
 
 def every_fault(asked: Asked, days: tuple[date, date], flights: pd.DataFrame, params: Params) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def alert(figure: str) -> str:
 
 FIGURES = (
     "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "schedule_only_share",
-    "unseen_share", "unlabelled_share", "loss_excess", "auc_drop", "rate_gap", "prediction_psi", "feature_psi",
+    "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap", "prediction_psi", "feature_psi",
 )  # fmt: skip
 
 GUARDS: Mapping[str, Guard] = {
@@ -97,6 +97,7 @@ GUARDS: Mapping[str, Guard] = {
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
     "Failed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
+    "Refusal",
 }  # fmt: skip
 
 

@@ -63,11 +63,11 @@ def test_many_flipped_outcomes_raise_the_loss(production_on_saturday: World, rep
     reported(again(production_on_saturday).report("loss_excess"))
 
 
-@sabotage("labels flipped", "the outcome of every tenth flight", alert("auc_drop"))
+@sabotage("labels flipped", "the outcome of every tenth flight", alert("auc_shortfall"))
 def test_some_flipped_outcomes_lower_the_auc(production_on_saturday: World, reported: Reported) -> None:
     flip(production_on_saturday, 10)
 
-    reported(again(production_on_saturday).report("auc_drop"))
+    reported(again(production_on_saturday).report("auc_shortfall"))
 
 
 @sabotage(
@@ -351,7 +351,7 @@ def test_drift_of_nothing_is_a_failure(winter: Model, reported: Reported) -> Non
 def test_flights_that_the_champion_was_trained_on_tell_nothing(
     production_on_saturday: World, saturday: Evening, winter: Model, reported: Reported
 ) -> None:
-    assert saturday.seen.figures["auc_drop"] is not None
+    assert saturday.seen.figures["auc_shortfall"] is not None
 
     winter.publish(production_on_saturday.settings.releases, "2", trained_until=SUNDAY)
     production_on_saturday.execute(sa.update(database.predictions).values(model_version="2"))
@@ -359,7 +359,7 @@ def test_flights_that_the_champion_was_trained_on_tell_nothing(
     production_on_saturday.forget(FIRST)
     seen = production_on_saturday.look(SATURDAY)
 
-    assert seen.figures["auc_drop"] is None
+    assert seen.figures["auc_shortfall"] is None
     reported(seen.verdict)
 
 

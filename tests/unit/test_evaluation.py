@@ -138,3 +138,21 @@ def test_an_auc_of_too_little_has_no_interval(late: list[bool], days: list[int])
     told, when = np.array([0.4, 0.3, 0.2, 0.1]), np.array(days).astype("datetime64[D]")
 
     assert evaluation.auc_interval(np.array(late), told, when) is None
+
+
+def test_the_expected_auc_is_that_of_outcomes_drawn_from_the_probabilities() -> None:
+    rng = np.random.default_rng(3)
+    told = np.round(rng.beta(1, 3, 200_000), 2)  # with ties
+
+    drawn = evaluation.auc(rng.random(200_000) < told, told)
+
+    assert evaluation.expected_auc(told) == pytest.approx(drawn, abs=0.004)
+    assert evaluation.expected_auc(np.full(10, 0.3)) == 0.5
+
+
+@pytest.mark.parametrize("bins", [1, evaluation.CALIBRATION_BINS])
+def test_the_parts_of_the_calibration_error_add_up(world, bins: int) -> None:  # type: ignore[no-untyped-def]
+    late, told, _ = world
+    error = abs(told.mean() - late.mean()) if bins == 1 else evaluation.expected_calibration_error(late, told)
+
+    assert evaluation.calibration_parts(late, told, bins).mean() == pytest.approx(error)

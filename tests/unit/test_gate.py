@@ -135,6 +135,20 @@ def test_a_challenger_that_ranks_better_and_is_too_sure_is_kept_out(flights: pd.
     assert verdict.reason.startswith("its calibration error (ECE) is 0.0")
 
 
+def test_a_gap_that_may_be_chance_keeps_nobody_out(flights: pd.DataFrame, params: Params) -> None:
+    """Off by more than the margin on two days only, and there by far: worse, and not surely worse."""
+    fortnight = (flights["day"] < "2013-11-15").to_numpy()
+    two_days = flights["day"].between("2013-11-05", "2013-11-06").to_numpy()
+    challenger = np.where(two_days, np.clip(TRUTH + 0.5, 0, 0.99), TRUTH)
+
+    verdict = decide(flights[fortnight], challenger[fortnight], TRUTH[fortnight], params)
+
+    assert verdict.calibration["worse_mean_low"] < 0 < verdict.calibration["worse_mean_high"]
+    assert verdict.calibration["mean_gap"] > params.gate.margin_calibration
+    assert verdict.calibration["mean_gap_low"] < verdict.calibration["mean_gap"] < verdict.calibration["mean_gap_high"]
+    assert "mean probability" not in verdict.reason
+
+
 def test_a_gap_that_the_champion_has_as_well_is_the_weather(flights: pd.DataFrame, params: Params) -> None:
     """Every flight of the season is late more often than either was taught: the better one may still answer."""
     verdict = decide(flights, logit(TRUTH, plus=-0.4), logit(TRUTH, 0.5, -0.9), params)

@@ -26,7 +26,7 @@ POLICY = Policy(
 DAY = date(2013, 7, 1)
 
 
-def alert(tier: Tier, name: str = "auc_drop") -> Alert:
+def alert(tier: Tier, name: str = "auc_shortfall") -> Alert:
     return Alert(name, tier, value=0.5, above=0.25, reason="for a test")
 
 
@@ -57,7 +57,7 @@ CALM = Observed(
     trial=None,
 )
 BROKEN = (alert(Tier.STOP, "quarantined_batches"),)
-WORSE = (alert(Tier.RETRAIN, "auc_drop"),)
+WORSE = (alert(Tier.RETRAIN, "auc_shortfall"),)
 SUMMER = (alert(Tier.REPORT, "feature_psi"),)
 OLD, DUE = DAY - timedelta(days=27), DAY - timedelta(days=28)
 
@@ -101,13 +101,13 @@ PREDECESSORS = [
 ]  # fmt: skip
 RETRAININGS = [
     ({}, Action.NOTHING, "nothing is wrong"),
-    ({"alerts": WORSE}, Action.RETRAIN, "auc_drop 0.5 (limit 0.25)"),
+    ({"alerts": WORSE}, Action.RETRAIN, "auc_shortfall 0.5 (limit 0.25)"),
     ({"alerts": WORSE, "retrainings": ago(13)}, Action.NOTHING, "last retraining was 13 days ago, the cooldown is 14"),
-    ({"alerts": WORSE, "retrainings": ago(14)}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": WORSE, "retrainings": ago(14)}, Action.RETRAIN, "auc_shortfall"),
     ({"alerts": WORSE, "retrainings": ago(55, 35, 15)}, Action.NOTHING, "budget of 3 retrainings in 56 days is spent"),
-    ({"alerts": WORSE, "retrainings": ago(56, 35, 15)}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": WORSE, "retrainings": ago(56, 35, 15)}, Action.RETRAIN, "auc_shortfall"),
     ({"alerts": WORSE, "new_labels": 4999}, Action.NOTHING, "only 4,999 labelled flights are new"),
-    ({"alerts": WORSE, "new_labels": 5000}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": WORSE, "new_labels": 5000}, Action.RETRAIN, "auc_shortfall"),
     ({"alerts": WORSE, "too_early": "3 days are left"}, Action.NOTHING, "(limit 0.25); but 3 days are left"),
     ({"in_charge_since": DUE, "too_early": "3 days are left"}, Action.NOTHING, "is the longest; but 3 days are left"),
     ({"in_charge_since": OLD}, Action.NOTHING, "nothing is wrong"),
@@ -116,7 +116,7 @@ RETRAININGS = [
     ({"in_charge_since": DUE, "retrainings": ago(40, 28)}, Action.RETRAIN, "28 days since the last training"),
     ({"in_charge_since": DUE, "new_labels": 0}, Action.NOTHING, "28 is the longest; but only 0 labelled"),
     ({"alerts": SUMMER}, Action.NOTHING, "nothing is wrong"),
-    ({"alerts": (*WORSE, *SUMMER)}, Action.RETRAIN, "auc_drop"),
+    ({"alerts": (*WORSE, *SUMMER)}, Action.RETRAIN, "auc_shortfall"),
 ]  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from monitoring.alerts import Alert, Tier
 from ontime import database
 
 STOP = Alert("quarantined_batches", Tier.STOP, 1.0, 0.0, "a batch broke the contract")
-WORSE = Alert("auc_drop", Tier.RETRAIN, 0.06, 0.04, "told apart worse")
+WORSE = Alert("auc_shortfall", Tier.RETRAIN, 0.06, 0.04, "told apart worse")
 SUMMER = Alert("feature_psi", Tier.REPORT, 3.2, 0.25, "seasons move")
 
 
