@@ -52,6 +52,7 @@ FIGURES = (
     "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "schedule_only_share",
     "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap", "prediction_psi", "feature_psi",
 )  # fmt: skip
+IN_THE_PIPELINE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_share"}
 
 GUARDS: Mapping[str, Guard] = {
     PARAMETERS: Guard("src/ontime/params.py", "ParamsBroken"),
@@ -88,7 +89,10 @@ GUARDS: Mapping[str, Guard] = {
     FLAGS: Guard("serving/scoring.py"),
     UNSEEN_DAYS: Guard("monitoring/performance.py"),
     NOTHING: Guard("monitoring/drift.py", "NothingToMonitor"),
-    **{alert(figure): Guard("pipelines/monitor.py") for figure in FIGURES},
+    **{
+        alert(figure): Guard("pipelines/monitor.py" if figure in IN_THE_PIPELINE else "monitoring/indicators.py")
+        for figure in FIGURES
+    },
     SHADOW: Guard("monitoring/policy.py"),
     WATCH: Guard("monitoring/policy.py"),
     HELD_BACK: Guard("monitoring/policy.py"),

@@ -72,7 +72,9 @@ def test_every_error_of_ours_belongs_to_a_guard_or_guards_nothing() -> None:
 
 
 def _is_error(base: ast.expr) -> bool:
-    return isinstance(base, ast.Name) and (base.id.endswith(("Error", "Exception")) or base.id == "ReleaseRefused")
+    return isinstance(base, ast.Name) and (
+        base.id.endswith(("Error", "Exception")) or base.id in ("Refusal", "ReleaseRefused")
+    )
 
 
 @pytest.mark.parametrize("name", GUARDS)

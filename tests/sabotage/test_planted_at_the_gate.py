@@ -38,7 +38,7 @@ def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     winter: Model, honest: np.ndarray, reported: Reported
 ) -> None:
     rates = winter.winner.predictions["rate_table"].to_numpy()
-    champion = (honest + 3 * rates) / 4  # as well calibrated, and ranks worse
+    champion = (honest + 3 * rates) / 4 + 0.01  # ranks worse, and its mean in March is off by 0.009
     assert decide(winter, honest, champion).promote
 
     verdict = decide(winter, np.clip(honest + 0.05, 0, 1), champion)

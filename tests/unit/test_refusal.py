@@ -24,8 +24,8 @@ def run(tmp_path: Path):  # type: ignore[no-untyped-def]
         (tmp_path / "dvc.yaml").write_text(f"stages: {{train: {{cmd: '{sys.executable} stage.py'}}}}")
         for command in (("git", "init", "-q"), (sys.executable, "-m", "dvc", "init", "-q")):
             subprocess.run(command, cwd=tmp_path, check=True)
-        command = (sys.executable, "-m", "dvc", "repro")
-        return subprocess.run(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        repro = (sys.executable, "-m", "dvc", "repro")
+        return subprocess.run(repro, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     return run
 
