@@ -91,7 +91,7 @@ RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy
 # The last one is what `docker build .` makes.
 FROM base AS serve
 LABEL org.opencontainers.image.title="ontime-serve" \
-      org.opencontainers.image.description="Will this flight out of New York arrive late? The service, and nothing else" \
+      org.opencontainers.image.description="A model behind an API: the service, and nothing else" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=serve-compiled /venv /venv
 COPY --from=serve-compiled /app /app

@@ -54,7 +54,7 @@ usage $(UNKNOWN):
 # An environment that can be moved and copied with the folder: its scripts find their Python beside them.
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@$(OUTSIDE) -m infra.install $(VENV)
+	@$(OUTSIDE) -m pipelines.install $(VENV)
 
 .PHONY: no-python
 no-python:
@@ -73,7 +73,7 @@ help: usage  ## list the targets
 
 install: usage $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
 
-train: install  ## raw flights -> features -> models -> gate -> published release
+train: install  ## raw data -> features -> models -> gate -> published release
 	@$(PY) -m pipelines.training
 
 serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
@@ -82,19 +82,34 @@ serve: install  ## serve the release on 127.0.0.1:8000, training first when ther
 
 test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest
+	@$(if $(wildcard tests/reference),$(PY) -m pytest tests/problem tests/repository)
 
 check: install  ## lint, types, import rules, and the repository's own rules
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check --quiet
-	@$(PY) -m mypy
+	@$(PY) -m mypy $(if $(wildcard tests/reference),src pipelines monitoring serving)
 	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
 	@$(PY) -m pytest tests/repository
 
 ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
 	@$(PY) -m pipelines.ui
 
-clean: usage  ## remove data, models, releases and var/, with predictions and API keys; not .venv
-	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
+clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); data/raw and .venv stay
+	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data/ingested data/validated data/set_aside data/features data/predictions data/smoke_test.json models releases var .dvc/cache .dvc/tmp
+
+##@ Your own problem
+
+new-problem: install  ## a first problem from a csv or parquet: make new-problem NAME=noshows FROM=visits.csv LABEL=missed
+	@$(PY) -m pipelines.new_problem "$$NAME" "$$FROM" "$$LABEL" "$$TIME"
+
+decisions: install  ## the open decisions of a new problem: make decisions FROM=examples/noshows
+	@$(PY) -m pipelines.decisions "$$FROM"
+
+adopt: install  ## put another problem in the place of this one: make adopt FROM=examples/bikes
+	@$(PY) -m pipelines.adopt "$$FROM" $(if $(REPLACE),--replace)
+
+rename: install  ## give the project another name, everywhere: make rename NAME=punctual
+	@$(PY) -m pipelines.rename $(NAME)
 
 ##@ Model
 
@@ -104,16 +119,16 @@ promote: install  ## serve a published release: make promote VERSION=2; FORCE=1 
 rollback: install  ## let the release before the current one answer again
 	@$(PY) -m pipelines.release rollback
 
-shadow: install  ## let a published release score every flight beside the champion: make shadow VERSION=2
+shadow: install  ## let a published release score everything beside the champion: make shadow VERSION=2
 	@$(PY) -m pipelines.release challenge $(VERSION) 0
 
-canary: install  ## ... and answer a share of the flights: make canary VERSION=2 SHARE=0.1
+canary: install  ## let a published release answer a share of the requests: make canary VERSION=2 SHARE=0.1
 	@$(PY) -m pipelines.release challenge $(VERSION) $(SHARE)
 
 withdraw: install  ## end shadow and canary
 	@$(PY) -m pipelines.release withdraw
 
-compare: install  ## champion against challenger on the flights whose outcome is known
+compare: install  ## champion against challenger where both have scored and the outcome is known
 	@$(PY) -m pipelines.compare
 
 reproduce: install  ## build a registered version anew, from its number alone, and compare: make reproduce VERSION=3
@@ -146,16 +161,16 @@ diagnose: install  ## why the answers got worse, against the release's reference
 retrain: install  ## retrain if the policy has asked for it; whatever the policy thinks: make retrain NOW=1
 	@$(PY) -m pipelines.retrain $(if $(NOW),now)
 
-orchestrate: install  ## let Prefect do these three when they are due, on 127.0.0.1:4200, until Ctrl-C
+orchestrate: install  ## run materialise, monitor and retrain on schedule with Prefect, on 127.0.0.1:4200, until Ctrl-C
 	@$(PY) -m pipelines.orchestrate
 
-replay: install  ## a year in production on a simulated clock; two months: make replay MONTHS=2; another year: make replay VINTAGE=2023
-	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(VINTAGE),--vintage $(VINTAGE))
+replay: install  ## a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
+	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
 
 backup: install  ## all that cannot be made again into one folder: make backup TO=backups/today
 	@$(PY) -m pipelines.backup make "$${TO:-backups/$$(date -u +%Y-%m-%dT%H%M)}"
 
-restore: install  ## and back, what is there is kept beside: make restore FROM=backups/today REPLACE=1
+restore: install  ## bring a backup back, what is there is kept beside: make restore FROM=backups/today REPLACE=1
 	@$(PY) -m pipelines.backup restore "$$FROM" $(if $(REPLACE),--replace)
 
 key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
@@ -191,7 +206,7 @@ stack-backup: install  ## the stack's databases and buckets into infra/backups/:
 
 # What the worker and the services hold is thrown away as well: a release that is younger than the backup would come back
 # from there, and stand in the way of another with its number.
-stack-restore: install  ## and back, in place of what is there: make stack-restore FROM=today
+stack-restore: install  ## bring a backup of the stack back, in place of what is there: make stack-restore FROM=today
 	@$(BACKUP) verify "/backups/$$FROM"
 	@$(STACK) --profile serve stop service worker mlflow push pull
 	@$(BACKUP) restore "/backups/$$FROM" --replace
@@ -202,7 +217,7 @@ stack-restore: install  ## and back, in place of what is there: make stack-resto
 stack-down: install  ## stop the stack and keep what it holds; to throw that away as well: make stack-down VOLUMES=1
 	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
-image-test: $(INFRA)/.installed  ## run them read-only and without capabilities: ask, kill, find everything again
+image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost when killed
 	@$(PY) -m pytest infra/tests/test_images.py
 
 test-infra: $(INFRA)/.installed  ## run the tests of infra/ (needs what infra/README.md lists)

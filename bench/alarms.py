@@ -1,9 +1,9 @@
 """`make bench-alarms`: what the monitor and the policy do in a year in which nothing is wrong with the model.
 
-*Performance.* The flights of the year keep the live release's probabilities, and their outcomes are drawn from those
-probabilities: so the model is exactly right, and every alert is a false one. Either each flight is drawn for itself, or
-the flights of a day share a mood as real days do (`bench.gate.MOOD`), with the same rate on average.
-*Feed and drift.* The year's own flights, weather and cancellations, day by day and fortnight by fortnight. Drift is
+*Performance.* The entities of the year keep the live release's probabilities, and their outcomes are drawn from those
+probabilities: so the model is exactly right, and every alert is a false one. Either each entity is drawn for itself, or
+the entities of a day share a mood as real days do (`bench.gate.MOOD`), with the same rate on average.
+*Feed and drift.* The year's own entities, weather and cancellations, day by day and fortnight by fortnight. Drift is
 measured against the three weeks that end a fortnight earlier, as if a release of middle age answered.
 Every day is judged by the monitor's own figures, by the alert rules and by the policy of params.yaml; a retraining
 changes nothing but the policy's memory of it. Figures of what fails in the code (set-aside batches, skew, nothing
@@ -26,7 +26,7 @@ from bench.gate import MOOD, World, sigmoid, year
 from monitoring import alerts, indicators, performance
 from monitoring.alerts import Alert, Figures, Tier
 from monitoring.policy import Action, Observed, decide
-from ontime import environment, model, release
+from ontime import environment, model, release, schema
 from ontime.evaluation import Floats, Labels
 from ontime.params import Params, load_params
 from ontime.release import Release
@@ -36,7 +36,7 @@ from pipelines.monitor import reference_of
 
 YEARS = 20  # simulated, of each kind
 REFERENCE_DAYS = 21  # which a retraining holds out
-MOODS = {"each flight for itself": 0.0, "days with a mood": MOOD}
+MOODS = {"each entity for itself": 0.0, "days with a mood": MOOD}
 FIRST = date(2001, 1, 1)  # any will do
 
 
@@ -58,15 +58,15 @@ def outcomes(world: World, mood: float, rng: np.random.Generator) -> Labels:
     return rng.random(len(rates)) < rates
 
 
-def of_performance(world: World, late: Labels, probability: Floats) -> Iterator[Figures]:
+def of_performance(world: World, label: Labels, probability: Floats) -> Iterator[Figures]:
     """The figures of each day that has a whole window behind it."""
     params, starts = world.params, world.starts
     for last in range(params.monitor.window_days, len(starts)):
         window = slice(starts[last - params.monitor.window_days], starts[last])
         rows = pd.DataFrame(
             {
-                "late": late[window],
-                "probability_late": probability[window],
+                "label": label[window],
+                "probability": probability[window],
                 "alert": probability[window] >= params.cost.alert_threshold,
                 "day": 0,
             }
@@ -75,13 +75,15 @@ def of_performance(world: World, late: Labels, probability: Floats) -> Iterator[
 
 
 def answered() -> tuple[pd.DataFrame, Release]:
-    """Every flight of the year as the live release answers it: rows as `performance.answers` has them."""
+    """Every entity of the year as the live release answers it: rows as `performance.answers` has them."""
     live = release.load_current(load_settings().releases)
-    flights = read_months(FEATURES, months_in(FEATURES)).sort_values("day", ignore_index=True)
-    matrix = model.matrix_of(flights, live.manifest.categories)
+    entities = read_months(FEATURES, months_in(FEATURES)).sort_values("day", ignore_index=True)
+    matrix = model.matrix_of(entities, live.manifest.categories)
     vectors = [row.tobytes() for row in matrix.astype("<f4")]
     told = live.model.predict(matrix).astype(np.float64)
-    return flights[["day", "late"]].assign(features="materialised", vector=vectors, probability_late=told), live
+    return entities[["day", "label", *schema.CATEGORICAL]].assign(
+        features="online", vector=vectors, probability=told
+    ), live
 
 
 def of_the_feed(params: Params) -> Iterator[Figures]:
@@ -97,7 +99,8 @@ def of_the_feed(params: Params) -> Iterator[Figures]:
     days = sorted(rows["day"].unique())
     of_day = {day: group.index for day, group in rows.groupby("day")}
     for place in tqdm(range(monitor.settle_days, len(days)), "feed and drift", unit="day", disable=None):
-        found = indicators.of_answers(rows.loc[of_day[days[place]]], reference)
+        today = rows.loc[of_day[days[place]]]
+        found = indicators.of_answers(today, reference, today)
         settled = rows.loc[of_day[days[place - monitor.settle_days]]]
         found |= {"unlabelled_share": indicators.unlabelled_share(settled)} | indicators.of_drift(None)
         since = place - monitor.drift_every_days + 1
@@ -116,8 +119,8 @@ def _between(decoded: pd.DataFrame, of_day: Mapping[Any, pd.Index], days: Sequen
 
 def live(world: World, mood: float, seed: int) -> Year:
     rng, params = np.random.default_rng(seed), world.params
-    late, probability = outcomes(world, mood, rng), sigmoid(world.logits).astype(np.float64)
-    return judged(of_performance(world, late, probability), params)
+    label, probability = outcomes(world, mood, rng), sigmoid(world.logits).astype(np.float64)
+    return judged(of_performance(world, label, probability), params)
 
 
 def judged(told: Iterator[Figures], params: Params) -> Year:

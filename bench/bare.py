@@ -4,17 +4,17 @@ from datetime import UTC, datetime
 
 from fastapi import FastAPI
 
-from ontime.schema import Flight
+from ontime.problem import PROBLEM
 from serving.answers import Alive, Prediction
 
 ANSWER = Prediction(
     prediction_id="18b0c1d2e3f405161f2e3d4c5b6a7988",
-    flight_id="UA1487-EWR-20131105T1015Z",
-    probability_late=0.123456789,
+    entity_id=PROBLEM.example_outcome["entity_id"],
+    probability=0.123456789,
     alert=False,
-    usual_rate=0.2,
+    base_rate=0.2,
     model_version="1",
-    features="materialised",
+    features="online",
     features_as_of=datetime(2013, 11, 5, 8, 15, tzinfo=UTC),
     flags=(),
     reasons=None,
@@ -23,7 +23,7 @@ app = FastAPI()
 
 
 @app.post("/v1/predictions")
-async def predict(flight: Flight) -> Prediction:  # noqa: ARG001  its parsing is what is measured
+async def predict(entity: PROBLEM.request) -> Prediction:  # type: ignore[name-defined]  # noqa: ARG001  its parsing is what is measured
     return ANSWER
 
 

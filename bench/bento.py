@@ -20,5 +20,5 @@ class Late:
 
     @bentoml.api  # type: ignore[untyped-decorator]  # not installed where mypy looks
     async def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of late of each row."""
+        """The probability of label of each row."""
         return self._model.predict(rows)

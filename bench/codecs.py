@@ -5,50 +5,40 @@ import tempfile
 import timeit
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 import orjson
 from msgspec import Meta
 from pydantic import TypeAdapter
 
-from bench import flights
+from bench import entities
 from bench.compare import VAR
-from ontime import database, schema
+from ontime import database
+from ontime.declaration import kind_of
 from ontime.online import matrix_of
-from ontime.schema import Flight
+from ontime.problem import PROBLEM
 from serving import scoring
 from serving.answers import Prediction
 
 REPEATS = 7
 TOGETHER = 64
 
-_NUMBER = Meta(ge=schema.FLIGHT_NUMBER[0], le=schema.FLIGHT_NUMBER[1])
-_DISTANCE = Meta(ge=schema.DISTANCE_MILES[0], le=schema.DISTANCE_MILES[1])
 
-
-def _code(pattern: str) -> Meta:
-    return Meta(pattern=re.sub(r"\$$", r"\\Z", pattern))  # Python's $ lets a last newline pass, pydantic's does not
-
-
-class FlightStruct(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`ontime.schema.Flight` for msgspec, with the same checks. It tells of the first problem only, not of all."""
-
-    carrier: Annotated[str, _code(schema.CARRIER_PATTERN)]
-    flight_number: Annotated[int, _NUMBER]
-    origin: Literal["EWR", "JFK", "LGA"]
-    dest: Annotated[str, _code(schema.AIRPORT_PATTERN)]
-    scheduled_departure: Annotated[datetime, Meta(tz=True)]
-    scheduled_arrival: Annotated[datetime, Meta(tz=True)]
-    distance_miles: Annotated[int, _DISTANCE]
-
-    def __post_init__(self) -> None:
-        for moment in (self.scheduled_departure, self.scheduled_arrival):
-            if moment.second or moment.microsecond or not 2000 <= moment.year < 2100:
-                raise ValueError(f"{moment.isoformat()} is not a whole minute between 2000 and 2099")
-        elapsed = (self.scheduled_arrival - self.scheduled_departure).total_seconds() / 60
-        if not schema.ELAPSED_MINUTES[0] <= elapsed <= schema.ELAPSED_MINUTES[1]:
-            raise ValueError(f"{elapsed:g} minutes after scheduled_departure")
+def _struct() -> type[msgspec.Struct]:
+    """`PROBLEM.request` for msgspec, with its ranges and patterns. It tells of the first problem only, not of all."""
+    fields = []
+    for name, declared in PROBLEM.request.model_fields.items():
+        limits = {
+            each: getattr(part, each) for part in declared.metadata for each in ("ge", "le") if hasattr(part, each)
+        }
+        patterns = [part.pattern for part in declared.metadata if getattr(part, "pattern", None)]
+        if patterns:  # Python's $ lets a last newline pass, pydantic's does not
+            limits["pattern"] = re.sub(r"\$$", r"\\Z", patterns[0])
+        kind = kind_of(declared.annotation)
+        meta = Meta(tz=True) if kind is datetime else Meta(**limits) if limits else None
+        fields.append((name, Annotated[kind, meta] if meta else kind))
+    return msgspec.defstruct("RequestStruct", fields, frozen=True, forbid_unknown_fields=True)
 
 
 def microseconds(call: Callable[[], object]) -> float:
@@ -59,12 +49,12 @@ def microseconds(call: Callable[[], object]) -> float:
 
 
 def validating() -> dict[str, float]:
-    """One flight's body, to a flight that was checked."""
-    body = flights.single(flights.spread(1))[0].encode()
-    adapter, decoder = TypeAdapter(Flight), msgspec.json.Decoder(FlightStruct)
+    """One entity's body, to an entity that was checked."""
+    body = entities.single(entities.spread(1))[0].encode()
+    adapter, decoder = TypeAdapter(PROBLEM.request), msgspec.json.Decoder(_struct())
     ways: Mapping[str, Callable[[], Any]] = {
         "pydantic validate_json": lambda: adapter.validate_json(body),
-        # Fair as it is: the times of a strict Flight are not strict, so text is as good for them here as in JSON.
+        # Fair as it is: the times of a strict request are not strict, so text is as good for them here as in JSON.
         "orjson, pydantic validate_python": lambda: adapter.validate_python(orjson.loads(body)),
         "msgspec": lambda: decoder.decode(body),
     }
@@ -93,12 +83,12 @@ def serialising() -> dict[str, float]:
 
 
 def answering() -> dict[str, float]:
-    """What lies between the two, for a flight that was looked up: alone, and as one of many that share the work."""
-    release, asked = flights.current_release(), flights.spread(TOGETHER)
-    found = flights.stored(asked)
-    vectors, ids = [each.vector for each in found], [flight.id for flight in asked]
+    """What lies between the two, for an entity that was looked up: alone, and as one of many that share the work."""
+    release, asked = entities.current_release(), entities.spread(TOGETHER)
+    found = entities.stored(asked)
+    vectors, ids = [each.online for each in found], [entity.entity_id for entity in asked]
     matrix = matrix_of(asked, vectors, release)
-    answers = scoring.answers_of(asked, ids, found, release.model.predict(matrix), [release] * TOGETHER)
+    answers = scoring.answers_of(asked, ids, found, matrix, release.model.predict(matrix), [release] * TOGETHER)
     if release.explainer is None:
         raise SystemExit("bench: this release gives no reasons")
 
@@ -127,7 +117,7 @@ def answering() -> dict[str, float]:
 
 
 def _answer() -> dict[str, Any]:
-    asked, release = flights.spread(1), flights.current_release()
-    found = flights.stored(asked)
-    probabilities = release.model.predict(matrix_of(asked, [found[0].vector], release))
-    return scoring.answers_of(asked, [asked[0].id], found, probabilities, [release])[0]
+    asked, release = entities.spread(1), entities.current_release()
+    found = entities.stored(asked)
+    matrix = matrix_of(asked, [found[0].online], release)
+    return scoring.answers_of(asked, [asked[0].entity_id], found, matrix, release.model.predict(matrix), [release])[0]

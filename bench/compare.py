@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bench import load
 from bench.load import Load
+from pipelines.service import free_port
 
 VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
 
@@ -60,7 +61,7 @@ def compare(
 def _run(contender: Contender, warm_up: int, seconds: int, expected: float | None, bar: "tqdm[Any]") -> Run:
     loads = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
-        port = load.free_port()
+        port = free_port()
         base = f"http://127.0.0.1:{port}"
         url = base + contender.path
         launch = contender.launch(port, Path(folder))

@@ -1,9 +1,9 @@
 """`make bench-gate`: how often the gate, the shadow and the watch are wrong, and what they find, by simulation.
 
-2,000 simulations a row. Each draws days of a year at random, gives every flight a label drawn from the live release's
+2,000 simulations a row. Each draws days of a year at random, gives every entity a label drawn from the live release's
 probability and a mood of its day, and compares two models: its probabilities with noise on the log-odds, once for each.
 Equal models have noise of the same size; a worse one has more of it, as much as makes its expected log-loss higher by
-what the row says. Noise is by flight, by day (every flight of a day is off by the same), or both.
+what the row says. Noise is by entity, by day (every entity of a day is off by the same), or both.
 Writes reports/bench_gate.json, reports/bench_gate.png and docs/gate.md.
 """
 
@@ -23,6 +23,7 @@ from ontime import environment, evaluation, figures, files, gate, model, operati
 from ontime.evaluation import Labels
 from ontime.markdown import table
 from ontime.params import Params, load_params
+from ontime.schema import WORDS
 from ontime.settings import load_settings
 from pipelines.layout import FEATURES, REPORTS, months_in, read_months, write_json
 
@@ -34,49 +35,54 @@ TRIAL_DAYS = (3, 5, 7)
 DIFFERENCES = (0.002, 0.005, 0.01)
 HARMS = (0.01, 0.02, 0.05)
 SHIFTS = (0.03, 0.05, 0.08)  # of the mean probability
-MOOD = 0.45  # of a day, in log-odds: gives the days of the test period their spread of late flights
-# By flight, by day, and how much of yesterday's is in today's: 0.21 gives neighbouring days a correlation of 0.2.
+MOOD = 0.45  # of a day, in log-odds: gives the days of the test period their spread of positive rows
+# By entity, by day, and how much of yesterday's is in today's: 0.21 gives neighbouring days a correlation of 0.2.
 NOISE = {
-    "by flight": (0.3, 0.0),
+    "by entity": (0.3, 0.0),
     "by day": (0.0, 0.15),
     "both": (0.3, 0.15),
     "both, neighbours alike": (0.3, 0.15, 0.21),
 }
 PAIRS = (("02", "03"), ("03", "04"), ("03", "06"), ("06", "07"))  # last months of training of two real models
 ROUNDS = 1000  # of the percentile bootstrap that the gate had before
-SLICE = "carrier UA"  # the one that gets worse where a slice does
 
 
 class Noise(NamedTuple):
-    by_flight: float
+    by_entity: float
     by_day: float
     of_yesterday: float = 0.0
 
     @property
     def spread(self) -> float:
-        return float(np.hypot(self.by_flight, self.by_day))
+        return float(np.hypot(self.by_entity, self.by_day))
 
     def times(self, factor: float) -> "Noise":
-        return self._replace(by_flight=self.by_flight * factor, by_day=self.by_day * factor)
+        return self._replace(by_entity=self.by_entity * factor, by_day=self.by_day * factor)
 
 
 @dataclass(frozen=True)
 class World:
-    """Every labelled flight of the year with the live release's log-odds, ordered by day."""
+    """Every labelled entity of the year with the live release's log-odds, ordered by day."""
 
     logits: Floats
     starts: NDArray[np.int64]  # where each day begins, and where the last one ends
     cuts: pd.DataFrame
     params: Params
 
+    @property
+    def slice_that_suffers(self) -> tuple[str, str]:
+        """The one that gets worse where a slice does: the largest of the cut with the most slices."""
+        cut = max(self.cuts, key=lambda each: self.cuts[each].nunique())
+        return str(cut), str(self.cuts[cut].value_counts().idxmax())
+
 
 class Drawn(NamedTuple):
-    """The flights of some days, drawn with replacement."""
+    """The entities of some days, drawn with replacement."""
 
     logits: Floats
-    late: Labels
+    label: Labels
     day: NDArray[np.int64]  # 0 for the first that was drawn
-    places: NDArray[np.int64]  # of the flights in the world
+    places: NDArray[np.int64]  # of the entities in the world
 
     @property
     def days(self) -> NDArray[np.datetime64]:
@@ -91,10 +97,10 @@ def sigmoid(logits: Floats) -> Floats:
 def year() -> World:
     """Raises NoRelease where `make train` has not run."""
     params, live = load_params(), release.load_current(load_settings().releases)
-    flights = split.labelled(read_months(FEATURES, months_in(FEATURES))).sort_values("day", ignore_index=True)
-    probability = live.model.predict(model.matrix_of(flights, live.manifest.categories)).astype(np.float64)
-    starts = np.append(np.unique(flights["day"], return_index=True)[1], len(flights))
-    cuts = slices.of_flights(flights).drop(columns="month").astype("category")
+    entities = split.labelled(read_months(FEATURES, months_in(FEATURES))).sort_values("day", ignore_index=True)
+    probability = live.model.predict(model.matrix_of(entities, live.manifest.categories)).astype(np.float64)
+    starts = np.append(np.unique(entities["day"], return_index=True)[1], len(entities))
+    cuts = slices.of_entities(entities).drop(columns="month").astype("category")
     return World(np.log(probability / (1 - probability)).astype(np.float32), starts, cuts, params)
 
 
@@ -103,8 +109,8 @@ def draw(world: World, days: int, rng: np.random.Generator) -> Drawn:
     index = np.concatenate([np.arange(world.starts[day], world.starts[day + 1]) for day in chosen])
     day = np.repeat(np.arange(days), world.starts[chosen + 1] - world.starts[chosen])
     logits = world.logits[index]
-    late = rng.random(len(index), dtype=np.float32) < sigmoid(logits + np.float32(MOOD) * normal(rng, days)[day])
-    return Drawn(logits, late, day, index)
+    label = rng.random(len(index), dtype=np.float32) < sigmoid(logits + np.float32(MOOD) * normal(rng, days)[day])
+    return Drawn(logits, label, day, index)
 
 
 def noisy(drawn: Drawn, noise: Noise, rng: np.random.Generator) -> Floats:
@@ -112,7 +118,7 @@ def noisy(drawn: Drawn, noise: Noise, rng: np.random.Generator) -> Floats:
     fresh = normal(rng, drawn.day[-1] + 2)
     by_day = (fresh[1:] + noise.of_yesterday * fresh[:-1]) / np.hypot(1, noise.of_yesterday)
     moved = drawn.logits + (noise.by_day * by_day).astype(np.float32)[drawn.day]
-    return moved + np.float32(noise.by_flight) * normal(rng, len(moved)) if noise.by_flight else moved
+    return moved + np.float32(noise.by_entity) * normal(rng, len(moved)) if noise.by_entity else moved
 
 
 def normal(rng: np.random.Generator, size: int) -> Floats:
@@ -120,13 +126,13 @@ def normal(rng: np.random.Generator, size: int) -> Floats:
     return rng.standard_normal(size, dtype=np.float32)
 
 
-def loss(late: Labels, logits: Floats) -> Floats:
+def loss(label: Labels, logits: Floats) -> Floats:
     """`evaluation.losses` of the probabilities that these log-odds stand for."""
-    return np.log1p(np.exp(logits)) - late * logits
+    return np.log1p(np.exp(logits)) - label * logits
 
 
 def expected_loss(world: World, spread: float) -> float:
-    """Of a model whose log-odds are off by noise of that standard deviation, over all flights of the year."""
+    """Of a model whose log-odds are off by noise of that standard deviation, over all entities of the year."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(15)
     weights = weights / weights.sum()
     logits = world.logits[::50]
@@ -160,7 +166,7 @@ def interval(
     world: World, rng: np.random.Generator, days: int, champion: Noise, challenger: Noise, true: float = 0.0
 ) -> dict[str, bool]:
     drawn = draw(world, days, rng)
-    before, after = (loss(drawn.late, noisy(drawn, noise, rng)) for noise in (champion, challenger))
+    before, after = (loss(drawn.label, noisy(drawn, noise, rng)) for noise in (champion, challenger))
     found = evaluation.mean_interval(after - before, drawn.days)
     assert found is not None  # noqa: S101  there are at least three days
     margin = world.params.gate.margin_log_loss
@@ -179,14 +185,14 @@ def slices_of(world: World, rng: np.random.Generator, days: int, noise: Noise, w
     """The challenger is as good as the champion but in one slice, where it has the noise `worse`."""
     drawn = draw(world, days, rng)
     before, after = (noisy(drawn, noise, rng) for _ in range(2))
-    cuts, (cut, name) = world.cuts.iloc[drawn.places], SLICE.split()
+    cuts, (cut, name) = world.cuts.iloc[drawn.places], world.slice_that_suffers
     after = np.where((cuts[cut] == name).to_numpy(), noisy(drawn, worse, rng), after)
-    difference = loss(drawn.late, after) - loss(drawn.late, before)
-    found = gate.slice_differences(cuts, drawn.late, drawn.days, difference, world.params.evaluate)
+    difference = loss(drawn.label, after) - loss(drawn.label, before)
+    found = gate.slice_differences(cuts, drawn.label, drawn.days, difference, world.params.evaluate)
     worse_ones = gate.worse_slices(found, world.params.gate)
     return {
         "any": bool(worse_ones),
-        "right": any(each.startswith(SLICE) for each in worse_ones),
+        "right": any(each.startswith(f"{cut} {name}") for each in worse_ones),
         # The rule of before: a mean above the margin is worse, however few days it rests on.
         "any_by_means": any(each.value > world.params.gate.margin_slice_log_loss for each in found.values()),
     }
@@ -196,7 +202,7 @@ def calibration(world: World, rng: np.random.Generator, days: int, noise: Noise,
     """The challenger's probabilities are all higher by `shift`."""
     drawn = draw(world, days, rng)
     before, after = (sigmoid(noisy(drawn, noise, rng)).astype(np.float64) for _ in range(2))
-    measured = gate.calibration_of(drawn.late, drawn.days, np.clip(after + shift, 0, 1), before)
+    measured = gate.calibration_of(drawn.label, drawn.days, np.clip(after + shift, 0, 1), before)
     return {"kept": any(gate.miscalibrated(measured, world.params.gate))}
 
 
@@ -261,25 +267,31 @@ def run(simulations: int) -> dict[str, Any]:
             tables.setdefault(row.table, []).append(
                 {**row.about, **{str(name): round(float(share), 4) for name, share in shares.items()}}
             )
-    return {"simulations": simulations, "flights": len(world.logits), **tables, "seasons": seasons(world.params)}
+    return {
+        "simulations": simulations,
+        "entities": len(world.logits),
+        "slice": " ".join(world.slice_that_suffers),
+        **tables,
+        "seasons": seasons(world.params),
+    }
 
 
 def seasons(params: Params) -> list[dict[str, Any]]:
     """Pairs of real models on the months after both: do neighbouring days differ alike, and weeks from months?"""
-    flights = split.labelled(read_months(FEATURES, months_in(FEATURES)))
-    month = flights["day"].dt.strftime("%m")
-    return [_pair(flights, month, earlier, later, params) for earlier, later in PAIRS]
+    entities = split.labelled(read_months(FEATURES, months_in(FEATURES)))
+    month = entities["day"].dt.strftime("%m")
+    return [_pair(entities, month, earlier, later, params) for earlier, later in PAIRS]
 
 
-def _pair(flights: pd.DataFrame, month: pd.Series, earlier: str, later: str, params: Params) -> dict[str, Any]:
-    judged, probabilities = flights[month > later], []
+def _pair(entities: pd.DataFrame, month: pd.Series, earlier: str, later: str, params: Params) -> dict[str, Any]:
+    judged, probabilities = entities[month > later], []
     for last in (earlier, later):
-        train = flights[month <= last]
+        train = entities[month <= last]
         categories = model.categories_of(train)
-        fitted = model.fit("lightgbm", model.matrix_of(train, categories), train["late"].to_numpy(), params.train)
+        fitted = model.fit("lightgbm", model.matrix_of(train, categories), train["label"].to_numpy(), params.train)
         probabilities.append(model.predict(fitted, model.matrix_of(judged, categories)))
-    late, days = judged["late"].to_numpy(), judged["day"].to_numpy()
-    difference = evaluation.losses(late, probabilities[1]) - evaluation.losses(late, probabilities[0])
+    label, days = judged["label"].to_numpy(), judged["day"].to_numpy()
+    difference = evaluation.losses(label, probabilities[1]) - evaluation.losses(label, probabilities[0])
     sums = pd.Series(difference - difference.mean()).groupby(days).sum().to_numpy()
     return {
         "trained_until": [earlier, later],
@@ -318,8 +330,8 @@ def page(results: Mapping[str, Any]) -> str:
             "# How often the gate is right",
             "",
             f"Made by `make bench-gate`: {results['simulations']:,} simulations a row, on days drawn from "
-            f"{results['flights']:,} flights ([bench/gate.py](../bench/gate.py) says how). A share of 2.5 % is known "
-            f"to within its standard error of {error}.",
+            f"{results['entities']:,} {WORDS.entities} ([bench/gate.py](../bench/gate.py) says how). A share of 2.5 % "
+            f"is known to within its standard error of {error}.",
             "",
             "![Power of the gate](../reports/bench_gate.png)",
             "",
@@ -353,8 +365,8 @@ def page(results: Mapping[str, Any]) -> str:
             "",
             "## Slices",
             "",
-            f"The challenger is as good in every slice but {SLICE}, where its log-loss is higher by what the line "
-            "says. Kept out for any slice; of equal models (0.0) at most 5 %:",
+            f"The challenger is as good in every slice but {results['slice']}, where its log-loss is higher by what "
+            "the line says. Kept out for any slice; of equal models (0.0) at most 5 %:",
             "",
             table(["log-loss higher by", *days], by_days(results["slices"], "harm", "any")),
             "",

@@ -15,8 +15,8 @@ from urllib.request import urlopen
 
 from tqdm import trange
 
-from bench.load import free_port
 from pipelines.layout import REPORTS, write_json
+from pipelines.service import free_port
 from serving import keys
 
 ROUNDS = 7

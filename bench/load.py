@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import tempfile
@@ -32,7 +31,7 @@ class Load(NamedTuple):
     p50_ms: float
     p95_ms: float
     p99_ms: float
-    errors: int  # refused, broken off, or too late
+    errors: int  # refused, broken off, or too label
 
 
 def measure(url: str, bodies: list[str], connections: int, seconds: int) -> Load:
@@ -98,12 +97,6 @@ def started(command: Sequence[str], env: Mapping[str, str], ready_url: str) -> I
             yield Server(process.pid, time.perf_counter() - began)
         finally:
             _stop(process)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def _answers(url: str) -> bool:

@@ -1,9 +1,9 @@
 """This service against `mlflow models serve`, BentoML and a bare FastAPI route, on this machine, in one run.
 
-All answer for the same 200 flights with the same model, one worker each, as they come: their logs go nowhere, their
-telemetry is off. What they do is not the same. This service takes a flight as the timetable tells it, looks up
+All answer for the same 200 entities with the same model, one worker each, as they come: their logs go nowhere, their
+telemetry is off. What they do is not the same. This service takes an entity as the timetable tells it, looks up
 its features, and answers when the prediction is on disk. MLflow's and BentoML's servers know no look-up and keep
-nothing: they are handed the finished row of 70 numbers. The bare route parses the flight and answers a constant:
+nothing: they are handed the finished row of 70 numbers. The bare route parses the entity and answers a constant:
 nothing that leaves parsing to FastAPI is faster.
 
 Writes reports/bench_serving.json and .png. Absolute numbers depend on the machine, which wrk shares; ratios much less.
@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from bench import flights, servers
+from bench import entities, servers
 from bench.compare import Run, compare, rounded
 from bench.load import Load
 from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
@@ -27,9 +27,9 @@ LABELS = {"ontime": "this service", "mlflow": "mlflow models serve", "bentoml": 
 
 
 def expected() -> float:
-    """The current release's probability for the flight that is asked for first."""
-    first, release = flights.spread(servers.FLIGHTS)[:1], flights.current_release()
-    return float(release.model.predict(matrix_of(first, [flights.stored(first)[0].vector], release))[0])
+    """The current release's probability for the entity that is asked for first."""
+    first, release = entities.spread(servers.ENTITIES)[:1], entities.current_release()
+    return float(release.model.predict(matrix_of(first, [entities.stored(first)[0].online], release))[0])
 
 
 def report_of(runs: Mapping[str, Run]) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def report_of(runs: Mapping[str, Run]) -> dict[str, Any]:
         "goals": _goals({name: runs[name].loads[BUSY] for name in LABELS})
         | {"errors": sum(each.errors for run in (ours, two) for each in run.loads.values())},
         "workers": {"1": rounded(ours.loads[BUSY]), "2": rounded(two.loads[BUSY])},
-        "lists": {str(size): _in_flights(size, ours.loads[f"list of {size}"]) for size in LISTS},
+        "lists": {str(size): _in_entities(size, ours.loads[f"list of {size}"]) for size in LISTS},
     }
 
 
@@ -63,10 +63,10 @@ def _goals(loads: Mapping[str, Load]) -> dict[str, float]:
     }
 
 
-def _in_flights(size: int, load: Load) -> dict[str, float]:
+def _in_entities(size: int, load: Load) -> dict[str, float]:
     figures = rounded(load)
     del figures["requests_per_second"]
-    return {"flights_per_second": round(size * load.requests_per_second), **figures}
+    return {"entities_per_second": round(size * load.requests_per_second), **figures}
 
 
 def draw(report: Mapping[str, Any]) -> None:
@@ -84,13 +84,13 @@ def draw(report: Mapping[str, Any]) -> None:
 def show(report: Mapping[str, Any]) -> None:
     loads = {LABELS[name]: each["by_connections"] for name, each in report["servers"].items()}
     loads["this service, 2 workers"] = {BUSY: report["workers"]["2"]}
-    _head("one flight a request", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    _head("one entity a request", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors")
     for label, by_connections in loads.items():
         for connections, load in by_connections.items():
             print(f"{label:<24}{connections:>13}{_figures(load, 'requests_per_second')}")
-    _head("this service", "connections", "flights/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    _head("this service", "connections", "entities/s", "p50 ms", "p95 ms", "p99 ms", "errors")
     for size, load in report["lists"].items():
-        print(f"{'lists of ' + size:<24}{LIST_CONNECTIONS:>13}{_figures(load, 'flights_per_second')}")
+        print(f"{'lists of ' + size:<24}{LIST_CONNECTIONS:>13}{_figures(load, 'entities_per_second')}")
     _head("", "ready after s", "memory MB")
     for name, each in report["servers"].items():
         print(f"{LABELS[name]:<24}{each['seconds_to_ready']:>13}{each['memory_mb']:>12}")

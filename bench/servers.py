@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import flights
+from bench import entities
 from bench.compare import VAR, Contender, Launch, Task
 from ontime import registry
 from ontime.settings import Settings
@@ -17,7 +17,7 @@ from ontime.settings import Settings
 CONNECTIONS = (1, 16, 64)
 BUSY = str(CONNECTIONS[-1])
 LISTS, LIST_CONNECTIONS = (1, 10, 100, 1000), 4
-FLIGHTS = 200
+ENTITIES = 200
 
 LOCK, ENVIRONMENT = Path("requirements/bench.txt"), VAR / "bench-venv"
 TOOLS = Path(sys.executable).parent  # not resolved: the environment's, not the interpreter's
@@ -29,14 +29,14 @@ FOUND = {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": f"{Pa
 def ontime(port: int, folder: Path, workers: int) -> Launch:
     """This service, with a copy of the online store."""
     copy = folder / "ontime.db"
-    with closing(sqlite3.connect(flights.DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
+    with closing(sqlite3.connect(entities.DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
         source.backup(target)
     settings = {
         "port": port,
         "workers": workers,
         "database_url": f"sqlite:///{copy}",
         "spool": folder / "spool",
-        "releases": flights.RELEASES,
+        "releases": entities.RELEASES,
     }
     env = {f"ONTIME_{name.upper()}": str(value) for name, value in settings.items()}
     return Launch([sys.executable, "-m", "serving"], env)
@@ -76,10 +76,10 @@ def at_each(bodies: list[str]) -> dict[str, Task]:
 
 
 def contenders() -> dict[str, Contender]:
-    asked, many = flights.spread(FLIGHTS), flights.spread(2 * max(LISTS))
-    single = at_each(flights.single(asked))
-    in_lists = {f"list of {size}": Task(LIST_CONNECTIONS, flights.lists(many, size, FLIGHTS)) for size in LISTS}
-    for_mlflow, for_bentoml = at_each(flights.rows(asked, "inputs")), at_each(flights.rows(asked, "rows"))
+    asked, many = entities.spread(ENTITIES), entities.spread(2 * max(LISTS))
+    single = at_each(entities.single(asked))
+    in_lists = {f"list of {size}": Task(LIST_CONNECTIONS, entities.lists(many, size, ENTITIES)) for size in LISTS}
+    for_mlflow, for_bentoml = at_each(entities.rows(asked, "inputs")), at_each(entities.rows(asked, "rows"))
     ready, path = "/health/ready", "/v1/predictions"
     return {
         "ontime": Contender(partial(ontime, workers=1), ready, path, single | in_lists, _ours),
@@ -91,7 +91,7 @@ def contenders() -> dict[str, Contender]:
 
 
 def _ours(answer: Any) -> float:
-    return float((answer[0] if isinstance(answer, list) else answer)["probability_late"])
+    return float((answer[0] if isinstance(answer, list) else answer)["probability"])
 
 
 def _mlflows(answer: Any) -> float:

@@ -1,6 +1,6 @@
 """Why uvicorn, pydantic and orjson: what else there is, measured on the same route, the same body, the same answer.
 
-Two servers under bench/bare.py, one worker and one event loop (uvloop) each; and the ways from a body to a flight
+Two servers under bench/bare.py, one worker and one event loop (uvloop) each; and the ways from a body to an entity
 and from an answer to a body (bench/codecs.py). Writes reports/bench_stack.json.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import codecs, flights, servers
+from bench import codecs, entities, servers
 from bench.compare import Contender, Launch, compare, rounded
 from pipelines.layout import REPORTS, write_json
 
@@ -25,7 +25,7 @@ def granian(port: int, _: Path) -> Launch:
 
 
 def contenders() -> dict[str, Contender]:
-    tasks = servers.at_each(flights.single(flights.spread(servers.FLIGHTS)))
+    tasks = servers.at_each(entities.single(entities.spread(servers.ENTITIES)))
     launches = {"uvicorn": servers.bare, "granian": granian}
     return {name: Contender(launch, "/health/ready", "/v1/predictions", tasks) for name, launch in launches.items()}
 
@@ -47,8 +47,8 @@ def show(report: Mapping[str, Any]) -> None:
 def main() -> None:
     # First, while the machine is quiet.
     microseconds = {
-        "one body to a flight": codecs.validating(),
-        "one flight to its answer": codecs.answering(),
+        "one body to an entity": codecs.validating(),
+        "one entity to its answer": codecs.answering(),
         "one answer to a body": codecs.serialising(),
     }
     runs = compare(contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS)

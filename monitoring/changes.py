@@ -1,8 +1,9 @@
 """What a score changed by between two periods: covariates by family, base rate, relation. They add up.
 
-A score of a flight is what the probability itself expects of it, plus a surprise. What is expected depends on the
-features alone, so its change is that of the covariates: harder or easier flights. The surprise is zero on average while
-the probabilities are right, so its change is the base rate's, or that of the relation between features and outcomes.
+A score of an entity is what the probability itself expects of it, plus a surprise. What is expected depends on the
+features alone, so its change is that of the covariates: harder or easier entities. The surprise is zero on average
+while the probabilities are right, so its change is the base rate's, or that of the relation between features and
+outcomes.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,12 +28,12 @@ Labels = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Period:
-    """Flights with their outcomes. The rows of all parts are the same flights."""
+    """Entities with their outcomes. The rows of all parts are the same entities."""
 
     matrix: NDArray[np.float32]  # the model's input
-    late: Labels
+    label: Labels
     days: NDArray[np.datetime64]
-    cuts: pd.DataFrame  # a column for each way to cut, with the slice of each flight
+    cuts: pd.DataFrame  # a column for each way to cut, with the slice of each entity
 
 
 class Line(NamedTuple):
@@ -55,17 +56,17 @@ class Change:
 
 
 class Score(NamedTuple):
-    """What a probability pays for a flight that is late, and for one that is on time."""
+    """What a probability pays for a positive label, and for a negative one."""
 
-    late: Floats
-    on_time: Floats
+    positive: Floats
+    negative: Floats
 
-    def paid(self, late: Labels) -> Floats:
-        return np.where(late, self.late, self.on_time)
+    def paid(self, label: Labels) -> Floats:
+        return np.where(label, self.positive, self.negative)
 
     def expected(self, probability: Floats) -> Floats:
         """What is paid on average if the probability is right; of the log-loss, that is its entropy."""
-        return probability * self.late + (1 - probability) * self.on_time
+        return probability * self.positive + (1 - probability) * self.negative
 
 
 Scored = Callable[[Floats], Score]
@@ -79,14 +80,14 @@ def log_loss(probability: Floats) -> Score:
 def cost_per_1000(cost: Cost) -> Scored:
     def score(probability: Floats) -> Score:
         alert = probability >= cost.alert_threshold
-        return Score(np.where(alert, 0.0, 1000.0 * cost.missed_delay), np.where(alert, 1000.0 * cost.false_alarm, 0.0))
+        return Score(np.where(alert, 0.0, 1000.0 * cost.missed), np.where(alert, 1000.0 * cost.false_alarm, 0.0))
 
     return score
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model says of a period's flights, and after its base rate is corrected."""
+    """What a model says of a period's entities, and after its base rate is corrected."""
 
     period: Period
     probability: Floats
@@ -97,7 +98,7 @@ class Answers:
     def of(cls, model: Model, period: Period) -> Self:
         probability = inside(model.predict(period.matrix).astype(np.float64))
         log_odds = logit(probability)
-        shifted = recalibration.corrected(log_odds, period.late, recalibration.constant(log_odds), period.days)
+        shifted = recalibration.corrected(log_odds, period.label, recalibration.constant(log_odds), period.days)
         return cls(period, probability, log_odds, expit(shifted))
 
     def mean(self, values: Floats) -> Estimate:
@@ -127,10 +128,10 @@ def change(then: Answers, now: Answers, swaps: Swaps, score: Scored) -> Change:
 
 
 def _parts(answers: Answers, score: Scored) -> list[Estimate]:
-    """The score, and what adds up to it: expected of the flights, won back by the right base rate, and the rest."""
-    late, scored = answers.period.late, score(answers.probability)
-    paid, expected = scored.paid(late), scored.expected(answers.probability)
-    won_back = paid - score(answers.with_their_rate).paid(late)
+    """The score, and what adds up to it: expected of the entities, won back by the right base rate, and the rest."""
+    label, scored = answers.period.label, score(answers.probability)
+    paid, expected = scored.paid(label), scored.expected(answers.probability)
+    won_back = paid - score(answers.with_their_rate).paid(label)
     return [answers.mean(part) for part in (paid, expected, won_back, paid - expected - won_back)]
 
 

@@ -21,15 +21,15 @@ from ontime.evaluation import Estimate
 from ontime.params import Cost
 from ontime.release import Model
 
-PAIRS = 3000  # of flights; more would hardly narrow an interval, because days are what is few
-SLICE_FLIGHTS = 200  # a smaller slice has too few late flights on every second day
+PAIRS = 3000  # of entities; more would hardly narrow an interval, because days are what is few
+SLICE_ENTITIES = 200  # a smaller slice has too few positive rows on every second day
 STANDS_OUT = 0.01  # of log-loss
 SURE = 1.4  # a 99 % interval is wider than the 95 % one by so much, over a fortnight: some 35 causes are looked at
 SILENT = 1 / 3  # a family that moves the answers by less than this share of before has nothing to say any longer
 BEYOND = 0.2  # of what a constant and a slope win back: the slope's share from which it is more than the base rate
 FEWEST_DAYS = 2 * evaluation.FEWEST_DAYS  # each half needs an interval
 EVERYWHERE = "the relation itself"
-NO_FLIGHTS = Estimate(0.0, 0.0, 0.0, 0.0, 0)
+NO_ENTITIES = Estimate(0.0, 0.0, 0.0, 0.0, 0)
 
 Promises = Mapping[str, Estimate]
 
@@ -43,9 +43,9 @@ class Cause:
     """Something that may be wrong, and the log-loss that it costs now more than it did then."""
 
     kind: Literal["base rate", "family", "slice", "relation"]
-    name: str  # "weather", "carrier UA"
+    name: str  # of a family, or of a slice: "weather", "hour before 09:00"
     cost: Line
-    silent: bool = False  # of a family: it no longer tells flights apart, instead of misleading
+    silent: bool = False  # of a family: it no longer tells entities apart, instead of misleading
 
     @property
     def stands_out(self) -> bool:
@@ -57,20 +57,20 @@ class Cause:
 class Slice:
     cut: str
     name: str
-    flights: int
-    late: float
+    entities: int
+    positive_rate: float
     predicted: float
     log_loss: float
     expected: float  # the log-loss that exactly right probabilities would have
-    before: float | None  # the log-loss then; None where there was no such flight
+    before: float | None  # the log-loss then; None where there was no such entity
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    flights: tuple[int, int]  # then, now
-    late: tuple[float, float]
+    entities: tuple[int, int]  # then, now
+    positive_rate: tuple[float, float]
     predicted: tuple[float, float]
-    changes: Mapping[str, Change]  # of the log-loss, and of the cost of 1,000 flights
+    changes: Mapping[str, Change]  # of the log-loss, and of the cost of 1,000 entities
     causes: tuple[Cause, ...]  # the most costly first
     slices: tuple[Slice, ...]
 
@@ -87,7 +87,7 @@ def diagnose(model: Model, then: Period, now: Period, cost: Cost, seed: int) -> 
     for name, period in (("before", then), ("now", now)):
         if (days := len(np.unique(period.days))) < FEWEST_DAYS:
             raise TooFewDays(
-                f"{name}: this release has answered flights of {days} days whose outcome is known, a diagnosis needs "
+                f"{name}: this release has answered entities of {days} days whose outcome is known, a diagnosis needs "
                 f"{FEWEST_DAYS}; `make materialise` brings in outcomes that have come"
             )
     before, after = Answers.of(model, then), Answers.of(model, now)
@@ -103,8 +103,8 @@ def diagnose(model: Model, then: Period, now: Period, cost: Cost, seed: int) -> 
         *_of_families(model, before, after, promises, seed),
     ]
     return Diagnosis(
-        flights=(len(then.late), len(now.late)),
-        late=(float(then.late.mean()), float(now.late.mean())),
+        entities=(len(then.label), len(now.label)),
+        positive_rate=(float(then.label.mean()), float(now.label.mean())),
         predicted=(float(before.probability.mean()), float(after.probability.mean())),
         changes={name: changes.change(before, after, swaps, score) for name, score in scores.items()},
         causes=tuple(sorted(causes, key=lambda cause: -cause.cost.value)),
@@ -114,13 +114,13 @@ def diagnose(model: Model, then: Period, now: Period, cost: Cost, seed: int) -> 
 
 def _won_back(answers: Answers, corrections: NDArray[np.float64]) -> Estimate:
     """The log-loss that a correction saves."""
-    late, days = answers.period.late, answers.period.days
-    after = recalibration.corrected(answers.log_odds, late, corrections, days)
-    return answers.mean(_loss(late, answers.log_odds) - _loss(late, after))
+    label, days = answers.period.label, answers.period.days
+    after = recalibration.corrected(answers.log_odds, label, corrections, days)
+    return answers.mean(_loss(label, answers.log_odds) - _loss(label, after))
 
 
-def _loss(late: NDArray[np.bool_], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.logaddexp(0, log_odds) - late * log_odds
+def _loss(label: NDArray[np.bool_], log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.logaddexp(0, log_odds) - label * log_odds
 
 
 def _base_rate_and_relation(then: Answers, now: Answers) -> list[Cause]:
@@ -137,7 +137,7 @@ def _base_rate_and_relation(then: Answers, now: Answers) -> list[Cause]:
 
 def _of_slices(then: Answers, now: Answers) -> list[Cause]:
     return [
-        Cause("slice", f"{cut} {name}", changes.difference(found, _slice(then, str(cut), name) or NO_FLIGHTS))
+        Cause("slice", f"{cut} {name}", changes.difference(found, _slice(then, str(cut), name) or NO_ENTITIES))
         for cut, names in now.period.cuts.items()
         for name in sorted(set(names))
         if (found := _slice(now, str(cut), name)) is not None
@@ -145,9 +145,9 @@ def _of_slices(then: Answers, now: Answers) -> list[Cause]:
 
 
 def _slice(answers: Answers, cut: str, name: str) -> Estimate | None:
-    """What correcting one slice wins back over all flights; None where it has too few of them."""
+    """What correcting one slice wins back over all entities; None where it has too few of them."""
     chosen = (answers.period.cuts[cut] == name).to_numpy(bool)
-    if chosen.sum() < SLICE_FLIGHTS:
+    if chosen.sum() < SLICE_ENTITIES:
         return None
     return _won_back(answers, recalibration.constant_and_slope(answers.log_odds, chosen))
 
@@ -171,13 +171,13 @@ def _broken_promises(answers: Answers, swaps: Swaps) -> Promises:
     are right, the error has nothing to do with any part, and this is zero.
     """
     parts = swaps.shares(lambda answer: np.asarray(logit(changes.inside(answer))))
-    errors, days = swaps.after - answers.period.late[swaps.now], answers.period.days[swaps.now]
+    errors, days = swaps.after - answers.period.label[swaps.now], answers.period.days[swaps.now]
     promises = {family: evaluation.mean_interval(errors * part, days) for family, part in parts.items()}
     return {family: promise for family, promise in promises.items() if promise is not None}
 
 
 def _moved(family: str, model: Model, answers: Answers, seed: int) -> float:
-    """How far the log-odds move when flights of one period exchange this family's values."""
+    """How far the log-odds move when entities of one period exchange this family's values."""
     matrix = answers.period.matrix
     chosen = np.linspace(0, len(matrix) - 1, min(PAIRS, len(matrix))).astype(int)
     rows = matrix[chosen]
@@ -187,19 +187,19 @@ def _moved(family: str, model: Model, answers: Answers, seed: int) -> float:
 
 
 def _cost_of_silence(family: str, model: Model, then: Answers, now: Answers, seed: int) -> Line:
-    """What the flights of then would lose if they had this family's values of now."""
+    """What the entities of then would lose if they had this family's values of now."""
     donors = np.random.default_rng(seed).integers(len(now.period.matrix), size=len(then.period.matrix))
     rows = replaced(then.period.matrix, now.period.matrix[donors], family)
-    late, after = (
-        then.period.late,
-        Answers.of(model, Period(rows, then.period.late, then.period.days, then.period.cuts)),
+    label, after = (
+        then.period.label,
+        Answers.of(model, Period(rows, then.period.label, then.period.days, then.period.cuts)),
     )
-    lost = then.mean(_loss(late, after.log_odds) - _loss(late, then.log_odds))
+    lost = then.mean(_loss(label, after.log_odds) - _loss(label, then.log_odds))
     return Line(lost.value, lost.low, lost.high)
 
 
 def _slices(then: Answers, now: Answers) -> list[Slice]:
-    losses = [_loss(each.period.late, each.log_odds) for each in (then, now)]
+    losses = [_loss(each.period.label, each.log_odds) for each in (then, now)]
     expected = changes.log_loss(now.probability).expected(now.probability)
     rows = []
     for cut, names in now.period.cuts.items():
@@ -210,8 +210,8 @@ def _slices(then: Answers, now: Answers) -> list[Slice]:
                 Slice(
                     cut=str(cut),
                     name=name,
-                    flights=int(chosen.sum()),
-                    late=float(now.period.late[chosen].mean()),
+                    entities=int(chosen.sum()),
+                    positive_rate=float(now.period.label[chosen].mean()),
                     predicted=float(now.probability[chosen].mean()),
                     log_loss=float(losses[1][chosen].mean()),
                     expected=float(expected[chosen].mean()),

@@ -2,15 +2,9 @@
 
 from monitoring.changes import Change, Line
 from monitoring.diagnosis import STANDS_OUT, Cause, Diagnosis
+from ontime.schema import WORDS
 
-FAMILIES = {
-    "schedule": "what the timetable says of the flight",
-    "congestion": "how many flights are scheduled at the same time",
-    "plane": "the aircraft's age and size",
-    "weather": "the weather at the origin",
-    "operations": "delays of the flights before it",
-    "rotation": "where the aircraft is",
-}
+E = WORDS.entities
 
 
 def interval(line: Line, digits: int = 3) -> str:
@@ -23,15 +17,15 @@ def sentence(cause: Cause, diagnosis: Diagnosis) -> str:
     """What is wrong with it, and what that costs."""
     cost = f"it costs {interval(cause.cost)} of log-loss"
     if cause.kind == "base rate":
-        late, predicted = diagnosis.late[1], diagnosis.predicted[1]
-        return f"base rate: {late:.1%} of the flights were late and {predicted:.1%} were predicted; {cost}"
+        rate, predicted = diagnosis.positive_rate[1], diagnosis.predicted[1]
+        return f"base rate: {rate:.1%} of the {E} were {WORDS.positive} and {predicted:.1%} were predicted; {cost}"
     if cause.kind == "relation":
-        return f"{cause.name}: the outcomes of all flights follow the answers less than before; {cost}"
+        return f"{cause.name}: the outcomes of all {E} follow the answers less than before; {cost}"
     if cause.kind == "slice":
-        return f"{cause.name}: the outcomes of these flights no longer fit their answers; {cost}"
-    name = f"{cause.name} ({FAMILIES.get(cause.name, 'features')})"
+        return f"{cause.name}: the outcomes of these {E} no longer fit their answers; {cost}"
+    name = f"{cause.name} ({WORDS.families.get(cause.name, 'features')})"
     if cause.silent:
-        return f"{name}: nearly the same is said of every flight, so values are missing, frozen or zero; {cost}"
+        return f"{name}: nearly the same is said of every {WORDS.entity}, so values are missing, frozen or zero; {cost}"
     return f"{name}: the outcomes contradict it, so its values are wrong or mean something else now; {cost}"
 
 
@@ -52,7 +46,7 @@ def taken_apart(change: Change) -> list[str]:
     sure = "" if total.low > 0 or total.high < 0 else ", which may be chance"
     return [
         f"log-loss {change.before:.3f} before, {change.after:.3f} now: {interval(total)}{sure}",
-        f"of that {interval(change.covariates)} is the mix of flights, harder or easier ones; "
+        f"of that {interval(change.covariates)} is the mix of {E}, harder or easier ones; "
         f"{interval(change.base_rate)} the base rate; {interval(change.relation)} the relation itself",
     ]
 

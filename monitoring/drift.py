@@ -1,8 +1,8 @@
-"""The only file that knows Evidently: flights of then and flights of now in, up to four reports out.
+"""The only file that knows Evidently: entities of then and entities of now in, up to four reports out.
 
 Importing it takes seven seconds: import it inside the command that needs it.
 
-A frame has one row a flight: the columns of `schema.FEATURE_NAMES`, `probability_late` (0 to 1), and `late`
+A frame has one row an entity: the columns of `schema.FEATURE_NAMES`, `probability` (0 to 1), and `label`
 (nullable boolean: null where nobody knows yet). The population stability index (PSI) measures all drift, so that
 columns can be compared. Evidently's reading of it:
 
@@ -31,15 +31,16 @@ from evidently.sdk.models import ProjectModel
 from evidently.ui.storage.local.base import SNAPSHOTS_DIR_NAME, LocalState
 
 from ontime import files, schema
+from ontime.schema import WORDS
 
-PROBABILITY, LATE = "probability_late", "late"
+PROBABILITY, LABEL = "probability", "label"
 DATA_DRIFT, PREDICTION_DRIFT, DATA_QUALITY, CLASSIFICATION = KINDS = (
     "data_drift",
     "prediction_drift",
     "data_quality",
     "classification",
 )
-# Another population, in the usual reading. The usual 0.1 for "moderate" is no alarm here: 2,000 and 5,000 flights
+# Another population, in the usual reading. The usual 0.1 for "moderate" is no alarm here: 2,000 and 5,000 entities
 # drawn from the same months to a hundred destinations come to 0.07 to 0.09 by chance.
 DRIFTED = 0.25
 SCORES = {"precision": "Precision", "recall": "Recall", "roc_auc": "RocAuc", "log_loss": "LogLoss"}
@@ -114,9 +115,9 @@ def run(
     Raises NothingToMonitor.
     """
     frames = {"reference": reference, "current": current}
-    for which, flights in frames.items():
-        _refuse_nothing(which, flights)
-    empty = {which: [name for name in features if flights[name].isna().all()] for which, flights in frames.items()}
+    for which, entities in frames.items():
+        _refuse_nothing(which, entities)
+    empty = {which: [name for name in features if entities[name].isna().all()] for which, entities in frames.items()}
     measured = [column for column in features if column not in {*empty["reference"], *empty["current"]}]
     if not measured:
         raise NothingToMonitor("no feature has a value in both reference and current: a failure, not calm")
@@ -131,31 +132,31 @@ def run(
         results[CLASSIFICATION] = _classification(reference, current, threshold)
     for kind, result in results.items():
         result.set_name(f"{name}: {kind.replace('_', ' ')}")
-    rows = {which: len(flights) for which, flights in frames.items()} | {"labelled": int(current[LATE].count())}
+    rows = {which: len(entities) for which, entities in frames.items()} | {"labelled": int(current[LABEL].count())}
     return Reports(results, rows, empty, unscored)
 
 
-def _refuse_nothing(which: str, flights: pd.DataFrame) -> None:
-    if flights.empty:
-        raise NothingToMonitor(f"{which} holds no flights: a failure, not calm")
-    if flights[PROBABILITY].isna().all():
-        raise NothingToMonitor(f"{which}.{PROBABILITY} holds no value in {len(flights)} flights: a failure, not calm")
+def _refuse_nothing(which: str, entities: pd.DataFrame) -> None:
+    if entities.empty:
+        raise NothingToMonitor(f"{which} holds no entities: a failure, not calm")
+    if entities[PROBABILITY].isna().all():
+        raise NothingToMonitor(f"{which}.{PROBABILITY} holds no value in {len(entities)} entities: a failure, not calm")
 
 
 def _why_unscored(current: pd.DataFrame) -> str | None:
-    known = current.loc[current[PROBABILITY].notna(), LATE].dropna()
+    known = current.loc[current[PROBABILITY].notna(), LABEL].dropna()
     if known.empty:
-        return f"no outcome of the {len(current)} flights is known yet"
+        return f"no outcome of the {len(current)} entities is known yet"
     if known.nunique() == 1:
-        return f"all {len(known)} known outcomes are {'late' if known.iloc[0] else 'on time'}"
+        return f"all {len(known)} known outcomes are {WORDS.positive if known.iloc[0] else WORDS.negative}"
     return None
 
 
-def _features(flights: pd.DataFrame, features: Sequence[str]) -> Any:
+def _features(entities: pd.DataFrame, features: Sequence[str]) -> Any:
     texts = [name for name in features if name in schema.CATEGORICAL]
     numbers = [name for name in features if name not in schema.CATEGORICAL]
     definition = DataDefinition(numerical_columns=[*numbers, PROBABILITY], categorical_columns=texts)
-    columns = flights[[*features, PROBABILITY]].reset_index(drop=True)
+    columns = entities[[*features, PROBABILITY]].reset_index(drop=True)
     return Dataset.from_pandas(columns, data_definition=definition)
 
 
@@ -164,19 +165,19 @@ def _report(content: Any) -> Any:
 
 
 def _classification(reference: pd.DataFrame, current: pd.DataFrame, threshold: float) -> Any:
-    """The labelled flights' report, beside the reference's unless that has one outcome only."""
-    beside = _labelled(reference) if reference[LATE].nunique() == 2 else None
+    """The labelled entities' report, beside the reference's unless that has one outcome only."""
+    beside = _labelled(reference) if reference[LABEL].nunique() == 2 else None
     return _report(ClassificationPreset(probas_threshold=threshold)).run(_labelled(current), beside)
 
 
-def _labelled(flights: pd.DataFrame) -> Any:
+def _labelled(entities: pd.DataFrame) -> Any:
     definition = DataDefinition(
         numerical_columns=[PROBABILITY],
-        categorical_columns=[LATE],
-        classification=[BinaryClassification(target=LATE, prediction_probas=PROBABILITY, pos_label=1)],
+        categorical_columns=[LABEL],
+        classification=[BinaryClassification(target=LABEL, prediction_probas=PROBABILITY, pos_label=1)],
     )
-    known = flights.loc[flights[LATE].notna() & flights[PROBABILITY].notna(), [LATE, PROBABILITY]]
-    return Dataset.from_pandas(known.reset_index(drop=True).astype({LATE: "int64"}), data_definition=definition)
+    known = entities.loc[entities[LABEL].notna() & entities[PROBABILITY].notna(), [LABEL, PROBABILITY]]
+    return Dataset.from_pandas(known.reset_index(drop=True).astype({LABEL: "int64"}), data_definition=definition)
 
 
 def _all(snapshot: Any, metric: str) -> list[dict[str, Any]]:

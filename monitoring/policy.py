@@ -11,6 +11,7 @@ from typing import Literal
 
 from monitoring.alerts import Alert, Tier
 from ontime.params import Policy
+from ontime.schema import WORDS
 
 
 class Action(StrEnum):
@@ -24,12 +25,12 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """Two models on the same labelled flights, which neither was trained on. Differences are in log-loss."""
+    """Two models on the same labelled entities, which neither was trained on. Differences are in log-loss."""
 
     role: Literal["candidate", "predecessor"]  # of the model in the shadow
     version: str
     days: int  # since the trial began
-    flights: int  # labelled, answered by both
+    entities: int  # labelled, answered by both
     low: float | None  # 95 % interval by days of the other's loss less the champion's; None: too few days
     high: float | None
     kept_out: str | None = None  # what the gate has against it, where somebody put it into the shadow by hand
@@ -42,7 +43,7 @@ class Observed:
 
     day: date
     alerts: tuple[Alert, ...]
-    new_labels: int  # flights with an outcome, newer than everything that the champion was made from
+    new_labels: int  # entities with an outcome, newer than everything that the champion was made from
     retrainings: tuple[date, ...]  # when a retraining was begun, whatever came of it
     in_charge_since: date  # the champion's first day
     too_early: str | None  # why there is not enough to train on yet, at the beginning of a year
@@ -70,11 +71,11 @@ def _about_trial(trial: Trial, policy: Policy) -> Decision:
         return Decision(Action.WITHDRAW, f"release {trial.version} cannot be compared: {trial.broken}")
     if trial.role == "predecessor":
         return _about_predecessor(trial, policy)
-    if trial.days < policy.shadow_days or trial.flights < policy.shadow_labels or trial.low is None:
+    if trial.days < policy.shadow_days or trial.entities < policy.shadow_labels or trial.low is None:
         return Decision(
             Action.NOTHING,
             f"release {trial.version} is in the shadow for {trial.days} of {policy.shadow_days} days, with "
-            f"{trial.flights:,} of at least {policy.shadow_labels:,} labelled flights",
+            f"{trial.entities:,} of at least {policy.shadow_labels:,} labelled {WORDS.entities}",
         )
     if trial.low > policy.margin_log_loss:
         return Decision(Action.WITHDRAW, f"release {trial.version} is worse in the shadow: {_interval(trial)}")
@@ -89,9 +90,9 @@ def _about_trial(trial: Trial, policy: Policy) -> Decision:
 
 
 def _about_predecessor(trial: Trial, policy: Policy) -> Decision:
-    if trial.flights >= policy.shadow_labels and trial.high is not None:
+    if trial.entities >= policy.shadow_labels and trial.high is not None:
         if trial.high < -policy.margin_log_loss:
-            reason = f"worse than release {trial.version} on the same new flights: {_interval(trial)}"
+            reason = f"worse than release {trial.version} on the same new {WORDS.entities}: {_interval(trial)}"
             return Decision(Action.ROLL_BACK, reason)
         if trial.days >= policy.watch_days:
             reason = f"no worse than release {trial.version} for {trial.days} days: {_interval(trial)}"
@@ -126,7 +127,7 @@ def _held_back(seen: Observed, policy: Policy) -> str | None:
     if recent >= policy.budget:
         return f"the budget of {policy.budget} retrainings in {policy.budget_days} days is spent"
     if seen.new_labels < policy.min_labels:
-        return f"only {seen.new_labels:,} labelled flights are new, a retraining needs {policy.min_labels:,}"
+        return f"only {seen.new_labels:,} labelled {WORDS.entities} are new, a retraining needs {policy.min_labels:,}"
     return None
 
 
@@ -135,6 +136,5 @@ def _names(alerts: list[Alert]) -> str:
 
 
 def _interval(trial: Trial) -> str:
-    return (
-        f"the other less the champion {trial.low:+.4f} to {trial.high:+.4f} in log-loss over {trial.flights:,} flights"
-    )
+    interval = f"{trial.low:+.4f} to {trial.high:+.4f}"
+    return f"the other less the champion {interval} in log-loss over {trial.entities:,} {WORDS.entities}"

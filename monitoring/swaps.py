@@ -1,6 +1,6 @@
-"""What each family of features does to a figure when flights of then become flights of now: Shapley values.
+"""What each family of features does to a figure when entities of then become entities of now: Shapley values.
 
-Flights are paired at random, one of then with one of now, and the families of the first are replaced by those of the
+Entities are paired at random, one of then with one of now, and the families of the first are replaced by those of the
 second, one after the other, each step scored by the released model. So a family's value is measured through the model
 itself, whatever kind it is. Each pair has its own order and then the reverse of it (Castro, Gomez and Tejada 2009;
 Mitchell et al. 2022), which takes 12 questions where all combinations would take 64, and the values of all families add
@@ -27,7 +27,7 @@ FAMILY_OF = np.array(
 
 
 class Swaps:
-    """Pairs of flights, and the model's answers on the way from then to now."""
+    """Pairs of entities, and the model's answers on the way from then to now."""
 
     def __init__(self, model: Model, then: Matrix, now: Matrix, pairs: int, seed: int) -> None:
         """`pairs`: at most so many; those of now are spread over its rows, every row of then serves equally often."""
@@ -42,7 +42,7 @@ class Swaps:
 
     @property
     def after(self) -> Floats:
-        """The answers for the flights of now."""
+        """The answers for the entities of now."""
         return self._answers[0][-1]
 
     def shares(self, figure: Callable[[Floats], Floats]) -> dict[str, Floats]:

@@ -1,24 +1,25 @@
 """What has arrived by a moment: the feed as of then, day by day through the contract, broken batches set aside.
 
-The feed is data/ingested: in this project the whole year lies there, and `sources.as_of` hides what is ahead of the
+The feed is data/ingested: in this project the whole dataset lies there, and `sources.as_of` hides what is ahead of the
 clock. Whoever has a live source returns its tables from `near` instead.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 
 import pandas as pd
 
-from ontime import contract, schema, sources
-from ontime.online import NEW_YORK
-from ontime.params import FeatureParams
-from ontime.sources import Tables
-from pipelines.layout import INGESTED, months_in, read_months
+from ontime import contract, sources
+from ontime.availability import Scheduled
+from ontime.datasets import Tables
+from ontime.params import Params
+from ontime.problem.data import DATA
+from ontime.schema import ZONE
+from pipelines.layout import INGESTED, months_in, read_tables
 
-Feed = Callable[[datetime, datetime], Tables]  # the tables of everything scheduled or observed in [start, end)
-MARGIN = timedelta(days=1)  # for flights that are asked about at the edges
+Feed = Callable[[datetime, datetime], Tables]  # the tables of everything with a moment in [start, end)
+MARGIN = timedelta(days=1)  # for entities that are asked about at the edges
 
 
 class Batch(NamedTuple):
@@ -41,42 +42,44 @@ class Arrived(NamedTuple):
 
 def near(start: datetime, end: datetime) -> Tables:
     """The ingested months that [start, end) touches. Raises FileNotFoundError where there is none."""
-    first, last = (moment.astimezone(NEW_YORK).strftime("%Y-%m") for moment in (start, end))
+    first, last = (moment.astimezone(ZONE).strftime("%Y-%m") for moment in (start, end))
+    folder = INGESTED / DATA.entities
+    months = [month for month in months_in(folder) if first <= month <= last]
+    if not months:
+        raise FileNotFoundError(f"{folder} has nothing from {first} to {last}: is the feed's clock right?")
+    return read_tables(INGESTED, months)
 
-    def months(table: str) -> list[str]:
-        return [month for month in months_in(INGESTED / table) if first <= month <= last]
 
-    if not months("flights"):
-        raise FileNotFoundError(
-            f"{INGESTED / 'flights'} has nothing from {first} to {last}: is the feed's clock right?"
+def by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived:
+    """All that features and labels from `since` until `moment` need, as it was known at `moment`.
+
+    Raises NotDeclared where an entity is planned so late that nothing is known of it at its prediction moment.
+    """
+    lead = timedelta(minutes=params.features.lead_minutes)
+    _refuse_a_later_plan(lead)
+    start = _midnight_before(since - reach(params))
+    # Those that are asked about now have their event a lead from now.
+    end = moment + lead + 2 * MARGIN
+    return accept(sources.as_of(sources.cut(feed(start, end), start, end), moment))
+
+
+def reach(params: Params) -> timedelta:
+    """How long before a moment an event may lie of which something is still looked at: a feature, or its outcome."""
+    return max(timedelta(hours=params.features.halo_hours), timedelta(days=params.monitor.settle_days)) + MARGIN
+
+
+def _refuse_a_later_plan(lead: timedelta) -> None:
+    known = next(table.known for table in DATA.tables if table.name == DATA.entities)
+    if isinstance(known, Scheduled) and known.ahead < lead:
+        raise sources.NotDeclared(
+            f"features.lead_minutes asks {lead} before the event, but problem/data.py declares that a row of "
+            f"{DATA.entities} is known {known.ahead} before (ahead): ask later, or declare how early it is known"
         )
-    small = {name: pd.read_parquet(INGESTED / f"{name}.parquet") for name in ("planes", "airports", "airlines")}
-    return Tables(
-        flights=read_months(INGESTED / "flights", months("flights")),
-        weather=read_months(INGESTED / "weather", months("weather")),
-        **small,
-    )
-
-
-def cut(tables: Tables, start: datetime, end: datetime) -> Tables:
-    """The flights scheduled and the hours observed in [start, end)."""
-    leaves, hour = tables.flights["scheduled_departure"], tables.weather["hour"]
-    return replace(
-        tables,
-        flights=tables.flights[(leaves >= start) & (leaves < end)],
-        weather=tables.weather[(hour >= start) & (hour < end)],
-    )
-
-
-def by(moment: datetime, since: datetime, feed: Feed, params: FeatureParams) -> Arrived:
-    """All that features and labels from `since` until `moment` need, as it was known at `moment`."""
-    start, end = _midnight_before(since - timedelta(hours=params.halo_hours) - MARGIN), moment + 2 * MARGIN
-    return accept(sources.as_of(cut(feed(start, end), start, end), moment))
 
 
 def _midnight_before(moment: datetime) -> datetime:
-    """In New York: of a day that was cut in two, a broken batch would be judged anew, on half of its rows."""
-    return datetime.combine(moment.astimezone(NEW_YORK).date(), time(), NEW_YORK).astimezone(UTC)
+    """On the problem's calendar: of a day that was cut in two, half of a broken batch would be judged anew."""
+    return datetime.combine(moment.astimezone(ZONE).date(), time(), ZONE).astimezone(UTC)
 
 
 def accept(tables: Tables) -> Arrived:
@@ -90,20 +93,17 @@ def accept(tables: Tables) -> Arrived:
 
 def _without_broken_days(tables: Tables) -> tuple[Tables, tuple[Batch, ...]]:
     broken = [
-        Batch(name, day, reasons, rows)
-        for name, moments in (("flights", "scheduled_departure"), ("weather", "hour"))
-        for day, rows in getattr(tables, name).groupby(_day(getattr(tables, name)[moments]))
-        if (reasons := contract.violations_of_day(tables, name, rows))
+        Batch(table.name, day, reasons, rows)
+        for table in DATA.long
+        for day, rows in tables[table.name].groupby(_day(tables[table.name][table.moment]))
+        if (reasons := contract.violations_of_day(tables, table.name, rows))
     ]
-    kept = {
-        name: getattr(tables, name).drop(
-            index=[row for batch in broken if batch.table == name for row in batch.rows.index]
-        )
-        for name in ("flights", "weather")
-    }
-    return replace(tables, **kept), tuple(broken)
+    kept = dict(tables)
+    for batch in broken:
+        kept[batch.table] = kept[batch.table].drop(index=batch.rows.index)
+    return kept, tuple(broken)
 
 
 def _day(moments: pd.Series) -> pd.Series:
-    """New York's calendar."""
-    return moments.dt.tz_convert(schema.CLOCK).dt.date
+    """The problem's calendar."""
+    return moments.dt.tz_convert(ZONE).dt.date

@@ -1,15 +1,16 @@
-"""The feed's clock. A live feed runs on ours; 2013's runs so many whole weeks behind it that it is the same season.
+"""The feed's clock. A live feed runs on ours; that of a past dataset so many whole weeks behind that the season fits.
 
-Weeks, so that a Monday stays a Monday. New York's offset may differ by an hour around the changes of the clock.
+Weeks, so that a Monday stays a Monday. The zone's offset may differ by an hour around the changes of the clock.
 """
 
 from datetime import UTC, date, datetime, timedelta
 
-from ontime.online import NEW_YORK
+from ontime import sources
 from ontime.params import Params
+from ontime.schema import ZONE
 from ontime.settings import Settings
 
-DAYS_OF_A_YEAR = 365.2425
+WEEK, YEAR_DAYS = 7, 365
 
 
 def now(settings: Settings, params: Params) -> datetime:
@@ -19,14 +20,21 @@ def now(settings: Settings, params: Params) -> datetime:
 
 
 def yesterday(settings: Settings, params: Params) -> date:
-    """The last whole day on the feed's clock, by New York's calendar."""
-    return now(settings, params).astimezone(NEW_YORK).date() - timedelta(days=1)
+    """The last whole day on the feed's clock, by the problem's calendar."""
+    return now(settings, params).astimezone(ZONE).date() - timedelta(days=1)
 
 
 def weeks_behind(settings: Settings, params: Params, today: datetime) -> int:
-    """So many that it is about the same day of the vintage's year; at New Year's, still a day of that year."""
+    """So many that it is a day of the dataset, at about the same time of the year if it has one."""
     if settings.weeks_behind is not None:
         return settings.weeks_behind
-    vintage = int(params.vintage[:4])
-    weeks = round((today.year - vintage) * DAYS_OF_A_YEAR / 7)
-    return weeks + (today - timedelta(weeks=weeks)).year - vintage  # at most a week too late, or too early
+    dataset, day = sources.dataset(params.dataset), today.astimezone(ZONE).date()
+    fewest = max(0, -((dataset.last_day - day).days // WEEK))
+    most = max(fewest, (day - dataset.first_day).days // WEEK)
+    return min(range(fewest, most + 1), key=lambda weeks: _out_of_season(day, day - timedelta(weeks=weeks)))
+
+
+def _out_of_season(day: date, other: date) -> int:
+    """How many days apart in the year."""
+    apart = abs(day.timetuple().tm_yday - other.timetuple().tm_yday)
+    return min(apart, YEAR_DAYS - apart)

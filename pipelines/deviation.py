@@ -1,4 +1,4 @@
-"""How far the workspace's model is from a registered one, over the flights of the test period.
+"""How far the workspace's model is from a registered one, over the entities of the test period.
 
     python -m pipelines.deviation registered.onnx deviation.json
 
@@ -19,11 +19,11 @@ from pipelines.rebuild import Deviation
 
 
 def between(registered: bytes, rebuilt: packaging.Challenger) -> Deviation:
-    """What the two ONNX files say of the same flights. Raises ReleaseRefused if one does not take their features."""
-    matrix = model.matrix_of(rebuilt.flights, rebuilt.training["categories"])
+    """What the two ONNX files say of the same entities. Raises ReleaseRefused if one does not take their features."""
+    matrix = model.matrix_of(rebuilt.entities, rebuilt.training["categories"])
     difference = np.abs(release.Model(registered).predict(matrix) - release.Model(rebuilt.onnx).predict(matrix))
     most = int(difference.argmax())
-    return Deviation(len(matrix), float(difference[most]), str(rebuilt.flights["flight_id"].iloc[most]))
+    return Deviation(len(matrix), float(difference[most]), str(rebuilt.entities["entity_id"].iloc[most]))
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     except release.ReleaseRefused as refused:
         sys.exit(f"deviation: {refused}")
     write_json(answer, found._asdict())
-    print(f"deviation: {found.largest:.2g} at most, over {found.flights:,} flights")
+    print(f"deviation: {found.largest:.2g} at most, over {found.entities:,} rows")
 
 
 if __name__ == "__main__":

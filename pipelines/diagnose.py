@@ -22,23 +22,26 @@ from monitoring.diagnosis import Cause, Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
 from ontime.params import Params, load_params
 from ontime.release import Manifest
+from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines import clock, pages
 from pipelines.layout import REPORTS, write_json
 from pipelines.monitor import midnight, reference_of
 
+E = WORDS.entities
 HOW = (
     "A probability says by itself what log-loss to expect: near 0 or 100 % little, near 50 % much.",
-    "If flights of now are harder, that expectation rises and nothing is broken: the mix of flights, by family.",
+    "If those of now are harder, that expectation rises and nothing is broken: the mix, by family.",
     "What is measured beyond the expectation is a surprise; while the probabilities are right it is zero on average.",
     "The base rate's part of the surprise is what one constant, added to all answers, would have saved.",
     "What is left is the relation: the same features now mean something else, or their values are wrong.",
-    "To find a family's part, flights of before and now are paired, and the model is asked with every mix of families.",
-    "A family that pushes an answer up promises that such flights are late more often; its cost is the broken promise.",
-    "A family that no longer moves any answer is silent; its cost is what the flights of before lose with such values.",
+    "To find a family's part, those of before and now are paired, and the model is asked with every mix of families.",
+    f"A family that pushes an answer up promises that such ones are {WORDS.positive} more often; its cost is the "
+    "broken promise.",
+    "A family that no longer moves any answer is silent; its cost is what those of before lose with such values.",
     "Of a slice the cost is what correcting its answers, as learned on every second day, saves on the other days.",
     f"From {diagnosis.STANDS_OUT:g} of log-loss a cause stands out, if its 99 % interval by days is above zero. "
-    "Causes overlap (an airport, its airlines): begin with the first.",
+    "Causes overlap (a slice, and slices within it): begin with the first.",
 )
 
 
@@ -72,7 +75,7 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
 
 def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Period:
     since, until = midnight(days.start), midnight(days.until)
-    rows = performance.answers(engine, since, until, manifest.late_minutes, vectors=True)
+    rows = performance.answers(engine, since, until, manifest.label_at_least, vectors=True)
     return periods.of_answers(rows, manifest)
 
 
@@ -88,8 +91,8 @@ def _page(report: Report) -> str:
     found = report.diagnosis
     return pages.document(
         f"First suspect: {found.culprits[0].name}" if found.culprits else "Nothing stands out",
-        f"Release {report.version}: {found.flights[1]:,} flights of {report.now} against {found.flights[0]:,} of "
-        f"{report.then}. 95\N{NO-BREAK SPACE}% intervals by days: flights of one day share its weather.",
+        f"Release {report.version}: {found.entities[1]:,} {E} of {report.now} against {found.entities[0]:,} of "
+        f"{report.then}. 95\N{NO-BREAK SPACE}% intervals by days: {E} of one day are alike.",
         pages.section("In short", pages.listed(line[0].upper() + line[1:] for line in diagnosis_words.lines(found))),
         pages.pictures(
             {
@@ -97,7 +100,7 @@ def _page(report: Report) -> str:
                 "change": operation_plots.parts_of_change(_rows_of_change(found.changes["log_loss"])),
             }
         ),
-        pages.section("Causes", pages.paragraph("In log-loss, all flights together."), _causes(found)),
+        pages.section("Causes", pages.paragraph(f"In log-loss, all {E} together."), _causes(found)),
         pages.section("The change, taken apart", _changes(found.changes)),
         pages.section("By slice", _slices(found)),
         pages.section("How this is found", pages.listed(HOW)),
@@ -117,7 +120,7 @@ def _rows_of_change(change: Change) -> list[tuple[str, Line]]:
         ("all together", change.total),
         ("base rate", change.base_rate),
         ("the relation itself", change.relation),
-        *((f"mix of flights: {family}", line) for family, line in families),
+        *((f"mix of {E}: {family}", line) for family, line in families),
     ]
 
 
@@ -134,7 +137,7 @@ def _seen(cause: Cause) -> list[str]:
 
 
 def _changes(changes: Mapping[str, Change]) -> str:
-    names, digits = {"log_loss": "log-loss", "cost_per_1000": "cost of 1,000 flights"}, {"log_loss": 4}
+    names, digits = {"log_loss": "log-loss", "cost_per_1000": f"cost of 1,000 {E}"}, {"log_loss": 4}
     parts = {name: _parts(change, digits.get(name, 1)) for name, change in changes.items()}
     rows = [(part, *(parts[name][part] for name in parts)) for part in parts["log_loss"]]
     return pages.table("The change", ("part", *(names[name] for name in parts)), rows)
@@ -142,8 +145,8 @@ def _changes(changes: Mapping[str, Change]) -> str:
 
 def _parts(change: Change, digits: int) -> dict[str, str]:
     known = {
-        "mix of flights": change.covariates,
-        **{f"mix of flights: {family}": line for family, line in change.families.items()},
+        f"mix of {E}": change.covariates,
+        **{f"mix of {E}: {family}": line for family, line in change.families.items()},
         "base rate": change.base_rate,
         "the relation itself": change.relation,
         "all together": change.total,
@@ -154,14 +157,15 @@ def _parts(change: Change, digits: int) -> dict[str, str]:
 
 
 def _slices(found: Diagnosis) -> str:
-    every = found.flights[1]
+    every = found.entities[1]
     rows = [
-        (f"{each.cut} {each.name}", f"{each.flights / every:.1%}", f"{each.late:.1%}", f"{each.predicted:.1%}",
+        (f"{each.cut} {each.name}", f"{each.entities / every:.1%}", f"{each.positive_rate:.1%}",
+         f"{each.predicted:.1%}",
          "" if each.before is None else f"{each.before:.4f}", f"{each.log_loss:.4f}", f"{each.expected:.4f}",
-         f"{each.flights / every * (each.log_loss - each.expected):+.4f}")
+         f"{each.entities / every * (each.log_loss - each.expected):+.4f}")
         for each in found.slices
     ]  # fmt: skip
-    head = ("slice", "share", "late", "predicted", "log-loss before", "now", "expected", "adds to the surprise")
+    head = ("slice", "share", WORDS.positive, "predicted", "log-loss before", "now", "expected", "adds to the surprise")
     return pages.table("By slice", head, rows)
 
 

@@ -26,6 +26,8 @@ from ontime import (
     split,
 )
 from ontime.params import Params, load_params
+from ontime.problem import PROBLEM
+from ontime.schema import WORDS
 from pipelines.layout import (
     COSTS,
     MODELS,
@@ -37,27 +39,27 @@ from pipelines.layout import (
     write_json,
     write_table,
 )
-from pipelines.train import WITHOUT_TAILNUM, read_period, without_tailnum
+from pipelines.train import read_period, without
 
 Probabilities = dict[str, NDArray[np.float64]]
 TIMED_ROWS = 10_000
 
 
 class Test(NamedTuple):
-    """The labelled flights of the test period, and what the training left."""
+    """The labelled entities of the test period, and what the training left."""
 
-    flights: pd.DataFrame
-    late: NDArray[np.bool_]
+    entities: pd.DataFrame
+    label: NDArray[np.bool_]
     matrix: model.Matrix
     training: dict[str, Any]
 
 
 def open_test(params: Params) -> Test:
     period = split.periods(params.split)["test"]
-    flights = read_period(period)
-    split.refuse_strays("test", flights, period)
+    entities = read_period(period)
+    split.refuse_strays("test", entities, period)
     training = read_json(MODELS / "training.json")
-    return Test(flights, flights["late"].to_numpy(), model.matrix_of(flights, training["categories"]), training)
+    return Test(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
 
 
 def predict_all(test: Test, params: Params) -> Probabilities:
@@ -77,26 +79,30 @@ def predict_all(test: Test, params: Params) -> Probabilities:
 
 
 def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
-    """The champion with less to know: not yet materialised, and without what hangs on the tail number."""
+    """The champion with less to know: nothing but the request, and without what each declared ablation leaves out."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
-    told = {"schedule_only": model.predict(champion, model.schedule_only(test.matrix))}
-    if params.train.without_tailnum:
-        told["without_tailnum"] = model.predict(joblib.load(MODELS / WITHOUT_TAILNUM), without_tailnum(test.matrix))
-    return {name: evaluation.scores(test.late, probability, params.cost) for name, probability in told.items()}
+    told = {"request_only": model.predict(champion, model.request_only(test.matrix))}
+    for name in PROBLEM.ablations if params.train.ablations else ():
+        told[name] = model.predict(joblib.load(MODELS / f"{name}.joblib"), without(name, test.matrix))
+    return {name: evaluation.scores(test.label, probability, params.cost) for name, probability in told.items()}
 
 
 def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[dict[str, Any]]:
     """How often sets that are calibrated on the validation period hold: there, and on the test period by slice."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     valid = read_period(split.periods(params.split)["valid"])
-    valid_late, valid_cuts, cuts = valid["late"].to_numpy(), slices.of_flights(valid), slices.of_flights(test.flights)
+    valid_label, valid_cuts, cuts = (
+        valid["label"].to_numpy(),
+        slices.of_entities(valid),
+        slices.of_entities(test.entities),
+    )
     probability = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.Answered(probability, valid_cuts["hour"].to_numpy(str))
-    sets = conformal.prediction_sets(calibration, valid_late, conformal.Answered(told, cuts["hour"].to_numpy(str)))
-    shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in ("hour", "month")}})
+    calibration = conformal.Answered(probability, slices.groups(valid_cuts))
+    sets = conformal.prediction_sets(calibration, valid_label, conformal.Answered(told, slices.groups(cuts)))
+    shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in (slices.GROUP, "month") if cut}})
     return [
-        *conformal.control(calibration, valid_late, valid["day"].to_numpy()),
-        *conformal.coverage(test.late, sets, test.flights["day"].to_numpy(), shown),
+        *conformal.control(calibration, valid_label, valid["day"].to_numpy()),
+        *conformal.coverage(test.label, sets, test.entities["day"].to_numpy(), shown),
     ]
 
 
@@ -109,17 +115,17 @@ def reasons(test: Test) -> explain.Method:
 def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
     """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
-    step = max(1, len(test.late) // params.evaluate.importance_rows)
+    step = max(1, len(test.label) // params.evaluate.importance_rows)
     found = permutation_importance(
-        champion, test.matrix[::step], test.late[::step], scoring=_negative_log_loss,
+        champion, test.matrix[::step], test.label[::step], scoring=_negative_log_loss,
         n_repeats=2, random_state=params.train.seed,
     )  # fmt: skip
     rows = zip(schema.FEATURE_NAMES, found.importances_mean, found.importances_std, strict=True)
     return sorted(((name, float(mean), float(std)) for name, mean, std in rows), key=lambda row: -row[1])
 
 
-def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, late: NDArray[np.bool_]) -> float:
-    return -float(evaluation.losses(late, model.predict(fitted, matrix)).mean())
+def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: NDArray[np.bool_]) -> float:
+    return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
 
 
 def draw(
@@ -128,22 +134,22 @@ def draw(
     """The pictures of the model card that are the same in every run."""
     from ontime import plots  # here, because matplotlib takes its time, and not every card has pictures
 
-    late, test_scores = test.late, {name: both["test"] for name, both in report.candidates.items()}
+    label, test_scores = test.label, {name: both["test"] for name, both in report.candidates.items()}
     thresholds = np.linspace(0.02, 0.9, 89)
-    no_alerts = 1000 * report.params.cost.missed_delay * float(late.mean())
-    rocs = {name: (*roc_curve(late, p)[:2], test_scores[name]["auc"]) for name, p in told.items()}
+    no_alerts = 1000 * report.params.cost.missed * float(label.mean())
+    rocs = {name: (*roc_curve(label, p)[:2], test_scores[name]["auc"]) for name, p in told.items()}
     prs = {}
     for name, probability in told.items():
-        precision, recall, _ = precision_recall_curve(late, probability)
+        precision, recall, _ = precision_recall_curve(label, probability)
         # The last point, precision 1 at recall 0, is made up: a constant would get a line that it never earned.
         prs[name] = (recall[:-1], precision[:-1], test_scores[name]["average_precision"])
     paid = {
-        name: (thresholds, np.array([evaluation.cost_per_1000(late, p, report.params.cost, t) for t in thresholds]))
+        name: (thresholds, np.array([evaluation.cost_per_1000(label, p, report.params.cost, t) for t in thresholds]))
         for name, p in told.items()
     }
     plots.save(plots.roc(rocs, report.champion), folder / "roc.png")
-    plots.save(plots.precision_recall(prs, float(late.mean()), report.champion), folder / "precision_recall.png")
-    reliable = {name: evaluation.calibration(late, p) for name, p in told.items()}
+    plots.save(plots.precision_recall(prs, float(label.mean()), report.champion), folder / "precision_recall.png")
+    reliable = {name: evaluation.calibration(label, p) for name, p in told.items()}
     plots.save(plots.reliability(reliable, report.champion), folder / "reliability.png")
     plots.save(
         plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts, report.champion),
@@ -152,7 +158,7 @@ def draw(
     names, means, deviations = zip(*ranks, strict=True)
     plots.save(plots.importance(names, means, deviations), folder / "importance.png")
     judged = [
-        (row["cut"], row["slice"], row["auc"], row["auc_interval"], row["flights"])
+        (row["cut"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
         for row in report.slices
         if row["gated"]
     ]
@@ -178,27 +184,27 @@ def main() -> None:
     champion = test.training["champion"]
     told = predict_all(test, params)
     candidates = {
-        name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.late, probability, params.cost)}
+        name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.label, probability, params.cost)}
         for name, probability in told.items()
     }
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
-    days, cuts = test.flights["day"].to_numpy(), slices.of_flights(test.flights)
-    groups = cuts.drop(columns="month")  # nobody belongs to a month
+    days, cuts = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
+    groups = cuts.drop(columns="month")  # a month is nobody's group
     full = params.evaluate.full_card
     report = card.Report(
         params=params,
         champion=champion,
         candidates=candidates,
         intervals={
-            name: evaluation.intervals(test.late, probability, days, params.cost) for name, probability in told.items()
+            name: evaluation.intervals(test.label, probability, days, params.cost) for name, probability in told.items()
         },
         variants=variants(test, params),
-        slices=slices.report(test.late, told[champion], days, cuts, params),
-        equalised=fairness.equalised(test.late, told[champion], days, groups, params) if full else [],
+        slices=slices.report(test.label, told[champion], days, cuts, params),
+        equalised=fairness.equalised(test.label, told[champion], days, groups, params) if full else [],
         coverage=uncertainty(test, told[champion], params) if full else [],
-        flights={**test.training["flights"], "test": len(test.flights)},
-        late_share=round(float(test.late.mean()), 4),
+        entities={**test.training["entities"], "test": len(test.entities)},
+        positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
         reasons=reasons(test),
     )
@@ -209,13 +215,16 @@ def main() -> None:
             draw(test, told, ranks, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:
-        columns = test.flights[["flight_id", "day", "late"]].assign(**told)
+        columns = test.entities[["entity_id", "day", "label"]].assign(**told)
         write_table(columns, folder / "test.parquet")
     write_json(REPORTS / "metrics.json", {"champion": champion, "candidates": candidates})
     write_json(REPORTS / "evaluation.json", report.as_json(ranks))
     files.write_text(REPORTS / "model_card.md", text)
     best = candidates[champion]["test"]
-    print(f"evaluate: {champion} on {len(test.flights):,} test flights: AUC {best['auc']}, log-loss {best['log_loss']}")
+    print(
+        f"evaluate: {champion} on {len(test.entities):,} test {WORDS.entities}: "
+        f"AUC {best['auc']}, log-loss {best['log_loss']}"
+    )
 
 
 if __name__ == "__main__":

@@ -7,64 +7,61 @@ from typing import Any
 import pandas as pd
 
 from ontime import exploration, files, plots
+from ontime.datasets import Tables
+from ontime.declaration import Question
 from ontime.params import load_params
+from ontime.problem.data import DATA
+from ontime.schema import WORDS
 from ontime.sources import month_of
 from pipelines.layout import EDA, REPORTS, VALIDATED, read_tables, replacing_folder
 
-DRIFT_OF_FLIGHTS = ["dep_delay_minutes", "arr_delay_minutes", "distance_miles", "hour", "carrier", "origin", "dest"]
-DRIFT_OF_WEATHER = ["temp_f", "wind_speed_mph", "visib_miles", "pressure_mb"]
 
-
-def by_month(flights: pd.DataFrame) -> pd.DataFrame:
-    """Flights, cancelled, without arrival and late of each month."""
-    cancelled = flights["departed_at"].isna()
-    counted = flights.assign(cancelled=cancelled, lost=flights["late"].isna() & ~cancelled)
+def by_month(entities: pd.DataFrame) -> pd.DataFrame:
+    """Rows, rows without a label, and the share positive of each month."""
+    counted = entities.assign(unlabelled=entities["label"].isna())
     return counted.groupby("month").agg(
-        flights=("flight_id", "size"), cancelled=("cancelled", "sum"), lost=("lost", "sum"), late=("late", "mean")
+        rows=("entity_id", "size"), unlabelled=("unlabelled", "sum"), positive=("label", "mean")
     )
 
 
-def report(months: pd.DataFrame, says: Mapping[str, str], late_minutes: int) -> str:
+def report(months: pd.DataFrame, says: Mapping[str, str], question: Question) -> str:
     """The page around the pictures; `says` is what each of them says."""
     lines = [
-        f"| {row.Index} | {row.flights:,} | {row.cancelled:,} | {row.lost:,} | {_share(row.late)} |"
-        for row in months.itertuples()
+        f"| {row.Index} | {row.rows:,} | {row.unlabelled:,} | {_share(row.positive)} |" for row in months.itertuples()
     ]
-    table = "\n".join(
-        ["| month | flights | cancelled | no arrival time | late |", "| --- | --- | --- | --- | --- |", *lines]
-    )
+    head = [f"| month | {WORDS.entities} | without a label | {WORDS.positive} |", "| --- | --- | --- | --- |"]
+    table = "\n".join([*head, *lines])
     return f"""# The data before any model
 
-Made by the `explore` stage. Late means arriving {late_minutes} minutes late or more; cancelled
-flights and those without an arrival time have no label, and are counted here.
+Made by the `explore` stage. {WORDS.definition.format(**question.terms)}
+What is without a label ({WORDS.without_label}) is counted here, by reason in [data_quality.json](data_quality.json).
 
 {table}
 
 ## The season
 
-{says["late_by_month"]}. A model is validated and tested on months after those it learned from,
+{says["rate_by_month"]}. A model is validated and tested on months after those it learned from,
 and its loss is never compared across months.
 
-![{says["late_by_month"]}](eda/late_by_month.png)
+![{says["rate_by_month"]}](eda/rate_by_month.png)
 
 ## The day
 
-{says["late_by_hour"]}. An aircraft that is late carries its delay into its next flight, which is why
-operations known at the moment carry most of the signal.
+{says["rate_by_hour"]}. {WORDS.of_the_day}
 
-![{says["late_by_hour"]}](eda/late_by_hour.png)
-![{says["late_by_hour_and_weekday"]}](eda/late_by_hour_and_weekday.png)
+![{says["rate_by_hour"]}](eda/rate_by_hour.png)
+![{says["rate_by_hour_and_weekday"]}](eda/rate_by_hour_and_weekday.png)
 
 ## What is missing
 
-{says["missing"]}. Actual times are missing for flights that never left or never arrived, gusts when there was none.
+{says["missing"]}. {WORDS.of_the_missing}
 
 ![{says["missing"]}](eda/missing.png)
 
 ## What drifts
 
-{says["drift"]}. The weather has seasons, so an alarm on every feature would ring
-for months: seasonal drift is reported and never acted upon by itself.
+{says["drift"]}. What has seasons drifts with them, so an alarm on every feature would ring for months: seasonal drift
+is reported and never acted upon by itself.
 
 ![{says["drift"]}](eda/drift.png)
 """
@@ -74,16 +71,16 @@ def _share(share: Any) -> str:
     return "not known" if pd.isna(share) else f"{share:.1%}"
 
 
-def draw(flights: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
+def draw(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
     """The pictures into the folder; what each of them says, by name."""
-    labelled = flights.groupby("hour")["late"]
+    labelled = entities.groupby("hour")["label"]
     hours = labelled.mean()[labelled.count() >= 100]
-    months, overall = flights.groupby("month")["late"].mean(), float(flights["late"].mean())
-    heat = exploration.late_by_hour_and_weekday(flights)
+    months, overall = entities.groupby("month")["label"].mean(), float(entities["label"].mean())
+    heat = exploration.rate_by_hour_and_weekday(entities)
     pictures = {
-        "late_by_month": plots.late_by_month(months, overall),
-        "late_by_hour": plots.late_by_hour(hours, overall),
-        "late_by_hour_and_weekday": plots.late_by_hour_and_weekday(heat),
+        "rate_by_month": plots.rate_by_month(months, overall),
+        "rate_by_hour": plots.rate_by_hour(hours, overall),
+        "rate_by_hour_and_weekday": plots.rate_by_hour_and_weekday(heat),
         "missing": plots.missingness(missing),
         "drift": plots.drift(drift, exploration.REFERENCE_MONTHS),
     }
@@ -92,18 +89,25 @@ def draw(flights: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder:
     return {name: picture.finding for name, picture in pictures.items()}
 
 
+def drift_of(tables: Tables) -> pd.DataFrame:
+    """The index of each declared column by month, in the order of the declaration."""
+    found = []
+    for name, columns in DATA.drift_of.items():
+        table = DATA.table(name)
+        rows = tables[name].assign(month=month_of(tables[name][table.moment]))
+        found.append(exploration.drift_by_month(rows, columns))
+    return pd.concat(found) if found else pd.DataFrame()
+
+
 def main() -> None:
-    tables, late_minutes = read_tables(VALIDATED), load_params().label.late_minutes
-    flights = exploration.with_clock(tables.flights, late_minutes)
-    weather = tables.weather.assign(month=month_of(tables.weather["hour"]))
-    drift = pd.concat(
-        [exploration.drift_by_month(flights, DRIFT_OF_FLIGHTS), exploration.drift_by_month(weather, DRIFT_OF_WEATHER)]
-    )
+    tables, question = read_tables(VALIDATED), load_params().question
+    entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
     with replacing_folder(EDA) as folder:
-        says = draw(flights, exploration.missing_shares(tables), drift, folder)
-        text = report(by_month(flights), says, late_minutes)  # before anything is replaced, as all that may fail
+        says = draw(entities, exploration.missing_shares(tables), drift_of(tables), folder)
+        text = report(by_month(entities), says, question)  # before anything is replaced, as all that may fail
     files.write_text(REPORTS / "eda.md", text)
-    print(f"explore: {len(flights):,} flights, {flights['month'].nunique()} months: {REPORTS / 'eda.md'}")
+    months = entities["month"].nunique()
+    print(f"explore: {len(entities):,} {WORDS.entities}, {months} months: {REPORTS / 'eda.md'}")
 
 
 if __name__ == "__main__":

@@ -1,48 +1,45 @@
-"""Stage 3: data/validated/ -> data/features/, one file a month: features and label of every flight.
+"""Stage 3: data/validated/ -> data/features/, one file a month: features and label of every entity.
 
 For a sample of moments the features are built again without the future; a feature that changes stops the stage.
 """
 
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
+from math import ceil
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 from tqdm import tqdm
 
 from ontime import features, files, point_in_time, refusal, schema
+from ontime.datasets import Tables
+from ontime.declaration import Question
 from ontime.params import Params, load_params
-from ontime.schema import Question
-from ontime.sources import Tables
-from pipelines.layout import FEATURES, VALIDATED, months_in, read_months, replacing_folder, write_table
+from ontime.problem.data import DATA
+from ontime.schema import WORDS
+from pipelines.layout import FEATURES, VALIDATED, months_in, read_tables, replacing_folder, write_table
 
 DOCUMENTATION = Path("docs/features.md")
+SHORTEST_MONTH_HOURS = 28 * 24
 
 
-def month_with_halo(month: str, months: list[str]) -> Tables:
-    """The tables of a month with its neighbours: all that its features may look at."""
-    place = months.index(month)
-    near = months[max(place - 1, 0) : place + 2]
-    observed = [
-        each for each in near if each in months_in(VALIDATED / "weather")
-    ]  # a timetable is ahead of the weather
-    return Tables(
-        flights=read_months(VALIDATED / "flights", near),
-        weather=read_months(VALIDATED / "weather", observed),
-        **{name: pd.read_parquet(VALIDATED / f"{name}.parquet") for name in ("planes", "airports", "airlines")},
-    )
+def near(month: str, months: list[str], params: Params) -> list[str]:
+    """A month with its neighbours: all that its features may look at."""
+    place, behind = months.index(month), ceil(params.features.halo_hours / SHORTEST_MONTH_HOURS)
+    return months[max(place - behind, 0) : place + 2]
 
 
 def documentation(question: Question) -> str:
-    """docs/features.md: what schema.py declares, as a table."""
+    """docs/features.md: what the problem declares, as a table."""
     rows = [f"| `{each.name}` | {each.unit} | {each.meaning(question)} | {each.known} |" for each in schema.FEATURES]
     return "\n".join(
         [
             f"# The {len(schema.FEATURES)} features",
             "",
-            "Made by the `features` stage from `src/ontime/schema.py`. The prediction moment is the scheduled",
-            f"departure less `features.lead_minutes`, here {question.lead}; a feature known at the moment is made of",
-            f"events known by then. Late is {question.late_minutes} minutes or more (`label.late_minutes`), for a",
-            "departure as for an arrival.",
+            "Made by the `features` stage from `src/ontime/problem/`. The prediction moment is the",
+            f"{WORDS.event} less `features.lead_minutes`, here {question.terms['lead']}; a feature known at the moment",
+            f"is made of events known by then. {WORDS.definition.format(**question.terms)}",
             "",
             "| name | unit | meaning | known at |",
             "| --- | --- | --- | --- |",
@@ -52,30 +49,40 @@ def documentation(question: Question) -> str:
     )
 
 
+def begin_and_end(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """The first moments of a month and of the next one on a calendar.
+
+    A midnight that the clocks skip is the moment of the change; of one that they repeat the first is meant.
+    """
+    first = date.fromisoformat(f"{month}-01")
+    following = (first + timedelta(days=31)).replace(day=1)
+    begin, end = (pd.Timestamp(datetime.combine(day, time(), zone).astimezone(UTC)) for day in (first, following))
+    return begin.tz_convert(zone), end.tz_convert(zone)
+
+
 def build_month(month: str, tables: Tables, params: Params) -> tuple[pd.DataFrame, list[int]]:
     """The month's features and labels, and how many rows were compared at each moment. Raises FutureLeak."""
-    start = pd.Timestamp(f"{month}-01", tz=schema.CLOCK)
-    end = start + pd.DateOffset(months=1)
-    build = partial(features.build, start=start, end=end, params=params.features, label=params.label)
+    start, end = begin_and_end(month, schema.ZONE)
+    build = partial(features.build, start=start, end=end, params=params.features, question=params.question)
     built = build(tables)
-    labelled = features.with_label(built, tables.flights, params.label.late_minutes)
-    moments = point_in_time.draw_moments(built["moment"][labelled["late"].notna()], seed=int(month.replace("-", "")))
+    labelled = features.with_label(built, tables[DATA.entities], params.label.at_least)
+    moments = point_in_time.draw_moments(built["moment"][labelled["label"].notna()], seed=int(month.replace("-", "")))
     return labelled, [point_in_time.refuse_future(tables, built, build, [moment]) for moment in moments]
 
 
 def main() -> None:
     params = load_params()
-    months = months_in(VALIDATED / "flights")
+    months = months_in(VALIDATED / DATA.entities)
     rows, compared = 0, []
     with replacing_folder(FEATURES) as folder:
         for month in tqdm(months, desc="features", unit="month", disable=None):
-            labelled, at_moments = build_month(month, month_with_halo(month, months), params)
+            labelled, at_moments = build_month(month, read_tables(VALIDATED, near(month, months, params)), params)
             write_table(labelled, folder / f"{month}.parquet")
             rows += len(labelled)
             compared += at_moments
     files.write_text(DOCUMENTATION, documentation(params.question))
     print(
-        f"features: {rows:,} flights x {len(schema.FEATURES)} features, {len(months)} months; point in time: "
+        f"features: {rows:,} {WORDS.entities} x {len(schema.FEATURES)} features, {len(months)} months; point in time: "
         f"{sum(compared):,} rows are the same without what came after {len(compared)} moments"
     )
 

@@ -34,7 +34,7 @@ MODEL = {"prefect.resource.id": "ontime.model"}
 
 @flow(retries=2, retry_delay_seconds=30, timeout_seconds=10 * MINUTE)
 def materialise(now: AwareDatetime | None = None) -> str:
-    """Store what has come: features of the flights whose moment has come, labels. `now` is on the feed's clock."""
+    """Store what has come: features of the entities whose moment has come, labels. `now` is on the feed's clock."""
     settings, params = load_settings(), load_params()
     moment = now or clock.now(settings, params)
     stored = step(settings, params, moment)

@@ -49,9 +49,16 @@ def commit() -> str | None:
 def refuse_without_commit() -> None:
     """Raises GitRefused where no clone of this folder can be made, because nothing is committed in it."""
     if commit() is None:
-        raise GitRefused(f"this works on a clone of what is committed, and nothing is yet: first {FIRST_COMMIT}")
+        raise GitRefused(f"this needs a repository with a commit, and nothing is committed yet: first {FIRST_COMMIT}")
     if inside := (ask("rev-parse", "--show-prefix") or "").strip():
         raise GitRefused(
-            f"this works on a clone of the repository, and this folder is only {inside} in a larger one: "
+            f"this needs a repository of its own, and this folder is only {inside} in a larger one: "
             f"copy it to a place of its own and there {FIRST_COMMIT}"
         )
+
+
+def refuse_uncommitted() -> None:
+    """Raises GitRefused for work that a command, which changes tracked files, could mix up with its own."""
+    if changed := (ask("status", "--porcelain") or "").strip():
+        lines = changed.splitlines()
+        raise GitRefused(f"commit or stash your changes first: {len(lines)} files, such as {lines[0]}")

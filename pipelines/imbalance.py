@@ -22,7 +22,7 @@ from pipelines.train import read_period
 
 Floats = NDArray[np.float64]
 
-MULTIPLES = (1, 2, 4)  # of label.late_minutes: the later a flight must be, the rarer is the label
+MULTIPLES = (1, 2, 4)  # of label.at_least: the more it must reach, the rarer is the label
 THRESHOLDS = np.arange(1, 100) / 100
 JSON = REPORTS / "imbalance.json"
 PICTURES = REPORTS / "imbalance"
@@ -51,14 +51,14 @@ class Periods(NamedTuple):
     test: pd.DataFrame
 
 
-def treatments(late: model.Labels, cost: Cost) -> list[Treatment]:
-    balance = float((~late).sum() / late.sum())
-    ratio = cost.missed_delay / cost.false_alarm
+def treatments(label: model.Labels, cost: Cost) -> list[Treatment]:
+    balance = float((~label).sum() / label.sum())
+    ratio = cost.missed / cost.false_alarm
     return [
         Treatment(PLAIN, 1.0),
         Treatment(f"{ratio:g} : 1 weights (cost)", ratio),
         Treatment(f"{balance:.1f} : 1 weights (balanced)", balance),
-        # Where most flights are late there are no on-time ones to leave out.
+        # Where most are positive there are no negative ones to leave out.
         Treatment(f"1 in {max(1.0, balance):.1f} undersampling", max(1.0, balance), undersampled=True),
     ]
 
@@ -78,12 +78,12 @@ def divided_back(probability: Floats, factor: float) -> Floats:
 
 def train(periods: Periods, params: Params, training: dict[str, Any]) -> Iterator[Trained]:
     """The champion's algorithm with each treatment, on the same rows as the `train` stage gives it."""
-    late, categories = periods.train["late"].to_numpy(), training["categories"]
-    matrix, labels = model.with_schedule_only(
-        model.matrix_of(periods.train, categories), late, params.train.schedule_only_share, params.train.seed
+    label, categories = periods.train["label"].to_numpy(), training["categories"]
+    matrix, labels = model.with_request_only(
+        model.matrix_of(periods.train, categories), label, params.train.request_only_share, params.train.seed
     )
     valid, test = (model.matrix_of(period, categories) for period in (periods.valid, periods.test))
-    for treatment in treatments(late, params.cost):
+    for treatment in treatments(label, params.cost):
         weights = np.where(labels, treatment.factor, 1.0)
         rows = np.arange(len(labels))
         if treatment.undersampled:
@@ -94,9 +94,9 @@ def train(periods: Periods, params: Params, training: dict[str, Any]) -> Iterato
         yield Trained(treatment, model.predict(fitted, valid), model.predict(fitted, test))
 
 
-def labelled_by(flights: pd.DataFrame, late_minutes: int) -> pd.DataFrame:
-    """The same flights with a label by another number of minutes; their features stay as they were built."""
-    return flights.assign(late=flights["arr_delay_minutes"] >= late_minutes)
+def labelled_by(entities: pd.DataFrame, label_at_least: float) -> pd.DataFrame:
+    """The same entities with a label by another limit; their features stay as they were built."""
+    return entities.assign(label=entities["value"] >= label_at_least)
 
 
 def compare(periods: Periods, params: Params, trained: list[Trained]) -> list[dict[str, Any]]:
@@ -112,63 +112,63 @@ def compare(periods: Periods, params: Params, trained: list[Trained]) -> list[di
 
 
 def _figures(periods: Periods, valid: Floats, test: Floats, plain: Floats, cost: Cost) -> dict[str, Any]:
-    late, days = periods.test["late"].to_numpy(), periods.test["day"].to_numpy()
-    valid_late = periods.valid["late"].to_numpy()
-    threshold = float(min(THRESHOLDS, key=lambda each: evaluation.cost_per_1000(valid_late, valid, cost, each)))
-    paid_plain = paid_per_1000(late, plain, cost, cost.alert_threshold)
+    label, days = periods.test["label"].to_numpy(), periods.test["day"].to_numpy()
+    valid_label = periods.valid["label"].to_numpy()
+    threshold = float(min(THRESHOLDS, key=lambda each: evaluation.cost_per_1000(valid_label, valid, cost, each)))
+    paid_plain = paid_per_1000(label, plain, cost, cost.alert_threshold)
     differences = {
-        "log_loss": evaluation.paired_difference(late, test, plain, days),
+        "log_loss": evaluation.paired_difference(label, test, plain, days),
         "cost_per_1000": evaluation.mean_interval(
-            paid_per_1000(late, test, cost, cost.alert_threshold) - paid_plain, days
+            paid_per_1000(label, test, cost, cost.alert_threshold) - paid_plain, days
         ),
         "cost_at_own_threshold": evaluation.mean_interval(
-            paid_per_1000(late, test, cost, threshold) - paid_plain, days
+            paid_per_1000(label, test, cost, threshold) - paid_plain, days
         ),
     }
     return {
-        **evaluation.scores(late, test, cost),
+        **evaluation.scores(label, test, cost),
         "own_threshold": threshold,
-        "cost_at_own_threshold": round(evaluation.cost_per_1000(late, test, cost, threshold), 1),
+        "cost_at_own_threshold": round(evaluation.cost_per_1000(label, test, cost, threshold), 1),
         "mean_probability": round(float(test.mean()), 4),
-        "intervals": {name: list(each) for name, each in evaluation.intervals(late, test, days, cost).items()},
+        "intervals": {name: list(each) for name, each in evaluation.intervals(label, test, days, cost).items()},
         "less_plain": {name: each and [round(each.value, 4), *each.interval] for name, each in differences.items()},
     }
 
 
 def draw(periods: Periods, trained: list[Trained]) -> None:
     """How right the probabilities are without weights, with weights by cost, and with their odds divided back."""
-    late, (plain, weighted, *_) = periods.test["late"].to_numpy(), trained
+    label, (plain, weighted, *_) = periods.test["label"].to_numpy(), trained
     name, factor = weighted.treatment.name, weighted.treatment.factor
     told = {PLAIN: plain.test, name: weighted.test, name + DIVIDED: divided_back(weighted.test, factor)}
-    curves = {each: evaluation.calibration(late, probability) for each, probability in told.items()}
+    curves = {each: evaluation.calibration(label, probability) for each, probability in told.items()}
     picture = plots.reliability(curves, name, dict(zip(curves, COLOURS, strict=True)))
     with replacing_folder(PICTURES) as folder:
         figures.save(picture, folder / "reliability.png")
 
 
-def of_label(minutes: int, periods: Periods, params: Params, trained: list[Trained]) -> dict[str, Any]:
+def of_label(at_least: float, periods: Periods, params: Params, trained: list[Trained]) -> dict[str, Any]:
     """What imbalance.json says of one label."""
     return {
-        "late_minutes": minutes,
-        "trained_late_share": round(float(periods.train["late"].mean()), 4),
-        "late_share": round(float(periods.test["late"].mean()), 4),
-        "flights": len(periods.test),
+        "label_at_least": at_least,
+        "trained_positive_share": round(float(periods.train["label"].mean()), 4),
+        "positive_share": round(float(periods.test["label"].mean()), 4),
+        "entities": len(periods.test),
         "treatments": compare(periods, params, trained),
     }
 
 
 def measure(params: Params, training: dict[str, Any]) -> list[dict[str, Any]]:
     """The labels in order, the declared one first, whose picture is drawn."""
-    flights = [read_period(period) for period in split.periods(params.split).values()]
+    entities = [read_period(period) for period in split.periods(params.split).values()]
     labels = []
     with tqdm(total=4 * len(MULTIPLES), desc="imbalance", unit="model", disable=None) as progress:
-        for minutes in (multiple * params.label.late_minutes for multiple in MULTIPLES):
-            periods = Periods(*(labelled_by(period, minutes) for period in flights))
+        for at_least in (multiple * params.label.at_least for multiple in MULTIPLES):
+            periods = Periods(*(labelled_by(period, at_least) for period in entities))
             trained = []
             for each in train(periods, params, training):
                 trained.append(each)
                 progress.update()
-            labels.append(of_label(minutes, periods, params, trained))
+            labels.append(of_label(at_least, periods, params, trained))
             if len(labels) == 1:
                 draw(periods, trained)
     return labels

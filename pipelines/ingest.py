@@ -1,6 +1,4 @@
-"""Stage 1: the raw tables of a vintage -> data/ingested/, in UTC, flights and weather one file a month."""
-
-from dataclasses import fields
+"""Stage 1: the raw tables of a dataset -> data/ingested/, in UTC, long ones in one file a month."""
 
 from ontime import refusal, sources
 from ontime.params import load_params
@@ -9,11 +7,11 @@ from pipelines.layout import INGESTED, replacing_folder, write_tables
 
 def main() -> None:
     params = load_params()
-    tables = sources.read(params.vintage, params.known_until)
+    tables = sources.read(params.dataset, params.known_until)
     with replacing_folder(INGESTED) as folder:
         write_tables(tables, folder)
-    counts = ", ".join(f"{len(getattr(tables, field.name)):,} {field.name}" for field in fields(tables))
-    print(f"ingest: {params.vintage}: {counts}")
+    counts = ", ".join(f"{len(table):,} {name}" for name, table in tables.items())
+    print(f"ingest: {params.dataset}: {counts}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What `promote` asks the gate: what the challenger is compared with, on flights that nobody was trained on."""
+"""What `promote` asks the gate: what the challenger is compared with, on entities that nobody was trained on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from ontime import database, gate, model, release
+from ontime import database, gate, model, release, schema
 from ontime.gate import Rival, Verdict
 from ontime.params import Params
 from pipelines.packaging import Challenger
@@ -28,12 +28,12 @@ def judge(
     """The gate's verdict, and what the challenger was compared with: a release, or a baseline.
 
     It is a baseline at first, and where the current release predicts something else. With `refresh` the challenger
-    need not be better, only not worse than the margin. Raises GateBroken for flights that any of them has seen.
+    need not be better, only not worse than the margin. Raises GateBroken for entities that any of them has seen.
     """
-    gate.refuse_seen_flights(f"challenger {winner.name}", winner.trained_on, winner.flights["flight_id"])
+    gate.refuse_seen_entities(f"challenger {winner.name}", winner.trained_on, winner.entities["entity_id"])
     rivals = rivals_of(winner, releases, engine, params)
     verdict = gate.decide(
-        winner.flights,
+        winner.entities,
         winner.predictions[winner.name].to_numpy(),
         rivals.champion,
         params.gate,
@@ -44,7 +44,8 @@ def judge(
     )
     current = release.current(releases)
     if current is not None and current.question != params.question:
-        why = f"release {current.version} predicts {current.question}, so the measure is the {rivals.champion.name}"
+        predicts = f"release {current.version} predicts {schema.in_words(current.question)}"
+        why = f"{predicts}, so the measure is the {rivals.champion.name}"
         verdict = replace(verdict, reason=f"{verdict.reason}; {why}")
     return verdict, rivals.champion.name
 
@@ -52,24 +53,24 @@ def judge(
 def rivals_of(winner: Challenger, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
     current = release.current(releases)
     if current is None or current.question != params.question:
-        return Rivals(_baseline(winner), None, winner.training["usual_rate"])
+        return Rivals(_baseline(winner), None, winner.training["base_rate"])
     best = best_so_far(engine, releases)
-    rival = None if best in (None, current.version) else _release(best, releases, winner.flights, params)
-    return Rivals(_release(current.version, releases, winner.flights, params), rival, None)
+    rival = None if best in (None, current.version) else _release(best, releases, winner.entities, params)
+    return Rivals(_release(current.version, releases, winner.entities, params), rival, None)
 
 
 def _baseline(winner: Challenger) -> Rival:
     if model.BASELINE in winner.predictions:
         return Rival(f"baseline {model.BASELINE}", winner.predictions[model.BASELINE].to_numpy())
-    return Rival("baseline of the base rate", np.full(len(winner.flights), winner.training["usual_rate"]))
+    return Rival("baseline of the base rate", np.full(len(winner.entities), winner.training["base_rate"]))
 
 
-def _release(version: str, releases: Path, flights: pd.DataFrame, params: Params) -> Rival:
+def _release(version: str, releases: Path, entities: pd.DataFrame, params: Params) -> Rival:
     loaded = release.load(releases, version)
     name = f"release {version}"
     gate.refuse_seen_days(name, loaded.manifest.trained_until, params.split.test_from)
-    gate.refuse_seen_flights(name, release.trained_on(releases, version), flights["flight_id"])
-    matrix = model.matrix_of(flights, loaded.manifest.categories)
+    gate.refuse_seen_entities(name, release.trained_on(releases, version), entities["entity_id"])
+    matrix = model.matrix_of(entities, loaded.manifest.categories)
     return Rival(name, loaded.model.predict(matrix).astype(np.float64))
 
 

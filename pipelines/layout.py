@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,9 @@ from typing import Any
 import pandas as pd
 
 from ontime import files
-from ontime.sources import Tables, month_of
+from ontime.datasets import Tables
+from ontime.problem.data import DATA
+from ontime.sources import month_of
 
 INGESTED = Path("data/ingested")
 VALIDATED = Path("data/validated")
@@ -51,16 +53,24 @@ def write_months(table: pd.DataFrame, months: pd.Series, folder: Path) -> None:
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Flights and weather by the month of New York's clock, the small tables whole."""
-    write_months(tables.flights, month_of(tables.flights["scheduled_departure"]), folder / "flights")
-    write_months(tables.weather, month_of(tables.weather["hour"]), folder / "weather")
-    for name in ("planes", "airports", "airlines"):
-        write_table(getattr(tables, name), folder / f"{name}.parquet")
+    """Long tables by the month of the problem's clock, the small ones whole."""
+    for table in DATA.tables:
+        rows = tables[table.name]
+        if table.moment is None:
+            write_table(rows, folder / f"{table.name}.parquet")
+        else:
+            write_months(rows, month_of(rows[table.moment]), folder / table.name)
 
 
-def read_tables(folder: Path) -> Tables:
-    small = {name: pd.read_parquet(folder / f"{name}.parquet") for name in ("planes", "airports", "airlines")}
-    return Tables(flights=read_months(folder / "flights"), weather=read_months(folder / "weather"), **small)
+def read_tables(folder: Path, months: Collection[str] | None = None) -> Tables:
+    """All tables, or of the long ones only these months, where they have them: a timetable is ahead of the weather."""
+    tables = {}
+    for table in DATA.tables:
+        if table.moment is None:
+            tables[table.name] = pd.read_parquet(folder / f"{table.name}.parquet")
+        else:
+            tables[table.name] = read_months(folder / table.name, months)
+    return tables
 
 
 def months_in(folder: Path) -> list[str]:
@@ -71,9 +81,15 @@ def months_in(folder: Path) -> list[str]:
     return months
 
 
-def read_months(folder: Path, months: list[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
-    """The rows of those months (of all by default) in one table."""
-    chosen = months_in(folder) if months is None else months
+def read_months(folder: Path, months: Collection[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+    """The rows of those months (of all by default) in one table; a month without rows has no file.
+
+    Raises FileNotFoundError if the folder holds no month at all.
+    """
+    there = months_in(folder)
+    chosen = there if months is None else [month for month in there if month in months]
+    if not chosen:
+        return pd.read_parquet(folder / f"{there[0]}.parquet", columns=columns).iloc[:0]
     parts = [pd.read_parquet(folder / f"{month}.parquet", columns=columns) for month in chosen]
     return pd.concat(parts, ignore_index=True)
 

@@ -19,9 +19,9 @@ from monitoring.alerts import Alert, Tier
 from monitoring.performance import Performance
 from monitoring.policy import Action, Decision, Observed, Trial, decide
 from ontime import database, environment, locks, release
-from ontime.online import NEW_YORK
 from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
+from ontime.schema import ZONE
 from ontime.settings import Settings, load_settings
 from pipelines import act, clock, retrain
 from pipelines.objection import kept_out
@@ -40,7 +40,7 @@ class Watch(NamedTuple):
 
 
 class Window(NamedTuple):
-    """The answers that performance is measured on: to the champion's question, by models not trained on the flight."""
+    """The answers that performance is measured on: to the champion's question, by models not trained on the entity."""
 
     rows: pd.DataFrame
     other_question_share: float | None  # of all answers; None where there are none
@@ -48,8 +48,8 @@ class Window(NamedTuple):
 
 
 def midnight(day: date) -> datetime:
-    """The beginning of a day in New York, in UTC."""
-    return datetime.combine(day, time(), NEW_YORK).astimezone(UTC)
+    """The beginning of a day on the problem's calendar, in UTC."""
+    return datetime.combine(day, time(), ZONE).astimezone(UTC)
 
 
 def run(settings: Settings, params: Params, day: date) -> Decision:
@@ -91,7 +91,7 @@ def due(engine: sa.Engine, yesterday: date) -> list[date]:
     """The days until yesterday that nobody has looked at since the last one: an outage of the monitor hides none."""
     looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
     last = looked[-1] if looked else yesterday
-    # No day lies between where this is the first one, or where 2013's feed has begun its year again.
+    # No day lies between where this is the first one, or where the feed has begun its dataset again.
     between = [last + timedelta(days=count) for count in range(1, (yesterday - last).days + 1)]
     return [day for day in between if day not in looked] or [yesterday]
 
@@ -126,7 +126,7 @@ def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Ma
     if names <= known and "why" in before:
         return str(before["why"])
     start, model = midnight(_first_day(watch)), release.load(watch.settings.releases, champion.version).model
-    rows = performance.answers(watch.engine, start, watch.now, champion.late_minutes, watch.now, vectors=True)
+    rows = performance.answers(watch.engine, start, watch.now, champion.label_at_least, watch.now, vectors=True)
     then = periods.of_reference(reference_of(watch.settings, champion), champion.categories)
     now, params = periods.of_answers(rows, champion), watch.params
     try:
@@ -138,7 +138,9 @@ def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Ma
 
 def window_of(watch: Watch, champion: Manifest) -> Window:
     """The answers of the last days, up to and with this one."""
-    every = performance.answers(watch.engine, midnight(_first_day(watch)), watch.now, champion.late_minutes, watch.now)
+    every = performance.answers(
+        watch.engine, midnight(_first_day(watch)), watch.now, champion.label_at_least, watch.now
+    )
     manifests = {version: release.verify(watch.settings.releases / version) for version in set(every["model_version"])}
     rows = performance.of_question(
         every, champion.question, {version: manifest.question for version, manifest in manifests.items()}
@@ -160,9 +162,9 @@ def quality_of(watch: Watch, told: Performance) -> dict[str, Any]:
     return {
         "since": str(_first_day(watch)),
         "until": str(watch.day),
-        "flights": told.flights,
+        "entities": told.entities,
         "labelled": told.labelled,
-        "late_rate": told.late_rate,
+        "positive_rate": told.positive_rate,
         "predicted_rate": told.predicted_rate,
         **{name: scores.get(name) for name in ("auc", "ece", "cost_per_1000")},
     }
@@ -171,14 +173,15 @@ def quality_of(watch: Watch, told: Performance) -> dict[str, Any]:
 def figures_of(watch: Watch, champion: Manifest, window: Window) -> dict[str, float | None]:
     """Every figure that a rule in params.yaml may name; None where there is nothing to tell it from."""
     params, settings, rows = watch.params.monitor, watch.settings, window.rows
-    late, now, reference = champion.late_minutes, watch.now, reference_of(settings, champion)
-    today = performance.answers(watch.engine, midnight(watch.day), now, late, now, vectors=True)
+    at_least, now, reference = champion.label_at_least, watch.now, reference_of(settings, champion)
+    today = performance.answers(watch.engine, midnight(watch.day), now, at_least, now, vectors=True)
+    texts = database.texts_between(watch.engine, champion.question, midnight(watch.day), now)
     settled = rows[rows["day"] == pd.Timestamp(watch.day - timedelta(days=params.settle_days))]
     return {
         "quarantined_batches": float(len(_decided_today(watch, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decided_today(watch, "skew")), default=0.0),
         "silent": float(today.empty),
-        **indicators.of_answers(today, reference),
+        **indicators.of_answers(today, reference, indicators.categories_of(today, texts)),
         "unlabelled_share": indicators.unlabelled_share(settled),
         **indicators.of_performance(window.performance),
         **_drift_figures(watch, champion),
@@ -194,7 +197,7 @@ def _decided_today(watch: Watch, kind: str) -> list[sa.Row[Any]]:
 
 
 def reference_of(settings: Settings, manifest: Manifest) -> pd.DataFrame:
-    """The flights that a release was measured on, with its answers. Its digest was checked by `release.verify`."""
+    """The entities that a release was measured on, with its answers. Its digest was checked by `release.verify`."""
     return pd.read_parquet(settings.releases / manifest.version / release.REFERENCE)
 
 
@@ -204,7 +207,9 @@ def _drift_figures(watch: Watch, champion: Manifest) -> dict[str, float | None]:
     if watch.day.toordinal() % params.drift_every_days:
         return indicators.of_drift(None)
     since = watch.day - timedelta(days=params.drift_every_days - 1)
-    rows = performance.answers(watch.engine, midnight(since), watch.now, champion.late_minutes, watch.now, vectors=True)
+    rows = performance.answers(
+        watch.engine, midnight(since), watch.now, champion.label_at_least, watch.now, vectors=True
+    )
     current = rows[rows["model_version"] == champion.version]
     if current.empty:  # the champion of today has answered nothing yet
         return indicators.of_drift(None)
@@ -252,11 +257,11 @@ def _in_charge_since(watch: Watch, pointer: Pointer) -> date:
         for row in database.decisions_of(watch.engine, kind)
         if row.evidence["version"] == pointer.version
     ]
-    return max(moved).astimezone(NEW_YORK).date() if moved else watch.day
+    return max(moved).astimezone(ZONE).date() if moved else watch.day
 
 
 def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
-    """The comparison that is under way, on flights since it began."""
+    """The comparison that is under way, on entities since it began."""
     if pointer.challenger is None:
         return None
     version = pointer.challenger.version
@@ -264,22 +269,22 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
     began = database.last_decision(
         watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
     )
-    since = began.decided_at.astimezone(NEW_YORK).date() if began else watch.day
+    since = began.decided_at.astimezone(ZONE).date() if began else watch.day
     role: Literal["predecessor", "candidate"] = "predecessor" if predecessor else "candidate"
     days = (watch.day - since).days + 1
     champion = release.verify(watch.settings.releases / pointer.version)
     try:
         challenger = release.verify(watch.settings.releases / version)
-        flights = performance.paired(watch.engine, champion, challenger, watch.now)
+        entities = performance.paired(watch.engine, champion, challenger, watch.now)
     except release.ReleaseRefused as refused:  # tampered with, or it predicts something else
-        return Trial(role, version, days, flights=0, low=None, high=None, broken=str(refused))
-    flights = flights[flights["day"] >= pd.Timestamp(since)]
-    difference = performance.paired_difference(flights)
+        return Trial(role, version, days, entities=0, low=None, high=None, broken=str(refused))
+    entities = entities[entities["day"] >= pd.Timestamp(since)]
+    difference = performance.paired_difference(entities)
     return Trial(
         role=role,
         version=version,
         days=days,
-        flights=len(flights),
+        entities=len(entities),
         low=round(difference.low, 4) if difference else None,
         high=round(difference.high, 4) if difference else None,
         kept_out=None if predecessor else kept_out(watch.engine, version),

@@ -10,22 +10,23 @@ import sqlalchemy as sa
 
 from ontime import database, release
 from ontime.release import Pointer
+from ontime.schema import WORDS
 
 if TYPE_CHECKING:
     from ontime.evaluation import Estimate
 
 
 class Comparison(NamedTuple):
-    """Log-loss of one release less the champion's on the same flights: what `make compare` prints."""
+    """Log-loss of one release less the champion's on the same entities: what `make compare` prints."""
 
     mean: float
     low: float
     high: float
-    flights: int
+    entities: int
 
     @classmethod
-    def of(cls, difference: "Estimate", flights: int) -> Self:
-        return cls(round(difference.value, 4), *difference.interval, flights)
+    def of(cls, difference: "Estimate", entities: int) -> Self:
+        return cls(round(difference.value, 4), *difference.interval, entities)
 
     @property
     def verdict(self) -> Literal["better", "worse", "not told apart"]:
@@ -57,7 +58,7 @@ def kept_out(engine: sa.Engine, version: str) -> str | None:
 
 
 def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
-    """Both on the flights that both have scored and whose outcome is known.
+    """Both on the entities that both have scored and whose outcome is known.
 
     None for fewer than two days of them, and where one is broken or the two predict different things.
     """
@@ -67,11 +68,11 @@ def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> 
 
     try:
         before, after = (release.verify(releases / each) for each in (champion, version))
-        flights = performance.paired(engine, before, after)
+        entities = performance.paired(engine, before, after)
     except release.ReleaseRefused:
         return None
-    difference = performance.paired_difference(flights)
-    return Comparison.of(difference, len(flights)) if difference else None
+    difference = performance.paired_difference(entities)
+    return Comparison.of(difference, len(entities)) if difference else None
 
 
 def _scored_by_both(engine: sa.Engine, champion: str, version: str) -> bool:
@@ -133,8 +134,8 @@ def _not_passed(engine: sa.Engine, champion: str | None, version: str, compariso
 def _worse(champion: str | None, version: str, comparison: Comparison | None) -> str | None:
     if comparison is None or comparison.verdict != "worse":
         return None
-    mean, low, high, flights = comparison
+    mean, low, high, entities = comparison
     return (
-        f"`make compare` calls release {version} worse than release {champion} on {flights:,} flights with a known "
-        f"outcome: log-loss {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+        f"`make compare` calls release {version} worse than release {champion} on {entities:,} {WORDS.entities} with a "
+        f"known outcome: log-loss {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     )

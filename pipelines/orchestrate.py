@@ -22,6 +22,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from ontime import environment
+from ontime.problem import PROBLEM
 
 HOST = "127.0.0.1"
 POOL = "ontime"  # prefect.yaml's
@@ -50,6 +51,7 @@ class Place(NamedTuple):
         return {
             **environment.settled(os.environ),
             "PWD": str(Path.cwd()),  # prefect.yaml's pull step leads there
+            "PROBLEM_ZONE": PROBLEM.zone,
             "PREFECT_HOME": str(self.home.resolve()),
             "PREFECT_API_URL": f"{self.page}/api",
         }

@@ -16,18 +16,20 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, environment, files, locks, operation_plots, plots, release
+from ontime import database, environment, files, locks, operation_plots, plots, release, schema
+from ontime.declaration import Question
 from ontime.figures import Picture
 from ontime.params import Params, load_params
-from ontime.schema import Question
+from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines import pages
 from pipelines.layout import write_json
 
 FOLDER = Path("var")
-EVER = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # schema.py refuses what is outside
+E = WORDS.entities
+EVER = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # declaration.py refuses what is outside
 NO_OUTCOMES = (
-    "No outcomes yet: flights were answered, and none of those that count has landed. "
+    f"No outcomes yet: {E} were answered, and of none that counts the outcome is known. "
     "`make materialise` brings in the outcomes that have come, or send them to `POST /v1/outcomes`."
 )
 DRAWN_FROM = 100  # known outcomes: a smaller group is in the tables alone
@@ -56,7 +58,7 @@ def measured(settings: Settings, params: Params, known_by: datetime | None = Non
     engine = database.connect(settings.database_url.get_secret_value())
     current = release.current(settings.releases)
     question = current.question if current else params.question
-    rows = performance.answers(engine, *EVER, question.late_minutes, known_by)
+    rows = performance.answers(engine, *EVER, question.label_at_least, known_by, vectors=True)
     if rows.empty:
         return None
     manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
@@ -66,7 +68,7 @@ def measured(settings: Settings, params: Params, known_by: datetime | None = Non
     return Told(
         performance.measure(honest, params, with_intervals=True),
         performance.by_day(honest, params),
-        performance.by_group(honest, params),
+        performance.by_group(honest, params, {each: manifest.categories for each, manifest in manifests.items()}),
         len(same) - len(honest),
         len(rows) - len(same),
         question,
@@ -85,7 +87,7 @@ def _days(told: Told) -> pd.DataFrame:
     return pd.DataFrame(
         [
             (
-                each.late_rate,
+                each.positive_rate,
                 each.predicted_rate,
                 each.scores["log_loss"] if each.scores else None,
                 _expected(each),
@@ -93,7 +95,7 @@ def _days(told: Told) -> pd.DataFrame:
             )
             for each in told.days.values()
         ],
-        columns=["late", "predicted", "log_loss", "expected", "labelled"],
+        columns=["positive", "predicted", "log_loss", "expected", "labelled"],
         index=pd.to_datetime(list(told.days)),
         dtype=float,
     )
@@ -108,8 +110,8 @@ def _expected(each: Performance) -> float | None:
 
 def _page(told: Told) -> str:
     days = list(told.days)
-    span = f"Flights of {days[0]} to {days[-1]}. " if days else ""
-    about = f"{span}95\N{NO-BREAK SPACE}% intervals draw whole days: flights of one day share its weather."
+    span = f"{E.capitalize()} of {days[0]} to {days[-1]}. " if days else ""
+    about = f"{span}95\N{NO-BREAK SPACE}% intervals are by days: {E} of one day are alike."
     if not told.whole.labelled:
         return pages.document(
             "Performance in production",
@@ -133,7 +135,7 @@ def _pictures(told: Told) -> dict[str, Picture]:
     if told.whole.scores is None:
         return drawn
     rows = [
-        (cut, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.flights)
+        (cut, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.entities)
         for cut, by in told.groups.items()
         for name, each in by.items()
         if each.scores and each.labelled >= DRAWN_FROM
@@ -153,8 +155,8 @@ def _without_interval(by: Mapping[str, Performance]) -> str:
 
 def _summary(told: Told) -> list[str]:
     whole = told.whole
-    lines = [f"{whole.flights:,} flights answered, the outcome of {whole.label_coverage:.1%} is known."]
-    lines.append(f"The question is {told.question}.")
+    lines = [f"{whole.entities:,} {E} answered, the outcome of {whole.label_coverage:.1%} is known."]
+    lines.append(f"The question is {schema.in_words(told.question)}.")
     if not whole.labelled:
         lines.append("No outcome is known yet, so this says nothing: neither good nor bad.")
     if told.trained_on:
@@ -167,8 +169,8 @@ def _summary(told: Told) -> list[str]:
     return lines
 
 
-HEAD = ("flights", "known", "late", "predicted", "log-loss", "AUC", "AP", "Brier", "ECE", "cost of 1000",
-        "alerts right", "late ones alerted")  # fmt: skip
+HEAD = (E, "known", WORDS.positive, "predicted", "log-loss", "AUC", "AP", "Brier", "ECE", "cost of 1000",
+        "alerts right", f"{WORDS.positive}, and alerted")  # fmt: skip
 
 
 def _table(cut: str, by: Mapping[str, Performance]) -> str:
@@ -176,9 +178,9 @@ def _table(cut: str, by: Mapping[str, Performance]) -> str:
 
 
 def _cells(each: Performance) -> list[str]:
-    shares = (each.late_rate, each.predicted_rate)
+    shares = (each.positive_rate, each.predicted_rate)
     return [
-        f"{each.flights:,}",
+        f"{each.entities:,}",
         f"{each.label_coverage:.0%}",
         *("" if share is None else f"{share:.1%}" for share in shares),
         *(
@@ -208,7 +210,7 @@ def main() -> None:
     except (release.ReleaseRefused, locks.Busy) as refused:
         sys.exit(f"performance: {refused}")
     if told is None:
-        print("performance: no flight has been answered yet; `make serve`, and ask")
+        print(f"performance: no {WORDS.entity} has been answered yet; `make serve`, and ask")
         return
     for line in _summary(told):
         print(f"performance: {line}")

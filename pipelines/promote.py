@@ -14,9 +14,10 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ontime import database, environment, locks, online, refusal, release
+from ontime import database, environment, locks, online, refusal, release, schema
 from ontime.params import load_params
 from ontime.release import Pointer
+from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import git, lineage
 
@@ -111,7 +112,7 @@ def deliver(
     runs = packaging.runs(params, lineage.git_commit(), hashes)
     ids = registry.record(client, pipeline, runs, packaging.papers(params))
     run_id = ids[winner.name]
-    version = registry.register(client, pipeline, run_id, winner.onnx, f"Predicts {params.question}.")
+    version = registry.register(client, pipeline, run_id, winner.onnx, f"Predicts {schema.in_words(params.question)}.")
     contents = packaging.contents(winner, params)
     # The commit that the run was recorded with: repeated from another commit, this is still the same release.
     commit = registry.tag(client, run_id, "git_commit")
@@ -152,7 +153,7 @@ def deliver(
         release.challenge(settings.releases, version)
         registry.crown(client, {registry.CHALLENGER: version})
         database.record_decision(engine, "challenge", "share 0", about, candidate_at)
-        print(f"promote: release {version} ({winner.name}) scores every flight in the shadow from now on")
+        print(f"promote: release {version} ({winner.name}) scores every {WORDS.entity} in the shadow from now on")
     else:
         registry.crown(client, {registry.CHAMPION: version})
         release.point(settings.releases, version)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ontime import environment
 from ontime.params import PARAMS_FILE
 from ontime.registry import Origin
+from pipelines import raw
 from pipelines.layout import read_json
 from pipelines.lineage import LOCK
 
@@ -27,9 +28,9 @@ class NotRebuilt(Exception):
 class Deviation(NamedTuple):
     """Between the probabilities of the registered model and of the rebuilt one."""
 
-    flights: int
+    entities: int
     largest: float
-    flight_id: str  # where it is that large
+    entity_id: str  # where it is that large
 
 
 class Rebuilt(NamedTuple):
@@ -68,6 +69,7 @@ def clone(commit: str) -> Iterator[Path]:
             and _done("git", "-C", str(folder), "checkout", "--quiet", "--detach", commit)
         ):
             raise NotRebuilt(f"git could not clone this repository at commit {commit}")
+        raw.link_into(folder)
         yield folder
 
 

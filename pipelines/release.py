@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from ontime import database, environment, locks, online, release
+from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines.objection import objection
 
@@ -64,7 +65,7 @@ def roll_back(settings: Settings) -> str:
 
 
 def challenge(settings: Settings, version: str, share: float) -> str:
-    """Let a published release score every flight in the shadow, and answer a share of them.
+    """Let a published release score every entity in the shadow, and answer a share of them.
 
     A release that the gate kept out may challenge: that is how it is compared. What is known against it is said.
     """
@@ -76,7 +77,7 @@ def challenge(settings: Settings, version: str, share: float) -> str:
     _decide(settings, "challenge", f"share {share:g}", version, {"reason": against} if against else BY_HAND)
     answered = f"{share:.1%} of them" if share else "none"
     warning = f". Mind that {against}" if against else ""
-    return f"release {version} scores every flight in the shadow, and answers {answered}{warning}"
+    return f"release {version} scores every {WORDS.entity} in the shadow, and answers {answered}{warning}"
 
 
 def _refuse_unproven(settings: Settings, version: str) -> None:

@@ -1,15 +1,17 @@
 """A year in production, faster than real time: the whole loop on a simulated clock, through the real service.
 
-    python -m pipelines.replay                    April to December 2013, the first model made of January to March
-    python -m pipelines.replay --months 2         only two months
-    python -m pipelines.replay --vintage 2023     2013's last model meets another decade: January to December 2023
+    python -m pipelines.replay                             the whole dataset but its first three months, which make the
+                                                           first model
+    python -m pipelines.replay --months 2                  only two months
+    python -m pipelines.replay --from 2013-06-01 --until 2013-07-01
+    python -m pipelines.replay --dataset another           the last model of the own dataset meets another one
 
-For each day: features are materialised as of each flight's moment, every flight is asked of the service over HTTP,
+For each day: features are materialised as of each entity's moment, every entity is asked of the service over HTTP,
 outcomes are stored once they are known, the monitor looks at the day, and what the policy decides is done. Nothing
-here knows what comes after the clock: `arrivals` hides it, and a test plants an absurd future to prove that.
+here knows what comes after the clock: `arrivals` hides it, and a test plants another future to prove that.
 Everything is in var/replay/, which is made anew; where ONTIME_DATABASE_URL names PostgreSQL, the database is a schema
 `replay` there, made anew as well. What comes out are reports/replay.json and reports/replay.html,
-reports/replay_2023.* for the second act, and names that say so for fewer months.
+reports/replay_<dataset>.* for another dataset, and names that say so for a part of one.
 """
 
 import argparse
@@ -24,23 +26,25 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import contract, database, environment, locks, release, sources
+from ontime import contract, database, environment, locks, model, release, sources
+from ontime.datasets import SourceBroken, Tables
 from ontime.params import Params, load_params
+from ontime.problem import PROBLEM
+from ontime.problem.data import DATA
 from ontime.settings import Settings, load_settings
-from ontime.sources import Tables
-from pipelines import arrivals, materialise, monitor, replay_report, retrain, service
+from pipelines import materialise, monitor, replay_report, retrain, service
 from pipelines.monitor import midnight
 
 FOLDER = Path("var/replay")
 SCHEMA = "replay"
-LIST_FLIGHTS = 1000  # of one request: the most that the service takes
+LIST_ENTITIES = 1000  # of one request: the most that the service takes
 WAIT_SECONDS = 60
 FIRST_MONTHS = 3  # the first model is made of these
 
@@ -82,23 +86,23 @@ class World:
         self._pointer: release.Pointer | None = None
 
     def feed(self, start: datetime, end: datetime) -> Tables:
-        return arrivals.cut(self._tables, start, end)
+        return sources.cut(self._tables, start, end)
 
     def materialise(self, day: date) -> None:
         """The features of a whole day's prediction moments, and the outcomes that come during it."""
         materialise.step(self.settings, self.params, midnight(day + timedelta(days=1)), self.feed)
 
     def ask(self, day: date) -> None:
-        """Ask the service for the flights whose prediction moment lies in the day, and wait for the shadows."""
+        """Ask the service for the entities whose prediction moment lies in the day, and wait for the shadows."""
         self._wait_for_pointer()
         begin, end = midnight(day), midnight(day + timedelta(days=1))
         lead = timedelta(minutes=self.params.features.lead_minutes)
-        flights = database.timetable(self.engine, begin + lead, end + lead)
+        entities = database.entities_between(self.engine, begin + lead, end + lead)
         newest = database.newest_prediction(self.engine)
-        for first in range(0, len(flights), LIST_FLIGHTS):
-            self.service.post("/v1/predictions", [_request(each) for each in flights[first : first + LIST_FLIGHTS]])
+        for first in range(0, len(entities), LIST_ENTITIES):
+            self.service.post("/v1/predictions", [_request(each) for each in entities[first : first + LIST_ENTITIES]])
         if self._pointer is not None and self._pointer.challenger is not None:
-            _wait(lambda: database.count_shadows(self.engine, newest) >= len(flights), "every flight's shadow")
+            _wait(lambda: database.count_shadows(self.engine, newest) >= len(entities), "every entity's shadow")
 
     def _wait_for_pointer(self) -> None:
         """Until the service answers with what the pointer names."""
@@ -114,9 +118,8 @@ def _answering(told: dict[str, Any]) -> tuple[str, str | None]:
     return told["answering"], told["challenger"]["version"] if told["challenger"] else None
 
 
-def _request(flight: sa.Row[Any]) -> dict[str, Any]:
-    told = dict(flight._mapping)
-    del told["flight_id"]
+def _request(entity: sa.Row[Any]) -> dict[str, Any]:
+    told = {name: entity._mapping[name] for name in PROBLEM.request.model_fields}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
 
 
@@ -183,51 +186,86 @@ def follow(settings: Settings, params: Params, day: date, decision: Decision, pr
         progress.set_postfix_str("")
 
 
-def refusals(vintage: str) -> list[str]:
-    """What the contract says of a vintage's files read as 2013's were. Raises ValueError if it says nothing."""
+def refusals(dataset: str) -> list[str]:
+    """What the contract says of a dataset as it is published, where it has an adapter. Raises ValueError if nothing."""
+    published = sources.dataset(dataset).unadapted
+    if published is None:
+        return []
     try:
-        contract.clean(sources.read(f"{vintage}-as-it-comes"))
+        contract.clean(published())
     except contract.ContractBroken as broken:
         return [line.strip() for line in str(broken).splitlines()[1:]]
-    raise ValueError(f"vintage {vintage} as it comes holds the contract: nothing is left to be found out")
+    raise ValueError(f"dataset {dataset} as it is published holds the contract: it needs no adapter")
+
+
+class Span(NamedTuple):
+    """What is replayed: the first model knows all before `born`; the days lived through are from `start` to `until`."""
+
+    dataset: str
+    born: date
+    start: date
+    until: date
+    name: str  # of the report
+
+
+def span(words: argparse.Namespace, params: Params) -> Span:
+    """Exits for days that lie outside of the dataset."""
+    own, dataset = sources.dataset(params.dataset), words.dataset or params.dataset
+    lived, second_act = sources.dataset(dataset), dataset != params.dataset
+    end = lived.last_day + timedelta(days=1)
+    first = lived.first_day if second_act else _months_after(own.first_day, FIRST_MONTHS)
+    start = words.start or first
+    until = words.until or (_months_after(start, words.months) if words.months else end)
+    if not lived.first_day <= start < until <= end:
+        sys.exit(f"replay: {start} until {until} is not within {dataset}, {lived.first_day} to {lived.last_day}")
+    name = f"replay_{dataset}" if second_act else "replay"
+    if (start, until) != (first, end):
+        name += f"_{start}_{until}"  # beside the whole, which git keeps
+    return Span(dataset, own.last_day + timedelta(days=1) if second_act else start, start, until, name)
+
+
+def refuse_without_baseline(params: Params) -> None:
+    """Exit where no retraining fits the model that the report compares with."""
+    if model.BASELINE not in params.retrain.candidates:
+        listed = ", ".join(params.retrain.candidates)
+        sys.exit(
+            f"replay: retrain.candidates in params.yaml lists {listed}, without {model.BASELINE}, which the report "
+            "compares with: add it"
+        )
+
+
+def _months_after(day: date, months: int) -> date:
+    return (pd.Timestamp(day) + pd.DateOffset(months=months)).date()
 
 
 def main() -> None:
     try:
         with locks.held(FOLDER.with_suffix(".lock"), "make replay"):
             replay()
-    except locks.Busy as busy:
-        sys.exit(f"replay: {busy}")
+    except (locks.Busy, SourceBroken) as refused:
+        sys.exit(f"replay: {refused}")
 
 
 def replay() -> None:
     asked = argparse.ArgumentParser(prog="replay")
-    asked.add_argument("--months", type=int)
-    asked.add_argument("--vintage")
-    told, params, began = asked.parse_args(), load_params(), time.monotonic()
-    vintage = told.vintage or params.vintage
-    second_act = vintage != params.vintage
-    refused = refusals(vintage) if second_act else []
+    asked.add_argument("--months", type=int, choices=range(1, 13), metavar="1 to 12")
+    asked.add_argument("--from", dest="start", type=date.fromisoformat, metavar="2013-06-01")
+    asked.add_argument("--until", type=date.fromisoformat, metavar="2013-07-01", help="exclusive")
+    asked.add_argument("--dataset", choices=sorted(DATA.datasets))
+    params, began = load_params(), time.monotonic()
+    lived = span(asked.parse_args(), params)
+    refuse_without_baseline(params)
+    refused = refusals(lived.dataset) if lived.dataset != params.dataset else []
     for line in refused:
         print(f"contract: {line}")
-    born = date(int(params.vintage) + 1, 1, 1) if second_act else date(int(params.vintage), FIRST_MONTHS + 1, 1)
-    start = date(int(vintage), 1, 1) if second_act else born
-    most = 13 - start.month
-    months = told.months or most
-    if not 1 <= months <= most:
-        sys.exit(f"replay: MONTHS={months} is not between 1 and {most}")
-    until = (pd.Timestamp(start) + pd.DateOffset(months=months)).date()
     shutil.rmtree(FOLDER, ignore_errors=True)
     settings = settings_in(FOLDER, empty_schema(load_settings().database_url.get_secret_value()))
     with process_beside() as beside, ThreadPoolExecutor(1) as reader:
-        reading = reader.submit(sources.read, vintage)
-        first_model(settings, params, born)
-        params, tables = params.model_copy(update={"vintage": vintage}), reading.result()
-        run(settings, params, tables, start, until, beside)
-    name = f"replay_{vintage}" if second_act else "replay"
-    if months != most:
-        name += f"_{months}_months"  # beside the whole, which git keeps
-    page = replay_report.write(settings, params, tables, start, until, name, refused)
+        reading = reader.submit(sources.read, lived.dataset)
+        first_model(settings, params, lived.born)
+        params, tables = params.model_copy(update={"dataset": lived.dataset}), reading.result()
+        run(settings, params, tables, lived.start, lived.until, beside)
+    page = replay_report.write(settings, params, tables, lived.start, lived.until, lived.name, refused)
     print(f"replay: {page} in {(time.monotonic() - began) / 60:.1f} minutes")
 
 

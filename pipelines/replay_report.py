@@ -33,16 +33,17 @@ from ontime import (
     schema,
     slices,
 )
+from ontime.datasets import KEY, Tables
 from ontime.figures import Picture
-from ontime.online import NEW_YORK
 from ontime.params import Params
+from ontime.schema import WORDS, ZONE
 from ontime.settings import Settings
-from ontime.sources import Tables
 from pipelines import pages
 from pipelines.layout import REPORTS, read_json, replacing_folder, write_json
 from pipelines.monitor import midnight
 
-Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled flight
+Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled entity
+E = WORDS.entities
 NAMES = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
 RELEASE = "release "  # how the gate names what it held a candidate against
 HINDSIGHT_DAYS = 28
@@ -50,11 +51,11 @@ MOVES = ("gate", "challenge", "promotion", "rollback", "retraining")  # decision
 
 
 class Lived(NamedTuple):
-    """The flights of the replay that were labelled by its end, and what each system said of them."""
+    """The entities of the replay that were labelled by its end, and what each system said of them."""
 
-    flights: pd.DataFrame
+    entities: pd.DataFrame
     features: pd.DataFrame
-    late: NDArray[np.bool_]
+    label: NDArray[np.bool_]
     told: Told
 
 
@@ -64,40 +65,41 @@ def lived(settings: Settings, start: date, until: date) -> Lived:
     first = release.load(settings.releases, release.published(settings.releases)[0])
     known_by = midnight(until + timedelta(days=3))
     rows = performance.answers(
-        engine, midnight(start), midnight(until), first.manifest.late_minutes, known_by, vectors=True
+        engine, midnight(start), midnight(until), first.manifest.label_at_least, known_by, vectors=True
     )
-    rows = rows[rows["late"].notna()].reset_index(drop=True)
+    rows = rows[rows["label"].notna()].reset_index(drop=True)
     table = _features_of(rows, settings)
     matrix = model.matrix_of(table, first.manifest.categories)
     rate_table = joblib.load(settings.releases.parent / "rate_table.joblib")
     told = {
-        "living": rows["probability_late"].to_numpy(np.float64),
+        "living": rows["probability"].to_numpy(np.float64),
         "never": first.model.predict(matrix).astype(np.float64),
         "rate_table": model.predict(rate_table, matrix),
     }
-    return Lived(rows, table, rows["late"].to_numpy(bool), told)
+    return Lived(rows, table, rows["label"].to_numpy(bool), told)
 
 
 def _features_of(rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
-    """The features behind each answer, by name; airlines and airports as they came, also those no model knew."""
+    """The features behind each answer, by name; categories of the request as they came, also those no model knew."""
     parts = []
     for version, answered in rows.groupby("model_version"):
         manifest = release.verify(settings.releases / str(version))
         parts.append(indicators.decoded(answered, manifest.categories))
     table = pd.concat(parts).sort_index()
-    return table.assign(**{name: rows[name].astype("str") for name in schema.CATEGORICAL})
+    came = [name for name in schema.CATEGORICAL if name in rows]
+    return table.assign(day=rows["day"], **{name: rows[name].astype("str") for name in came})
 
 
 def by_month(found: Lived, params: Params) -> list[dict[str, Any]]:
-    months = found.flights["day"].dt.strftime("%Y-%m").to_numpy()
+    months = found.entities["day"].dt.strftime("%Y-%m").to_numpy()
     return [
         {
             "month": month,
-            "flights": int((chosen := months == month).sum()),
-            "late_rate": round(float(found.late[chosen].mean()), 4),
-            "versions": sorted(set(found.flights["model_version"][chosen]), key=lambda each: (len(each), each)),
+            "entities": int((chosen := months == month).sum()),
+            "positive_rate": round(float(found.label[chosen].mean()), 4),
+            "versions": sorted(set(found.entities["model_version"][chosen]), key=lambda each: (len(each), each)),
             **{
-                name: evaluation.scores(found.late[chosen], told[chosen], params.cost)
+                name: evaluation.scores(found.label[chosen], told[chosen], params.cost)
                 for name, told in found.told.items()
             },
         }
@@ -108,35 +110,35 @@ def by_month(found: Lived, params: Params) -> list[dict[str, Any]]:
 def coverage_by_month(found: Lived) -> list[dict[str, Any]]:
     """How often conformal sets held, of the living system's answers, calibrated on those of the month before.
 
-    The last flights of that month were not all known when the next began; they are a few hours of thirty days.
+    The last entities of that month were not all known when the next began; they are a few hours of thirty days.
     """
-    months = found.flights["day"].dt.strftime("%Y-%m").to_numpy(str)
-    days, hours = found.flights["day"].to_numpy(), slices.of_flights(found.flights)["hour"].to_numpy(str)
+    months = found.entities["day"].dt.strftime("%Y-%m").to_numpy(str)
+    days, groups = found.entities["day"].to_numpy(), slices.groups(slices.of_entities(found.features))
     rows = []
     for pair in pairwise(np.unique(months)):
         before, now = (months == month for month in pair)
-        calibration, asked = (conformal.Answered(found.told["living"][each], hours[each]) for each in (before, now))
-        sets = conformal.prediction_sets(calibration, found.late[before], asked)
-        rows += conformal.coverage(found.late[now], sets, days[now], pd.DataFrame({"month": months[now]}))
+        calibration, asked = (conformal.Answered(found.told["living"][each], groups[each]) for each in (before, now))
+        sets = conformal.prediction_sets(calibration, found.label[before], asked)
+        rows += conformal.coverage(found.label[now], sets, days[now], pd.DataFrame({"month": months[now]}))
     return rows
 
 
 def whole(found: Lived, params: Params) -> dict[str, Any]:
-    """All flights together, with intervals by days, and the paired difference that retraining makes."""
-    days = found.flights["day"].to_numpy()
+    """All entities together, with intervals by days, and the paired difference that retraining makes."""
+    days = found.entities["day"].to_numpy()
     scored: dict[str, dict[str, Any]] = {
         name: {
-            **evaluation.scores(found.late, told, params.cost),
-            "intervals": evaluation.intervals(found.late, told, days, params.cost),
+            **evaluation.scores(found.label, told, params.cost),
+            "intervals": evaluation.intervals(found.label, told, days, params.cost),
         }
         for name, told in found.told.items()
     }
-    difference = evaluation.paired_difference(found.late, found.told["living"], found.told["never"], days)
-    no_alerts = 1000 * params.cost.missed_delay * float(found.late.mean())
+    difference = evaluation.paired_difference(found.label, found.told["living"], found.told["never"], days)
+    no_alerts = 1000 * params.cost.missed * float(found.label.mean())
     living = scored["living"]["cost_per_1000"]
     return {
-        "flights": len(found.late),
-        "late_rate": round(float(found.late.mean()), 4),
+        "entities": len(found.label),
+        "positive_rate": round(float(found.label.mean()), 4),
         **scored,
         "living_less_never_log_loss": [round(difference.value, 4), *difference.interval] if difference else None,
         "saved_per_1000": {
@@ -154,7 +156,7 @@ def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
     rows = [row for kind in MOVES for row in database.decisions_of(engine, kind)]
     return [
         {
-            "day": str((row.decided_at - timedelta(seconds=1)).astimezone(NEW_YORK).date()),
+            "day": str((row.decided_at - timedelta(seconds=1)).astimezone(ZONE).date()),
             "kind": row.kind,
             "verdict": row.verdict,
             "version": row.evidence.get("version"),
@@ -168,7 +170,7 @@ def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
 def hindsight(settings: Settings, found: Lived, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Was the gate right? Of each verdict, log-loss of the candidate less that of the release it was held against.
 
-    On all labelled flights of the four weeks that came after the verdict, whoever answered them; with the interval
+    On all labelled entities of the four weeks that came after the verdict, whoever answered them; with the interval
     by days. Nothing of this was known when the gate decided.
     """
     # Not the first model's, which was held against a table of rates.
@@ -181,26 +183,26 @@ def hindsight(settings: Settings, found: Lived, events: list[dict[str, Any]]) ->
 def _after(verdict: dict[str, Any], settings: Settings, found: Lived) -> dict[str, Any] | None:
     """What the weeks after one verdict say of it; None where too few days are left."""
     begin = pd.Timestamp(verdict["day"]) + pd.Timedelta(days=1)
-    after = found.flights["day"].between(begin, begin + pd.Timedelta(days=HINDSIGHT_DAYS), inclusive="left")
-    days = found.flights["day"][after].to_numpy()
+    after = found.entities["day"].between(begin, begin + pd.Timedelta(days=HINDSIGHT_DAYS), inclusive="left")
+    days = found.entities["day"][after].to_numpy()
     against = verdict["against"].removeprefix(RELEASE)
     candidate, champion = (
         _probabilities(settings, version, found.features[after]) for version in (verdict["version"], against)
     )
-    difference = evaluation.paired_difference(found.late[after.to_numpy()], candidate, champion, days)
+    difference = evaluation.paired_difference(found.label[after.to_numpy()], candidate, champion, days)
     if difference is None:
         return None
     return {
         **{name: verdict[name] for name in ("day", "version", "verdict")},
         "against": against,
-        "flights": len(days),
+        "entities": len(days),
         "log_loss_difference": [round(difference.value, 4), *difference.interval],
     }
 
 
-def _probabilities(settings: Settings, version: str, flights: pd.DataFrame) -> NDArray[np.float64]:
+def _probabilities(settings: Settings, version: str, entities: pd.DataFrame) -> NDArray[np.float64]:
     loaded = release.load(settings.releases, version)
-    return loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories)).astype(np.float64)
+    return loaded.model.predict(model.matrix_of(entities, loaded.manifest.categories)).astype(np.float64)
 
 
 def watched(engine: sa.Engine) -> list[dict[str, Any]]:
@@ -219,18 +221,16 @@ def watched(engine: sa.Engine) -> list[dict[str, Any]]:
 
 
 def parity(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> dict[str, int]:
-    """How many flights were materialised, and how many of them differ in a bit from a build of all days at once."""
+    """How many entities were materialised, and how many of them differ in a bit from a build of all days at once."""
     engine = database.connect(settings.database_url.get_secret_value())
     lead = timedelta(minutes=params.features.lead_minutes)
     clean = contract.clean(tables)[0]
-    built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.label)
-    vectors = built[list(schema.MATERIALISED)].to_numpy("float32")
+    built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.question)
+    vectors, _ = features.online_of(built)
     stored = database.look_up_all(engine, params.question, midnight(start), midnight(until))
-    at_once = {
-        flight_id: vector.astype("<f4").tobytes() for flight_id, vector in zip(built["flight_id"], vectors, strict=True)
-    }
-    differing = sum(at_once.get(flight_id) != stored.get(flight_id) for flight_id in at_once.keys() | stored.keys())
-    return {"flights": len(stored), "differing": differing}
+    at_once = {key: vector.astype("<f4").tobytes() for key, vector in zip(built[KEY], vectors, strict=True)}
+    differing = sum(at_once.get(entity_id) != stored.get(entity_id) for entity_id in at_once.keys() | stored.keys())
+    return {"entities": len(stored), "differing": differing}
 
 
 def write(
@@ -238,14 +238,14 @@ def write(
 ) -> Path:
     """reports/<name>.json, .html and the pictures in reports/<name>/; where the page is.
 
-    `refused`: what the contract said of the vintage as it came.
+    `refused`: what the contract said of the dataset as it is published.
     """
     engine = database.connect(settings.database_url.get_secret_value())
     found = lived(settings, start, until)
     months = by_month(found, params)
     events = timeline(engine)
     told = {
-        "vintage": params.vintage,
+        "dataset": params.dataset,
         "refused": refused,
         "from": str(start),
         "until": str(until),
@@ -287,7 +287,7 @@ def page(told: Mapping[str, Any], drawn: dict[str, Picture]) -> str:
     months = len(told["months"])
     return pages.document(
         f"{months} {'month' if months == 1 else 'months'} in production",
-        f"Vintage {told['vintage']}, {told['from']} until {told['until']}, on a simulated clock, asked over HTTP.",
+        f"Dataset {told['dataset']}, {told['from']} until {told['until']}, on a simulated clock, asked over HTTP.",
         *_refused(told),
         pages.section("What it came to", pages.listed(_summary(told))),
         pages.pictures(drawn),
@@ -316,7 +316,7 @@ def _refused(told: Mapping[str, Any]) -> tuple[str, ...]:
     """What had to be repaired before any day could be lived."""
     if not told["refused"]:
         return ()
-    return (pages.section("As it came, the contract refused this vintage", pages.listed(told["refused"])),)
+    return (pages.section("As it is published, the contract refuses this dataset", pages.listed(told["refused"])),)
 
 
 def _summary(told: Mapping[str, Any]) -> list[str]:
@@ -324,21 +324,21 @@ def _summary(told: Mapping[str, Any]) -> list[str]:
     mean, low, high = all_of["living_less_never_log_loss"]
     exact, means = told["parity"], told["mean_monthly_auc"]
     return [
-        f"{all_of['flights']:,} labelled flights were answered, {all_of['late_rate']:.1%} of them late.",
+        f"{all_of['entities']:,} labelled {E} were answered, {all_of['positive_rate']:.1%} of them {WORDS.positive}.",
         "Mean monthly AUC: " + ", ".join(f"{means[name]:.3f} {words}" for name, words in NAMES.items()) + ".",
         f"Retraining changes the log-loss by {mean:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
-        "Money for each 1000 flights, in units of a false alarm: "
+        f"Money for each 1000 {E}, in units of a false alarm: "
         + ", ".join(f"{value:+.0f} {name}" for name, value in saved.items()) + " (above zero is saved).",
-        f"{exact['flights']:,} flights were materialised day by day; {exact['differing']} of them differ in a bit "
+        f"{exact['entities']:,} {E} were materialised day by day; {exact['differing']} of them differ in a bit "
         "from features that are built of the whole year at once.",
     ]  # fmt: skip
 
 
 def _months(told: Mapping[str, Any]) -> str:
-    head = ["month", "flights", "late", *(f"AUC, {name}" for name in NAMES.values()),
+    head = ["month", E, WORDS.positive, *(f"AUC, {name}" for name in NAMES.values()),
             *(f"cost, {name}" for name in NAMES.values()), "releases"]  # fmt: skip
     rows = [
-        [month["month"], f"{month['flights']:,}", f"{month['late_rate']:.1%}",
+        [month["month"], f"{month['entities']:,}", f"{month['positive_rate']:.1%}",
          *(f"{month[name]['auc']:.3f}" for name in NAMES), *(f"{month[name]['cost_per_1000']:.0f}" for name in NAMES),
          ", ".join(month["versions"])]
         for month in told["months"]
@@ -351,16 +351,16 @@ def _coverage(told: Mapping[str, Any]) -> tuple[str, ...]:
     if not told.get("coverage"):  # a month has none before it
         return ()
     rows = [
-        [row["slice"], f"{row['flights']:,}", _share(row["late_covered"]), _share(row["on_time_covered"]),
+        [row["slice"], f"{row['entities']:,}", _share(row["positive_covered"]), _share(row["negative_covered"]),
          f"{row['both']:.0%}"]
         for row in told["coverage"]
     ]  # fmt: skip
     asked = f"{conformal.CONFIDENCE:.0%}"
     about = (
-        "A conformal set names the labels that cannot be ruled out for a flight: late, on time, or both. Calibrated "
-        f"on the month before, it would cover {asked} of late flights and {asked} of on-time ones if months were alike."
+        f"A conformal set names the labels that cannot be ruled out: {WORDS.positive}, {WORDS.negative}, or both. "
+        f"Calibrated on the month before, it would cover {asked} of either if months were alike."
     )
-    head = ["month", "flights", "late flights covered", "on-time flights covered", "both labels possible"]
+    head = ["month", E, f"{WORDS.positive}, and covered", f"{WORDS.negative}, and covered", "both labels possible"]
     return (pages.section("How sure is one answer?", pages.paragraph(about), pages.table("Coverage", head, rows)),)
 
 
@@ -376,14 +376,16 @@ def _hindsight(told: Mapping[str, Any]) -> str:
     for each in told["hindsight"]:
         mean, low, high = each["log_loss_difference"]
         rows.append(
-            [each["day"], each["version"], each["against"], each["verdict"], f"{each['flights']:,}",
+            [each["day"], each["version"], each["against"], each["verdict"], f"{each['entities']:,}",
              f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"]
         )  # fmt: skip
     if not rows:
         few = "No verdict: nothing was retrained, or fewer than two days with outcomes came after the verdict. "
         return pages.empty(few + "Replay longer: `make replay MONTHS=2`.")
     return pages.table(
-        "The gate's verdicts", ["day", "candidate", "against", "verdict", "flights after", "log-loss, difference"], rows
+        "The gate's verdicts",
+        ["day", "candidate", "against", "verdict", f"{E} after", "log-loss, difference"],
+        rows,
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from ontime import environment, registry
 from ontime.registry import Origin
+from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines import git, lineage
 from pipelines.rebuild import LIBRARIES, NotRebuilt, Rebuilt, rebuild
@@ -61,12 +62,12 @@ def _conclusion(differing: Sequence[str], rebuilt: Rebuilt) -> str:
     if deviation.largest > 0:
         also = f"; {named}" if differing else ""
         return (
-            f"predictions differ by up to {deviation.largest:.2g} (flight {deviation.flight_id}) "
-            f"over {deviation.flights:,} flights{also}"
+            f"predictions differ by up to {deviation.largest:.2g} ({WORDS.entity} {deviation.entity_id}) "
+            f"over {deviation.entities:,} {WORDS.entities}{also}"
         )
     if differing:
-        return f"the model answers the same over {deviation.flights:,} flights, but {named}"
-    return f"predictions identical over {deviation.flights:,} flights"
+        return f"the model answers the same over {deviation.entities:,} {WORDS.entities}, but {named}"
+    return f"predictions identical over {deviation.entities:,} {WORDS.entities}"
 
 
 def reproduce(settings: Settings, words: Sequence[str]) -> Verdict:

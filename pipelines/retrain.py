@@ -21,12 +21,12 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, locks, refusal, release
-from ontime.online import NEW_YORK
+from ontime import database, environment, locks, refusal, release, sources
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
+from ontime.schema import ZONE
 from ontime.settings import PREFIX, Settings, load_settings
-from pipelines import clock, git, processes, training
+from pipelines import clock, git, processes, raw, training
 
 FOLDERS = (
     "releases",
@@ -37,7 +37,6 @@ FOLDERS = (
     "spool",
 )  # meant from here, not from the clone
 DVC = (sys.executable, "-m", "dvc")
-FIRST_DAY_OF_DATA = "-01-01"
 
 
 class NotRetrained(RuntimeError):
@@ -64,7 +63,7 @@ def run(settings: Settings, params: Params, day: date) -> str:
 
 def _run_alone(settings: Settings, params: Params, day: date) -> str:
     engine = database.connect(settings.database_url.get_secret_value())
-    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), NEW_YORK).astimezone(UTC)
+    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZONE).astimezone(UTC)
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"
@@ -89,13 +88,13 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
 
 
 def too_early(params: Params, day: date) -> str | None:
-    """Why there is nothing to train on yet, at the beginning of a vintage; or None."""
+    """Why there is nothing to train on yet, at the beginning of a dataset; or None."""
     held_out = params.retrain.valid_days + params.retrain.test_days
-    first = date.fromisoformat(f"{params.vintage[:4]}{FIRST_DAY_OF_DATA}")
+    first = sources.dataset(params.dataset).first_day
     left = max(0, (day - first).days + 1 - held_out)
     if left >= params.retrain.train_days:
         return None
-    return f"{left} days of {params.vintage} are left to train on, at least {params.retrain.train_days} are needed"
+    return f"{left} days of {params.dataset} are left to train on, at least {params.retrain.train_days} are needed"
 
 
 def _why(engine: sa.Engine, day: date) -> str:
@@ -105,20 +104,20 @@ def _why(engine: sa.Engine, day: date) -> str:
 
 
 def window(params: Params, day: date, now: datetime) -> dict[str, str]:
-    """The parameters of a retraining at the end of `day`: all data since the vintage began, the last days held out."""
+    """The parameters of a retraining at the end of `day`: all data since the dataset began, the last days held out."""
     test_until = day + timedelta(days=1)
     test_from = test_until - timedelta(days=params.retrain.test_days)
     valid_from = test_from - timedelta(days=params.retrain.valid_days)
     return {
-        "vintage": f"'{params.vintage}'",
+        "dataset": f"'{params.dataset}'",
         "known_until": f"'{now.isoformat()}'",
-        "split.train_from": f"'{params.vintage[:4]}{FIRST_DAY_OF_DATA}'",
+        "split.train_from": f"'{sources.dataset(params.dataset).first_day}'",
         "split.valid_from": f"'{valid_from}'",
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
         # Nobody waits for these parts of its model card.
-        "train.without_tailnum": "false",
+        "train.ablations": "false",
         "evaluate.full_card": "false",
     }
 
@@ -140,6 +139,7 @@ def clone(workspace: Path) -> Path:
     there = ["git", f"--git-dir={workspace.resolve() / '.git'}"]
     _run([*there, "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
     _run([*there, f"--work-tree={workspace.resolve()}", "checkout", "--quiet", "--force", "--detach", commit])
+    raw.link_into(workspace)
     return workspace
 
 

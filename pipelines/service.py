@@ -46,12 +46,17 @@ class Service:
         return json.loads(said)
 
 
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def running(settings: Settings) -> Iterator[Service]:
     """The service on these releases and this database, ready; stopped afterwards."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log_file = settings.releases.parent / "service.log"
     with log_file.open("w") as log, _started(settings, port, log) as process:
         _wait_until_ready(process, port, log_file)
@@ -72,6 +77,8 @@ def _started(settings: Settings, port: int, log: IO[str]) -> AbstractContextMana
         # A retraining keeps both cores busy, and a wait must not end in the spool.
         "DATABASE_PATIENCE_SECONDS": "30",
     }
+    if settings.problem:
+        told["PROBLEM"] = str(settings.problem)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     environment = kept | {f"{PREFIX}{name}": value for name, value in told.items()}
     return processes.started([sys.executable, "-m", "serving"], env=environment, stdout=log, stderr=log)

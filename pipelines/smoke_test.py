@@ -1,6 +1,6 @@
 """Stage 4: every candidate in small, before minutes are spent: -> data/smoke_test.json.
 
-Fitted, saved, exported, explained, drawn and written about on rows that nobody flew, with the code of the stages to
+Fitted, saved, exported, explained, drawn and written about on rows drawn at random, with the code of the stages to
 come. No data are read, so `dvc repro smoke_test` tries a new candidate in seconds, on a clean clone too.
 """
 
@@ -18,6 +18,7 @@ import pandas as pd
 from ontime import candidates, card, evaluation, explain, export, model, plots, refusal, release, schema
 from ontime.online import PROBE_TOLERANCE
 from ontime.params import Params, load_params
+from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
 from pipelines import evaluate
 from pipelines.layout import SMOKE_TEST, write_json
@@ -42,29 +43,29 @@ class Sample(NamedTuple):
     """Rows to fit on, and rows of each kind that a model will meet."""
 
     matrix: model.Matrix
-    late: model.Labels
+    label: model.Labels
     asked: dict[str, model.Matrix]
-    asked_late: model.Labels  # the same flights in each kind
+    asked_label: model.Labels  # the same entities in each kind
 
 
 def draw_sample(seed: int) -> Sample:
-    """Flights that nobody flew, whose label follows from a few features, one of them a category."""
+    """Rows that never were, whose label follows from a few features, one of them a category if there is any."""
     drawn = np.random.default_rng(seed)
     # From shares to thousands, half of them whole numbers: ties are where a threshold is lost.
     matrix = drawn.normal(2, 1, (2 * ROWS, len(schema.FEATURE_NAMES))) * np.logspace(-1, 3, len(schema.FEATURE_NAMES))
     matrix[:, ::2] = matrix[:, ::2].round()
     matrix[:, candidates.CATEGORY_POSITIONS] = drawn.integers(0, CATEGORIES, (2 * ROWS, len(schema.CATEGORICAL)))
     signal = matrix[:, NUMBERS[-4:]] / matrix[:, NUMBERS[-4:]].std(axis=0) - 2
-    odds = signal.sum(axis=1) + 0.5 * matrix[:, candidates.CATEGORY_POSITIONS[0]] - 3
-    late = drawn.random(2 * ROWS) < 1 / (1 + np.exp(-odds))
+    odds = signal.sum(axis=1) + 0.5 * matrix[:, candidates.CATEGORY_POSITIONS[:1]].sum(axis=1) - 3
+    label = drawn.random(2 * ROWS) < 1 / (1 + np.exp(-odds))
     complete, holes = matrix.astype(np.float32), drawn.random(matrix.shape) < MISSING_SHARE
     holes[:, candidates.CATEGORY_POSITIONS] = False
     missing = np.where(holes, np.float32(np.nan), complete)
-    missing[::4] = model.schedule_only(missing[::4])
+    missing[::4] = model.request_only(missing[::4])
     unseen = complete.copy()
     unseen[:, candidates.CATEGORY_POSITIONS] = np.nan
     asked = dict(zip(ADVICE, (complete[ROWS:], missing[ROWS:], unseen[ROWS:]), strict=True))
-    return Sample(missing[:ROWS], late[:ROWS], asked, late[ROWS:])
+    return Sample(missing[:ROWS], label[:ROWS], asked, label[ROWS:])
 
 
 @contextmanager
@@ -81,8 +82,8 @@ def try_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Prob
     """Its probabilities of all that is asked, and how it is explained. Raises CandidateRefused."""
     asked = np.vstack([*sample.asked.values()])
     with trying(name, "fitted"):
-        fitted = model.fit(name, sample.matrix, sample.late, params.train)
-        again = model.fit(name, sample.matrix, sample.late, params.train)
+        fitted = model.fit(name, sample.matrix, sample.label, params.train)
+        again = model.fit(name, sample.matrix, sample.label, params.train)
     with trying(name, "saved and asked"):
         saved = io.BytesIO()
         joblib.dump(fitted, saved)
@@ -141,29 +142,29 @@ def refuse_wrong_reasons(
 def try_reports(told: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
                 sample: Sample, params: Params) -> None:  # fmt: skip
     """The model card of each candidate that may win, and the pictures, as the stage `evaluate` makes them."""
-    late = np.tile(sample.asked_late, len(sample.asked))
-    scores = {name: evaluation.scores(late, each, params.cost) for name, each in told.items()}
-    day = np.datetime64("2013-01-01") + np.arange(len(late)) % 2  # an interval by days needs two of them
-    intervals = {name: evaluation.intervals(late, each, day, params.cost) for name, each in told.items()}
-    piece = {"cut": "all", "slice": "all", "flights": len(late), "late": int(late.sum()), "auc": 0.5,
+    label = np.tile(sample.asked_label, len(sample.asked))
+    scores = {name: evaluation.scores(label, each, params.cost) for name, each in told.items()}
+    day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval by days needs two of them
+    intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in told.items()}
+    piece = {"cut": "all", "slice": "all", "entities": len(label), "positives": int(label.sum()), "auc": 0.5,
              "auc_interval": (0.4, 0.6), "log_loss": 0.5, "mean_probability": 0.5, "missed": [0.5, 0.4, 0.6],
              "false_alarms": [0.5, 0.4, 0.6], "gated": True}  # fmt: skip
     equal = {"cut": "all", "slices": 1, "missed": [[0.5, 0.5]] * 2, "false_alarms": [[0.5, 0.5]] * 2,
              "thresholds": [0.25, 0.25], "cost_per_1000": 500.0, "cost_more": None}  # fmt: skip
-    covered = {"cut": "all", "slice": "all", "flights": len(late), "late_covered": [0.9, 0.8, 1.0],
-               "on_time_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
+    covered = {"cut": "all", "slice": "all", "entities": len(label), "positive_covered": [0.9, 0.8, 1.0],
+               "negative_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*told]):
         report = card.Report(
             params=params, champion=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
-            intervals=intervals, variants=dict.fromkeys(("schedule_only", "without_tailnum"), scores[name]),
+            intervals=intervals, variants=dict.fromkeys(("request_only", *PROBLEM.ablations), scores[name]),
             slices=[piece] * 5, equalised=[equal], coverage=[covered] * 2,
-            flights=dict.fromkeys(("train", "valid", "test"), len(late)),
-            late_share=float(late.mean()), days=2, reasons=methods[name],
+            entities=dict.fromkeys(("train", "valid", "test"), len(label)),
+            positive_share=float(label.mean()), days=2, reasons=methods[name],
         )  # fmt: skip
         with trying(name, "described in a model card"):
             card.model_card(report, ranks)
-    test = evaluate.Test(pd.DataFrame(), late, np.vstack([*sample.asked.values()]), {})
+    test = evaluate.Test(pd.DataFrame(), label, np.vstack([*sample.asked.values()]), {})
     with trying(" or ".join(told), "drawn"), TemporaryDirectory() as folder:
         evaluate.draw(test, dict(told), ranks, report, Path(folder))
         costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in told])

@@ -12,21 +12,25 @@ from tqdm import tqdm
 from ontime import evaluation, leaks, model, refusal, schema, split
 from ontime.candidates import CANDIDATES, exportable
 from ontime.params import Params, load_params
+from ontime.problem import PROBLEM
+from ontime.schema import WORDS
 from pipelines.layout import COSTS, FEATURES, MODELS, read_months, replacing_folder, write_json
 
-WITHOUT_TAILNUM = "without_tailnum.joblib"
 TRAINED_ON = "trained_on.bin"
-TAILNUM_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.FROM_TAILNUM]
 
 
 def read_period(period: split.Period) -> pd.DataFrame:
-    """The labelled flights of a period, with their features."""
-    return split.labelled(split.within(read_months(FEATURES, split.months(period)), period))
+    """The labelled entities of a period, with their features. Raises SplitBroken if there are none."""
+    entities = split.labelled(split.within(read_months(FEATURES, split.months(period)), period))
+    split.refuse_empty(entities, period)
+    return entities
 
 
-def without_tailnum(matrix: model.Matrix) -> model.Matrix:
+def without(ablation: str, matrix: model.Matrix) -> model.Matrix:
+    """The rows as if what the ablation leaves out were never known."""
+    names = [name for family in PROBLEM.ablations[ablation].families for name in schema.FAMILIES[family]]
     masked = matrix.copy()
-    masked[:, TAILNUM_POSITIONS] = np.nan
+    masked[:, [schema.FEATURE_NAMES.index(name) for name in names]] = np.nan
     return masked
 
 
@@ -39,9 +43,9 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     split.refuse_strays("train", train, periods["train"])
     split.refuse_strays("valid", valid, periods["valid"])
     categories = model.categories_of(train)
-    late, valid_late = train["late"].to_numpy(), valid["late"].to_numpy()
+    label, valid_label = train["label"].to_numpy(), valid["label"].to_numpy()
     plain, valid_matrix = model.matrix_of(train, categories), model.matrix_of(valid, categories)
-    matrix, labels = model.with_schedule_only(plain, late, params.train.schedule_only_share, params.train.seed)
+    matrix, labels = model.with_request_only(plain, label, params.train.request_only_share, params.train.seed)
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
@@ -49,7 +53,7 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
         began = time.perf_counter()
         fitted = model.fit(name, matrix, labels, params.train)
         costs[name] = {"fit_seconds": round(time.perf_counter() - began, 2)}
-        scores[name] = evaluation.scores(valid_late, model.predict(fitted, valid_matrix), params.cost)
+        scores[name] = evaluation.scores(valid_label, model.predict(fitted, valid_matrix), params.cost)
         if (gain := CANDIDATES[name].gain) is not None:
             gains[name] = gain(fitted)
         joblib.dump(fitted, folder / f"{name}.joblib")
@@ -57,16 +61,15 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     champion = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
     if champion in gains:
         leaks.refuse_dominant(gains[champion], params.leaks)
-    if params.train.without_tailnum:
-        # What hangs on the tail number may in life still change: the score without it is reported.
-        blind = model.fit(champion, without_tailnum(matrix), labels, params.train)
-        joblib.dump(blind, folder / WITHOUT_TAILNUM)
-    (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["flight_id"])).tobytes())
+    for name in PROBLEM.ablations if params.train.ablations else ():
+        blind = model.fit(champion, without(name, matrix), labels, params.train)
+        joblib.dump(blind, folder / f"{name}.joblib")
+    (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["entity_id"])).tobytes())
     return {
         "champion": champion,
         "valid": scores,
-        "usual_rate": round(float(late.mean()), 4),
-        "flights": {"train": len(train), "valid": len(valid)},
+        "base_rate": round(float(label.mean()), 4),
+        "entities": {"train": len(train), "valid": len(valid)},
         "categories": categories,
     }
 
@@ -75,12 +78,15 @@ def main() -> None:
     params = load_params()
     periods = split.periods(params.split)
     train, valid = read_period(periods["train"]), read_period(periods["valid"])
-    leaks.refuse(train, train[["late", "arr_delay_minutes"]])
-    leaks.refuse_telling(train, train["late"], params.leaks)
+    leaks.refuse(train, train[["label", "value"]], params.leaks)
+    leaks.refuse_telling(train, train["label"], params.leaks)
     with replacing_folder(MODELS) as folder:
         training = fit_candidates(train, valid, params, folder)
         write_json(folder / "training.json", training)
-    print(f"train: {len(train):,} flights, {len(params.train.candidates)} candidates, best is {training['champion']}")
+    print(
+        f"train: {len(train):,} {WORDS.entities}, {len(params.train.candidates)} candidates, "
+        f"best is {training['champion']}"
+    )
 
 
 if __name__ == "__main__":

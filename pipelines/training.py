@@ -14,8 +14,9 @@ from pathlib import Path
 
 import yaml
 
-from ontime import environment, locks
+from ontime import environment, locks, sources, split
 from ontime.params import ParamsBroken, load_params
+from ontime.refusal import Refusal
 from pipelines import processes, promote
 from pipelines.lineage import LOCK
 
@@ -29,8 +30,10 @@ class NotTrained(RuntimeError):
 
 
 def train() -> None:
-    """Raises Busy, NotTrained, ParamsBroken."""
-    load_params()  # refused here, before a stage shows where in the code it was read
+    """Raises Busy, NotTrained, ParamsBroken, SourceBroken, SplitBroken."""
+    params = load_params()  # refused here, before a stage shows where in the code it was read
+    dataset = sources.dataset(params.dataset)
+    split.refuse_outside(params.split, dataset.first_day, dataset.last_day)
     with locks.held(locks.WORKSPACE, "make train"):
         mend()
         _dvc("repro")
@@ -94,7 +97,7 @@ def main(words: Sequence[str]) -> None:
         signal.signal(each, signal.default_int_handler)
     try:
         train()
-    except (locks.Busy, NotTrained, ParamsBroken) as refused:
+    except (locks.Busy, NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"train: {refused}")
     except KeyboardInterrupt:
         sys.exit(f"train: interrupted; {AGAIN}")

@@ -39,10 +39,10 @@ def mean_log_loss(features: pd.DataFrame, chosen: LightGBMParams, params: Params
     for past, month in rolling_folds(features["day"], params.tune.folds):
         categories = model.categories_of(features[past])
         fitted = model.fit(
-            "lightgbm", model.matrix_of(features[past], categories), features.loc[past, "late"].to_numpy(), train
+            "lightgbm", model.matrix_of(features[past], categories), features.loc[past, "label"].to_numpy(), train
         )
         told = model.predict(fitted, model.matrix_of(features[month], categories))
-        losses.append(evaluation.losses(features.loc[month, "late"].to_numpy(), told).mean())
+        losses.append(evaluation.losses(features.loc[month, "label"].to_numpy(), told).mean())
     return float(np.mean(losses))
 
 

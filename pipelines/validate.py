@@ -1,6 +1,7 @@
 """Stage 2: data/ingested/ -> data/validated/, data/set_aside/ and reports/data_quality.json, or a full stop."""
 
 from ontime import contract, refusal
+from ontime.schema import WORDS
 from pipelines.layout import (
     INGESTED,
     REPORTS,
@@ -23,7 +24,10 @@ def main() -> None:
             write_table(rows, folder / f"{name}.parquet")
     write_json(REPORTS / "data_quality.json", report)
     hits = sum(rule["hits"] for rule in report["rules"] if rule["action"] != "noted")
-    print(f"validate: contract holds; {hits:,} rows repaired or set aside, {report['labelled']:,} flights labelled")
+    print(
+        f"validate: contract holds; {hits:,} rows repaired or set aside, "
+        f"{report['labelled']:,} {WORDS.entities} labelled"
+    )
 
 
 if __name__ == "__main__":

@@ -6,9 +6,13 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ontime.explain import Method
-from ontime.release import Lineage, Names, TrackRecord
+from ontime.problem import PROBLEM
+from ontime.release import Lineage, TrackRecord
+from ontime.schema import WORDS
 
-Flag = Literal["schedule_only", "store_unavailable", "unknown_carrier", "unknown_dest"]
+FLAGS = r"^(request_only|store_unavailable|unknown_category:\w+)$"
+Flag = Annotated[str, Field(pattern=FLAGS)]
+EXAMPLE = PROBLEM.example_outcome["entity_id"]
 
 
 class _Answer(BaseModel):
@@ -17,7 +21,7 @@ class _Answer(BaseModel):
 
 class _Reason(_Answer):
     feature: str
-    words: Annotated[str, Field(examples=["42 % of the departures from JFK in the last 3 hours were late"])]
+    words: Annotated[str, Field(description="the feature and its value")]
     effect: Literal["raises", "lowers"]
 
 
@@ -30,25 +34,25 @@ class ProbabilityReason(_Reason):
 
 
 class LogOddsReasons(_Answer):
-    """Exact Shapley values: usual_log_odds, the features' and others_log_odds add up to log_odds.
+    """Exact Shapley values: base_log_odds, the features' and others_log_odds add up to log_odds.
 
-    probability_late is 1 / (1 + exp(-log_odds)).
+    probability is 1 / (1 + exp(-log_odds)).
     """
 
     method: Literal["tree_shap", "linear_shap"]
     scale: Literal["log_odds"]
-    usual_log_odds: Annotated[float, Field(description="of usual_rate, the base rate")]
+    base_log_odds: Annotated[float, Field(description="of base_rate, the base rate")]
     log_odds: float
     features: Annotated[tuple[LogOddsReason, ...], Field(description="those that moved it most, the largest first")]
     others_log_odds: Annotated[float, Field(description="everything else, also what no single feature accounts for")]
 
 
 class ProbabilityReasons(_Answer):
-    """The same of a forest, which averages probabilities: all of it adds up to probability_late itself."""
+    """The same of a forest, which averages probabilities: all of it adds up to probability itself."""
 
     method: Literal["tree_shap"]
     scale: Literal["probability"]
-    usual_probability: Annotated[float, Field(description="usual_rate, the base rate")]
+    base_probability: Annotated[float, Field(description="base_rate, the base rate")]
     probability: float
     features: Annotated[tuple[ProbabilityReason, ...], Field(description="those that moved it most, the largest first")]
     others_probability: Annotated[float, Field(description="everything else, as with log-odds")]
@@ -65,23 +69,23 @@ Reasons = LogOddsReasons | ProbabilityReasons | NoReasons
 
 
 class Prediction(_Answer):
-    """How likely the flight is late, and what that rests on. It is in the database when this is read."""
+    """How likely the label is, and what that rests on. It is in the database when this is read."""
 
     prediction_id: Annotated[str, Field(examples=["92139507e12d4624b1abd6794b7d960a"])]
-    flight_id: Annotated[str, Field(examples=["UA1545-EWR-20131105T1015Z"])]
-    probability_late: Annotated[float, Field(ge=0, le=1)]
-    alert: Annotated[bool, Field(description="probability_late has reached the threshold of GET /v1/model")]
-    usual_rate: Annotated[float, Field(description="base rate: share late among all flights of the training period")]
+    entity_id: Annotated[str, Field(examples=[EXAMPLE])]
+    probability: Annotated[float, Field(ge=0, le=1, description=f"that the {WORDS.entity} {WORDS.is_positive}")]
+    alert: Annotated[bool, Field(description="probability has reached the threshold of GET /v1/model")]
+    base_rate: Annotated[
+        float, Field(description=f"share {WORDS.positive} among all {WORDS.entities} of the training period")
+    ]
     model_version: str
     features: Annotated[
-        Literal["materialised", "schedule_only"],
-        Field(
-            description="schedule_only: the flight is not in the online store, so nothing but its timetable is known"
-        ),
+        Literal["online", "request"],
+        Field(description="request: it is not in the online store, so nothing but the request is known"),
     ]
     features_as_of: Annotated[
         datetime | None,
-        Field(description="freshness: nothing known after this moment is in the answer; null with schedule_only"),
+        Field(description="freshness: nothing known later is in the answer; null where it is not in the online store"),
     ]
     flags: Annotated[tuple[Flag, ...], Field(description="what makes this answer less sure than usual")]
     reasons: Annotated[
@@ -101,16 +105,50 @@ class ModelInfo(_Answer):
     version: str
     algorithm: str
     threshold: float
-    usual_rate: Annotated[float, Field(description="base rate: share late among all flights of the training period")]
-    late_minutes: Annotated[int, Field(description="a flight that arrives so many minutes late, or more, is late")]
-    lead_minutes: Annotated[int, Field(description="nothing known later than so long before the departure is used")]
+    base_rate: Annotated[
+        float, Field(description=f"share {WORDS.positive} among all {WORDS.entities} of the training period")
+    ]
+    label_at_least: Annotated[float, Field(description=f"the label is true from so many {PROBLEM.label.unit} on")]
+    lead_minutes: Annotated[
+        int, Field(description=f"nothing known later than so long before the {WORDS.event} is used")
+    ]
     trained_from: date
     trained_until: Annotated[date, Field(description="exclusive")]
     track_record: TrackRecord
-    names: Annotated[Names, Field(description="of airlines and airports, by code")]
+    names: Annotated[
+        dict[str, dict[str, str]], Field(description="what people call the codes in a request: field, code, name")
+    ]
     features: tuple[FeatureInfo, ...]
     reasons: Annotated[Method | None, Field(description="how ?explain=true is computed; null where it is not stated")]
     lineage: Lineage
+
+
+class Choice(_Answer):
+    value: str
+    name: str
+
+
+class SearchField(_Answer):
+    """A field of the request by which GET /v1/entities searches."""
+
+    field: str
+    label: str
+    placeholder: str
+    only_choices: bool
+    choices: tuple[Choice, ...]
+
+
+class ProblemInfo(_Answer):
+    """What the service is about, in words: the pages are made of this."""
+
+    name: str
+    zone: Annotated[str, Field(description="the calendar of days and hours, an IANA time zone")]
+    label_at_least: float
+    lead_minutes: int
+    words: Annotated[dict[str, str], Field(description="sentences and nouns, by what they are for")]
+    search: tuple[SearchField, ...]
+    example_day: date
+    example_hour: int | None
 
 
 class Alive(_Answer):
@@ -129,7 +167,7 @@ class Ready(_Answer):
 class Problem(_Answer):
     """One thing that is wrong with a request, or with the service."""
 
-    place: Annotated[str, Field(examples=["flights.17.scheduled_arrival"])]
+    place: Annotated[str, Field(examples=["entities.17.event_at"])]
     reason: str
     got: str | None = None
 
@@ -143,29 +181,31 @@ class Received(_Answer):
 
 
 class KnownOutcome(_Answer):
-    flight_id: str
-    late: Annotated[bool, Field(description="by the rule of the release that answers: late_minutes of GET /v1/model")]
-    delay_minutes: Annotated[int | None, Field(description="below zero: early; null where nobody told it")]
+    entity_id: str
+    label: Annotated[
+        bool, Field(description="by the rule of the release that answers: label_at_least of GET /v1/model")
+    ]
+    value: Annotated[float | None, Field(description=f"{WORDS.value}; null where nobody told it")]
+    words: Annotated[str, Field(description="how it ended, in a sentence")]
     known_at: datetime
 
 
-class ListedFlight(_Answer):
-    """A flight that can be asked for: all but flight_id is the body of a request."""
+class ListedEntity(_Answer):
+    """An entity that can be asked for, and how people see it."""
 
-    flight_id: str
-    carrier: str
-    flight_number: int
-    origin: str
-    dest: str
-    scheduled_departure: datetime
-    scheduled_arrival: datetime
-    distance_miles: int
+    entity_id: str
+    event_at: datetime
+    title: str
+    subtitle: str
+    details: str
+    note: str
+    request: Annotated[dict[str, str | int | float | bool | None], Field(description="the body to ask with")]
 
 
 class Listing(_Answer):
-    days: Annotated[tuple[date, date] | None, Field(description="first and last day of all, New York's calendar")]
+    days: Annotated[tuple[date, date] | None, Field(description="first and last day of all, the problem's calendar")]
     more: Annotated[bool, Field(description="there are more than `limit`")]
-    flights: tuple[ListedFlight, ...]
+    entities: tuple[ListedEntity, ...]
 
 
 class ReleaseState(_Answer):
@@ -188,10 +228,10 @@ class Minute(_Answer):
 
 
 class Latency(_Answer):
-    """Of the last hour's requests, from arrival until the answer is stored; of 10,000 predictions at most."""
+    """Of the last hour's requests, from receipt until the answer is stored; of 10,000 predictions at most."""
 
     requests: int
-    flights: int
+    entities: int
     p50_ms: float | None
     p95_ms: float | None
     p99_ms: float | None
@@ -203,9 +243,9 @@ class Traffic(_Answer):
     minutes: int
     predictions: int
     alerts: int
-    schedule_only: int
-    single: Annotated[Latency, Field(description="requests for one flight")]
-    lists: Annotated[Latency, Field(description="requests for several flights")]
+    request_only: int
+    single: Annotated[Latency, Field(description="requests for one entity")]
+    lists: Annotated[Latency, Field(description="requests for several entities")]
     by_minute: tuple[Minute, ...]
 
 
@@ -218,14 +258,14 @@ class Alert(_Answer):
 
 
 class Quality(_Answer):
-    """How good the answers were, on the flights of these days whose outcome is known."""
+    """How good the answers were, on the entities of these days whose outcome is known."""
 
     since: date
     until: Annotated[date, Field(description="inclusive")]
-    flights: int
+    entities: int
     labelled: int
-    coverage: Annotated[float | None, Field(description="share of the flights whose outcome is known")]
-    late_rate: float | None
+    coverage: Annotated[float | None, Field(description="share of the entities whose outcome is known")]
+    positive_rate: float | None
     predicted_rate: float | None
     auc: float | None
     ece: Annotated[float | None, Field(description="expected calibration error")]

@@ -1,4 +1,4 @@
-"""The service: `create_app(settings)` verifies and loads the release, then answers for flights.
+"""The service: `create_app(settings)` verifies and loads the release, then answers for entities.
 
 No release, or one that was tampered with: no service. The API is described at /docs and /openapi.json.
 """
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ontime import database
 from ontime.release import Manifest
+from ontime.schema import WORDS
 from ontime.settings import Settings
 from serving import failures, keys, metrics, protocol, routes
 from serving.desk import Desk
@@ -99,8 +100,8 @@ def _document(app: FastAPI, manifest: Manifest) -> dict[str, Any]:
     """FastAPI's document, with what the release is asked and the keys that the guard asks for."""
     question = manifest.question
     description = (
-        f"How likely is a flight out of New York to arrive late? Late is {question.late_minutes} minutes or more after "
-        f"the scheduled arrival. An answer rests on what is known {question.lead} before the scheduled departure. "
+        f"{WORDS.title} {WORDS.definition.format(**question.terms)} An answer rests on what is known "
+        f"{question.terms['lead']} before the {WORDS.event}. "
         "Where the service asks for a key (`make key`), *Authorize* takes it."
     )
     # Another release may be asked something else.

@@ -1,7 +1,7 @@
 """Where requests meet: what arrived while a batch was on its way is looked up, scored and committed together.
 
 So the cost of a look-up, a run of the model and above all of a commit is shared by all that wait, and the
-number of flights in a batch grows by itself with the load. An answer leaves after its commit. Scoring happens
+number of entities in a batch grows by itself with the load. An answer leaves after its commit. Scoring happens
 on the event loop: another thread would spend more time on waiting for the interpreter than on the scoring.
 """
 
@@ -22,26 +22,26 @@ from numpy.typing import NDArray
 
 from ontime import online
 from ontime.database import Stored
+from ontime.declaration import EntityRequest
 from ontime.release import Release
-from ontime.schema import Flight
 from serving import metrics, scoring
 from serving.keeping import Keeper
 from serving.live import Live, Serving
 
-MOST_TOGETHER = 1000  # flights of a batch, and of a request
-MOST_WAITING = 20_000  # flights; more would wait longer than their callers do
+MOST_TOGETHER = 1000  # entities of a batch, and of a request
+MOST_WAITING = 20_000  # entities; more would wait longer than their callers do
 MOST_SHADOWS = 100  # batches
 
 
 class Overloaded(Exception):
-    """More flights wait than can be answered in time."""
+    """More entities wait than can be answered in time."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request's flights, and where its answer goes."""
+    """One request's entities, and where its answer goes."""
 
-    flights: Sequence[Flight]
+    entities: Sequence[EntityRequest]
     explain: bool
     arrived: float  # on the clock of time.perf_counter
     answer: "asyncio.Future[list[dict[str, Any]]]"
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Batch:
-    flights: Sequence[Flight]
+    entities: Sequence[EntityRequest]
     ids: Sequence[str]
     found: Sequence[Stored | None]
 
@@ -77,18 +77,18 @@ class Desk:
         self._shadows.put(None)
         await asyncio.to_thread(self._shadow_thread.join)
 
-    async def ask(self, flights: Sequence[Flight], explain: bool, arrived: float) -> list[dict[str, Any]]:
-        """The answers, in the flights' order, each on disk. Raises Overloaded and CannotKeep."""
-        if self._waiting + len(flights) > MOST_WAITING:
+    async def ask(self, entities: Sequence[EntityRequest], explain: bool, arrived: float) -> list[dict[str, Any]]:
+        """The answers, in the entities' order, each on disk. Raises Overloaded and CannotKeep."""
+        if self._waiting + len(entities) > MOST_WAITING:
             raise Overloaded
-        self._waiting += len(flights)
+        self._waiting += len(entities)
         try:
-            job = Job(flights, explain, arrived, asyncio.get_running_loop().create_future())
+            job = Job(entities, explain, arrived, asyncio.get_running_loop().create_future())
             self._jobs.append(job)
             self._arrived.set()
             return await job.answer
         finally:
-            self._waiting -= len(flights)
+            self._waiting -= len(entities)
 
     async def _work(self) -> None:
         while True:
@@ -103,10 +103,10 @@ class Desk:
     def _next_jobs(self) -> list[Job]:
         """All that waits, up to a full batch."""
         jobs: list[Job] = []
-        flights = 0
+        entities = 0
         for job in self._jobs:
-            flights += len(job.flights)
-            if jobs and flights > MOST_TOGETHER:
+            entities += len(job.entities)
+            if jobs and entities > MOST_TOGETHER:
                 break
             jobs.append(job)
         del self._jobs[: len(jobs)]
@@ -117,27 +117,27 @@ class Desk:
     async def _answer_together(self, jobs: Sequence[Job]) -> list[list[dict[str, Any]]]:
         loop = asyncio.get_running_loop()
         began, serving = perf_counter(), self._live.serving
-        flights = [flight for job in jobs for flight in job.flights]
-        ids = [flight.id for flight in flights]
+        entities = [entity for job in jobs for entity in job.entities]
+        ids = [entity.entity_id for entity in entities]
         question = serving.champion.manifest.question
         stored = await loop.run_in_executor(self._database, self._keeper.look_up, question, ids)
-        batch = Batch(flights, ids, [stored.get(each) for each in ids])
+        batch = Batch(entities, ids, [stored.get(each) for each in ids])
         looked_up = perf_counter()
         matrix, probabilities, answering = _score(batch, serving)
-        answers = scoring.answers_of(batch.flights, ids, batch.found, probabilities, answering)
+        answers = scoring.answers_of(entities, ids, batch.found, matrix, probabilities, answering)
         if self._keeper.away is not None:
             for answer in answers:
                 answer["flags"].append("store_unavailable")
         for place in _to_explain(jobs):
-            answers[place]["reasons"] = scoring.reasons_of(flights[place], matrix[place], answering[place])
+            answers[place]["reasons"] = scoring.reasons_of(entities[place], matrix[place], answering[place])
         scored = perf_counter()
-        arrivals = [job.arrived for job in jobs for _ in job.flights]
+        arrivals = [job.arrived for job in jobs for _ in job.entities]
         await loop.run_in_executor(self._database, self._keeper.keep, scoring.rows_of(answers, matrix, arrivals))
         _measure((began, looked_up, scored, perf_counter()), answers, batch, matrix)
         if serving.challenger is not None:
             self._put_in_shadow(batch, serving, answers)
         each = iter(answers)
-        return [[next(each) for _ in job.flights] for job in jobs]
+        return [[next(each) for _ in job.entities] for job in jobs]
 
     def _put_in_shadow(self, batch: Batch, serving: Serving, answers: list[dict[str, Any]]) -> None:
         try:
@@ -160,7 +160,7 @@ class Desk:
                     {
                         "prediction_id": answers[place]["prediction_id"],
                         "model_version": version,
-                        "probability_late": probability,
+                        "probability": probability,
                     }
                     for place, probability in zip(places, probabilities.tolist(), strict=True)
                 ]
@@ -181,15 +181,15 @@ def _deliver(jobs: Sequence[Job], told: list[list[dict[str, Any]]] | Exception) 
 
 
 def _run(batch: Batch, places: Sequence[int], release: Release) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The model's input and its probabilities, for the flights at those places."""
-    vectors = [online.NOTHING_KNOWN if (row := batch.found[place]) is None else row.vector for place in places]
-    matrix = online.matrix_of([batch.flights[place] for place in places], vectors, release)
+    """The model's input and its probabilities, for the entities at those places."""
+    stored = [online.NOTHING_KNOWN if (row := batch.found[place]) is None else row.online for place in places]
+    matrix = online.matrix_of([batch.entities[place] for place in places], stored, release)
     return matrix, release.model.predict(matrix)
 
 
 def _score(batch: Batch, serving: Serving) -> tuple[NDArray[np.float32], NDArray[np.float32], Sequence[Release]]:
-    """Input, probability and release of each flight: the champion's, but for the challenger's share."""
-    everything = range(len(batch.flights))
+    """Input, probability and release of each entity: the champion's, but for the challenger's share."""
+    everything = range(len(batch.entities))
     challenged = [place for place in everything if serving.answers_by_challenger(batch.ids[place])]
     matrix, probabilities = _run(batch, everything, serving.champion)
     answering = [serving.champion] * len(everything)
@@ -202,8 +202,8 @@ def _score(batch: Batch, serving: Serving) -> tuple[NDArray[np.float32], NDArray
 
 
 def _to_explain(jobs: Sequence[Job]) -> list[int]:
-    """The places, in the batch, of the flights whose reasons were asked for."""
-    asked = [job.explain for job in jobs for _ in job.flights]
+    """The places, in the batch, of the entities whose reasons were asked for."""
+    asked = [job.explain for job in jobs for _ in job.entities]
     return [place for place, explain in enumerate(asked) if explain]
 
 
@@ -213,14 +213,14 @@ def _measure(
     """`moments`: when the look-up, the scoring and the commit began, and when the commit ended."""
     for stage, (began, ended) in zip(("lookup", "score", "commit"), pairwise(moments), strict=True):
         metrics.STAGE_SECONDS.labels(stage).observe(ended - began)
-    metrics.BATCH_FLIGHTS.observe(len(answers))
+    metrics.BATCH_ENTITIES.observe(len(answers))
     now = datetime.now(UTC).timestamp()
     for (version, alert), count in Counter((answer["model_version"], answer["alert"]) for answer in answers).items():
         metrics.PREDICTIONS.labels(version, str(alert).lower()).inc(count)
         told = metrics.PROBABILITY.labels(version)
         for answer in answers:
             if (answer["model_version"], answer["alert"]) == (version, alert):
-                told.observe(answer["probability_late"])
+                told.observe(answer["probability"])
     for share in np.isnan(matrix).mean(axis=1).tolist():
         metrics.MISSING_FEATURES.observe(share)
     metrics.WITHOUT_FEATURES.inc(batch.found.count(None))

@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ontime import database
-from ontime.schema import Question
+from ontime.declaration import Question
 from serving import metrics
 from serving.answers import Monitored
 from serving.monitored import last_look
@@ -54,11 +54,11 @@ class Keeper:
         """Read what the monitor said last. Raises SQLAlchemyError while the database is away."""
         self.monitored = last_look(self.engine)
 
-    def look_up(self, question: Question, flight_ids: Sequence[str]) -> Mapping[str, database.Stored]:
-        """What the online store has of those flights; nothing while the database is away."""
+    def look_up(self, question: Question, entity_ids: Sequence[str]) -> Mapping[str, database.Stored]:
+        """What the online store has of those entities; nothing while the database is away."""
         if self.away is None:
             try:
-                return database.look_up_features(self.engine, question, flight_ids)
+                return database.look_up_features(self.engine, question, entity_ids)
             except sa.exc.SQLAlchemyError as error:
                 self._goes_away(error)
         return {}

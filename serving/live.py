@@ -18,18 +18,18 @@ LOOK_EVERY_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Serving:
-    """What answers. It is replaced whole, so a batch of flights sees one state from beginning to end."""
+    """What answers. It is replaced whole, so a batch of entities sees one state from beginning to end."""
 
     champion: Release
     challenger: Release | None
-    share: float  # of the flights, answered by the challenger
+    share: float  # of the entities, answered by the challenger
     since: datetime
 
-    def answers_by_challenger(self, flight_id: str) -> bool:
-        """The same flight is always answered by the same model, at every worker and after every restart."""
+    def answers_by_challenger(self, entity_id: str) -> bool:
+        """The same entity is always answered by the same model, at every worker and after every restart."""
         if self.challenger is None or self.share == 0:
             return False
-        return int.from_bytes(sha256(flight_id.encode()).digest()[:8]) < self.share * 2**64
+        return int.from_bytes(sha256(entity_id.encode()).digest()[:8]) < self.share * 2**64
 
 
 class Live:

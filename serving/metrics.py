@@ -31,26 +31,26 @@ REQUEST_SECONDS = Histogram(
     "ontime_request_seconds", "From a request's first byte to its answer", ["route"], buckets=SECONDS
 )
 STAGE_SECONDS = Histogram(
-    "ontime_stage_seconds", "One batch of flights at one stage: lookup, score, commit", ["stage"], buckets=SECONDS
+    "ontime_stage_seconds", "One batch of entities at one stage: lookup, score, commit", ["stage"], buckets=SECONDS
 )
-BATCH_FLIGHTS = Histogram(
-    "ontime_batch_flights",
-    "Flights that were scored and committed together",
+BATCH_ENTITIES = Histogram(
+    "ontime_batch_entities",
+    "Entities that were scored and committed together",
     buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
 )
-PREDICTIONS = Counter("ontime_predictions", "Answered flights", ["model_version", "alert"])
-PROBABILITY = Histogram("ontime_probability_late", "Answered probabilities", ["model_version"], buckets=TENTHS)
+PREDICTIONS = Counter("ontime_predictions", "Answered entities", ["model_version", "alert"])
+PROBABILITY = Histogram("ontime_probability", "Answered probabilities", ["model_version"], buckets=TENTHS)
 FEATURE_AGE = Histogram(
-    "ontime_feature_age_seconds", "From the moment of a flight's features to its answer", buckets=HOURS
+    "ontime_feature_age_seconds", "From the moment of an entity's features to its answer", buckets=HOURS
 )
 MISSING_FEATURES = Histogram(
-    "ontime_missing_features_share", "Share of a flight's features that are not known", buckets=TENTHS
+    "ontime_missing_features_share", "Share of an entity's features that are not known", buckets=TENTHS
 )
-WITHOUT_FEATURES = Counter("ontime_predictions_without_features", "Flights answered from their schedule alone")
+WITHOUT_FEATURES = Counter("ontime_predictions_without_features", "Entities answered from their schedule alone")
 SHADOWS = Counter(
-    "ontime_shadow_predictions", "Flights that the other model scored off the answer's path", ["model_version"]
+    "ontime_shadow_predictions", "Entities that the other model scored off the answer's path", ["model_version"]
 )
-SHADOWS_LOST = Counter("ontime_shadow_predictions_lost", "Flights that were not, because there were too many")
+SHADOWS_LOST = Counter("ontime_shadow_predictions_lost", "Entities that were not, because there were too many")
 SPOOL_ROWS = Gauge("ontime_spool_predictions", "Predictions that wait for the database", multiprocess_mode="livesum")
 DATABASE_AWAY = Gauge("ontime_database_away", "1 while predictions go to the spool", multiprocess_mode="livemax")
 RELEASE_SINCE = Gauge(

@@ -41,8 +41,8 @@ def _shared(model: type[Part], written: Mapping[str, Any]) -> Part | None:
 def _quality(measured: Mapping[str, Any] | None) -> Quality | None:
     if measured is None:
         return None
-    flights, labelled = measured.get("flights"), measured.get("labelled")
-    coverage = labelled / flights if flights and labelled is not None else None
+    entities, labelled = measured.get("entities"), measured.get("labelled")
+    coverage = labelled / entities if entities and labelled is not None else None
     return _shared(Quality, {**measured, "coverage": coverage})
 
 

@@ -1,7 +1,6 @@
-"""What people look up in the service: flights that can be asked for, and how the service itself is doing."""
+"""How the service itself is doing: what the page /ops shows."""
 
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import pairwise
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 import sqlalchemy as sa
 
 from ontime import database, release
-from ontime.online import NEW_YORK
 from ontime.release import Pointer, ReleaseRefused
 from ontime.settings import Settings
 from serving import monitored, tools
@@ -17,8 +15,6 @@ from serving.answers import (
     Challenging,
     Decision,
     Latency,
-    ListedFlight,
-    Listing,
     Minute,
     Operations,
     ReleaseState,
@@ -32,57 +28,6 @@ MOST_ROWS = 10_000
 MINUTES = 60
 MOST_DECISIONS = 20
 ALWAYS_ON_FEED = ("monitor", "policy", "retraining", "retrained")  # rows of older versions do not say it themselves
-
-
-def search(
-    engine: sa.Engine,
-    *,
-    day: date | None,
-    hour: int | None,
-    carrier: str | None,
-    number: int | None,
-    origin: str | None,
-    dest: str | None,
-    limit: int,
-) -> Listing:
-    """Flights of the online store by New York's day and hour, airline, number and route, in order of departure."""
-    table, departure = database.flights.c, database.flights.c.scheduled_departure
-    with engine.connect() as connection:
-        first, last = connection.execute(sa.select(sa.func.min(departure), sa.func.max(departure))).one()
-        if first is None:
-            return Listing(days=None, more=False, flights=())
-        wanted = sa.select(database.flights).order_by(departure, table.flight_id)
-        for column, value in (
-            (table.carrier, carrier), (table.flight_number, number), (table.origin, origin), (table.dest, dest),
-        ):  # fmt: skip
-            if value is not None:
-                wanted = wanted.where(column == value)
-        spans = _spans(first.astimezone(NEW_YORK).date(), last.astimezone(NEW_YORK).date(), day, hour)
-        wanted = wanted.where(
-            sa.or_(sa.false(), *(sa.and_(departure >= begin, departure < end) for begin, end in spans))
-        )
-        rows = connection.execute(wanted.limit(limit + 1)).mappings().all()
-    return Listing(
-        days=(first.astimezone(NEW_YORK).date(), last.astimezone(NEW_YORK).date()),
-        more=len(rows) > limit,
-        flights=tuple(ListedFlight.model_validate(_on_new_yorks_clock(row)) for row in rows[:limit]),
-    )
-
-
-def _spans(first: date, last: date, day: date | None, hour: int | None) -> list[tuple[datetime, datetime]]:
-    """The stretches of time that are meant: one a day, because a day may have 23 or 25 hours."""
-    if day is not None:
-        first, last = max(first, day), min(last, day)
-    days = [first + timedelta(days=count) for count in range((last - first).days + 1)]
-    if hour is None:
-        midnights = [datetime.combine(each, time(), NEW_YORK) for each in (*days, last + timedelta(days=1))]
-        return list(pairwise(midnights)) if days else []
-    begins = [datetime.combine(each, time(hour), NEW_YORK) for each in days]
-    return [(begin, begin + timedelta(hours=1)) for begin in begins]
-
-
-def _on_new_yorks_clock(row: Any) -> dict[str, Any]:
-    return {name: value.astimezone(NEW_YORK) if isinstance(value, datetime) else value for name, value in row.items()}
 
 
 def overview(live: Live, keeper: Keeper, settings: Settings) -> Operations:
@@ -187,7 +132,7 @@ def _traffic(engine: sa.Engine) -> Traffic:
     table, since = database.predictions.c, datetime.now(UTC) - timedelta(minutes=MINUTES)
     # Both databases write a moment as 2013-11-05 10:15:00, in UTC: so far it names the minute.
     minute = sa.func.substr(sa.cast(table.answered_at, sa.String), 1, len("2013-11-05 10:15")).label("minute")
-    alone = sa.case((table.features == "schedule_only", 1), else_=0)
+    alone = sa.case((table.features == "request", 1), else_=0)
     alert = sa.case((table.alert, 1), else_=0)
     counted = (
         sa.select(minute, sa.func.count(), sa.func.sum(alert), sa.func.sum(alone))
@@ -202,7 +147,7 @@ def _traffic(engine: sa.Engine) -> Traffic:
         minutes=MINUTES,
         predictions=sum(row[1] for row in counts),
         alerts=sum(row[2] for row in counts),
-        schedule_only=sum(row[3] for row in counts),
+        request_only=sum(row[3] for row in counts),
         single=_latency([each for each in requests if each[0] == 1]),
         lists=_latency([each for each in requests if each[0] > 1]),
         by_minute=tuple(
@@ -213,10 +158,10 @@ def _traffic(engine: sa.Engine) -> Traffic:
 
 
 def _requests(connection: sa.Connection, since: datetime) -> list[tuple[int, float]]:
-    """How many flights each of the latest requests was for, and its latency.
+    """How many entities each of the latest requests was for, and its latency.
 
     The rows of one request share the moment of writing and, to the last digit, the latency: that was measured from its
-    arrival. Requests that were written together share the moment only.
+    receipt. Requests that were written together share the moment only.
     """
     table = database.predictions.c
     recent = sa.select(table.answered_at).where(table.answered_at >= since).order_by(table.answered_at.desc())
@@ -232,8 +177,8 @@ def _requests(connection: sa.Connection, since: datetime) -> list[tuple[int, flo
 def _latency(requests: list[tuple[int, float]]) -> Latency:
     latencies = [latency for _, latency in requests]
     p50, p95, p99 = np.percentile(latencies, [50, 95, 99]).tolist() if latencies else [None] * 3
-    flights = sum(count for count, _ in requests)
-    return Latency(requests=len(requests), flights=flights, p50_ms=p50, p95_ms=p95, p99_ms=p99)
+    entities = sum(count for count, _ in requests)
+    return Latency(requests=len(requests), entities=entities, p50_ms=p50, p95_ms=p95, p99_ms=p99)
 
 
 def _reason(evidence: dict[str, Any]) -> str:

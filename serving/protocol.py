@@ -1,7 +1,7 @@
 """The Open Inference Protocol, version 2, over HTTP: any client that speaks it can ask the bare model.
 
 The specification: github.com/kserve/open-inference-protocol. The input is the feature tensor, in the order of
-GET /v1/model. A tensor names no flight, so these answers are not in the table of predictions, only in the metrics.
+GET /v1/model. A tensor names no entity, so these answers are not in the table of predictions, only in the metrics.
 """
 
 from asyncio import timeout
@@ -18,9 +18,9 @@ from ontime import online, schema
 from ontime.release import Release
 from serving.keeping import Keeper
 from serving.live import Live
-from serving.requests import MOST_FLIGHTS, Refused, body_of, problems_of, quotes_in, refuse_repeated
+from serving.requests import MOST_ENTITIES, Refused, body_of, problems_of, quotes_in, refuse_repeated
 
-INPUT, OUTPUT, DATATYPE = "features", "probability_late", "FP32"
+INPUT, OUTPUT, DATATYPE = "features", "probability", "FP32"
 LARGEST = float(np.finfo(np.float32).max)
 MOST_SHOWN = 80  # characters of a name that is not known here
 WIDTH = len(schema.FEATURE_NAMES)
@@ -44,7 +44,7 @@ class Tensor(BaseModel):
 class Wanted(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: Literal["probability_late"]
+    name: Literal["probability"]
     parameters: dict[str, Any] = {}
 
 
@@ -227,7 +227,7 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _example(live: Live) -> dict[str, Any]:
-    """A request with the row of a real flight: the first that the release was proven on."""
+    """A request with the row of a real entity: the first that the release was proven on."""
     champion = live.serving.champion
     row = online.rows_of(champion.probes[:1], champion)[0]
     data = [None if np.isnan(value) else float(str(value)) for value in row]
@@ -255,8 +255,8 @@ def _chosen(live: Live, name: str, version: str | None) -> Release:
 def _matrix_of(tensor: Tensor) -> "np.ndarray[Any, np.dtype[np.float32]]":
     """Raises ProtocolError for data that are no numbers, or not of that shape."""
     rows, width = tensor.shape
-    if width != WIDTH or not 1 <= rows <= MOST_FLIGHTS:
-        raise ProtocolError(400, f"shape {list(tensor.shape)} is not [n, {WIDTH}] with n from 1 to {MOST_FLIGHTS}")
+    if width != WIDTH or not 1 <= rows <= MOST_ENTITIES:
+        raise ProtocolError(400, f"shape {list(tensor.shape)} is not [n, {WIDTH}] with n from 1 to {MOST_ENTITIES}")
     data = tensor.data
     if all(isinstance(row, list) for row in data):
         if len(data) != rows or any(len(row) != width for row in data):

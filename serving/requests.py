@@ -1,4 +1,4 @@
-"""A request's body as flights or outcomes, or a refusal with place and reason. `ontime.schema` says what is valid."""
+"""A request's body as entities or outcomes, or a refusal with place and reason. `ontime.schema` says what is valid."""
 
 import asyncio
 import codecs
@@ -8,14 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from typing import Annotated, Any
 
+import sqlalchemy as sa
 from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from ontime.schema import Flight, Outcome, Question
+from ontime import database
+from ontime.declaration import EntityRequest, Question
+from ontime.problem import PROBLEM
+from ontime.schema import WORDS, Outcome
 from serving.answers import Problem
 
-MOST_FLIGHTS = 1000
+MOST_ENTITIES = 1000
 MOST_EXPLAINED = 20
 MOST_BYTES = 1_000_000
 SWALLOWED_BYTES = 64_000_000
@@ -37,11 +41,14 @@ def _written(pattern: str, what: str) -> BeforeValidator:
 
 Day = Annotated[date, _written(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "a day, such as 2013-11-27")]
 Whole = Annotated[int, _written(r"[0-9]{1,9}", "a whole number, in digits")]
+Integer = Annotated[int, _written(r"-?[0-9]{1,18}", "a whole number, in digits")]  # as a database of 64 bits has them
 
-ONE = TypeAdapter(Flight)
-MANY = TypeAdapter(Annotated[list[Flight], Field(min_length=1, max_length=MOST_FLIGHTS)])
+ONE = TypeAdapter(PROBLEM.request)
+MANY: TypeAdapter[list[EntityRequest]] = TypeAdapter(
+    Annotated[list[PROBLEM.request], Field(min_length=1, max_length=MOST_ENTITIES)]  # type: ignore[name-defined,arg-type]  # known when this runs
+)
 ONE_OUTCOME = TypeAdapter(Outcome)
-MANY_OUTCOMES = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MOST_FLIGHTS)])
+MANY_OUTCOMES = TypeAdapter(Annotated[list[Outcome], Field(min_length=1, max_length=MOST_ENTITIES)])
 
 
 class Refused(Exception):
@@ -80,34 +87,55 @@ async def body_of(request: Request) -> bytes:
     return bytes(body).removeprefix(codecs.BOM_UTF8)  # Windows puts this mark before a text, and RFC 8259 allows it
 
 
-def flights_in(body: bytes, explain: bool) -> tuple[list[Flight], bool]:
-    """The flights of a body, and whether it was a list. Raises Refused with 422."""
-    flights, listed = _parsed(body, ONE, MANY, "flight")
-    if explain and len(flights) > MOST_EXPLAINED:
-        raise Refused(422, Problem(place="flights", reason=f"reasons are given for at most {MOST_EXPLAINED} flights"))
-    return flights, listed
+def entities_in(body: bytes, explain: bool) -> tuple[list[EntityRequest], bool]:
+    """The entities of a body, and whether it was a list. Raises Refused with 422."""
+    entities, listed = _parsed(body, ONE, MANY, "entity", "entities")
+    if explain and len(entities) > MOST_EXPLAINED:
+        raise Refused(422, Problem(place="entities", reason=f"reasons are given for at most {MOST_EXPLAINED} entities"))
+    return entities, listed
 
 
-def outcomes_in(body: bytes, question: Question) -> list[Outcome]:
-    """Raises Refused with 422, also for a delay that contradicts `late` by the rule of the release that answers."""
-    outcomes, listed = _parsed(body, ONE_OUTCOME, MANY_OUTCOMES, "outcome")
+def outcomes_in(body: bytes, question: Question) -> tuple[list[Outcome], bool]:
+    """The outcomes of a body, and whether it was a list.
+
+    Raises Refused with 422, also for a value that contradicts `label` by the rule of the release that answers.
+    """
+    outcomes, listed = _parsed(body, ONE_OUTCOME, MANY_OUTCOMES, "outcome", "outcomes")
     problems = [
         Problem(
-            place=f"outcomes.{place}.late" if listed else "outcome.late",
-            reason=f"contradicts delay_minutes {each.delay_minutes}: late is {question.late_minutes} minutes or more",
-            got=json.dumps(each.late),
+            place=f"outcomes.{place}.label" if listed else "outcome.label",
+            reason=f"contradicts value {each.value:g}: {WORDS.definition.format(**question.terms)}",
+            got=json.dumps(each.label),
         )
         for place, each in enumerate(outcomes)
-        if each.delay_minutes is not None and question.is_late(each.delay_minutes) != each.late
+        if each.value is not None and question.is_positive(each.value) != each.label
     ]
     if problems:
         raise Refused(422, *_first("outcomes", problems, lambda problem: problem))
-    return outcomes
+    return outcomes, listed
 
 
-def _parsed(body: bytes, one: TypeAdapter[Any], many: TypeAdapter[Any], what: str) -> tuple[list[Any], bool]:
+def refuse_outcomes_before_the_event(engine: sa.Engine, outcomes: Sequence[Outcome], listed: bool) -> None:
+    """Raises Refused with 422 for what was known before it happened; of unknown entities nobody can say."""
+    events = database.event_times(engine, [each.entity_id for each in outcomes])
+    problems = [
+        Problem(
+            place=f"outcomes.{place}.known_at" if listed else "outcome.known_at",
+            reason=f"is before the {WORDS.event}, {event.isoformat()}: nobody could know",
+            got=each.known_at.isoformat(),
+        )
+        for place, each in enumerate(outcomes)
+        if (event := events.get(each.entity_id)) is not None and each.known_at < event
+    ]
+    if problems:
+        raise Refused(422, *_first("outcomes", problems, lambda problem: problem))
+
+
+def _parsed(
+    body: bytes, one: TypeAdapter[Any], many: TypeAdapter[Any], singular: str, plural: str
+) -> tuple[list[Any], bool]:
     listed = body.lstrip()[:1] == b"["
-    start = f"{what}s" if listed else what
+    start = plural if listed else singular
     try:
         things = many.validate_json(body) if listed else [one.validate_json(body)]
     except ValidationError as error:

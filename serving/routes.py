@@ -14,17 +14,22 @@ from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
 from ontime import database, schema
+from ontime.declaration import ENTITY_ID
+from ontime.problem import PROBLEM
+from ontime.schema import WORDS
 from ontime.settings import Settings
-from serving import examples, metrics, operations, requests
+from serving import examples, metrics, operations, requests, search
 from serving.answers import (
     Alive,
     FeatureInfo,
     KnownOutcome,
+    ListedEntity,
     Listing,
     ModelInfo,
     Operations,
     Prediction,
     Problem,
+    ProblemInfo,
     Ready,
     Received,
     Refusal,
@@ -34,13 +39,14 @@ from serving.keeping import CannotKeep, Keeper
 from serving.live import Live
 from serving.requests import Refused
 
+KEY = PathParameter(pattern=f"^{ENTITY_ID}$", examples=[examples.OUTCOME["entity_id"]])
 PAGES = Path(__file__).with_name("pages")
 TAGS = [
     {
         "name": "predictions",
-        "description": "How likely a flight is to arrive late, and which flights can be asked about.",
+        "description": f"How likely it is that a {WORDS.entity} {WORDS.is_positive}, and which can be asked about.",
     },
-    {"name": "outcomes", "description": "How flights ended: what the predictions are measured against."},
+    {"name": "outcomes", "description": f"How {WORDS.entities} ended: what the predictions are measured against."},
     {"name": "model", "description": "The model that answers."},
     {"name": "health", "description": "For load balancers and Kubernetes. No key is needed."},
     {"name": "operations", "description": "For those who run the service."},
@@ -61,26 +67,26 @@ REFUSALS: dict[int, str] = {
 
 def add_predictions(app: FastAPI, desk: Desk, settings: Settings) -> None:
     async def predictions(request: Request) -> Response:
-        """How likely one flight, or each of a list of up to 1000, is to arrive late."""
+        """How likely the label is, of one entity or of each of a list of up to 1000."""
         arrived = perf_counter()
         explain = _explain_of(request)
         async with timeout(settings.request_seconds):
-            flights, listed = requests.flights_in(await requests.body_of(request), explain)
-            answers = await desk.ask(flights, explain, arrived)
+            entities, listed = requests.entities_in(await requests.body_of(request), explain)
+            answers = await desk.ask(entities, explain, arrived)
         return Response(
             orjson.dumps(answers if listed else answers[0], option=orjson.OPT_UTC_Z), media_type="application/json"
         )
 
     explain = {
         "name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},
-        "description": f"also say what moved the probability; for at most {requests.MOST_EXPLAINED} flights",
+        "description": f"also say what moved the probability; for at most {requests.MOST_EXPLAINED} entities",
     }  # fmt: skip
     app.router.add_api_route(
         "/v1/predictions",
         predictions,
         methods=["POST"],
         tags=["predictions"],
-        summary="Predict one flight or a list",
+        summary=f"Predict one {WORDS.entity} or a list",
         response_model=Prediction | list[Prediction],
         responses=_refusals(408, 413, 415, 422, 503),
         openapi_extra={**examples.REQUEST_BODY, "parameters": [explain]},
@@ -100,36 +106,34 @@ def add_outcomes(app: FastAPI, live: Live, engine: sa.Engine, settings: Settings
     @app.post(
         "/v1/outcomes",
         tags=["outcomes"],
-        summary="Report how flights ended",
+        summary=f"Report how {WORDS.entities} ended",
         responses=_refusals(408, 413, 415, 422, 503),
         openapi_extra=examples.OUTCOMES_BODY,
     )
     async def outcomes(request: Request) -> Received:
-        """How flights ended: late, twice, in any order, also of flights that nobody asked for."""
+        """How it ended: late, twice, in any order, also of entities that nobody asked for."""
         async with timeout(settings.request_seconds):
-            told = requests.outcomes_in(await requests.body_of(request), live.serving.champion.manifest.question)
-        latest = {each.flight_id: each for each in sorted(told, key=lambda each: each.rank)}
+            question = live.serving.champion.manifest.question
+            told, listed = requests.outcomes_in(await requests.body_of(request), question)
+        await run_in_threadpool(requests.refuse_outcomes_before_the_event, engine, told, listed)
+        latest = {each.entity_id: each for each in sorted(told, key=lambda each: each.rank)}
         await run_in_threadpool(database.store_outcomes, engine, [each.model_dump() for each in latest.values()])
         return Received(received=len(told))
 
-    key = PathParameter(pattern=f"^{schema.FLIGHT_ID.pattern}$", examples=[examples.OUTCOME["flight_id"]])
-
     @app.get(
-        "/v1/outcomes/{flight_id}",
+        "/v1/outcomes/{entity_id}",
         tags=["outcomes"],
         summary="Look up one outcome",
         responses=_refusals(404, 422, 503),
     )
-    def outcome(flight_id: Annotated[str, key]) -> KnownOutcome:
-        """How a flight ended, once that is known."""
-        try:
-            schema.departure_of(flight_id)
-        except ValueError as error:  # the pattern lets the 99th of a month pass
-            raise Refused(422, Problem(place="path.flight_id", reason=str(error))) from None
-        row = database.outcome_of(engine, flight_id, live.serving.champion.manifest.late_minutes)
+    def outcome(entity_id: Annotated[str, KEY]) -> KnownOutcome:
+        """How it ended, once that is known."""
+        question = live.serving.champion.manifest.question
+        row = database.outcome_of(engine, entity_id, question.label_at_least)
         if row is None:
-            raise Refused(404, Problem(place="path.flight_id", reason="not known yet"))
-        return KnownOutcome(flight_id=flight_id, late=row.late, delay_minutes=row.delay_minutes, known_at=row.known_at)
+            raise Refused(404, Problem(place="path.entity_id", reason="not known yet"))
+        words = PROBLEM.outcome(row.label, row.value, question)
+        return KnownOutcome(entity_id=entity_id, label=row.label, value=row.value, known_at=row.known_at, words=words)
 
 
 def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
@@ -144,24 +148,28 @@ def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
         )
         return ModelInfo(**shared, features=features)
 
-    @app.get("/v1/flights", tags=["predictions"], summary="Search flights", responses=_refusals(422, 503))
-    def flights(
-        day: Annotated[
-            requests.Day | None, Query(description="of the scheduled departure, New York's calendar")
-        ] = None,
-        hour: Annotated[
-            requests.Whole | None, Query(ge=0, le=23, description="scheduled departure, New York's clock")
-        ] = None,
-        number: Annotated[requests.Whole | None, Query(ge=schema.FLIGHT_NUMBER[0], le=schema.FLIGHT_NUMBER[1])] = None,
-        carrier: Annotated[str | None, Query(pattern=schema.CARRIER_PATTERN)] = None,
-        origin: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
-        dest: Annotated[str | None, Query(pattern=schema.AIRPORT_PATTERN)] = None,
-        limit: Annotated[requests.Whole, Query(ge=1, le=200)] = 50,
-    ) -> Listing:
-        """Flights whose features are in the online store, in order of departure."""
-        return operations.search(
-            engine, day=day, hour=hour, carrier=carrier, number=number, origin=origin, dest=dest, limit=limit
-        )
+    @app.get("/v1/problem", tags=["model"], summary="Describe the problem")
+    def problem() -> ProblemInfo:
+        """What is predicted, of what, and how people speak of it; by the release that answers."""
+        return search.problem(live.serving.champion.manifest)
+
+    @app.get("/v1/entities", tags=["predictions"], summary=f"Search {WORDS.entities}", responses=_refusals(422, 503))
+    def entities(query: Annotated[search.Query, Query()]) -> Listing:
+        """Those in the online store, in order of their event time."""
+        return search.find(engine, query, live.serving.champion.manifest.names)
+
+    @app.get(
+        "/v1/entities/{entity_id}",
+        tags=["predictions"],
+        summary=f"Look up one {WORDS.entity}",
+        responses=_refusals(404, 422, 503),
+    )
+    def entity(entity_id: Annotated[str, KEY]) -> ListedEntity:
+        """One that is in the online store."""
+        found = search.one(engine, entity_id, live.serving.champion.manifest.names)
+        if found is None:
+            raise Refused(404, Problem(place="path.entity_id", reason="is not in the online store"))
+        return found
 
 
 def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings) -> None:
@@ -205,7 +213,7 @@ def add_pages(app: FastAPI) -> None:
     app.mount("/static", StaticFiles(directory=PAGES), name="static")
 
     @app.get("/", include_in_schema=False)
-    def flight_page() -> FileResponse:
+    def entity_page() -> FileResponse:
         return FileResponse(PAGES / "index.html")
 
     @app.get("/ops", include_in_schema=False)

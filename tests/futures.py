@@ -1,17 +1,16 @@
 """Another future: the same history up to a moment, and something else in everything that is known later.
 
-What is known ahead is written here once more, by hand, so that a mistake in `sources.KNOWN` fails a test.
+What is known ahead is written here once more, by hand, so that a mistake in `ontime.problem.data` fails a test.
 """
 
-from dataclasses import fields, replace
 from datetime import datetime, timedelta
 
 import pandas as pd
 
-from ontime.sources import Tables
+from ontime.datasets import Tables
 
 TIMETABLE = {
-    "flight_id", "carrier", "flight_number", "tailnum", "origin", "dest", "distance_miles",
+    "entity_id", "carrier", "flight_number", "tailnum", "origin", "dest", "distance_miles",
     "scheduled_departure", "scheduled_arrival", "sched_dep_hhmm", "sched_arr_hhmm",
 }  # fmt: skip
 DEPARTURE = ("departed_at", "dep_delay_minutes", "dep_hhmm")
@@ -25,12 +24,8 @@ def with_another_future(tables: Tables, moment: datetime) -> Tables:
     Flights leave ten hours later, cancelled ones leave after all, every second of the others is cancelled. The
     timetable beyond a day ahead, and the rows of any table with `known_at`, are other ones, and half as many.
     """
-    observed = {
-        field.name: _observed(getattr(tables, field.name), moment)
-        for field in fields(tables)
-        if "known_at" in getattr(tables, field.name)
-    }
-    return replace(tables, flights=_flights(tables.flights, moment), **observed)
+    observed = {name: _observed(table, moment) for name, table in tables.items() if "known_at" in table}
+    return {**tables, "flights": _flights(tables["flights"], moment), **observed}
 
 
 def _flights(flights: pd.DataFrame, moment: datetime) -> pd.DataFrame:

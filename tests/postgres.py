@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from bench.load import free_port
+from pipelines.service import free_port
 
 
 def _binaries() -> Path:

@@ -9,12 +9,16 @@ from copy import copy
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+from tests import REFERENCE, ROOT
+
 VENV = Path(sys.prefix)
 
 
 class Project:
-    """A copy of what git would keep, as a repository of its own, with the environment of this test run."""
+    """A copy of what git would keep, as a repository of its own, with the environment of this test run.
+
+    It predicts what the machinery is tested with: see tests/__init__.py.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -22,6 +26,10 @@ class Project:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
+        if REFERENCE.is_dir():
+            shutil.rmtree(folder / "src/ontime/problem")
+            shutil.copytree(folder / "tests/reference", folder, dirs_exist_ok=True)
+            shutil.move(folder / "problem", folder / "src/ontime/problem")
         # A link, because what is installed belongs to whoever runs the tests.
         (folder / ".venv").symlink_to(VENV)
         self.git("init", "--quiet")
@@ -44,7 +52,7 @@ class Project:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS")
+            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS", "ONTIME_PROBLEM")
         }
         return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
 

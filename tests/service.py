@@ -9,23 +9,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
-from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from bench.load import free_port
+from ontime.problem import PROBLEM
 from ontime.settings import Settings
+from pipelines.service import free_port
+from tests import ROOT, without_settings
+from tests.project import Project
 
-ROOT = Path(__file__).parents[1]
 COMMAND = (sys.executable, "-m", "serving")
+MORNING, THANKSGIVING_EVE = (dict(body) for body in PROBLEM.examples.values())
 
 
 def environment(settings: Settings, **changed: str) -> dict[str, str]:
     """What `settings` says of folders and the database, and nothing of the environment of the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ONTIME_")}
     return {
-        **kept,
+        **without_settings(),
         "ONTIME_RELEASES": str(settings.releases),
         "ONTIME_DATABASE_URL": settings.database_url.get_secret_value(),
         "ONTIME_SPOOL": str(settings.spool),
@@ -94,6 +95,19 @@ class Service:
     def said(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.read().decode()
+
+
+class Served(Service):
+    """The service of a copy of the project, in its folder."""
+
+    def __init__(self, project: Project) -> None:
+        self.port = free_port()
+        self.process = subprocess.Popen(
+            [str(project.folder / ".venv/bin/python"), "-m", "serving"], cwd=project.folder,
+            env=project.environment(ONTIME_PORT=str(self.port)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        self.wait_until_ready()
 
 
 def _parsed(body: bytes) -> Any:

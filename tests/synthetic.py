@@ -9,7 +9,7 @@ from ontime import schema
 
 
 def flights(rows: int, seed: int, known: Collection[str] = schema.FEATURE_NAMES) -> pd.DataFrame:
-    """Features, `probability_late` and a `late` that follows it; a feature that is not `known` holds no value."""
+    """Features, `probability` and a `label` that follows it; a feature that is not `known` holds no value."""
     drawn = np.random.default_rng(seed)
     numbers = [name for name in schema.FEATURE_NAMES if name not in schema.CATEGORICAL]
     features = {name: drawn.choice(["AA", "BB", "CC", "DD"], rows) for name in schema.CATEGORICAL}
@@ -17,11 +17,11 @@ def flights(rows: int, seed: int, known: Collection[str] = schema.FEATURE_NAMES)
     table["weekday"] = drawn.integers(0, 7, rows).astype(float)
     probability = drawn.beta(2, 6, rows)
     late = pd.array(drawn.random(rows) < probability, dtype="boolean")
-    table = table.loc[:, list(schema.FEATURE_NAMES)].assign(probability_late=probability, late=late)
+    table = table.loc[:, list(schema.FEATURE_NAMES)].assign(probability=probability, label=late)
     return table.assign(**{name: np.nan for name in numbers if name not in known})
 
 
 def with_outcomes(flights: pd.DataFrame, known: Sequence[bool]) -> pd.DataFrame:
     """The first flights' outcomes are `known`; nobody knows the others'."""
     unknown = [pd.NA] * (len(flights) - len(known))
-    return flights.assign(late=pd.array([*known, *unknown], dtype="boolean"))
+    return flights.assign(label=pd.array([*known, *unknown], dtype="boolean"))

@@ -54,7 +54,7 @@ resource "aws_db_instance" "postgres" {
   publicly_accessible    = false
   ca_cert_identifier     = "rds-ca-rsa2048-g1"
 
-  # New York sleeps, and the day's monitoring is not due before half past five (09:30 or 10:30 UTC).
+  # It is night, and the day's monitoring is not due before half past five (09:30 or 10:30 UTC).
   backup_retention_period    = var.backup_days
   backup_window              = "07:00-07:30"
   maintenance_window         = "mon:07:30-mon:08:30"

@@ -12,7 +12,7 @@ locals {
       command = [local.data, local.releases, "python -m pipelines.materialise"]
     }
     monitor = {
-      when    = "cron(30 5 * * ? *)" # by then the day's last flights have landed
+      when    = "cron(30 5 * * ? *)" # by then the day's last outcomes have come
       command = [local.releases, "python -m pipelines.monitor", "python -m pipelines.mirror push"]
     }
     retrain = {
@@ -94,7 +94,7 @@ resource "aws_scheduler_schedule" "job" {
   name                         = "${var.name}-${each.key}"
   description                  = "python -m pipelines.${each.key}"
   schedule_expression          = each.value.when
-  schedule_expression_timezone = "America/New_York" # where the flights are, in summer and in winter
+  schedule_expression_timezone = "America/New_York" # the problem's zone
 
   # Before there are images and secrets, every start would fail.
   state = var.service.tasks > 0 ? "ENABLED" : "DISABLED"

@@ -9,16 +9,15 @@ import pytest
 
 from infra.tests.watchers import Stack, alertmanager_telling, prometheus_watching, receiving
 from ontime import database, release
+from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
-from ontime.sources import Tables
 from pipelines import monitor
 from serving import keys
-from serving.examples import MORNING
 from tests.conftest import params, raw, tables, weeks
 from tests.integration.conftest import Small, other, published, settings, small, store
 from tests.integration.test_serving import asked
-from tests.service import running
+from tests.service import MORNING, running
 
 __all__ = ["other", "params", "raw", "settings", "small", "tables", "weeks"]  # fixtures
 
@@ -46,7 +45,7 @@ def world(
     settings = published(folder, small, other).model_copy(update={"evidently": folder / "evidently"})
     stored = store(settings, weeks, tables)
     release.challenge(settings.releases, "2", 0.5)
-    timetable = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"]]
+    timetable = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]]
     flights = [asked(flight) for _, flight in timetable.iterrows()]
     with running(settings) as service:
         for start in range(0, len(flights), 1000):

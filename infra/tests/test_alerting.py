@@ -195,4 +195,4 @@ def test_an_alert_of_the_real_service_reaches_the_pager_with_its_runbook_and_is_
     told = stack.receiver.alerts(path, name, "firing")[0]
     assert told["labels"] == {"alertname": name, "severity": "page", "cause": "features"}
     assert told["annotations"]["runbook_url"] == "infra/runbook.md#nothingmaterialised"
-    assert re.match(r"9\d\.?\d*% of the flights are answered from their schedule", told["annotations"]["summary"])
+    assert re.match(r"9\d\.?\d*% of the entities are answered from their request", told["annotations"]["summary"])

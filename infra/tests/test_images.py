@@ -18,7 +18,7 @@ from ontime import database
 from ontime.settings import Settings
 from pipelines import mirror
 from serving import keys
-from serving.examples import MORNING as FLIGHT
+from tests.service import MORNING as FLIGHT
 
 DOCKERFILE = ROOT / "Dockerfile"
 SERVE, MIRROR, WORKER = "ontime-serve", "ontime-mirror", "ontime-worker"
@@ -185,7 +185,7 @@ def test_the_mirror_brings_a_release_that_then_answers(
     ("command", "expected"),
     [
         (["git", "ls-files", "--deleted"], lambda said: said == ""),
-        (["python", "-m", "pipelines.ingest"], lambda said: said.startswith("ingest: 2013: 336,776 flights")),
+        (["python", "-m", "pipelines.ingest"], lambda said: said.startswith("ingest: flights-2013: 336,776 flights")),
         (["prefect", "version"], lambda said: "Version" in said),
         (["dvc", "dag", "--dot"], lambda said: '"train"' in said),
     ],

@@ -7,8 +7,9 @@ import pytest
 
 from infra import metrics_report
 from ontime.params import load_params
+from tests import PARAMS_YAML
 
-GATE = load_params().gate  # margins: 0.002, of a slice 0.01
+GATE = load_params(PARAMS_YAML).gate  # margins: 0.002, of a slice 0.01
 
 
 Report = dict[str, Any]
@@ -20,7 +21,7 @@ def base() -> Report:
     return {
         "champion": "lightgbm",
         "candidates": {"lightgbm": {"test": test}, "logistic": {"test": {**test, "log_loss": 0.5}}},
-        "flights": {"test": 53991},
+        "entities": {"test": 53991},
         "slices": [
             {"cut": "origin", "slice": "EWR", "log_loss": 0.49, "gated": True},
             {"cut": "carrier", "slice": "OO", "log_loss": 0.6, "gated": False},
@@ -85,10 +86,10 @@ def test_better_is_higher_or_lower_as_the_metric_has_it(
     assert line.endswith(f"| {word} |")
 
 
-def test_figures_of_other_flights_are_not_passed_off_as_a_comparison(base: Report, head: Report) -> None:
-    head["flights"]["test"] = 20000
+def test_figures_of_other_entities_are_not_passed_off_as_a_comparison(base: Report, head: Report) -> None:
+    head["entities"]["test"] = 20000
 
-    assert "**Not the same flights** (53,991 before, 20,000 here)" in page(base, head)
+    assert "**Not the same entities** (53,991 before, 20,000 here)" in page(base, head)
 
 
 def test_what_is_no_longer_measured_is_told(base: Report, head: Report) -> None:

@@ -22,7 +22,7 @@ from infra import credentials
 from infra.tests.containers import docker
 from infra.tests.tools import INFRA, ROOT
 from ontime.settings import PREFIX, SECRETS, Settings
-from serving.examples import THANKSGIVING_EVE as FLIGHT
+from tests.service import THANKSGIVING_EVE as FLIGHT
 
 FILES = ("-f", str(INFRA / "compose.yaml"), "-f", str(INFRA / "tests" / "stand-ins" / "compose.yaml"))
 
@@ -193,8 +193,8 @@ def test_what_was_trained_in_it_answers_as_everywhere(stack: Stack) -> None:
 
     assert answer["prediction_id"] in stack.logged()
     # To the last bit only on a processor that rounds alike.
-    assert answer["probability_late"] == pytest.approx(told["probability_late"], abs=0.002)
-    differs = ("prediction_id", "probability_late")
+    assert answer["probability"] == pytest.approx(told["probability"], abs=0.002)
+    differs = ("prediction_id", "probability")
     assert {name: value for name, value in answer.items() if name not in differs} == {
         name: value for name, value in told.items() if name not in differs
     }
@@ -352,7 +352,7 @@ def test_after_everything_was_lost_a_restore_brings_the_same_predictions_and_the
     stack.run("test", "-f", "releases/current.json")  # or the next `make stack` would train, and point at that
 
     again = _when_it_answers(stack)
-    assert again["probability_late"] == answer["probability_late"]
+    assert again["probability"] == answer["probability"]
     assert again["model_version"] == answer["model_version"]
     assert before | {answer["prediction_id"]} <= stack.logged()
     champion = "from ontime import registry; print(registry.connect('http://mlflow:5000', None)" \

@@ -33,6 +33,7 @@ RUN_HERE = {
     "release.yml: Release",
     "weekly.yml: PostgreSQL and a browser",
     "weekly.yml: What has moved",
+    "weekly.yml: Adopt bikes",
     "weekly.yml: One issue",
 }
 
@@ -204,6 +205,13 @@ def test_the_summary_tells_what_has_moved(project: Project, runner: Runner, adde
     assert told in runner.told("GITHUB_STEP_SUMMARY")
 
 
+def test_another_problem_is_adopted_and_committed_before_its_month(project: Project, runner: Runner) -> None:
+    runner.run(step("weekly.yml", "Adopt bikes"))
+
+    assert 'name="bikes"' in (project.folder / "src/ontime/problem/__init__.py").read_text()
+    assert project.git("status", "--porcelain") == ""
+
+
 @pytest.mark.parametrize(
     ("result", "known", "does"),
     [
@@ -213,9 +221,7 @@ def test_the_summary_tells_what_has_moved(project: Project, runner: Runner, adde
         ("success", "", None),
     ],
 )
-def test_there_is_one_issue_while_the_newest_dependencies_fail(
-    bare: Runner, result: str, known: str, does: str | None
-) -> None:
+def test_there_is_one_issue_while_the_weekly_run_fails(bare: Runner, result: str, known: str, does: str | None) -> None:
     bare.fake("gh", f'[ "$2" != list ] || echo "{known}"')
 
     bare.run(step("weekly.yml", "One issue"), **GITHUB, RESULT=result, RUN="address")

@@ -15,9 +15,9 @@ from urllib.request import Request, urlopen
 
 import yaml
 
-from bench.load import free_port
 from infra.tests import rules
 from infra.tests.tools import INFRA
+from pipelines.service import free_port
 from tests.service import Service, wait_for
 
 HURRY = "1s"

@@ -2,6 +2,7 @@
 import { element, formatCount, formatDay, formatPercent, toHundred } from "/static/common.js";
 
 const RADIUS = 150;
+const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function place(share, radius) {
   const angle = Math.PI * (1 - share);
@@ -25,7 +26,7 @@ function drawMark(name, share, label, from, to) {
     element("text", { x, y: y + raise + 17, "text-anchor": anchor }, formatPercent(share, outside ? 1 : 0)));
 }
 
-export function drawGauge({ share, base, threshold, alert, digits, words }) {
+export function drawGauge({ share, base, threshold, alert, digits, words, unit }) {
   const edge = threshold ?? 1;
   return element("svg", { class: `gauge ${alert ? "alerting" : ""}`, viewBox: "-205 -192 410 220",
     role: "img", "aria-label": words },
@@ -35,25 +36,25 @@ export function drawGauge({ share, base, threshold, alert, digits, words }) {
   drawMark("base", base, "base rate", RADIUS + 11, RADIUS - 19),
   threshold === null ? null : drawMark("threshold", threshold, "alert from", RADIUS - 11, RADIUS + 19),
   element("text", { class: "reading", x: 0, y: -14, "text-anchor": "middle" }, toHundred(share, digits)),
-  element("text", { class: "unit", x: 0, y: 12, "text-anchor": "middle" }, "in 100 late"),
+  element("text", { class: "unit", x: 0, y: 12, "text-anchor": "middle" }, unit),
   element("text", { x: -RADIUS, y: 20, "text-anchor": "middle" }, "0"),
   element("text", { x: RADIUS, y: 20, "text-anchor": "middle" }, "100"));
 }
 
-function drawRecord(bins, chosen) {
-  const dots = bins.filter((bin) => bin.flights > 0).map((bin) => element("circle", {
+function drawRecord(bins, chosen, words) {
+  const dots = bins.filter((bin) => bin.entities > 0).map((bin) => element("circle", {
     class: bin === chosen ? "dot chosen" : "dot", r: bin === chosen ? 6 : 4,
-    cx: 100 * (bin.low + bin.high), cy: 100 * (1 - bin.late / bin.flights),
+    cx: 100 * (bin.low + bin.high), cy: 100 * (1 - bin.positives / bin.entities),
   }));
   return element("svg", { class: "record", viewBox: "-34 -10 244 150", role: "img",
-    "aria-label": "Share of flights that were late, by the chance they got. The table has the numbers." },
+    "aria-label": `Share of ${words.entities} that were ${words.positive}, by the chance they got. The table has the numbers.` },
   element("path", { class: "axis", d: "M 0 0 V 100 H 200" }),
   element("path", { class: "ideal", d: "M 0 100 L 200 0" }), dots,
   ["0", "50", "100"].map((label, index) => [
     element("text", { x: 100 * index, y: 116, "text-anchor": "middle" }, label),
     element("text", { x: -6, y: 104 - 50 * index, "text-anchor": "end" }, label)]),
   element("text", { x: 100, y: 134, "text-anchor": "middle" }, "chance given, %"),
-  element("text", { x: 8, y: 2 }, "were late, %"));
+  element("text", { x: 8, y: 2 }, `were ${words.positive}, %`));
 }
 
 export function drawMinutes(minutes, words) {
@@ -66,7 +67,7 @@ export function drawMinutes(minutes, words) {
     role: "img", "aria-label": words }, bars, element("path", { class: "axis", d: "M 0 100 H 600" }));
 }
 
-export function drawReasons({ reasons, usual_rate: base, probability_late: share }, digits, lead) {
+export function drawReasons({ reasons, base_rate: base, probability: share }, digits, lead, words) {
   const title = element("h3", {}, "Why this chance");
   if (!reasons?.features) {
     return [title, element("p", { class: "soft" },
@@ -77,12 +78,12 @@ export function drawReasons({ reasons, usual_rate: base, probability_late: share
   const items = [...reasons.features, others];
   const least = scale === "log_odds" ? 0.1 : 0.02;
   const widest = Math.max(least, ...items.map((item) => Math.abs(item[scale])));
-  const asOf = lead ? element("p", { class: "soft" }, `As known ${lead} before the scheduled departure.`) : null;
+  const asOf = lead ? element("p", { class: "soft" }, `As known ${lead} before the ${words.event}.`) : null;
   return [title, asOf,
-    element("p", { class: "ends" }, element("span", {}, "All flights, the base rate"),
+    element("p", { class: "ends" }, element("span", {}, `All ${words.entities}, the base rate`),
       element("span", {}, `${toHundred(base)} in 100`)),
     element("ol", { class: "reasons" }, items.map((item) => drawReason(item.words, item[scale], scale, widest))),
-    element("p", { class: "ends total" }, element("span", {}, "This flight"),
+    element("p", { class: "ends total" }, element("span", {}, `This ${words.entity}`),
       element("span", {}, `${toHundred(share, digits)} in 100`))];
 }
 
@@ -106,11 +107,11 @@ const describeSize = (size, scale) => (size >= MUCH[scale] ? " much" : size < LI
 
 const nameBin = ({ low, high }) => `${toHundred(low, 1)} to ${formatPercent(high, 1)}`;
 
-function drawBins(bins) {
-  const head = ["Chance given", "Flights", "Late"].map((word) => element("th", { scope: "col" }, word));
+function drawBins(bins, words) {
+  const head = ["Chance given", capitalize(words.entities), capitalize(words.positive)].map((word) => element("th", { scope: "col" }, word));
   const rows = bins.map((bin) => element("tr", {}, element("th", { scope: "row" }, nameBin(bin)),
-    element("td", {}, formatCount(bin.flights)),
-    element("td", {}, bin.flights ? formatPercent(bin.late / bin.flights) : "none")));
+    element("td", {}, formatCount(bin.entities)),
+    element("td", {}, bin.entities ? formatPercent(bin.positives / bin.entities) : "none")));
   return element("details", {}, element("summary", {}, "The numbers in a table"),
     element("table", { class: "numbers" }, element("thead", {}, element("tr", {}, head)),
       element("tbody", {}, rows)));
@@ -118,7 +119,7 @@ function drawBins(bins) {
 
 // Track record
 
-export function drawTrackRecord({ probability_late: share, model_version: version }, model) {
+export function drawTrackRecord({ probability: share, model_version: version }, model, words) {
   const title = element("h3", {}, "Track record");
   const record = model?.track_record;
   if (!record || model.version !== version) {
@@ -126,26 +127,26 @@ export function drawTrackRecord({ probability_late: share, model_version: versio
   }
   const { bins, begin, until } = record;
   const chosen = bins.find(({ high }) => share < high) ?? bins.at(-1);
-  const unseen = model.trained_until <= begin ? " The model had not seen these flights in training." : "";
+  const unseen = model.trained_until <= begin ? ` The model had not seen these ${words.entities} in training.` : "";
   const lastDay = formatDay(new Date(until) - 1, "UTC");
   return [title, element("div", { class: "track-record" }, element("div", {},
-    element("p", { class: "finding" }, describeBin(chosen)),
-    element("p", {}, describeAlerts(bins, model.threshold)),
+    element("p", { class: "finding" }, describeBin(chosen, words)),
+    element("p", {}, describeAlerts(bins, model.threshold, words)),
     element("p", { class: "soft" }, `From ${formatDay(begin, "UTC")} to ${lastDay}.${unseen}`)),
-  drawRecord(bins, chosen)), drawBins(bins)];
+  drawRecord(bins, chosen, words)), drawBins(bins, words)];
 }
 
-function describeBin(bin) {
-  if (bin.flights === 0) return `No flight got ${nameBin(bin)}.`;
-  return `Of ${formatCount(bin.flights)} flights that got ${nameBin(bin)}, `
-    + `${formatPercent(bin.late / bin.flights)} were late.`;
+function describeBin(bin, words) {
+  if (bin.entities === 0) return `No ${words.entity} got ${nameBin(bin)}.`;
+  return `Of ${formatCount(bin.entities)} ${words.entities} that got ${nameBin(bin)}, `
+    + `${formatPercent(bin.positives / bin.entities)} were ${words.positive}.`;
 }
 
-function describeAlerts(bins, threshold) {
+function describeAlerts(bins, threshold, words) {
   const above = bins.filter(({ low }) => low >= threshold - 1e-9);
-  const [flights, late] = ["flights", "late"].map((name) => above.reduce((sum, bin) => sum + bin[name], 0));
-  if (flights === 0) return "No flight got an alert.";
+  const [entities, positives] = ["entities", "positives"].map((name) => above.reduce((sum, bin) => sum + bin[name], 0));
+  if (entities === 0) return `No ${words.entity} got an alert.`;
   const edge = above[0].low;
-  const what = edge - threshold < 1e-6 ? "alerts" : `flights that got ${formatPercent(edge, 1)} or more`;
-  return `Of ${formatCount(flights)} ${what}, ${formatPercent(late / flights)} were late.`;
+  const what = edge - threshold < 1e-6 ? "alerts" : `${words.entities} that got ${formatPercent(edge, 1)} or more`;
+  return `Of ${formatCount(entities)} ${what}, ${formatPercent(positives / entities)} were ${words.positive}.`;
 }

@@ -3,7 +3,9 @@
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "g", "path", "rect", "line", "circle", "text"]);
 const KEY_NAME = "ontime-api-key";
-export const NEW_YORK = "America/New_York";
+let zone = "UTC"; // until the problem says on whose clock its times are told
+
+export const useZone = (name) => { zone = name; };
 
 export function element(tag, attributes, ...children) {
   const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
@@ -20,9 +22,10 @@ export const find = (id) => document.getElementById(id);
 // Requests
 
 export class Problem extends Error {
-  constructor(status, message) {
+  constructor(status, message, places = []) {
     super(message);
     this.status = status;
+    this.places = places;
   }
 
   get passing() {
@@ -38,7 +41,7 @@ export async function request(path, body) {
     if (sessionStorage.getItem(KEY_NAME) === key) await askKey(key !== null);
     return request(path, body);
   }
-  if (!response.ok) throw new Problem(response.status, await describeFailure(response));
+  if (!response.ok) throw await readFailure(response);
   return response.json();
 }
 
@@ -62,14 +65,16 @@ const FAILURES = {
   503: "The service cannot answer at the moment.",
 };
 
-async function describeFailure(response) {
+async function readFailure(response) {
   const { status } = response;
   const sentence = FAILURES[status] ?? "The service could not answer.";
   const wait = Number(response.headers.get("Retry-After"));
   const waiting = wait > 0 ? ` It asks to wait ${wait} s.` : "";
   const detail = await response.json().then((problem) => problem.detail, () => null);
-  const reasons = Array.isArray(detail) ? detail.map(describeReason) : [detail].filter(Boolean);
-  return `${sentence}${waiting} (${[`status ${status}`, ...reasons].join("; ")})`;
+  const problems = Array.isArray(detail) ? detail : [];
+  const reasons = problems.length ? problems.map(describeReason) : [detail].flat().filter(Boolean);
+  const message = `${sentence}${waiting} (${[`status ${status}`, ...reasons].join("; ")})`;
+  return new Problem(status, message, problems.map(({ place }) => place));
 }
 
 function describeReason({ place, reason, got }) {
@@ -126,7 +131,7 @@ export const formatPercent = (share, digits = 0) => `${toHundred(share, digits)}
 
 export const toHundred = (share, digits = 0) => String(Number((100 * share).toFixed(digits)));
 
-export function formatTime(time, options, timeZone = NEW_YORK) {
+export function formatTime(time, options, timeZone = zone) {
   return new Intl.DateTimeFormat("en-GB", { timeZone, hourCycle: "h23", ...options }).format(new Date(time));
 }
 
@@ -136,8 +141,8 @@ export function formatSpan(minutes) {
   return `${count}\u00a0${unit}${count === 1 ? "" : "s"}`;
 }
 
-export const formatClock = (time, zone) =>
-  formatTime(time, { hour: "2-digit", minute: "2-digit" }, zone);
+export const formatClock = (time, timeZone) =>
+  formatTime(time, { hour: "2-digit", minute: "2-digit" }, timeZone);
 
-export const formatDay = (time, zone) =>
-  formatTime(time, { day: "numeric", month: "long", year: "numeric" }, zone);
+export const formatDay = (time, timeZone) =>
+  formatTime(time, { day: "numeric", month: "long", year: "numeric" }, timeZone);

@@ -10,6 +10,7 @@ const shown = new Map();
 let timer = null;
 let paused = false;
 let unreachable = null;
+let words = { entity: "entity", entities: "entities", positive: "positive" }; // until the problem says otherwise
 
 const countPredictions = (count) => `${formatCount(count)} prediction${count === 1 ? "" : "s"}`;
 
@@ -137,18 +138,18 @@ function drawPolicy(policy, day, askedAt) {
 
 function drawQuality(quality) {
   if (!quality) return element("p", { class: "soft" }, "Not measured on that day.");
-  const { flights, labelled, auc, ece, cost_per_1000: cost, late_rate: late, predicted_rate: predicted } = quality;
+  const { entities, labelled, auc, ece, cost_per_1000: cost, positive_rate: rate, predicted_rate: predicted } = quality;
   const period = `from ${formatDay(quality.since, "UTC")} to ${formatDay(quality.until, "UTC")}`;
-  const words = flights === 0 ? `No flight ${period} was answered.`
-    : labelled === 0 ? `${formatCount(flights)} flights ${period} were answered, and no outcome is known yet.`
-      : `${formatCount(flights)} flights ${period} were answered; ${formatCount(labelled)} have a known outcome.`;
+  const sentence = entities === 0 ? `No ${words.entity} ${period} was answered.`
+    : labelled === 0 ? `${formatCount(entities)} ${words.entities} ${period} were answered, and no outcome is known yet.`
+      : `${formatCount(entities)} ${words.entities} ${period} were answered; ${formatCount(labelled)} have a known outcome.`;
   const fixed = (value, digits) => (value === null ? "none" : value.toFixed(digits));
-  const gap = labelled ? `${formatPercent(predicted, 1)} predicted, ${formatPercent(late, 1)} late` : "";
-  return [element("p", {}, words), element("dl", { class: "figures" },
+  const gap = labelled ? `${formatPercent(predicted, 1)} predicted, ${formatPercent(rate, 1)} ${words.positive}` : "";
+  return [element("p", {}, sentence), element("dl", { class: "figures" },
     drawFigure("AUC", fixed(auc, 3), auc === null ? "" : "0.5 is chance, 1 is perfect"),
     drawFigure("Calibration error", fixed(ece, 3), gap),
-    drawFigure("Cost per 1,000 flights", fixed(cost, 0), cost === null ? "" : "missed delays and false alarms"),
-    drawFigure("Coverage", flights ? formatPercent(quality.coverage, 1) : "none", "answers with a known outcome"))];
+    drawFigure(`Cost per 1,000 ${words.entities}`, fixed(cost, 0), cost === null ? "" : "missed ones and false alarms"),
+    drawFigure("Coverage", entities ? formatPercent(quality.coverage, 1) : "none", "answers with a known outcome"))];
 }
 
 // A long text is folded. What the reader has opened stays open when the page draws it again.
@@ -173,12 +174,12 @@ const formatMs = (value) => (value === null || value === undefined ? "none" : `$
 
 function drawFigures(traffic) {
   if (!traffic) return drawFigure("Traffic", "not known");
-  const { minutes, predictions, alerts, schedule_only: bare } = traffic;
+  const { minutes, predictions, alerts, request_only: bare } = traffic;
   const share = (count) => (predictions ? formatPercent(count / predictions, 1) : "none");
   return [
     drawFigure("Predictions", formatCount(predictions), `in the last ${minutes} minutes`),
-    drawFigure("Flight alerts", share(alerts), countPredictions(alerts)),
-    drawFigure("Schedule only", share(bare), countPredictions(bare)),
+    drawFigure("Alerts", share(alerts), countPredictions(alerts)),
+    drawFigure("Request only", share(bare), countPredictions(bare)),
   ];
 }
 
@@ -193,8 +194,8 @@ function drawLatency(kinds) {
   return element("table", { class: "numbers latency" },
     element("thead", {}, element("tr", {}, head.map((word) => element("th", { scope: "col" }, word)))),
     element("tbody", {}, kinds.map((kind, index) => element("tr", {},
-      element("th", { scope: "row" }, index ? "lists" : "one flight", index && kind.requests
-        ? element("span", { class: "hint" }, ` of ${formatCount(Math.round(kind.flights / kind.requests))}`) : null),
+      element("th", { scope: "row" }, index ? "lists" : `one ${words.entity}`, index && kind.requests
+        ? element("span", { class: "hint" }, ` of ${formatCount(Math.round(kind.entities / kind.requests))}`) : null),
       element("td", {}, formatCount(kind.requests)),
       [kind.p50_ms, kind.p95_ms, kind.p99_ms].map((value) => element("td", {}, formatMs(value)))))));
 }
@@ -278,4 +279,4 @@ find("pause").addEventListener("click", () => {
   refresh();
 });
 document.addEventListener("visibilitychange", refresh);
-refresh();
+request("/v1/problem").then((told) => { ({ words } = told); }, () => null).finally(refresh);

@@ -12,7 +12,9 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Static:
-    """A table that is known all along, such as a list of airports."""
+    """A table that is known all along, such as a list of places."""
+
+    columns: tuple[str, ...] = ()
 
     def as_of(self, table: pd.DataFrame, _: datetime) -> pd.DataFrame:
         return table
@@ -23,6 +25,11 @@ class Observed:
     """A table whose rows are known as a whole, each from the moment in its column `known_at` on."""
 
     known_at: str = "known_at"
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that the table must have."""
+        return (self.known_at,)
 
     def as_of(self, table: pd.DataFrame, moment: datetime) -> pd.DataFrame:
         return table[table[self.known_at] <= moment]
@@ -44,6 +51,12 @@ class Scheduled:
     end: str
     due: str
     final_after: timedelta
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Those that the table must have."""
+        happening = (name for event, names in self.events.items() for name in (event, *names))
+        return (self.at, *self.planned, *happening, self.end, self.due)
 
     def as_of(self, table: pd.DataFrame, moment: datetime) -> pd.DataFrame:
         """The rows known at `moment`, null where their columns are not. An integer column may become one of floats."""

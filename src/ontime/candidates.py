@@ -52,7 +52,7 @@ class Candidate:
 
 
 class RateTableParams(Parameters):
-    prior_flights: Count
+    prior_rows: Count
 
 
 class LogisticParams(Parameters):
@@ -85,7 +85,7 @@ def constant(_: Parameters, __: int) -> Any:
 def rate_table(parameters: RateTableParams, _: int) -> Any:
     from ontime.model import RateTable
 
-    return RateTable(parameters.prior_flights)
+    return RateTable(parameters.prior_rows)
 
 
 def logistic(parameters: LogisticParams, _: int) -> Any:
@@ -96,9 +96,13 @@ def logistic(parameters: LogisticParams, _: int) -> Any:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    prepared = make_column_transformer(
-        (OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32), CATEGORY_POSITIONS),
-        remainder=numbers,
+    # A missing category is one of its own, where the training has any.
+    codes = make_pipeline(
+        SimpleImputer(strategy="constant", fill_value=-1.0),
+        OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32),
+    )
+    prepared = (
+        make_column_transformer((codes, CATEGORY_POSITIONS), remainder=numbers) if CATEGORY_POSITIONS else numbers
     )
     # Newton with Cholesky: many more rows than columns, so each of its few steps is cheap.
     return make_pipeline(prepared, LogisticRegression(C=parameters.c, solver="newton-cholesky"))

@@ -11,6 +11,8 @@ from ontime.evaluation import FEWEST_DAYS, Interval
 from ontime.explain import Method
 from ontime.markdown import table
 from ontime.params import Params
+from ontime.problem import PROBLEM
+from ontime.schema import WORDS
 
 Importance = Sequence[tuple[str, float, float]]
 PICTURES = re.compile(r"\n+!\[[^]]*]\(plots/\w+\.png\)")
@@ -28,16 +30,16 @@ class Report:
     slices: list[dict[str, Any]]
     equalised: list[dict[str, Any]]  # by fairness.equalised; empty where `evaluate.full_card` is false
     coverage: list[dict[str, Any]]  # of conformal sets; empty there too
-    flights: dict[str, int]  # labelled, by period
-    late_share: float  # of the test period
+    entities: dict[str, int]  # labelled, by period
+    positive_share: float  # of the test period
     days: int
     reasons: Method  # of the champion's answers
 
     def as_json(self, importance: Importance) -> dict[str, Any]:
         """reports/evaluation.json: what the card shows beyond reports/metrics.json."""
         return {
-            "flights": self.flights,
-            "late_share": self.late_share,
+            "entities": self.entities,
+            "positive_share": self.positive_share,
             "days": self.days,
             "intervals": {
                 name: {figure: list(interval) for figure, interval in figures.items()}
@@ -82,17 +84,16 @@ def _problem(report: Report) -> str:
     return f"""# Model card: {report.champion}
 
 Made by the `evaluate` stage; every number below is computed there. Intervals are 95 %, by days, because
-the flights of one day share its weather.
+the {WORDS.entities} of one day are alike.
 
 ## Problem
 
-How likely is a flight out of New York (EWR, JFK, LGA) to *arrive* {p.question.lateness}, asked
-{p.question.lead} before its scheduled departure? Missing a late flight costs {p.cost.missed_delay:g}, a false
-alarm {p.cost.false_alarm:g}; so it alerts at a probability of {p.cost.alert_threshold:g}."""
+For {WORDS.population}: how likely is it that one {WORDS.is_positive}? Exactly: {schema.in_words(p.question)}. {WORDS.definition.format(**p.question.terms)}
+Missing one that {WORDS.is_positive} costs {p.cost.missed:g}, a false alarm {p.cost.false_alarm:g}; so it alerts at a probability of {p.cost.alert_threshold:g}."""
 
 
 def _data(report: Report) -> str:
-    s, n = report.params.split, report.flights
+    s, n = report.params.split, report.entities
     rows = [
         ("training", s.train_from, s.valid_from, f"{n['train']:,}"),
         ("validation, chooses the champion", s.valid_from, s.test_from, f"{n['valid']:,}"),
@@ -100,11 +101,11 @@ def _data(report: Report) -> str:
     ]
     return f"""## Data
 
-All flights of vintage {report.params.vintage} that operated and have an arrival time; what was repaired, noted or left without a
+All {WORDS.entities} of dataset {report.params.dataset} that have a label, so without {WORDS.without_label}; what was repaired, noted or left without a
 label is counted in [data_quality.json](data_quality.json), how it looks is in [eda.md](eda.md). {len(schema.FEATURES)} features,
 each known at the prediction moment: [features.md](../docs/features.md).
 
-{table(("period", "from", "until (exclusive)", "labelled flights"), rows)}"""
+{table(("period", "from", "until (exclusive)", f"labelled {WORDS.entities}"), rows)}"""
 
 
 def _scores(report: Report) -> str:
@@ -123,10 +124,10 @@ def _scores(report: Report) -> str:
                 _with_interval(test["cost_per_1000"], known["cost_per_1000"]),
             )
         )
-    header = ("candidate", "AUC", "AP", "Brier", "log-loss", "ECE", "cost per 1000 flights")
+    header = ("candidate", "AUC", "AP", "Brier", "log-loss", "ECE", f"cost per 1000 {WORDS.entities}")
     return f"""## Scores on the test period
 
-{report.flights["test"]:,} flights of {report.days} days, {report.late_share:.1%} of them late.
+{report.entities["test"]:,} {WORDS.entities} of {report.days} days, {report.positive_share:.1%} of them {WORDS.positive}.
 
 {table(header, rows)}
 
@@ -137,10 +138,10 @@ def _scores(report: Report) -> str:
 
 def _alerts(report: Report) -> str:
     cost, best = report.params.cost, report.candidates[report.champion]["test"]["cost_per_1000"]
-    silent = 1000 * cost.missed_delay * report.late_share
+    silent = 1000 * cost.missed * report.positive_share
     return f"""## What alerting costs
 
-A desk that never alerts pays {silent:.0f} for 1000 flights; one that follows {report.champion} pays {best:.0f}.
+Without alerts {WORDS.who_alerts} pays {silent:.0f} for 1000 {WORDS.entities}; one that follows {report.champion} pays {best:.0f}.
 
 ![Cost by threshold](plots/cost_by_threshold.png)"""
 
@@ -150,15 +151,15 @@ def _slices(report: Report) -> str:
         (
             row["cut"],
             row["slice"],
-            f"{row['flights']:,}",
-            f"{row['late'] / row['flights']:.1%}",
+            f"{row['entities']:,}",
+            f"{row['positives'] / row['entities']:.1%}",
             _auc(row),
             f"{row['log_loss']:.3f}",
             "yes" if row["gated"] else "too small",
         )
         for row in report.slices
     ]
-    header = ("cut by", "slice", "flights", "late", "AUC (95 % by days)", "log-loss", "gates")
+    header = ("cut by", "slice", WORDS.entities, WORDS.positive, "AUC (95 % by days)", "log-loss", "gates")
     return f"""## Slices
 
 A slice that is large enough can keep a retrained model out (*gates*).{_without_interval(report)}
@@ -181,15 +182,15 @@ def _without_interval(report: Report) -> str:
     if all(row["auc"] is None or row["auc_interval"] for row in report.slices):
         return ""
     return f"""
-A slice has no interval if it has flights on fewer than {FEWEST_DAYS} days."""
+A slice has no interval if it has {WORDS.entities} on fewer than {FEWEST_DAYS} days."""
 
 
 def _class_imbalance(report: Report) -> str:
     cost, test = report.params.cost, report.candidates[report.champion]["test"]
     return f"""## Class imbalance
 
-{report.late_share:.1%} of the test period's flights are late. In training no flight is weighted or left out by its label, because the probability itself is shown: it is off by
-{test["ece"]:g} on average (ECE). That a missed late flight costs {cost.missed_delay:g} and a false alarm {cost.false_alarm:g} enters where the alert is decided, as its threshold {cost.alert_threshold:g}.
+{report.positive_share:.1%} of the test period's {WORDS.entities} are {WORDS.positive}. In training none is weighted or left out by its label, because the probability itself is shown: it is off by
+{test["ece"]:g} on average (ECE). That a missed one costs {cost.missed:g} and a false alarm {cost.false_alarm:g} enters where the alert is decided, as its threshold {cost.alert_threshold:g}.
 What weights and undersampling do to ranking, probability and cost is measured by `make imbalance`: [class_imbalance.md](../docs/class_imbalance.md)."""
 
 
@@ -216,19 +217,27 @@ def _reasons(report: Report) -> str:
 
 
 def _limits(report: Report) -> str:
-    full, alone = report.candidates[report.champion]["test"], report.variants["schedule_only"]
-    told = "How much hangs on it was not measured in this training."
-    if blind := report.variants.get("without_tailnum"):
-        told = f"""Without all
-  that hangs on it ({len(schema.FROM_TAILNUM)} features) the same model has AUC {blind["auc"]:g} instead of {full["auc"]:g} and log-loss
-  {blind["log_loss"]:g} instead of {full["log_loss"]:g}. The truth in service lies between."""
-    return f"""## Limits
+    alone, terms = report.variants["request_only"], report.params.question.terms
+    lines = [*(_ablation(name, report) for name in PROBLEM.ablations)]
+    if schema.ONLINE:
+        alone_told = f"AUC {alone['auc']:g}, log-loss {alone['log_loss']:g}"
+        lines.append(
+            f"Of a {WORDS.entity} of which nothing but the request is known the answer is worse: {alone_told}."
+        )
+    return "\n".join(["## Limits", "", *(f"- {line.format(**terms)}" for line in (*lines, *WORDS.limits))])
 
-- The tail number is that of the aircraft that really flew; {report.params.question.lead} before, it may still change. {told}
-- A flight that was not materialised is answered from its schedule alone: AUC {alone["auc"]:g}, log-loss {alone["log_loss"]:g}.
-- Cancelled and diverted flights have no label, so nothing is said about cancellation.
-- One year of three airports. Another year, airport or airline is another distribution.
-- Weather is the last observation, never a forecast."""
+
+def _ablation(name: str, report: Report) -> str:
+    full, declared = report.candidates[report.champion]["test"], PROBLEM.ablations[name]
+    count = sum(len(schema.FAMILIES[family]) for family in declared.families)
+    told = "How much hangs on it was not measured in this training."
+    if blind := report.variants.get(name):
+        told = (
+            f"Without all that hangs on it ({count} features) the same model has AUC {blind['auc']:g} instead of "
+            f"{full['auc']:g} and log-loss {blind['log_loss']:g} instead of {full['log_loss']:g}. "
+            "The truth in service lies between."
+        )
+    return f"{declared.words} {told}"
 
 
 def _did_not_work(report: Report) -> str:
@@ -236,14 +245,14 @@ def _did_not_work(report: Report) -> str:
     worst = min(judged, key=lambda row: row["auc"])
     deaf = max(judged, key=lambda row: row["missed"][0])
     valid, test = (report.candidates[report.champion][period] for period in ("valid", "test"))
-    alone, constant = report.variants["schedule_only"]["log_loss"], _entropy(report.late_share)
+    alone, constant = report.variants["request_only"]["log_loss"], _entropy(report.positive_share)
     return f"""## What did not work
 
 - The weakest slice that is large enough to judge is {worst["cut"]} {worst["slice"]}: AUC {worst["auc"]:.3f}.
-- Of the late flights in {deaf["cut"]} {deaf["slice"]} it misses {deaf["missed"][0]:.0%}: little has happened yet when they are asked about.
-- Validation flattered: log-loss {valid["log_loss"]:g} there and {test["log_loss"]:g} on the test period, in which many more flights
-  were late. The loss moves with the season, so models are compared on the same flights and never across periods.
-- A schedule alone tells little: log-loss {alone:g}, where knowing nothing but the share of late flights gives {constant:.4f}."""
+- Of those that were {WORDS.positive} in {deaf["cut"]} {deaf["slice"]} it misses {deaf["missed"][0]:.0%}.
+- Validation and test differ: log-loss {valid["log_loss"]:g} there and {test["log_loss"]:g} on the test period. The loss moves with the
+  season, so models are compared on the same {WORDS.entities} and never across periods.
+- A request alone tells little: log-loss {alone:g}, where knowing nothing but the share {WORDS.positive} gives {constant:.4f}."""
 
 
 def _entropy(rate: float) -> float:
@@ -254,7 +263,7 @@ def _entropy(rate: float) -> float:
 def _use(report: Report) -> str:
     return f"""## Use
 
-**Intended**: a travel desk deciding whom to rebook, teaching, and as a pattern for other data.
+**Intended**: {WORDS.intended}
 
-**Not intended**: safety or dispatch decisions, blaming an airline or a crew, flights from elsewhere, or any use of
-the probability as a promise about a single flight: of a hundred flights told {report.params.cost.alert_threshold:.0%}, about that many are late."""
+**Not intended**: {WORDS.not_intended}, or any use of the probability as a promise about a single {WORDS.entity}: of a hundred
+that are told {report.params.cost.alert_threshold:.0%}, about that many are {WORDS.positive}."""

@@ -1,7 +1,7 @@
-"""What one answer leaves open: the set of labels that cannot be ruled out for a flight, by conformal prediction.
+"""What one answer leaves open: the set of labels that cannot be ruled out for an entity, by conformal prediction.
 
 The library is crepes. Each label in each group is calibrated by itself (Mondrian: Vovk, Gammerman & Shafer 2005,
-"Algorithmic Learning in a Random World", section 4.5). The sets hold as often as asked if calibration flights and
+"Algorithmic Learning in a Random World", section 4.5). The sets hold as often as asked if calibration entities and
 later ones are exchangeable, which weather and seasons are not: `coverage` measures it.
 """
 
@@ -13,32 +13,32 @@ from numpy.typing import NDArray
 
 from ontime import slices
 
-CONFIDENCE = 0.9  # of late flights, and of on-time ones, so many shall have their label in their set
+CONFIDENCE = 0.9  # of positive rows, and of negative ones, so many shall have their label in their set
 Labels = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
 class Answered(NamedTuple):
-    """The probability of each flight, and the group within which its set is calibrated."""
+    """The probability of each entity, and the group within which its set is calibrated."""
 
     probability: Floats
     group: NDArray[np.str_]
 
 
 class Sets(NamedTuple):
-    """For each flight, which labels stay possible: one, both ("cannot say") or neither."""
+    """For each entity, which labels stay possible: one, both ("cannot say") or neither."""
 
-    on_time: Labels
-    late: Labels
+    negative: Labels
+    positive: Labels
 
 
-def prediction_sets(calibration: Answered, calibration_late: Labels, asked: Answered) -> Sets:
-    """The sets of `asked`. A label of which a group has no calibration flight is never ruled out."""
+def prediction_sets(calibration: Answered, calibration_label: Labels, asked: Answered) -> Sets:
+    """The sets of `asked`. A label of which a group has no calibration entity is never ruled out."""
     from crepes import ConformalClassifier  # here, because a retraining writes its card without sets
 
     possible = []
     for label in (False, True):
-        of_label = calibration_late == label
+        of_label = calibration_label == label
         strangeness = [1 - each.probability if label else each.probability for each in (calibration, asked)]
         conformal = ConformalClassifier().fit(strangeness[0][of_label], bins=calibration.group[of_label])
         # Without smoothing no random number is drawn, and ties stay in the set.
@@ -47,30 +47,30 @@ def prediction_sets(calibration: Answered, calibration_late: Labels, asked: Answ
     return Sets(*possible)
 
 
-def control(flights: Answered, late: Labels, days: NDArray[np.datetime64]) -> list[dict[str, Any]]:
-    """The coverage that flights of one season give: every other day calibrates, the days between are tested."""
+def control(entities: Answered, label: Labels, days: NDArray[np.datetime64]) -> list[dict[str, Any]]:
+    """The coverage that entities of one season give: every other day calibrates, the days between are tested."""
     odd = np.unique(days, return_inverse=True)[1] % 2 == 1
-    calibration, asked = (Answered(flights.probability[each], flights.group[each]) for each in (~odd, odd))
-    sets = prediction_sets(calibration, late[~odd], asked)
-    return coverage(late[odd], sets, days[odd], pd.DataFrame({"control": np.full(int(odd.sum()), "days between")}))
+    calibration, asked = (Answered(entities.probability[each], entities.group[each]) for each in (~odd, odd))
+    sets = prediction_sets(calibration, label[~odd], asked)
+    return coverage(label[odd], sets, days[odd], pd.DataFrame({"control": np.full(int(odd.sum()), "days between")}))
 
 
-def coverage(late: Labels, sets: Sets, days: NDArray[np.datetime64], cuts: pd.DataFrame) -> list[dict[str, Any]]:
+def coverage(label: Labels, sets: Sets, days: NDArray[np.datetime64], cuts: pd.DataFrame) -> list[dict[str, Any]]:
     """For each slice: how often the set held what happened, with 95 % intervals by days, and how often it held both."""
     rows = []
     for cut in cuts:
-        groups = pd.Series(np.arange(len(late))).groupby(cuts[cut].to_numpy())
+        groups = pd.Series(np.arange(len(label))).groupby(cuts[cut].to_numpy())
         for name, members in sorted(groups, key=lambda group: slices.order(str(group[0]))):
             chosen = members.to_numpy()
-            is_late, on_time = chosen[late[chosen]], chosen[~late[chosen]]
+            positive, negative = chosen[label[chosen]], chosen[~label[chosen]]
             rows.append(
                 {
                     "cut": cut,
                     "slice": str(name),
-                    "flights": len(chosen),
-                    "late_covered": slices.share(sets.late[is_late], days[is_late]),
-                    "on_time_covered": slices.share(sets.on_time[on_time], days[on_time]),
-                    "both": round(float((sets.late & sets.on_time)[chosen].mean()), 4),
+                    "entities": len(chosen),
+                    "positive_covered": slices.share(sets.positive[positive], days[positive]),
+                    "negative_covered": slices.share(sets.negative[negative], days[negative]),
+                    "both": round(float((sets.positive & sets.negative)[chosen].mean()), 4),
                 }
             )
     return rows

@@ -1,163 +1,28 @@
-"""The tables' contract: known dirt is repaired or noted by name, and what is left must hold or the run stops.
+"""The engine of the tables' contract: known dirt is repaired or noted by name, and what is left must hold.
 
-Ranges and patterns come from schema.py; this file adds what only a table can say: keys, references between
-tables, the order of times, that our UTC agrees with the clocks on the airports' walls, and what no single row
-shows: a gust that is computed from the wind, airlines that nobody has accepted.
+What the rules are is the problem's affair (`ontime.problem.data`). Here they are applied, counted and told.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.config import ValidationDepth, config_context
 
-from ontime import schema
+from ontime import requests
+from ontime.checks import in_bulk
+from ontime.datasets import KEY, Holds, Table, Tables
+from ontime.problem import PROBLEM
+from ontime.problem.data import DATA
 from ontime.refusal import Refusal
-from ontime.sources import TERRITORY_AIRPORTS, TERRITORY_ZONE, Tables, minutes_of_day
 
-Holds = Callable[[pd.DataFrame], pd.Series]
 SHOWN_ROWS = 3
-GUST_COPIES_LIMIT = 0.5  # share of gusts that may be wind_speed x 1.15; in 2013 none is, in 2023 each
-UNSEEN_CARRIERS_LIMIT = 0.05  # share of flights; a new airline or two are no reason to stop, a new timetable is
-KNOTS_TO_MPH = 1.15078
-DAY = 1440
-REPAIRED_AT_MOST = 0.1  # of a day's readings by one rule; more is no dirt, but another feed
-CLOCKS_OFF_AT_MOST = 0.01  # of a day's arrivals; in 2023 three delays span a change of the clocks
-HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # of a day's observations; no day of 2013 comes near it
-NO_TIME_TO_FLY_AT_MOST = 0.1  # of a day's flights; a storm in the west brings 2013's worst day below it
-FLOWN = ("departed_at", "arrived_at", "dep_delay_minutes", "arr_delay_minutes", "air_minutes", "dep_hhmm", "arr_hhmm")
-MOMENTS = {"flights": "scheduled_departure", "weather": "hour"}  # which day a row is of
-HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
+BROKEN = "the tables break their contract:"
 
 
 class ContractBroken(Refusal):
     """The tables are not what everything downstream relies on. Names table, column, rule, count, first rows."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """Known dirt. `hits` marks the rows of `table` that have it; the action says what is done about them."""
-
-    name: str
-    table: str
-    column: str
-    action: Literal["repaired", "set aside", "noted"]
-    reason: str
-    hits: Callable[[Tables], pd.Series]
-    emptied: tuple[str, ...] = ()  # the columns that a repair sets to null in the rows hit
-
-
-def _impossible_rotation(tables: Tables) -> pd.Series:
-    """Departures of an aircraft before it could have flown its previous leg twice (there and back)."""
-    flown = tables.flights.dropna(subset=["departed_at", "tailnum"]).sort_values(["tailnum", "departed_at"])
-    previous = flown.groupby("tailnum")[["departed_at", "air_minutes"]].shift()
-    gap = (flown["departed_at"] - previous["departed_at"]).dt.total_seconds() / 60
-    return (gap < 2 * previous["air_minutes"]).reindex(tables.flights.index, fill_value=False)
-
-
-def _far_from_the_other_airports(tables: Tables) -> pd.Series:
-    """The three airports lie within 20 miles; one that is 25 F off the median of all is a broken sensor."""
-    weather = tables.weather
-    return (weather["temp_f"] - weather.groupby("hour")["temp_f"].transform("median")).abs() > 25
-
-
-def _off_across_a_clock_change(tables: Tables) -> pd.Series:
-    """Departures whose delay spans a clock change and counts the hour on the wall instead of the hours waited."""
-    flights = tables.flights
-    changed = _ahead_of_utc(flights["scheduled_departure"]) != _ahead_of_utc(flights["departed_at"])
-    # Where the timetable disagrees with the clock as well, it is the time zone that is wrong.
-    timely = _agrees(flights["scheduled_departure"], flights["sched_dep_hhmm"], schema.CLOCK)
-    return changed & timely & ~_agrees(flights["departed_at"], flights["dep_hhmm"], schema.CLOCK)
-
-
-def _ahead_of_utc(moments: pd.Series) -> pd.Series:
-    """How far New York's clock is ahead."""
-    return moments.dt.tz_convert(schema.CLOCK).dt.tz_localize(None) - moments.dt.tz_localize(None)
-
-
-def _arrives_before_it_leaves(tables: Tables) -> pd.Series:
-    """A timetable with an arrival in the hour before the departure: no flight is so short, nor a zone so far."""
-    flights = tables.flights
-    ahead = minutes_of_day(flights["sched_dep_hhmm"]) - minutes_of_day(flights["sched_arr_hhmm"])
-    return ahead.between(0, 60, inclusive="left")
-
-
-def _elapsed_minutes(flights: pd.DataFrame) -> pd.Series:
-    return (flights["scheduled_arrival"] - flights["scheduled_departure"]).dt.total_seconds() / 60
-
-
-def _without(table: str, column: str, other: str, key: str) -> Callable[[Tables], pd.Series]:
-    def hits(tables: Tables) -> pd.Series:
-        rows, known = getattr(tables, table)[column], pd.Index(getattr(tables, other)[key]).unique()
-        # By the index: `isin` takes each of the few thousand known values out of its column first.
-        return pd.Series(known.get_indexer(rows) == -1, rows.index)
-
-    return hits
-
-
-def _null(table: str, column: str) -> Callable[[Tables], pd.Series]:
-    return lambda tables: getattr(tables, table)[column].isna()
-
-
-KNOWN_DIRT: tuple[Rule, ...] = (
-    Rule("cancelled", "flights", "departed_at", "noted",
-         "never left: no label, but part of the timetable and seen as overdue",
-         lambda t: t.flights["departed_at"].isna()),
-    Rule("departed_without_arrival_delay", "flights", "arr_delay_minutes", "noted",
-         "diverted or not reported: no label, but its departure is known",
-         lambda t: t.flights["departed_at"].notna() & t.flights["arr_delay_minutes"].isna()),
-    Rule("landed_without_arrival_delay", "flights", "arr_hhmm", "noted",
-         "those of them that have an arrival time all the same",
-         lambda t: t.flights["arr_hhmm"].notna() & t.flights["arr_delay_minutes"].isna()),
-    Rule("no_tail_number", "flights", "tailnum", "noted",
-         "all cancelled: a perfect leak if cancellation were in the label", _null("flights", "tailnum")),
-    Rule("no_plane_record", "flights", "tailnum", "noted",
-         "its plane features stay empty", _without("flights", "tailnum", "planes", "tailnum")),
-    Rule("departure_at_2400", "flights", "dep_hhmm", "noted",
-         "read as the midnight that ends the day", lambda t: t.flights["dep_hhmm"] == 2400),
-    Rule("arrival_at_2400", "flights", "arr_hhmm", "noted",
-         "read as the midnight that ends the day", lambda t: t.flights["arr_hhmm"] == 2400),
-    Rule("arrives_after_midnight", "flights", "sched_arr_hhmm", "noted",
-         "its arrival is put on the next day", lambda t: t.flights["sched_arr_hhmm"] < t.flights["sched_dep_hhmm"]),
-    Rule("elapsed_below_air_time", "flights", "air_minutes", "noted",
-         "slack that was used up: legitimate", lambda t: _elapsed_minutes(t.flights) < t.flights["air_minutes"]),
-    Rule("impossible_rotation", "flights", "tailnum", "noted",
-         "the aircraft cannot have been back: its tail number is wrong, which nobody knew in time",
-         _impossible_rotation),
-    Rule("off_across_a_clock_change", "flights", "departed_at", "repaired",
-         "emptied: its delay is a difference of wall clocks that changed meanwhile. Its row stays, as part of the "
-         "timetable: it was that before anybody could know",
-         _off_across_a_clock_change, emptied=FLOWN),
-    Rule("arrives_before_it_leaves", "flights", "sched_arr_hhmm", "set aside",
-         "its timetable is wrong, so nobody knows whether it was late", _arrives_before_it_leaves),
-    Rule("a_day_late", "flights", "arr_delay_minutes", "noted",
-         "a day or more: rare and true, its arrival time agrees",
-         lambda t: t.flights["arr_delay_minutes"] >= DAY),
-    Rule("unseen_carrier", "flights", "carrier", "noted",
-         "no airline of 2013: a model of that year predicts it as one that it does not know",
-         lambda t: ~t.flights["carrier"].isin(schema.CARRIERS)),
-    Rule("destination_without_airport", "flights", "dest", "repaired",
-         "Puerto Rico and the Virgin Islands are added to airports, with their time zone",
-         _without("flights", "dest", "airports", "airport")),
-    Rule("wind_of_a_thousand_mph", "weather", "wind_speed_mph", "repaired",
-         "emptied: the strongest surface wind ever measured is 253 mph",
-         lambda t: t.weather["wind_speed_mph"] > 253, emptied=("wind_speed_mph", "wind_gust_mph")),
-    Rule("temperature_off_its_neighbours", "weather", "temp_f", "repaired",
-         "emptied, with the dew point of the same reading: 25 F or more off the median of the three airports",
-         _far_from_the_other_airports, emptied=("temp_f", "dewp_f")),
-    Rule("repeated_observation", "weather", "hour", "set aside",
-         "a second row of an airport and UTC hour; the first is kept",
-         lambda t: t.weather.duplicated(["origin", "hour"])),
-    Rule("doubled_local_hour", "weather", "local_hour", "noted",
-         "the autumn change repeats an hour of the wall clock; joined on UTC, nothing doubles",
-         lambda t: t.weather.duplicated(["origin", "local_hour"], keep=False)),
-    Rule("no_gust", "weather", "wind_gust_mph", "noted", "no gust was reported", _null("weather", "wind_gust_mph")),
-    Rule("no_pressure", "weather", "pressure_mb", "noted", "left empty", _null("weather", "pressure_mb")),
-    Rule("no_build_year", "planes", "built_year", "noted", "left empty", _null("planes", "built_year")),
-)  # fmt: skip
 
 
 def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, Any]]:
@@ -165,327 +30,128 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
 
     Raises ContractBroken when what is left does not hold. Every rule is counted on the tables as they came.
     """
-    _refuse_missing_columns(tables)
-    hits = {rule.name: rule.hits(tables) for rule in KNOWN_DIRT}
-    if much := [line for name in MOMENTS for line in _too_much_dirt(tables, name, hits)]:
-        raise ContractBroken("\n".join(["the tables break their contract:", *much]))
+    refuse_missing_columns(tables)
+    hits = {rule.name: rule.hits(tables) for rule in DATA.dirt}
+    if much := [line for table in DATA.long for line in _too_much_dirt(tables, table, hits)]:
+        raise ContractBroken("\n".join([BROKEN, *much]))
     kept, set_aside = _set_aside(_repair(tables, hits), hits)
     check(kept)
     return kept, set_aside, _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
 
 
-def _refuse_missing_columns(tables: Tables) -> None:
-    """Raise ContractBroken before a rule of KNOWN_DIRT meets one, which would only say KeyError."""
-
-    def missing(contract: pa.DataFrameSchema, table: pd.DataFrame) -> list[str]:
-        wanted = [name for name, column in contract.columns.items() if column.required and name not in table]
-        return [f"  {contract.name}.{name}: column_in_dataframe" for name in wanted]
-
-    small = ((PLANES, tables.planes), (AIRPORTS, tables.airports), (AIRLINES, tables.airlines))
-    broken = [line for contract, table in small for line in missing(contract, table)]
-    if not broken:  # the contract of the flights refers to the small tables
-        broken = missing(flights_contract(tables), tables.flights) + missing(
-            weather_contract(tables.weather), tables.weather
-        )
-    if broken:
-        raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
+def refuse_missing_columns(tables: Tables) -> None:
+    """Raise ContractBroken before a rule meets one, which would only say KeyError."""
+    broken = [f"  {table.name}: there is no such table" for table in DATA.tables if table.name not in tables]
+    broken = broken or _missing(tables, small=True)  # long tables refer to the small ones
+    if broken := broken or _missing(tables, small=False):
+        raise ContractBroken("\n".join([BROKEN, *broken]))
 
 
-def _too_much_dirt(tables: Tables, name: str, hits: Mapping[str, pd.Series]) -> list[str]:
+def _missing(tables: Tables, *, small: bool) -> list[str]:
+    lines = []
+    for table in DATA.tables:
+        if (table.moment is None) is not small:
+            continue
+        contract = table.contract(tables)
+        wanted = [name for name, column in contract.columns.items() if column.required]
+        # What everything else relies on, whatever the contract says.
+        wanted += [*([table.moment] if table.moment else []), *table.known.columns]
+        if table.name == DATA.entities:
+            label = PROBLEM.label
+            wanted += [KEY, *PROBLEM.request.model_fields, DATA.event_at, label.column, label.known_at]
+        absent = [name for name in dict.fromkeys(wanted) if name not in tables[table.name]]
+        lines += [f"  {table.name}.{name}: column_in_dataframe" for name in absent]
+    return lines
+
+
+def _too_much_dirt(tables: Tables, table: Table, hits: Mapping[str, pd.Series]) -> list[str]:
     """One line a rule that would empty so many rows of a day that they can hardly be broken ones."""
     lines = []
-    for rule in KNOWN_DIRT:
-        if rule.table != name or not rule.emptied:
+    for rule in DATA.dirt:
+        if rule.table != table.name or not rule.emptied:
             continue
-        moments = getattr(tables, name)[MOMENTS[name]]
-        if (rows := _in_bulk(hits[rule.name], moments, REPAIRED_AT_MOST)).any():
-            most = f"over {REPAIRED_AT_MOST:.0%} of a day's rows are not repaired"
+        if (rows := in_bulk(hits[rule.name], tables[table.name][table.moment], rule.at_most)).any():
+            most = f"over {rule.at_most:.0%} of a day's rows are not repaired"
             lines.append(f"  {rule.table}.{rule.column}: {rule.name}: {rows.sum()} rows; {most}: another unit?")
     return lines
 
 
-def _in_bulk(wrong: pd.Series, moments: pd.Series, limit: float) -> pd.Series:
-    """The wrong rows of the days on which more than `limit` of the rows, and not just a handful, are wrong."""
-    by_day = wrong.groupby(moments.dt.tz_convert(schema.CLOCK).dt.date)
-    return wrong & (by_day.transform("mean") > limit) & (by_day.transform("sum") >= HANDFUL)
-
-
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
-    kept = {name: getattr(tables, name).copy() for name in MOMENTS}
-    for rule in KNOWN_DIRT:
+    kept = {**tables, **{table.name: tables[table.name].copy() for table in DATA.long}}
+    for rule in DATA.dirt:
         if rule.emptied:
             kept[rule.table].loc[hits[rule.name], list(rule.emptied)] = None
-    missing = sorted(set(tables.flights.loc[hits["destination_without_airport"], "dest"]) & set(TERRITORY_AIRPORTS))
-    added = pd.DataFrame({"airport": missing, "name": [TERRITORY_AIRPORTS[code] for code in missing]})
-    airports = pd.concat([tables.airports, added.assign(zone=TERRITORY_ZONE)], ignore_index=True)
-    return replace(tables, **kept, airports=airports)
+    repaired: Tables = kept
+    for rule in DATA.dirt:
+        if rule.repair is not None:
+            repaired = rule.repair(repaired, hits[rule.name])
+    return repaired
 
 
 def _set_aside(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, dict[str, pd.DataFrame]]:
-    kept = {field.name: getattr(tables, field.name) for field in fields(tables)}
-    aside: dict[str, pd.DataFrame] = {}
-    for rule in KNOWN_DIRT:
+    kept, aside = dict(tables), dict[str, pd.DataFrame]()
+    for rule in DATA.dirt:
         if rule.action == "set aside":
             rows = kept[rule.table][hits[rule.name].loc[kept[rule.table].index]]
             aside[rule.table] = pd.concat([aside.get(rule.table, rows[:0]), rows.assign(reason=rule.name)])
             kept[rule.table] = kept[rule.table].drop(index=rows.index)
-    return Tables(**kept), aside
+    return kept, aside
 
 
 def _report(tables: Tables, counts: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "rows": {field.name: len(getattr(tables, field.name)) for field in fields(tables)},
-        "labelled": int(tables.flights["arr_delay_minutes"].notna().sum()),
-        "weather_hours_missing": _weather_hours_missing(tables),
+        "rows": {name: len(table) for name, table in tables.items()},
+        "labelled": int(tables[DATA.entities][PROBLEM.label.column].notna().sum()),
+        **{name: count(tables) for name, count in DATA.counts.items()},
         "rules": [
             {"rule": rule.name, "table": rule.table, "column": rule.column, "action": rule.action,
              "hits": counts[rule.name], "reason": rule.reason}
-            for rule in KNOWN_DIRT
+            for rule in DATA.dirt
         ],
     }  # fmt: skip
 
 
-def _weather_hours_missing(tables: Tables) -> dict[str, int]:
-    """For each airport, the hours without an observation, of all days on which flights were scheduled."""
-    days = tables.flights["scheduled_departure"].dt.tz_convert(schema.CLOCK).dt.normalize()
-    hours = pd.date_range(days.min(), days.max() + pd.Timedelta(days=1), freq="h", inclusive="left")
-    seen = tables.weather[tables.weather["hour"].isin(hours)].groupby("origin")["hour"].nunique()
-    return {origin: len(hours) - int(seen.get(origin, 0)) for origin in schema.ORIGINS}
+def check(tables: Tables) -> None:
+    """Raise ContractBroken with every broken rule of every table, or return."""
+    if broken := [line for table in DATA.tables for line in _broken(tables, table)]:
+        raise ContractBroken("\n".join([BROKEN, *broken]))
 
 
-def _between(limits: tuple[float, float], name: str) -> pa.Check:
-    return pa.Check.in_range(*limits, error=f"{name} between {limits[0]} and {limits[1]}")
+def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    """What one day's rows of a table break after known dirt is repaired, one line a rule.
+
+    The other tables stay as they are: they are what the day's rows refer to.
+    """
+    day, table = {**tables, name: rows}, DATA.table(name)
+    refuse_missing_columns(day)
+    hits = {rule.name: rule.hits(day) for rule in DATA.dirt}
+    kept, _ = _set_aside(_repair(day, hits), hits)
+    return tuple(line.strip() for line in [*_too_much_dirt(day, table, hits), *_broken(kept, table)])
 
 
-def _rules(name: str, table: pd.DataFrame, rules: Mapping[str, Holds]) -> pa.SeriesSchema:
+def _broken(tables: Tables, table: Table) -> list[str]:
+    """One line for each rule that this table breaks."""
+    rows = tables[table.name]
+    if rows.empty:
+        return [f"  {table.name}: has no rows"]
+    broken = _violations(table.contract(tables), rows)
+    if table.rules:
+        broken += _violations(_whole_rows(table.name, rows, table.rules), rows.iloc[:, 0].rename(table.name))
+    if table.name == DATA.entities and not broken:
+        broken += [f"  {line}" for line in requests.differing(rows)]
+    return broken
+
+
+def _whole_rows(name: str, rows: pd.DataFrame, rules: Mapping[str, Holds]) -> pa.SeriesSchema:
     """Rules over whole rows, held against the first column of the table, which names a row.
 
     Held against the table, pandera would list each broken row once a column: a minute for a year of wrong clocks.
     """
 
     def check(rule: str, holds: Holds) -> pa.Check:
-        return pa.Check(lambda _: holds(table), error=rule, ignore_na=False)
+        return pa.Check(lambda _: holds(rows), error=rule, ignore_na=False)
 
     return pa.SeriesSchema(checks=[check(rule, holds) for rule, holds in rules.items()], nullable=True, name=name)
-
-
-def _few(marked: Callable[[pd.Series], pd.Series], limit: float, name: str) -> pa.Check:
-    """The marked values of a column break it only together, when they are more than `limit` of all."""
-
-    def holds(column: pd.Series) -> pd.Series:
-        return _unless_few(marked(column), limit)
-
-    return pa.Check(holds, error=name)
-
-
-UTC = pd.DatetimeTZDtype("us", "UTC")
-
-
-def known_carriers(airlines: pd.DataFrame) -> set[str]:
-    """The airlines of 2013, and those that a vintage's adapter marks as accepted by a person.
-
-    That an airline is listed by its own year's table says nothing: the table changes with the flights.
-    """
-    known = set(schema.CARRIERS)
-    return known | set(airlines["carrier"][airlines["accepted"]]) if "accepted" in airlines else known
-
-
-def flights_contract(tables: Tables) -> pa.DataFrameSchema:
-    """What the flights must be, given the tables that they refer to."""
-    carriers = tables.airlines["carrier"].tolist()
-    airports = tables.airports["airport"].tolist()
-    hhmm = _between((0, 2400), "HHMM")
-    return pa.DataFrameSchema(
-        {
-            "flight_id": pa.Column(str, unique=True),
-            "carrier": pa.Column(str, [pa.Check.str_matches(schema.CARRIER_PATTERN, error="airline code"),
-                                       pa.Check.isin(carriers, error="is in airlines"),
-                                       _few(lambda c: ~c.isin(known_carriers(tables.airlines)), UNSEEN_CARRIERS_LIMIT,
-                                            "is an airline of 2013 or accepted since")]),
-            "flight_number": pa.Column(int, _between(schema.FLIGHT_NUMBER, "flight number")),
-            "tailnum": pa.Column(str, pa.Check.str_matches(r"^[A-Z0-9]{3,7}$", error="tail number"), nullable=True),
-            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, error="is a New York airport")),
-            "dest": pa.Column(str, [pa.Check.str_matches(schema.AIRPORT_PATTERN, error="airport code"),
-                                    pa.Check.isin(airports, error="is in airports")]),
-            "distance_miles": pa.Column(int, _between(schema.DISTANCE_MILES, "miles")),
-            "scheduled_departure": pa.Column(UTC),
-            "scheduled_arrival": pa.Column(UTC),
-            "departed_at": pa.Column(UTC, nullable=True),
-            "arrived_at": pa.Column(UTC, nullable=True),
-            "dep_delay_minutes": pa.Column(float, _between(schema.DEPARTURE_DELAY_MINUTES, "minutes"), nullable=True),
-            "arr_delay_minutes": pa.Column(float, _between(schema.ARRIVAL_DELAY_MINUTES, "minutes"), nullable=True),
-            "air_minutes": pa.Column(float, _between((1, 1200), "minutes"), nullable=True),
-            "sched_dep_hhmm": pa.Column(int, hhmm),
-            "sched_arr_hhmm": pa.Column(int, hhmm),
-            "dep_hhmm": pa.Column(float, hhmm, nullable=True),
-            "arr_hhmm": pa.Column(float, hhmm, nullable=True),
-        },
-        strict=True, name="flights",
-    )  # fmt: skip
-
-
-def flights_rules(flights: pd.DataFrame) -> pa.SeriesSchema:
-    """What each flight must be as a whole."""
-    return _rules(
-        "flights",
-        flights,
-        {
-            "sorted by scheduled_departure":
-                lambda t: t["scheduled_departure"].diff().fillna(pd.Timedelta(0)) >= pd.Timedelta(0),
-            "scheduled elapsed minutes possible": lambda t: _elapsed_minutes(t).between(*schema.ELAPSED_MINUTES),
-            "lands after it left": lambda t: ~(t["arrived_at"] <= t["departed_at"]),
-            "no arrival without a departure": lambda t: t["arrived_at"].isna() | t["departed_at"].notna(),
-            "scheduled_departure agrees with the clock in New York":
-                lambda t: _agrees(t["scheduled_departure"], t["sched_dep_hhmm"], schema.CLOCK),
-            "departed_at agrees with the clock in New York":
-                lambda t: _agrees(t["departed_at"], t["dep_hhmm"], schema.CLOCK),
-            "arr_delay_minutes agrees with the clock at the destination": _arrivals_agree,
-            "the timetable leaves time to fly":
-                lambda t: ~_in_bulk(_elapsed_minutes(t) < t["air_minutes"], t["scheduled_departure"],
-                                    NO_TIME_TO_FLY_AT_MOST),
-        },
-    )  # fmt: skip
-
-
-def _agrees(moments: pd.Series, hhmm: pd.Series, zone: str) -> pd.Series:
-    """Whether the wall clock of `zone` shows `hhmm`, which writes midnight as 0 or as 2400."""
-    wall = moments.dt.tz_convert(zone)
-    return moments.isna() | (wall.dt.hour * 100 + wall.dt.minute == hhmm % 2400)
-
-
-def _computed_from_wind(gust: pd.Series, wind: pd.Series) -> pd.Series:
-    """Gusts that are wind_speed converted from knots once more. A measured one is whole knots: 23 over 20 is not it."""
-    speed = wind.loc[gust.index]
-    return (speed > 0) & ((gust / speed - KNOTS_TO_MPH).abs() < 1e-4)
-
-
-def _unless_few(wrong: pd.Series, limit: float) -> pd.Series:
-    """Which rows hold; all of them where only a share of up to `limit` is wrong."""
-    return ~wrong if wrong.mean() > limit else pd.Series(True, index=wrong.index)
-
-
-def _arrivals_agree(flights: pd.DataFrame) -> pd.Series:
-    """Whether the delay leads from the scheduled to the actual arrival, told by one clock: its sign and its unit."""
-    scheduled, actual = minutes_of_day(flights["sched_arr_hhmm"]), minutes_of_day(flights["arr_hhmm"])
-    off = (actual - scheduled - flights["arr_delay_minutes"]) % DAY
-    return ~_in_bulk(off.fillna(0) != 0, flights["scheduled_departure"], CLOCKS_OFF_AT_MOST)
-
-
-def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
-    """Whether temperature and dew point make the humidity (August-Roche-Magnus): they do in Fahrenheit only."""
-
-    def vapour(fahrenheit: pd.Series) -> pd.Series:
-        celsius = (fahrenheit - 32) / 1.8
-        return 17.625 * celsius / (243.04 + celsius)
-
-    humidity = 100 * np.exp(vapour(weather["dewp_f"]) - vapour(weather["temp_f"]))
-    off = (humidity - weather["humid_percent"]).abs() > HUMIDITY_OFF_PERCENT
-    return ~_in_bulk(off, weather["hour"], HUMIDITY_OFF_AT_MOST)
-
-
-def weather_contract(weather: pd.DataFrame) -> pa.DataFrameSchema:
-    limits = {
-        "temp_f": (-30, 120), "dewp_f": (-40, 90), "humid_percent": (0, 100), "wind_direction_degrees": (0, 360),
-        "wind_speed_mph": (0, 253), "wind_gust_mph": (0, 253), "precip_inches": (0, 12),
-        "pressure_mb": (900, 1100), "visib_miles": (0, 10),
-    }  # fmt: skip
-    measured = {
-        name: pa.Column(float, _between(limit, name.rsplit("_", 1)[1]), nullable=True) for name, limit in limits.items()
-    }
-    measured["wind_gust_mph"].checks.append(
-        _few(lambda gust: _computed_from_wind(gust, weather["wind_speed_mph"]), GUST_COPIES_LIMIT,
-             "is measured, not wind_speed_mph x 1.15 (knots converted twice)")
-    )  # fmt: skip
-    return pa.DataFrameSchema(
-        {
-            "origin": pa.Column(str, pa.Check.isin(schema.ORIGINS, error="is a New York airport")),
-            "hour": pa.Column(UTC),
-            "known_at": pa.Column(UTC),
-            "local_hour": pa.Column("datetime64[us]"),
-            **measured,
-        },
-        unique=["origin", "hour"], strict=True, name="weather",
-    )  # fmt: skip
-
-
-def weather_rules(weather: pd.DataFrame) -> pa.SeriesSchema:
-    """What each observation must be as a whole."""
-    return _rules(
-        "weather",
-        weather,
-        {
-            "known an hour after its label": lambda t: t["known_at"] - t["hour"] == pd.Timedelta(hours=1),
-            "hour agrees with the clock in New York":
-                lambda t: t["hour"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None) == t["local_hour"],
-            "humid_percent agrees with temp_f and dewp_f": _humidity_agrees,
-        },
-    )  # fmt: skip
-
-
-PLANES = pa.DataFrameSchema(
-    {
-        "tailnum": pa.Column(str, unique=True),
-        "built_year": pa.Column(float, _between((1930, 2030), "year"), nullable=True),
-        "type": pa.Column(str),
-        "manufacturer": pa.Column(str),
-        "model": pa.Column(str),
-        "engines": pa.Column(int, _between((1, 4), "engines")),
-        "seats": pa.Column(int, _between((1, 600), "seats")),
-        "engine": pa.Column(str),
-    },
-    strict=True, name="planes",
-)  # fmt: skip
-AIRPORTS = pa.DataFrameSchema(
-    {
-        "airport": pa.Column(str, unique=True),
-        "name": pa.Column(str),
-        "lat": pa.Column(float, _between((-90, 90), "degrees"), nullable=True),
-        "lon": pa.Column(float, _between((-180, 180), "degrees"), nullable=True),
-        "zone": pa.Column(str, nullable=True),
-    },
-    strict=True, name="airports",
-)  # fmt: skip
-AIRLINES = pa.DataFrameSchema(
-    {
-        "carrier": pa.Column(str, unique=True),
-        "name": pa.Column(str),
-        "accepted": pa.Column(bool, required=False),
-    },
-    strict=True, name="airlines",
-)  # fmt: skip
-
-
-def check(tables: Tables) -> None:
-    """Raise ContractBroken with every broken rule of every table, or return."""
-    broken = [line for field in fields(tables) for line in _broken(tables, field.name)]
-    if broken:
-        raise ContractBroken("\n".join(["the tables break their contract:", *broken]))
-
-
-def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[str, ...]:
-    """What one day's rows of flights or weather break after known dirt is repaired, one line a rule.
-
-    The other tables stay as they are: they are what the day's rows refer to.
-    """
-    day = replace(tables, **{name: rows})
-    _refuse_missing_columns(day)
-    hits = {rule.name: rule.hits(day) for rule in KNOWN_DIRT}
-    kept, _ = _set_aside(_repair(day, hits), hits)
-    return tuple(line.strip() for line in [*_too_much_dirt(day, name, hits), *_broken(kept, name)])
-
-
-def _broken(tables: Tables, name: str) -> list[str]:
-    """One line for each rule that this table breaks."""
-    table = getattr(tables, name)
-    if table.empty:
-        return [f"  {name}: has no rows"]
-    key = table.iloc[:, 0].rename(name)
-    match name:
-        case "flights":
-            return _violations(flights_contract(tables), table) + _violations(flights_rules(table), key)
-        case "weather":
-            return _violations(weather_contract(table), table) + _violations(weather_rules(table), key)
-    return _violations({"planes": PLANES, "airports": AIRPORTS, "airlines": AIRLINES}[name], table)
 
 
 def _violations(contract: pa.DataFrameSchema | pa.SeriesSchema, table: Any) -> list[str]:

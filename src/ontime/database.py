@@ -1,4 +1,4 @@
-"""The operational tables: flights and features (the online store), predictions, shadows, outcomes, decisions.
+"""The operational tables: entities and features (the online store), predictions, shadows, outcomes, decisions.
 
 SQLite by default, PostgreSQL by `ONTIME_DATABASE_URL`. Serving and monitoring meet here and nowhere else.
 """
@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from random import SystemRandom
 from time import time_ns
@@ -16,12 +17,14 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from ontime import locks, schema
-from ontime.schema import Question
+from ontime.declaration import Question, kind_of
+from ontime.problem import PROBLEM
 
 # Which features, in which order, a stored vector holds.
-FEATURE_SET = sha256("\n".join(schema.MATERIALISED).encode()).hexdigest()[:12]
+FEATURE_SET = sha256("\n".join(schema.ONLINE).encode()).hexdigest()[:12]
 
 CLOCK, FEED = "clock", "feed"  # in the evidence of a decision whose `decided_at` is on the feed's clock
 
@@ -41,40 +44,42 @@ class UTCTime(sa.TypeDecorator[datetime]):
 
 metadata = sa.MetaData()
 
-flights = sa.Table(
-    "flights",
+KINDS: Mapping[type, Any] = {
+    str: sa.String, int: sa.BigInteger, float: sa.Double, bool: sa.Boolean, datetime: UTCTime,
+}  # fmt: skip
+entities = sa.Table(
+    "entities",
     metadata,
-    sa.Column("flight_id", sa.String, primary_key=True),
-    sa.Column("carrier", sa.String, nullable=False),
-    sa.Column("flight_number", sa.Integer, nullable=False),
-    sa.Column("origin", sa.String, nullable=False),
-    sa.Column("dest", sa.String, nullable=False),
-    sa.Column("scheduled_departure", UTCTime, nullable=False, index=True),
-    sa.Column("scheduled_arrival", UTCTime, nullable=False),
-    sa.Column("distance_miles", sa.Integer, nullable=False),
+    sa.Column("entity_id", sa.String, primary_key=True),
+    sa.Column("event_at", UTCTime, nullable=False, index=True),
+    *(
+        sa.Column(name, KINDS[kind_of(each.annotation)], nullable=not each.is_required())
+        for name, each in PROBLEM.request.model_fields.items()
+    ),
 )
 
 features = sa.Table(
     "features",
     metadata,
-    sa.Column("flight_id", sa.String, primary_key=True),
+    sa.Column("entity_id", sa.String, primary_key=True),
     sa.Column("feature_set", sa.String, primary_key=True),
     sa.Column("moment", UTCTime, nullable=False),  # nothing known later is in the vector
-    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32 little-endian, schema.MATERIALISED in order
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32 little-endian, schema.ONLINE in order
+    sa.Column("texts", sa.JSON),  # the values of those of them that are categories, by name; null: there are none
 )
 
 predictions = sa.Table(
     "predictions",
     metadata,
     sa.Column("prediction_id", sa.String, primary_key=True),  # in order of time: see `new_prediction_id`
-    sa.Column("flight_id", sa.String, nullable=False, index=True),  # monitoring joins timetable and outcomes
+    sa.Column("entity_id", sa.String, nullable=False, index=True),  # monitoring joins entities and outcomes
     sa.Column("answered_at", UTCTime, nullable=False, index=True),
     sa.Column("model_version", sa.String, nullable=False),
-    sa.Column("probability_late", sa.Double, nullable=False),
+    sa.Column("probability", sa.Double, nullable=False),
     sa.Column("alert", sa.Boolean, nullable=False),
-    sa.Column("features", sa.String, nullable=False),  # "materialised" or "schedule_only"
+    sa.Column("features", sa.String, nullable=False),  # "online", or "request": nothing but the request was known
     sa.Column("vector", sa.LargeBinary, nullable=False),  # the model's whole input, schema.FEATURE_NAMES in order
-    sa.Column("latency_ms", sa.Double, nullable=False),  # from the request's arrival to this row's writing
+    sa.Column("latency_ms", sa.Double, nullable=False),  # from the request's receipt to this row's writing
     sqlite_with_rowid=False,  # one tree to write instead of two
 )
 
@@ -83,16 +88,16 @@ shadows = sa.Table(  # what the other model of the two would have answered; see 
     metadata,
     sa.Column("prediction_id", sa.String, primary_key=True),
     sa.Column("model_version", sa.String, nullable=False),
-    sa.Column("probability_late", sa.Double, nullable=False),
+    sa.Column("probability", sa.Double, nullable=False),
 )
 
 outcomes = sa.Table(
     "outcomes",
     metadata,
-    sa.Column("flight_id", sa.String, primary_key=True),
-    sa.Column("late", sa.Boolean, nullable=False),  # by the rule of whoever stored it: see `known_outcomes`
+    sa.Column("entity_id", sa.String, primary_key=True),
+    sa.Column("label", sa.Boolean, nullable=False),  # by the rule of whoever stored it: see `known_outcomes`
     sa.Column("known_at", UTCTime, nullable=False),
-    sa.Column("delay_minutes", sa.Integer),  # of the arrival, below zero: early; null where nobody told it
+    sa.Column("value", sa.Double),  # that `label` was made of; null where nobody told it
 )
 
 decisions = sa.Table(
@@ -114,11 +119,22 @@ def new_prediction_id() -> str:
     return f"{time_ns():016x}{_random.getrandbits(64):016x}"
 
 
+class DatabaseRefused(ValueError):
+    """A database of another problem, or of a version before this one; the message says what to do."""
+
+
+class OnlineRow(NamedTuple):
+    """What the online store has of an entity."""
+
+    vector: NDArray[np.float32]  # schema.ONLINE in order, NaN where unknown, and for categories
+    texts: Mapping[str, str]  # the values of the categories among them
+
+
 class Stored(NamedTuple):
-    """A row of the online store."""
+    """A row of the online store, and its prediction moment: nothing known later is in it."""
 
     moment: datetime
-    vector: NDArray[np.float32]
+    online: OnlineRow
 
 
 def connect(url: str, patience_s: float = 10) -> sa.Engine:
@@ -146,29 +162,38 @@ def connect(url: str, patience_s: float = 10) -> sa.Engine:
 
 
 def prepare(engine: sa.Engine) -> None:
-    """Let the tables exist, with all their columns, whoever made them."""
+    """Let the tables exist. Raises DatabaseRefused for those of another problem, or of an earlier version."""
+    inspector = sa.inspect(engine)
+    there = set(inspector.get_table_names())
+    for table in metadata.sorted_tables:
+        if table.name not in there:
+            continue
+        columns = {column["name"]: column for column in inspector.get_columns(table.name)}
+        if missing := sorted(set(table.columns.keys()) - columns.keys()):
+            raise _refused(engine, f"its table {table.name} has no {', '.join(missing)}")
+        foreign = sorted(columns.keys() - set(table.columns.keys()))
+        if needed := [name for name in foreign if _must_be_given(columns[name])]:
+            raise _refused(engine, f"its table {table.name} needs {', '.join(needed)}, which nothing fills any more")
     metadata.create_all(engine)
-    _add_missing_columns(engine)
+
+
+def _must_be_given(column: ReflectedColumn) -> bool:
+    """Whether a row without this column is refused by the database."""
+    by_itself = column.get("default") is not None or "identity" in column or "computed" in column
+    return not column["nullable"] and not by_itself
+
+
+def _refused(engine: sa.Engine, why: str) -> DatabaseRefused:
+    return DatabaseRefused(
+        f"{engine.url.render_as_string()}: {why}: it was made for another problem than {PROBLEM.name}, or before the "
+        "names in CHANGELOG.md changed. Move it away, or name another one in ONTIME_DATABASE_URL; `make train` fills a "
+        "new one"
+    )
 
 
 def lock_of(database: str) -> Path:
     """Beside a SQLite file: shared by who uses it, held by who puts another in its place."""
     return Path(f"{database}.lock")
-
-
-def _add_missing_columns(engine: sa.Engine) -> None:
-    """Give a database of an earlier version the columns that came later, which are all nullable."""
-    there = {column["name"] for column in sa.inspect(engine).get_columns(outcomes.name)}
-    for column in outcomes.columns:
-        if column.name in there:
-            continue
-        kind = column.type.compile(engine.dialect)
-        try:
-            with engine.begin() as connection:
-                connection.exec_driver_sql(f"ALTER TABLE {outcomes.name} ADD COLUMN {column.name} {kind}")
-        except sa.exc.DBAPIError:  # another process may have been faster
-            if column.name not in {each["name"] for each in sa.inspect(engine).get_columns(outcomes.name)}:
-                raise
 
 
 def _durable_and_shared(connection: Any, record: object) -> None:  # noqa: ARG001  SQLAlchemy's signature
@@ -205,78 +230,103 @@ def _execute(engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str
 def set_of(question: Question) -> str:
     """The name of what a vector holds: another set is never mistaken for this one, nor one of another question.
 
-    A share of late departures is another number where late means another number of minutes.
+    Features may count labels, which are others where the limit is another one.
     """
-    return f"{FEATURE_SET}-{question.late_minutes}-{question.lead_minutes}"
+    return f"{FEATURE_SET}-{question.label_at_least:g}-{question.lead_minutes}"
 
 
 def store_features(
     engine: sa.Engine,
     question: Question,
-    flight_ids: Sequence[str],
+    entity_ids: Sequence[str],
     moments: Sequence[datetime],
     vectors: NDArray[np.float32],
+    texts: Sequence[Mapping[str, str]] | None = None,
 ) -> None:
-    """Put one row a flight into the online store; a flight that is there already is replaced."""
+    """Put one row an entity into the online store; an entity that is there already is replaced."""
     rows = [
         {
-            "flight_id": flight_id,
+            "entity_id": entity_id,
             "feature_set": set_of(question),
             "moment": moment,
             "vector": vector.astype("<f4").tobytes(),
+            "texts": None if text is None else dict(text),
         }
-        for flight_id, moment, vector in zip(flight_ids, moments, vectors, strict=True)
+        for entity_id, moment, vector, text in zip(
+            entity_ids, moments, vectors, texts or repeat(None, len(entity_ids)), strict=True
+        )
     ]
     _execute(engine, _insert_or_replace(engine, features), rows)
 
 
-def store_flights(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Put timetable rows, with the columns of `flights`, where people can search them."""
-    _execute(engine, _insert_or_replace(engine, flights), rows)
+def store_entities(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put rows with the columns of `entities` where people can search them."""
+    _execute(engine, _insert_or_replace(engine, entities), rows)
 
 
-def look_up_features(engine: sa.Engine, question: Question, flight_ids: Iterable[str]) -> dict[str, Stored]:
-    """The stored rows of those flights that have one for that question."""
-    wanted = sa.select(features.c.flight_id, features.c.moment, features.c.vector).where(
-        features.c.flight_id.in_(list(flight_ids)), features.c.feature_set == set_of(question)
+def look_up_features(engine: sa.Engine, question: Question, entity_ids: Iterable[str]) -> dict[str, Stored]:
+    """The stored rows of those entities that have one for that question."""
+    wanted = sa.select(features.c.entity_id, features.c.moment, features.c.vector, features.c.texts).where(
+        features.c.entity_id.in_(list(entity_ids)), features.c.feature_set == set_of(question)
     )
     with engine.connect() as connection:
         return {
-            row.flight_id: Stored(row.moment, np.frombuffer(row.vector, "<f4")) for row in connection.execute(wanted)
+            row.entity_id: Stored(row.moment, OnlineRow(np.frombuffer(row.vector, "<f4"), row.texts or {}))
+            for row in connection.execute(wanted)
         }
 
 
 def last_moment(engine: sa.Engine, question: Question, before: datetime) -> datetime | None:
     """The latest prediction moment in the online store, for that question, that is earlier than `before`."""
-    by_departure = (  # departures have an index, and moments are in the same order
+    by_event = (  # event times have an index, and moments are in the same order
         sa.select(features.c.moment)
-        .join(flights, flights.c.flight_id == features.c.flight_id)
+        .join(entities, entities.c.entity_id == features.c.entity_id)
         .where(
             features.c.feature_set == set_of(question),
             features.c.moment < before,
-            flights.c.scheduled_departure < before + timedelta(days=1),
+            entities.c.event_at < before + timedelta(minutes=question.lead_minutes),
         )
-        .order_by(flights.c.scheduled_departure.desc())
+        .order_by(entities.c.event_at.desc())
     )
     with engine.connect() as connection:
-        return connection.execute(by_departure.limit(1)).scalar()
+        return connection.execute(by_event.limit(1)).scalar()
 
 
-def timetable(engine: sa.Engine, since: datetime, until: datetime) -> Sequence[sa.Row[Any]]:
-    """The flights scheduled in [since, until), in that order."""
-    departure = flights.c.scheduled_departure
-    wanted = sa.select(flights).where(departure >= since, departure < until).order_by(departure, flights.c.flight_id)
+def entities_between(engine: sa.Engine, since: datetime, until: datetime) -> Sequence[sa.Row[Any]]:
+    """The entities with an event time in [since, until), in that order."""
+    event = entities.c.event_at
+    wanted = sa.select(entities).where(event >= since, event < until).order_by(event, entities.c.entity_id)
     with engine.connect() as connection:
         return connection.execute(wanted).all()
 
 
+def event_times(engine: sa.Engine, entity_ids: Sequence[str]) -> dict[str, datetime]:
+    """Of those of these entities that are known."""
+    wanted = sa.select(entities.c.entity_id, entities.c.event_at).where(entities.c.entity_id.in_(entity_ids))
+    with engine.connect() as connection:
+        return {row.entity_id: row.event_at for row in connection.execute(wanted)}
+
+
 def look_up_all(engine: sa.Engine, question: Question, since: datetime, until: datetime) -> dict[str, bytes]:
-    """The stored vectors of all flights with a prediction moment in [since, until), as they lie on disk."""
-    wanted = sa.select(features.c.flight_id, features.c.vector).where(
+    """The stored vectors of all entities with a prediction moment in [since, until), as they lie on disk."""
+    wanted = sa.select(features.c.entity_id, features.c.vector).where(
         features.c.feature_set == set_of(question), features.c.moment >= since, features.c.moment < until
     )
     with engine.connect() as connection:
-        return {row.flight_id: row.vector for row in connection.execute(wanted)}
+        return {row.entity_id: row.vector for row in connection.execute(wanted)}
+
+
+def texts_between(
+    engine: sa.Engine, question: Question, since: datetime, until: datetime
+) -> dict[str, Mapping[str, str]]:
+    """The stored categories of all entities with an event time in [since, until)."""
+    wanted = (
+        sa.select(features.c.entity_id, features.c.texts)
+        .join(entities, entities.c.entity_id == features.c.entity_id)
+        .where(features.c.feature_set == set_of(question), entities.c.event_at >= since, entities.c.event_at < until)
+    )
+    with engine.connect() as connection:
+        return {row.entity_id: row.texts or {} for row in connection.execute(wanted)}
 
 
 def newest_prediction(engine: sa.Engine) -> str:
@@ -327,14 +377,15 @@ def log_shadows(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
 def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
     """Keep labels, with the columns of `outcomes`: the one known last stays, in whatever order they come.
 
-    Of two that were known at the same moment it is the one with a delay, then the later flight.
+    Of two that were known at the same moment it is the one with a value, then with the higher one, then the positive
+    one.
     """
     statement = _insert(engine, outcomes)
     new, old = statement.excluded, outcomes.c
     order = [
         (new.known_at, old.known_at),
-        (sa.func.coalesce(new.delay_minutes, schema.UNTOLD), sa.func.coalesce(old.delay_minutes, schema.UNTOLD)),
-        (new.late, old.late),
+        (sa.func.coalesce(new.value, schema.LEAST_VALUE), sa.func.coalesce(old.value, schema.LEAST_VALUE)),
+        (new.label, old.label),
     ]
     newer = sa.or_(
         *(
@@ -342,38 +393,38 @@ def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None
             for place in range(len(order))
         )
     )
-    changed = {"late": new.late, "known_at": new.known_at, "delay_minutes": new.delay_minutes}
-    rows = [{"delay_minutes": None, **row} for row in rows]
-    _execute(engine, statement.on_conflict_do_update(index_elements=[old.flight_id], set_=changed, where=newer), rows)
+    changed = {"label": new.label, "known_at": new.known_at, "value": new.value}
+    rows = [{"value": None, **row} for row in rows]
+    _execute(engine, statement.on_conflict_do_update(index_elements=[old.entity_id], set_=changed, where=newer), rows)
 
 
-def known_outcomes(late_minutes: int, known_by: datetime | None = None) -> sa.Subquery:
-    """Flight, `late`, delay and moment of each outcome that counts: here and nowhere else it is decided what is known.
+def known_outcomes(label_at_least: float, known_by: datetime | None = None) -> sa.Subquery:
+    """Entity, `label`, value and moment of each outcome that counts: here and nowhere else it is decided what is known.
 
     An outcome is known once it is stored; `known_by` is the moment that a look at the past stands at. Reports, the
     comparison and the page look from now, so they see the same; the monitor looks from the end of its day.
-    Where the delay is known, `late` is by the rule asked for here, whatever the rule was when it was stored.
+    Where the value is known, `label` is by the rule asked for here, whatever the rule was when it was stored.
     """
     table = outcomes.c
-    late = sa.case((table.delay_minutes.is_not(None), table.delay_minutes >= late_minutes), else_=table.late)
-    wanted = sa.select(table.flight_id, late.label("late"), table.delay_minutes, table.known_at)
+    label = sa.case((table.value.is_not(None), table.value >= label_at_least), else_=table.label)
+    wanted = sa.select(table.entity_id, label.label("label"), table.value, table.known_at)
     return (wanted if known_by is None else wanted.where(table.known_at <= known_by)).subquery("known")
 
 
-def outcome_of(engine: sa.Engine, flight_id: str, late_minutes: int) -> sa.Row[Any] | None:
-    known = known_outcomes(late_minutes)
+def outcome_of(engine: sa.Engine, entity_id: str, label_at_least: float) -> sa.Row[Any] | None:
+    known = known_outcomes(label_at_least)
     with engine.connect() as connection:
-        return connection.execute(sa.select(known).where(known.c.flight_id == flight_id)).first()
+        return connection.execute(sa.select(known).where(known.c.entity_id == entity_id)).first()
 
 
 def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime) -> int:
-    """The flights of the timetable scheduled at or after `since` whose outcome was known at `known_by`."""
+    """The entities with an event time at or after `since` whose outcome was known at `known_by`."""
     known = known_outcomes(0, known_by)  # whichever the rule, it counts alike
     counted = (
         sa.select(sa.func.count())
-        .select_from(flights)
-        .join(known, known.c.flight_id == flights.c.flight_id)
-        .where(flights.c.scheduled_departure >= since)
+        .select_from(entities)
+        .join(known, known.c.entity_id == entities.c.entity_id)
+        .where(entities.c.event_at >= since)
     )
     with engine.connect() as connection:
         return int(connection.execute(counted).scalar_one())

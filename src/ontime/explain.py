@@ -5,8 +5,8 @@ Ensembles" (2018), the same that LightGBM's and XGBoost's `pred_contrib` give. A
 
     value * (o_j - z_j) * integral over t in 0..1 of the product over k != j of (o_k t + z_k (1 - t))
 
-where o is 1 if the flight meets the conditions on k along the leaf's path, and z is the share of training
-flights that do. The integrand is a polynomial, so Gauss-Legendre quadrature of enough points is exact.
+where o is 1 if the entity meets the conditions on k along the leaf's path, and z is the share of training
+entities that do. The integrand is a polynomial, so Gauss-Legendre quadrature of enough points is exact.
 
 Of a linear model: what a feature adds to the log-odds, less what it adds on average, which is the Shapley value
 where features are taken as independent (Strumbelj and Kononenko, 2014).
@@ -25,7 +25,7 @@ Explainer = Trees | Linear
 
 ABOUT = {
     "tree_shap": "exact Shapley values of its trees (path-dependent TreeSHAP, Lundberg et al. 2018)",
-    "linear_shap": "exact Shapley values of a linear model, against the mean of the reference flights",
+    "linear_shap": "exact Shapley values of a linear model, against the mean of the reference entities",
 }
 UNIT = {"log_odds": "log-odds", "probability": "probability, because the trees' probabilities are averaged"}
 

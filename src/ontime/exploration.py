@@ -1,12 +1,15 @@
 """What the data look like before any model: the small tables behind the exploration report."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 from ontime import schema
-from ontime.sources import Tables, month_of
+from ontime.datasets import Tables
+from ontime.problem import PROBLEM
+from ontime.problem.data import DATA
+from ontime.sources import month_of
 
 BINS = 10
 EMPTY_SHARE = 1e-4  # what an empty bin counts as; the logarithm of zero has no use
@@ -14,31 +17,28 @@ REFERENCE_MONTHS = 3
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
-def with_clock(flights: pd.DataFrame, late_minutes: int) -> pd.DataFrame:
-    """The flights with `late` (null where unknown) and month, weekday and hour on New York's clock."""
-    wall = flights["scheduled_departure"].dt.tz_convert(schema.CLOCK)
-    delay = flights["arr_delay_minutes"]
-    return flights.assign(
-        late=(delay >= late_minutes).astype(float).where(delay.notna()),
-        month=month_of(flights["scheduled_departure"]),
+def with_clock(entities: pd.DataFrame, at_least: float) -> pd.DataFrame:
+    """The entities with `label` (null where unknown) and month, weekday and hour on the problem's clock."""
+    wall = entities[DATA.event_at].dt.tz_convert(schema.ZONE)
+    value = entities[PROBLEM.label.column]
+    return entities.assign(
+        label=(value >= at_least).astype(float).where(value.notna()),
+        month=month_of(entities[DATA.event_at]),
         weekday=wall.dt.weekday,
         hour=wall.dt.hour,
     )
 
 
-def late_by_hour_and_weekday(flights: pd.DataFrame) -> pd.DataFrame:
-    """Share late, weekdays in rows, hours with at least 100 labelled flights in columns."""
-    enough = flights.groupby("hour")["late"].count() >= 100
-    table = flights.pivot_table(index="weekday", columns="hour", values="late", aggfunc="mean")
+def rate_by_hour_and_weekday(entities: pd.DataFrame) -> pd.DataFrame:
+    """Share positive, weekdays in rows, hours with at least 100 labelled entities in columns."""
+    enough = entities.groupby("hour")["label"].count() >= 100
+    table = entities.pivot_table(index="weekday", columns="hour", values="label", aggfunc="mean")
     return table.loc[:, enough[enough].index].rename(index=dict(enumerate(WEEKDAYS)))
 
 
 def missing_shares(tables: Tables) -> pd.Series:
     """The share of nulls of each column that has any, as `table.column`."""
-    named: Mapping[str, pd.DataFrame] = {
-        name: getattr(tables, name) for name in ("flights", "weather", "planes", "airports", "airlines")
-    }
-    shares = pd.concat([table.isna().mean().add_prefix(f"{name}.") for name, table in named.items()])
+    shares = pd.concat([table.isna().mean().add_prefix(f"{name}.") for name, table in tables.items()])
     return shares[shares > 0]
 
 
@@ -60,9 +60,9 @@ def population_stability_index(reference: pd.Series, current: pd.Series) -> floa
     return float(((p - q) * np.log(p / q)).sum())
 
 
-def drift_by_month(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def drift_by_month(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """The index of each column in each month against the first three; `table` has a `month`."""
-    by_month = {str(month): rows for month, rows in table.groupby("month", sort=True)[columns]}
+    by_month = {str(month): rows for month, rows in table.groupby("month", sort=True)[[*columns]]}
     reference = pd.concat(list(by_month.values())[:REFERENCE_MONTHS])
     return pd.DataFrame(
         {

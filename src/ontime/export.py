@@ -68,7 +68,7 @@ def _snap(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest float32 at or below each threshold.
 
     ONNX holds thresholds as float32. Rounded to the *nearest*, one that lies between two neighbouring values
-    moves onto the upper, and a flight takes the other branch. Rounded down, every float32 input goes where it went.
+    moves onto the upper, and an entity takes the other branch. Rounded down, every float32 input goes where it went.
     """
     with np.errstate(over="ignore"):  # "always left" is 1e308: infinite in float32, then the largest finite
         nearest = thresholds.astype(np.float32)

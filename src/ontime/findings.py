@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ontime.schema import WORDS
+
 Floats = NDArray[np.floating[Any]]
 
 NEARLY = 0.9  # of the highest: named together with it
@@ -47,54 +49,54 @@ def month_names(months: Sequence[str]) -> list[str]:
     return [period.strftime(form) for period in periods]
 
 
-def latest(rates: pd.Series) -> "pd.Series[bool]":
+def highest(rates: pd.Series) -> "pd.Series[bool]":
     """Which shares are the highest or nearly so."""
     return rates >= NEARLY * rates.max()
 
 
-def late_by_month(rates: pd.Series) -> str:
+def rate_by_month(rates: pd.Series) -> str:
     names = month_names([str(month) for month in rates.index])
     if len(rates) == 1:
-        return f"{percent(rates.iloc[0])} of the flights of {names[0]} were late"
+        return f"{percent(rates.iloc[0])} of the {WORDS.entities} of {names[0]} were {WORDS.positive}"
     low, high = float(rates.min()), float(rates.max())
     if high - low < ALIKE:
-        return f"The months hardly differ: {percent(low)} to {percent(high)} late"
-    worst = [name for name, chosen in zip(names, latest(rates), strict=True) if chosen]
+        return f"The months hardly differ: {percent(low)} to {percent(high)} {WORDS.positive}"
+    worst = [name for name, chosen in zip(names, highest(rates), strict=True) if chosen]
     best = names[int(rates.to_numpy().argmin())]
     if len(worst) > 3:
-        many = f"{len(worst)} of {len(names)} months are about as late as the latest"
-        return f"{many}, {percent(high)}; {best} has {percent(low)}"
-    few = "are the latest months: up to" if len(worst) > 1 else "is the latest month:"
-    return f"{listed(worst)} {few} {percent(high)} late, against {percent(low)} in {best}"
+        many = f"{len(worst)} of {len(names)} months are about as high as the highest"
+        return f"{many}, {percent(high)} {WORDS.positive}; {best} has {percent(low)}"
+    few = "have the most: up to" if len(worst) > 1 else "has the most:"
+    return f"{listed(worst)} {few} {percent(high)} {WORDS.positive}, against {percent(low)} in {best}"
 
 
-def late_by_hour(rates: pd.Series) -> str:
+def rate_by_hour(rates: pd.Series) -> str:
     if len(rates) == 1:
-        return f"{percent(rates.iloc[0])} of the flights at {rates.index[0]}:00 were late"
+        return f"{percent(rates.iloc[0])} of the {WORDS.entities} at {rates.index[0]}:00 were {WORDS.positive}"
     ends = (
-        f"{percent(float(rates.min()))} late at {rates.idxmin()}:00, "
+        f"{percent(float(rates.min()))} {WORDS.positive} at {rates.idxmin()}:00, "
         f"{percent(float(rates.max()))} at {rates.idxmax()}:00"
     )
     if rates.max() - rates.min() < ALIKE:
         return f"The hours hardly differ: {ends}"
     course = _rank_correlation(rates)
     if course > STEADY:
-        return f"Delays build up over the day: {ends}"
-    return f"Delays ease over the day: {ends}" if course < -STEADY else f"Hours differ: {ends}"
+        return f"The share rises over the day: {ends}"
+    return f"The share falls over the day: {ends}" if course < -STEADY else f"Hours differ: {ends}"
 
 
 def _rank_correlation(values: pd.Series) -> float:
     return float(np.corrcoef(np.arange(len(values)), values.rank())[0, 1])
 
 
-def late_by_hour_and_weekday(rates: pd.DataFrame) -> str:
+def rate_by_hour_and_weekday(rates: pd.DataFrame) -> str:
     """`rates`: weekdays in rows, hours in columns."""
     cells = {(day, hour): rates.loc[day, hour] for day in rates.index for hour in rates.columns}
     known = {cell: float(rate) for cell, rate in cells.items() if not pd.isna(rate)}
     worst, best = max(known, key=lambda cell: known[cell]), min(known, key=lambda cell: known[cell])
     names = [f"{DAYS.get(str(day), day)} at {hour}:00" for day, hour in (worst, best)]
-    latest_hour = f"{names[0]} is the latest hour of the week: {percent(known[worst], 0)} late"
-    return f"{latest_hour}; {names[1]} has {percent(known[best], 0)}"
+    highest = f"{names[0]} is the highest hour of the week: {percent(known[worst], 0)} {WORDS.positive}"
+    return f"{highest}; {names[1]} has {percent(known[best], 0)}"
 
 
 def missing(shares: pd.Series) -> str:
@@ -132,17 +134,18 @@ def best_of(scores: Mapping[str, float], champion: str, figure: str) -> str:
     return f"{best} has the highest {figure}, {scores[best]:.3f}; the champion {champion} has {scores[champion]:.3f}"
 
 
-def precision_at_half(recall: Floats, precision: Floats, late_rate: float, champion: str) -> str:
+def precision_at_half(recall: Floats, precision: Floats, positive_rate: float, champion: str) -> str:
     at_half = float(precision[np.abs(recall - 0.5).argmin()])
     return (
-        f"Alerting half of the late flights, {champion} is right in {percent(at_half, 0)} of its alerts; "
-        f"random alerts in {percent(late_rate, 0)}"
+        f"Alerting half of the {WORDS.positive} {WORDS.entities}, {champion} is right in {percent(at_half, 0)} of its "
+        "alerts; "
+        f"random alerts in {percent(positive_rate, 0)}"
     )
 
 
-def reliability(predicted: Floats, observed: Floats, flights: NDArray[np.integer[Any]], champion: str) -> str:
-    distance = float(np.average(np.abs(predicted - observed), weights=flights))
-    bias = float(np.average(predicted - observed, weights=flights))
+def reliability(predicted: Floats, observed: Floats, entities: NDArray[np.integer[Any]], champion: str) -> str:
+    distance = float(np.average(np.abs(predicted - observed), weights=entities))
+    bias = float(np.average(predicted - observed, weights=entities))
     if distance <= CALIBRATED:
         return f"The probabilities of {champion} are right: off by {100 * distance:.1f} points on average"
     direction = "too high" if bias > 0 else "too low"
@@ -170,7 +173,7 @@ def threshold(thresholds: Floats, cost: Floats, chosen: float, no_alert_cost: fl
 def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> str:
     """rows: (name, microseconds a row, log-loss, bytes)."""
     best, fastest = min(rows, key=lambda row: row[2]), min(rows, key=lambda row: row[1])
-    told = f"{best[0]} predicts best, with log-loss {best[2]:.3f} at {best[1]:.2g} µs a flight"
+    told = f"{best[0]} predicts best, with log-loss {best[2]:.3f} at {best[1]:.2g} µs a row"
     if fastest == best:
         return f"{told}, and is the fastest" if len(rows) > 1 else told.replace("predicts best, with", "has")
     return f"{told}; the fastest, {fastest[0]}, has {fastest[2]:.3f} at {fastest[1]:.2g} µs"
@@ -182,7 +185,7 @@ def importance(names: Sequence[str], means: Sequence[float]) -> str:
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float) -> str:
-    """rows: (cut, slice, AUC, its interval or None, flights)."""
+    """rows: (cut, slice, AUC, its interval or None, entities)."""
     sure = [row for row in rows if row[3] is not None]
     if not sure:
         return f"AUC {overall:.3f} over all; no slice has days enough for an interval"
@@ -193,7 +196,7 @@ def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], 
     intervals = {0: "no interval lies", 1: "1 interval lies"}.get(below, f"{below} intervals lie")
     return (
         f"Weakest for {worst[0]} {worst[1]} (AUC {worst[2]:.3f}), strongest for {best[0]} {best[1]} ({best[2]:.3f}); "
-        f"{intervals} wholly below the AUC of all flights"
+        f"{intervals} wholly below the AUC of all"
     )
 
 
@@ -228,7 +231,7 @@ def gate_power(better: Sequence[Mapping[str, Any]]) -> str:
 def retraining(months: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
     """What the living system gains or loses against the first model, in the mean of the months."""
     living, never = (float(np.mean([month[name][figure] for month in months])) for name in ("living", "never"))
-    names = {"auc": "the AUC", "cost_per_1000": "the cost of 1,000 flights"}
+    names = {"auc": "the AUC", "cost_per_1000": f"the cost of 1,000 {WORDS.entities}"}
     span = "" if len(months) == 1 else "mean monthly "
     what = names[figure].replace("the ", f"the {span}", 1)
     told, before = f"{living:.{digits}f}", f"{never:.{digits}f}"
@@ -258,17 +261,19 @@ def loss(measured: float, expected: float) -> str:
     return f"Log-loss {measured:.3f}: {abs(gap):.3f} {side} what exactly right probabilities would have"
 
 
-def predicted(late: float, predicted: float) -> str:
-    gap = 100 * (predicted - late)
+def predicted(observed: float, predicted: float) -> str:
+    gap = 100 * (predicted - observed)
     direction = "too many" if gap > 0 else "too few"
-    return f"{percent(predicted)} predicted late, {percent(late)} were: {abs(gap):.1f} points {direction}"
+    return (
+        f"{percent(predicted)} predicted {WORDS.positive}, {percent(observed)} were: {abs(gap):.1f} points {direction}"
+    )
 
 
 def causes(rows: Sequence[tuple[str, Sequence[float], bool]]) -> str:
     """rows: (name, (cost, low, high), whether it stands out), the most costly first.
 
-    >>> causes([("weather", (0.03, 0.01, 0.05), True), ("carrier UA", (0.02, 0.01, 0.03), True)])
-    'First suspect: weather, which costs 0.030 of log-loss; the next, carrier UA, 0.020'
+    >>> causes([("weather", (0.03, 0.01, 0.05), True), ("hour 9 to 12", (0.02, 0.01, 0.03), True)])
+    'First suspect: weather, which costs 0.030 of log-loss; the next, hour 9 to 12, 0.020'
     """
     out = [(name, cost[0]) for name, cost, stands_out in rows if stands_out]
     if not out:

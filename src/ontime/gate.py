@@ -1,4 +1,4 @@
-"""May the challenger replace the champion? All are scored on the same flights, which none of them was trained on.
+"""May the challenger replace the champion? All are scored on the same entities, which none of them was trained on.
 
 `decide` asks, in this order: is it better (or, for a refresh, no worse), also than the best release so far; does any
 slice get worse; are its probabilities as well calibrated; is it too good to be true. `make bench-gate` measures how
@@ -20,6 +20,7 @@ from ontime import evaluation, slices, split
 from ontime.evaluation import Estimate, Floats, Labels
 from ontime.params import Evaluate, Gate
 from ontime.refusal import Refusal
+from ontime.schema import WORDS
 
 
 class GateBroken(Refusal):
@@ -42,7 +43,7 @@ class Verdict:
     difference: float
     low: float
     high: float
-    flights: int
+    entities: int
     days: int
     worse_slices: Sequence[str]
     calibration: Mapping[str, float]
@@ -56,24 +57,24 @@ class Verdict:
 def refuse_seen_days(name: str, trained_until: date, judged_from: date) -> None:
     """Raise GateBroken for a model whose training period reaches into the days that it is to be judged by."""
     if trained_until > judged_from:
-        raise GateBroken(f"{name} was trained until {trained_until}, so it has seen flights of {judged_from}")
+        raise GateBroken(f"{name} was trained until {trained_until}, so it has seen {WORDS.entities} of {judged_from}")
 
 
-def refuse_seen_flights(name: str, trained_on: NDArray[np.uint64], judged: pd.Series) -> None:
-    """Raise GateBroken for a model that was fitted on any of the flights that it is to be judged by.
+def refuse_seen_entities(name: str, trained_on: NDArray[np.uint64], judged: pd.Series) -> None:
+    """Raise GateBroken for a model that was fitted on any of the entities that it is to be judged by.
 
-    By the flights' keys (`split.row_keys`), whatever their day column says.
+    By the entities' keys (`split.row_keys`), whatever their day column says.
     """
     seen = np.isin(split.row_keys(judged), trained_on)
     if seen.any():
         raise GateBroken(
-            f"{name} was trained on {seen.sum():,} of the {len(judged):,} flights that judge it, such as "
+            f"{name} was trained on {seen.sum():,} of the {len(judged):,} {WORDS.entities} that judge it, such as "
             f"{judged.to_numpy()[seen][0]}: look at the `day` column, which divides training from test"
         )
 
 
 def decide(
-    flights: pd.DataFrame,
+    entities: pd.DataFrame,
     challenger: Floats,
     champion: Rival,
     gate: Gate,
@@ -83,27 +84,27 @@ def decide(
     best: Rival | None = None,
     base_rate: float | None = None,
 ) -> Verdict:
-    """The verdict. `flights` has `late`, `day` and the features that slices need. Raises GateBroken for one day.
+    """The verdict. `entities` has `label`, `day` and the features that slices need. Raises GateBroken for one day.
 
     With `refresh` the challenger need not be better, only not worse than the margin: the policy wants a newer model.
     `best` is the best release so far, which a refresh must not fall behind either, so that many small steps down do
-    not add up. With `base_rate`, the share of late flights in training, the challenger is the first model of all: it
+    not add up. With `base_rate`, the share of positive rows in training, the challenger is the first model of all: it
     must show some skill and honest probabilities too, because nothing that it replaces has shown them.
     """
-    late, days = flights["late"].to_numpy(bool), flights["day"].to_numpy()
-    losses = evaluation.losses(late, challenger) - evaluation.losses(late, champion.probabilities)
+    label, days = entities["label"].to_numpy(bool), entities["day"].to_numpy()
+    losses = evaluation.losses(label, challenger) - evaluation.losses(label, champion.probabilities)
     difference = _mean(losses, days)
-    behind = evaluation.paired_difference(late, challenger, best.probabilities, days) if refresh and best else None
-    worse = worse_slices(slice_differences(slices.of_flights(flights), late, days, losses, evaluate), gate)
-    calibration = calibration_of(late, days, challenger, champion.probabilities)
+    behind = evaluation.paired_difference(label, challenger, best.probabilities, days) if refresh and best else None
+    worse = worse_slices(slice_differences(slices.of_entities(entities), label, days, losses, evaluate), gate)
+    calibration = calibration_of(label, days, challenger, champion.probabilities)
     limit = gate.margin_log_loss if refresh else 0.0
     objections = [
         *_not_better(difference, limit),
         *_behind(best, behind, gate),
         *([f"slices get worse: {'; '.join(worse)}"] if worse else []),
         *(miscalibrated(calibration, gate) if base_rate is None else ()),
-        *_too_good(late, challenger, [champion, *([best] if best else [])], gate, base_rate),
-        *_first_of_all(late, days, challenger, calibration, gate, base_rate),
+        *_too_good(label, challenger, [champion, *([best] if best else [])], gate, base_rate),
+        *_first_of_all(label, days, challenger, calibration, gate, base_rate),
     ]
     low, high = difference.interval
     return Verdict(
@@ -112,7 +113,7 @@ def decide(
         difference=round(difference.value, 4),
         low=low,
         high=high,
-        flights=len(flights),
+        entities=len(entities),
         days=difference.days,
         worse_slices=worse,
         calibration=calibration.evidence(),
@@ -124,7 +125,7 @@ def decide(
 def _mean(values: Floats, days: NDArray[np.datetime64]) -> Estimate:
     found = evaluation.mean_interval(values, days)
     if found is None:
-        raise GateBroken(f"all {len(values):,} flights are of one day: an interval by days needs two at least")
+        raise GateBroken(f"all {len(values):,} {WORDS.entities} are of one day: an interval by days needs two at least")
     return found
 
 
@@ -146,12 +147,12 @@ def _behind(best: Rival | None, behind: Estimate | None, gate: Gate) -> Iterator
 
 
 def slice_differences(
-    cuts: pd.DataFrame, late: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
+    cuts: pd.DataFrame, label: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
 ) -> dict[str, Estimate]:
     """The mean difference, with its interval by days, of each slice that is large enough to decide anything by."""
     found: dict[str, Estimate] = {}
     for cut in cuts:
-        judged = pd.Series(late).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
+        judged = pd.Series(label).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
         found |= {
             f"{cut} {name}": estimate
             for name, estimate in evaluation.mean_intervals(difference, cuts[cut], days).items()
@@ -219,21 +220,21 @@ class Calibration(NamedTuple):
         return {name: round(value, 4) for name, value in told.items()}
 
 
-def calibration_of(late: Labels, days: NDArray[np.datetime64], challenger: Floats, champion: Floats) -> Calibration:
-    """Raises GateBroken for flights of one day."""
+def calibration_of(label: Labels, days: NDArray[np.datetime64], challenger: Floats, champion: Floats) -> Calibration:
+    """Raises GateBroken for entities of one day."""
     # Differences of two errors on the same outcomes: what the days' weather adds to one it adds to the other.
     worse_mean, worse_ece = (
         _mean(
-            evaluation.calibration_parts(late, challenger, bins) - evaluation.calibration_parts(late, champion, bins),
+            evaluation.calibration_parts(label, challenger, bins) - evaluation.calibration_parts(label, champion, bins),
             days,
         )
         for bins in (1, evaluation.CALIBRATION_BINS)
     )
     return Calibration(
-        mean_gap=_mean(challenger - late, days),
-        champion_mean_gap=float(champion.mean() - late.mean()),
-        ece=evaluation.expected_calibration_error(late, challenger),
-        champion_ece=evaluation.expected_calibration_error(late, champion),
+        mean_gap=_mean(challenger - label, days),
+        champion_mean_gap=float(champion.mean() - label.mean()),
+        ece=evaluation.expected_calibration_error(label, challenger),
+        champion_ece=evaluation.expected_calibration_error(label, champion),
         worse_mean=worse_mean,
         worse_ece=worse_ece,
     )
@@ -268,24 +269,24 @@ def _further_off(found: Estimate, gate: Gate) -> str:
 
 
 def _too_good(
-    late: Labels, challenger: Floats, rivals: Sequence[Rival], gate: Gate, base_rate: float | None
+    label: Labels, challenger: Floats, rivals: Sequence[Rival], gate: Gate, base_rate: float | None
 ) -> Iterator[str]:
     """A jump that no honest retraining makes is a leak until somebody has looked. A baseline says nothing of it."""
     if base_rate is not None:
         return
-    areas = {rival.name: float(roc_auc_score(late, rival.probabilities)) for rival in rivals}
+    areas = {rival.name: float(roc_auc_score(label, rival.probabilities)) for rival in rivals}
     name, known = max(areas.items(), key=lambda each: each[1])
-    area = float(roc_auc_score(late, challenger))
+    area = float(roc_auc_score(label, challenger))
     if area - known > gate.margin_auc:
         yield (
-            f"too good to be true: AUC {area:.3f} where {name} has {known:.3f} on the same flights, more than "
+            f"too good to be true: AUC {area:.3f} where {name} has {known:.3f} on the same {WORDS.entities}, more than "
             f"gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that knows what happened later; "
             "if there is none, promote it by hand"
         )
 
 
 def _first_of_all(
-    late: Labels,
+    label: Labels,
     days: NDArray[np.datetime64],
     challenger: Floats,
     calibration: Calibration,
@@ -294,10 +295,10 @@ def _first_of_all(
 ) -> Iterator[str]:
     if base_rate is None:
         return
-    ignorant = evaluation.losses(late, np.full(len(late), base_rate))
-    short = evaluation.mean_interval(evaluation.losses(late, challenger) - (1 - gate.first_skill) * ignorant, days)
+    ignorant = evaluation.losses(label, np.full(len(label), base_rate))
+    short = evaluation.mean_interval(evaluation.losses(label, challenger) - (1 - gate.first_skill) * ignorant, days)
     if short is not None and not short.high < 0:
-        skill = 1 - evaluation.losses(late, challenger).mean() / ignorant.mean()
+        skill = 1 - evaluation.losses(label, challenger).mean() / ignorant.mean()
         yield (
             f"its log-loss is {skill:.1%} below that of the base rate alone, which is not surely more than "
             f"gate.first_skill {gate.first_skill:.0%}"

@@ -48,14 +48,19 @@ class Linear:
 def of_logistic(model: Any, typical: NDArray[np.float32]) -> Linear:
     """Of a pipeline of one-hot encoded categories, imputed and scaled numbers, and a logistic regression."""
     prepared, regression = (step for _, step in model.steps)
-    (_, encoder, category_feature), (_, numbers, number_feature) = prepared.transformers_
-    imputer, scaler = (step for _, step in numbers.steps)
     coefficients, width = regression.coef_[0].astype(np.float64), typical.shape[1]
-    codes = 1 + int(max(float(known.max()) for known in encoder.categories_))
+    category_feature: list[int] = []
+    categories: list[NDArray[np.float64]] = []
+    numbers, number_feature = prepared, range(width)
+    if hasattr(prepared, "transformers_"):  # not of a model without categories
+        (_, encoded, category_feature), (_, numbers, number_feature) = prepared.transformers_
+        categories = encoded.steps[-1][1].categories_
+    imputer, scaler = (step for _, step in numbers.steps)
+    codes = 1 + max((int(known.max()) for known in categories), default=-1)
     tables = np.zeros((len(category_feature), codes + 1))
     place = 0
-    for table, known in zip(tables, encoder.categories_, strict=True):
-        table[known.astype(int)] = coefficients[place : place + len(known)]
+    for table, known in zip(tables, categories, strict=True):
+        table[known.astype(int)] = coefficients[place : place + len(known)]  # a missing one is -1, and so the last
         place += len(known)
     kept = ~np.isnan(imputer.statistics_)  # the imputer drops a column without a single value
     weights, fill = np.zeros(width), np.zeros(width)

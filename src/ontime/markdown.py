@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
     """
-    >>> print(table(("name", "flights"), [("EWR", 3)]))
-    | name | flights |
+    >>> print(table(("name", "entities"), [("one", 3)]))
+    | name | entities |
     | --- | --- |
-    | EWR | 3 |
+    | one | 3 |
     """
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)

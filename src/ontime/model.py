@@ -1,6 +1,6 @@
-"""Fitting and asking the candidates of candidates.py, all on the same numbers: `schedule.encode`'s float32 matrix.
+"""Fitting and asking the candidates of candidates.py, all on the same numbers: `encoding.encode`'s float32 matrix.
 
-Columns are in the order of schema.FEATURE_NAMES; the first are the coded categories, NaN where unseen.
+Columns are in the order of schema.FEATURE_NAMES; a category is its code, NaN where unseen.
 Same seed, same model, whatever the number of threads.
 """
 
@@ -16,34 +16,37 @@ from threadpoolctl import threadpool_limits
 
 from ontime import schema
 from ontime.candidates import CANDIDATES
+from ontime.declaration import ProblemBroken
+from ontime.encoding import encode
 from ontime.params import Train
-from ontime.schedule import encode
+from ontime.problem import PROBLEM
 
 Matrix = NDArray[np.float32]
 Labels = NDArray[np.bool_]
 Probabilities = NDArray[np.float64]
 
+SIDE = 2**12  # values of one side of a cell of the rate table
 BASELINE = "rate_table"  # what a spreadsheet would do; the first champion must beat it
-MATERIALISED_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.MATERIALISED]
+ONLINE_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.ONLINE]
 
 
 class Classifier(Protocol):
-    def fit(self, matrix: Matrix, late: Labels, **arguments: Any) -> Any: ...
+    def fit(self, matrix: Matrix, label: Labels, **arguments: Any) -> Any: ...
 
     def predict_proba(self, matrix: Matrix) -> NDArray[np.floating[Any]]: ...
 
 
 class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """The share late of each airline, hour and airport, pulled to the overall rate where flights are few."""
+    """The share positive of each cell of `PROBLEM.baseline`, pulled to the overall rate where entities are few."""
 
-    def __init__(self, prior_flights: int) -> None:
-        self.prior_flights = prior_flights
+    def __init__(self, prior_rows: int) -> None:
+        self.prior_rows = prior_rows
 
-    def fit(self, matrix: Matrix, late: Labels) -> Self:
+    def fit(self, matrix: Matrix, label: Labels) -> Self:
         self.classes_ = np.array([False, True])
-        self.rate_ = float(late.mean())
-        cells = pd.Series(late).groupby(self._cells(matrix)).agg(["sum", "count"])
-        self.table_ = (cells["sum"] + self.prior_flights * self.rate_) / (cells["count"] + self.prior_flights)
+        self.rate_ = float(label.mean())
+        cells = pd.Series(label).groupby(self._cells(matrix)).agg(["sum", "count"])
+        self.table_ = (cells["sum"] + self.prior_rows * self.rate_) / (cells["count"] + self.prior_rows)
         return self
 
     def predict_proba(self, matrix: Matrix) -> Probabilities:
@@ -51,15 +54,16 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         return np.column_stack([1 - rate, rate])
 
     def _cells(self, matrix: Matrix) -> NDArray[np.int64]:
-        carrier, origin, minute = (
-            np.nan_to_num(matrix[:, schema.FEATURE_NAMES.index(name)], nan=-1).astype(np.int64)
-            for name in ("carrier", "origin", "departure_minute")
-        )
-        return ((carrier + 1) * 10 + origin + 1) * 24 + minute // 60
+        """A number for each row's cell, exact as long as no side has more than SIDE values."""
+        cell = np.zeros(len(matrix), dtype=np.int64)
+        for side in PROBLEM.baseline:
+            value = matrix[:, schema.FEATURE_NAMES.index(side.feature)].astype(np.float64)
+            cell = cell * SIDE + np.nan_to_num(np.floor(value / side.width), nan=-1).astype(np.int64) % SIDE
+        return cell
 
 
 def fit(
-    name: str, matrix: Matrix, late: Labels, params: Train, weights: NDArray[np.float64] | None = None
+    name: str, matrix: Matrix, label: Labels, params: Train, weights: NDArray[np.float64] | None = None
 ) -> Classifier:
     """The fitted candidate, whose thread count changes nothing but the time; `weights` are of the rows, if any."""
     candidate = CANDIDATES[name]
@@ -67,7 +71,7 @@ def fit(
     weighted = {} if weights is None else {_weights_argument(estimator): weights}
     # A BLAS sum depends on how many threads share it.
     with threadpool_limits(1, user_api="blas"):
-        fitted: Classifier = estimator.fit(matrix, late, **candidate.fit_arguments, **weighted)
+        fitted: Classifier = estimator.fit(matrix, label, **candidate.fit_arguments, **weighted)
     if candidate.after_fit is not None:
         candidate.after_fit(fitted)
     return fitted
@@ -79,32 +83,42 @@ def _weights_argument(estimator: Any) -> str:
 
 
 def predict(model: Classifier, matrix: Matrix) -> Probabilities:
-    """The probability of late, shape (n,)."""
+    """The probability of label, shape (n,)."""
     with warnings.catch_warnings():
         # LightGBM names the columns by itself, and scikit-learn then asks every matrix for names.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         return np.asarray(model.predict_proba(matrix)[:, 1], dtype=np.float64)
 
 
-def with_schedule_only(matrix: Matrix, late: Labels, share: float, seed: int) -> tuple[Matrix, Labels]:
-    """The rows, and a share of them once more as an unmaterialised flight looks: all but the schedule missing.
+def with_request_only(matrix: Matrix, label: Labels, share: float, seed: int) -> tuple[Matrix, Labels]:
+    """The rows, and a share of them once more as they look without the online store: all but the request missing.
 
-    Without these the model has never seen such a flight, and answers it worse.
+    Without these the model has never seen such an entity, and answers it worse.
     """
     chosen = np.random.default_rng(seed).choice(len(matrix), int(share * len(matrix)), replace=False)
-    return np.vstack([matrix, schedule_only(matrix[chosen])]), np.concatenate([late, late[chosen]])
+    return np.vstack([matrix, request_only(matrix[chosen])]), np.concatenate([label, label[chosen]])
 
 
-def schedule_only(matrix: Matrix) -> Matrix:
-    """The same flights, as if nothing but their timetable were known."""
+def request_only(matrix: Matrix) -> Matrix:
+    """The same entities, as if nothing but their request were known."""
     masked = matrix.copy()
-    masked[:, MATERIALISED_POSITIONS] = np.nan
+    masked[:, ONLINE_POSITIONS] = np.nan
     return masked
 
 
 def categories_of(features: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """The values of each categorical feature; the position of a value is its code."""
-    return {name: tuple(sorted(features[name].unique())) for name in schema.CATEGORICAL}
+    """The values of each categorical feature; the position of a value is its code.
+
+    Raises ProblemBroken for a value that is not text: 3 may come back as 3.0, and would be another category.
+    """
+    categories = {name: features[name].dropna().unique() for name in schema.CATEGORICAL}
+    for name, values in categories.items():
+        if wrong := [value for value in values if not isinstance(value, str)]:
+            raise ProblemBroken(
+                f"features: {name} is declared categorical, but {wrong[0]!r} is not text: "
+                "make text of it where the feature is computed, or declare a number"
+            )
+    return {name: tuple(sorted(map(str, values))) for name, values in categories.items()}
 
 
 def matrix_of(features: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> Matrix:

@@ -31,6 +31,7 @@ from ontime.figures import (
     text_width,
     write,
 )
+from ontime.schema import WORDS
 
 Looks = Mapping[str, tuple[str, dict[str, Any]]]  # column -> its name in the legend, how it is drawn
 
@@ -114,7 +115,7 @@ def _over_months(
 ) -> Picture:
     """One line a system, with the mean of its months in the legend; of a single month, a row a system."""
     if not months:
-        return Picture("No month has a labelled flight", "Replay more days: make replay MONTHS=1", None)
+        return Picture("No month has a label", "Replay more days: make replay MONTHS=1", None)
     values = {name: [month[name][figure_name] for month in months] for name in names}
     finding = findings.retraining(months, figure_name, digits)
     if len(months) == 1:
@@ -149,11 +150,11 @@ def _dots(told: Mapping[str, tuple[float, str, Mapping[str, Any]]]) -> Sheet:
 
 
 def replay_auc(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Picture:
-    return _over_months(months, names, "auc", "AUC on the flights that were answered", 3)
+    return _over_months(months, names, "auc", f"AUC on the {WORDS.entities} that were answered", 3)
 
 
 def replay_cost(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Picture:
-    return _over_months(months, names, "cost_per_1000", "Cost of 1,000 flights, in false alarms", 0)
+    return _over_months(months, names, "cost_per_1000", f"Cost of 1,000 {WORDS.entities}, in false alarms", 0)
 
 
 TIERS = {1: ("alert: stop", ALERT), 2: ("alert: retrain", CALM), 3: ("alert: report", EDGE)}
@@ -204,8 +205,8 @@ LOSSES: Looks = {
     "expected": ("if the probabilities were exactly right", {"color": SOFT, "linestyle": "--", "marker": "s"}),
 }
 SHARES: Looks = {
-    "late": ("were late", {"color": ALERT, "linewidth": 2}),
-    "predicted": ("predicted late", {"color": CALM, "linestyle": "--", "marker": "s"}),
+    "positive": (f"were {WORDS.positive}", {"color": ALERT, "linewidth": 2}),
+    "predicted": (f"predicted {WORDS.positive}", {"color": CALM, "linestyle": "--", "marker": "s"}),
 }
 
 
@@ -213,17 +214,17 @@ def loss_by_day(days: pd.DataFrame) -> Picture:
     """By date: log_loss, expected (what exactly right probabilities would have), labelled; NaN where not known."""
     known = days.dropna(subset=list(LOSSES))
     if known.empty:
-        return Picture("No day has both late and on-time flights with a known outcome", OUTCOMES, None)
+        return Picture("No day has both labels among its known outcomes", OUTCOMES, None)
     finding = findings.loss(*_means(known, LOSSES))
-    return Picture(finding, "Log-loss of each day's flights; lower is better", _by_day(known, LOSSES, ".3f"))
+    return Picture(finding, f"Log-loss of each day's {WORDS.entities}; lower is better", _by_day(known, LOSSES, ".3f"))
 
 
 def shares_by_day(days: pd.DataFrame) -> Picture:
-    """By date: late, predicted (shares of the labelled flights), labelled; NaN where not known."""
+    """By date: positive, predicted (shares of the labelled entities), labelled; NaN where not known."""
     known = days.dropna(subset=list(SHARES))
     if known.empty:
         return Picture("No outcomes yet", OUTCOMES, None)
-    measure = "Share of flights, of those with a known outcome, by day"
+    measure = f"Share of {WORDS.entities}, of those with a known outcome, by day"
     return Picture(findings.predicted(*_means(known, SHARES)), measure, _by_day(known, SHARES, ".1%"))
 
 

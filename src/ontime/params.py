@@ -10,10 +10,12 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Field,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
     ValidationError,
     create_model,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -21,8 +23,10 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ontime import schema
 from ontime.candidates import CANDIDATES, Count, Parameters, Positive, Share, exportable
+from ontime.problem import PROBLEM
 
 PARAMS_FILE = Path("params.yaml")
+NotNegative = Annotated[int, Field(ge=0)]
 
 
 class ParamsBroken(ValueError):
@@ -34,19 +38,25 @@ class _Section(BaseModel):
 
 
 class Label(_Section):
-    late_minutes: Count
+    at_least: int | float
+
+    @field_validator("at_least")
+    @classmethod
+    def is_reached_by_some(cls, value: float) -> float:
+        low, high = PROBLEM.label.limits
+        if not low < value <= high:
+            raise ValueError(f"no label or every label reaches it: the problem's values are {low:g} to {high:g}")
+        return value
 
 
 class FeatureParams(_Section):
-    lead_minutes: Count
-    lookback_hours: Count
-    halo_hours: Count
+    lead_minutes: NotNegative
+    lookback_hours: NotNegative
+    halo_hours: NotNegative
 
     @model_validator(mode="after")
     def halo_covers_lookback(self) -> Self:
-        # An arrival inside the look-back may have been scheduled earlier by a whole day's delay (the
-        # contract's limit) and an ELAPSED_MINUTES flight: 24 h + 20 h, less the lead that looks back further.
-        needed = self.lookback_hours + 44 + self.lead_minutes / 60
+        needed = self.lookback_hours + PROBLEM.halo_hours + self.lead_minutes / 60
         if self.halo_hours < needed:
             raise ValueError(f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs")
         return self
@@ -66,7 +76,7 @@ class Split(_Section):
 
 
 class Cost(_Section):
-    missed_delay: Positive
+    missed: Positive
     false_alarm: Positive
     alert_threshold: Share
 
@@ -92,9 +102,9 @@ Candidates = Annotated[list[Annotated[str, AfterValidator(_a_candidate)]], After
 
 class Train(_Section):
     seed: int
-    schedule_only_share: Share
+    request_only_share: Share
     candidates: Candidates
-    without_tailnum: bool
+    ablations: bool
     parameters: dict[str, SerializeAsAny[Parameters]]  # in params.yaml each is a section beside these, by its name
 
     @model_validator(mode="before")
@@ -146,8 +156,8 @@ class Tune(_Section):
 
 class Evaluate(_Section):
     leak_auc: Share
-    slice_min_flights: Count
-    slice_min_late: Count
+    slice_min_rows: Count
+    slice_min_positive: Count
     full_card: bool
     importance_rows: Count
 
@@ -170,6 +180,7 @@ def _a_feature(name: str) -> str:
 
 
 class Leaks(_Section):
+    explained: Share
     feature_auc: Share
     gain_share: Share
     accepted: list[Annotated[str, AfterValidator(_a_feature)]]
@@ -219,7 +230,7 @@ class Retrain(_Section):
 
 
 class Params(_Section):
-    vintage: str
+    dataset: str
     known_until: AwareDatetime | None
     label: Label
     features: FeatureParams
@@ -236,7 +247,7 @@ class Params(_Section):
 
     @property
     def question(self) -> schema.Question:
-        return schema.Question(self.label.late_minutes, self.features.lead_minutes)
+        return schema.Question(self.label.at_least, self.features.lead_minutes)
 
     @model_validator(mode="after")
     def retrained_candidates_have_parameters(self) -> Self:

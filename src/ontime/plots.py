@@ -37,6 +37,8 @@ from ontime.figures import (
     text_width,
     write,
 )
+from ontime.problem import PROBLEM
+from ontime.schema import WORDS
 
 __all__ = ["Picture", "save"]
 
@@ -48,38 +50,39 @@ PALETTE = ("#9aa5b1", "#cc79a7", "#e69f00", "#009e73", "#0072b2", "#d55e00", "#5
 COLOURS = dict(zip(CANDIDATES, cycle(PALETTE), strict=False))
 MOST_COLUMNS = 12  # of a heat map's columns and a drift's rows: more would not fit side by side
 MOST_BARS = 20
-LATER = LinearSegmentedColormap.from_list("later", [SHEET, ALERT_SOFT, "#d98d5f", ALERT])
+HIGHER = LinearSegmentedColormap.from_list("higher", [SHEET, ALERT_SOFT, "#d98d5f", ALERT])
 FARTHER = LinearSegmentedColormap.from_list("farther", [SHEET, CALM_SOFT, "#5a9aa9", CALM])
-NO_LABEL = "Run `make train`, or look into reports/data_quality.json: no flight of the data has an arrival time."
+NO_LABEL = "Run `make train`, or look into reports/data_quality.json: no row of the data has a label."
+E, POSITIVE, NEGATIVE = WORDS.entities, WORDS.positive, WORDS.negative
 
 
 def _label(name: str) -> str:
     return name.replace("_", " ")
 
 
-def late_by_month(rates: pd.Series, overall: float) -> Picture:
-    """The share of late flights of each month, by `2013-01`; NaN where none has an outcome."""
+def rate_by_month(rates: pd.Series, overall: float) -> Picture:
+    """The share of positive rows of each month, by `2013-01`; NaN where none has an outcome."""
     known = rates.dropna()
     if known.empty:
-        return Picture("No month has a flight whose delay is known", NO_LABEL, None)
-    figure, axes = _late_bars(known, overall, findings.latest(known))
+        return Picture(f"No month has {E} whose label is known", NO_LABEL, None)
+    figure, axes = _rate_bars(known, overall, findings.highest(known))
     label_months(axes, [str(month) for month in known.index])
-    return Picture(findings.late_by_month(known), "Share of flights that arrived late, by month", figure)
+    return Picture(findings.rate_by_month(known), f"Share of {E} that were {POSITIVE}, by month", figure)
 
 
-def late_by_hour(rates: pd.Series, overall: float) -> Picture:
-    """The share of late flights of each hour of departure."""
+def rate_by_hour(rates: pd.Series, overall: float) -> Picture:
+    """The share of positive rows of each hour of the day."""
     known = rates.dropna()
     if known.empty:
-        return Picture("No hour has enough flights whose delay is known", NO_LABEL, None)
-    figure, axes = _late_bars(known, overall, known == known.max())
+        return Picture(f"No hour has enough {E} whose label is known", NO_LABEL, None)
+    figure, axes = _rate_bars(known, overall, known == known.max())
     label_places(axes, [str(hour) for hour in known.index])
-    measure = "Share of flights that arrived late, by hour of departure (New York's clock)"
-    return Picture(findings.late_by_hour(known), measure, figure)
+    measure = f"Share of {E} that were {POSITIVE}, by hour of the {WORDS.event} ({PROBLEM.zone})"
+    return Picture(findings.rate_by_hour(known), measure, figure)
 
 
-def _late_bars(rates: pd.Series, overall: float, named: "pd.Series[bool]") -> tuple[Sheet, Axes]:
-    """Bars of a share late, in another colour those that the title names; that of all flights as a line."""
+def _rate_bars(rates: pd.Series, overall: float, named: "pd.Series[bool]") -> tuple[Sheet, Axes]:
+    """Bars of a share positive, in another colour those that the title names; that of all entities as a line."""
     with axes_of(220) as (figure, axes):
         colours = np.where(named, ALERT, CALM)
         axes.bar(range(len(rates)), rates, color=list(colours), width=0.75 if len(rates) > 3 else 0.3)
@@ -88,18 +91,20 @@ def _late_bars(rates: pd.Series, overall: float, named: "pd.Series[bool]") -> tu
         axes.grid(axis="x", visible=False)
         few_ticks(axes, "y")
         percents(axes, "y")
-        legend(figure, [(line, f"all flights, {findings.percent(overall)}")])
+        legend(figure, [(line, f"all {E}, {findings.percent(overall)}")])
     return figure, axes
 
 
-def late_by_hour_and_weekday(rates: pd.DataFrame) -> Picture:
-    """`rates`: weekdays in rows, hours in columns. Drawn with the hours from top to bottom; darker is later."""
+def rate_by_hour_and_weekday(rates: pd.DataFrame) -> Picture:
+    """`rates`: weekdays in rows, hours in columns. Drawn with the hours from top to bottom; darker is higher."""
     if rates.size == 0 or rates.isna().all(axis=None):
-        return Picture("No hour has enough flights whose delay is known", NO_LABEL, None)
+        return Picture(f"No hour has enough {E} whose label is known", NO_LABEL, None)
     clock = rates.T.rename(index=lambda hour: f"{hour}:00")
-    figure = _heatmap(clock, lambda value: f"{100 * value:.0f}", LATER, 0.5)
-    measure = "Flights that arrived late, in percent, by weekday and hour of departure (New York's clock)"
-    return Picture(findings.late_by_hour_and_weekday(rates), measure, figure)
+    figure = _heatmap(clock, lambda value: f"{100 * value:.0f}", HIGHER, 0.5)
+    measure = (
+        f"{E.capitalize()} that were {POSITIVE}, in percent, by weekday and hour of the {WORDS.event} ({PROBLEM.zone})"
+    )
+    return Picture(findings.rate_by_hour_and_weekday(rates), measure, figure)
 
 
 def drift(indices: pd.DataFrame, reference_months: int) -> Picture:
@@ -192,28 +197,30 @@ def _curves_axes(axes: Axes) -> None:
 
 def roc(curves: Mapping[str, tuple[Floats, Floats, float]], champion: str) -> Picture:
     """name -> (false positive rate, true positive rate, AUC)."""
-    with axes_of(300, "on-time flights alerted") as (figure, axes):
+    with axes_of(300, f"{NEGATIVE}, and alerted") as (figure, axes):
         guess = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
         lines = [(axes.plot(false, true, **_width(name, champion))[0], f"{_label(name)}  {auc:.3f}")
                  for name, (false, true, auc) in curves.items()]  # fmt: skip
         _curves_axes(axes)
         legend(figure, [*lines, (guess[0], "chance  0.500")])
     areas = {name: auc for name, (_, _, auc) in curves.items()}
-    measure = "Late flights alerted by on-time flights alerted, at each threshold; with the AUC"
+    measure = f"Alerts among those {POSITIVE} by alerts among those {NEGATIVE}, at each threshold; with the AUC"
     return Picture(findings.best_of(areas, champion, "AUC"), measure, figure)
 
 
-def precision_recall(curves: Mapping[str, tuple[Floats, Floats, float]], late_rate: float, champion: str) -> Picture:
+def precision_recall(
+    curves: Mapping[str, tuple[Floats, Floats, float]], positive_rate: float, champion: str
+) -> Picture:
     """name -> (recall, precision, average precision)."""
-    with axes_of(300, "late flights alerted (recall)") as (figure, axes):
-        chance = axes.axhline(late_rate, color=SOFT, linewidth=1.2, linestyle=":")
+    with axes_of(300, f"{POSITIVE}, and alerted (recall)") as (figure, axes):
+        chance = axes.axhline(positive_rate, color=SOFT, linewidth=1.2, linestyle=":")
         lines = [(axes.plot(recall, precision, **_width(name, champion))[0], f"{_label(name)}  {average:.3f}")
                  for name, (recall, precision, average) in curves.items()]  # fmt: skip
         _curves_axes(axes)
-        legend(figure, [*lines, (chance, f"chance  {late_rate:.3f}")])
+        legend(figure, [*lines, (chance, f"chance  {positive_rate:.3f}")])
     recall, precision, _ = curves[champion]
-    finding = findings.precision_at_half(recall, precision, late_rate, champion)
-    return Picture(finding, "Alerts that were late (precision) by recall; with the average precision", figure)
+    finding = findings.precision_at_half(recall, precision, positive_rate, champion)
+    return Picture(finding, f"Alerts that were {POSITIVE} (precision) by recall; with the average precision", figure)
 
 
 def reliability(
@@ -221,26 +228,27 @@ def reliability(
     champion: str,
     colours: Mapping[str, str] = COLOURS,
 ) -> Picture:
-    """name -> (mean prediction, observed rate, flights) of each bin; a dot's area is its flights."""
+    """name -> (mean prediction, observed rate, entities) of each bin; a dot's area is its entities."""
     with axes_of(300, "predicted probability") as (figure, axes):
         exact = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
         lines = []
-        for name, (predicted, observed, flights) in curves.items():
+        for name, (predicted, observed, entities) in curves.items():
             look = _width(name, champion, colours)
             marker: dict[str, Any] = {} if len(predicted) > 1 else {"marker": "o", "markersize": 6}
             lines.append((axes.plot(predicted, observed, **look, **marker)[0], _label(name)))
             if name == champion:
-                axes.scatter(predicted, observed, s=260 * flights / flights.max() + 8, color=look["color"], zorder=4)
+                axes.scatter(predicted, observed, s=260 * entities / entities.max() + 8, color=look["color"], zorder=4)
         _curves_axes(axes)
         legend(figure, [*lines, (exact[0], "exactly right")])
-    measure = f"Flights that were late, by predicted probability; a dot's area is its flights ({_label(champion)})"
+    shown = f"{E.capitalize()} that were {POSITIVE}, by predicted probability"
+    measure = f"{shown}; a dot's area is its number ({_label(champion)})"
     return Picture(findings.reliability(*curves[champion], champion), measure, figure)
 
 
 def cost_by_threshold(
     curves: Mapping[str, tuple[Floats, Floats]], threshold: float, no_alert_cost: float, champion: str
 ) -> Picture:
-    """name -> (thresholds, cost of 1000 flights)."""
+    """name -> (thresholds, cost of 1000 entities)."""
     with axes_of(230, "alert from this probability on") as (figure, axes):
         silent = axes.axhline(no_alert_cost, color=SOFT, linewidth=1.2, linestyle=":")
         chosen = axes.axvline(threshold, color=ALERT, linewidth=1.4, linestyle="--")
@@ -250,12 +258,12 @@ def cost_by_threshold(
         few_ticks(axes, "y")
         legend(figure, [*lines, (chosen, f"alert from {findings.percent(threshold, 0)}"), (silent, "never alerting")])
     finding = findings.threshold(*curves[champion], threshold, no_alert_cost)
-    return Picture(finding, "Cost of 1,000 flights, in false alarms, by alert threshold", figure)
+    return Picture(finding, f"Cost of 1,000 {E}, in false alarms, by alert threshold", figure)
 
 
 def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Picture:
     """(name, microseconds a row, log-loss, bytes); down and left is better."""
-    with axes_of(200, "microseconds a flight (native model, batches)") as (figure, axes):
+    with axes_of(200, "microseconds a row (native model, batches)") as (figure, axes):
         lines = []
         for name, microseconds, loss, size in rows:
             colour = COLOURS.get(name, EDGE)
@@ -286,10 +294,10 @@ def importance(names: Sequence[str], means: Sequence[float], deviations: Sequenc
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float, where: str) -> Picture:
-    """(cut, slice, AUC, its 95 % interval, flights) of each slice; no interval where there are too few days."""
+    """(cut, slice, AUC, its 95 % interval, entities) of each slice; no interval where there are too few days."""
     if not rows:
-        enough = "evaluate.slice_min_flights and slice_min_late of params.yaml say what is enough"
-        return Picture("No slice has enough flights to be judged", enough, None)
+        enough = "evaluate.slice_min_rows and slice_min_positive of params.yaml say what is enough"
+        return Picture(f"No slice has enough {E} to be judged", enough, None)
     lines: list[tuple[str, tuple[float, Sequence[float] | None, int] | None]] = []
     for cut in dict.fromkeys(row[0] for row in rows):
         lines += [(cut, None), *((name, (auc, interval, n)) for each, name, auc, interval, n in rows if each == cut)]
@@ -301,21 +309,21 @@ def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], 
         labels = axes.set_yticks(range(len(lines)), [shortened(name, 130) for name, _ in lines])
         for tick, (_, told) in zip(labels, lines, strict=True):
             tick.label1.set(fontweight="normal" if told else "bold", color=SOFT if told else INK)
-        write(axes, "flights", 1.17, 0, ha="right")
+        write(axes, E, 1.17, 0, ha="right")
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(lines) - 0.4, -0.7)
         axes.margins(x=0.08)
         few_ticks(axes, "x", 4)
         axes.grid(axis="y", visible=False)
     none = "" if all(interval for _, _, _, interval, _ in rows) else "; hollow: too few days for an interval"
-    measure = f"AUC {where} with 95\N{NO-BREAK SPACE}% interval by days; dotted: all flights, {overall:.3f}{none}"
+    measure = f"AUC {where} with 95\N{NO-BREAK SPACE}% interval by days; dotted: all {E}, {overall:.3f}{none}"
     return Picture(findings.slices(rows, overall), measure, figure)
 
 
-def _slice(axes: Axes, place: int, auc: float, interval: Sequence[float] | None, flights: int, overall: float) -> None:
+def _slice(axes: Axes, place: int, auc: float, interval: Sequence[float] | None, entities: int, overall: float) -> None:
     worse = interval is not None and interval[1] < overall
     colour = ALERT if worse else CALM
     if interval is not None:
         axes.plot(interval, [place, place], color=colour, linewidth=2, solid_capstyle="round")
     axes.scatter(auc, place, s=42, color="none" if interval is None else colour, edgecolor=colour, zorder=3)
-    write(axes, f"{flights:,}", 1.17, place, ha="right")
+    write(axes, f"{entities:,}", 1.17, place, ha="right")

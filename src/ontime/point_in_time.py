@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 
 from ontime import schema, sources
+from ontime.datasets import KEY, Tables
 from ontime.refusal import Refusal
-from ontime.sources import Tables
 
-KEY = "flight_id"
 PARTS = 2  # of a window, with one moment in each
-CHANGE_PARTS = 6  # of the flights around a change of the clocks: rare hours, in which mistakes are common
+CHANGE_PARTS = 6  # of the entities around a change of the clocks: rare hours, in which mistakes are common
 AROUND_CHANGE = pd.Timedelta(hours=12)
 
 
@@ -41,12 +40,12 @@ def draw_moments(moments: pd.Series, seed: int) -> list[pd.Timestamp]:
 
 
 def clock_changes(moments: pd.Series) -> list[pd.Timestamp]:
-    """The hours, in UTC, at which the offset of `schema.CLOCK` changes among these moments or close to them."""
+    """The hours, in UTC, at which the offset of `schema.ZONE` changes among these moments or close to them."""
     if moments.empty:
         return []
     begin, end = moments.min().floor("h") - AROUND_CHANGE, moments.max() + AROUND_CHANGE
     hours = pd.date_range(begin, end, freq="h", tz="UTC")
-    offset = hours.tz_convert(schema.CLOCK).tz_localize(None) - hours.tz_localize(None)
+    offset = hours.tz_convert(schema.ZONE).tz_localize(None) - hours.tz_localize(None)
     return list(hours[1:][offset[1:] != offset[:-1]])
 
 
@@ -84,7 +83,7 @@ def _refuse_difference(expected: pd.DataFrame, found: pd.DataFrame, moment: pd.T
     if len(missing):
         raise FutureLeak(
             f"{len(missing)} rows, such as {missing[0]}, are not known at {moment:%Y-%m-%d %H:%MZ}, although their "
-            "prediction moment had come: features.lead_minutes is longer than sources.KNOWN says rows are known ahead"
+            "prediction moment had come: features.lead_minutes is longer than problem/data.py says rows are known ahead"
         )
     rebuilt = found.loc[expected.index]
     differing = {str(name): wrong for name in expected if (wrong := _differs(expected[name], rebuilt[name])).any()}
@@ -97,7 +96,7 @@ def _refuse_difference(expected: pd.DataFrame, found: pd.DataFrame, moment: pd.T
         f"{name} of {key} is {expected.loc[key, name]}, but {rebuilt.loc[key, name]} without what became known after "
         f"{moment:%Y-%m-%d %H:%MZ}; its prediction moment is {expected.loc[key, 'moment']:%Y-%m-%d %H:%MZ}. "
         f"{wrong.sum():,} of {len(expected):,} rows differ{also}. Look at what {name} is made of: something in it is "
-        "known only later; sources.KNOWN says when each column is known"
+        "known only later; problem/data.py says when each column is known"
     )
 
 

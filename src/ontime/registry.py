@@ -19,7 +19,7 @@ from mlflow.tracking import MlflowClient
 from ontime import locations, schema
 
 NAME = locations.EXPERIMENT  # of the registered model as well
-ABOUT = "Will this flight out of New York arrive late? Each version says by how much, and when it is asked."
+ABOUT = f"{schema.WORDS.title} Each version says what exactly, and when it is asked."
 CHAMPION, CHALLENGER = "champion", "challenger"  # the aliases
 SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
 

@@ -1,8 +1,8 @@
 """The model as a folder, verified before anything is loaded.
 
     releases/3/model.onnx
-    releases/3/probe.json        flights with the probabilities that this model must give them
-    releases/3/reference.parquet flights it was measured on, with its answers: what later days are compared with
+    releases/3/probe.json        entities with the probabilities that this model must give them
+    releases/3/reference.parquet entities it was measured on, with its answers: what later days are compared with
     releases/3/trees.npz         for reasons; or linear.npz, or neither, by the kind of model
     releases/3/manifest.json     what the model needs and where it came from, with the sha256 of each file
     releases/current.json        the pointer: which version answers, which challenges it, what answered before
@@ -19,16 +19,17 @@ from datetime import date
 from functools import wraps
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Concatenate, ParamSpec, Self, TypeVar
+from typing import Annotated, Any, Concatenate, ParamSpec, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from ontime import files, locks, schema
+from ontime.declaration import Question
 from ontime.explain import Explainer, Method
 from ontime.linear import Linear
-from ontime.schema import Flight, Question
+from ontime.problem import PROBLEM
 from ontime.trees import NoArrays, Trees
 
 # ONNX Runtime reports to its maker unless this is set when it is imported.
@@ -40,7 +41,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 MODEL = "model.onnx"
 PROBE = "probe.json"
 REFERENCE = "reference.parquet"  # for monitoring, which has pandas; the service only checks its digest
-TRAINED_ON = "trained_on.bin"  # `split.row_keys` of the flights that it was fitted on, sorted; for the gate
+TRAINED_ON = "trained_on.bin"  # `split.row_keys` of the entities that it was fitted on, sorted; for the gate
 TREES, LINEAR = "trees.npz", "linear.npz"
 EXPLAINERS: dict[str, type[Trees] | type[Linear]] = {TREES: Trees, LINEAR: Linear}
 MANIFEST = "manifest.json"
@@ -76,58 +77,62 @@ class Lineage(_Record):
 
 
 class Probe(_Record):
-    """A flight, what was known of it, and the probability that the model gave it when it was published."""
+    """An entity, what was known of it, and the probability that the model gave it when it was published."""
 
-    flight: Flight
-    materialised: tuple[float | None, ...] | None  # schema.MATERIALISED in order; None: not in the online store
-    probability_late: Share
+    entity: PROBLEM.request  # type: ignore[name-defined]  # a type that is known when this runs
+    online: tuple[float | None, ...] | None  # schema.ONLINE in order; None: not in the online store
+    texts: dict[str, str] = {}  # the categories among them
+    probability: Share
 
 
 class Bin(_Record):
-    """Of the flights that got a probability in [low, high), so many were late."""
+    """Of the entities that got a probability in [low, high), so many were positive."""
 
     low: float
     high: float
-    flights: int
-    late: int
+    entities: int
+    positives: int
 
 
 class TrackRecord(_Record):
-    """How right the model was on flights it was not trained on, scheduled in [begin, until)."""
+    """How right the model was on entities it was not trained on, with an event in [begin, until)."""
 
     begin: date
     until: date
     bins: tuple[Bin, ...]
 
 
-class Names(_Record):
-    """What the codes in requests stand for; a code without a name is shown as it is."""
-
-    carriers: dict[str, str] = {}
-    airports: dict[str, str] = {}
-
-
 class Manifest(_Record):
+    problem: str
     name: str
     version: Version
     algorithm: str
     features: tuple[str, ...]  # the order of the input tensor, float32 [n, features]
     categories: dict[str, tuple[str, ...]]  # position in the list is the code; anything else is NaN
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    usual_rate: Share  # share late in training
-    late_minutes: int = 15  # manifests written before it was recorded: every page said 15 then
+    base_rate: Share  # share positive in training
+    label_at_least: int | float
     lead_minutes: int
     trained_from: date
     trained_until: date  # exclusive
     track_record: TrackRecord
-    names: Names = Names()
+    names: dict[str, dict[str, str]] = {}  # field of the request -> code -> name; without one it is shown as it is
     lineage: Lineage
     reasons: Method | None = None  # None: published before releases said so
     sha256: dict[str, Digest]
 
     @property
     def question(self) -> Question:
-        return Question(self.late_minutes, self.lead_minutes)
+        return Question(self.label_at_least, self.lead_minutes)
+
+    @model_validator(mode="before")
+    @classmethod
+    def is_of_this_problem(cls, content: Any) -> Any:
+        told = content.get("problem") if isinstance(content, dict) else None
+        if told != PROBLEM.name:
+            what = f"for the problem {told}" if told else "before releases named their problem (CHANGELOG.md)"
+            raise ValueError(f"made {what}, and this is {PROBLEM.name}: move releases/ away, then `make train`")
+        return content
 
     @model_validator(mode="after")
     def fits_this_code(self) -> Self:
@@ -144,7 +149,7 @@ class Manifest(_Record):
 
 
 class Challenger(_Record):
-    """A second release: scores every flight in the shadow, and answers a share of them (0: none)."""
+    """A second release: scores every entity in the shadow, and answers a share of them (0: none)."""
 
     version: Version
     manifest_sha256: Digest
@@ -176,7 +181,7 @@ class Model:
         self._input, self._output = taken.name, self._session.get_outputs()[-1].name
 
     def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of late for each row, shape (n,)."""
+        """The probability of the label for each row, shape (n,)."""
         probabilities: NDArray[np.float32] = self._session.run([self._output], {self._input: matrix})[0]
         return probabilities[:, 1]
 
@@ -256,7 +261,7 @@ def _in_turn(move: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Pa
 def point(releases: Path, version: str, *, watched: bool = False) -> None:
     """Let `version` answer from now on; atomic, so a reader sees the old pointer or the new one.
 
-    `watched`: what answered before goes on in the shadow, so that the two can be compared on the same flights.
+    `watched`: what answered before goes on in the shadow, so that the two can be compared on the same entities.
     """
     before = read_pointer(releases)
     if before and before.version == version:
@@ -313,8 +318,8 @@ def refuse_another_question(challenger: Manifest, champion: Manifest) -> None:
     """Raise ReleaseRefused where the same outcomes cannot say which of two releases is better."""
     if challenger.question != champion.question:
         raise ReleaseRefused(
-            f"release {challenger.version} predicts {challenger.question}; release {champion.version} predicts "
-            f"{champion.question}: the same outcomes cannot judge both. "
+            f"release {challenger.version} predicts {schema.in_words(challenger.question)}; release {champion.version} "
+            f"predicts {schema.in_words(champion.question)}: the same outcomes cannot judge both. "
             f"To serve it nevertheless: make promote VERSION={challenger.version} FORCE=1"
         )
 
@@ -388,7 +393,7 @@ def _explainer(folder: Path, manifest: Manifest) -> Explainer | None:
 
 
 def trained_on(releases: Path, version: str) -> NDArray[np.uint64]:
-    """`split.row_keys` of the flights that it was fitted on; empty for a release of before they were kept."""
+    """`split.row_keys` of the entities that it was fitted on; empty for a release of before they were kept."""
     manifest = verify(releases / version)
     if TRAINED_ON not in manifest.sha256:
         return np.array([], dtype="<u8")

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
     dvc_site_cache: Path | None = None  # DVC's own database; None: var/dvc, unless that is on a network's disk
+    problem: Path | None = None  # another one than src/ontime/problem: read by ontime/__init__.py
     prefect_url: str | None = None  # of an API; None: a flow that is run by hand starts a server for itself
 
     # Retraining and monitoring.
@@ -49,7 +50,7 @@ class Settings(BaseSettings):
     quarantine: Path = Path("var/quarantine")  # batches that broke the contract
     webhook: AnyHttpUrl | None = None  # alerts are posted there, as JSON
     backup: dict[str, SecretStr] = {}  # name -> address of what is backed up; empty: what the settings here name
-    weeks_behind: Annotated[int, Field(ge=0)] | None = None  # the feed's clock; None: this very week, in the vintage
+    weeks_behind: Annotated[int, Field(ge=0)] | None = None  # the feed's clock; None: this very week, in the dataset
 
     # The service.
     host: str = "127.0.0.1"
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
     spool: Path = Path("var/spool")  # predictions wait here while the database is away
     database_patience_seconds: Seconds = 2.0  # then it is away
     request_seconds: Seconds = 10.0  # a request has to be here, and its answer ready, by then
-    stop_seconds: Seconds = 15.0  # requests in flight end within this
+    stop_seconds: Seconds = 15.0  # requests in entity end within this
     links: dict[str, str] = {}  # what the page /ops links to, such as {"MLflow": "http://127.0.0.1:5000"}
     ui_links: Path = Path("var/ui/links.json")  # and what `make ui` shows, written there while it runs
 

@@ -1,6 +1,6 @@
 """Training, validation and test by time: a random split would let a model see the future of its test days."""
 
-from datetime import date
+from datetime import date, timedelta
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from ontime.params import Split
 from ontime.refusal import Refusal
+from ontime.schema import WORDS
 
 
 class SplitBroken(Refusal):
-    """Flights where they must not be; names the period, and the days that do not belong to it."""
+    """Entities where they must not be; names the period, and the days that do not belong to it."""
 
 
 class Period(NamedTuple):
-    """Days on New York's calendar; `until` is exclusive."""
+    """Days on the problem's calendar; `until` is exclusive."""
 
     start: date
     until: date
@@ -44,21 +45,38 @@ def within(features: pd.DataFrame, period: Period) -> pd.DataFrame:
     return features[(days >= pd.Timestamp(period.start)) & (days < pd.Timestamp(period.until))]
 
 
-def refuse_strays(name: str, flights: pd.DataFrame, period: Period) -> None:
-    """Raise SplitBroken for flights outside of their period: a random split, however it came about."""
-    days = flights["day"]
+def refuse_strays(name: str, entities: pd.DataFrame, period: Period) -> None:
+    """Raise SplitBroken for entities outside of their period: a random split, however it came about."""
+    days = entities["day"]
     strays = days[(days < pd.Timestamp(period.start)) | (days >= pd.Timestamp(period.until))]
     if len(strays):
         raise SplitBroken(
-            f"{name}: {len(strays):,} of {len(flights):,} flights are of {strays.min().date()} to "
+            f"{name}: {len(strays):,} of {len(entities):,} {WORDS.entities} are of {strays.min().date()} to "
             f"{strays.max().date()}, outside of {period.start} until {period.until}"
         )
 
 
+def refuse_outside(split: Split, first: date, last: date) -> None:
+    """Raise SplitBroken unless the periods lie between the first and the last day of the dataset."""
+    if not first <= split.train_from < split.test_until <= last + timedelta(days=1):
+        raise SplitBroken(
+            f"split.train_from {split.train_from} until split.test_until {split.test_until} is not within the days of "
+            f"the dataset, {first} to {last}: change split in params.yaml"
+        )
+
+
+def refuse_empty(entities: pd.DataFrame, period: Period) -> None:
+    """Raise SplitBroken for a period without a labelled row."""
+    if entities.empty:
+        raise SplitBroken(
+            f"no {WORDS.entity} from {period.start} until {period.until} has a label: change split in params.yaml"
+        )
+
+
 def labelled(features: pd.DataFrame) -> pd.DataFrame:
-    """The flights that operated and arrived, with `late` as plain True or False."""
-    known = features[features["late"].notna()]
-    return known.assign(late=known["late"].astype(bool)).reset_index(drop=True)
+    """The entities whose label is known, with `label` as plain True or False."""
+    known = features[features["label"].notna()]
+    return known.assign(label=known["label"].astype(bool)).reset_index(drop=True)
 
 
 def row_keys(names: pd.Series) -> NDArray[np.uint64]:

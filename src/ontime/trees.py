@@ -20,7 +20,7 @@ Rows = NDArray[np.float32]
 Scale = Literal["log_odds", "probability"]
 Read = TypeVar("Read")
 
-MOST_SLOTS = 500_000  # of all trees together: about as many as one flight of a request can wait for
+MOST_SLOTS = 500_000  # of all trees together: about as many as one entity of a request can wait for
 
 
 class NoArrays(ValueError):
@@ -81,7 +81,7 @@ class Trees:
     slot_share: Floats  # z
     leaf_first_slot: Whole  # (leaves,)
     leaf_value: Floats  # in the scale below
-    usual: Floats  # (1,), the mean of all: the answer for a flight of which nothing is known
+    usual: Floats  # (1,), the mean of all: the answer for an entity of which nothing is known
     averages_probabilities: Flags = field(default_factory=lambda: np.zeros(1, np.bool_))  # (1,), as a forest does
 
     @property
@@ -200,8 +200,8 @@ def of_forest(model: Any, rows: Rows) -> Trees:
 def _forest_tree(tree: Any, place: int, fill: Floats | None, trees: int) -> _Tree:
     cover = float(tree.weighted_n_node_samples[place])
     if tree.children_left[place] < 0:
-        on_time, late = tree.value[place, 0]
-        return _Leaf(float(late / (on_time + late) / trees), cover)
+        on_time, label = tree.value[place, 0]
+        return _Leaf(float(label / (on_time + label) / trees), cover)
     feature, threshold = int(tree.feature[place]), float(tree.threshold[place])
     return _Split(
         feature,
@@ -269,7 +269,7 @@ def _missing_left(fill: Floats | None, feature: int, threshold: float, native: b
 def _walk(tree: _Tree, path: Mapping[int, _Slot], found: _Ensemble) -> None:
     if isinstance(tree, _Leaf):
         found.usual += tree.value * float(np.prod([slot.share for slot in path.values()]))
-        if path:  # a tree without a split says the same of every flight
+        if path:  # a tree without a split says the same of every entity
             found.slots += [slot._replace(leaf=len(found.leaf_values)) for slot in path.values()]
             found.leaf_values.append(tree.value)
         if len(found.slots) > MOST_SLOTS:

@@ -16,8 +16,7 @@ from tqdm import tqdm
 from ontime import database, release
 from ontime.settings import Settings
 from pipelines.layout import REPORTS, write_json
-from serving import examples
-from tests.service import Load, running, wait_for
+from tests.service import MORNING, Load, running, wait_for
 
 KILLS = 12
 MOVES = 10
@@ -45,7 +44,7 @@ def kill_under_load(settings: Settings) -> dict[str, int]:
     for _ in tqdm(range(KILLS), desc="kill -9", disable=None):
         with (
             running(settings, ONTIME_WORKERS=str(WORKERS)) as service,
-            Load(service.port, examples.MORNING) as load,
+            Load(service.port, MORNING) as load,
         ):
             time.sleep(moments.uniform(0.3, 1.0))
             service.kill()
@@ -58,7 +57,7 @@ def kill_under_load(settings: Settings) -> dict[str, int]:
 def move_under_load(settings: Settings) -> dict[str, float]:
     """How many requests were answered and failed, and how long the release before a move went on answering."""
     delays = []
-    with running(settings, ONTIME_WORKERS=str(WORKERS)) as service, Load(service.port, examples.MORNING) as load:
+    with running(settings, ONTIME_WORKERS=str(WORKERS)) as service, Load(service.port, MORNING) as load:
         for move in tqdm(range(MOVES), desc="move the pointer", disable=None):
             old, new = ("1", "2") if move % 2 == 0 else ("2", "1")
             begin, moved = len(load.answers), time.time_ns()

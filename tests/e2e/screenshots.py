@@ -7,7 +7,7 @@ from tests import browser
 from tests.service import Service, running
 
 FOLDER = Path("docs/screenshots")
-FLIGHT = "/?flight=VX29-JFK-20131127T2355Z"
+FLIGHT = "/?entity=VX29-JFK-20131127T2355Z"
 ANSWERED = "#answer .outcome"
 SIZES = {"desktop": (1280, 1500), "phone": (390, 1900)}
 

@@ -12,9 +12,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from bench.load import free_port
-from serving import examples
+from pipelines.service import free_port
 from tests.project import VENV, Project
+from tests.service import MORNING
 
 pytestmark = pytest.mark.usefixtures("trained")
 
@@ -60,13 +60,13 @@ def test_the_scores_are_those_that_were_measured_beforehand(project: Project) ->
     assert test["constant"]["log_loss"] == pytest.approx(0.571, abs=0.001)
     assert test["rate_table"]["auc"] == pytest.approx(0.620, abs=0.002)
     assert test["hist_gradient_boosting"]["auc"] == pytest.approx(0.763, abs=0.01)
-    assert project.json("reports/evaluation.json")["flights"]["test"] == 53_991
+    assert project.json("reports/evaluation.json")["entities"]["test"] == 53_991
 
 
 def test_a_flight_that_was_not_materialised_is_answered_better_than_by_a_constant(project: Project) -> None:
     constant = project.json("reports/metrics.json")["candidates"]["constant"]["test"]
 
-    alone = project.json("reports/evaluation.json")["variants"]["schedule_only"]
+    alone = project.json("reports/evaluation.json")["variants"]["request_only"]
 
     assert alone["log_loss"] < constant["log_loss"]
     assert alone["auc"] > 0.6
@@ -91,7 +91,7 @@ def test_the_decision_and_the_features_are_in_the_database(project: Project) -> 
     with sqlite3.connect(project.folder / "var/ontime.db") as connection:
         decisions = connection.execute("SELECT kind, verdict FROM decisions ORDER BY decision_id").fetchall()
         (materialised,) = connection.execute("SELECT count(*) FROM features").fetchone()
-        (listed,) = connection.execute("SELECT count(*) FROM flights").fetchone()
+        (listed,) = connection.execute("SELECT count(*) FROM entities").fetchone()
         (known,) = connection.execute("SELECT count(*) FROM outcomes").fetchone()
 
     assert decisions == [("gate", "promote"), ("promotion", "published")]
@@ -154,14 +154,14 @@ def test_make_serve_answers_for_a_real_flight_of_november(project: Project) -> N
         os.killpg(process.pid, 15)
         process.wait(timeout=30)
 
-    assert (answer["features"], answer["flags"], answer["model_version"]) == ("materialised", [], "1")
+    assert (answer["features"], answer["flags"], answer["model_version"]) == ("online", [], "1")
     assert answer["features_as_of"] == "2013-11-05T08:15:00Z"
     assert "performance: 1 flights answered" in project.make("performance")
     assert "2013-11-05" in project.json("var/performance.json")["days"]
 
 
 def post_when_ready(port: int, process: subprocess.Popen[bytes]) -> Any:
-    body = json.dumps(examples.MORNING).encode()
+    body = json.dumps(MORNING).encode()
     for _ in range(600):
         assert process.poll() is None, "the service stopped by itself"
         try:

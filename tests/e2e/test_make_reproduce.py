@@ -109,7 +109,7 @@ def test_made_from_other_parameters_it_is_said_to_differ(project: Project) -> No
 
 
 def test_when_a_stage_fails_nothing_is_claimed_and_nothing_left(project: Project) -> None:
-    with recorded_with(project, "vintage: '2013'", "vintage: '1913'"):
+    with recorded_with(project, "dataset: flights-2013", "dataset: flights-1913"):
         done = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
 
     assert done.returncode != 0
@@ -128,7 +128,7 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
 ) -> None:
     copied, before = project.copied(tmp_path / "a copy", repository=False), listing(project.folder)
     params = copied.folder / "params.yaml"
-    params.write_text(small(params.read_text(), evaluate={"slice_min_flights": 3000}))
+    params.write_text(small(params.read_text(), evaluate={"slice_min_rows": 3000}))
     # With the record of what it was trained with, only what the change leads to is made again.
     shutil.copy(next(copied.folder.glob("var/mlflow-artifacts/*/artifacts/dvc.lock")), copied.folder)
 
@@ -141,5 +141,5 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
     for command in ("reproduce VERSION=1", "retrain NOW=1", "replay MONTHS=1"):
         refused = copied.attempt(*command.split())
         assert refused.returncode != 0
-        assert "nothing is yet: first git init && git add -A && git commit" in refused.stdout
+        assert "nothing is committed yet: first git init && git add -A && git commit" in refused.stdout
         assert len(refused.stdout.splitlines()) == 2  # and make's own

@@ -1,13 +1,11 @@
 """`make orchestrate` in a copy of the project: a real server, real deployments, a worker that really runs them."""
 
-import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from bench.load import free_port
 from ontime import database, sources
-from ontime.sources import Tables
+from ontime.datasets import Tables
 from pipelines import layout
 from pipelines.orchestrate import ask
+from pipelines.service import free_port
+from tests import PARAMS_YAML, ROOT, without_settings
 
-ROOT = Path(__file__).parents[2]
-NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml", "params.yaml")
+NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
 NOW = datetime(2013, 2, 20, 17, tzinfo=UTC)  # on the feed's clock
 LAST_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 ASKS = """
@@ -49,7 +47,7 @@ class Orchestra:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("ONTIME_", "PREFECT_"))}
+        kept = {name: value for name, value in without_settings().items() if not name.startswith("PREFECT_")}
         return {
             **kept,
             "PYTHONPATH": str(self.folder / "src"),
@@ -122,12 +120,13 @@ def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder)
-    flights, weather = raw.flights, raw.weather
-    february = replace(
-        raw,
-        flights=flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
-        weather=weather[sources.month_of(weather["hour"]) == "2013-02"],
-    )
+    shutil.copy(PARAMS_YAML, folder)
+    flights, weather = raw["flights"], raw["weather"]
+    february = {
+        **raw,
+        "flights": flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
+        "weather": weather[sources.month_of(weather["hour"]) == "2013-02"],
+    }
     layout.write_tables(february, folder / layout.INGESTED)
     started = Orchestra(folder)
     try:

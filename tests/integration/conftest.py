@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pandas as pd
@@ -11,18 +12,20 @@ import pytest
 from fastapi.testclient import TestClient
 
 from ontime import database, export, model, release, schema, split
+from ontime.datasets import Tables
+from ontime.declaration import Names, Question
 from ontime.params import Params
+from ontime.problem import PROBLEM
+from ontime.problem.data import DATA
 from ontime.release import Lineage, Manifest
-from ontime.schema import Question
 from ontime.settings import Settings
-from ontime.sources import Tables
 from pipelines import packaging
 from pipelines.materialise import materialise, outcomes_of
 from serving.app import create_app
 from tests import postgres
 from tests.conftest import weeks_of
 
-ASKED = Question(late_minutes=15, lead_minutes=120)
+ASKED = Question(label_at_least=15, lead_minutes=120)
 STORED_FROM = "2013-02-18"
 
 Publish = Callable[[Path, str], None]
@@ -33,27 +36,28 @@ class Small(NamedTuple):
 
     contents: dict[str, bytes]
     categories: dict[str, tuple[str, ...]]
-    late: pd.Series
+    label: pd.Series
     probability: pd.Series
-    question: Question = Question(late_minutes=15, lead_minutes=120)
-    names: release.Names = release.Names()
+    question: Question = Question(label_at_least=15, lead_minutes=120)
+    names: Names = MappingProxyType({})
 
     def manifest(self, version: str) -> Manifest:
         period = split.Period(date(2013, 2, 18), date(2013, 2, 25))
         return Manifest(
+            problem=PROBLEM.name,
             name="ontime",
             version=version,
             algorithm="lightgbm",
             features=schema.FEATURE_NAMES,
             categories=self.categories,
             threshold=0.25,
-            usual_rate=0.24,
-            late_minutes=self.question.late_minutes,
+            base_rate=0.24,
+            label_at_least=self.question.label_at_least,
             lead_minutes=self.question.lead_minutes,
-            names=self.names,
+            names={field: dict(known) for field, known in self.names.items()},
             trained_from=date(2013, 2, 4),
             trained_until=date(2013, 2, 18),
-            track_record=packaging.track_record(self.late.to_numpy(), self.probability.to_numpy(), 0.25, period),
+            track_record=packaging.track_record(self.label.to_numpy(), self.probability.to_numpy(), 0.25, period),
             lineage=Lineage(git_commit="unknown", mlflow_run="none", dvc_lock={}),
             sha256={name: sha256(content).hexdigest() for name, content in self.contents.items()},
         )
@@ -64,19 +68,18 @@ def _small(weeks: pd.DataFrame, tables: Tables, params: Params, trees: int) -> S
     before, after = known[known["day"] < STORED_FROM], known[known["day"] >= STORED_FROM]
     categories = model.categories_of(before)
     few = params.train.changed("lightgbm", n_estimators=trees)
-    fitted = model.fit("lightgbm", model.matrix_of(before, categories), before["late"].to_numpy(), few)
-    timetable = tables.flights.set_index("flight_id", drop=False)
+    fitted = model.fit("lightgbm", model.matrix_of(before, categories), before["label"].to_numpy(), few)
+    timetable = tables["flights"].set_index("entity_id", drop=False)
     explainer = packaging.explainer_of("lightgbm", fitted, categories, after)
     contents = packaging.files_of(explainer, export.to_onnx("lightgbm", fitted), categories, after, timetable)
     told = pd.Series(model.predict(fitted, model.matrix_of(after, categories)))
-    names = packaging.names(tables.flights, tables.airlines, tables.airports)
-    return Small(contents, categories, after["late"], told, params.question, names)
+    return Small(contents, categories, after["label"], told, params.question, DATA.names(tables))
 
 
 @pytest.fixture(scope="session")
 def other_params(params: Params) -> Params:
     """Late from half an hour on, asked three hours before."""
-    label = params.label.model_copy(update={"late_minutes": 30})
+    label = params.label.model_copy(update={"at_least": 30})
     features = params.features.model_copy(update={"lead_minutes": 180})
     return params.model_copy(update={"label": label, "features": features})
 
@@ -130,9 +133,9 @@ def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, question: Que
     """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url.get_secret_value())
-    timetable = tables.flights.set_index("flight_id", drop=False)
+    timetable = tables["flights"].set_index("entity_id", drop=False)
     materialise(engine, question, rows, timetable)
-    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["flight_id"]], question.late_minutes))
+    database.store_outcomes(engine, outcomes_of(timetable.loc[rows["entity_id"]], question.label_at_least))
     return rows
 
 

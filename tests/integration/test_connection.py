@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ontime.settings import Settings
-from serving import examples, keys
+from serving import keys
 from serving.connection import MOST_HEAD_BYTES
 from tests.integration.test_serving import run_service
-from tests.service import Service, running
+from tests.service import MORNING, Service, running
 
 PIECE = b"x" * 1_000_000
 
@@ -44,7 +44,7 @@ TOO_LARGE: dict[str, list[bytes]] = {
     "one header": [START, b"X-A: ", *[PIECE] * 20, b"\r\n\r\n"],
     "many headers": [START, *[b"".join(b"a%d: b\r\n" % n for n in range(50_000))] * 4, b"\r\n"],
     "the address": [b"GET /", PIECE, b" HTTP/1.1\r\nHost: x\r\n\r\n"],
-    "the query": [b"GET /v1/flights?day=", PIECE, b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+    "the query": [b"GET /v1/entities?day=", PIECE, b" HTTP/1.1\r\nHost: x\r\n\r\n"],
     "just above the limit": [START, b"X-A: ", b"x" * MOST_HEAD_BYTES, b"\r\n\r\n"],
     "headers after the body": [CHUNKED, b"2\r\n{}\r\n0\r\nA: ", *[PIECE] * 20, b"\r\n\r\n"],
     "a word about a chunk": [CHUNKED, b"2;a=", *[PIECE] * 20, b"\r\n{}\r\n0\r\n\r\n"],
@@ -72,7 +72,7 @@ def test_a_head_just_below_the_limit_is_taken(service: Service) -> None:
 
 
 def test_a_long_body_that_comes_with_its_head_or_in_small_chunks_is_taken(service: Service) -> None:
-    body = json.dumps([examples.MORNING] * 1000).encode()
+    body = json.dumps([MORNING] * 1000).encode()
     head = b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body[:100_000].ljust(100_000))
 

@@ -17,9 +17,9 @@ from ontime import database
 from ontime.settings import Settings
 from serving import examples
 from tests import postgres
-from tests.service import Load, Service, running, wait_for
+from tests.service import MORNING, Load, Service, running, wait_for
 
-FLIGHT = examples.MORNING
+FLIGHT = MORNING
 KILLS = 12
 
 

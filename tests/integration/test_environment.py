@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ontime import environment
-from tests.project import ROOT
+from tests import PARAMS_YAML, ROOT
 
 VENV = Path(sys.prefix)
 FOREIGN = {
@@ -122,7 +122,7 @@ def project(tmp_path: Path) -> Path:
     folder = tmp_path / "ours"
     for room in ("src", "pipelines"):
         shutil.copytree(ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", folder)
+    shutil.copy(PARAMS_YAML, folder)
     return folder
 
 
@@ -240,7 +240,7 @@ def test_make_refuses_to_let_the_environment_win() -> None:
 
 
 def test_every_command_of_ours_settles_its_environment_before_it_runs() -> None:
-    """But the stages, whose environment is DVC's, and what a rebuilding runs in its clone."""
+    """But the stages, whose environment is DVC's, what a rebuilding runs in its clone, and the installation."""
     stages = {
         "ingest",
         "validate",
@@ -250,7 +250,7 @@ def test_every_command_of_ours_settles_its_environment_before_it_runs() -> None:
         "evaluate",
         "smoke_test",
         "deviation",
-        "calendar",
+        "install",
         "usage",
     }
     commands = [

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,15 +18,15 @@ import yaml
 
 from monitoring.policy import Action
 from ontime import database, release, schema, sources
-from ontime.sources import Tables
+from ontime.datasets import Tables
 from pipelines import layout, materialise
 from pipelines.monitor import midnight
+from tests import PARAMS_YAML, ROOT, without_settings
 from tests.integration.conftest import Small
 
 if TYPE_CHECKING:  # prefect takes two seconds to import, and must know its folder by then
     from prefect import Flow
 
-ROOT = Path(__file__).parents[2]
 NOW = "2013-02-20T17:00:00+00:00"
 DAY = date(2013, 2, 19)  # no Sunday, when Evidently would be asked
 
@@ -76,12 +75,12 @@ def server(home: None) -> Iterator[str]:  # noqa: ARG001  it has to be there fir
 def feed(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The feed of February 2013, as `ingest` writes it."""
     folder = tmp_path_factory.mktemp("feed")
-    flights, weather = raw.flights, raw.weather
-    february = replace(
-        raw,
-        flights=flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
-        weather=weather[sources.month_of(weather["hour"]) == "2013-02"],
-    )
+    flights, weather = raw["flights"], raw["weather"]
+    february = {
+        **raw,
+        "flights": flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
+        "weather": weather[sources.month_of(weather["hour"]) == "2013-02"],
+    }
     layout.write_tables(february, folder / "ingested")
     return folder
 
@@ -154,7 +153,7 @@ def worlds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[World, World]:
     """Two worlds that are the same: release 1 answers, release 2 is published, the feed has February."""
-    for name in [name for name in os.environ if name.startswith("ONTIME_")]:
+    for name in set(os.environ) - set(without_settings()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     # MLflow makes its tables for seconds: once for all.
@@ -165,7 +164,7 @@ def worlds(
         release.publish(folder / "releases", small.contents, small.manifest("1"))
         release.publish(folder / "releases", other.contents, other.manifest("2"))
         release.point(folder / "releases", "1")
-        shutil.copy(ROOT / "params.yaml", folder)
+        shutil.copy(PARAMS_YAML, folder)
         (folder / "data").symlink_to(feed)
         made.append(World(folder))
     return made[0], made[1]
@@ -260,20 +259,20 @@ def number(place: int) -> str:
     return f"{place:032x}"
 
 
-def answer(world: World, flight_ids: list[str]) -> None:
+def answer(world: World, entity_ids: list[str]) -> None:
     """Release 1 has told each of these flights something."""
     # Ones: weather of an hour ago, a departure in the last three. All zeros would be a feed that stands still.
     vector = np.ones(len(schema.FEATURE_NAMES), "<f4").tobytes()
-    told = {"model_version": "1", "probability_late": 0.4, "alert": True, "features": "materialised", "vector": vector}
+    told = {"model_version": "1", "probability": 0.4, "alert": True, "features": "online", "vector": vector}
     rows = [
         {
             "prediction_id": number(place),
-            "flight_id": flight_id,
+            "entity_id": entity_id,
             "answered_at": midnight(DAY),
             "latency_ms": 1.0,
             **told,
         }
-        for place, flight_id in enumerate(flight_ids)
+        for place, entity_id in enumerate(entity_ids)
     ]
     database.restore_predictions(world.engine, rows)
 
@@ -283,17 +282,18 @@ def asks_for_a_retraining(world: World) -> None:
     world.change("policy", min_labels=1)
     leaves = datetime(2013, 2, 19, 12, tzinfo=UTC)
     flight = {
-        "flight_id": "UA1-EWR-20130219T1200Z",
+        "event_at": leaves,
+        "entity_id": "UA1-EWR-20130219T1200Z",
         "carrier": "UA",
         "flight_number": 1,
         "origin": "EWR",
         "dest": "ORD",
     }
     timetable = {"scheduled_departure": leaves, "scheduled_arrival": leaves, "distance_miles": 719}
-    database.store_flights(world.engine, [flight | timetable])
-    outcome = {"flight_id": flight["flight_id"], "late": False, "known_at": leaves}
+    database.store_entities(world.engine, [flight | timetable])
+    outcome = {"entity_id": flight["entity_id"], "label": False, "known_at": leaves}
     database.store_outcomes(world.engine, [outcome])
-    answer(world, [str(flight["flight_id"])])
+    answer(world, [str(flight["entity_id"])])
     database.record_decision(world.engine, "promotion", "promote", {"version": "1"}, midnight(date(2013, 1, 7)))
 
 
@@ -311,15 +311,16 @@ def test_a_monitor_that_decides_so_asks_for_a_retraining_by_an_event(server: str
 
 def wins_in_the_shadow(world: World, tables: Tables) -> None:
     """Release 2 has scored two days of flights beside release 1, and better."""
-    leaves = tables.flights["scheduled_departure"]
+    leaves = tables["flights"]["scheduled_departure"]
     period = (leaves >= midnight(DAY - timedelta(days=1))) & (leaves < midnight(DAY) + timedelta(hours=18))
-    rows = tables.flights[period].set_index("flight_id", drop=False)
-    database.store_flights(world.engine, materialise._records(rows[materialise.TIMETABLE]))
-    outcomes = materialise.outcomes_of(rows, late_minutes=15)
+    rows = tables["flights"][period].set_index("entity_id", drop=False)
+    stored = rows[["entity_id", *materialise.REQUEST]].assign(event_at=rows["scheduled_departure"])
+    database.store_entities(world.engine, materialise._records(stored))
+    outcomes = materialise.outcomes_of(rows, at_least=15)
     database.store_outcomes(world.engine, outcomes)
-    answer(world, [str(outcome["flight_id"]) for outcome in outcomes])
+    answer(world, [str(outcome["entity_id"]) for outcome in outcomes])
     shadows = [
-        {"prediction_id": number(place), "model_version": "2", "probability_late": 0.9 if outcome["late"] else 0.1}
+        {"prediction_id": number(place), "model_version": "2", "probability": 0.9 if outcome["label"] else 0.1}
         for place, outcome in enumerate(outcomes)
     ]
     database.log_shadows(world.engine, shadows)

@@ -2,7 +2,8 @@
 
 import gzip
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
 from typing import Any
@@ -15,11 +16,13 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 
 from ontime import database, schema
+from ontime.declaration import ENTITY_ID
 from ontime.settings import Settings
 from serving import examples
 from serving.app import create_app
+from tests.service import MORNING
 
-FLIGHT, OUTCOME = examples.MORNING, examples.OUTCOME
+FLIGHT, OUTCOME = MORNING, examples.OUTCOME
 WIDTH = len(schema.FEATURE_NAMES)
 INFER: dict[str, Any] = {"name": "features", "shape": [1, WIDTH], "datatype": "FP32", "data": [0] * WIDTH}
 
@@ -41,10 +44,10 @@ NUMBERS = st.integers() | st.floats() | st.sampled_from([2**31, 2**63, 2**64, 10
 KEYS = st.builds("UA{}-EWR-{}Z".format, st.integers(-1, 10_000), st.from_regex(r"\d{8}T\d{4}", fullmatch=True))
 VALUES = TIMES | KEYS | TEXTS | NUMBERS | st.lists(TEXTS, max_size=2) | st.dictionaries(TEXTS, NUMBERS, max_size=2)
 
-SPECIAL = {"scheduled_departure": TIMES, "scheduled_arrival": TIMES, "known_at": TIMES, "flight_id": KEYS}
+SPECIAL = {"scheduled_departure": TIMES, "scheduled_arrival": TIMES, "known_at": TIMES, "entity_id": KEYS}
 
 
-def changes(fields: dict[str, Any]) -> st.SearchStrategy[tuple[str, object]]:
+def changes(fields: Mapping[str, Any]) -> st.SearchStrategy[tuple[str, object]]:
     """A field, and what to put there: what nearly fits as often as anything else."""
     chosen = st.sampled_from(sorted(fields))
     return chosen.flatmap(lambda field: st.tuples(st.just(field), SPECIAL.get(field, VALUES) | VALUES))
@@ -90,15 +93,15 @@ def test_an_outcome_with_anything_in_a_field_is_refused_or_read_back(on_each: Te
     @given(change=changes(OUTCOME))
     def answered(change: tuple[str, object]) -> None:
         flight = f"UA{next(numbers)}-EWR-20131105T1015Z"
-        sent = {**OUTCOME, "flight_id": flight, change[0]: change[1]}
+        sent = {**OUTCOME, "entity_id": flight, change[0]: change[1]}
 
         answer = on_each.post("/v1/outcomes", content=json.dumps(sent))
 
         assert answer.status_code in (200, 422), answer.text
         if answer.status_code == 200:
-            stored = on_each.get(f"/v1/outcomes/{sent['flight_id']}").json()
+            stored = on_each.get(f"/v1/outcomes/{sent['entity_id']}").json()
             known_at = datetime.fromisoformat(str(sent["known_at"])).astimezone(UTC)
-            assert (stored["flight_id"], stored["late"]) == (sent["flight_id"], sent["late"])
+            assert (stored["entity_id"], stored["label"]) == (sent["entity_id"], sent["label"])
             assert datetime.fromisoformat(stored["known_at"]) == known_at
 
     answered()
@@ -117,12 +120,14 @@ def test_a_flight_with_anything_in_a_field_is_refused_or_predicted_and_stored(
         assert answer.status_code in (200, 422), answer.text
         if answer.status_code == 200:
             told = answer.json()
-            rows = sa.select(database.predictions.c.flight_id).where(
+            rows = sa.select(database.predictions.c.entity_id).where(
                 database.predictions.c.prediction_id == told["prediction_id"]
             )
             with engine.connect() as connection:
-                assert connection.execute(rows).scalars().all() == [told["flight_id"]]
-            schema.departure_of(told["flight_id"])
+                assert connection.execute(rows).scalars().all() == [told["entity_id"]]
+            departure = datetime.fromisoformat(str(flight["scheduled_departure"])).astimezone(UTC)
+            assert told["entity_id"].endswith(f"-{departure:%Y%m%dT%H%M}Z")
+            assert re.fullmatch(ENTITY_ID, told["entity_id"])
 
     answered()
 
@@ -142,9 +147,9 @@ def test_a_search_with_anything_in_a_field_is_refused_or_answered(on_each: TestC
     texts = st.text() | TIMES | st.integers().map(str) | st.dates().map(str)
 
     @generated
-    @given(field=st.sampled_from(["day", "hour", "number", "origin", "dest", "limit"]), value=texts)
+    @given(field=st.sampled_from(["day", "hour", "limit", "carrier", "flight_number", "origin", "dest"]), value=texts)
     def answered(field: str, value: str) -> None:
-        assert on_each.get("/v1/flights", params={field: value}).status_code in (200, 422)
+        assert on_each.get("/v1/entities", params={field: value}).status_code in (200, 422)
 
     answered()
 
@@ -154,8 +159,8 @@ def test_a_search_with_anything_in_a_field_is_refused_or_answered(on_each: TestC
     [
         ("day", "1383609600", "is not a day, such as 2013-11-27"),
         ("day", "2013-11-27T00:00:00", "is not a day, such as 2013-11-27"),
-        ("number", "1_0", "is not a whole number, in digits"),
-        ("number", " 8 ", "is not a whole number, in digits"),
+        ("flight_number", "1_0", "is not a whole number, in digits"),
+        ("flight_number", " 8 ", "is not a whole number, in digits"),
         ("hour", "8.0", "is not a whole number, in digits"),
         ("limit", "\uff11\uff12", "is not a whole number, in digits"),
         ("limit", "201", "Input should be less than or equal to 200"),
@@ -164,19 +169,19 @@ def test_a_search_with_anything_in_a_field_is_refused_or_answered(on_each: TestC
 def test_a_query_has_one_way_to_write_a_day_and_a_number(
     field: str, value: str, reason: str, client: TestClient
 ) -> None:
-    problem = problem_of(client.get("/v1/flights", params={field: value}), 422)
+    problem = problem_of(client.get("/v1/entities", params={field: value}), 422)
 
     assert problem == {"place": f"query.{field}", "reason": reason}
 
 
 def test_one_outcome_from_the_future_is_named_in_its_list_and_nothing_is_stored(client: TestClient) -> None:
-    later = {**OUTCOME, "flight_id": "UA2-EWR-20131105T1015Z", "known_at": "9999-12-31T23:59:59-05:00"}
+    later = {**OUTCOME, "entity_id": "UA2-EWR-20131105T1015Z", "known_at": "9999-12-31T23:59:59-05:00"}
 
     problem = problem_of(client.post("/v1/outcomes", json=[OUTCOME, later]), 422)
 
     assert problem["place"] == "outcomes.1.known_at"
     assert "is not between 2000 and 2099" in problem["reason"]
-    assert client.get(f"/v1/outcomes/{OUTCOME['flight_id']}").status_code == 404
+    assert client.get(f"/v1/outcomes/{OUTCOME['entity_id']}").status_code == 404
 
 
 def test_a_value_that_the_database_refuses_is_a_fault_of_ours(
@@ -186,7 +191,7 @@ def test_a_value_that_the_database_refuses_is_a_fault_of_ours(
 
     def refuses(engine: sa.Engine, _: object) -> None:
         with engine.begin() as connection:
-            connection.execute(sa.insert(database.outcomes), [{"flight_id": None, "late": True, "known_at": None}])
+            connection.execute(sa.insert(database.outcomes), [{"entity_id": None, "label": True, "known_at": None}])
 
     monkeypatch.setattr(database, "store_outcomes", refuses)
 
@@ -225,7 +230,7 @@ def test_the_mark_that_windows_puts_before_utf_8_is_no_part_of_the_body(client: 
     ]
 
     assert [answer.status_code for answer in answers] == [200, 200]
-    assert answers[0].json()["flight_id"] == answers[1].json()["flight_id"]
+    assert answers[0].json()["entity_id"] == answers[1].json()["entity_id"]
 
 
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
@@ -239,12 +244,12 @@ def test_another_encoding_than_utf_8_is_named(code: str, client: TestClient) -> 
 
 ONE = json.dumps(FLIGHT)
 REPEATED = {
-    "the same value": (ONE[:-1] + ', "carrier": "UA"}', "flight.carrier"),
-    "another value": ('{"distance_miles": 1,' + ONE[1:], "flight.distance_miles"),
-    "a value of another type": ('{"dest": [[{}]],' + ONE[1:], "flight.dest"),
-    "written with an escape": (ONE[:-1] + ', "\\u0063arrier": "UA"}', "flight.carrier"),
-    "in a list": (f"[{ONE}, {ONE[:-1]}, " + '"origin": "EWR"}]', "flights.1.origin"),
-    "a quotation mark in the value that was dropped": ('{"dest": "\\"",' + ONE[1:], "flight.dest"),
+    "the same value": (ONE[:-1] + ', "carrier": "UA"}', "entity.carrier"),
+    "another value": ('{"distance_miles": 1,' + ONE[1:], "entity.distance_miles"),
+    "a value of another type": ('{"dest": [[{}]],' + ONE[1:], "entity.dest"),
+    "written with an escape": (ONE[:-1] + ', "\\u0063arrier": "UA"}', "entity.carrier"),
+    "in a list": (f"[{ONE}, {ONE[:-1]}, " + '"origin": "EWR"}]', "entities.1.origin"),
+    "a quotation mark in the value that was dropped": ('{"dest": "\\"",' + ONE[1:], "entity.dest"),
 }
 
 
@@ -258,10 +263,10 @@ def test_a_name_that_is_given_twice_is_refused_with_its_place(how: str, client: 
 
 
 def test_an_outcome_says_each_thing_once(client: TestClient) -> None:
-    body = json.dumps(OUTCOME)[:-1] + ', "late": true}'
+    body = json.dumps(OUTCOME)[:-1] + ', "label": true}'
 
-    assert problem_of(client.post("/v1/outcomes", content=body), 422)["place"] == "outcome.late"
-    assert client.get(f"/v1/outcomes/{OUTCOME['flight_id']}").status_code == 404
+    assert problem_of(client.post("/v1/outcomes", content=body), 422)["place"] == "outcome.label"
+    assert client.get(f"/v1/outcomes/{OUTCOME['entity_id']}").status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import json
 import shutil
 import signal
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ import sqlalchemy as sa
 import yaml
 
 from monitoring.policy import Action
-from ontime import database, model, registry, release
+from ontime import database, model, registry, release, sources
+from ontime.datasets import Tables
+from ontime.declaration import Question
 from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
-from ontime.schema import Question
 from ontime.settings import Settings
-from ontime.sources import Tables
-from pipelines import act, arrivals, clock, materialise, monitor, performance_report, retrain
+from pipelines import act, clock, materialise, monitor, performance_report, retrain
 from pipelines.monitor import Watch, midnight
 from tests.integration.conftest import Small, _small
 from tests.service import wait_for
@@ -65,7 +64,7 @@ def engine(world: Settings) -> Iterator[sa.Engine]:
 @pytest.fixture(scope="module")
 def upside_down(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
     """A model that was fitted on flipped labels: what it calls late is on time."""
-    return _small(weeks.assign(late=~weeks["late"]), tables, params, 10)
+    return _small(weeks.assign(label=~weeks["label"]), tables, params, 10)
 
 
 @pytest.fixture
@@ -101,18 +100,18 @@ def pointer_question(settings: Settings) -> Question:
 def live(settings: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, day: date) -> None:
     """A day of production: every flight is answered by the champion, scored in the shadow, and lands."""
     rows = weeks[weeks["day"] == pd.Timestamp(day)]
-    timetable = tables.flights.set_index("flight_id", drop=False)
+    timetable = tables["flights"].set_index("entity_id", drop=False)
     materialise.materialise(engine, pointer_question(settings), rows, timetable)
     pointer = pointer_of(settings)
     ids = answer(settings, engine, rows, pointer.version)
     if pointer.challenger is not None:
         told, _ = score(settings, rows, pointer.challenger.version)
         shadows = [
-            {"prediction_id": key, "model_version": pointer.challenger.version, "probability_late": probability}
+            {"prediction_id": key, "model_version": pointer.challenger.version, "probability": probability}
             for key, probability in zip(ids, told, strict=True)
         ]
         database.log_shadows(engine, shadows)
-    database.store_outcomes(engine, materialise.outcomes_of(timetable.loc[rows["flight_id"]], 15))
+    database.store_outcomes(engine, materialise.outcomes_of(timetable.loc[rows["entity_id"]], 15))
 
 
 def score(settings: Settings, rows: pd.DataFrame, version: str) -> tuple[list[float], np.ndarray]:
@@ -127,16 +126,16 @@ def answer(settings: Settings, engine: sa.Engine, rows: pd.DataFrame, version: s
     answered = [
         {
             "prediction_id": database.new_prediction_id(),
-            "flight_id": flight_id,
+            "entity_id": entity_id,
             "answered_at": moment.to_pydatetime(),
             "model_version": version,
-            "probability_late": probability,
+            "probability": probability,
             "alert": probability >= 0.25,
-            "features": "materialised",
+            "features": "online",
             "vector": vector.astype("<f4").tobytes(),
             "latency_ms": 1.0,
         }
-        for flight_id, moment, probability, vector in zip(rows["flight_id"], rows["moment"], told, matrix, strict=True)
+        for entity_id, moment, probability, vector in zip(rows["entity_id"], rows["moment"], told, matrix, strict=True)
     ]
     for start in range(0, len(answered), 1000):
         database.log_predictions(engine, answered[start : start + 1000])
@@ -291,7 +290,7 @@ def test_a_candidate_that_does_not_prove_itself_is_never_promoted(
 ) -> None:
     """Its bytes are as published; what it says of its probes is not what it said in training."""
     contents = {**small.contents, release.MODEL: other.contents[release.MODEL]}
-    digests = Small(contents, small.categories, small.late, small.probability).manifest("3")
+    digests = Small(contents, small.categories, small.label, small.probability).manifest("3")
     release.publish(world.releases, contents, digests)
     release.challenge(world.releases, "3")
     before = pointer_of(world)
@@ -410,9 +409,9 @@ def test_a_trial_is_judged_on_the_flights_since_it_began(
     trial = monitor.observe(watch, pointer_of(world), ()).trial
 
     assert trial is not None
-    landed = weeks.loc[weeks["day"] == pd.Timestamp(TUESDAY), "late"].count()
+    landed = weeks.loc[weeks["day"] == pd.Timestamp(TUESDAY), "label"].count()
     assert (trial.role, trial.version, trial.days) == ("candidate", "2", 1)
-    assert 0 < trial.flights <= landed
+    assert 0 < trial.entities <= landed
     assert trial.low is None
 
 
@@ -520,15 +519,13 @@ def test_the_days_figures_are_those_of_its_flights(
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         live(world, engine, weeks, tables, day)
     with engine.begin() as connection:  # a tenth of Wednesday's flights were answered without features
-        alone = database.predictions.c.flight_id.like("%-201302201__0Z")
-        count = connection.execute(
-            sa.update(database.predictions).where(alone).values(features="schedule_only")
-        ).rowcount
+        alone = database.predictions.c.entity_id.like("%-201302201__0Z")
+        count = connection.execute(sa.update(database.predictions).where(alone).values(features="request")).rowcount
 
     told = figures(world, engine, params, WEDNESDAY)
 
-    days = weeks.set_index("day")["late"]
-    assert told["schedule_only_share"] == round(count / len(days.loc[[pd.Timestamp(WEDNESDAY)]]), 4)
+    days = weeks.set_index("day")["label"]
+    assert told["request_only_share"] == round(count / len(days.loc[[pd.Timestamp(WEDNESDAY)]]), 4)
     assert told["unlabelled_share"] == round(float(days.loc[[pd.Timestamp(MONDAY)]].isna().mean()), 4)
     assert told["unseen_share"] is not None
     assert told["auc"] is not None
@@ -556,14 +553,14 @@ BROKEN_AT = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 @pytest.fixture(scope="module")
 def broken_july(raw: Tables) -> Tables:
     """The weather of July 9 came in inches of mercury."""
-    part = arrivals.cut(raw, BROKEN_AT - timedelta(days=8), BROKEN_AT + timedelta(days=9))
-    pressure = part.weather["pressure_mb"]
-    ninth = part.weather["local_hour"].dt.normalize() == "2013-07-09"
-    return replace(part, weather=part.weather.assign(pressure_mb=pressure.mask(ninth, pressure * 0.02953)))
+    part = sources.cut(raw, BROKEN_AT - timedelta(days=8), BROKEN_AT + timedelta(days=9))
+    weather = part["weather"]
+    pressure, ninth = weather["pressure_mb"], weather["local_hour"].dt.normalize() == "2013-07-09"
+    return {**part, "weather": weather.assign(pressure_mb=pressure.mask(ninth, pressure * 0.02953))}
 
 
 def step(settings: Settings, params: Params, feed: Tables, now: datetime) -> materialise.Stored:
-    return materialise.step(settings, params, now, lambda start, end: arrivals.cut(feed, start, end))
+    return materialise.step(settings, params, now, lambda start, end: sources.cut(feed, start, end))
 
 
 def test_a_broken_batch_is_kept_with_its_reason_and_flights_go_on(
@@ -571,7 +568,7 @@ def test_a_broken_batch_is_kept_with_its_reason_and_flights_go_on(
 ) -> None:
     stored = step(world, params, broken_july, BROKEN_AT)
 
-    assert stored.flights > 500
+    assert stored.entities > 500
     assert "quarantined: 2013-07-09 weather" in str(stored)
     assert decided(engine) == [("quarantine", "set aside")]
     kept = pd.read_parquet(world.quarantine / "2013-07-09-weather.parquet")
@@ -592,8 +589,8 @@ def test_a_broken_batch_is_told_once_however_long_it_lies_there(
 
 def rows_in(engine: sa.Engine) -> list[Any]:
     with engine.connect() as connection:
-        return [connection.execute(sa.select(table).order_by(table.c.flight_id)).all() for table in (
-            database.flights, database.features, database.outcomes)]  # fmt: skip
+        return [connection.execute(sa.select(table).order_by(table.c.entity_id)).all() for table in (
+            database.entities, database.features, database.outcomes)]  # fmt: skip
 
 
 def test_a_moment_that_is_materialised_twice_leaves_the_same_rows(
@@ -637,14 +634,14 @@ def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(para
 
     told = {name: yaml.safe_load(value) for name, value in window.items()}
     assert told == {
-        "vintage": "2013",
+        "dataset": "flights-2013",
         "known_until": "2013-06-01T04:00:00+00:00",
         "split.train_from": "2013-01-01",
         "split.valid_from": "2013-05-19",
         "split.test_from": "2013-05-22",
         "split.test_until": "2013-06-01",
         "train.candidates": ["lightgbm"],
-        "train.without_tailnum": False,
+        "train.ablations": False,
         "evaluate.full_card": False,
     }
 
@@ -670,7 +667,7 @@ def test_a_retraining_changes_nothing_but_parameters_that_there_are(params: Para
 def test_a_retraining_at_the_beginning_of_a_year_has_nothing_to_learn_from(settings: Settings, params: Params) -> None:
     told = retrain.run(settings, params, date(2013, 2, 10))
 
-    assert told == "17 days of 2013 are left to train on, at least 21 are needed"
+    assert told == "17 days of flights-2013 are left to train on, at least 21 are needed"
     done = database.last_decision(database.connect(settings.database_url.get_secret_value()), "retrained")
     assert done is not None
     assert done.verdict == "too early"
@@ -684,7 +681,7 @@ def test_the_policy_does_not_ask_for_what_would_come_too_early(
 
     seen = monitor.observe(Watch(world, asked, engine, TUESDAY, midnight(WEDNESDAY)), pointer_of(world), ())
 
-    assert seen.too_early == "26 days of 2013 are left to train on, at least 60 are needed"
+    assert seen.too_early == "26 days of flights-2013 are left to train on, at least 60 are needed"
 
 
 def test_a_retraining_that_is_cut_off_leaves_nothing_running(tmp_path: Path) -> None:
@@ -768,11 +765,11 @@ def test_performance_is_told_by_day_release_and_slice(
     page = performance_report.write(told, tmp_path).read_text()
     read = json.loads((tmp_path / "performance.json").read_text())
     asked = {str(day): int(flights[pd.Timestamp(day)]) for day in (MONDAY, TUESDAY)}
-    assert {day: each["flights"] for day, each in read["days"].items()} == asked
+    assert {day: each["entities"] for day, each in read["days"].items()} == asked
     assert read["trained_on"] == flights[pd.Timestamp(sunday)]
     assert read["groups"]["version"].keys() == {"1"}
     for group in read["groups"].values():
-        assert sum(each["flights"] for each in group.values()) == sum(asked.values())
+        assert sum(each["entities"] for each in group.values()) == sum(asked.values())
     low, high = read["whole"]["intervals"]["log_loss"]
     assert low < read["whole"]["scores"]["log_loss"] < high
     assert f'<th scope="row">1</th><td class="number">{sum(asked.values()):,}</td>' in page

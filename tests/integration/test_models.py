@@ -14,16 +14,15 @@ from playwright.sync_api import expect
 
 from ontime import candidates, explain, export, model, online, release, split
 from ontime.candidates import CANDIDATES
+from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
-from ontime.sources import Tables
 from pipelines import packaging, smoke_test
 from serving.answers import Prediction
 from serving.app import create_app
-from tests import browser
+from tests import ROOT, browser
 from tests.integration.conftest import STORED_FROM, Small
 from tests.integration.test_serving import asked
-from tests.project import ROOT
 from tests.service import running
 
 PAGE = (ROOT / "docs" / "models.md").read_text()
@@ -85,12 +84,14 @@ def served(
     before, after = known[known["day"] < STORED_FROM], known[known["day"] >= STORED_FROM]
     few = pasted.train.changed("hist_gradient_boosting", max_iter=20).changed("extra_trees", n_estimators=20)
     categories = model.categories_of(before)
-    fitted = model.fit(name, model.matrix_of(before, categories), before["late"].to_numpy(), few)
+    fitted = model.fit(name, model.matrix_of(before, categories), before["label"].to_numpy(), few)
     explainer, onnx = packaging.explainer_of(name, fitted, categories, after), export.to_onnx(name, fitted)
     matrix = model.matrix_of(after, categories)
-    rows = np.vstack([matrix, model.schedule_only(matrix)])
+    rows = np.vstack([matrix, model.request_only(matrix)])
     assert np.abs(release.Model(onnx).predict(rows) - model.predict(fitted, rows)).max() <= pasted.gate.parity_tolerance
-    contents = packaging.files_of(explainer, onnx, categories, after, tables.flights.set_index("flight_id", drop=False))
+    contents = packaging.files_of(
+        explainer, onnx, categories, after, tables["flights"].set_index("entity_id", drop=False)
+    )
     digests = {each: sha256(content).hexdigest() for each, content in contents.items()}
     about = {"algorithm": name, "categories": categories, "reasons": explain.method_of(explainer), "sha256": digests}
     release.publish(settings.releases, contents, small.manifest("3").model_copy(update=about))
@@ -101,7 +102,7 @@ def served(
 
 @pytest.fixture
 def flight(stored: pd.DataFrame, tables: Tables) -> dict[str, Any]:
-    return asked(tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]])
+    return asked(tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]])
 
 
 def test_reasons_name_their_scale_and_add_up_to_the_answer(
@@ -120,17 +121,15 @@ def test_reasons_name_their_scale_and_add_up_to_the_answer(
         assert reasons == {"method": "none", "why": "a secret recipe"}
         return
     parts = [each[scale] for each in reasons["features"]]
-    total = reasons[f"usual_{scale}"] + sum(parts) + reasons[f"others_{scale}"]
+    total = reasons[f"base_{scale}"] + sum(parts) + reasons[f"others_{scale}"]
     assert total == pytest.approx(reasons[scale])
-    assert (1 / (1 + exp(-total)) if scale == "log_odds" else total) == pytest.approx(
-        answer["probability_late"], abs=1e-6
-    )
+    assert (1 / (1 + exp(-total)) if scale == "log_odds" else total) == pytest.approx(answer["probability"], abs=1e-6)
 
 
-def text_of_the_page(settings: Settings, flight_id: str) -> str:
+def text_of_the_page(settings: Settings, entity_id: str) -> str:
     with running(settings) as service, browser.running() as chromium:
         page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
-        page.goto(f"/?flight={flight_id}")
+        page.goto(f"/?entity={entity_id}")
         expect(page.locator("#answer")).to_contain_text("Why this chance")
         text = page.locator("#answer").inner_text()
         service.stop()
@@ -144,7 +143,7 @@ def test_the_page_shows_reasons_on_their_own_scale(served: str, stored: pd.DataF
         None: r"without reasons: a secret recipe\.",
     }
 
-    text = text_of_the_page(settings, stored["flight_id"].iloc[100])
+    text = text_of_the_page(settings, stored["entity_id"].iloc[100])
 
     for scale, words in shown.items():
         assert bool(re.search(words, text)) == (scale == KINDS[served][1])

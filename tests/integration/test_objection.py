@@ -1,16 +1,18 @@
 """`make promote` asks what is known against a release: the gate, a rollback, the outcomes of both."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from ontime import database, release
+from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines import release as by_hand
 from pipelines.objection import objection
 from tests.integration.conftest import Small
 from tests.integration.test_release import publish_changed
+from tests.service import MORNING
 
 KEPT = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
 PASSED = {"version": "2", "against": "release 1", "reason": "below zero"}
@@ -39,31 +41,44 @@ def decided(engine: sa.Engine, kind: str) -> list[tuple[str, str]]:
     return [(row.verdict, row.evidence["reason"]) for row in database.decisions_of(engine, kind)]
 
 
+def times_of(departure: datetime) -> dict[str, datetime]:
+    return {"scheduled_departure": departure, "scheduled_arrival": departure + timedelta(hours=4)}
+
+
 def scored_by_both(engine: sa.Engine, challenger_when_late: float, champion_when_late: float) -> None:
     """Two days of flights, half of them late, answered by release 1 and scored by release 2 in the shadow."""
-    flights = [(f"UA{number}-EWR-201302{day}T1015Z", number % 2 == 0) for day in (18, 19) for number in range(1, 41)]
+    flights = [
+        Flight.model_validate(
+            {**MORNING, **times_of(datetime(2013, 2, day, 10, 15, tzinfo=UTC)), "flight_number": number}
+        )
+        for day in (18, 19)
+        for number in range(1, 41)
+    ]
+    late = {flight.entity_id: flight.flight_number % 2 == 0 for flight in flights}
+    rows = [{"entity_id": each.entity_id, "event_at": each.event_at, **each.model_dump()} for each in flights]
+    database.store_entities(engine, rows)
     answers, shadows = [], []
-    for flight_id, late in flights:
+    for entity_id, label in late.items():
         key = database.new_prediction_id()
         answers.append(
             {
                 "prediction_id": key,
-                "flight_id": flight_id,
+                "entity_id": entity_id,
                 "answered_at": datetime(2013, 2, 18, tzinfo=UTC),
                 "model_version": "1",
-                "probability_late": champion_when_late if late else 1 - champion_when_late,
+                "probability": champion_when_late if label else 1 - champion_when_late,
                 "alert": True,
-                "features": "materialised",
+                "features": "online",
                 "vector": b"",
                 "latency_ms": 1.0,
             }
         )
-        told = challenger_when_late if late else 1 - challenger_when_late
-        shadows.append({"prediction_id": key, "model_version": "2", "probability_late": told})
+        told = challenger_when_late if label else 1 - challenger_when_late
+        shadows.append({"prediction_id": key, "model_version": "2", "probability": told})
     database.log_predictions(engine, answers)
     database.log_shadows(engine, shadows)
     known = datetime(2013, 2, 20, tzinfo=UTC)
-    outcomes = [{"flight_id": flight_id, "late": late, "known_at": known} for flight_id, late in flights]
+    outcomes = [{"entity_id": entity_id, "label": label, "known_at": known} for entity_id, label in late.items()]
     database.store_outcomes(engine, outcomes)
 
 

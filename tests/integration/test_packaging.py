@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from ontime import database, export, model, release, split
+from ontime.datasets import Tables
 from ontime.params import Params
-from ontime.sources import Tables
 from pipelines import deviation, judgement, packaging, train, tune
 from pipelines.packaging import Challenger
 
@@ -23,11 +23,11 @@ LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
 def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
     known = split.labelled(weeks)
     categories = model.categories_of(known)
-    matrix, late = model.matrix_of(known, categories), known["late"].to_numpy()
+    matrix, late = model.matrix_of(known, categories), known["label"].to_numpy()
     few = params.train.changed("lightgbm", n_estimators=5)
     native = model.fit("lightgbm", matrix, late, few)
     told = pd.DataFrame({"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(known), late.mean())})
-    training = {"champion": "lightgbm", "categories": categories, "usual_rate": float(late.mean())}
+    training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     explainer = packaging.explainer_of("lightgbm", native, categories, known)
     onnx, nobody = export.to_onnx("lightgbm", native), np.array([], "<u8")
     return Challenger("lightgbm", native, onnx, training, known, told, explainer, trained_on=nobody)
@@ -43,8 +43,8 @@ def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> 
 
 
 def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params: Params) -> None:
-    matrix = model.matrix_of(challenger.flights, challenger.training["categories"])
-    other = model.fit("logistic", matrix, challenger.flights["late"].to_numpy(), params.train)
+    matrix = model.matrix_of(challenger.entities, challenger.training["categories"])
+    other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
     wrong = challenger._replace(onnx=export.to_onnx("logistic", other))
 
     with pytest.raises(release.ReleaseRefused, match=r"model.onnx: differs from lightgbm by 0\.\d+ .*most at \w+-"):
@@ -54,20 +54,20 @@ def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params
 def test_a_model_does_not_deviate_from_itself(challenger: Challenger) -> None:
     found = deviation.between(challenger.onnx, challenger)
 
-    assert (found.flights, found.largest) == (len(challenger.flights), 0.0)
+    assert (found.entities, found.largest) == (len(challenger.entities), 0.0)
 
 
 def test_another_registered_model_deviates_and_the_worst_flight_is_named(
     challenger: Challenger, params: Params
 ) -> None:
-    matrix = model.matrix_of(challenger.flights, challenger.training["categories"])
-    other = model.fit("logistic", matrix, challenger.flights["late"].to_numpy(), params.train)
+    matrix = model.matrix_of(challenger.entities, challenger.training["categories"])
+    other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
     apart = np.abs(model.predict(other, matrix) - model.predict(challenger.native, matrix))
 
     found = deviation.between(export.to_onnx("logistic", other), challenger)
 
     assert found.largest == pytest.approx(apart.max(), abs=1e-5)
-    assert found.flight_id == challenger.flights["flight_id"].iloc[apart.argmax()]
+    assert found.entity_id == challenger.entities["entity_id"].iloc[apart.argmax()]
 
 
 def test_the_first_champion_must_beat_the_table_of_rates(
@@ -84,9 +84,9 @@ def test_the_first_champion_must_beat_the_table_of_rates(
 def test_a_release_is_compared_through_its_own_onnx_file(
     challenger: Challenger, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
 ) -> None:
-    timetable = tables.flights.set_index("flight_id", drop=False)
+    timetable = tables["flights"].set_index("entity_id", drop=False)
     categories = challenger.training["categories"]
-    contents = packaging.files_of(challenger.explainer, challenger.onnx, categories, challenger.flights, timetable)
+    contents = packaging.files_of(challenger.explainer, challenger.onnx, categories, challenger.entities, timetable)
     release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
     release.point(tmp_path, "1")
 

@@ -40,7 +40,7 @@ def test_a_client_of_the_protocol_finds_and_asks_the_model(
     client = triton.InferenceServerClient(f"127.0.0.1:{service.port}")
     asked = triton.InferInput("features", list(rows.shape), "FP32")
     asked.set_data_from_numpy(rows, binary_data=False)
-    wanted = triton.InferRequestedOutput("probability_late", binary_data=False)
+    wanted = triton.InferRequestedOutput("probability", binary_data=False)
 
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -54,7 +54,7 @@ def test_a_client_of_the_protocol_finds_and_asks_the_model(
     for version in ("1", "2"):
         told = client.infer("ontime", [asked], version, outputs=[wanted], request_id="mine")
         expected = release.load(settings.releases, version).model.predict(rows)
-        np.testing.assert_array_equal(told.as_numpy("probability_late"), expected)
+        np.testing.assert_array_equal(told.as_numpy("probability"), expected)
         assert told.get_response()["model_version"] == version
         assert told.get_response()["id"] == "mine"
     with pytest.raises(InferenceServerException, match="no model 'weather' is loaded here"):
@@ -63,13 +63,13 @@ def test_a_client_of_the_protocol_finds_and_asks_the_model(
 
 def test_the_tensor_is_the_one_that_a_flight_becomes(client: TestClient, settings: Settings) -> None:
     loaded = release.load_current(settings.releases)
-    probe = next(each for each in loaded.probes if each.materialised is None)
-    row = online.matrix_of([probe.flight], [online.NOTHING_KNOWN], loaded)[0]
+    probe = next(each for each in loaded.probes if each.online is None)
+    row = online.matrix_of([probe.entity], [online.NOTHING_KNOWN], loaded)[0]
     data = [None if np.isnan(value) else float(value) for value in row]
 
     told = client.post("/v2/models/ontime/infer", json=request(shape=[1, WIDTH], data=data)).json()
 
-    assert told["outputs"][0]["data"][0] == pytest.approx(probe.probability_late, abs=1e-6)
+    assert told["outputs"][0]["data"][0] == pytest.approx(probe.probability, abs=1e-6)
 
 
 def request(**changed: Any) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import onnx
@@ -14,6 +13,7 @@ import pytest
 from onnx import helper
 
 from ontime import online, release, schema
+from ontime.problem import schedule
 from ontime.release import Manifest, NoRelease, Probe, ReleaseRefused
 from tests.integration.conftest import Small
 
@@ -86,7 +86,7 @@ def narrow_model() -> bytes:
         ({"model_onnx": b"no ONNX at all"}, r"model.onnx: no valid ONNX"),
         ({"model_onnx": b""}, r"model.onnx: no valid ONNX"),
         ({"model_onnx": narrow_model()}, r"model.onnx: takes tensor\(float\) \[None, 3\], not .*70"),
-        ({"probe_json": b"[{}]"}, r"probe.json: Field required at \(0, 'flight'\)"),
+        ({"probe_json": b"[{}]"}, r"probe.json: Field required at \(0, 'entity'\)"),
         ({"probe_json": b"nothing"}, r"probe.json: Invalid JSON"),
         ({"trees_npz": b"PK no trees"}, r"trees.npz: no trees in it"),
     ],
@@ -106,7 +106,7 @@ def test_a_proven_release_gives_its_probes_what_it_gave_them_in_training(release
     online.prove(loaded)
 
     assert len(loaded.probes) == 20
-    assert {probe.materialised is None for probe in loaded.probes} == {True, False}
+    assert {probe.online is None for probe in loaded.probes} == {True, False}
 
 
 def test_a_whole_model_of_another_training_is_found_by_its_probes(releases: Path, small: Small, other: Small) -> None:
@@ -121,7 +121,7 @@ def test_code_that_computes_a_feature_otherwise_is_found_by_the_probes(
 ) -> None:
     """Skew between training and serving: the digests are right, and the answers are not."""
     loaded = release.load_current(releases)
-    monkeypatch.setattr(online, "NEW_YORK", ZoneInfo("UTC"))
+    monkeypatch.setattr(schedule, "CLOCK", "UTC")
 
     with pytest.raises(ReleaseRefused, match=r"release 1: .* gets"):
         online.prove(loaded)
@@ -137,16 +137,16 @@ def test_trees_of_another_model_are_found_by_the_probes(releases: Path, small: S
 def test_a_release_without_probes_proves_nothing(releases: Path, small: Small) -> None:
     publish_changed(small, releases, probe_json=b"[]")
 
-    with pytest.raises(ReleaseRefused, match=r"release 9: probe.json holds no flight"):
+    with pytest.raises(ReleaseRefused, match=r"release 9: probe.json holds no entity"):
         online.prove(release.load(releases, "9"))
 
 
 def test_a_probe_holds_an_unknown_feature_as_null(releases: Path) -> None:
-    vectors = [probe.materialised for probe in release.load_current(releases).probes if probe.materialised]
+    vectors = [probe.online for probe in release.load_current(releases).probes if probe.online]
 
     assert any(None in vector for vector in vectors)
     assert not any(value is not None and np.isnan(value) for vector in vectors for value in vector)
-    assert Probe.model_fields.keys() == {"flight", "materialised", "probability_late"}
+    assert Probe.model_fields.keys() == {"entity", "online", "texts", "probability"}
 
 
 def test_publishing_moves_no_pointer(three: Path, small: Small) -> None:
@@ -276,6 +276,8 @@ def test_a_pointer_that_leads_out_of_the_folder_is_refused(releases: Path) -> No
         ({"sha256": {}}, "sha256 must list model.onnx, probe.json, reference.parquet and perhaps trained_on.bin"),
         ({"threshold": 1.5}, "less than 1"),
         ({"version": "../up"}, "String should match pattern"),
+        ({"problem": "churn"}, "made for the problem churn, and this is flights: move releases/ away, then `make tr"),
+        ({"problem": None}, "made before releases named their problem .*, and this is flights: move rel"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(changed: dict[str, Any], reason: str, small: Small) -> None:

@@ -11,20 +11,19 @@ from fastapi.testclient import TestClient
 
 from monitoring import performance
 from ontime import database, files, release
+from ontime.datasets import Tables
 from ontime.release import Manifest
 from ontime.settings import Settings
-from ontime.sources import Tables
 from pipelines import compare
 from pipelines import release as by_hand
-from serving import examples
 from serving.app import create_app
 from serving.live import Live
 from tests.integration.conftest import Small
 from tests.integration.test_release import publish_changed
 from tests.integration.test_serving import asked
-from tests.service import Load, Service, running, wait_for
+from tests.service import MORNING, Load, Service, running, wait_for
 
-FLIGHT = examples.MORNING
+FLIGHT = MORNING
 
 
 def rows_of(settings: Settings, table: sa.Table) -> list[Any]:
@@ -81,7 +80,7 @@ def test_the_answer_is_that_of_the_release_it_names(settings: Settings) -> None:
         wait_for(lambda: bool(client.get("/health/ready").json()["model_version"] == "2"))
         second = client.post("/v1/predictions", json=FLIGHT).json()
 
-    assert first["probability_late"] != second["probability_late"]
+    assert first["probability"] != second["probability"]
     assert (first["model_version"], second["model_version"]) == ("1", "2")
 
 
@@ -163,8 +162,8 @@ def test_in_the_shadow_the_challenger_scores_every_flight_and_answers_none(setti
     shadows = {row.prediction_id: row for row in rows_of(settings, database.shadows)}
     assert {answer["model_version"] for answer in answers} == {"1"}
     assert {row.model_version for row in shadows.values()} == {"2"}
-    told = [shadows[answer["prediction_id"]].probability_late for answer in answers]
-    assert told == [answer["probability_late"] for answer in alone]
+    told = [shadows[answer["prediction_id"]].probability for answer in answers]
+    assert told == [answer["probability"] for answer in alone]
 
 
 def test_a_canary_answers_its_share_always_of_the_same_flights(settings: Settings) -> None:
@@ -189,7 +188,7 @@ def test_a_larger_share_keeps_the_flights_of_a_smaller_one(settings: Settings) -
     for share in (0.1, 0.3):
         release.challenge(settings.releases, "2", share)
         serving = Live(settings.releases).serving
-        chosen[share] = {flight_id for flight_id in ids if serving.answers_by_challenger(flight_id)}
+        chosen[share] = {entity_id for entity_id in ids if serving.answers_by_challenger(entity_id)}
 
     assert chosen[0.1] < chosen[0.3]
 
@@ -201,7 +200,7 @@ def both_of(settings: Settings) -> tuple[Manifest, Manifest]:
 def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     settings: Settings, stored: pd.DataFrame, tables: Tables
 ) -> None:
-    flights = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"]][::4]
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]][::4]
     release.challenge(settings.releases, "2", 0.5)
     with TestClient(create_app(settings)) as client:
         answers = ask_all(client, [asked(flight) for _, flight in flights.iterrows()])
@@ -213,14 +212,14 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     both = performance.paired(engine, *both_of(settings))
     told = compare.report(both, pointer)
 
-    with_outcome = stored.set_index("flight_id")["late"].loc[flights.index].notna()
+    with_outcome = stored.set_index("entity_id")["label"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
     canary = sum(answer["model_version"] == "2" for answer in answers)
     assert 0 < both["canary"].sum() <= canary
     assert "of 2 days" in told
     assert "challenger less champion" in told
-    late = both["late"].to_numpy()
-    truth = stored.set_index("flight_id")["late"].loc[flights.index][with_outcome].to_numpy(bool)
+    late = both["label"].to_numpy()
+    truth = stored.set_index("entity_id")["label"].loc[flights.index][with_outcome].to_numpy(bool)
     assert late.sum() == truth.sum()
 
 

@@ -14,7 +14,7 @@ from ontime import card
 from ontime.params import PARAMS_FILE
 from pipelines import evaluate, train
 from pipelines.layout import FEATURES, write_table
-from tests.project import ROOT
+from tests import PARAMS_YAML, ROOT
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 DAYS = {"train_from": "2013-02-04", "valid_from": "2013-02-15", "test_from": "2013-02-18", "test_until": "2013-02-25"}
@@ -62,9 +62,9 @@ def test_dvc_deletes_no_report_before_a_stage_that_fails(stage: str, tmp_path: P
 @pytest.fixture
 def evaluated(weeks: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which `train` and `evaluate` have run on three weeks."""
-    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params = yaml.safe_load(PARAMS_YAML.read_text())
     params["split"].update(DAYS)
-    params["train"].update(candidates=["rate_table", "logistic"], without_tailnum=False)
+    params["train"].update(candidates=["rate_table", "logistic"], ablations=False)
     params["evaluate"].update(full_card=False)
     monkeypatch.chdir(tmp_path)
     PARAMS_FILE.write_text(yaml.safe_dump(params))

@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +13,16 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from ontime import database
+from ontime.datasets import Tables
+from ontime.problem.request import Flight
 from ontime.settings import BadSettings, Settings
-from ontime.sources import Tables
 from serving import desk, examples, keys
 from serving.app import create_app
 from serving.guard import right_needed
 from tests.integration.test_serving import asked, run_service
-from tests.service import running, wait_for
+from tests.service import MORNING, running, wait_for
 
-FLIGHT = examples.MORNING
+FLIGHT = MORNING
 
 
 @pytest.fixture
@@ -38,7 +39,9 @@ def guarded(settings: Settings, tmp_path: Path) -> Iterator[tuple[TestClient, di
 CALLS: dict[str, tuple[str, str, Any]] = {
     "predict": ("POST", "/v1/predictions", FLIGHT),
     "model": ("GET", "/v1/model", None),
-    "flights": ("GET", "/v1/flights", None),
+    "problem": ("GET", "/v1/problem", None),
+    "entities": ("GET", "/v1/entities", None),
+    "entity": ("GET", "/v1/entities/UA1487-EWR-20131105T1015Z", None),
     "infer": ("POST", "/v2/models/ontime/infer", {"inputs": []}),
     "outcomes": ("POST", "/v1/outcomes", examples.OUTCOME),
     "outcome": ("GET", "/v1/outcomes/UA1487-EWR-20131105T1015Z", None),
@@ -200,7 +203,7 @@ def test_the_log_is_json_and_names_no_flight_no_key_and_no_address(
     lines = [json.loads(line) for line in text.splitlines()]
     assert [(line["route"], line["status"], line["key"], line["request_id"]) for line in lines[-2:]] == [
         ("/v1/predictions", 200, "predict", "r1"),
-        ("/v1/outcomes/{flight_id}", 404, "predict", "r1"),
+        ("/v1/outcomes/{entity_id}", 404, "predict", "r1"),
     ]
     assert not any(word in text for word in ("UA1487", "1487", "testclient", made["predict"]))
 
@@ -211,7 +214,7 @@ def test_every_route_that_answers_a_get_answers_a_head_alike(client: TestClient)
     assert len(paths) > 10
 
     for path in (*paths, *pages):
-        called = path.format(name="ontime", version="1", flight_id="UA9-EWR-20131105T1015Z")
+        called = path.format(name="ontime", version="1", entity_id="UA9-EWR-20131105T1015Z")
         asked, headed = client.get(called), client.head(called)
         assert headed.status_code == asked.status_code
         assert headed.headers["content-type"] == asked.headers["content-type"]
@@ -269,18 +272,19 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
     """Late, twice, out of order, and for a flight that nobody asked for."""
     flight = "UA9-EWR-20131105T1015Z"
     told = [
-        {"flight_id": flight, "late": False, "known_at": "2013-11-05T15:00:00Z"},
-        {"flight_id": flight, "late": True, "known_at": "2013-11-05T17:00:00+01:00"},
-        {"flight_id": flight, "late": False, "known_at": "2013-11-05T10:15:00Z"},
+        {"entity_id": flight, "label": False, "known_at": "2013-11-05T15:00:00Z"},
+        {"entity_id": flight, "label": True, "known_at": "2013-11-05T17:00:00+01:00"},
+        {"entity_id": flight, "label": False, "known_at": "2013-11-05T10:15:00Z"},
     ]
 
     for order in (told, told[::-1], [told[1], told[0], told[1]], [[told[0], told[2]], [told[2]]]):
         for body in order:
             assert client.post("/v1/outcomes", json=body).status_code == 200
         assert client.get(f"/v1/outcomes/{flight}").json() == {
-            "flight_id": flight,
-            "late": True,
-            "delay_minutes": None,
+            "entity_id": flight,
+            "label": True,
+            "value": None,
+            "words": "Arrived late, by 15 minutes or more.",
             "known_at": "2013-11-05T16:00:00Z",
         }
 
@@ -289,20 +293,24 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
         assert connection.execute(sa.select(sa.func.count()).select_from(database.outcomes)).scalar() == 1
 
 
+EARLY = {**examples.OUTCOME, "known_at": "2013-11-05T10:14:00Z"}  # a minute before it leaves
+
+
 @pytest.mark.parametrize(
     ("changed", "place", "reason"),
     [
-        ({"flight_id": "UA0-EWR-20131105T1015Z"}, "outcome.flight_id", "is not a flight_id"),
-        ({"flight_id": "UA9-EWR-20131305T1015Z"}, "outcome.flight_id", "is not a flight_id"),
-        ({"late": 1}, "outcome.late", "valid boolean"),
+        ({"entity_id": "UA9 EWR 20131105T1015Z"}, "outcome.entity_id", "is not an entity_id such as UA1487-EWR-"),
+        ({"entity_id": "../UA9-EWR-20131105T1015Z"}, "outcome.entity_id", "is not an entity_id such as UA1487-EWR-"),
+        ({"entity_id": f"UA9-EWR-{'0' * 100}"}, "outcome.entity_id", "is not an entity_id such as UA1487-EWR-"),
+        ({"label": 1}, "outcome.label", "valid boolean"),
         ({"known_at": "2013-11-05T10:00:00"}, "outcome.known_at", "timezone"),
-        ({"known_at": "2013-11-05T10:14:00Z"}, "outcome.known_at", "before the scheduled departure"),
         ({"known_at": 5}, "outcome.known_at", "text with its offset"),
         ({"delay": 5}, "outcome.delay", "Extra inputs"),
-        ({"delay_minutes": 15}, "outcome.late", "contradicts delay_minutes 15: late is 15 minutes or more"),
-        ({"delay_minutes": 14, "late": True}, "outcome.late", "contradicts delay_minutes 14"),
-        ({"delay_minutes": 5000}, "outcome.delay_minutes", "less than or equal to 2880"),
-        ({"delay_minutes": 1.5}, "outcome.delay_minutes", "valid integer"),
+        ({"value": 15}, "outcome.label", "contradicts value 15: Late means 15 minutes or more"),
+        ({"value": 14, "label": True}, "outcome.label", "contradicts value 14"),
+        ({"value": 5000}, "outcome.value", "less than or equal to 2880"),
+        ({"value": "5"}, "outcome.value", "valid number"),
+        ({"value": True}, "outcome.value", "valid number"),
     ],
 )
 def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: str, client: TestClient) -> None:
@@ -314,40 +322,67 @@ def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: s
     assert reason in problem["reason"]
 
 
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (EARLY, "outcome.known_at"),
+        ([EARLY], "outcomes.0.known_at"),
+        ([examples.OUTCOME, {**EARLY, "entity_id": "UA9-EWR-20131105T1015Z"}, EARLY], "outcomes.2.known_at"),
+    ],
+    ids=["one", "a list of one", "in a list"],
+)
+def test_what_was_known_before_it_happened_is_refused_where_that_is_known(
+    body: Any, place: str, client: TestClient, settings: Settings
+) -> None:
+    """Nobody can say so of a flight that is not in the database, such as the second of the list."""
+    known = Flight.model_validate_json(json.dumps(FLIGHT))
+    engine = database.connect(settings.database_url.get_secret_value())
+    database.store_entities(engine, [{"entity_id": known.entity_id, "event_at": known.event_at, **known.model_dump()}])
+
+    answer = client.post("/v1/outcomes", json=body)
+
+    assert answer.status_code == 422
+    (problem,) = answer.json()["detail"]
+    assert problem["place"] == place
+    assert problem["reason"] == "is before the scheduled departure, 2013-11-05T10:15:00+00:00: nobody could know"
+    assert client.get(f"/v1/outcomes/{examples.OUTCOME['entity_id']}").status_code == 404
+
+
 def test_a_contradiction_in_a_list_is_named_by_its_position_and_nothing_is_stored(client: TestClient) -> None:
-    wrong = {**examples.OUTCOME, "late": True}
+    wrong = {**examples.OUTCOME, "label": True}
 
     answer = client.post("/v1/outcomes", json=[examples.OUTCOME, wrong])
 
-    assert [problem["place"] for problem in answer.json()["detail"]] == ["outcomes.1.late"]
-    assert client.get(f"/v1/outcomes/{examples.OUTCOME['flight_id']}").status_code == 404
+    assert [problem["place"] for problem in answer.json()["detail"]] == ["outcomes.1.label"]
+    assert client.get(f"/v1/outcomes/{examples.OUTCOME['entity_id']}").status_code == 404
 
 
-def test_the_delay_of_an_outcome_comes_back(client: TestClient) -> None:
-    client.post("/v1/outcomes", json=[examples.OUTCOME, {**examples.OUTCOME, "delay_minutes": None}]).raise_for_status()
+def test_the_value_of_an_outcome_comes_back_and_is_put_into_words(client: TestClient) -> None:
+    client.post("/v1/outcomes", json=[examples.OUTCOME, {**examples.OUTCOME, "value": None}]).raise_for_status()
 
-    assert client.get(f"/v1/outcomes/{examples.OUTCOME['flight_id']}").json() == {
-        "flight_id": "UA1487-EWR-20131105T1015Z",
-        "late": False,
-        "delay_minutes": -3,
+    assert client.get(f"/v1/outcomes/{examples.OUTCOME['entity_id']}").json() == {
+        "entity_id": "UA1487-EWR-20131105T1015Z",
+        "label": False,
+        "value": -3,
+        "words": "Arrived 3 minutes early.",
         "known_at": "2013-11-05T14:05:00Z",
     }
 
 
 def test_an_outcome_that_is_not_known_yet_is_not_there(client: TestClient) -> None:
     assert client.get("/v1/outcomes/UA9-EWR-20131105T1015Z").status_code == 404
-    assert client.get("/v1/outcomes/tomorrow").status_code == 422
+    assert client.get("/v1/outcomes/not a key").status_code == 422
 
 
 def test_reasons_add_up_to_the_answer(client: TestClient, stored: pd.DataFrame, tables: Tables) -> None:
-    flight = asked(tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]])
+    flight = asked(tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]])
 
     answer = client.post("/v1/predictions?explain=true", json=flight).json()
 
     reasons = answer["reasons"]
     parts = [each["log_odds"] for each in reasons["features"]]
-    assert reasons["usual_log_odds"] + sum(parts) + reasons["others_log_odds"] == pytest.approx(reasons["log_odds"])
-    assert 1 / (1 + 2.718281828459045 ** -reasons["log_odds"]) == pytest.approx(answer["probability_late"], abs=1e-6)
+    assert reasons["base_log_odds"] + sum(parts) + reasons["others_log_odds"] == pytest.approx(reasons["log_odds"])
+    assert 1 / (1 + 2.718281828459045 ** -reasons["log_odds"]) == pytest.approx(answer["probability"], abs=1e-6)
     assert [abs(part) for part in parts] == sorted((abs(part) for part in parts), reverse=True)
     assert all((each["effect"] == "raises") == (each["log_odds"] > 0) for each in reasons["features"])
 
@@ -361,7 +396,7 @@ def test_reasons_are_given_for_a_few_flights_only(client: TestClient) -> None:
     answer = client.post("/v1/predictions?explain=true", json=[FLIGHT] * 21)
 
     assert answer.status_code == 422
-    assert "at most 20 flights" in answer.json()["detail"][0]["reason"]
+    assert "at most 20 entities" in answer.json()["detail"][0]["reason"]
 
 
 def test_a_large_body_gets_its_answer_and_no_reset(settings: Settings) -> None:
@@ -393,37 +428,64 @@ def test_more_flights_than_can_be_answered_in_time_are_sent_away(
     assert client.post("/v1/predictions", json=[FLIGHT] * 5).status_code == 200
 
 
-def test_flights_are_found_by_day_hour_number_and_route(
+def test_flights_are_found_by_day_hour_and_every_declared_field(
     client: TestClient, stored: pd.DataFrame, tables: Tables
 ) -> None:
-    flights = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"]]
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]]
     local = flights["scheduled_departure"].dt.tz_convert("America/New_York")
     chosen = flights[(local.dt.day == 19) & (local.dt.hour == 8) & (flights["origin"] == "JFK")]
 
-    told = client.get("/v1/flights", params={"day": "2013-02-19", "hour": 8, "origin": "JFK", "limit": 200}).json()
+    told = client.get("/v1/entities", params={"day": "2013-02-19", "hour": 8, "origin": "JFK", "limit": 200}).json()
 
     assert told["days"] == ["2013-02-18", "2013-02-19"]
     assert told["more"] is False
-    assert {each["flight_id"] for each in told["flights"]} == set(chosen["flight_id"])
-    assert told["flights"][0]["scheduled_departure"].endswith("-05:00")
-    one = told["flights"][0]
-    again = client.get("/v1/flights", params={"number": one["flight_number"], "dest": one["dest"]}).json()["flights"]
-    assert one in again
-    assert client.post("/v1/predictions", json={k: v for k, v in one.items() if k != "flight_id"}).status_code == 200
+    assert {each["entity_id"] for each in told["entities"]} == set(chosen["entity_id"])
+    one = told["entities"][0]
+    flight = one["request"]
+    assert one["event_at"].endswith("-05:00")
+    assert one["event_at"] == flight["scheduled_departure"]
+    assert one["title"] == f"{flight['carrier']} {flight['flight_number']}"
+    route = {name: flight[name] for name in ("carrier", "flight_number", "dest")}
+    assert one in client.get("/v1/entities", params=route).json()["entities"]
+    assert client.get(f"/v1/entities/{one['entity_id']}").json() == one
+    answer = client.post("/v1/predictions", json=flight)
+    assert (answer.status_code, answer.json()["entity_id"]) == (200, one["entity_id"])
 
 
 def test_of_many_flights_the_first_are_listed(client: TestClient, stored: pd.DataFrame) -> None:
-    told = client.get("/v1/flights", params={"limit": 3}).json()
+    told = client.get("/v1/entities", params={"limit": 3}).json()
 
-    assert (len(told["flights"]), told["more"]) == (3, True)
-    departures = [datetime.fromisoformat(each["scheduled_departure"]).astimezone(UTC) for each in told["flights"]]
+    assert (len(told["entities"]), told["more"]) == (3, True)
+    departures = [datetime.fromisoformat(each["event_at"]).astimezone(UTC) for each in told["entities"]]
     assert departures == sorted(departures)
-    assert client.get("/v1/flights", params={"day": "2014-01-01"}).json()["flights"] == []
+    assert client.get("/v1/entities", params={"day": "2014-01-01"}).json()["entities"] == []
     assert len(stored) > 3
 
 
+@pytest.mark.parametrize("hour", [{}, {"hour": 8}])
+def test_flights_of_ten_years_are_listed_in_their_order(
+    hour: dict[str, int], client: TestClient, settings: Settings
+) -> None:
+    morning = Flight.model_validate_json(json.dumps(FLIGHT))
+    times = [datetime(year, 11, 5, 13, 15, tzinfo=UTC) for year in (2013, 2018, 2023)]
+    flights = [
+        {**morning.model_dump(), "scheduled_departure": at, "scheduled_arrival": at + timedelta(hours=3)}
+        | {"entity_id": f"UA1-EWR-{at:%Y%m%dT%H%MZ}", "event_at": at}
+        for at in reversed(times)
+    ]
+    database.store_entities(database.connect(settings.database_url.get_secret_value()), flights)
+
+    told = client.get("/v1/entities", params=hour).json()
+    first = client.get("/v1/entities", params={**hour, "limit": 1}).json()
+
+    assert [datetime.fromisoformat(each["event_at"]) for each in told["entities"]] == times
+    assert (told["more"], first["more"], first["entities"]) == (False, True, told["entities"][:1])
+
+
 def test_with_nothing_materialised_there_is_nothing_to_choose(client: TestClient) -> None:
-    assert client.get("/v1/flights").json() == {"days": None, "more": False, "flights": []}
+    assert client.get("/v1/entities").json() == {"days": None, "more": False, "entities": []}
+    assert client.get("/v1/entities/UA9-EWR-20131105T1015Z").status_code == 404
+    assert client.get("/v1/entities/not a key").status_code == 422
 
 
 def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Settings) -> None:
@@ -435,7 +497,7 @@ def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Set
 
     assert (told["answering"], told["ready"], told["challenger"]) == ("1", True, None)
     assert [(each["version"], each["state"]) for each in told["releases"]] == [("2", "stands by"), ("1", "answers")]
-    assert (told["traffic"]["predictions"], told["traffic"]["schedule_only"]) == (3, 3)
+    assert (told["traffic"]["predictions"], told["traffic"]["request_only"]) == (3, 3)
     assert sum(minute["predictions"] for minute in told["traffic"]["by_minute"]) == 3
     assert told["traffic"]["lists"]["p50_ms"] <= told["traffic"]["lists"]["p99_ms"]
     assert (told["decisions"][0]["verdict"], told["decisions"][0]["reason"]) == ("keep", "no better")
@@ -447,7 +509,7 @@ def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings
             client.post("/v1/predictions", json=[FLIGHT] * size if size > 1 else FLIGHT)
         traffic = client.get("/v1/ops").json()["traffic"]
 
-    assert [(traffic[kind]["requests"], traffic[kind]["flights"]) for kind in ("single", "lists")] == [(2, 2), (2, 8)]
+    assert [(traffic[kind]["requests"], traffic[kind]["entities"]) for kind in ("single", "lists")] == [(2, 2), (2, 8)]
     assert traffic["single"]["p50_ms"] > 0
 
 
@@ -457,12 +519,12 @@ def test_single_requests_that_were_written_together_are_no_list(on_both: Setting
     rows = [
         {
             "prediction_id": database.new_prediction_id(),
-            "flight_id": "UA1545-EWR-20131105T1015Z",
+            "entity_id": "UA1545-EWR-20131105T1015Z",
             "answered_at": now,
             "model_version": "1",
-            "probability_late": 0.2,
+            "probability": 0.2,
             "alert": False,
-            "features": "materialised",
+            "features": "online",
             "vector": b"",
             "latency_ms": latency,
         }
@@ -473,8 +535,8 @@ def test_single_requests_that_were_written_together_are_no_list(on_both: Setting
     with TestClient(create_app(on_both)) as client:
         traffic = client.get("/v1/ops").json()["traffic"]
 
-    assert traffic["single"] == {"requests": 2, "flights": 2, "p50_ms": 2.0, "p95_ms": 2.45, "p99_ms": 2.49}
-    assert (traffic["lists"]["requests"], traffic["lists"]["flights"], traffic["lists"]["p50_ms"]) == (1, 2, 4.0)
+    assert traffic["single"] == {"requests": 2, "entities": 2, "p50_ms": 2.0, "p95_ms": 2.45, "p99_ms": 2.49}
+    assert (traffic["lists"]["requests"], traffic["lists"]["entities"], traffic["lists"]["p50_ms"]) == (1, 2, 4.0)
 
 
 def test_a_decision_says_which_clock_it_is_on(client: TestClient, settings: Settings) -> None:
@@ -493,9 +555,9 @@ def test_a_decision_says_which_clock_it_is_on(client: TestClient, settings: Sett
 QUALITY = {
     "since": "2013-02-06",
     "until": "2013-02-19",
-    "flights": 200,
+    "entities": 200,
     "labelled": 150,
-    "late_rate": 0.24,
+    "positive_rate": 0.24,
     "predicted_rate": 0.22,
     "auc": 0.71,
     "ece": 0.012,
@@ -609,7 +671,7 @@ def test_metrics_count_what_happened(client: TestClient) -> None:
     names = (
         "ontime_predictions_total",
         "ontime_predictions_without_features_total",
-        "ontime_probability_late_count",
+        "ontime_probability_count",
         "ontime_missing_features_share_count",
     )
     before = {name: value(name) for name in names}

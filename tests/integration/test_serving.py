@@ -14,16 +14,17 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from bench.load import free_port
 from ontime import database, model, release, schema
+from ontime.datasets import Tables
+from ontime.problem.request import Flight
 from ontime.settings import Settings
-from ontime.sources import Tables
-from serving import examples
+from pipelines.service import free_port
 from serving.answers import Prediction
 from serving.app import create_app
-from tests.service import ROOT, environment, running
+from tests import ROOT
+from tests.service import MORNING, THANKSGIVING_EVE, environment, running
 
-FLIGHT = examples.MORNING
+FLIGHT = MORNING
 
 
 def asked(flight: pd.Series) -> dict[str, Any]:
@@ -46,11 +47,11 @@ def logged(settings: Settings) -> list[sa.Row[Any]]:
 def test_a_flight_is_answered_from_its_schedule_when_it_was_not_materialised(client: TestClient) -> None:
     answer = client.post("/v1/predictions", json=FLIGHT).json()
 
-    assert answer["flight_id"] == "UA1487-EWR-20131105T1015Z"
-    assert 0 < answer["probability_late"] < 1
-    assert answer["alert"] == (answer["probability_late"] >= 0.25)
-    assert (answer["features"], answer["features_as_of"], answer["reasons"]) == ("schedule_only", None, None)
-    assert answer["flags"] == ["schedule_only"]
+    assert answer["entity_id"] == "UA1487-EWR-20131105T1015Z"
+    assert 0 < answer["probability"] < 1
+    assert answer["alert"] == (answer["probability"] >= 0.25)
+    assert (answer["features"], answer["features_as_of"], answer["reasons"]) == ("request", None, None)
+    assert answer["flags"] == ["request_only"]
     assert answer["model_version"] == "1"
 
 
@@ -58,7 +59,7 @@ def test_the_service_sees_bit_for_bit_what_training_saw(
     settings: Settings, stored: pd.DataFrame, tables: Tables, client: TestClient
 ) -> None:
     """The law of this project: one definition of a feature, so the model's input is the same on both paths."""
-    flights = tables.flights.set_index("flight_id").loc[stored["flight_id"]].reset_index()[::9]
+    flights = tables["flights"].set_index("entity_id").loc[stored["entity_id"]].reset_index()[::9]
 
     answers = client.post("/v1/predictions", json=[asked(flight) for _, flight in flights.iterrows()]).json()
 
@@ -73,11 +74,11 @@ def test_the_service_sees_bit_for_bit_what_training_saw(
 def test_a_materialised_flight_carries_the_moment_of_its_features(
     stored: pd.DataFrame, tables: Tables, client: TestClient
 ) -> None:
-    flight = tables.flights.set_index("flight_id", drop=False).loc[stored["flight_id"].iloc[100]]
+    flight = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]]
 
     answer = client.post("/v1/predictions", json=asked(flight)).json()
 
-    assert (answer["features"], answer["flags"]) == ("materialised", [])
+    assert (answer["features"], answer["flags"]) == ("online", [])
     assert pd.Timestamp(answer["features_as_of"]) == flight["scheduled_departure"] - pd.Timedelta(minutes=120)
 
 
@@ -93,9 +94,9 @@ def test_a_prediction_is_in_the_database_when_its_answer_arrives(client: TestCli
     answer = client.post("/v1/predictions", json=FLIGHT).json()
 
     (row,) = logged(settings)
-    assert (row.prediction_id, row.flight_id) == (answer["prediction_id"], answer["flight_id"])
-    assert (row.probability_late, row.alert) == (answer["probability_late"], answer["alert"])
-    assert (row.model_version, row.features) == ("1", "schedule_only")
+    assert (row.prediction_id, row.entity_id) == (answer["prediction_id"], answer["entity_id"])
+    assert (row.probability, row.alert) == (answer["probability"], answer["alert"])
+    assert (row.model_version, row.features) == ("1", "request")
 
 
 def test_a_list_is_answered_in_its_order(client: TestClient, settings: Settings) -> None:
@@ -103,7 +104,7 @@ def test_a_list_is_answered_in_its_order(client: TestClient, settings: Settings)
 
     answers = client.post("/v1/predictions", json=[{**FLIGHT, "flight_number": number} for number in numbers]).json()
 
-    assert [answer["flight_id"] for answer in answers] == [f"UA{number}-EWR-20131105T1015Z" for number in numbers]
+    assert [answer["entity_id"] for answer in answers] == [f"UA{number}-EWR-20131105T1015Z" for number in numbers]
     assert len(logged(settings)) == 1000
 
 
@@ -111,7 +112,7 @@ def test_the_same_flight_twice_gets_two_predictions(client: TestClient) -> None:
     first, second = client.post("/v1/predictions", json=[FLIGHT, FLIGHT]).json()
 
     assert first["prediction_id"] != second["prediction_id"]
-    assert first["probability_late"] == second["probability_late"]
+    assert first["probability"] == second["probability"]
 
 
 def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClient) -> None:
@@ -123,8 +124,8 @@ def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClien
 
     first, second = client.post("/v1/predictions", json=[FLIGHT, in_utc]).json()
 
-    assert first["flight_id"] == second["flight_id"]
-    assert first["probability_late"] == second["probability_late"]
+    assert first["entity_id"] == second["entity_id"]
+    assert first["probability"] == second["probability"]
 
 
 @pytest.mark.parametrize(
@@ -151,41 +152,41 @@ def test_the_night_the_clocks_change_keeps_clock_and_duration_apart(
 def test_an_unknown_airline_and_destination_are_answered_and_flagged(client: TestClient) -> None:
     answer = client.post("/v1/predictions", json={**FLIGHT, "carrier": "ZZ", "dest": "QQQ"}).json()
 
-    assert set(answer["flags"]) == {"schedule_only", "unknown_carrier", "unknown_dest"}
-    assert 0 < answer["probability_late"] < 1
+    assert set(answer["flags"]) == {"request_only", "unknown_category:carrier", "unknown_category:dest"}
+    assert 0 < answer["probability"] < 1
 
 
 WRONG: dict[str, tuple[object, str, str]] = {
-    "unknown field": ({**FLIGHT, "dep_delay": 12}, "flight.dep_delay", "Extra inputs are not permitted"),
-    "missing field": ({k: v for k, v in FLIGHT.items() if k != "dest"}, "flight.dest", "Field required"),
-    "unknown airport": ({**FLIGHT, "origin": "PHL"}, "flight.origin", "Input should be 'EWR', 'JFK' or 'LGA'"),
-    "lower case": ({**FLIGHT, "dest": "iah"}, "flight.dest", "String should match pattern"),
-    "no offset": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:00"}, "flight.scheduled_departure", "timezone"),
-    "a number for a time": ({**FLIGHT, "scheduled_departure": 1383646500}, "flight.scheduled_departure", "offset"),
-    "no such day": ({**FLIGHT, "scheduled_departure": "2013-02-30T05:15:00Z"}, "flight.scheduled_departure", "day"),
+    "unknown field": ({**FLIGHT, "dep_delay": 12}, "entity.dep_delay", "Extra inputs are not permitted"),
+    "missing field": ({k: v for k, v in FLIGHT.items() if k != "dest"}, "entity.dest", "Field required"),
+    "unknown airport": ({**FLIGHT, "origin": "PHL"}, "entity.origin", "Input should be 'EWR', 'JFK' or 'LGA'"),
+    "lower case": ({**FLIGHT, "dest": "iah"}, "entity.dest", "String should match pattern"),
+    "no offset": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:00"}, "entity.scheduled_departure", "timezone"),
+    "a number for a time": ({**FLIGHT, "scheduled_departure": 1383646500}, "entity.scheduled_departure", "offset"),
+    "no such day": ({**FLIGHT, "scheduled_departure": "2013-02-30T05:15:00Z"}, "entity.scheduled_departure", "day"),
     "seconds": (
         {**FLIGHT, "scheduled_departure": "2013-11-05T05:15:07-05:00"},
-        "flight.scheduled_departure",
+        "entity.scheduled_departure",
         "whole minute",
     ),
-    "digits for a time": ({**FLIGHT, "scheduled_departure": "1383646500"}, "flight.scheduled_departure", "offset"),
-    "infinity": ({**FLIGHT, "distance_miles": float("inf")}, "flight.distance_miles", "valid integer"),
+    "digits for a time": ({**FLIGHT, "scheduled_departure": "1383646500"}, "entity.scheduled_departure", "offset"),
+    "infinity": ({**FLIGHT, "distance_miles": float("inf")}, "entity.distance_miles", "valid integer"),
     "lands before it leaves": (
         {**FLIGHT, "scheduled_arrival": "2013-11-05T04:00:00-06:00"},
-        "flight.scheduled_arrival",
+        "entity.scheduled_arrival",
         "-15 minutes after scheduled_departure; possible is 15 to 1200",
     ),
     "the year zero of computing": (
         {**FLIGHT, "scheduled_departure": "1970-01-01T00:00:00Z"},
-        "flight.scheduled_departure",
+        "entity.scheduled_departure",
         "not between 2000 and 2099",
     ),
-    "true for a number": ({**FLIGHT, "flight_number": True}, "flight.flight_number", "valid integer"),
-    "a number too large": ({**FLIGHT, "distance_miles": 10**30}, "flight.distance_miles", "less than or equal to"),
-    "no flights": ([], "flights", "at least 1 item"),
-    "text": ("UA1487", "flight", "Input should be an object"),
-    "null": (None, "flight", "Input should be an object"),
-    "a list in a list": ([[FLIGHT]], "flights.0", "Input should be an object"),
+    "true for a number": ({**FLIGHT, "flight_number": True}, "entity.flight_number", "valid integer"),
+    "a number too large": ({**FLIGHT, "distance_miles": 10**30}, "entity.distance_miles", "less than or equal to"),
+    "no flights": ([], "entities", "at least 1 item"),
+    "text": ("UA1487", "entity", "Input should be an object"),
+    "null": (None, "entity", "Input should be an object"),
+    "a list in a list": ([[FLIGHT]], "entities.0", "Input should be an object"),
 }
 
 
@@ -212,7 +213,7 @@ def test_one_wrong_flight_in_a_thousand_is_named_by_position_and_field(
     answer = client.post("/v1/predictions", json=flights)
 
     assert answer.status_code == 422
-    assert [problem["place"] for problem in answer.json()["detail"]] == [f"flights.999.{field}"]
+    assert [problem["place"] for problem in answer.json()["detail"]] == [f"entities.999.{field}"]
     assert logged(settings) == []
 
 
@@ -220,7 +221,7 @@ def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(client: 
     detail = client.post("/v1/predictions", json=[{}] * 1000).json()["detail"]
 
     assert len(detail) == 21
-    assert detail[-1] == {"place": "flights", "reason": "6980 more problems"}
+    assert detail[-1] == {"place": "entities", "reason": "6980 more problems"}
 
 
 def test_a_thousand_and_one_flights_are_too_many(client: TestClient) -> None:
@@ -278,7 +279,7 @@ def test_the_model_says_what_it_is_and_where_it_came_from(client: TestClient) ->
     assert (told["version"], told["algorithm"], told["threshold"]) == ("1", "lightgbm", 0.25)
     assert [feature["name"] for feature in told["features"]] == list(schema.FEATURE_NAMES)
     assert set(told["features"][0]) == {"name", "unit", "meaning", "known"}
-    assert (told["name"], told["usual_rate"], told["lead_minutes"]) == ("ontime", 0.24, 120)
+    assert (told["name"], told["base_rate"], told["lead_minutes"]) == ("ontime", 0.24, 120)
     assert (told["trained_from"], told["trained_until"]) == ("2013-02-04", "2013-02-18")
     assert told["lineage"] == {"git_commit": "unknown", "mlflow_run": "none", "dvc_lock": {}}
 
@@ -320,12 +321,13 @@ def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -
         values = [each["value"] for each in shown.get("examples", {}).values()] + [
             shown[key] for key in shown if key == "example"
         ]
-        called = path.format(name="ontime", version="1", flight_id="")
+        called = path.format(name="ontime", version="1", entity_id="")
         tried |= {(path, place): client.post(called, json=value).status_code for place, value in enumerate(values)}
 
     assert tried == {
         ("/v1/predictions", 0): 200,
         ("/v1/predictions", 1): 200,
+        ("/v1/predictions", 2): 200,
         ("/v1/outcomes", 0): 200,
         ("/v1/outcomes", 1): 200,
         ("/v2/models/{name}/infer", 0): 200,
@@ -334,11 +336,11 @@ def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -
 
 
 def test_the_examples_are_real_flights(tables: Tables) -> None:
-    flights = tables.flights.set_index("flight_id", drop=False)
+    flights = tables["flights"].set_index("entity_id", drop=False)
 
-    for example in (examples.MORNING, examples.THANKSGIVING_EVE):
-        flight = schema.Flight.model_validate_json(json.dumps(example))
-        row = flights.loc[flight.id]
+    for example in (MORNING, THANKSGIVING_EVE):
+        flight = Flight.model_validate_json(json.dumps(example))
+        row = flights.loc[flight.entity_id]
         assert (row["dest"], row["distance_miles"]) == (flight.dest, flight.distance_miles)
         assert row["scheduled_arrival"] == flight.scheduled_arrival
 

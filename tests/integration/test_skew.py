@@ -7,8 +7,8 @@ import pytest
 
 from monitoring import performance
 from ontime import database
+from ontime.declaration import Question
 from ontime.params import Params
-from ontime.schema import Question
 from ontime.settings import Settings
 from pipelines import materialise
 from pipelines.materialise import QuestionDiffers
@@ -27,7 +27,7 @@ def test_the_same_features_again_are_no_skew(settings: Settings, stored: pd.Data
 
 
 def test_a_flight_that_was_not_stored_before_is_no_skew(settings: Settings, stored: pd.DataFrame) -> None:
-    assert noted(settings, stored.assign(flight_id="UA" + stored["flight_id"])) == []
+    assert noted(settings, stored.assign(entity_id="UA" + stored["entity_id"])) == []
 
 
 def test_no_flights_are_no_skew(settings: Settings, stored: pd.DataFrame) -> None:

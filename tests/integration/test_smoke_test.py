@@ -17,7 +17,7 @@ from ontime.candidates import CANDIDATES, Candidate, sklearn_onnx
 from ontime.params import Params
 from pipelines import smoke_test
 from pipelines.smoke_test import CandidateRefused, Sample
-from tests.project import ROOT
+from tests import PARAMS_YAML
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_model_without_a_method_says_why_it_gives_no_reasons(
 
 
 def test_the_candidates_of_params_yaml_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text((PARAMS_YAML).read_text())
     monkeypatch.chdir(tmp_path)
 
     smoke_test.main()
@@ -128,4 +128,4 @@ def test_the_sample_has_rows_of_each_kind_and_both_labels(sample: Sample) -> Non
     assert not np.isnan(complete).any()
     assert np.isnan(missing).any()
     assert np.isnan(unseen[:, candidates.CATEGORY_POSITIONS]).all()
-    assert 0.1 < sample.late.mean() < 0.9
+    assert 0.1 < sample.label.mean() < 0.9

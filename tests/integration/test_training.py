@@ -17,8 +17,7 @@ import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its t
 import pytest
 
 from ontime import environment
-from pipelines import retrain
-from tests.project import ROOT
+from tests import PARAMS_YAML, ROOT
 
 STAGE = """
 import sys, time
@@ -50,7 +49,7 @@ class Workspace:
         self.folder = folder
         (folder / ".dvc").mkdir()
         shutil.copy(ROOT / ".dvc/config", folder / ".dvc/config")
-        shutil.copy(ROOT / "params.yaml", folder / "params.yaml")
+        shutil.copy(PARAMS_YAML, folder / "params.yaml")
         shutil.copy(ROOT / ".dvc/.gitignore", folder / ".dvc/.gitignore")
         for name, text in (("stage.py", STAGE), ("dvc.yaml", PIPELINE), (".gitignore", "/var\n/seconds\n")):
             (folder / name).write_text(text)
@@ -158,13 +157,13 @@ def test_a_second_training_is_refused_while_the_first_works(workspace: Workspace
 
 def test_a_mistake_in_the_parameters_is_told_before_any_stage_runs(workspace: Workspace) -> None:
     params = workspace.folder / "params.yaml"
-    params.write_text(params.read_text().replace("late_minutes: 15", "late_minutes: thirty"))
+    params.write_text(params.read_text().replace("at_least: 15", "at_least: thirty"))
 
     process = workspace.train()
     told, _ = process.communicate(timeout=120)
 
     assert process.returncode == 1
-    assert "label.late_minutes" in told
+    assert "label.at_least" in told
     assert "Traceback" not in told
     assert workspace.outputs() == set()
 
@@ -192,40 +191,3 @@ def test_what_a_dead_dvc_wrote_down_stops_nobody(half: bool, workspace: Workspac
     workspace.trained()
 
     assert workspace.outputs() == DONE
-
-
-def test_the_process_beside_a_replay_ends_with_it(tmp_path: Path) -> None:
-    code = (
-        "import os, time\nfrom pipelines.replay import process_beside\n"
-        "if __name__ == '__main__':\n"
-        "    print(process_beside().submit(os.getpid).result(), flush=True)\n    time.sleep(600)\n"
-    )
-    (tmp_path / "replays.py").write_text(code)
-    with subprocess.Popen(
-        [sys.executable, "replays.py"],
-        cwd=tmp_path,
-        env=environment.settled(os.environ),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as replay:
-        assert replay.stdout is not None
-        beside = int(replay.stdout.readline())
-
-        replay.kill()
-
-    wait_for(lambda: not psutil.pid_exists(beside))
-
-
-def test_a_clone_that_was_cut_off_and_a_lock_that_git_left_do_not_stop_the_next_retraining(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(workspace.folder)
-    (workspace.folder / "var/.retraining.cloning/.git").mkdir(parents=True)
-    clone = retrain.clone(Path("var/retraining"))
-    for left in ("index.lock", "HEAD.lock", "refs/remotes/origin/HEAD.lock"):
-        (clone / ".git" / left).parent.mkdir(parents=True, exist_ok=True)
-        (clone / ".git" / left).touch()
-
-    again = retrain.clone(Path("var/retraining"))
-
-    assert (again / "dvc.yaml").read_text() == PIPELINE

@@ -1,7 +1,6 @@
 """`make ui` with its real pages: they show this project's data, on the loopback interface, and are gone afterwards."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -19,11 +18,10 @@ from urllib.request import urlopen
 import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
 import pytest
 
-from bench.load import free_port
 from ontime.settings import Settings
-from pipelines.ui import REPLAY, Ports, answers, evidently, listens, mlflow, prefect, reports
-from tests import synthetic
-from tests.service import ROOT
+from pipelines.service import free_port
+from pipelines.ui import Ports, answers, evidently, listens, mlflow, prefect, reports
+from tests import ROOT, synthetic, without_settings
 
 KINDS = {"a day: classification", "a day: data drift", "a day: data quality", "a day: prediction drift"}
 
@@ -60,7 +58,7 @@ class Shown:
 
 def started(folder: Path, ports: Ports, **changed: str) -> Shown:
     command = f"from pipelines import ui; ui.show(ui.Ports{astuple(ports)})"  # never the ports of a real `make ui`
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ONTIME_")}
+    kept = without_settings()
     log = folder.parent / f"{folder.name}.log"
     with log.open("w") as written:
         process = subprocess.Popen(
@@ -213,7 +211,6 @@ class Orchestrated(BaseHTTPRequestHandler):
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """After `make train`, and a replay that was monitored, while `make orchestrate` runs."""
     from ontime import registry
-    from pipelines import replay
 
     folder = tmp_path_factory.mktemp("filled")
     for var in (folder / "var", folder / "var/replay"):
@@ -224,7 +221,6 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     (project / "snapshots").mkdir(parents=True)
     (project / "snapshots/report.json").touch()
     (project / "metadata.json").write_text(json.dumps({"id": project.name, "name": "ontime", "version": "2"}))
-    assert replay.FOLDER == REPLAY
     server = ThreadingHTTPServer(("127.0.0.1", 0), Orchestrated)
     Thread(target=server.serve_forever, daemon=True).start()
     pages = started(folder, replace(free_ports(), orchestrate=server.server_port))

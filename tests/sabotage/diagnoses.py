@@ -24,6 +24,7 @@ from ontime.release import Model
 from ontime.settings import load_settings
 from pipelines import packaging
 from pipelines.layout import FEATURES, REPORTS, VALIDATED, read_months, write_json
+from tests import PARAMS_YAML
 from tests.sabotage import world
 from tests.sabotage.causes import FAULTS, Answered, Fault
 
@@ -45,12 +46,12 @@ class Asked(NamedTuple):
         return diagnosis.diagnose(Model(self.onnx), then, _period(now), params.cost, params.train.seed)
 
     def answered(self, flights: pd.DataFrame) -> Answered:
-        return Answered(flights, model.matrix_of(flights, self.categories), flights["late"].to_numpy(bool))
+        return Answered(flights, model.matrix_of(flights, self.categories), flights["label"].to_numpy(bool))
 
 
 def _period(now: Answered) -> Period:
-    cuts = slices.of_flights(now.flights).drop(columns="month")
-    return Period(now.matrix, now.late, now.flights["day"].to_numpy(), cuts)
+    cuts = slices.of_entities(now.flights).drop(columns="month")
+    return Period(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
 
 
 def planted(asked: Asked, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _alerts(asked: Asked, flights: pd.DataFrame, params: Params) -> list[str]:
     """The figures of performance that are over their limit at the end of the fortnight."""
     native = Model(asked.onnx)
     said = native.predict(model.matrix_of(flights, asked.categories)).astype(np.float64)
-    rows = flights.assign(probability_late=said, alert=said >= params.cost.alert_threshold)
+    rows = flights.assign(probability=said, alert=said >= params.cost.alert_threshold)
     told = indicators.of_performance(performance.measure(rows, params))
     return [name for name in alerts.OF_PERFORMANCE if (told[name] or 0) > params.monitor.alerts[name].above]
 
@@ -172,9 +173,9 @@ def without_fault(fortnights: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    params = load_params()
+    params = load_params(PARAMS_YAML)
     flights = split.labelled(read_months(FEATURES))
-    timetable = read_months(VALIDATED / "flights").set_index("flight_id", drop=False)
+    timetable = read_months(VALIDATED / "flights").set_index("entity_id", drop=False)
     winter = trained(flights, timetable, params, *world.WINTER.values(), every=world.EVERY, trees=world.TREES)
     live = list(released(params))
     every = [("retrained", *each) for each in living(flights, timetable, params)]

@@ -31,7 +31,7 @@ class Guard:
 
 
 CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
-QUARANTINE, AS_OF, VINTAGE, PARAMETERS = "quarantine", "feed as of a moment", "vintage's adapter", "parameters' types"
+QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "dataset's adapter", "parameters' types"
 POINT_IN_TIME, SET_ASIDE, SEEN, GATE = "point in time", "known dirt", "flights already seen", "gate"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
 MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are kept", "no duel with itself", "trees' file"
@@ -49,7 +49,7 @@ def alert(figure: str) -> str:
 
 
 FIGURES = (
-    "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "schedule_only_share",
+    "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "request_only_share",
     "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap", "prediction_psi", "feature_psi",
 )  # fmt: skip
 IN_THE_PIPELINE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_share"}
@@ -57,7 +57,7 @@ IN_THE_PIPELINE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_
 GUARDS: Mapping[str, Guard] = {
     PARAMETERS: Guard("src/ontime/params.py", "ParamsBroken"),
     SETTINGS: Guard("src/ontime/settings.py", "BadSettings"),
-    VINTAGE: Guard("src/ontime/sources.py", "SourceBroken"),
+    DATASET: Guard("src/ontime/problem/sources.py", "SourceBroken"),
     CONTRACT: Guard("src/ontime/contract.py", "ContractBroken"),
     SET_ASIDE: Guard("src/ontime/contract.py"),
     AS_OF: Guard("src/ontime/sources.py"),
@@ -85,7 +85,7 @@ GUARDS: Mapping[str, Guard] = {
     QUARANTINE: Guard("pipelines/arrivals.py"),
     FEATURE_SET: Guard("src/ontime/database.py"),
     LAST_WORD: Guard("src/ontime/database.py"),
-    REQUEST: Guard("src/ontime/schema.py"),
+    REQUEST: Guard("src/ontime/declaration.py"),
     FLAGS: Guard("serving/scoring.py"),
     UNSEEN_DAYS: Guard("monitoring/performance.py"),
     NOTHING: Guard("monitoring/drift.py", "NothingToMonitor"),
@@ -101,7 +101,7 @@ GUARDS: Mapping[str, Guard] = {
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
     "Failed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
-    "Refusal",
+    "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
 }  # fmt: skip
 
 

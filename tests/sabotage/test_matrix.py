@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from ontime import problem
 from ontime.params import Params
 from tests.sabotage import matrix
-from tests.sabotage.matrix import GUARDS, NO_GUARDS, ROOT, alert
+from tests.sabotage.matrix import GUARDS, NO_GUARDS, ROOT, Guard, alert
 
-ROOMS = ("src/ontime", "pipelines", "monitoring")
+ROOMS = ("src/ontime", "src/ontime/problem", "pipelines", "monitoring")
 
 
 def planting() -> list[Callable[..., object]]:
@@ -77,9 +78,14 @@ def _is_error(base: ast.expr) -> bool:
     )
 
 
+def where(guard: Guard) -> Path:
+    inside = guard.where.removeprefix("src/ontime/problem/")
+    return Path(str(problem.__file__)).with_name(inside) if inside != guard.where else ROOT / guard.where
+
+
 @pytest.mark.parametrize("name", GUARDS)
 def test_a_guard_is_where_the_matrix_says(name: str) -> None:
-    text = (ROOT / GUARDS[name].where).read_text()
+    text = where(GUARDS[name]).read_text()
 
     assert GUARDS[name].refusal in text
     assert not name.startswith("alert ") or f'"{name.split("`")[1]}"' in text

@@ -30,7 +30,7 @@ def honest(winter: Model) -> np.ndarray:
 
 def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **asked: Any) -> Verdict:
     judge = (winter.params.gate, winter.params.evaluate)
-    return gate.decide(winter.winner.flights, challenger, Rival("release 1", champion), *judge, **asked)
+    return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **asked)
 
 
 @sabotage("probabilities too high", "a challenger that ranks better than the champion and says 0.05 too much", GATE)
@@ -64,7 +64,7 @@ def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: n
 
 @sabotage("too good to be true", "a challenger that knows a part of each outcome", GATE)
 def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
-    late = winter.winner.flights["late"].to_numpy(bool)
+    late = winter.winner.entities["label"].to_numpy(bool)
     assert decide(winter, honest, winter.winner.predictions["rate_table"].to_numpy(), base_rate=0.2).promote
 
     verdict = decide(winter, moved(honest, plus=np.where(late, 0.5, -0.5)), honest)
@@ -77,7 +77,7 @@ def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np
 
 @sabotage("first model without skill", "a first model that hardly leaves the base rate", GATE)
 def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
-    rate = winter.winner.training["usual_rate"]
+    rate = winter.winner.training["base_rate"]
     champion = np.full(len(honest), rate)
     assert decide(winter, honest, champion, base_rate=rate).promote
 
@@ -94,9 +94,9 @@ def test_flights_of_the_training_are_found_by_their_keys(
 ) -> None:
     engine = database.connect(f"sqlite:///{tmp_path}/judged.db")
     judgement.judge(winter.winner, releases, engine, winter.params)
-    flights = winter.winner.flights
+    flights = winter.winner.entities
     # As if these days of March had been trained on: the day column says nothing of it.
-    known = np.sort(split.row_keys(flights["flight_id"].iloc[:100]))
+    known = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
 
     with pytest.raises(GateBroken) as refused:
         judgement.judge(winter.winner._replace(trained_on=known), releases, engine, winter.params)

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import bindparam
 
-from monitoring import diagnosis, performance, periods
+from monitoring import diagnosis, performance
 from ontime import database, release
 from ontime.params import Params
 from pipelines import diagnose
@@ -41,35 +41,36 @@ def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
     assert manifest is not None
     model = release.load_current(production.settings.releases).model
     rows = performance.answers(
-        production.engine, midnight(SINCE), midnight(SATURDAY), manifest.late_minutes, vectors=True
+        production.engine, midnight(SINCE), midnight(SATURDAY), manifest.label_at_least, vectors=True
     )
-    rows = rows[rows["late"].notna()].reset_index(drop=True)
-    flights = rows.assign(arr_delay_minutes=timetable.loc[rows["flight_id"], "arr_delay_minutes"].to_numpy())
-    healthy = Answered(flights, periods.vectors_of(rows), rows["late"].to_numpy(bool))
+    rows = rows[rows["label"].notna()].reset_index(drop=True)
+    flights = performance.with_slice_features(rows, {manifest.version: manifest.categories})
+    delays = timetable.loc[rows["entity_id"], "arr_delay_minutes"].to_numpy()
+    healthy = Answered(
+        flights.assign(arr_delay_minutes=delays), performance.vectors_of(rows), rows["label"].to_numpy(bool)
+    )
     broken = fault.plant(healthy, np.random.default_rng(1))
     changed = [
         {
             "key": key,
             "vector": vector.astype("<f4").tobytes(),
-            "probability_late": float(probability),
-            "late": bool(late),
+            "probability": float(probability),
+            "label": bool(label),
         }
-        for key, vector, probability, late in zip(
-            rows["flight_id"], broken.matrix, model.predict(broken.matrix.astype(np.float32)), broken.late, strict=True
+        for key, vector, probability, label in zip(
+            rows["entity_id"], broken.matrix, model.predict(broken.matrix.astype(np.float32)), broken.label, strict=True
         )
     ]
     answered, known = database.predictions, database.outcomes
     with production.engine.begin() as connection:
         connection.execute(
             sa.update(answered)
-            .where(answered.c.flight_id == bindparam("key"))
-            .values(vector=bindparam("vector"), probability_late=bindparam("probability_late")),
+            .where(answered.c.entity_id == bindparam("key"))
+            .values(vector=bindparam("vector"), probability=bindparam("probability")),
             changed,
         )
         connection.execute(
-            sa.update(known)
-            .where(known.c.flight_id == bindparam("key"))
-            .values(late=bindparam("late"), delay_minutes=None),
+            sa.update(known).where(known.c.entity_id == bindparam("key")).values(label=bindparam("label"), value=None),
             changed,
         )
 

@@ -1,7 +1,6 @@
 """Faults in what arrives: the contract, and what is done with a day that breaks it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pandas as pd
@@ -10,13 +9,13 @@ from pandas.testing import assert_frame_equal
 
 from ontime import contract, database, features, schema, sources
 from ontime.contract import ContractBroken
+from ontime.datasets import SourceBroken, Tables
 from ontime.params import Params
-from ontime.sources import Tables
-from pipelines import arrivals
+from ontime.problem.sources import minutes_of_day
 from pipelines.monitor import midnight
 from tests.futures import with_another_future
 from tests.sabotage.conftest import Reported
-from tests.sabotage.matrix import AS_OF, CONTRACT, LAST_WORD, QUARANTINE, REQUEST, SET_ASIDE, VINTAGE, alert, sabotage
+from tests.sabotage.matrix import AS_OF, CONTRACT, DATASET, LAST_WORD, QUARANTINE, REQUEST, SET_ASIDE, alert, sabotage
 from tests.sabotage.world import FRIDAY, SATURDAY, World
 
 NOON = midnight(SATURDAY) + timedelta(hours=12)
@@ -49,54 +48,54 @@ def in_celsius(weather: pd.DataFrame, rows: pd.Series) -> pd.DataFrame:
 
 
 def with_flights(tables: Tables, **columns: pd.Series) -> Tables:
-    return replace(tables, flights=tables.flights.assign(**columns))
+    return {**tables, "flights": tables["flights"].assign(**columns)}
 
 
 @sabotage("changed unit", "distances in kilometres", CONTRACT)
 def test_kilometres_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    kilometres = (week.flights["distance_miles"] * 1.609).round().astype(int)
+    kilometres = (week["flights"]["distance_miles"] * 1.609).round().astype(int)
 
     reported(refusal(with_flights(week, distance_miles=kilometres)))
 
 
 @sabotage("changed unit", "a day's temperatures in Celsius, each within its range", CONTRACT)
 def test_a_day_in_celsius_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    changed = in_celsius(week.weather, on_saturday(week.weather["hour"]))
+    changed = in_celsius(week["weather"], on_saturday(week["weather"]["hour"]))
 
-    reported(refusal(replace(week, weather=changed)))
+    reported(refusal({**week, "weather": changed}))
 
 
 @sabotage("changed unit", "one airport's temperatures in Celsius, which looks like a broken sensor", CONTRACT)
 def test_one_airport_in_celsius_is_not_repaired_away(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    rows = on_saturday(week.weather["hour"]) & (week.weather["origin"] == "JFK")
+    rows = on_saturday(week["weather"]["hour"]) & (week["weather"]["origin"] == "JFK")
 
-    reported(refusal(replace(week, weather=in_celsius(week.weather, rows))))
+    reported(refusal({**week, "weather": in_celsius(week["weather"], rows)}))
 
 
 @sabotage("changed unit", "arrival delays in hours", CONTRACT)
 def test_delays_in_hours_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    reported(refusal(with_flights(week, arr_delay_minutes=week.flights["arr_delay_minutes"] / 60)))
+    reported(refusal(with_flights(week, arr_delay_minutes=week["flights"]["arr_delay_minutes"] / 60)))
 
 
 @sabotage("shifted time zone", "New York's wall clock labelled UTC, as in 2023's flights", CONTRACT)
 def test_a_wall_clock_labelled_utc_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    wall = week.flights["scheduled_departure"].dt.tz_convert(schema.CLOCK).dt.tz_localize(None).dt.tz_localize("UTC")
+    wall = week["flights"]["scheduled_departure"].dt.tz_convert(schema.ZONE).dt.tz_localize(None).dt.tz_localize("UTC")
 
     reported(refusal(with_flights(week, scheduled_departure=wall)))
 
 
 @sabotage("shifted time zone", "weather an hour late: winter time all summer", CONTRACT)
 def test_weather_by_winter_time_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    late = {name: week.weather[name] + pd.Timedelta(hours=1) for name in ("hour", "known_at")}
+    late = {name: week["weather"][name] + pd.Timedelta(hours=1) for name in ("hour", "known_at")}
 
-    reported(refusal(replace(week, weather=week.weather.assign(**late))))
+    reported(refusal({**week, "weather": week["weather"].assign(**late)}))
 
 
 @sabotage("shifted time zone", "arrivals read on New York's clock instead of the destination's", CONTRACT)
 def test_arrivals_on_new_yorks_clock_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    hours = 3 * week.flights["dest"].isin(THREE_HOURS_WEST) + 1 * week.flights["dest"].isin(ONE_HOUR_WEST)
+    hours = 3 * week["flights"]["dest"].isin(THREE_HOURS_WEST) + 1 * week["flights"]["dest"].isin(ONE_HOUR_WEST)
     early = {
-        name: week.flights[name] - pd.to_timedelta(hours, unit="h") for name in ("scheduled_arrival", "arrived_at")
+        name: week["flights"][name] - pd.to_timedelta(hours, unit="h") for name in ("scheduled_arrival", "arrived_at")
     }
 
     reported(refusal(with_flights(week, **early)))
@@ -104,15 +103,15 @@ def test_arrivals_on_new_yorks_clock_are_refused(week: Tables, refusal: Refusal,
 
 @sabotage("dropped column", "weather without its gusts", CONTRACT)
 def test_a_dropped_column_is_refused_by_name(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    reported(refusal(replace(week, weather=week.weather.drop(columns="wind_gust_mph"))))
+    reported(refusal({**week, "weather": week["weather"].drop(columns="wind_gust_mph")}))
 
 
 @sabotage("dropped column", "a day without temperatures, joined to days that have them", alert("blind_features"))
 def test_a_column_that_is_empty_from_now_on_is_seen(production: World, reported: Reported) -> None:
-    weather = production.tables.weather
+    weather = production.tables["weather"]
     without = weather.assign(temp_f=weather["temp_f"].mask(weather["hour"] >= midnight(SATURDAY) - timedelta(hours=4)))
 
-    production.tables = replace(production.tables, weather=without)
+    production.tables = {**production.tables, "weather": without}
     seen = production.live(SATURDAY)
 
     reported(seen.report("blind_features"))
@@ -120,19 +119,19 @@ def test_a_column_that_is_empty_from_now_on_is_seen(production: World, reported:
 
 @sabotage("renamed category", "UA written as United", CONTRACT)
 def test_an_airline_by_its_name_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    reported(refusal(with_flights(week, carrier=week.flights["carrier"].replace("UA", "United"))))
+    reported(refusal(with_flights(week, carrier=week["flights"]["carrier"].replace("UA", "United"))))
 
 
 @sabotage("renamed category", "UA coded U2 in the flights only", CONTRACT)
 def test_an_airline_that_the_airlines_lack_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    reported(refusal(with_flights(week, carrier=week.flights["carrier"].replace("UA", "U2"))))
+    reported(refusal(with_flights(week, carrier=week["flights"]["carrier"].replace("UA", "U2"))))
 
 
 @sabotage("renamed category", "UA coded U2 in the flights and in the airlines", CONTRACT)
 def test_an_airline_that_nobody_has_accepted_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    new = {name: getattr(week, name).replace({"carrier": {"UA": "U2"}}) for name in ("flights", "airlines")}
+    new = {name: week[name].replace({"carrier": {"UA": "U2"}}) for name in ("flights", "airlines")}
 
-    reported(refusal(replace(week, **new)))
+    reported(refusal({**week, **new}))
 
 
 @sabotage("duplicated batch", "a day of flights delivered twice", QUARANTINE)
@@ -140,9 +139,9 @@ def test_a_day_of_flights_that_comes_twice_is_set_aside(production: World, repor
     healthy = production.materialise(SATURDAY)
     assert healthy.broken == ()
 
-    flights = production.tables.flights
+    flights = production.tables["flights"]
     again = pd.concat([flights, flights[flights["scheduled_departure"].between(midnight(SATURDAY), NOON)]])
-    production.tables = replace(production.tables, flights=again.sort_values("scheduled_departure", ignore_index=True))
+    production.tables = {**production.tables, "flights": again.sort_values("scheduled_departure", ignore_index=True)}
     stored = production.materialise(SATURDAY)
 
     assert (production.settings.quarantine / "2013-06-08-flights.parquet").is_file()
@@ -151,10 +150,10 @@ def test_a_day_of_flights_that_comes_twice_is_set_aside(production: World, repor
 
 @sabotage("changed unit", "a day's temperatures in Celsius, in production", alert("quarantined_batches"))
 def test_a_day_in_celsius_is_set_aside_and_stops_everything(production: World, reported: Reported) -> None:
-    weather = production.tables.weather
+    weather = production.tables["weather"]
     changed = in_celsius(weather, on_saturday(weather["hour"]))
 
-    production.tables = replace(production.tables, weather=changed)
+    production.tables = {**production.tables, "weather": changed}
     seen = production.live(SATURDAY)
 
     reported(seen.report("quarantined_batches"))
@@ -162,27 +161,29 @@ def test_a_day_in_celsius_is_set_aside_and_stops_everything(production: World, r
 
 @sabotage("duplicated batch", "a day of weather delivered twice", SET_ASIDE)
 def test_weather_that_comes_twice_is_set_aside_and_counted(week: Tables, reported: Reported) -> None:
-    again = pd.concat([week.weather, week.weather[on_saturday(week.weather["hour"])]], ignore_index=True)
+    again = pd.concat([week["weather"], week["weather"][on_saturday(week["weather"]["hour"])]], ignore_index=True)
 
     kept, _, _ = contract.clean(week)
-    healed, aside, _ = contract.clean(replace(week, weather=again))
+    healed, aside, _ = contract.clean({**week, "weather": again})
 
-    assert len(healed.weather) == len(kept.weather) == len(week.weather)
+    assert len(healed["weather"]) == len(kept["weather"]) == len(week["weather"])
     reported(f"{len(aside['weather'])} rows set aside: {aside['weather']['reason'].iloc[0]}")
 
 
 @sabotage("duplicated batch", "outcomes again, and an older word on them later", LAST_WORD)
 def test_outcomes_that_come_again_change_nothing(production: World, reported: Reported) -> None:
     before = production.outcomes()
-    older = [{**row, "late": not row["late"], "known_at": row["known_at"] - timedelta(minutes=1)} for row in before]
-    newer = [{**row, "late": not row["late"], "known_at": row["known_at"] + timedelta(minutes=1)} for row in before[:9]]
+    older = [{**row, "label": not row["label"], "known_at": row["known_at"] - timedelta(minutes=1)} for row in before]
+    newer = [
+        {**row, "label": not row["label"], "known_at": row["known_at"] + timedelta(minutes=1)} for row in before[:9]
+    ]
 
     database.store_outcomes(production.engine, before)
     database.store_outcomes(production.engine, older)
     kept = production.outcomes()
     database.store_outcomes(production.engine, newer)
 
-    assert sum(now["late"] != then["late"] for now, then in zip(production.outcomes(), before, strict=True)) == 9
+    assert sum(now["label"] != then["label"] for now, then in zip(production.outcomes(), before, strict=True)) == 9
     assert kept == before
     reported("the outcomes stay as they were; the word known last counts")
 
@@ -195,26 +196,26 @@ def test_outcomes_that_come_again_change_nothing(production: World, reported: Re
 )
 def test_a_missing_hour_is_bridged_by_the_hour_before(tables: Tables, params: Params, reported: Reported) -> None:
     start, end = midnight(SATURDAY), midnight(SATURDAY + timedelta(days=1))
-    without = replace(tables, weather=tables.weather[tables.weather["hour"] != NOON])
+    without = {**tables, "weather": tables["weather"][tables["weather"]["hour"] != NOON]}
 
-    whole, gap = (features.build(each, start, end, params.features, params.label) for each in (tables, without))
+    whole, gap = (features.build(each, start, end, params.features, params.question) for each in (tables, without))
 
     older = gap["weather_age_hours"] > whole["weather_age_hours"]
     assert 0 < older.sum() < 100
     assert gap["temp_f"].notna().all()
     others = ~gap["moment"].between(NOON, NOON + timedelta(hours=5))  # known at one, and missed for three hours' change
     assert_frame_equal(gap[others], whole[others])
-    missing = contract.clean(arrivals.cut(without, start, end))[2]["weather_hours_missing"]
+    missing = contract.clean(sources.cut(without, start, end))[2]["weather_hours_missing"]
     reported(f"weather_age_hours {gap['weather_age_hours'].max():.0f} at most; hours missing: {missing}")
 
 
-@sabotage("changed format", "departures as 14.75 hours: 1475 where 1445 is meant", VINTAGE)
+@sabotage("changed format", "departures as 14.75 hours: 1475 where 1445 is meant", DATASET)
 def test_times_that_no_clock_shows_are_refused(reported: Reported) -> None:
     hours = pd.Series([615, 1445, 2359], name="sched_dep_time")
-    sources.minutes_of_day(hours)
+    minutes_of_day(hours)
 
-    with pytest.raises(sources.SourceBroken) as refused:
-        sources.minutes_of_day(hours.replace(1445, 1475))
+    with pytest.raises(SourceBroken) as refused:
+        minutes_of_day(hours.replace(1445, 1475))
 
     reported(refused.value)
 
@@ -235,9 +236,9 @@ def test_a_request_without_an_offset_is_refused(production: World, reported: Rep
 
 @sabotage("future leak", "weather known an hour before it is measured", CONTRACT)
 def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    early = week.weather["known_at"] - pd.Timedelta(hours=1)
+    early = week["weather"]["known_at"] - pd.Timedelta(hours=1)
 
-    reported(refusal(replace(week, weather=week.weather.assign(known_at=early))))
+    reported(refusal({**week, "weather": week["weather"].assign(known_at=early)}))
 
 
 @sabotage(
@@ -248,20 +249,20 @@ def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, 
 def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: Params, reported: Reported) -> None:
     def features_at(moment: datetime, tables: Tables) -> pd.DataFrame:
         known = contract.clean(sources.as_of(tables, moment))[0]
-        return features.build(known, moment, moment + timedelta(hours=2), params.features, params.label)
+        return features.build(known, moment, moment + timedelta(hours=2), params.features, params.question)
 
     planted = with_another_future(week, NOON)
 
     hidden = features_at(NOON, planted)
 
     assert_frame_equal(hidden, features_at(NOON, week))
-    seen = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.label)
-    assert not seen.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.label))
+    seen = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.question)
+    assert not seen.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.question))
     reported("the features are the same, bit for bit")
 
 
 @sabotage("labels flipped", "arrival delays with the wrong sign", CONTRACT)
 def test_delays_with_the_wrong_sign_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
-    flipped = -week.flights["arr_delay_minutes"].clip(-180, 180)  # within the range of early arrivals
+    flipped = -week["flights"]["arr_delay_minutes"].clip(-180, 180)  # within the range of early arrivals
 
     reported(refusal(with_flights(week, arr_delay_minutes=flipped)))

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,18 @@ import pandas as pd
 import pytest
 
 from ontime import features, point_in_time, schema, sources
+from ontime.datasets import Tables
+from ontime.declaration import Question
 from ontime.events import NEVER, Events
-from ontime.params import PARAMS_FILE, Params
-from ontime.sources import Tables
+from ontime.params import Params
+from ontime.problem import features as problem_features
 from pipelines import features as stage
 from pipelines.layout import VALIDATED, write_tables
+from tests import PARAMS_YAML
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import POINT_IN_TIME, UNDECLARED, sabotage
 
-Make = Callable[[features._Window], object]
+Make = Callable[[problem_features._Window], object]
 SPRING = pd.Timestamp("2013-03-10 07:00", tz="UTC")  # New York's clock skips an hour
 LATER_HOURS = 2
 
@@ -27,11 +30,9 @@ LATER_HOURS = 2
 def validated(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the stage `features` has run on two months, and its guard has nothing to say."""
     folder = tmp_path_factory.mktemp("validated")
-    start, end = (pd.Timestamp(day, tz=schema.CLOCK) for day in ("2013-02-01", "2013-04-01"))
-    near = tables.flights["scheduled_departure"].between(start, end, inclusive="left")
-    hours = tables.weather["hour"].between(start, end, inclusive="left")
-    part = replace(tables, flights=tables.flights[near], weather=tables.weather[hours])
-    shutil.copy(PARAMS_FILE, folder)
+    start, end = (pd.Timestamp(day, tz=schema.ZONE) for day in ("2013-02-01", "2013-04-01"))
+    part = sources.cut(tables, start, end)
+    shutil.copy(PARAMS_YAML, folder)
     (folder / "docs").mkdir()
     with pytest.MonkeyPatch.context() as inside:
         inside.chdir(folder)
@@ -51,10 +52,12 @@ def workspace(validated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def refusal(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], str]:
     """What the stage says with another feature in the place of one, made of the window that the others see."""
-    honest = features._rotation
+    honest = problem_features._rotation
 
     def refused(make: Make) -> str:
-        monkeypatch.setattr(features, "_rotation", lambda window: honest(window) | {"turnaround_minutes": make(window)})
+        monkeypatch.setattr(
+            problem_features, "_rotation", lambda window: honest(window) | {"turnaround_minutes": make(window)}
+        )
         return stage_refuses(workspace)
 
     return refused
@@ -75,7 +78,7 @@ def test_minutes_in_the_air_stop_the_stage(refusal: Callable[[Make], str], repor
 
 @sabotage("future leak", "the arrival delay of the aircraft's next leg", POINT_IN_TIME)
 def test_the_next_legs_delay_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
-    def next_leg(window: features._Window) -> object:
+    def next_leg(window: problem_features._Window) -> object:
         return window.flights.groupby("tailnum")["arr_delay_minutes"].shift(-1)[window.asked].to_numpy()
 
     reported(refusal(next_leg))
@@ -89,9 +92,9 @@ def test_a_mean_of_the_label_stops_the_stage(
     honest = features.build
 
     def build(tables: Tables, **rest: object) -> pd.DataFrame:
-        late = tables.flights["arr_delay_minutes"] >= 15
+        late = tables["flights"]["arr_delay_minutes"] >= 15
         built = honest(tables, **rest)  # type: ignore[arg-type]  # what the stage passes on
-        return built.assign(turnaround_minutes=built["dest"].map(late.groupby(tables.flights["dest"]).mean()))
+        return built.assign(turnaround_minutes=built["dest"].map(late.groupby(tables["flights"]["dest"]).mean()))
 
     monkeypatch.setattr(features, "build", build)
 
@@ -100,11 +103,11 @@ def test_a_mean_of_the_label_stops_the_stage(
 
 @sabotage("future leak", "how many flights of the airport are cancelled until the departure", POINT_IN_TIME)
 def test_a_count_of_later_cancellations_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
-    def cancelled(window: features._Window) -> object:
+    def cancelled(window: problem_features._Window) -> object:
         never = window.departed == NEVER
         events = Events(window.groups["origin"][never], window.leaves[never])
         leaves = window.leaves[window.asked]
-        return events.within(window.of_asked("origin"), leaves, LATER_HOURS * features.HOUR)[0].astype(float)
+        return events.within(window.of_asked("origin"), leaves, LATER_HOURS * problem_features.HOUR)[0].astype(float)
 
     reported(refusal(cancelled))
 
@@ -113,14 +116,14 @@ def test_a_count_of_later_cancellations_stops_the_stage(refusal: Callable[[Make]
 def test_one_row_ahead_around_a_clock_change_stops_the_stage(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    honest, change = features._weather, int(SPRING.timestamp()) // 60
+    honest, change = problem_features._weather, int(SPRING.timestamp()) // 60
 
-    def ahead(window: features._Window, *rest: object) -> features.Columns:
-        confused = (window.moment >= change) & (window.moment < change + 6 * features.HOUR)
-        moment = window.moment + np.where(confused, features.HOUR, 0)
+    def ahead(window: problem_features._Window, *rest: object) -> problem_features.Columns:
+        confused = (window.moment >= change) & (window.moment < change + 6 * problem_features.HOUR)
+        moment = window.moment + np.where(confused, problem_features.HOUR, 0)
         return honest(replace(window, moment=moment), *rest)  # type: ignore[arg-type]  # what `build` passes on
 
-    monkeypatch.setattr(features, "_weather", ahead)
+    monkeypatch.setattr(problem_features, "_weather", ahead)
 
     reported(stage_refuses(workspace))
 
@@ -140,30 +143,22 @@ def test_an_added_column_that_is_known_later_stops_the_stage(
 def test_code_that_takes_another_moment_stops_the_stage(
     workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    honest = features._operations
+    honest = problem_features._operations
 
-    def ahead(window: features._Window, late_minutes: int) -> features.Columns:
-        return honest(replace(window, moment=window.moment + params.features.lead_minutes), late_minutes)
+    def ahead(window: problem_features._Window, question: Question) -> problem_features.Columns:
+        return honest(replace(window, moment=window.moment + params.features.lead_minutes), question)
 
-    monkeypatch.setattr(features, "_operations", ahead)
+    monkeypatch.setattr(problem_features, "_operations", ahead)
 
     reported(stage_refuses(workspace))
 
 
-@dataclass(frozen=True)
-class WithNotices(Tables):
-    """The tables with one that somebody has added."""
-
-    notices: pd.DataFrame
-
-
 @sabotage("future leak", "a new table of which nobody says when it is known", UNDECLARED)
 def test_a_table_without_a_declaration_is_refused(week: Tables, reported: Reported) -> None:
-    moment = week.flights["scheduled_departure"].iloc[-1].to_pydatetime()
+    moment = week["flights"]["scheduled_departure"].iloc[-1].to_pydatetime()
     sources.as_of(week, moment)
 
-    whole = WithNotices(**{field.name: getattr(week, field.name) for field in fields(Tables)}, notices=week.weather)
     with pytest.raises(sources.NotDeclared) as refused:
-        sources.as_of(whole, moment)
+        sources.as_of({**week, "notices": week["weather"]}, moment)
 
     reported(str(refused.value).split(": ")[0])

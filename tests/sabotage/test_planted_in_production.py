@@ -1,7 +1,6 @@
 """Faults in a running production: what the monitor sees of them in the evening, and what the policy makes of that."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 import numpy as np
@@ -13,9 +12,10 @@ from numpy.typing import NDArray
 from monitoring import drift
 from monitoring.alerts import Tier
 from monitoring.policy import Action
-from ontime import database, features, release, schema
+from ontime import database, release, schema
+from ontime.datasets import Tables
 from ontime.params import Params
-from ontime.sources import Tables
+from ontime.problem import features as problem_features
 from pipelines import materialise
 from pipelines.monitor import midnight
 from tests.sabotage import matrix
@@ -38,9 +38,9 @@ def again(production: World) -> Seen:
 
 def flip(production: World, every: int) -> None:
     """The outcome of every n-th flight is the opposite, as a caller says who sends no delay in minutes."""
-    flights = [row["flight_id"] for row in production.outcomes()[::every]]
-    opposite = {"late": sa.not_(OUTCOMES.late), "delay_minutes": None}
-    production.execute(sa.update(database.outcomes).where(OUTCOMES.flight_id.in_(flights)).values(opposite))
+    flights = [row["entity_id"] for row in production.outcomes()[::every]]
+    opposite = {"label": sa.not_(OUTCOMES.label), "value": None}
+    production.execute(sa.update(database.outcomes).where(OUTCOMES.entity_id.in_(flights)).values(opposite))
 
 
 # Labels.
@@ -88,10 +88,10 @@ def test_few_flipped_outcomes_are_not_seen(production_on_saturday: World, report
 def test_another_rule_of_lateness_opens_a_gap(
     production_on_saturday: World, timetable: pd.DataFrame, reported: Reported
 ) -> None:
-    known = [row["flight_id"] for row in production_on_saturday.outcomes()]
+    known = [row["entity_id"] for row in production_on_saturday.outcomes()]
     production_on_saturday.execute(sa.delete(database.outcomes))
-    told = materialise.outcomes_of(timetable.loc[known], late_minutes=1)  # by a caller who sends no delay in minutes
-    database.store_outcomes(production_on_saturday.engine, [{**each, "delay_minutes": None} for each in told])
+    told = materialise.outcomes_of(timetable.loc[known], at_least=1)  # by a caller who sends no delay in minutes
+    database.store_outcomes(production_on_saturday.engine, [{**each, "value": None} for each in told])
 
     reported(again(production_on_saturday).report("rate_gap"))
 
@@ -122,7 +122,7 @@ def test_a_day_without_materialisation_stops_everything(production: World, repor
     reported(seen.report("silent"))
 
 
-@sabotage("stale features", "the store has lost the day's features, not its timetable", alert("schedule_only_share"))
+@sabotage("stale features", "the store has lost the day's features, not its timetable", alert("request_only_share"))
 def test_flights_without_features_stop_everything(production: World, reported: Reported) -> None:
     production.materialise(SATURDAY)
     moments = database.features.c.moment
@@ -131,7 +131,7 @@ def test_flights_without_features_stop_everything(production: World, reported: R
     seen = production.look(SATURDAY)
 
     assert seen.decision.action is Action.STOP
-    reported(seen.report("schedule_only_share"))
+    reported(seen.report("request_only_share"))
 
 
 @sabotage("stale features", "the feed of departures, arrivals and weather stands still", alert("stale_feed_share"))
@@ -145,17 +145,17 @@ def test_a_feed_that_stands_still_stops_everything(production: World, reported: 
 
 def standing_still(tables: Tables, since: datetime) -> Tables:
     """What would be known had nothing been heard since then; the timetable goes on."""
-    flights = tables.flights.copy()
+    flights = tables["flights"].copy()
     flights.loc[flights["departed_at"] > since, ["departed_at", "dep_delay_minutes", "dep_hhmm"]] = None
     told = flights["arrived_at"] <= since
     flights.loc[~told, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
-    return replace(tables, flights=flights, weather=tables.weather[tables.weather["known_at"] <= since])
+    return {**tables, "flights": flights, "weather": tables["weather"][tables["weather"]["known_at"] <= since]}
 
 
 @sabotage("missing hour of weather", "all hours of a day, at all three airports", alert("stale_feed_share"))
 def test_a_day_without_weather_stops_everything(production: World, reported: Reported) -> None:
-    weather = production.tables.weather
-    production.tables = replace(production.tables, weather=weather[weather["hour"] < midnight(SATURDAY)])
+    weather = production.tables["weather"]
+    production.tables = {**production.tables, "weather": weather[weather["hour"] < midnight(SATURDAY)]}
     seen = production.live(SATURDAY)
 
     assert seen.decision.action is Action.STOP
@@ -169,10 +169,10 @@ def test_a_day_without_weather_stops_everything(production: World, reported: Rep
     "has in dew point and humidity",
 )
 def test_wind_in_metres_per_second_is_not_seen(production: World, reported: Reported) -> None:
-    weather, winds = production.tables.weather.copy(), ["wind_speed_mph", "wind_gust_mph"]
+    weather, winds = production.tables["weather"].copy(), ["wind_speed_mph", "wind_gust_mph"]
     weather.loc[weather["hour"] >= midnight(SATURDAY), winds] *= 0.447
 
-    production.tables = replace(production.tables, weather=weather)
+    production.tables = {**production.tables, "weather": weather}
     seen = production.live(SATURDAY)
 
     assert not seen.alerts
@@ -198,23 +198,23 @@ def test_a_small_airline_by_another_code_is_flagged_in_each_answer(production: W
     answers = production.ask(SATURDAY, SATURDAY)
     seen = production.look(SATURDAY)
 
-    flags = {flag for answer in answers if answer["flight_id"].startswith("H2") for flag in answer["flags"]}
-    others = {flag for answer in answers if answer["flight_id"].startswith("UA") for flag in answer["flags"]}
+    flags = {flag for answer in answers if answer["entity_id"].startswith("H2") for flag in answer["flags"]}
+    others = {flag for answer in answers if answer["entity_id"].startswith("UA") for flag in answer["flags"]}
     assert not seen.alerts
-    assert "unknown_carrier" in flags - others
+    assert "unknown_category:carrier" in flags - others
     reported(f"each answer says {', '.join(sorted(flags))}; the monitor says {seen.verdict}")
 
 
 def renamed(tables: Tables, old: str, new: str, *, accepted: bool = False) -> Tables:
     """From Saturday on one airline flies under another code, which the airlines know."""
-    flights = tables.flights.copy()
+    flights = tables["flights"].copy()
     chosen = (flights["carrier"] == old) & (flights["scheduled_departure"] >= midnight(SATURDAY) + timedelta(hours=2))
     flights.loc[chosen, "carrier"] = new
-    flights.loc[chosen, "flight_id"] = new + flights.loc[chosen, "flight_id"].str[2:]
+    flights.loc[chosen, "entity_id"] = new + flights.loc[chosen, "entity_id"].str[2:]
     added = pd.DataFrame({"carrier": [new], "name": ["The same"]})
-    airlines = pd.concat([tables.airlines, added], ignore_index=True)
+    airlines = pd.concat([tables["airlines"], added], ignore_index=True)
     by_hand = airlines.assign(accepted=airlines["carrier"] == new) if accepted else airlines
-    return replace(tables, flights=flights, airlines=by_hand)
+    return {**tables, "flights": flights, "airlines": by_hand}
 
 
 # Features online that are not those of the training.
@@ -245,11 +245,11 @@ def skew(production: World, change: Callable[[Vector], Vector]) -> None:
         rows = connection.execute(sa.select(table).where(table.c.moment >= midnight(SATURDAY) - timedelta(hours=5)))
         for row in rows.all():
             vector = change(np.frombuffer(row.vector, "<f4").copy()).astype("<f4").tobytes()
-            connection.execute(sa.update(table).where(table.c.flight_id == row.flight_id).values(vector=vector))
+            connection.execute(sa.update(table).where(table.c.entity_id == row.entity_id).values(vector=vector))
 
 
 def celsius(vector: Vector) -> Vector:
-    place = schema.MATERIALISED.index("temp_f")
+    place = schema.ONLINE.index("temp_f")
     vector[place] = (vector[place] - 32) / 1.8
     return vector
 
@@ -278,27 +278,28 @@ def test_vectors_of_another_feature_set_are_not_taken_for_ours(
     with monkeypatch.context() as other_code:
         other_code.setattr(database, "FEATURE_SET", "another set")
         production.materialise(SATURDAY)
-    found = {answer["features"] for answer in production.ask(SATURDAY, SATURDAY) if "20130608T1" in answer["flight_id"]}
+    answers = [each for each in production.ask(SATURDAY, SATURDAY) if "20130608T1" in each["entity_id"]]
 
-    assert known == {"materialised"}
-    assert found == {"schedule_only"}
-    reported("each answer says schedule_only")
+    assert known == {"online"}
+    assert {answer["features"] for answer in answers} == {"request"}
+    assert all("request_only" in answer["flags"] for answer in answers)
+    reported("each answer says request_only")
 
 
-def in_hours(window: features._Window) -> features.Columns:
+def in_hours(window: problem_features._Window) -> problem_features.Columns:
     """Other code behind a feature than in training."""
     told = ROTATION(window)
     return told | {"aircraft_departure_delay": told["aircraft_departure_delay"] / 60}
 
 
-ROTATION = features._rotation
+ROTATION = problem_features._rotation
 
 
 @sabotage("online feature skew", "code that tells a delay in hours from now on", alert("skewed_share"))
 def test_changed_code_behind_a_feature_is_seen_on_its_first_day(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    monkeypatch.setattr(features, "_rotation", in_hours)
+    monkeypatch.setattr(problem_features, "_rotation", in_hours)
 
     reported(production.live(SATURDAY).report("skewed_share"))
 
@@ -311,7 +312,7 @@ def test_changed_code_behind_a_feature_is_seen_on_its_first_day(
 def test_changed_code_behind_a_feature_is_not_seen_later(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    monkeypatch.setattr(features, "_rotation", in_hours)
+    monkeypatch.setattr(problem_features, "_rotation", in_hours)
     moments = database.features.c.moment
     production.execute(sa.delete(database.features).where(moments >= midnight(SATURDAY) - timedelta(hours=12)))
     production.materialise(FRIDAY)
@@ -337,7 +338,7 @@ def test_an_empty_window_is_not_calm(production: World, reported: Reported) -> N
 
 @sabotage("empty monitoring window", "a comparison with no flights on one side", matrix.NOTHING)
 def test_drift_of_nothing_is_a_failure(winter: Model, reported: Reported) -> None:
-    flights = winter.winner.flights.assign(probability_late=winter.winner.predictions["lightgbm"].to_numpy())
+    flights = winter.winner.entities.assign(probability=winter.winner.predictions["lightgbm"].to_numpy())
     few = flights.iloc[:: len(flights) // 500]
     drift.run(few, few, 0.25, "healthy", ["temp_f"])
 
@@ -371,8 +372,8 @@ def test_answers_that_are_distributed_otherwise_are_seen(
 ) -> None:
     assert sunday.seen.figures["prediction_psi"] is not None
 
-    told = database.predictions.c.probability_late
-    production_on_sunday.execute(sa.update(database.predictions).values(probability_late=told / 2))
+    told = database.predictions.c.probability
+    production_on_sunday.execute(sa.update(database.predictions).values(probability=told / 2))
     production_on_sunday.forget(SUNDAY)
 
     reported(production_on_sunday.look(SUNDAY).report("prediction_psi"))
@@ -395,7 +396,7 @@ def test_a_season_is_reported_and_changes_nothing(sunday: Evening, reported: Rep
 
 @sabotage("covariate drift", "every temperature 30 F higher", alert("feature_psi"))
 def test_drift_is_found_and_calm_is_calm(winter: Model, production: World, reported: Reported) -> None:
-    flights = winter.winner.flights.assign(probability_late=winter.winner.predictions["lightgbm"].to_numpy())
+    flights = winter.winner.entities.assign(probability=winter.winner.predictions["lightgbm"].to_numpy())
     half, limit = flights[::2], production.params.monitor.alerts["feature_psi"].above
     calm = drift.run(half, flights[1::2], 0.25, "healthy", ["temp_f"]).figures()["features"]["temp_f"]
     assert calm < limit

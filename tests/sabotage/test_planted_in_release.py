@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ontime import online, release, schedule
+from ontime import online, release, times
+from ontime.problem import schedule
 from ontime.release import MODEL, ReleaseRefused
+from ontime.times import Moments
 from pipelines import lineage, packaging
 from serving.live import Live
+from tests import PARAMS_YAML
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import sabotage
@@ -160,14 +163,13 @@ def test_a_wrong_conversion_is_refused(winter: Model, other: Model, reported: Re
 def test_other_code_than_in_training_does_not_give_the_probes(
     releases: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    honest = schedule.schedule_features
+    honest = times.weekday
     proven(releases)
 
-    def from_sunday(*given: Any) -> dict[str, NDArray[np.floating[Any]]]:
-        told = honest(*given)
-        return told | {"weekday": (told["weekday"] + 1) % 7}
+    def from_sunday(shown: Moments) -> NDArray[np.float64]:
+        return (honest(shown) + 1) % 7
 
-    monkeypatch.setattr(schedule, "schedule_features", from_sunday)
+    monkeypatch.setattr(schedule, "weekday", from_sunday)
 
     told = str(refusal(releases))
     reported(told.split(" gets ")[0] + " gets another probability than when it was published")
@@ -177,7 +179,7 @@ def test_other_code_than_in_training_does_not_give_the_probes(
 def test_another_output_than_the_committed_one_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    text = lineage.LOCK.read_text()
+    text = (PARAMS_YAML.parent / lineage.LOCK).read_text()
     monkeypatch.chdir(tmp_path)
     lineage.LOCK.write_text(text)
     for words in (["init"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-m", "t"]):

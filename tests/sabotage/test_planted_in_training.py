@@ -10,11 +10,12 @@ import pytest
 import yaml
 
 from ontime import database, evaluation, gate, leaks, release, split
+from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
-from ontime.sources import Tables
 from pipelines import evaluate, judgement, train
 from pipelines.layout import FEATURES, write_table
+from tests import PARAMS_YAML
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import ALONE, AUC, DOMINANT, GATE, ITSELF, LEAK, PARAMETERS, PERIODS, SEEN, sabotage
 from tests.sabotage.world import Model
@@ -26,7 +27,7 @@ CANDIDATES = {"candidates": ["rate_table", "lightgbm"]}
 @pytest.fixture(scope="session")
 def trained(weeks: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the stage `train` has run on three weeks, and no guard of `evaluate` objects."""
-    params = yaml.safe_load(PARAMS_FILE.read_text())
+    params = yaml.safe_load(PARAMS_YAML.read_text())
     params["split"].update(DAYS)
     params["train"].update(CANDIDATES)
     params["train"]["lightgbm"].update(n_estimators=8)
@@ -38,7 +39,7 @@ def trained(weeks: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pa
         test, said = evaluate.open_test(load_params()), load_params()
         told = evaluate.predict_all(test, said)
         for name, probability in told.items():
-            auc = evaluation.scores(test.late, probability, said.cost)["auc"]
+            auc = evaluation.scores(test.label, probability, said.cost)["auc"]
             evaluation.refuse_leak(name, auc, said.evaluate.leak_auc)
         return Path.cwd()
 
@@ -58,14 +59,14 @@ def planted(weeks: pd.DataFrame, **columns: pd.Series) -> None:
 
 @pytest.fixture
 def departure_delay(weeks: pd.DataFrame, tables: Tables) -> pd.Series:
-    delay = tables.flights.set_index("flight_id")["dep_delay_minutes"].loc[weeks["flight_id"]]
+    delay = tables["flights"].set_index("entity_id")["dep_delay_minutes"].loc[weeks["entity_id"]]
     return pd.Series(delay.to_numpy(), index=weeks.index)
 
 
 @pytest.mark.usefixtures("workspace")
 @sabotage("target leak", "the arrival delay in the place of a feature", LEAK)
 def test_a_feature_that_is_the_label_stops_the_training(weeks: pd.DataFrame, reported: Reported) -> None:
-    planted(weeks, plane_age_years=weeks["arr_delay_minutes"])
+    planted(weeks, plane_age_years=weeks["value"])
     with pytest.raises(leaks.LeakFound) as refused:
         train.main()
 
@@ -78,8 +79,8 @@ def test_features_that_add_up_to_the_label_stop_the_training(weeks: pd.DataFrame
     noise = pd.Series(np.random.default_rng(1).normal(0, 200, len(weeks)), index=weeks.index)
     planted(weeks, plane_age_years=noise)
     alone = train.read_period(split.periods(load_params().split)["train"])
-    leaks.refuse(alone, alone[["late", "arr_delay_minutes"]])
-    planted(weeks, plane_age_years=noise, plane_seats=weeks["arr_delay_minutes"] - noise)
+    leaks.refuse(alone, alone[["label", "value"]], load_params().leaks)
+    planted(weeks, plane_age_years=noise, plane_seats=weeks["value"] - noise)
     with pytest.raises(leaks.LeakFound) as refused:
         train.main()
 
@@ -136,20 +137,20 @@ def test_a_feature_from_the_future_that_was_accepted_stops_the_evaluation(
 def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     weeks: pd.DataFrame, tables: Tables, reported: Reported
 ) -> None:
-    flights = tables.flights[tables.flights["arr_delay_minutes"].notna()]
+    flights = tables["flights"][tables["flights"]["arr_delay_minutes"].notna()]
     number = flights["carrier"] + flights["flight_number"].astype(str)
     share = (flights["arr_delay_minutes"] >= 15).groupby(number).mean()
-    planted(weeks, plane_age_years=weeks["flight_id"].str.split("-").str[0].map(share))
+    planted(weeks, plane_age_years=weeks["entity_id"].str.split("-").str[0].map(share))
 
     train.main()
 
     params = load_params()
     test = evaluate.open_test(params)
     probability = evaluate.predict_all(test, params)["lightgbm"]
-    auc = evaluation.scores(test.late, probability, params.cost)["auc"]
+    auc = evaluation.scores(test.label, probability, params.cost)["auc"]
     evaluation.refuse_leak("lightgbm", auc, params.evaluate.leak_auc)
     period = train.read_period(split.periods(params.split)["train"])
-    alone = leaks.auc_alone(period[["plane_age_years"]], period["late"].to_numpy(bool))["plane_age_years"]
+    alone = leaks.auc_alone(period[["plane_age_years"]], period["label"].to_numpy(bool))["plane_age_years"]
     reported(f"it alone has AUC {alone:.2f}, below leaks.feature_auc {params.leaks.feature_auc:g}")
 
 
@@ -224,12 +225,12 @@ def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reporte
 
 @sabotage("challenger worse for some", "a challenger that is better on the whole and wrong about one airline", GATE)
 def test_a_challenger_that_fails_one_airline_is_kept_out(winter: Model, reported: Reported) -> None:
-    flights, told = winter.winner.flights, winter.winner.predictions
-    usual = Rival("the base rate", np.full(len(flights), winter.winner.training["usual_rate"]))
+    flights, told = winter.winner.entities, winter.winner.predictions
+    usual = Rival("the base rate", np.full(len(flights), winter.winner.training["base_rate"]))
     better = told["lightgbm"].to_numpy()
     params = winter.params
     wrong = np.where(flights["carrier"] == "US", 0.5, better)
-    judge, rate = (params.gate, params.evaluate), winter.winner.training["usual_rate"]
+    judge, rate = (params.gate, params.evaluate), winter.winner.training["base_rate"]
 
     assert gate.decide(flights, better, usual, *judge, base_rate=rate).promote
     verdict = gate.decide(flights, wrong, usual, *judge, base_rate=rate)

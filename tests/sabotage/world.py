@@ -16,11 +16,12 @@ from fastapi.testclient import TestClient
 
 from monitoring.alerts import Alert, Tier
 from monitoring.policy import Decision, decide
-from ontime import database, export, features, model, release, split
+from ontime import database, export, features, model, release, sources, split
+from ontime.datasets import Tables
 from ontime.params import Params
+from ontime.problem import PROBLEM
 from ontime.settings import Settings
-from ontime.sources import Tables
-from pipelines import arrivals, materialise, monitor, packaging
+from pipelines import materialise, monitor, packaging
 from pipelines.monitor import midnight
 from pipelines.packaging import Challenger
 from serving.app import create_app
@@ -48,24 +49,24 @@ class Model(NamedTuple):
 
 def labelled(tables: Tables, start: date, until: date, params: Params) -> pd.DataFrame:
     """Features and labels of the flights scheduled in [start, until) in New York."""
-    built = features.build(tables, midnight(start), midnight(until), params.features, params.label)
-    return split.labelled(features.with_label(built, tables.flights, params.label.late_minutes))
+    built = features.build(tables, midnight(start), midnight(until), params.features, params.question)
+    return split.labelled(features.with_label(built, tables["flights"], params.label.at_least))
 
 
 def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params: Params, trees: int) -> Model:
     """LightGBM and the table of rates, as the stages `train` and `evaluate` leave them."""
     few = params.train.changed("lightgbm", n_estimators=trees)
-    categories, late = model.categories_of(train), train["late"].to_numpy(bool)
+    categories, late = model.categories_of(train), train["label"].to_numpy(bool)
     plain = model.matrix_of(train, categories)
-    matrix, labels = model.with_schedule_only(plain, late, few.schedule_only_share, few.seed)
+    matrix, labels = model.with_request_only(plain, late, few.request_only_share, few.seed)
     fitted = {name: model.fit(name, matrix, labels, few) for name in (model.BASELINE, "lightgbm")}
     asked = model.matrix_of(test, categories)
     told = {name: model.predict(each, asked) for name, each in fitted.items()}
-    training = {"champion": "lightgbm", "usual_rate": round(float(late.mean()), 4), "categories": categories}
+    training = {"champion": "lightgbm", "base_rate": round(float(late.mean()), 4), "categories": categories}
     onnx = export.to_onnx("lightgbm", fitted["lightgbm"])
-    predictions = test[["flight_id", "day", "late"]].assign(**told)
+    predictions = test[["entity_id", "day", "label"]].assign(**told)
     explainer = packaging.explainer_of("lightgbm", fitted["lightgbm"], categories, test)
-    trained_on = np.sort(split.row_keys(train["flight_id"]))
+    trained_on = np.sort(split.row_keys(train["entity_id"]))
     winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
     contents = packaging.files_of(explainer, onnx, categories, test, timetable)
     return Model(winner, {**contents, release.TRAINED_ON: trained_on.tobytes()}, params)
@@ -104,7 +105,7 @@ class World:
         self.engine = database.connect(self.settings.database_url.get_secret_value())
 
     def feed(self, start: datetime, end: datetime) -> Tables:
-        return arrivals.cut(self.tables, start, end)
+        return sources.cut(self.tables, start, end)
 
     def materialise(self, day: date, params: Params | None = None) -> materialise.Stored:
         """What the quarters of an hour of a day store."""
@@ -115,7 +116,7 @@ class World:
 
     def requests(self, first: date, last: date) -> list[dict[str, Any]]:
         """What a caller would ask of the flights of these days."""
-        flights = database.timetable(self.engine, midnight(first), midnight(last + timedelta(days=1)))
+        flights = database.entities_between(self.engine, midnight(first), midnight(last + timedelta(days=1)))
         return [_request(each) for each in flights]
 
     def ask(self, first: date, last: date) -> list[dict[str, Any]]:
@@ -177,7 +178,7 @@ class World:
     def outcomes(self) -> list[dict[str, Any]]:
         """Every outcome, by flight."""
         with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(database.outcomes).order_by(database.outcomes.c.flight_id))
+            rows = connection.execute(sa.select(database.outcomes).order_by(database.outcomes.c.entity_id))
             return [dict(row._mapping) for row in rows]
 
     def execute(self, statement: Any) -> None:
@@ -186,6 +187,5 @@ class World:
 
 
 def _request(flight: sa.Row[Any]) -> dict[str, Any]:
-    told = dict(flight._mapping)
-    del told["flight_id"]
+    told = {name: flight._mapping[name] for name in PROBLEM.request.model_fields}
     return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}

@@ -1,9 +1,10 @@
 """What has arrived by a moment holds nothing of what comes later, and a broken day's batch stops nobody else."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,9 +13,12 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from ontime import contract, schema, sources
+from ontime.availability import Scheduled
 from ontime.contract import ContractBroken
+from ontime.datasets import Data, Tables
 from ontime.params import Params
-from ontime.sources import Tables
+from ontime.problem.data import DATA
+from ontime.refusal import Refusal
 from pipelines import arrivals, materialise
 from pipelines.arrivals import Arrived
 from tests.futures import with_another_future
@@ -33,29 +37,23 @@ MOMENTS = [
 ]
 
 
-@dataclass(frozen=True)
-class WithNotices(Tables):
-    """The tables with one that somebody has added."""
-
-    notices: pd.DataFrame
-
-
 def around(tables: Tables, moment: datetime) -> Tables:
     """Enough of the year to hide something in, so that a test takes no second."""
-    return arrivals.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
+    return sources.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
 
 
 def assert_same(tables: Tables, others: Tables) -> None:
-    for field in fields(Tables):
-        assert_frame_equal(getattr(tables, field.name), getattr(others, field.name))
+    assert tables.keys() == others.keys()
+    for name, table in tables.items():
+        assert_frame_equal(table, others[name])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> None:
     real = around(raw, moment)
     other = with_another_future(real, moment)
-    assert not other.flights.equals(real.flights)
-    assert not other.weather.equals(real.weather)
+    assert not other["flights"].equals(real["flights"])
+    assert not other["weather"].equals(real["weather"])
 
     assert_same(sources.as_of(other, moment), sources.as_of(real, moment))
 
@@ -63,23 +61,24 @@ def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> No
 def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(raw: Tables) -> None:
     moment = MOMENTS[-1]
     real = around(raw, moment)
-    added = replace(
-        real, flights=real.flights.assign(gates=1, gate="A1", moved=True, told_at=real.flights["arrived_at"])
-    )
+    added = {
+        **real,
+        "flights": real["flights"].assign(gates=1, gate="A1", moved=True, told_at=real["flights"]["arrived_at"]),
+    }
 
     seen = sources.as_of(added, moment)
 
     assert_same(sources.as_of(with_another_future(added, moment), moment), seen)
-    hidden = ~(real.flights["arrived_at"] <= moment) & (real.flights["scheduled_arrival"] > moment - timedelta(days=1))
+    hidden = ~(real["flights"]["arrived_at"] <= moment) & (
+        real["flights"]["scheduled_arrival"] > moment - timedelta(days=1)
+    )
     for name in ("gates", "gate", "moved"):
-        assert (seen.flights[name].isna() == hidden.loc[seen.flights.index]).all()
+        assert (seen["flights"][name].isna() == hidden.loc[seen["flights"].index]).all()
 
 
 def test_a_table_that_does_not_say_when_it_is_known_is_refused(raw: Tables) -> None:
-    whole = WithNotices(**{field.name: getattr(raw, field.name) for field in fields(Tables)}, notices=raw.weather)
-
-    with pytest.raises(sources.NotDeclared, match="does not say when notices is known: add Static"):
-        sources.as_of(whole, MOMENTS[0])
+    with pytest.raises(sources.NotDeclared, match=r"does not declare notices: add a Table, known all along \(Static"):
+        sources.as_of({**raw, "notices": raw["weather"]}, MOMENTS[0])
 
 
 @settings(max_examples=25, deadline=None)
@@ -98,7 +97,7 @@ def test_a_future_that_begins_too_early_does_show(table: str, raw: Tables) -> No
     real = around(raw, moment)
     planted = with_another_future(real, moment - timedelta(hours=1))
 
-    seen, other = (getattr(sources.as_of(tables, moment), table) for tables in (real, planted))
+    seen, other = (sources.as_of(tables, moment)[table] for tables in (real, planted))
 
     assert not other.equals(seen)
 
@@ -109,17 +108,17 @@ def test_what_has_happened_is_seen_as_it_was(raw: Tables) -> None:
 
     seen = sources.as_of(around(raw, moment), moment)
 
-    flights = raw.flights.loc[seen.flights.index]
+    flights = raw["flights"].loc[seen["flights"].index]
     landed = flights["arrived_at"] <= moment
     assert landed.sum() > 3000
-    assert_frame_equal(seen.flights[landed], flights[landed])
-    assert seen.flights["scheduled_departure"].max() > moment + timedelta(hours=23)
-    assert seen.weather["known_at"].max() > moment - timedelta(hours=1)
+    assert_frame_equal(seen["flights"][landed], flights[landed])
+    assert seen["flights"]["scheduled_departure"].max() > moment + timedelta(hours=23)
+    assert seen["weather"]["known_at"].max() > moment - timedelta(hours=1)
 
 
 def flight_without_arrival(raw: Tables) -> pd.DataFrame:
     """One of those that have an arrival time on the clock and no delay: a diversion that is told when it is over."""
-    flights = raw.flights
+    flights = raw["flights"]
     return flights[flights["arr_hhmm"].notna() & flights["arr_delay_minutes"].isna()].head(1)
 
 
@@ -128,7 +127,7 @@ def test_that_a_flight_never_arrived_is_final_a_day_after_it_should_have(minutes
     diverted = flight_without_arrival(raw)
     final = (diverted["scheduled_arrival"].iloc[0] + pd.Timedelta(days=1, minutes=minutes)).to_pydatetime()
 
-    seen = sources.as_of(replace(raw, flights=diverted), final).flights
+    seen = sources.as_of({**raw, "flights": diverted}, final)["flights"]
 
     assert seen["arr_hhmm"].notna().tolist() == [told]
 
@@ -138,12 +137,12 @@ def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     """The feed's folder with June, July and August, two days of each."""
     for month in ("2013-06", "2013-07", "2013-08"):
         begin = datetime.fromisoformat(f"{month}-10T04:00:00+00:00")
-        part = arrivals.cut(raw, begin, begin + timedelta(days=2))
-        for name, rows in (("flights", part.flights), ("weather", part.weather)):
+        part = sources.cut(raw, begin, begin + timedelta(days=2))
+        for name in ("flights", "weather"):
             (tmp_path / name).mkdir(exist_ok=True)
-            rows.to_parquet(tmp_path / name / f"{month}.parquet")
+            part[name].to_parquet(tmp_path / name / f"{month}.parquet")
     for name in ("planes", "airports", "airlines"):
-        getattr(raw, name).to_parquet(tmp_path / f"{name}.parquet")
+        raw[name].to_parquet(tmp_path / f"{name}.parquet")
     monkeypatch.setattr(arrivals, "INGESTED", tmp_path)
     return tmp_path
 
@@ -163,7 +162,7 @@ def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
     found = arrivals.near(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
-    for moments in (found.flights["scheduled_departure"], found.weather["hour"]):
+    for moments in (found["flights"]["scheduled_departure"], found["weather"]["hour"]):
         assert sorted(set(sources.month_of(moments))) == months
 
 
@@ -174,16 +173,16 @@ def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
 
 
 def feed_of(tables: Tables) -> arrivals.Feed:
-    return lambda start, end: arrivals.cut(tables, start, end)
+    return lambda start, end: sources.cut(tables, start, end)
 
 
 def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: Params) -> pd.DataFrame:
     """The features of the moments in [start, end), each step with nothing but what was known at its end."""
     built, since = [], start
-    feed = feed_of(arrivals.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
+    feed = feed_of(sources.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
     while since < end:
         now = since + timedelta(minutes=minutes)
-        arrived = arrivals.by(now, since, feed, params.features)
+        arrived = arrivals.by(now, since, feed, params)
         built.append(materialise.features_between(arrived, since, now, params))
         since = now
     return pd.concat([step for step in built if len(step)], ignore_index=True)
@@ -197,7 +196,7 @@ def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     day: str, minutes: int, raw: Tables, tables: Tables, params: Params
 ) -> None:
     """Bit for bit: what is served is what the model was trained on."""
-    start = pd.Timestamp(day, tz=schema.CLOCK).tz_convert("UTC").to_pydatetime()
+    start = pd.Timestamp(day, tz=schema.ZONE).tz_convert("UTC").to_pydatetime()
     end = start + timedelta(days=1)
 
     online = in_steps(raw, start, end, minutes, params)
@@ -205,6 +204,45 @@ def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     at_once = materialise.features_between(Arrived(tables, ()), start, end, params)
     assert len(at_once) > 500
     assert_frame_equal(online, at_once, check_exact=True)
+
+
+def planned(ahead: timedelta) -> Data:
+    """The declared data, but for a timetable that is known so early."""
+    flights = next(table for table in DATA.tables if table.name == "flights")
+    assert isinstance(flights.known, Scheduled)
+    known = replace(flights, known=replace(flights.known, ahead=ahead))
+    return replace(DATA, tables=tuple(known if table is flights else table for table in DATA.tables))
+
+
+def asked_before(params: Params, lead: timedelta) -> Params:
+    asked = params.features.model_copy(update={"lead_minutes": lead // timedelta(minutes=1)})
+    return params.model_copy(update={"features": asked})
+
+
+def test_entities_that_are_asked_about_days_before_their_event_get_features(
+    raw: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since, lead = datetime(2013, 7, 10, 12, tzinfo=UTC), timedelta(days=5)
+    now, early = since + timedelta(hours=1), asked_before(params, lead)
+    for module in (arrivals, sources):
+        monkeypatch.setattr(module, "DATA", planned(timedelta(days=8)))
+
+    arrived = arrivals.by(now, since, feed_of(raw), early)
+    built = materialise.features_between(arrived, since, now, early)
+
+    departures = raw["flights"].set_index("entity_id")["scheduled_departure"]
+    assert sorted(built["entity_id"]) == sorted(
+        departures[(departures >= since + lead) & (departures < now + lead)].index
+    )
+
+
+def test_a_lead_before_anything_is_known_is_refused_by_name(raw: Tables, params: Params) -> None:
+    early = asked_before(params, timedelta(days=5))
+
+    with pytest.raises(
+        sources.NotDeclared, match=r"lead_minutes asks 5 days.* before the event, .* flights is known 1 day"
+    ):
+        arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
 
 
 def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
@@ -215,15 +253,49 @@ def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     online: dict[object, object] = {}
     while since < end:
         now = since + timedelta(hours=3)
-        arrived = arrivals.by(now, since, feed, params.features)
-        online |= {row["flight_id"]: row for row in materialise.new_outcomes(arrived, since, params)}
+        arrived = arrivals.by(now, since, feed, params)
+        online |= {row["entity_id"]: row for row in materialise.new_outcomes(arrived, since, params)}
         since = now
 
-    flights = tables.flights
+    flights = tables["flights"]
     landed = flights[(flights["arrived_at"] >= start) & (flights["arrived_at"] <= end)]
-    rows = materialise.outcomes_of(landed, params.label.late_minutes)
+    rows = materialise.outcomes_of(landed, params.label.at_least)
     assert len(rows) > 200
-    assert online == {row["flight_id"]: row for row in rows}
+    assert online == {row["entity_id"]: row for row in rows}
+
+
+def known_after(tables: Tables, days: int) -> Tables:
+    """A day of flights of which nobody knows the outcome for so many days."""
+    of_the_day = sources.cut(tables, datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC))
+    flights = of_the_day["flights"]
+    return {**of_the_day, "flights": flights.assign(arrived_at=flights["arrived_at"] + pd.Timedelta(days=days))}
+
+
+def settling(params: Params, days: int) -> Params:
+    return params.model_copy(update={"monitor": params.monitor.model_copy(update={"settle_days": days})})
+
+
+def test_an_outcome_that_takes_two_weeks_is_stored(
+    tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contract, "clean", lambda tables: (tables, {}))  # it refuses flights of two weeks
+    taking, patient = known_after(tables, 14), settling(params, 14)
+    since, now = datetime(2013, 2, 22, 18, tzinfo=UTC), datetime(2013, 2, 22, 21, tzinfo=UTC)
+
+    arrived = arrivals.by(now, since, feed_of(taking), patient)
+    rows = materialise.new_outcomes(arrived, since, patient)
+
+    known = taking["flights"]["arrived_at"].between(since, now)
+    assert known.sum() > 50
+    assert len(rows) == len(materialise.outcomes_of(taking["flights"][known], params.label.at_least))
+
+
+def test_outcomes_that_come_after_the_settling_days_are_refused_by_name(tables: Tables, params: Params) -> None:
+    taking = known_after(tables, 14)["flights"]
+
+    materialise.refuse_lost_outcomes(taking, settling(params, 14))
+    with pytest.raises(Refusal, match=r"monitor\.settle_days 2: 100% of the outcomes are known more than 5 days"):
+        materialise.refuse_lost_outcomes(taking, settling(params, 2))
 
 
 DAY = date(2013, 7, 9)
@@ -233,62 +305,66 @@ Break = Callable[[Tables, pd.Series], pd.DataFrame]
 
 def of_the_day(moments: pd.Series) -> pd.Series:
     """Whether each moment is on DAY in New York."""
-    return moments.dt.tz_convert(schema.CLOCK).dt.date == DAY
+    return moments.dt.tz_convert(schema.ZONE).dt.date == DAY
 
 
 def an_hour_early(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     """Somebody read New York's time in another zone."""
-    moved = tables.flights["scheduled_departure"] - pd.Timedelta(hours=1)
-    return tables.flights.assign(scheduled_departure=tables.flights["scheduled_departure"].mask(hit, moved))
+    moved = tables["flights"]["scheduled_departure"] - pd.Timedelta(hours=1)
+    return tables["flights"].assign(scheduled_departure=tables["flights"]["scheduled_departure"].mask(hit, moved))
 
 
 def to_nowhere(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    return tables.flights.assign(dest=tables.flights["dest"].mask(hit, "QQQ"))
+    return tables["flights"].assign(dest=tables["flights"]["dest"].mask(hit, "QQQ"))
 
 
 def too_far(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     """Feet, or a number that means nothing."""
-    return tables.flights.assign(distance_miles=tables.flights["distance_miles"].mask(hit, 99_999))
+    return tables["flights"].assign(distance_miles=tables["flights"]["distance_miles"].mask(hit, 99_999))
 
 
 def sent_twice(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    return pd.concat([tables.flights, tables.flights[hit]], ignore_index=True)
+    return pd.concat([tables["flights"], tables["flights"][hit]], ignore_index=True)
 
 
 def in_inches_of_mercury(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    pressure = tables.weather["pressure_mb"]
-    return tables.weather.assign(pressure_mb=pressure.mask(hit, pressure * 0.02953))
+    pressure = tables["weather"]["pressure_mb"]
+    return tables["weather"].assign(pressure_mb=pressure.mask(hit, pressure * 0.02953))
 
 
 def in_feet(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    visible = tables.weather["visib_miles"]
-    return tables.weather.assign(visib_miles=visible.mask(hit, visible * 5280))
+    visible = tables["weather"]["visib_miles"]
+    return tables["weather"].assign(visib_miles=visible.mask(hit, visible * 5280))
 
 
 BREAKS = [
     (an_hour_early, "flights", "flights: scheduled_departure agrees with the clock in New York: "),
     (to_nowhere, "flights", "flights.dest: is in airports: "),
     (too_far, "flights", "flights.distance_miles: miles between "),
-    (sent_twice, "flights", "flights.flight_id: field_uniqueness: "),
+    (sent_twice, "flights", "flights.entity_id: field_uniqueness: "),
     (in_inches_of_mercury, "weather", "weather.pressure_mb: mb between 900 and 1100: "),
     (in_feet, "weather", "weather.visib_miles: miles between 0 and 10: "),
 ]
 
 
 def broken_by(change: Break, table: str, tables: Tables) -> Tables:
-    moments = tables.flights["scheduled_departure"] if table == "flights" else tables.weather["hour"]
-    return replace(tables, **{table: change(tables, of_the_day(moments))})
+    moments = tables["flights"]["scheduled_departure"] if table == "flights" else tables["weather"]["hour"]
+    return {**tables, table: change(tables, of_the_day(moments))}
 
 
 def arrived_by(tables: Tables, params: Params) -> Arrived:
-    return arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(tables), params.features)
+    return arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(tables), params)
 
 
 @pytest.fixture(scope="module")
 def july(raw: Tables) -> Tables:
     """Two weeks as they come, with row numbers of their own."""
-    part = arrivals.cut(raw, NOW - timedelta(days=10), NOW + timedelta(days=4))
-    return replace(part, flights=part.flights.reset_index(drop=True), weather=part.weather.reset_index(drop=True))
+    part = sources.cut(raw, NOW - timedelta(days=10), NOW + timedelta(days=4))
+    return {
+        **part,
+        "flights": part["flights"].reset_index(drop=True),
+        "weather": part["weather"].reset_index(drop=True),
+    }
 
 
 @pytest.mark.parametrize(("change", "table", "reason"), BREAKS)
@@ -303,7 +379,7 @@ def test_a_broken_batch_is_set_aside_with_its_reason_and_the_other_days_go_on(
     assert (batch.table, batch.day, batch.name) == (table, DAY, f"2013-07-09 {table}")
     assert any(line.startswith(reason) and " rows; first row " in line for line in batch.reasons), batch.reasons
     for name, moments in (("flights", "scheduled_departure"), ("weather", "hour")):
-        kept, expected = getattr(arrived.tables, name), getattr(whole.tables, name)
+        kept, expected = arrived.tables[name], whole.tables[name]
         if name == table:
             expected = expected[~of_the_day(expected[moments])]
         assert_frame_equal(kept, expected)
@@ -314,7 +390,7 @@ def test_the_rows_that_are_set_aside_are_the_days_own_as_they_came(july: Tables,
 
     (batch,) = arrived_by(broken, params).broken
 
-    assert_frame_equal(batch.rows, broken.weather[of_the_day(broken.weather["hour"])])
+    assert_frame_equal(batch.rows, broken["weather"][of_the_day(broken["weather"]["hour"])])
 
 
 def test_two_broken_batches_are_told_apart(july: Tables, params: Params) -> None:
@@ -329,7 +405,7 @@ def test_where_nothing_is_broken_nothing_is_set_aside(july: Tables, params: Para
 
 def test_known_dirt_breaks_no_batch(july: Tables, params: Params) -> None:
     """An observation that was sent twice is repaired by the contract; the day stays."""
-    doubled = replace(july, weather=pd.concat([july.weather, july.weather.tail(200).head(1)], ignore_index=True))
+    doubled = {**july, "weather": pd.concat([july["weather"], july["weather"].tail(200).head(1)], ignore_index=True)}
 
     assert arrived_by(doubled, params).broken == ()
 
@@ -338,36 +414,36 @@ def test_known_dirt_breaks_no_batch(july: Tables, params: Params) -> None:
 def test_a_day_that_has_only_begun_is_no_broken_batch(hours: int, july: Tables) -> None:
     """One of the first seven flights goes to Puerto Rico: a share of so few says nothing."""
     midnight = datetime(2013, 7, 11, 4, tzinfo=UTC)
-    so_far = arrivals.cut(july, midnight, midnight + timedelta(hours=hours))
+    so_far = sources.cut(july, midnight, midnight + timedelta(hours=hours))
 
-    assert contract.violations_of_day(so_far, "flights", so_far.flights) == ()
-    assert contract.violations_of_day(so_far, "weather", so_far.weather) == ()
+    assert contract.violations_of_day(so_far, "flights", so_far["flights"]) == ()
+    assert contract.violations_of_day(so_far, "weather", so_far["weather"]) == ()
 
 
 @pytest.mark.parametrize(
     ("table", "column", "value"), [("planes", "seats", 0), ("airlines", "carrier", "AA"), ("airports", "lat", 123.0)]
 )
 def test_a_broken_static_table_stops_everything(
-    table: str, column: str, value: object, july: Tables, params: Params
+    table: str, column: str, value: Any, july: Tables, params: Params
 ) -> None:
-    broken = replace(july, **{table: getattr(july, table).assign(**{column: value})})
+    broken = {**july, table: july[table].assign(**{column: value})}
 
     with pytest.raises(ContractBroken, match=rf"{table}\.{column}"):
         arrived_by(broken, params)
 
 
 def test_a_feed_with_nothing_but_broken_days_stops_everything(july: Tables) -> None:
-    only = replace(july, weather=july.weather[of_the_day(july.weather["hour"])])
+    only = {**july, "weather": july["weather"][of_the_day(july["weather"]["hour"])]}
 
     with pytest.raises(ContractBroken, match="weather: has no rows"):
         arrivals.accept(broken_by(in_feet, "weather", only))
 
 
 def test_a_day_is_judged_beside_the_other_tables_as_they_are(july: Tables) -> None:
-    day = july.flights[of_the_day(july.flights["scheduled_departure"])]
+    day = july["flights"][of_the_day(july["flights"]["scheduled_departure"])]
 
     assert contract.violations_of_day(july, "flights", day) == ()
-    assert contract.violations_of_day(replace(july, airlines=july.airlines[:1]), "flights", day) != ()
+    assert contract.violations_of_day({**july, "airlines": july["airlines"][:1]}, "flights", day) != ()
 
 
 def test_what_turns_out_to_be_dirt_changes_no_features_of_before(raw_2023: Tables, params: Params) -> None:
@@ -375,7 +451,7 @@ def test_what_turns_out_to_be_dirt_changes_no_features_of_before(raw_2023: Table
     since = midnight - timedelta(hours=6)
 
     def at(moment: datetime) -> pd.DataFrame:
-        arrived = arrivals.by(moment, since, lambda start, end: arrivals.cut(raw_2023, start, end), params.features)
+        arrived = arrivals.by(moment, since, lambda start, end: sources.cut(raw_2023, start, end), params)
         return materialise.features_between(arrived, since, midnight, params)
 
     assert_frame_equal(at(midnight), at(midnight + timedelta(days=1)))

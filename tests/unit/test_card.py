@@ -42,7 +42,7 @@ def test_a_slice_of_a_single_day_is_told_to_have_no_interval(params: Params) -> 
 
 def test_a_slice_is_told_with_both_errors_of_its_alert(params: Params) -> None:
     loose = params.model_copy(
-        update={"evaluate": params.evaluate.model_copy(update={"slice_min_flights": 100, "slice_min_late": 10})}
+        update={"evaluate": params.evaluate.model_copy(update={"slice_min_rows": 100, "slice_min_positive": 10})}
     )
     (row,) = slices.report(*flights(20), loose)
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from ontime import conformal
+from ontime import conformal, slices
 from ontime.conformal import CONFIDENCE, Answered, Sets
-from pipelines import replay_report
 
 
 def answered(flights: int, seed: int, group: str = "morning") -> tuple[Answered, np.ndarray]:
@@ -21,8 +21,8 @@ def test_flights_of_one_kind_are_covered_as_often_as_asked() -> None:
 
     sets = conformal.prediction_sets(calibration, calibration_late, asked)
 
-    assert abs(sets.late[late].mean() - CONFIDENCE) < 0.03
-    assert abs(sets.on_time[~late].mean() - CONFIDENCE) < 0.03
+    assert abs(sets.positive[late].mean() - CONFIDENCE) < 0.03
+    assert abs(sets.negative[~late].mean() - CONFIDENCE) < 0.03
 
 
 def test_each_group_is_calibrated_by_itself() -> None:
@@ -34,8 +34,8 @@ def test_each_group_is_calibrated_by_itself() -> None:
     sets = conformal.prediction_sets(both, late, both)
 
     evening = both.group == "evening"
-    assert (sets.late & sets.on_time)[evening].all()
-    assert abs(sets.late[~evening & late].mean() - CONFIDENCE) < 0.03
+    assert (sets.positive & sets.negative)[evening].all()
+    assert abs(sets.positive[~evening & late].mean() - CONFIDENCE) < 0.03
 
 
 def test_a_group_without_calibration_flights_rules_nothing_out() -> None:
@@ -44,19 +44,19 @@ def test_a_group_without_calibration_flights_rules_nothing_out() -> None:
 
     sets = conformal.prediction_sets(calibration, late, asked)
 
-    assert (sets.late & sets.on_time).all()
+    assert (sets.positive & sets.negative).all()
 
 
 def test_the_coverage_counts_each_label_by_itself() -> None:
     late = np.array([True, True, False, False])
-    sets = Sets(on_time=np.array([True, True, True, False]), late=np.array([True, False, True, True]))
+    sets = Sets(negative=np.array([True, True, True, False]), positive=np.array([True, False, True, True]))
     days = np.array(["2013-11-01", "2013-11-02"] * 2, dtype="datetime64[D]")
 
     (row,) = conformal.coverage(late, sets, days, pd.DataFrame({"origin": ["EWR"] * 4}))
 
-    assert (row["cut"], row["slice"], row["flights"], row["both"]) == ("origin", "EWR", 4, 0.5)
-    assert row["late_covered"][0] == 0.5
-    assert row["on_time_covered"][0] == 0.5
+    assert (row["cut"], row["slice"], row["entities"], row["both"]) == ("origin", "EWR", 4, 0.5)
+    assert row["positive_covered"][0] == 0.5
+    assert row["negative_covered"][0] == 0.5
 
 
 def test_the_control_tests_the_days_that_did_not_calibrate() -> None:
@@ -65,21 +65,26 @@ def test_the_control_tests_the_days_that_did_not_calibrate() -> None:
 
     (row,) = conformal.control(flights, late, days)
 
-    assert row["flights"] == 2000
-    assert abs(row["late_covered"][0] - CONFIDENCE) < 0.06
+    assert row["entities"] == 2000
+    assert abs(row["positive_covered"][0] - CONFIDENCE) < 0.06
 
 
-def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
-    told, late = answered(6000, 1)
-    days = pd.Timestamp("2013-03-01") + pd.to_timedelta(np.arange(6000) // 100, "D")
-    flights = pd.DataFrame(
-        {"day": days, "origin": "EWR", "carrier": "UA", "departure_minute": 600.0, "distance_miles": 700.0}
-    )
-    sudden = late | np.asarray(days >= pd.Timestamp("2013-04-16"))  # from then on every flight is late
+def test_without_a_slice_of_bands_all_months_are_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "GROUP", None)
+    groups = slices.groups(pd.DataFrame({"month": ["2013-08", "2013-09"]}))
+    calibration, late = answered(4000, 1)
+    asked, asked_late = answered(4000, 2)
 
-    rows = replay_report.coverage_by_month(
-        replay_report.Lived(flights, pd.DataFrame(), sudden, {"living": told.probability})
-    )
+    sets = conformal.prediction_sets(
+        Answered(calibration.probability, np.repeat(groups[:1], 4000)), late,
+        Answered(asked.probability, np.repeat(groups[1:], 4000)),
+    )  # fmt: skip
 
-    assert [row["slice"] for row in rows] == ["2013-04"]
-    assert rows[0]["late_covered"][0] < CONFIDENCE - 0.1
+    assert abs(sets.positive[asked_late].mean() - CONFIDENCE) < 0.03
+    assert not (sets.positive & sets.negative).all()
+
+
+def test_a_slice_of_bands_is_what_sets_are_calibrated_within() -> None:
+    cuts = pd.DataFrame({"hour": ["05:00-08:59", "nan"], "month": ["2013-08", "2013-09"]})
+
+    assert slices.groups(cuts).tolist() == ["05:00-08:59", "nan"]

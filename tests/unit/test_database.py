@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ontime import database, schema
-from ontime.schema import Question
+from ontime.database import DatabaseRefused
+from ontime.declaration import Question
+from ontime.problem import PROBLEM
 
-ASKED = Question(late_minutes=15, lead_minutes=120)
+ASKED = Question(label_at_least=15, lead_minutes=120)
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
@@ -30,19 +32,28 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
 
 
 def vectors(*firsts: float) -> np.ndarray:
-    rows = np.full((len(firsts), len(schema.MATERIALISED)), np.nan, np.float32)
+    rows = np.full((len(firsts), len(schema.ONLINE)), np.nan, np.float32)
     rows[:, 0] = firsts
     return rows
 
 
 def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:
-    stored = np.random.default_rng(1).normal(size=(2, len(schema.MATERIALISED))).astype(np.float32)
+    stored = np.random.default_rng(1).normal(size=(2, len(schema.ONLINE))).astype(np.float32)
 
     database.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], stored)
 
     found = database.look_up_features(engine, ASKED, ["b", "a", "unknown"])
     assert found.keys() == {"a", "b"}
-    np.testing.assert_array_equal(found["b"].vector, stored[1])
+    np.testing.assert_array_equal(found["b"].online.vector, stored[1])
+
+
+def test_categories_that_are_known_at_the_moment_come_back_beside_the_numbers(engine: sa.Engine) -> None:
+    told = [{"kind": "snow"}, {}]
+
+    database.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], vectors(1, 2), told)
+
+    found = database.look_up_features(engine, ASKED, ["a", "b"])
+    assert [found[entity].online.texts for entity in ("a", "b")] == told
 
 
 def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine) -> None:
@@ -51,7 +62,7 @@ def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine) -> N
 
     found = database.look_up_features(engine, ASKED, ["a"])["a"]
 
-    assert (found.vector[0], found.moment) == (2, MOMENT + timedelta(hours=1))
+    assert (found.online.vector[0], found.moment) == (2, MOMENT + timedelta(hours=1))
 
 
 def test_a_moment_comes_back_in_utc_whatever_its_offset_was(engine: sa.Engine) -> None:
@@ -77,7 +88,7 @@ def test_the_vectors_of_another_question_are_kept_beside(engine: sa.Engine) -> N
     database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
     database.store_features(engine, later, ["a"], [MOMENT], vectors(2))
 
-    found = [database.look_up_features(engine, each, ["a"])["a"].vector for each in (ASKED, later)]
+    found = [database.look_up_features(engine, each, ["a"])["a"].online.vector for each in (ASKED, later)]
 
     assert [vector.tobytes() for vector in found] == [vectors(1)[0].tobytes(), vectors(2)[0].tobytes()]
     assert database.look_up_features(engine, Question(15, 180), ["a"]) == {}
@@ -102,12 +113,12 @@ def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> No
 
 PREDICTION = {
     "prediction_id": "1",
-    "flight_id": "a",
+    "entity_id": "a",
     "answered_at": MOMENT,
     "model_version": "1",
-    "probability_late": 0.5,
+    "probability": 0.5,
     "alert": True,
-    "features": "materialised",
+    "features": "online",
     "vector": b"\x00\x01",
     "latency_ms": 1.0,
 }
@@ -170,8 +181,8 @@ def test_prediction_ids_are_in_the_order_of_time() -> None:
 )
 def test_outcomes_converge_in_whatever_order_they_come(told: list[tuple[bool, int, int | None]], order: Random) -> None:
     rows = [
-        {"flight_id": "a", "late": late, "known_at": MOMENT + timedelta(hours=hours), "delay_minutes": delay}
-        for late, hours, delay in told
+        {"entity_id": "a", "label": label, "known_at": MOMENT + timedelta(hours=hours), "value": value}
+        for label, hours, value in told
     ]
     shuffled = order.sample(rows, len(rows))
     kept = []
@@ -184,34 +195,65 @@ def test_outcomes_converge_in_whatever_order_they_come(told: list[tuple[bool, in
     assert kept[0] == kept[1]
 
 
-def outcome(late: bool, delay: int | None = None) -> dict[str, object]:
-    return {"flight_id": "a", "late": late, "known_at": MOMENT, "delay_minutes": delay}
+def outcome(label: bool, value: float | None = None) -> dict[str, object]:
+    return {"entity_id": "a", "label": label, "known_at": MOMENT, "value": value}
 
 
-def test_an_outcome_that_comes_again_with_its_delay_gets_it(engine: sa.Engine) -> None:
-    database.store_outcomes(engine, [outcome(late=True)])
-    database.store_outcomes(engine, [outcome(late=False, delay=20)])
-    database.store_outcomes(engine, [outcome(late=True)])
+def test_an_outcome_that_comes_again_with_its_value_gets_it(engine: sa.Engine) -> None:
+    database.store_outcomes(engine, [outcome(label=True)])
+    database.store_outcomes(engine, [outcome(label=False, value=20)])
+    database.store_outcomes(engine, [outcome(label=True)])
 
-    found = database.outcome_of(engine, "a", late_minutes=30)
+    found = database.outcome_of(engine, "a", label_at_least=30)
 
     assert found is not None
-    assert (found.late, found.delay_minutes, found.known_at) == (False, 20, MOMENT)
+    assert (found.label, found.value, found.known_at) == (False, 20, MOMENT)
 
 
-def test_a_database_of_an_earlier_version_gets_the_column_and_keeps_its_rows(engine: sa.Engine) -> None:
-    database.store_outcomes(engine, [outcome(late=True)])
+def test_a_database_of_an_earlier_version_is_refused_with_what_to_do_and_keeps_its_rows(engine: sa.Engine) -> None:
+    database.store_outcomes(engine, [outcome(label=True)])
     with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE outcomes DROP COLUMN delay_minutes")
+        connection.exec_driver_sql("ALTER TABLE outcomes DROP COLUMN value")
 
-    for _ in range(2):  # the second time there is nothing to do
-        again = database.connect(engine.url.render_as_string(hide_password=False))
+    words = "its table outcomes has no value: it was made for another problem than flights, .* or name another one in"
+    with pytest.raises(DatabaseRefused, match=words) as refused:
+        database.connect(engine.url.render_as_string(hide_password=False))
 
-    old = database.outcome_of(again, "a", late_minutes=15)
-    assert old is not None
-    assert (old.late, old.delay_minutes) == (True, None)
-    database.store_outcomes(again, [outcome(late=True, delay=23)])
-    new = database.outcome_of(again, "a", late_minutes=15)
-    assert new is not None
-    assert new.delay_minutes == 23
-    again.dispose()
+    assert engine.url.password is None or engine.url.password not in str(refused.value)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT entity_id FROM outcomes").scalars().all() == ["a"]
+
+
+def test_the_latest_moment_is_found_whatever_the_lead(engine: sa.Engine) -> None:
+    asked = Question(label_at_least=15, lead_minutes=5 * 24 * 60)
+    events = [MOMENT + timedelta(days=5), MOMENT + timedelta(days=6)]
+    rows = [
+        {**PROBLEM.examples["a morning flight"], "entity_id": name, "event_at": at,
+         "scheduled_departure": at, "scheduled_arrival": at}
+        for name, at in zip("ab", events, strict=True)
+    ]  # fmt: skip
+    database.store_entities(engine, rows)
+    database.store_features(engine, asked, ["a", "b"], [MOMENT, MOMENT + timedelta(days=1)], vectors(1, 2))
+
+    assert database.last_moment(engine, asked, MOMENT + timedelta(hours=1)) == MOMENT
+    assert database.last_moment(engine, asked, MOMENT + timedelta(days=2)) == MOMENT + timedelta(days=1)
+
+
+def test_a_database_that_needs_a_field_that_no_request_has_any_more_is_refused_by_name(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE entities RENAME COLUMN carrier TO airline")
+        connection.exec_driver_sql("ALTER TABLE entities ADD COLUMN carrier VARCHAR")
+
+    with pytest.raises(DatabaseRefused, match="its table entities needs airline, which nothing fills any more: it was"):
+        database.prepare(engine)
+
+
+def test_a_column_of_others_that_may_be_empty_or_has_a_default_is_no_reason_to_refuse(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE outcomes ADD COLUMN remark VARCHAR")
+        connection.exec_driver_sql("ALTER TABLE outcomes ADD COLUMN checked INTEGER DEFAULT 0 NOT NULL")
+
+    database.prepare(engine)
+    database.store_outcomes(engine, [outcome(label=True)])
+
+    assert database.outcome_of(engine, "a", label_at_least=30) is not None

@@ -115,7 +115,7 @@ def test_harder_flights_are_no_fault(params: Params) -> None:
     matrix[:, POSITIONS["operations"]] += 0.8
     late = rng.random(COUNT) < MODEL.predict(matrix)
 
-    found = diagnosed(replace(NOW, matrix=matrix, late=late), params)
+    found = diagnosed(replace(NOW, matrix=matrix, label=late), params)
 
     change = found.changes["log_loss"]
     assert found.culprits == ()
@@ -142,7 +142,7 @@ def test_a_family_that_says_the_same_of_every_flight_is_silent(value: float, par
 def test_flipped_outcomes_of_a_slice_are_named_by_it(params: Params) -> None:
     chosen = (NOW.cuts["carrier"] == "B6").to_numpy()
 
-    found = diagnosed(replace(NOW, late=NOW.late ^ chosen), params)
+    found = diagnosed(replace(NOW, label=NOW.label ^ chosen), params)
 
     assert found.culprits[0].name == "carrier B6"
     worst = max(found.slices, key=lambda each: each.log_loss - each.expected)
@@ -153,7 +153,7 @@ def test_another_base_rate_is_named_as_such(params: Params) -> None:
     rng = np.random.default_rng(4)
     late = rng.random(COUNT) < expit(logit(MODEL.predict(NOW.matrix).astype(float)) + 1)
 
-    found = diagnosed(replace(NOW, late=late), params)
+    found = diagnosed(replace(NOW, label=late), params)
 
     assert found.culprits[0].kind == "base rate"
     assert found.changes["log_loss"].base_rate.low > 0
@@ -161,7 +161,7 @@ def test_another_base_rate_is_named_as_such(params: Params) -> None:
 
 
 def test_outcomes_that_are_all_flipped_are_a_new_relation(params: Params) -> None:
-    assert diagnosed(replace(NOW, late=~NOW.late), params).culprits[0].kind == "relation"
+    assert diagnosed(replace(NOW, label=~NOW.label), params).culprits[0].kind == "relation"
 
 
 def test_a_fault_that_both_periods_have_is_no_cause(params: Params) -> None:
@@ -171,10 +171,10 @@ def test_a_fault_that_both_periods_have_is_no_cause(params: Params) -> None:
 def test_a_correction_is_not_judged_by_the_days_that_it_was_learned_from() -> None:
     """One day's own constant would save something; learned on other days, it does not."""
     log_odds = logit(MODEL.predict(NOW.matrix).astype(float))
-    after = recalibration.corrected(log_odds, NOW.late, recalibration.constant(log_odds), NOW.days)
+    after = recalibration.corrected(log_odds, NOW.label, recalibration.constant(log_odds), NOW.days)
     even = np.arange(DAYS).repeat(A_DAY) % 2 == 0
 
-    changed = NOW.late.copy()
+    changed = NOW.label.copy()
     changed[even] = True
     again = recalibration.corrected(log_odds, changed, recalibration.constant(log_odds), NOW.days)
 
@@ -184,11 +184,11 @@ def test_a_correction_is_not_judged_by_the_days_that_it_was_learned_from() -> No
 
 def test_a_period_of_few_days_is_refused(params: Params) -> None:
     few = NOW.days < NOW.days[0] + np.timedelta64(3, "D")
-    short = Period(NOW.matrix[few], NOW.late[few], NOW.days[few], NOW.cuts[few].reset_index(drop=True))
+    short = Period(NOW.matrix[few], NOW.label[few], NOW.days[few], NOW.cuts[few].reset_index(drop=True))
 
-    with pytest.raises(diagnosis.TooFewDays, match=r"now: .* flights of 3 days"):
+    with pytest.raises(diagnosis.TooFewDays, match=r"now: .* entities of 3 days"):
         diagnosed(short, params)
 
 
 def test_every_family_has_words() -> None:
-    assert set(diagnosis_words.FAMILIES) == set(FAMILIES)
+    assert set(schema.WORDS.families) == set(FAMILIES)

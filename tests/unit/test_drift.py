@@ -20,7 +20,7 @@ THRESHOLD = 0.25
 FEW = ("temp_f", "visib_miles", "wind_gust_mph")  # a figure takes its time, so most tests draw few
 REFERENCE = synthetic.flights(900, 1)
 CURRENT = synthetic.flights(700, 2)
-SURER = CURRENT["probability_late"] * 0.6
+SURER = CURRENT["probability"] * 0.6
 FEW_REFERENCE, FEW_CURRENT = synthetic.flights(500, 3, FEW), synthetic.flights(400, 4, FEW)
 
 
@@ -31,7 +31,7 @@ def reports() -> Reports:
         temp_f=CURRENT["temp_f"] + 15,
         carrier=CURRENT["carrier"].where(CURRENT["carrier"] != "AA", "ZZ"),
         wind_gust_mph=CURRENT["wind_gust_mph"].where(np.arange(len(CURRENT)) % 3 > 0),
-        probability_late=SURER,
+        probability=SURER,
     )
     return drift.run(REFERENCE, changed, THRESHOLD, "a week")
 
@@ -87,7 +87,7 @@ def test_the_missing_share_is_one_of_cells(reports: Reports) -> None:
 
 
 def test_the_scores_are_those_of_scikit_learn_at_the_threshold(reports: Reports) -> None:
-    late, told = CURRENT["late"].astype(int), SURER
+    late, told = CURRENT["label"].astype(int), SURER
     alert = (told >= THRESHOLD).astype(int)
 
     assert reports.figures()["classification"] == {
@@ -109,7 +109,7 @@ def test_where_no_outcome_is_known_nothing_is_said_of_the_alerts(few: Reports) -
     figures = few.figures()
 
     assert figures["classification"] is None
-    assert figures["unscored"] == "no outcome of the 400 flights is known yet"
+    assert figures["unscored"] == "no outcome of the 400 entities is known yet"
     assert figures["rows"] == {"reference": 500, "current": 400, "labelled": 0}
 
 
@@ -142,9 +142,9 @@ def test_constant_and_nearly_empty_columns_have_an_index(odd: Reports) -> None:
 @pytest.mark.parametrize(
     ("reference", "current", "named"),
     [
-        (FEW_REFERENCE, FEW_CURRENT.iloc[:0], "current holds no flights"),
-        (FEW_REFERENCE.iloc[:0], FEW_CURRENT, "reference holds no flights"),
-        (FEW_REFERENCE, FEW_CURRENT.assign(probability_late=np.nan), "current.probability_late holds no value"),
+        (FEW_REFERENCE, FEW_CURRENT.iloc[:0], "current holds no entities"),
+        (FEW_REFERENCE.iloc[:0], FEW_CURRENT, "reference holds no entities"),
+        (FEW_REFERENCE, FEW_CURRENT.assign(probability=np.nan), "current.probability holds no value"),
         (FEW_REFERENCE, FEW_CURRENT.assign(**dict.fromkeys(schema.FEATURE_NAMES)), "no feature has a value in both"),
     ],
 )
@@ -201,7 +201,7 @@ def test_a_page_is_drawn_and_asks_the_network_for_nothing(few: Reports, tmp_path
         page, asked = chromium.new_page(), list[str]()
         page.on("request", lambda request: asked.append(request.url))
         page.goto((tmp_path / "prediction_drift.html").as_uri())
-        page.get_by_text("Drift in column 'probability_late'").first.wait_for()
+        page.get_by_text("Drift in column 'probability'").first.wait_for()
 
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
 

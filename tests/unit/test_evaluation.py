@@ -30,10 +30,10 @@ def test_a_certain_error_costs_much_but_not_infinity() -> None:
     assert np.isfinite(evaluation.losses(np.array([True]), np.array([0.0]))).all()
 
 
-def test_without_alerts_each_late_flight_costs_a_missed_delay(params: Params) -> None:
+def test_without_alerts_each_late_flight_costs_a_miss(params: Params) -> None:
     late = np.arange(1000) < 250
 
-    assert evaluation.cost_per_1000(late, np.zeros(1000), params.cost) == 250 * params.cost.missed_delay
+    assert evaluation.cost_per_1000(late, np.zeros(1000), params.cost) == 250 * params.cost.missed
 
 
 def test_alerting_on_all_costs_every_flight_that_was_on_time(params: Params) -> None:

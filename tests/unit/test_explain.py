@@ -19,7 +19,7 @@ def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:
     known = split.labelled(weeks)
     rows = model.matrix_of(known, model.categories_of(known))[::150][:100]
     rows[20:40, 0] = np.nan
-    rows[40:60] = model.schedule_only(rows[40:60])
+    rows[40:60] = model.request_only(rows[40:60])
     return rows
 
 
@@ -27,7 +27,7 @@ def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:
 def booster(weeks: pd.DataFrame, params: Params) -> Booster:
     known = split.labelled(weeks)
     few = params.train.changed("lightgbm", n_estimators=30)
-    fitted = model.fit("lightgbm", model.matrix_of(known, model.categories_of(known)), known["late"].to_numpy(), few)
+    fitted = model.fit("lightgbm", model.matrix_of(known, model.categories_of(known)), known["label"].to_numpy(), few)
     assert isinstance(fitted, LGBMClassifier)
     return fitted.booster_
 

@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 
 from ontime import exploration
-from ontime.sources import Tables
+from ontime.datasets import Tables
 
 RNG = np.random.default_rng(5)
 NORMAL = pd.Series(RNG.normal(size=5000))
 
 
 def test_the_late_rate_of_each_month_is_the_known_one(tables: Tables) -> None:
-    flights = exploration.with_clock(tables.flights, 15)
+    flights = exploration.with_clock(tables["flights"], 15)
 
-    rates = flights.groupby("month")["late"].mean().tolist()
+    rates = flights.groupby("month")["label"].mean().tolist()
 
     known = [0.235, 0.238, 0.236, 0.288, 0.227, 0.315, 0.322, 0.246, 0.137, 0.176, 0.181, 0.336]
     assert rates == pytest.approx(known, abs=0.001)
@@ -59,8 +59,8 @@ def test_only_columns_with_nulls_are_missing_something(tables: Tables) -> None:
 
 
 def test_temperature_drifts_and_the_timetable_does_not(tables: Tables) -> None:
-    flights = exploration.with_clock(tables.flights, 15)
-    weather = tables.weather.assign(month=tables.weather["local_hour"].dt.strftime("%Y-%m"))
+    flights = exploration.with_clock(tables["flights"], 15)
+    weather = tables["weather"].assign(month=tables["weather"]["local_hour"].dt.strftime("%Y-%m"))
 
     temperature = exploration.drift_by_month(weather, ["temp_f"]).loc["temp_f", "2013-04":"2013-10"]
     carriers = exploration.drift_by_month(flights, ["carrier", "origin", "hour"])

@@ -19,40 +19,40 @@ def plain(text: str) -> str:
     ("rates", "title"),
     [
         ({"2013-06": 0.32, "2013-07": 0.336, "2013-09": 0.137, "2013-12": 0.33},
-         "June, July and December are the latest months: up to 33.6 % late, against 13.7 % in September"),
-        ({"2013-01": 0.2, "2013-02": 0.3}, "February is the latest month: 30.0 % late, against 20.0 % in January"),
+         "June, July and December have the most: up to 33.6 % late, against 13.7 % in September"),
+        ({"2013-01": 0.2, "2013-02": 0.3}, "February has the most: 30.0 % late, against 20.0 % in January"),
         ({"2013-12": 0.2, "2014-01": 0.3},
-         "January 2014 is the latest month: 30.0 % late, against 20.0 % in December 2013"),
+         "January 2014 has the most: 30.0 % late, against 20.0 % in December 2013"),
         ({"2013-01": 0.20, "2013-02": 0.21}, "The months hardly differ: 20.0 % to 21.0 % late"),
         ({"2013-01": 0.235}, "23.5 % of the flights of January were late"),
         ({f"2013-0{n}": 0.1 if n == 5 else 0.3 for n in range(1, 7)},
-         "5 of 6 months are about as late as the latest, 30.0 %; May has 10.0 %"),
+         "5 of 6 months are about as high as the highest, 30.0 % late; May has 10.0 %"),
     ],
 )  # fmt: skip
-def test_the_latest_months_are_named(rates: dict[str, float], title: str) -> None:
-    assert plain(findings.late_by_month(pd.Series(rates))) == title
+def test_the_months_with_the_highest_rates_are_named(rates: dict[str, float], title: str) -> None:
+    assert plain(findings.rate_by_month(pd.Series(rates))) == title
 
 
 @pytest.mark.parametrize(
     ("rates", "begins"),
     [
-        ([0.1, 0.2, 0.3, 0.37], "Delays build up over the day: 10.0 % late at 0:00, 37.0 % at 3:00"),
-        ([0.37, 0.3, 0.2, 0.1], "Delays ease over the day: 10.0 % late at 3:00, 37.0 % at 0:00"),
+        ([0.1, 0.2, 0.3, 0.37], "The share rises over the day: 10.0 % late at 0:00, 37.0 % at 3:00"),
+        ([0.37, 0.3, 0.2, 0.1], "The share falls over the day: 10.0 % late at 3:00, 37.0 % at 0:00"),
         ([0.1, 0.37, 0.1, 0.3], "Hours differ"),
         ([0.1, 0.105, 0.1, 0.11], "The hours hardly differ"),
         ([0.1], "10.0 % of the flights at 0:00 were late"),
     ],
 )
-def test_delays_build_up_only_where_they_do(rates: list[float], begins: str) -> None:
-    assert plain(findings.late_by_hour(pd.Series(rates))).startswith(begins)
+def test_the_share_rises_only_where_it_does(rates: list[float], begins: str) -> None:
+    assert plain(findings.rate_by_hour(pd.Series(rates))).startswith(begins)
 
 
-def test_the_latest_hour_of_the_week_is_named_and_a_missing_cell_is_none() -> None:
+def test_the_highest_hour_of_the_week_is_named_and_a_missing_cell_is_none() -> None:
     rates = pd.DataFrame([[0.1, np.nan], [0.44, 0.2]], index=["Wed", "Thu"], columns=[5, 21])
 
-    title = plain(findings.late_by_hour_and_weekday(rates))
+    title = plain(findings.rate_by_hour_and_weekday(rates))
 
-    assert title == "Thursday at 5:00 is the latest hour of the week: 44 % late; Wednesday at 5:00 has 10 %"
+    assert title == "Thursday at 5:00 is the highest hour of the week: 44 % late; Wednesday at 5:00 has 10 %"
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def slice_of(name: str, auc: float, interval: tuple[float, float] | None) -> Any
     [
         ([slice_of("a", 0.6, (0.5, 0.7)), slice_of("b", 0.8, (0.75, 0.85))],
          "Weakest for hour a (AUC 0.600), strongest for hour b (0.800); "
-         "1 interval lies wholly below the AUC of all flights"),
+         "1 interval lies wholly below the AUC of all"),
         ([slice_of("a", 0.6, (0.5, 0.9)), slice_of("b", 0.8, (0.75, 0.85)), slice_of("c", 0.1, None)],
          "Weakest for hour a (AUC 0.600), strongest for hour b (0.800); "
-         "no interval lies wholly below the AUC of all flights"),
+         "no interval lies wholly below the AUC of all"),
         ([slice_of("c", 0.1, None)], "AUC 0.760 over all; no slice has days enough for an interval"),
     ],
 )  # fmt: skip
@@ -201,9 +201,9 @@ def test_the_best_candidate_is_named_with_its_time() -> None:
     title = findings.quality_against_latency(rows)
 
     assert title == (
-        "lightgbm predicts best, with log-loss 0.473 at 6.8 µs a flight; the fastest, constant, has 0.570 at 0.01 µs"
+        "lightgbm predicts best, with log-loss 0.473 at 6.8 µs a row; the fastest, constant, has 0.570 at 0.01 µs"
     )
-    assert findings.quality_against_latency(rows[:1]) == "constant has log-loss 0.570 at 0.01 µs a flight"
+    assert findings.quality_against_latency(rows[:1]) == "constant has log-loss 0.570 at 0.01 µs a row"
 
 
 def test_the_column_that_matters_most_is_named() -> None:

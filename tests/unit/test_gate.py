@@ -21,7 +21,7 @@ def flights() -> pd.DataFrame:
     """60 days of 200 flights, whose true probability is known."""
     return pd.DataFrame(
         {
-            "late": RNG.random(12_000) < TRUTH,
+            "label": RNG.random(12_000) < TRUTH,
             "day": np.repeat(pd.date_range("2013-11-01", periods=60), 200),
             "origin": np.tile(["EWR", "JFK"], 6_000),
             "carrier": np.tile(["AA", "AA", "AA", "AA", "AA", "AA", "AA", "AA", "AA", "HA"], 1_200),
@@ -94,7 +94,7 @@ def test_a_slice_that_is_too_small_does_not_decide(flights: pd.DataFrame, params
 def test_days_that_differ_much_widen_the_interval(flights: pd.DataFrame, params: Params) -> None:
     """Better on half of the days and worse on the others: by flights certain, by days not."""
     odd = (flights["day"].dt.day % 2 == 1).to_numpy()
-    luck = np.where(flights["late"], 0.9, 0.1)
+    luck = np.where(flights["label"], 0.9, 0.1)
     moody = np.where(odd, 0.5 * TRUTH + 0.5 * luck, np.clip(TRUTH + 0.36 * (0.5 - luck), 0.01, 0.99))
 
     by_days = decide(flights, moody, TRUTH, params)
@@ -107,7 +107,7 @@ def test_a_slice_that_looks_worse_by_chance_does_not_keep_a_challenger_out(
     flights: pd.DataFrame, params: Params
 ) -> None:
     """One bad day of an airline: worse by more than the margin, and not surely worse."""
-    late, rare = flights["late"].to_numpy(bool), (flights["carrier"] == "HA").to_numpy()
+    late, rare = flights["label"].to_numpy(bool), (flights["carrier"] == "HA").to_numpy()
     unlucky = rare & (flights["day"] == "2013-11-05").to_numpy()
     challenger = np.where(unlucky, np.where(late, 0.01, 0.99), TRUTH)
 
@@ -177,7 +177,7 @@ def test_what_is_better_need_not_be_compared_with_the_best(flights: pd.DataFrame
 
 
 def test_a_jump_that_no_honest_model_makes_is_stopped(flights: pd.DataFrame, params: Params) -> None:
-    knows = np.where(flights["late"], 0.9, 0.1)
+    knows = np.where(flights["label"], 0.9, 0.1)
 
     verdict = gate.decide(flights, knows, Rival("release 1", TRUTH), params.gate, params.evaluate)
 
@@ -213,8 +213,8 @@ def test_flights_that_a_model_was_fitted_on_are_found_whatever_their_day_says() 
     known, unseen = (pd.Series([f"UA{number}-EWR" for number in numbers]) for numbers in (range(50), range(50, 90)))
     trained_on = np.sort(split.row_keys(known))
 
-    gate.refuse_seen_flights("release 3", trained_on, unseen)
+    gate.refuse_seen_entities("release 3", trained_on, unseen)
     with pytest.raises(
         GateBroken, match=r"release 3 was trained on 1 of the 41 flights that judge it, such as UA7-EWR"
     ):
-        gate.refuse_seen_flights("release 3", trained_on, pd.concat([unseen, known[known == "UA7-EWR"]]))
+        gate.refuse_seen_entities("release 3", trained_on, pd.concat([unseen, known[known == "UA7-EWR"]]))

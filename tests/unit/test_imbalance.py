@@ -1,14 +1,12 @@
-"""Class weights: they multiply the odds by what is known, and can be divided back; the page says what was measured."""
+"""Class weights: they multiply the odds by what is known, and can be divided back."""
 
 import numpy as np
 import pytest
 
 from ontime import model, schema
 from ontime.params import Params
-from pipelines import imbalance, imbalance_page
+from pipelines import imbalance
 from pipelines.imbalance import divided_back
-from pipelines.layout import read_json
-from tests.project import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +42,10 @@ def test_the_ratios_are_those_of_the_costs_and_of_the_labels(params: Params) -> 
 
     ways = imbalance.treatments(late, params.cost)
 
-    assert [way.factor for way in ways] == [1.0, params.cost.missed_delay / params.cost.false_alarm, 4.0, 4.0]
+    assert [way.factor for way in ways] == [1.0, params.cost.missed / params.cost.false_alarm, 4.0, 4.0]
 
 
 def test_where_most_are_late_nothing_is_left_out(params: Params) -> None:
     late = np.arange(1000) < 800
 
     assert imbalance.treatments(late, params.cost)[-1].factor == 1.0
-
-
-def test_the_page_is_what_the_numbers_say() -> None:
-    report = read_json(ROOT / imbalance.JSON)
-
-    assert (ROOT / imbalance_page.PAGE).read_text() == imbalance_page.page(report)

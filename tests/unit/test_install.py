@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import install
+from pipelines import install
 
 MISSING = (
     "Traceback (most recent):\nOSError: libgomp.so.1: cannot open shared object file: No such file or directory",

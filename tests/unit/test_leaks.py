@@ -13,7 +13,7 @@ ROWS = 6_000
 
 @pytest.fixture(scope="module")
 def known(weeks: pd.DataFrame) -> pd.DataFrame:
-    return weeks[weeks["late"].notna()].reset_index(drop=True)
+    return weeks[weeks["label"].notna()].reset_index(drop=True)
 
 
 def alone(values: object, late: np.ndarray) -> float:
@@ -26,7 +26,7 @@ def late() -> np.ndarray:
 
 
 def test_honest_features_pass(known: pd.DataFrame, params: Params) -> None:
-    leaks.refuse_telling(known, known["late"], params.leaks)
+    leaks.refuse_telling(known, known["label"], params.leaks)
 
 
 def test_noise_tells_nothing(late: np.ndarray) -> None:
@@ -63,19 +63,19 @@ def test_what_is_known_of_some_flights_only_is_judged_by_them(late: np.ndarray) 
 def test_a_feature_of_too_much_power_is_named_with_figure_limit_and_what_to_do(
     known: pd.DataFrame, params: Params
 ) -> None:
-    planted = known.assign(plane_seats=known["arr_delay_minutes"])
+    planted = known.assign(plane_seats=known["value"])
 
     with pytest.raises(leaks.LeakFound, match=r"^plane_seats alone has AUC 1\.000, above leaks\.feature_auc 0\.8: .*"
                        "add plane_seats to leaks.accepted in params.yaml"):  # fmt: skip
-        leaks.refuse_telling(planted, known["late"], params.leaks)
+        leaks.refuse_telling(planted, known["label"], params.leaks)
 
 
 def test_a_feature_that_a_person_has_accepted_passes(known: pd.DataFrame, params: Params) -> None:
-    planted = known.assign(plane_seats=known["arr_delay_minutes"])
+    planted = known.assign(plane_seats=known["value"])
 
     accepted = params.leaks.model_copy(update={"accepted": ["plane_seats"]})
 
-    leaks.refuse_telling(planted, known["late"], accepted)
+    leaks.refuse_telling(planted, known["label"], accepted)
     leaks.refuse_dominant([1.0 * (name == "plane_seats") for name in schema.FEATURE_NAMES], accepted)
 
 
@@ -90,8 +90,8 @@ def test_a_feature_with_most_of_the_gain_is_refused(params: Params) -> None:
 
 @pytest.mark.parametrize("name", [name for name, entry in CANDIDATES.items() if entry.gain is not None])
 def test_the_gain_of_a_model_goes_to_the_feature_that_tells(name: str, known: pd.DataFrame, params: Params) -> None:
-    planted = known.assign(plane_seats=known["arr_delay_minutes"])
-    categories, late = model.categories_of(known), known["late"].to_numpy(bool)
+    planted = known.assign(plane_seats=known["value"])
+    categories, late = model.categories_of(known), known["label"].to_numpy(bool)
     gain_of = CANDIDATES[name].gain
     assert gain_of is not None
 
@@ -103,3 +103,18 @@ def test_the_gain_of_a_model_goes_to_the_feature_that_tells(name: str, known: pd
     leaks.refuse_dominant(honest, params.leaks)
     with pytest.raises(leaks.LeakFound, match=r"^plane_seats has"):
         leaks.refuse_dominant(telling, params.leaks)
+
+
+def test_how_much_all_features_may_explain_and_which_are_honest_say_the_params(
+    known: pd.DataFrame, params: Params
+) -> None:
+    outcomes = known[["label", "value"]].astype(float)
+    noise = np.random.default_rng(1).normal(0, outcomes["value"].std() / 2, len(known))
+    planted = known.assign(plane_seats=outcomes["value"] + noise)  # 1 / (1 + 1/4) of the variance: 80 %
+
+    leaks.refuse(planted, outcomes, params.leaks)
+    strict = params.leaks.model_copy(update={"explained": 0.7})
+    with pytest.raises(leaks.LeakFound, match=r"^features explain 8\d\.\d% of value; look at plane_seats, .* the limit "
+                       r"is leaks\.explained 0\.7\. If they are honest, add them to leaks\.accepted"):  # fmt: skip
+        leaks.refuse(planted, outcomes, strict)
+    leaks.refuse(planted, outcomes, strict.model_copy(update={"accepted": ["plane_seats"]}))

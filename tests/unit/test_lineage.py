@@ -88,7 +88,7 @@ def test_without_a_repository_nothing_fails(tmp_path: Path, monkeypatch: pytest.
 
     assert lineage.git_commit() == "unknown"
     assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
-    with pytest.raises(GitRefused, match="nothing is yet: first git init && git add -A && git commit"):
+    with pytest.raises(GitRefused, match="nothing is committed yet: first git init && git add -A && git commit"):
         git.refuse_without_commit()
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ontime import database, locks
-from tests.project import ROOT
+from tests import ROOT
 
 HOLDS = "import sys, time; from pathlib import Path; from ontime import locks; path = Path(sys.argv[1])\n"
 ALONE = HOLDS + "with locks.held(path, 'make train'): print('held', flush=True); time.sleep(600)"

@@ -4,15 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from ontime.params import PARAMS_FILE, Params, ParamsBroken, load_params
+from ontime.params import Params, ParamsBroken, load_params
+from tests import PARAMS_YAML
 
-TEXT = PARAMS_FILE.read_text()
+TEXT = PARAMS_YAML.read_text()
 
 
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("late_minutes:", "late_minuets:", r"label.late_minuets: Extra inputs are not permitted \(got 15\)"),
+        ("at_least:", "at_laest:", r"label.at_laest: Extra inputs are not permitted \(got 15\)"),
+        ("at_least: 15", "at_least: 5000", r"label.at_least: .*no label or every label reaches it: .*got 5000"),
         ("lead_minutes: 120", "lead_minutes: soon", r"features.lead_minutes: .*valid integer.*got 'soon'"),
         ("alert_threshold: 0.25", "alert_threshold: 25", r"cost.alert_threshold: .*less than 1 \(got 25\)"),
         ('valid_from: "2013-09-01"', 'valid_from: "2014-09-01"', "split: .*periods must follow each other"),
@@ -52,4 +54,4 @@ def test_what_cannot_be_is_refused_by_name(before: str, after: str, message: str
 
 def test_parameters_cannot_be_changed_in_flight(params: Params) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        params.label.late_minutes = 30  # type: ignore[misc]  # that is the point
+        params.label.at_least = 30  # type: ignore[misc]  # that is the point

@@ -12,17 +12,17 @@ import pytest
 import sqlalchemy as sa
 
 from monitoring import performance
-from ontime import database, evaluation
+from ontime import database, evaluation, schema
+from ontime.declaration import Question
 from ontime.params import Params
 from ontime.release import Manifest, ReleaseRefused
-from ontime.schema import Question
 
 NOON = datetime(2013, 7, 1, 16, tzinfo=UTC)  # in New York
 LANDED = timedelta(hours=4)  # after a departure
 LATER = NOON + timedelta(days=60)
 VECTOR = np.arange(3, dtype="<f4").tobytes()
 SEED = 7
-LATE_MINUTES = 15
+AT_LEAST = 15
 
 
 @pytest.fixture
@@ -36,7 +36,8 @@ def schedule(engine: sa.Engine, *departures: datetime, **changed: Any) -> list[s
     """Put flights into the timetable; their keys."""
     rows = [
         {
-            "flight_id": f"UA{number}-EWR-{departure:%Y%m%dT%H%MZ}",
+            "entity_id": f"UA{number}-EWR-{departure:%Y%m%dT%H%MZ}",
+            "event_at": departure,
             "carrier": "UA",
             "flight_number": number,
             "origin": "EWR",
@@ -48,42 +49,51 @@ def schedule(engine: sa.Engine, *departures: datetime, **changed: Any) -> list[s
         }
         for number, departure in enumerate(departures, start=1)
     ]
-    database.store_flights(engine, rows)
-    return [row["flight_id"] for row in rows]
+    database.store_entities(engine, rows)
+    return [row["entity_id"] for row in rows]
 
 
 def answer(
-    engine: sa.Engine, flight_ids: Sequence[str], told: Sequence[float], version: str = "1", round_: int = 1
+    engine: sa.Engine, entity_ids: Sequence[str], told: Sequence[float], version: str = "1", round_: int = 1
 ) -> list[str]:
     """Log an answer for each flight; their ids. Answers of a later round come after all of an earlier one."""
     rows = [
         {
             "prediction_id": f"{round_}-{number:06}",
-            "flight_id": flight_id,
+            "entity_id": entity_id,
             "answered_at": NOON,
             "model_version": version,
-            "probability_late": probability,
+            "probability": probability,
             "alert": probability >= 0.25,
-            "features": "materialised",
+            "features": "online",
             "vector": VECTOR,
             "latency_ms": 1.0,
         }
-        for number, (flight_id, probability) in enumerate(zip(flight_ids, told, strict=True))
+        for number, (entity_id, probability) in enumerate(zip(entity_ids, told, strict=True))
     ]
     for start in range(0, len(rows), 500):
         database.log_predictions(engine, rows[start : start + 500])
     return [str(row["prediction_id"]) for row in rows]
 
 
-def land(engine: sa.Engine, flight_ids: Sequence[str], late: Sequence[bool], known_at: datetime = NOON) -> None:
+def land(engine: sa.Engine, entity_ids: Sequence[str], late: Sequence[bool], known_at: datetime = NOON) -> None:
     rows = [
-        {"flight_id": key, "late": bool(each), "known_at": known_at} for key, each in zip(flight_ids, late, strict=True)
+        {"entity_id": key, "label": bool(each), "known_at": known_at}
+        for key, each in zip(entity_ids, late, strict=True)
     ]
     database.store_outcomes(engine, rows)
 
 
 def answers(engine: sa.Engine, known_by: datetime = LATER, *, vectors: bool = False) -> pd.DataFrame:
-    return performance.answers(engine, NOON - timedelta(days=30), LATER, LATE_MINUTES, known_by, vectors=vectors)
+    return performance.answers(engine, NOON - timedelta(days=30), LATER, AT_LEAST, known_by, vectors=vectors)
+
+
+def vector(**values: float) -> bytes:
+    """A model's input of which only this is known."""
+    row = np.full(len(schema.FEATURE_NAMES), np.nan, "<f4")
+    for name, value in values.items():
+        row[schema.FEATURE_NAMES.index(name)] = value
+    return row.tobytes()
 
 
 def synthetic(days: int = 2, flights: int = 500, sharpness: float = 1.0) -> pd.DataFrame:
@@ -94,14 +104,14 @@ def synthetic(days: int = 2, flights: int = 500, sharpness: float = 1.0) -> pd.D
     return pd.DataFrame(
         {
             "day": np.repeat(pd.date_range("2013-07-01", periods=days), flights),
-            "late": pd.array(rng.random(days * flights) < truth, dtype="boolean"),
-            "probability_late": 1 / (1 + np.exp(-odds)),
+            "label": pd.array(rng.random(days * flights) < truth, dtype="boolean"),
+            "probability": 1 / (1 + np.exp(-odds)),
             "model_version": "1",
             "alert": odds > np.log(1 / 3),
             "origin": np.tile(["EWR", "JFK"], days * flights // 2),
             "carrier": "UA",
-            "departure_minute": 600.0,
             "distance_miles": 700,
+            "vector": vector(departure_minute=600, distance_miles=700),
         }
     )
 
@@ -111,7 +121,7 @@ def test_before_any_outcome_it_is_said_that_nothing_is_known(engine: sa.Engine, 
 
     told = performance.measure(answers(engine), params)
 
-    assert told == performance.Performance(flights=2, labelled=0)
+    assert told == performance.Performance(entities=2, labelled=0)
     assert told.as_json()["note"] == "no outcome is known yet: this says nothing"
     assert (told.scores, told.loss_excess, told.label_coverage) == (None, None, 0.0)
 
@@ -132,7 +142,7 @@ def test_a_flight_that_nobody_asked_for_is_not_measured(engine: sa.Engine) -> No
     answer(engine, [asked], [0.2])
     land(engine, [asked, ignored], [True, True])
 
-    assert answers(engine)["flight_id"].tolist() == [asked]
+    assert answers(engine)["entity_id"].tolist() == [asked]
 
 
 def test_of_many_answers_the_last_counts(engine: sa.Engine) -> None:
@@ -140,9 +150,9 @@ def test_of_many_answers_the_last_counts(engine: sa.Engine) -> None:
     answer(engine, flights, [0.2, 0.3], round_=1)
     answer(engine, flights[:1], [0.6], version="2", round_=2)
 
-    rows = answers(engine).set_index("flight_id")
+    rows = answers(engine).set_index("entity_id")
 
-    assert rows["probability_late"].to_dict() == dict(zip(flights, [0.6, 0.3], strict=True))
+    assert rows["probability"].to_dict() == dict(zip(flights, [0.6, 0.3], strict=True))
     assert rows["model_version"].to_dict() == dict(zip(flights, ["2", "1"], strict=True))
 
 
@@ -165,7 +175,7 @@ def test_a_flight_belongs_to_the_day_on_new_yorks_calendar(engine: sa.Engine) ->
 
     (row,) = answers(engine).to_dict("records")
 
-    assert (row["day"], row["departure_minute"]) == (pd.Timestamp("2013-07-01"), 23 * 60 + 30)
+    assert (row["day"], row["event_at"]) == (pd.Timestamp("2013-07-01"), half_past_eleven)
 
 
 def test_a_window_begins_with_its_first_moment_and_ends_before_its_last(engine: sa.Engine) -> None:
@@ -173,9 +183,9 @@ def test_a_window_begins_with_its_first_moment_and_ends_before_its_last(engine: 
     flights = schedule(engine, NOON - hour, NOON, NOON + hour, NOON + 2 * hour)
     answer(engine, flights, [0.2] * 4)
 
-    rows = performance.answers(engine, NOON, NOON + 2 * hour, LATE_MINUTES)
+    rows = performance.answers(engine, NOON, NOON + 2 * hour, AT_LEAST)
 
-    assert sorted(rows["flight_id"]) == sorted(flights[1:3])
+    assert sorted(rows["entity_id"]) == sorted(flights[1:3])
 
 
 def test_the_models_input_comes_only_when_it_is_asked_for(engine: sa.Engine) -> None:
@@ -193,7 +203,7 @@ def test_a_flight_that_its_model_was_trained_on_is_left_out(engine: sa.Engine) -
 
     rows = performance.unseen_by_their_model(answers(engine), {"1": date(2013, 7, 2), "2": date(2013, 7, 3)})
 
-    assert sorted(rows["flight_id"]) == sorted([*flights[1:3], flights[5]])
+    assert sorted(rows["entity_id"]) == sorted([*flights[1:3], flights[5]])
 
 
 def test_answers_of_a_release_that_is_gone_are_refused_by_name(engine: sa.Engine) -> None:
@@ -215,8 +225,8 @@ def test_what_is_measured_is_what_evaluation_says_of_the_labelled_flights(engine
 
     alert = told >= 0.25
     assert measured.scores == evaluation.scores(late, told, params.cost)
-    assert (measured.flights, measured.labelled, measured.label_coverage) == (50, 40, 0.8)
-    assert measured.late_rate == round(late.mean(), 4)
+    assert (measured.entities, measured.labelled, measured.label_coverage) == (50, 40, 0.8)
+    assert measured.positive_rate == round(late.mean(), 4)
     assert measured.predicted_rate == round(told.mean(), 4)
     assert measured.alert_precision == round((late & alert).sum() / alert.sum(), 4)
     assert measured.alert_recall == round((late & alert).sum() / late.sum(), 4)
@@ -225,11 +235,11 @@ def test_what_is_measured_is_what_evaluation_says_of_the_labelled_flights(engine
 
 @pytest.mark.parametrize(("late", "recall"), [(True, 0.5), (False, None)])
 def test_flights_that_all_end_alike_have_rates_but_no_scores(late: bool, recall: float | None, params: Params) -> None:
-    rows = synthetic(flights=2).assign(late=pd.array([late] * 4, dtype="boolean"), alert=[True, True, False, False])
+    rows = synthetic(flights=2).assign(label=pd.array([late] * 4, dtype="boolean"), alert=[True, True, False, False])
 
     told = performance.measure(rows, params, with_intervals=True)
 
-    assert (told.late_rate, told.alert_precision, told.alert_recall) == (float(late), float(late), recall)
+    assert (told.positive_rate, told.alert_precision, told.alert_recall) == (float(late), float(late), recall)
     assert (told.scores, told.intervals) == (None, None)
 
 
@@ -268,9 +278,9 @@ def test_groups_are_the_month_the_version_and_each_slice(params: Params) -> None
         day=np.repeat(pd.to_datetime(["2013-07-31", "2013-08-01"]), 100), model_version=np.repeat(["1", "2"], 100)
     )
 
-    told = performance.by_group(rows, params)
+    told = performance.by_group(rows, params, categories={})
 
-    sizes = {cut: {name: group.flights for name, group in groups.items()} for cut, groups in told.items()}
+    sizes = {cut: {name: group.entities for name, group in groups.items()} for cut, groups in told.items()}
     assert sizes == {
         "origin": {"EWR": 100, "JFK": 100},
         "carrier": {"UA": 200},
@@ -284,28 +294,57 @@ def test_groups_are_the_month_the_version_and_each_slice(params: Params) -> None
     assert told["origin"]["JFK"].intervals is not None
 
 
+def test_a_slice_is_cut_by_what_was_asked_or_else_by_what_the_model_was_given() -> None:
+    """A new airline is told by its code, though the model got nothing for it; the hour stands in its input alone."""
+    asked = synthetic(days=1, flights=2).assign(carrier="ZZ", vector=vector(carrier=np.nan, departure_minute=23.5 * 60))
+
+    rows = performance.with_slice_features(asked, {"1": {"carrier": ["UA"]}})
+
+    assert rows["carrier"].tolist() == ["ZZ", "ZZ"]
+    assert rows["departure_minute"].tolist() == [23.5 * 60] * 2
+
+
+def test_a_number_of_a_slice_is_the_feature_though_a_field_has_its_name() -> None:
+    kilometres = synthetic(days=1, flights=2).assign(distance_miles=1127, vector=vector(distance_miles=700))
+
+    rows = performance.with_slice_features(kilometres, {"1": {"carrier": ["UA"]}})
+
+    assert rows["distance_miles"].tolist() == [700, 700]
+
+
+def test_a_category_that_no_request_tells_is_read_by_the_codes_of_the_model_that_answered() -> None:
+    given = [vector(carrier=0), vector(carrier=0), vector(carrier=1), vector(carrier=np.nan)]
+    asked = (
+        synthetic(days=1, flights=4).drop(columns="carrier").assign(vector=given, model_version=["1", "2", "2", "2"])
+    )
+
+    rows = performance.with_slice_features(asked, {"1": {"carrier": ["AA", "UA"]}, "2": {"carrier": ["B6", "DL"]}})
+
+    assert rows["carrier"].tolist() == ["AA", "B6", "DL", "unknown"]
+
+
 def test_each_day_is_told_alone_and_as_json(params: Params) -> None:
     rows = synthetic(days=2, flights=100)
-    rows.loc[rows["day"] == "2013-07-02", "late"] = pd.NA
+    rows.loc[rows["day"] == "2013-07-02", "label"] = pd.NA
 
     told = {day: measured.as_json() for day, measured in performance.by_day(rows, params).items()}
 
     read = json.loads(json.dumps(told))
-    assert {day: (each["flights"], each["labelled"]) for day, each in read.items()} == {
+    assert {day: (each["entities"], each["labelled"]) for day, each in read.items()} == {
         "2013-07-01": (100, 100),
         "2013-07-02": (100, 0),
     }
 
 
-def released(version: str, trained_until: date = date(2013, 6, 1), late_minutes: int = LATE_MINUTES) -> Manifest:
+def released(version: str, trained_until: date = date(2013, 6, 1), label_at_least: int = AT_LEAST) -> Manifest:
     """As much of a release's manifest as a comparison asks for."""
     fields: dict[str, Any] = {"version": version, "trained_until": trained_until}
-    return Manifest.model_construct(**fields, late_minutes=late_minutes, lead_minutes=120)
+    return Manifest.model_construct(**fields, label_at_least=label_at_least, lead_minutes=120)
 
 
 def shadow(engine: sa.Engine, prediction_ids: Sequence[str], told: Sequence[float], version: str) -> None:
     rows = [
-        {"prediction_id": key, "model_version": version, "probability_late": probability}
+        {"prediction_id": key, "model_version": version, "probability": probability}
         for key, probability in zip(prediction_ids, told, strict=True)
     ]
     database.log_shadows(engine, rows)
@@ -319,7 +358,7 @@ def test_a_pair_is_told_by_role_whoever_answered(engine: sa.Engine) -> None:
 
     pairs = performance.paired(engine, released("1"), released("2"))
 
-    assert pairs[["champion", "challenger", "canary", "late"]].values.tolist() == [
+    assert pairs[["champion", "challenger", "canary", "label"]].values.tolist() == [
         [0.1, 0.2, False, False],
         [0.3, 0.4, True, True],
     ]
@@ -360,7 +399,7 @@ def test_a_pair_is_invisible_until_its_outcome_is_known(engine: sa.Engine) -> No
 
 def test_the_interval_of_a_pair_is_above_zero_where_the_challenger_is_worse() -> None:
     rows = synthetic(days=10)
-    pairs = rows.assign(champion=rows["probability_late"], challenger=1 - rows["probability_late"])
+    pairs = rows.assign(champion=rows["probability"], challenger=1 - rows["probability"])
 
     found = performance.paired_difference(pairs)
 
@@ -388,7 +427,7 @@ def test_two_releases_with_different_questions_are_not_compared(engine: sa.Engin
     words = "release 2 predicts arriving 30 minutes late or more.*release 1 predicts arriving 15 minutes late or more"
 
     with pytest.raises(ReleaseRefused, match=words):
-        performance.paired(engine, released("1"), released("2", late_minutes=30))
+        performance.paired(engine, released("1"), released("2", label_at_least=30))
 
 
 def test_answers_to_another_question_do_not_count(engine: sa.Engine) -> None:
@@ -405,13 +444,13 @@ def test_where_the_delay_is_known_late_is_what_the_question_calls_late(engine: s
     early, delayed, untold = schedule(engine, *[NOON] * 3)
     answer(engine, [early, delayed, untold], [0.2] * 3)
     rows = [
-        {"flight_id": key, "late": late, "known_at": NOON, "delay_minutes": delay}
+        {"entity_id": key, "label": late, "known_at": NOON, "value": delay}
         for key, late, delay in ((early, False, -12), (delayed, True, 20), (untold, True, None))
     ]
     database.store_outcomes(engine, rows)
 
     by_rule = {
-        minutes: performance.answers(engine, NOON, LATER, minutes).set_index("flight_id")["late"]
+        minutes: performance.answers(engine, NOON, LATER, minutes).set_index("entity_id")["label"]
         for minutes in (15, 30)
     }
 

@@ -51,7 +51,7 @@ def lived(count: int) -> Picture:
 def told_days(count: int) -> pd.DataFrame:
     shares = np.resize([0.1, 0.35, 0.2], count)
     return pd.DataFrame(
-        {"late": shares, "predicted": shares + 0.01, "log_loss": shares, "expected": shares, "labelled": 100.0},
+        {"positive": shares, "predicted": shares + 0.01, "log_loss": shares, "expected": shares, "labelled": 100.0},
         index=pd.date_range("2012-12-30", periods=count, freq="D" if count < 24 else "11D"),
     )
 
@@ -61,9 +61,9 @@ def named(count: int) -> list[str]:
 
 
 PICTURES: dict[str, Callable[[int], Picture]] = {
-    "late by month": lambda n: plots.late_by_month(pd.Series(np.resize([0.1, 0.335], n), months_of(n)), 0.2),
-    "late by hour": lambda n: plots.late_by_hour(pd.Series(np.resize([0.1, 0.3], min(n, 24)), range(min(n, 24))), 0.2),
-    "heat": lambda n: plots.late_by_hour_and_weekday(
+    "rate by month": lambda n: plots.rate_by_month(pd.Series(np.resize([0.1, 0.335], n), months_of(n)), 0.2),
+    "rate by hour": lambda n: plots.rate_by_hour(pd.Series(np.resize([0.1, 0.3], min(n, 24)), range(min(n, 24))), 0.2),
+    "heat": lambda n: plots.rate_by_hour_and_weekday(
         pd.DataFrame(np.resize([0.1, np.nan, 0.46], (min(n, 7), min(n, 24))),
                      index=["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][: min(n, 7)])
     ),
@@ -94,9 +94,9 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
     "shares by day": lambda n: operation_plots.shares_by_day(told_days(n)),
 }  # fmt: skip
 NOTHING: dict[str, Picture] = {
-    "late by month": plots.late_by_month(pd.Series([np.nan], ["2013-01"]), np.nan),
-    "late by hour": plots.late_by_hour(pd.Series([], dtype=float), np.nan),
-    "heat": plots.late_by_hour_and_weekday(pd.DataFrame()),
+    "rate by month": plots.rate_by_month(pd.Series([np.nan], ["2013-01"]), np.nan),
+    "rate by hour": plots.rate_by_hour(pd.Series([], dtype=float), np.nan),
+    "heat": plots.rate_by_hour_and_weekday(pd.DataFrame()),
     "drift": plots.drift(pd.DataFrame({"2013-01": {"temp_f": 0.0}}), 3),
     "missing": plots.missingness(pd.Series([], dtype=float)),
     "importance": plots.importance([], [], []),
@@ -152,7 +152,7 @@ def test_no_text_collides_or_leaves_the_sheet_or_is_too_small_for_a_phone(
 
 
 def test_what_collides_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = PICTURES["late by month"](3)
+    picture = PICTURES["rate by month"](3)
     assert picture.figure is not None
     picture.figure.axes[0].set_xticks([0, 0.05], ["January", "February"])
 

@@ -1,21 +1,23 @@
 """The rule that the stage `features` tries: without what came later, every row is the same."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
 import numpy as np
 import pandas as pd
+import pandera.pandas as pa
 import pytest
 
 from ontime import features, point_in_time, schema, sources
 from ontime.availability import Observed
+from ontime.datasets import Table, Tables
 from ontime.params import Params
 from ontime.point_in_time import FutureLeak
-from ontime.sources import Tables
+from ontime.problem.data import DATA
 
-FIRST = pd.Timestamp("2013-03-04", tz=schema.CLOCK)
+FIRST = pd.Timestamp("2013-03-04", tz=schema.ZONE)
 CUT = pd.Timestamp("2013-03-08 17:00", tz="UTC")
 SPRING = pd.Timestamp("2013-03-10 07:00", tz="UTC")
 Build = Callable[[Tables], pd.DataFrame]
@@ -24,26 +26,26 @@ Build = Callable[[Tables], pd.DataFrame]
 @pytest.fixture(scope="module")
 def march(tables: Tables) -> Tables:
     """Two weeks of the tables, and what lies before."""
-    leaves, hour = tables.flights["scheduled_departure"], tables.weather["hour"]
+    leaves, hour = tables["flights"]["scheduled_departure"], tables["weather"]["hour"]
     start, end = FIRST - timedelta(days=5), FIRST + timedelta(days=15)
-    return replace(
-        tables,
-        flights=tables.flights[leaves.between(start, end)].reset_index(drop=True),
-        weather=tables.weather[hour.between(start, end)].reset_index(drop=True),
-    )
+    return {
+        **tables,
+        "flights": tables["flights"][leaves.between(start, end)].reset_index(drop=True),
+        "weather": tables["weather"][hour.between(start, end)].reset_index(drop=True),
+    }
 
 
 @pytest.fixture
 def build(params: Params) -> Build:
     """The honest features of one week."""
     return partial(
-        features.build, start=FIRST, end=FIRST + timedelta(days=7), params=params.features, label=params.label
+        features.build, start=FIRST, end=FIRST + timedelta(days=7), params=params.features, question=params.question
     )
 
 
 def with_feature(build: Build, values: Callable[[Tables], pd.Series]) -> Build:
     """The same features with one more, looked up by flight."""
-    return lambda tables: build(tables).assign(mine=lambda rows: rows["flight_id"].map(values(tables)))
+    return lambda tables: build(tables).assign(mine=lambda rows: rows["entity_id"].map(values(tables)))
 
 
 def test_honest_features_are_the_same_and_their_rows_are_counted(march: Tables, build: Build) -> None:
@@ -55,12 +57,12 @@ def test_honest_features_are_the_same_and_their_rows_are_counted(march: Tables, 
 
 
 def test_what_is_refused_is_named_with_row_moment_and_both_values(march: Tables, build: Build) -> None:
-    air = with_feature(build, lambda tables: tables.flights.set_index("flight_id")["air_minutes"])
+    air = with_feature(build, lambda tables: tables["flights"].set_index("entity_id")["air_minutes"])
 
     with pytest.raises(FutureLeak) as refused:
         point_in_time.refuse_future(march, air(march), air, [CUT])
 
-    flight = march.flights.set_index("flight_id").loc[str(refused.value).split(" ")[2]]
+    flight = march["flights"].set_index("entity_id").loc[str(refused.value).split(" ")[2]]
     assert f"is {flight['air_minutes']}, but nan without what became known after 2013-03-08 17:00Z" in str(
         refused.value
     )
@@ -72,43 +74,39 @@ def test_one_row_of_the_past_that_differs_is_enough(march: Tables, build: Build)
     chosen = rows.index[rows["moment"] <= CUT][0]
     wrong = rows.assign(temp_f=rows["temp_f"].where(rows.index != chosen, 99.0))
 
-    with pytest.raises(FutureLeak, match=rf"^temp_f of {rows['flight_id'][chosen]} is 99.0, but .* 1 of "):
+    with pytest.raises(FutureLeak, match=rf"^temp_f of {rows['entity_id'][chosen]} is 99.0, but .* 1 of "):
         point_in_time.refuse_future(march, wrong, build, [CUT])
 
 
-@dataclass(frozen=True)
-class WithNotices(Tables):
-    """The tables with one that somebody has added: notices to pilots, each with the moment of its publication."""
-
-    notices: pd.DataFrame
-
-
 @pytest.fixture
-def noticed(march: Tables, monkeypatch: pytest.MonkeyPatch) -> WithNotices:
-    monkeypatch.setattr(sources, "KNOWN", {**sources.KNOWN, "notices": Observed("published_at")})
+def noticed(march: Tables, monkeypatch: pytest.MonkeyPatch) -> Tables:
+    """The tables with one that somebody has added: notices to pilots, each with the moment of its publication."""
+    added = Table(
+        "notices", known=Observed("published_at"), contract=lambda _: pa.DataFrameSchema(), moment="published_at"
+    )
+    monkeypatch.setattr(sources, "DATA", replace(DATA, tables=(*DATA.tables, added)))
     published = pd.date_range(FIRST - timedelta(days=1), periods=400, freq="30min").tz_convert("UTC")
     notices = pd.DataFrame({"published_at": published, "severity": np.arange(400.0)})
-    return WithNotices(**{field.name: getattr(march, field.name) for field in fields(Tables)}, notices=notices)
+    return {**march, "notices": notices}
 
 
 def latest_notice(build: Build, ahead: timedelta) -> Build:
     def built(tables: Tables) -> pd.DataFrame:
-        assert isinstance(tables, WithNotices)
         rows = build(tables).assign(at=lambda rows: (rows["moment"] + ahead).astype("datetime64[us, UTC]"))
-        notices = tables.notices.astype({"published_at": "datetime64[us, UTC]"})
+        notices = tables["notices"].astype({"published_at": "datetime64[us, UTC]"})
         near = pd.merge_asof(rows[["at"]].sort_values("at"), notices, left_on="at", right_on="published_at")
         return rows.drop(columns="at").assign(severity=near["severity"].to_numpy())
 
     return built
 
 
-def test_any_declared_table_is_cut_and_its_honest_features_pass(noticed: WithNotices, build: Build) -> None:
+def test_any_declared_table_is_cut_and_its_honest_features_pass(noticed: Tables, build: Build) -> None:
     honest = latest_notice(build, timedelta())
 
     assert point_in_time.refuse_future(noticed, honest(noticed), honest, [CUT]) > 0
 
 
-def test_a_feature_that_reads_the_next_row_of_an_added_table_is_refused(noticed: WithNotices, build: Build) -> None:
+def test_a_feature_that_reads_the_next_row_of_an_added_table_is_refused(noticed: Tables, build: Build) -> None:
     leaking = latest_notice(build, timedelta(minutes=30))
 
     with pytest.raises(FutureLeak, match="severity of"):
@@ -117,18 +115,24 @@ def test_a_feature_that_reads_the_next_row_of_an_added_table_is_refused(noticed:
 
 def test_a_lead_that_is_longer_than_the_timetable_is_known_ahead_is_refused(march: Tables, params: Params) -> None:
     early = params.features.model_copy(update={"lead_minutes": 30 * 60})
-    build = partial(features.build, start=FIRST, end=FIRST + timedelta(days=7), params=early, label=params.label)
+    build = partial(features.build, start=FIRST, end=FIRST + timedelta(days=7), params=early, question=params.question)
 
-    with pytest.raises(FutureLeak, match=r"features\.lead_minutes is longer than sources\.KNOWN says"):
+    with pytest.raises(
+        FutureLeak, match=r"features\.lead_minutes is longer than problem/data\.py says rows are known ahead"
+    ):
         point_in_time.refuse_future(march, build(march), build, [CUT])
 
 
 def test_code_that_cannot_do_without_the_future_is_told_when_it_failed(march: Tables, build: Build) -> None:
-    whole = with_feature(build, lambda tables: tables.flights.set_index("flight_id")["dep_hhmm"].dropna().astype(int))
+    whole = with_feature(
+        build, lambda tables: tables["flights"].set_index("entity_id")["dep_hhmm"].dropna().astype(int)
+    )
     rows = whole(march)
 
     def failing(tables: Tables) -> pd.DataFrame:
-        return whole(replace(tables, flights=tables.flights.assign(dep_hhmm=tables.flights["dep_hhmm"].astype(int))))
+        return whole(
+            {**tables, "flights": tables["flights"].assign(dep_hhmm=tables["flights"]["dep_hhmm"].astype(int))}
+        )
 
     with pytest.raises(ValueError, match="convert") as failed:
         point_in_time.refuse_future(march, rows, failing, [CUT])
@@ -141,8 +145,8 @@ def test_code_that_cannot_do_without_the_future_is_told_when_it_failed(march: Ta
 @pytest.mark.parametrize("hours", [0, 1, 24])
 def test_short_windows_and_missing_weather_are_no_hindrance(hours: int, march: Tables, params: Params) -> None:
     end = FIRST + timedelta(hours=6 + hours)
-    build = partial(features.build, start=FIRST, end=end, params=params.features, label=params.label)
-    without = replace(march, weather=march.weather[march.weather["known_at"] > end])
+    build = partial(features.build, start=FIRST, end=end, params=params.features, question=params.question)
+    without = {**march, "weather": march["weather"][march["weather"]["known_at"] > end]}
     rows = build(without)
 
     moments = point_in_time.draw_moments(rows["moment"], seed=1)
@@ -163,7 +167,7 @@ def test_what_was_known_until_a_moment_can_be_tried_again(march: Tables, build: 
 @pytest.fixture(scope="module")
 def year(tables: Tables, params: Params) -> pd.DataFrame:
     """The labelled flights with their prediction moment and their month."""
-    flights = tables.flights[tables.flights["arrived_at"].notna()]
+    flights = tables["flights"][tables["flights"]["arrived_at"].notna()]
     moment = flights["scheduled_departure"] - timedelta(minutes=params.features.lead_minutes)
     return flights.assign(moment=moment, month=sources.month_of(flights["scheduled_departure"]))
 

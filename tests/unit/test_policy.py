@@ -212,7 +212,7 @@ def test_a_trial_is_judged_or_waited_for_and_only_a_champion_alone_is_retrained(
 
 @pytest.mark.parametrize("trial", [candidate(), predecessor()])
 def test_a_release_that_cannot_be_loaded_is_withdrawn_at_once(trial: Trial) -> None:
-    broken = replace(trial, days=1, flights=0, low=None, high=None, broken="releases/2/model.onnx: was changed")
+    broken = replace(trial, days=1, entities=0, low=None, high=None, broken="releases/2/model.onnx: was changed")
 
     decision = decide(replace(CALM, trial=broken), POLICY)
 

@@ -11,7 +11,7 @@ from pipelines import lineage, rebuild, reproduce
 from pipelines.rebuild import Deviation, NotRebuilt, Rebuilt
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-SAME = Deviation(flights=53_991, largest=0.0, flight_id="first")
+SAME = Deviation(entities=53_991, largest=0.0, entity_id="first")
 
 
 def lock(models: str = "11", predictions: str = "22", seed: int = 2013, explored: str = "33") -> str:
@@ -69,7 +69,7 @@ def test_an_output_that_differs_is_named_though_the_model_answers_the_same() -> 
 
 
 def test_predictions_that_differ_are_counted_and_the_worst_is_named() -> None:
-    far = Deviation(flights=53_991, largest=0.0123, flight_id="2013-11-05-UA-15")
+    far = Deviation(entities=53_991, largest=0.0123, entity_id="2013-11-05-UA-15")
 
     verdict = reproduce.judge("3", origin(), rebuilt(lock(models="98", predictions="99"), far))
 

@@ -34,6 +34,22 @@ def test_the_clone_of_a_copied_folder_takes_what_the_copy_has_committed(
     assert (original / "var/retraining/code.py").read_text() == "one"
 
 
+def test_a_clone_that_was_cut_off_and_a_lock_that_git_left_do_not_stop_the_next_retraining(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(tmp_path, "one")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "var/.retraining.cloning/.git").mkdir(parents=True)
+    clone = retrain.clone(Path("var/retraining"))
+    for left in ("index.lock", "HEAD.lock", "refs/remotes/origin/HEAD.lock"):
+        (clone / ".git" / left).parent.mkdir(parents=True, exist_ok=True)
+        (clone / ".git" / left).touch()
+
+    again = retrain.clone(Path("var/retraining"))
+
+    assert (again / "code.py").read_text() == "one"
+
+
 def test_the_database_is_the_same_one_from_the_clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "what? & where #"
     (folder / "var/retraining").mkdir(parents=True)

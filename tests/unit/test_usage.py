@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ontime import sources
+from ontime.problem.data import DATA
 from pipelines import usage
 from serving.keys import Scope
-from tests.project import ROOT
+from tests import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Each target that takes a value, without it or with one that cannot be meant.
@@ -33,7 +33,7 @@ REFUSED = [
     "key NAME=a/b SCOPES=predict",
     "replay MONTHS=x",
     "replay MONTHS=13",
-    "replay VINTAGE=1999",
+    "replay DATASET=1999",
     "promote version=2",
     "promote VERISON=2",
     "replay MONTH=2",
@@ -148,10 +148,10 @@ def test_the_scopes_are_those_that_a_key_can_have() -> None:
     assert words.endswith(", ".join(Scope))
 
 
-def test_the_years_are_those_that_there_are_data_of() -> None:
-    years = [vintage for vintage in sources.VINTAGES if vintage.isdigit()]
+def test_every_declared_dataset_can_be_named() -> None:
+    shape, _ = usage.SHAPES["DATASET"]
 
-    assert usage.SHAPES["VINTAGE"][0].split("|") == years
+    assert all(re.fullmatch(shape, dataset) for dataset in DATA.datasets)
 
 
 def test_a_command_in_a_value_is_not_taken_for_variables() -> None:

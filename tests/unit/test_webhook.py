@@ -12,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 from pydantic import AnyHttpUrl
 
-from bench.load import free_port
 from monitoring import webhook
 from monitoring.alerts import Alert, Tier
 from ontime import database
+from pipelines.service import free_port
 
 STOP = Alert("quarantined_batches", Tier.STOP, 1.0, 0.0, "a batch broke the contract")
 WORSE = Alert("auc_shortfall", Tier.RETRAIN, 0.06, 0.04, "told apart worse")

@@ -5,21 +5,21 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from ontime import evaluation, model, schema, split
+from ontime.datasets import Tables
 from ontime.params import Params
-from ontime.sources import Tables
 
 
 def auc(known: pd.DataFrame, params: Params) -> float:
     """Fitted on two weeks, scored on the third."""
     past, future = known[known["day"] < "2013-02-18"], known[known["day"] >= "2013-02-18"]
     categories = model.categories_of(past)
-    fitted = model.fit("lightgbm", model.matrix_of(past, categories), past["late"].to_numpy(), params.train)
-    return float(roc_auc_score(future["late"], model.predict(fitted, model.matrix_of(future, categories))))
+    fitted = model.fit("lightgbm", model.matrix_of(past, categories), past["label"].to_numpy(), params.train)
+    return float(roc_auc_score(future["label"], model.predict(fitted, model.matrix_of(future, categories))))
 
 
 def test_the_actual_departure_delay_stops_the_evaluation(weeks: pd.DataFrame, tables: Tables, params: Params) -> None:
     known = split.labelled(weeks)
-    delay = tables.flights.set_index("flight_id")["dep_delay_minutes"].loc[known["flight_id"]]
+    delay = tables["flights"].set_index("entity_id")["dep_delay_minutes"].loc[known["entity_id"]]
     planted = known.assign(aircraft_departure_delay=delay.to_numpy())
     assert "aircraft_departure_delay" in schema.FEATURE_NAMES
 

@@ -1,6 +1,6 @@
 """What moved an answer, as a traveller would say it: a sentence for each feature of a flight.
 
-The service imports this file. `schema.py` says what a feature is, for those who build models.
+The service imports this file. `catalogue.py` says what a feature is, for those who build models.
 """
 
 import re
@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ontime import schema
-from ontime.release import Manifest, Names
-from ontime.schema import Flight, Question
+from ontime.declaration import Names, Question, span
+from ontime.problem.request import Flight
 
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LEG_STATES = ("has not left yet", "is in the air", "has landed")
@@ -32,28 +31,28 @@ class Told(NamedTuple):
 Sentence = Callable[[float, Told], str]
 
 
-def told_of(flight: Flight, manifest: Manifest) -> Told:
-    names = manifest.names
-    return Told(carrier_name(flight.carrier, names), flight.origin, flight.dest, manifest.question)
-
-
-def carrier_name(code: str, names: Names) -> str:
-    return names.carriers.get(code, code)
-
-
-def reason(name: str, value: float, flight: Flight, manifest: Manifest) -> str:
+def reason(name: str, value: float | str, flight: Flight, names: Names, question: Question) -> str:
     """A feature of a flight in a few words, such as "wind at JFK: 18 mph"."""
-    told = told_of(flight, manifest)
-    if name in schema.CATEGORICAL:
-        return _category(name, np.isnan(value), told, manifest.names)
+    told = Told(names.get("carrier", {}).get(flight.carrier, flight.carrier), flight.origin, flight.dest, question)
+    if name in ("carrier", "origin", "dest"):
+        return _category(name, not isinstance(value, str), told, names)
+    assert not isinstance(value, str)  # noqa: S101  the others are numbers
     if np.isnan(value) and name not in SAID_OF_NOTHING:
         return f"not known: {_subject(name, told)}"
     return _sentence(name)(value, told)
 
 
+def airport_name(code: str, names: Names) -> str:
+    known = {**names.get("dest", {}), **names.get("origin", {})}
+    return f"{known[code]} ({code})" if code in known else code
+
+
 def _category(name: str, unseen: bool, told: Told, names: Names) -> str:
-    dest = f"{names.airports[told.dest]} ({told.dest})" if told.dest in names.airports else told.dest
-    said = {"carrier": f"airline: {told.carrier}", "origin": f"from {told.origin}", "dest": f"to {dest}"}[name]
+    said = {
+        "carrier": f"airline: {told.carrier}",
+        "origin": f"from {told.origin}",
+        "dest": f"to {airport_name(told.dest, names)}",
+    }[name]
     return f"{said}, new to the model" if unseen else said
 
 
@@ -64,7 +63,7 @@ def _sentence(name: str) -> Sentence:
     if matched := TIMETABLE.fullmatch(name):
         group, minutes = matched.groups()
         return lambda value, told: (
-            f"{_count(value, _scheduled(group, told))} scheduled within {schema.span(int(minutes))}, this one included"
+            f"{_count(value, _scheduled(group, told))} scheduled within {span(int(minutes))}, this one included"
         )
     return SENTENCES[name]
 
@@ -106,7 +105,7 @@ def _window(kind: str, value: float, told: Told, flights: str, last: str) -> str
     if kind == "count":
         return f"{_count(value, flights)} in {last}"
     if kind == "late":
-        return f"{_percent(value)} of the {flights} in {last} were {told.question.lateness}"
+        return f"{_percent(value)} of the {flights} in {last} were {told.question.terms['span']} late or more"
     return f"{flights} in {last} were {_off_schedule(value)} on average"
 
 

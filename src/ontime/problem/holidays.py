@@ -1,8 +1,9 @@
-"""US federal holidays -> src/ontime/us_holidays.txt, so that the service imports no calendar of all the world."""
+"""US federal holidays -> us_holidays.txt, so that the service imports no calendar of all the world."""
 
 import holidays
 
-from ontime import files, schedule
+from ontime import files
+from ontime.problem import schedule
 
 YEARS = range(1999, 2101)
 

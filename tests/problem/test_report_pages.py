@@ -11,8 +11,7 @@ from playwright.sync_api import Browser, Page
 
 from ontime import figures
 from pipelines import pages, replay_report
-from tests import browser
-from tests.repository.imports import ROOT
+from tests import ROOT, browser
 
 PAPER = {"light": "rgb(248, 246, 240)", "dark": "rgb(18, 20, 22)"}
 INK = {"light": "rgb(26, 28, 30)", "dark": "rgb(236, 232, 222)"}

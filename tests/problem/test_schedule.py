@@ -1,29 +1,45 @@
 """The timetable's features, and the coding of everything into the model's numbers."""
 
+from typing import Any
+
 import holidays
 import numpy as np
+import pandas as pd
 import pytest
 
-from ontime import schedule, schema
-from pipelines import calendar
+from ontime import encoding, schema
+from ontime.declaration import Columns
+from ontime.problem import holidays as calendar
+from ontime.problem import schedule
 
 
-def features_of(departure: str, arrival: str, elapsed: float = 180, miles: float = 760) -> dict[str, float]:
-    told = schedule.schedule_features(
-        np.array([departure], "datetime64[m]"),
-        np.array([arrival], "datetime64[m]"),
-        np.array([elapsed]),
-        np.array([miles]),
-    )
-    return {name: float(values[0]) for name, values in told.items()}
+def flights(departures: list[str] | np.ndarray, arrivals: list[str] | np.ndarray, miles: object = 760) -> Columns:
+    """The fields of requests; times in UTC."""
+    count = len(departures)
+    return {
+        "carrier": np.array(["UA"] * count, object),
+        "flight_number": np.full(count, 1545),
+        "origin": np.array(["EWR"] * count, object),
+        "dest": np.array(["ORD"] * count, object),
+        "scheduled_departure": np.array(departures, "datetime64[us]"),
+        "scheduled_arrival": np.array(arrivals, "datetime64[us]"),
+        "distance_miles": np.broadcast_to(np.asarray(miles), count),
+    }
+
+
+def features_of(departure: str, arrival: str, miles: float = 760) -> dict[str, object]:
+    return {name: values[0] for name, values in schedule.features(flights([departure], [arrival], miles)).items()}
 
 
 def test_the_timetable_becomes_minutes_weekday_and_slack() -> None:
-    told = features_of("2013-11-05T05:15", "2013-11-05T09:08")
+    told = features_of("2013-11-05T10:15", "2013-11-05T13:15")  # New York is five hours behind
 
     assert told == {
+        "carrier": "UA",
+        "origin": "EWR",
+        "dest": "ORD",
         "departure_minute": 315,
-        "arrival_minute": 548,
+        "arrival_minute": 495,
         "weekday": 1,  # a Tuesday
         "days_to_holiday": 6,  # Veterans Day is the 11th
         "distance_miles": 760,
@@ -48,7 +64,7 @@ def test_the_nearest_holiday_may_be_in_another_year(day: str, days: int) -> None
 
 
 def test_the_calendar_is_the_librarys() -> None:
-    """The service reads a file, to start without the library; `python -m pipelines.calendar` writes it."""
+    """The service reads a file, to start without the library; `python -m ontime.problem.holidays` writes it."""
     expected = holidays.country_holidays("US", years=calendar.YEARS, observed=False)
 
     assert schedule.HOLIDAYS.read_text().split() == [str(day) for day in sorted(expected)]
@@ -71,12 +87,13 @@ def test_many_flights_get_what_each_gets_alone() -> None:
 def test_a_month_of_flights_gets_what_each_flight_gets_alone() -> None:
     """Training asks for a month at once, the service for one flight."""
     departures = np.arange("2013-10-20T00:07", "2013-11-20T00:07", 97, dtype="datetime64[m]")
-    elapsed, miles = np.linspace(40, 400, len(departures)), np.linspace(80, 4983, len(departures))
+    arrivals = departures + np.linspace(40, 400, len(departures)).astype("timedelta64[m]")
+    miles = np.linspace(80, 4983, len(departures)).astype(int)
 
-    together = schedule.schedule_features(departures, departures + 137, elapsed, miles)
+    together = schedule.features(flights(departures, arrivals, miles))
 
     for place in range(0, len(departures), 20):
-        alone = features_of(str(departures[place]), str(departures[place] + 137), elapsed[place], miles[place])
+        alone = features_of(str(departures[place]), str(arrivals[place]), miles[place])
         assert alone == {name: values[place] for name, values in together.items()}
 
 
@@ -84,9 +101,19 @@ def test_a_category_is_its_position_and_an_unseen_one_is_missing() -> None:
     columns = {name: np.array([1.0, 2.0, 3.0]) for name in schema.FEATURE_NAMES}
     names = {name: ["B", "A", "unseen"] for name in schema.CATEGORICAL}
 
-    matrix = schedule.encode({**columns, **names}, {name: ["A", "B"] for name in schema.CATEGORICAL})
+    matrix = encoding.encode({**columns, **names}, {name: ["A", "B"] for name in schema.CATEGORICAL})
 
     assert matrix.dtype == np.float32
     carrier = matrix[:, schema.FEATURE_NAMES.index("carrier")]
     np.testing.assert_array_equal(carrier, np.array([1, 0, np.nan], np.float32))
     assert matrix[:, schema.FEATURE_NAMES.index("temp_f")].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_a_missing_category_is_missing_whatever_the_names_of_the_others(missing: Any) -> None:
+    columns = {name: np.array([1.0]) for name in schema.FEATURE_NAMES}
+    names = {name: np.array([missing], object) for name in schema.CATEGORICAL}
+
+    matrix = encoding.encode({**columns, **names}, {name: ["<NA>", "None", "nan"] for name in schema.CATEGORICAL})
+
+    assert np.isnan(matrix[0, schema.FEATURE_NAMES.index("carrier")])

@@ -1,6 +1,6 @@
 """`make install`: exactly what requirements/all.txt locks, into .venv. It uses the standard library only.
 
-    python -m infra.install .venv
+    python -m pipelines.install .venv
 
 Whatever interrupts it, the next one begins again with an empty .venv; its downloads are in var/cache.
 """

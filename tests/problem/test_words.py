@@ -1,32 +1,30 @@
 """What moved an answer is said as a traveller would say it, by the rule of the release that answers."""
 
 import json
-from typing import Any
 
 import numpy as np
 import pytest
 
-from ontime import schema, words
-from ontime.release import Manifest, Names
-from ontime.schema import Flight
-from serving import examples
+from ontime import schema
+from ontime.declaration import Names, Question
+from ontime.problem import PROBLEM
+from ontime.problem.request import Flight
 
-FLIGHT = Flight.model_validate_json(json.dumps(examples.THANKSGIVING_EVE))
-NAMES = Names(carriers={"VX": "Virgin America"}, airports={"SFO": "San Francisco Intl"})
+FLIGHT = Flight.model_validate_json(json.dumps(PROBLEM.examples["the evening before Thanksgiving"]))
+NAMES = {"carrier": {"VX": "Virgin America"}, "dest": {"SFO": "San Francisco Intl"}}
 
 
-def manifest(late_minutes: int = 15, names: Names = NAMES) -> Manifest:
-    """As much of it as the words ask for."""
-    fields: dict[str, Any] = {"late_minutes": late_minutes, "lead_minutes": 120, "names": names}
-    return Manifest.model_construct(**fields)
+def reason(name: str, value: float | str, label_at_least: int = 15, names: Names = NAMES) -> str:
+    return PROBLEM.reason(name, value, FLIGHT, names, Question(label_at_least, 120))
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("carrier", 1, "airline: Virgin America"),
+        ("carrier", "VX", "airline: Virgin America"),
         ("carrier", np.nan, "airline: Virgin America, new to the model"),
-        ("dest", 1, "to San Francisco Intl (SFO)"),
+        ("origin", "JFK", "from JFK"),
+        ("dest", "SFO", "to San Francisco Intl (SFO)"),
         ("departure_minute", 315, "leaves at 05:15"),
         ("weekday", 2, "leaves on a Wednesday"),
         ("slack_minutes", -12.2, "the timetable is 12 minutes short"),
@@ -45,31 +43,31 @@ def manifest(late_minutes: int = 15, names: Names = NAMES) -> Manifest:
         ("return_slack_expected", -30, "with its delay the aircraft is back 30 minutes too late"),
     ],
 )
-def test_a_feature_is_said_in_words(name: str, value: float, said: str) -> None:
-    assert words.reason(name, value, FLIGHT, manifest()) == said
+def test_a_feature_is_said_in_words(name: str, value: float | str, said: str) -> None:
+    assert reason(name, value) == said
 
 
 def test_late_in_a_reason_is_what_the_release_calls_late() -> None:
-    said = words.reason("arrivals_dest_24h_late", 0.5, FLIGHT, manifest(late_minutes=30))
+    said = reason("arrivals_dest_24h_late", 0.5, label_at_least=30)
 
     assert said == "50 % of the arrivals at SFO from New York in the last 24 hours were 30 minutes late or more"
 
 
 def test_what_has_no_name_is_said_by_its_code() -> None:
-    told = [words.reason(name, 0, FLIGHT, manifest(names=Names())) for name in ("carrier", "dest")]
+    told = [reason(name, code, names={}) for name, code in (("carrier", "VX"), ("dest", "SFO"))]
 
     assert told == ["airline: VX", "to SFO"]
 
 
 @pytest.mark.parametrize("name", schema.FEATURE_NAMES)
 def test_every_feature_can_be_said_without_its_own_name(name: str) -> None:
-    for value in (0.0, 1.0, np.nan):
-        assert "_" not in words.reason(name, value, FLIGHT, manifest())
+    for value in (getattr(FLIGHT, name), np.nan) if name in schema.CATEGORICAL else (0.0, 1.0, np.nan):
+        assert "_" not in reason(name, value)
 
 
-@pytest.mark.parametrize("name", schema.MATERIALISED)
+@pytest.mark.parametrize("name", schema.ONLINE)
 def test_a_feature_that_is_not_known_says_what_is_not_known(name: str) -> None:
-    said = words.reason(name, np.nan, FLIGHT, manifest())
+    said = reason(name, np.nan)
 
     assert said == "no gusts reported at JFK" or said.startswith("not known: ")
     assert "the timetable" not in said or name == "return_slack_scheduled"

@@ -1,0 +1,25 @@
+"""The coding of all features into the model's numbers, in training and in the service."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ontime import schema
+
+Floats = NDArray[np.floating[Any]]
+
+
+def encode(
+    columns: Mapping[str, Sequence[str] | Floats], categories: Mapping[str, Sequence[str]]
+) -> NDArray[np.float32]:
+    """Columns in the order of the model: float32, n x features. A missing or unseen category is NaN."""
+    matrix = np.empty((len(columns[schema.FEATURE_NAMES[0]]), len(schema.FEATURE_NAMES)), dtype=np.float32)
+    for position, name in enumerate(schema.FEATURE_NAMES):
+        values = columns[name]
+        if name in categories:
+            codes = {category: code for code, category in enumerate(categories[name])}
+            values = np.array([codes.get(value, np.nan) for value in values])
+        matrix[:, position] = values
+    return matrix

@@ -1,0 +1,81 @@
+"""The problem: flights out of New York, and whether they arrive late. This folder and params.yaml are all of it.
+
+Whoever brings another problem replaces the folder (docs/make-it-yours.md). The rest reads `PROBLEM`, which the
+service imports as well, and `ontime.problem.data.DATA`, which is about tables and needs pandas.
+"""
+
+from datetime import date
+
+from ontime.declaration import Ablation, Cell, Label, Problem, Search, Sign, Slice
+from ontime.problem import catalogue, reasons, schedule, words
+from ontime.problem.request import Flight
+
+PROBLEM = Problem(
+    name="flights",
+    zone="America/New_York",
+    request=Flight,
+    request_features=schedule.features,
+    features=catalogue.FEATURES,
+    label=Label(column="arr_delay_minutes", known_at="arrived_at", unit="minutes", limits=(-180, 2880)),
+    baseline=(Cell("carrier"), Cell("origin"), Cell("departure_minute", width=60)),
+    slices=(
+        Slice("origin", "origin"),
+        Slice("carrier", "carrier"),
+        Slice(
+            "hour",
+            "departure_minute",
+            {"before 09:00": (0, 540), "09:00-13:59": (540, 840), "14:00-17:59": (840, 1080),
+             "18:00 and later": (1080, 1440)},
+        ),
+        Slice(
+            "distance",
+            "distance_miles",
+            {"under 500 mi": (0, 500), "500-999 mi": (500, 1000), "1000-1999 mi": (1000, 2000),
+             "2000 mi and more": (2000, 10**5)},
+        ),
+    ),
+    ablations={
+        "without_tailnum": Ablation(
+            families=("plane", "rotation"),
+            words="The tail number is that of the aircraft that really flew; {lead} before, it may still change.",
+        )
+    },
+    signs_of_life=(
+        # An hour of weather may be missing, and then one more; in 2013 a day is.
+        Sign("weather_age_hours", lambda hours: hours <= 4),
+        Sign("departures_all_3h_count", lambda departures: departures != 0),
+    ),
+    search=(
+        Search("origin", "From", choices=True),
+        Search("dest", "To", placeholder="SFO"),
+        Search("carrier", "Airline", placeholder="B6"),
+        Search("flight_number", "Flight number", placeholder="29"),
+    ),
+    words=words.WORDS,
+    describe=words.describe,
+    outcome=words.outcome,
+    reason=reasons.reason,
+    examples={
+        "a morning flight": {
+            "carrier": "UA", "flight_number": 1487, "origin": "EWR", "dest": "IAH",
+            "scheduled_departure": "2013-11-05T05:15:00-05:00", "scheduled_arrival": "2013-11-05T08:08:00-06:00",
+            "distance_miles": 1400,
+        },
+        "the evening before Thanksgiving": {
+            "carrier": "VX", "flight_number": 29, "origin": "JFK", "dest": "SFO",
+            "scheduled_departure": "2013-11-27T18:55:00-05:00", "scheduled_arrival": "2013-11-27T22:35:00-08:00",
+            "distance_miles": 2586,
+        },
+    },
+    example_outcome={
+        "entity_id": "UA1487-EWR-20131105T1015Z",
+        "label": False,
+        "value": -3,
+        "known_at": "2013-11-05T08:05:00-06:00",
+    },
+    example_day=date(2013, 11, 27),
+    example_hour=18,
+    # An arrival inside the look-back may have been scheduled earlier by a whole day's delay (the contract's limit) and
+    # the longest flight: 24 h + 20 h.
+    halo_hours=44,
+)  # fmt: skip

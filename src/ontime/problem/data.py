@@ -1,0 +1,68 @@
+"""The data of flights, declared: where they come from, what each table is, when it is known, what must hold."""
+
+from datetime import timedelta
+
+from ontime.availability import Observed, Scheduled, Static
+from ontime.datasets import Data, Table, Tables
+from ontime.declaration import Names
+from ontime.problem import features, rules
+from ontime.problem.sources import DATASETS, TERRITORY_AIRPORTS, TIMETABLE_AHEAD
+
+COMPANY = r" (Inc\.|Co\.|Corporation)$"  # said of no airline by its passengers
+
+
+def names(tables: Tables) -> Names:
+    """Of all airlines and airports of the timetable, as people know them."""
+    flights, airlines, airports = tables["flights"], tables["airlines"], tables["airports"]
+    known = dict(zip(airports["airport"], airports["name"], strict=True)) | TERRITORY_AIRPORTS
+    carriers = zip(airlines["carrier"], airlines["name"].str.replace(COMPANY, "", regex=True), strict=True)
+    served = {end: sorted({*flights[end]} & known.keys()) for end in ("origin", "dest")}
+    return {"carrier": dict(sorted(carriers))} | {
+        end: {code: known[code] for code in codes} for end, codes in served.items()
+    }
+
+
+DATA = Data(
+    datasets=DATASETS,
+    entities="flights",
+    tables=(
+        Table(
+            "flights",
+            moment="scheduled_departure",
+            # A new column of the flights is hidden until the flight has ended, unless it is named here.
+            known=Scheduled(
+                at="scheduled_departure",
+                ahead=TIMETABLE_AHEAD,
+                planned=(
+                    "entity_id", "carrier", "flight_number", "origin", "dest", "distance_miles",
+                    "scheduled_departure", "scheduled_arrival", "sched_dep_hhmm", "sched_arr_hhmm",
+                    "tailnum",  # of the aircraft that really flew: all that the source has, and known later in life
+                ),
+                events={"departed_at": ("dep_delay_minutes", "dep_hhmm")},
+                end="arrived_at",
+                due="scheduled_arrival",
+                final_after=timedelta(days=1),  # a flight that has not arrived by then was cancelled or diverted
+            ),
+            contract=rules.flights_contract,
+            rules=rules.FLIGHTS_RULES,
+        ),
+        Table(
+            "weather",
+            moment="hour",
+            known=Observed("known_at"),
+            contract=rules.weather_contract,
+            rules=rules.WEATHER_RULES,
+        ),
+        Table("planes", known=Static(), contract=lambda _: rules.PLANES),
+        Table("airports", known=Static(), contract=lambda _: rules.AIRPORTS),
+        Table("airlines", known=Static(), contract=lambda _: rules.AIRLINES),
+    ),
+    as_of=features.as_of,
+    dirt=rules.KNOWN_DIRT,
+    names=names,
+    counts={"weather_hours_missing": rules.weather_hours_missing},
+    drift_of={
+        "flights": ("dep_delay_minutes", "arr_delay_minutes", "distance_miles", "carrier", "origin", "dest"),
+        "weather": ("temp_f", "wind_speed_mph", "visib_miles", "pressure_mb"),
+    },
+)  # fmt: skip

@@ -1,0 +1,58 @@
+"""What a caller has to know of a flight: its timetable. The ranges also stand in the contract of the tables."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from ontime.declaration import EntityRequest, Minute
+
+ORIGINS = ("EWR", "JFK", "LGA")
+CLOCK = "America/New_York"  # every "minute of the day" is told on this clock
+
+CARRIER_PATTERN = r"^[A-Z0-9]{2}$"
+AIRPORT_PATTERN = r"^[A-Z]{3}$"
+FLIGHT_NUMBER = (1, 9999)
+DISTANCE_MILES = (1, 6000)
+ELAPSED_MINUTES = (15, 1200)  # scheduled gate to gate
+
+
+def flight_key(carrier: str, flight_number: int, origin: str, scheduled_departure: datetime) -> str:
+    """The key of a flight everywhere: `UA1545-EWR-20130101T1015Z`, its scheduled departure in UTC."""
+    at = scheduled_departure.astimezone(UTC)  # spelled out below: strftime takes three times as long
+    return f"{carrier}{flight_number}-{origin}-{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}Z"
+
+
+def _minutes_between(departure: datetime, arrival: datetime) -> float:
+    return (arrival - departure).total_seconds() / 60
+
+
+class Flight(EntityRequest):
+    """A flight as its timetable tells it: all that a caller has to know."""
+
+    carrier: Annotated[str, Field(pattern=CARRIER_PATTERN, description="IATA airline code", examples=["UA"])]
+    flight_number: Annotated[int, Field(ge=FLIGHT_NUMBER[0], le=FLIGHT_NUMBER[1], examples=[1545])]
+    origin: Annotated[Literal["EWR", "JFK", "LGA"], Field(description="New York airport of departure")]
+    dest: Annotated[str, Field(pattern=AIRPORT_PATTERN, description="IATA airport of arrival", examples=["IAH"])]
+    scheduled_departure: Annotated[Minute, Field(description="with offset; whole minutes")]
+    scheduled_arrival: Annotated[Minute, Field(description="with offset; whole minutes")]
+    distance_miles: Annotated[int, Field(ge=DISTANCE_MILES[0], le=DISTANCE_MILES[1], examples=[1400])]
+
+    @field_validator("scheduled_arrival")
+    @classmethod
+    def follows_the_departure(cls, arrival: datetime, info: ValidationInfo) -> datetime:
+        departure = info.data.get("scheduled_departure")
+        if departure is None:  # refused already, under its own name
+            return arrival
+        elapsed, (shortest, longest) = _minutes_between(departure, arrival), ELAPSED_MINUTES
+        if not shortest <= elapsed <= longest:
+            raise ValueError(f"{elapsed:g} minutes after scheduled_departure; possible is {shortest} to {longest}")
+        return arrival
+
+    @property
+    def entity_id(self) -> str:
+        return flight_key(self.carrier, self.flight_number, self.origin, self.scheduled_departure)
+
+    @property
+    def event_at(self) -> datetime:
+        return self.scheduled_departure

@@ -1,0 +1,25 @@
+"""The machinery's tests run on one problem, whatever this project predicts: on flights, which it was built with.
+
+After `make adopt`, flights are in tests/reference. The tests in tests/problem and tests/repository are of the problem
+in src/ontime/problem, and one process can hold only one: so `pytest` leaves those out, and `pytest tests/problem` runs
+them. `make test` does both.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+REFERENCE = ROOT / "tests/reference"
+PARAMS_YAML = (REFERENCE if REFERENCE.is_dir() else ROOT) / "params.yaml"
+OF_THIS_PROBLEM = ("tests/problem", "tests/repository")
+
+if REFERENCE.is_dir() and not any(word.startswith(OF_THIS_PROBLEM) for word in sys.argv[1:]):
+    os.environ.setdefault("ONTIME_PROBLEM", str(REFERENCE / "problem"))
+
+
+def without_settings() -> dict[str, str]:
+    """The environment of the tests, but for settings of ours that the caller has; which problem it is stays."""
+    return {
+        name: value for name, value in os.environ.items() if name == "ONTIME_PROBLEM" or not name.startswith("ONTIME_")
+    }

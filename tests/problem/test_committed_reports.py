@@ -1,0 +1,11 @@
+"""What is committed of long runs is what their numbers say."""
+
+from pipelines import imbalance, imbalance_page
+from pipelines.layout import read_json
+from tests import ROOT
+
+
+def test_the_page_is_what_the_numbers_say() -> None:
+    report = read_json(ROOT / imbalance.JSON)
+
+    assert (ROOT / imbalance_page.PAGE).read_text() == imbalance_page.page(report)

@@ -1,0 +1,72 @@
+"""Every field of a request that a declaration may search by can be searched, and its choices are listed."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from ontime.declaration import EntityRequest, Names, Problem, Search
+from ontime.problem import PROBLEM
+from serving import search
+
+
+class Visit(EntityRequest):
+    ward: Literal[3, 5] | None = None
+    urgent: bool
+    floor: int | None = None
+    clinic: str
+
+    @property
+    def entity_id(self) -> str:
+        return "V1"
+
+    @property
+    def event_at(self) -> datetime:
+        return datetime(2020, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def visits(monkeypatch: pytest.MonkeyPatch) -> Problem:
+    fields = (Search(name, name, choices=name != "floor") for name in Visit.model_fields)
+    changed = replace(
+        PROBLEM, request=Visit, search=tuple(fields), examples={"one": {"urgent": True, "clinic": "north"}}
+    )
+    monkeypatch.setattr(search, "PROBLEM", changed)
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("field", "names", "only", "choices"),
+    [
+        ("ward", {}, True, [("3", "3"), ("5", "5")]),
+        ("ward", {"ward": {"3": "Surgery"}}, True, [("3", "Surgery"), ("5", "5")]),
+        ("urgent", {}, True, [("false", "false"), ("true", "true")]),
+        ("clinic", {"clinic": {"n": "North"}}, True, [("n", "North")]),
+        ("clinic", {}, False, []),
+        ("floor", {}, False, []),
+    ],
+)
+def test_a_fields_choices_are_its_literals_or_its_names(
+    field: str, names: Names, only: bool, choices: list[tuple[str, str]], visits: Problem
+) -> None:
+    declared = next(each for each in visits.search if each.field == field)
+
+    shown = search._field(declared, names)
+
+    assert (shown.only_choices, [(each.value, each.name) for each in shown.choices]) == (only, choices)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [("ward", "3", 3), ("urgent", "false", False), ("floor", "-2", -2), ("floor", "123456789012", 123456789012)],
+)
+def test_what_a_query_says_in_text_is_read_as_the_fields_value(field: str, text: str, value: Any) -> None:
+    assert TypeAdapter(search._type_of(field)).validate_python(text) == value
+
+
+@pytest.mark.parametrize("text", ["-", "1_0", "--2", "9" * 19])
+def test_what_no_database_has_as_a_number_is_refused(text: str) -> None:
+    with pytest.raises(ValidationError, match="is not a whole number, in digits"):
+        TypeAdapter(search._type_of("floor")).validate_python(text)

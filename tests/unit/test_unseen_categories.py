@@ -1,0 +1,116 @@
+"""A category that the model never saw is flagged and counted; one that is missing is neither."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from monitoring import indicators
+from ontime import features, online, schema
+from ontime.database import OnlineRow, Stored
+from ontime.declaration import Columns
+from ontime.problem import PROBLEM
+from serving import scoring
+
+FLIGHT = PROBLEM.request.model_validate(
+    {**PROBLEM.examples["a morning flight"]}
+    | {name: datetime(2013, 11, 5, hour, tzinfo=UTC) for name, hour in
+       (("scheduled_departure", 11), ("scheduled_arrival", 13))}
+)  # fmt: skip
+DEST = schema.FEATURE_NAMES.index("dest")
+
+
+def without_dest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the request had an optional destination, and nobody gave it."""
+    request_features: Callable[[Columns], Columns] = PROBLEM.request_features
+
+    def asked(fields: Columns) -> Columns:
+        return {**request_features(fields), "dest": np.full(len(fields["dest"]), None, object)}
+
+    changed = replace(PROBLEM, request_features=asked)
+    for module in (online, indicators):
+        monkeypatch.setattr(module, "PROBLEM", changed)
+
+
+def uncoded(place: int) -> np.ndarray:
+    row = np.zeros(len(schema.FEATURE_NAMES), np.float32)
+    row[place] = np.nan
+    return row
+
+
+def answered(source: str = "online") -> pd.DataFrame:
+    """A row as `performance.answers` has it, whose destination has no code."""
+    return pd.DataFrame(
+        [{**FLIGHT.model_dump(), "entity_id": "a", "features": source, "vector": uncoded(DEST).tobytes()}]
+    )
+
+
+def unseen_share(rows: pd.DataFrame, texts: dict[str, Any]) -> float | None:
+    reference = pd.DataFrame(columns=list(schema.FEATURE_NAMES))
+    return indicators.of_answers(rows, reference, indicators.categories_of(rows, texts))["unseen_share"]
+
+
+def test_an_unseen_category_of_the_request_is_flagged_and_counted() -> None:
+    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.NOTHING_KNOWN)
+
+    assert scoring._flags(FLIGHT, stored, uncoded(DEST)) == ["unknown_category:dest"]
+    assert unseen_share(answered(), {}) == 1
+
+
+def test_a_missing_category_of_the_request_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_dest(monkeypatch)
+    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.NOTHING_KNOWN)
+
+    assert scoring._flags(FLIGHT, stored, uncoded(DEST)) == []
+    assert unseen_share(answered(), {}) == 0
+
+
+@pytest.mark.parametrize(("texts", "flags"), [({"sky": "hail"}, ["unknown_category:sky"]), ({}, [])])
+def test_an_unseen_category_of_the_online_store_is_flagged(
+    texts: dict[str, str], flags: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "CATEGORIES", [("sky", 7)])
+    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), OnlineRow(online.NOTHING_KNOWN.vector, texts))
+
+    assert scoring._flags(FLIGHT, stored, uncoded(7)) == flags
+
+
+@pytest.mark.parametrize(
+    ("source", "texts", "share"),
+    [("online", {"a": {"temp_f": "hail"}}, 1), ("online", {"a": {}}, 0), ("request", {"a": {"temp_f": "hail"}}, 0)],
+)
+def test_an_unseen_category_of_the_online_store_is_counted(
+    source: str, texts: dict[str, Any], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schema, "CATEGORICAL", ("temp_f",))
+    monkeypatch.setattr(schema, "ONLINE_TEXTS", ("temp_f",))
+    rows = answered(source).assign(vector=[uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes()])
+
+    assert unseen_share(rows, texts) == share
+
+
+def test_a_category_of_the_online_store_that_lost_its_values_is_blind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schema, "ONLINE_TEXTS", ("temp_f",))
+    rows = answered().assign(vector=[uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes()])
+    reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES}).assign(temp_f="hail")
+
+    figures = indicators.of_answers(rows, reference, indicators.categories_of(rows, {}))
+
+    assert figures["blind_features"] == 1
+
+
+def test_no_answers_have_no_categories() -> None:
+    assert indicators.categories_of(answered().iloc[:0], {}).empty
+
+
+def test_what_an_entity_has_categories_of_is_what_training_has() -> None:
+    row = pd.DataFrame([FLIGHT.model_dump()])
+    columns = PROBLEM.request_features(features.fields_of(row))
+
+    assert online.categories_told(FLIGHT, online.NOTHING_KNOWN) == {
+        name for name in schema.REQUEST if isinstance(columns[name][0], str)
+    }
