@@ -1,0 +1,181 @@
+"""Another problem in the place of this one, by one command: trained, served, monitored, no word of flights left."""
+
+import re
+import subprocess
+import sys
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.sync_api import Page
+
+from tests import browser
+from tests.project import Project
+from tests.service import Served, Service
+
+# Words of the problem that went. "Late" and "flight" also mean other things: a late answer, requests in flight.
+WORDS = re.compile(
+    r"\b(flights?|airlines?|airports?|depart\w*|arriv\w*|carriers?|EWR|JFK|LGA|thanksgiving)\b", re.IGNORECASE
+)
+DAY = date(2012, 11, 14)
+WRITTEN = (
+    "reports/model_card.md", "reports/eda.md", "reports/data_quality.json", "reports/evaluation.json",
+    "docs/features.md",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = Project(tmp_path_factory.mktemp("adopted"))
+    for name, value in (("user.name", "test"), ("user.email", "test@localhost")):
+        made.git("config", name, value)
+    made.make("adopt", "FROM=examples/bikes")
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project) -> Project:
+    project.make("train", "OMP_NUM_THREADS=1")
+    return project
+
+
+def weeks_behind() -> str:
+    """So many that the day before the feed's today is in the week of DAY."""
+    return str((datetime.now(UTC).date() - DAY).days // 7)
+
+
+def test_nothing_else_is_touched(project: Project) -> None:
+    changed = {line[3:] for line in project.git("status", "--porcelain").splitlines()}
+
+    ours = ("src/ontime/problem/", "tests/problem/", "tests/reference/", "reports/", "docs/screenshots/")
+    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate")}
+    generated = {"params.yaml", "dvc.lock", *documents}
+    assert {"params.yaml"} <= {path for path in changed if not path.startswith(ours)} <= generated
+
+
+def run_tests(project: Project, *paths: str) -> "subprocess.CompletedProcess[str]":
+    words = [sys.executable, "-m", "pytest", *paths]
+    return subprocess.run(words, cwd=project.folder, env=project.environment(), capture_output=True, text=True)
+
+
+def test_its_own_tests_pass_and_so_do_the_rules_of_the_repository(trained: Project) -> None:
+    done = run_tests(trained, "tests/problem", "tests/repository")
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_tests_of_the_machinery_go_on_with_the_problem_that_they_know(trained: Project) -> None:
+    done = run_tests(trained, "tests/unit/test_contract.py", "tests/integration/test_serving.py")
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_uncommitted_work_is_never_lost(project: Project) -> None:
+    done = project.attempt("adopt", "FROM=examples/bikes")
+
+    assert done.returncode
+    assert "adopt: commit or stash your changes first" in done.stdout
+
+
+def test_releases_and_predictions_are_not_lost_unasked(tiny: Project) -> None:
+    done = tiny.attempt("adopt", "FROM=examples/bikes")
+
+    assert done.returncode
+    assert "adopt: releases, var/mlflow.db, var/ontime.db would be deleted" in done.stdout
+    assert "then make adopt FROM=examples/bikes REPLACE=1" in done.stdout
+
+
+@pytest.mark.parametrize("path", WRITTEN)
+def test_what_the_stages_write_speaks_of_bikes(path: str, trained: Project) -> None:
+    assert WORDS.findall((trained.folder / path).read_text()) == []
+
+
+@pytest.fixture(scope="module")
+def service(trained: Project) -> Any:
+    started = Served(trained)
+    yield started
+    started.kill()
+
+
+def test_it_answers_and_takes_outcomes(service: Service) -> None:
+    listed = service.get(f"/v1/entities?day={DAY}&limit=24")["entities"]
+    answers = service.post("/v1/predictions?explain=true", [each["request"] for each in listed[:20]])
+    outcome = service.get(f"/v1/outcomes/{listed[17]['entity_id']}")
+
+    assert len(listed) == 24
+    assert {answer["features"] for answer in answers} == {"online"}
+    assert {answer["flags"] == [] for answer in answers} == {True}
+    assert outcome["words"].endswith(" rentals: busy (busy from 300 on).")
+    said = [reason["words"] for answer in answers for reason in answer["reasons"]["features"]]
+    assert WORDS.findall("\n".join(said)) == []
+
+
+def test_a_day_is_monitored(trained: Project, service: Service) -> None:
+    today = datetime.now(ZoneInfo("America/New_York")).date()
+    yesterday = today - timedelta(weeks=int(weeks_behind()), days=1)
+    for day in (yesterday, yesterday - timedelta(days=1)):
+        listed = service.get(f"/v1/entities?day={day}&limit=24")["entities"]
+        service.post("/v1/predictions", [each["request"] for each in listed])
+
+    done = trained.attempt("monitor", ONTIME_WEEKS_BEHIND=weeks_behind())
+
+    assert done.returncode == 0, done.stdout
+    assert re.search(rf"monitor: {yesterday}: \w+", done.stdout)
+    assert "stop" not in done.stdout
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/v1/problem", "/v1/model", "/v1/ops", "/metrics"])
+def test_what_the_service_tells_speaks_of_bikes(path: str, service: Service) -> None:
+    assert WORDS.findall(str(service.get(path))) == []
+
+
+@pytest.mark.parametrize("path", ["/", "/ops"])
+def test_the_pages_speak_of_bikes(path: str, service: Service) -> None:
+    with browser.running() as chromium:
+        page: Page = chromium.new_page()
+        page.goto(f"http://127.0.0.1:{service.port}{path}")
+        page.locator("#answer .claim" if path == "/" else "#answering .version").wait_for()
+        shown = page.locator("body").inner_text()
+
+    assert WORDS.findall(shown) == []
+    assert "in 100 hours like this are busy." in shown or path == "/ops"
+
+
+def test_every_series_of_the_dashboards_exists(trained: Project, service: Service) -> None:
+    exposed = set(re.findall(r"^# TYPE (ontime_\w+) ", str(service.get("/metrics")), re.MULTILINE))
+    asked = {
+        name
+        for path in Path(trained.folder / "infra").rglob("*")
+        if path.suffix in (".json", ".yaml") and path.parent.name in ("dashboards", "prometheus")
+        for name in re.findall(r"\bontime_\w+?(?=_bucket|_sum|_count|\b)", path.read_text())
+    }
+
+    assert asked
+    assert asked - exposed <= {"ontime_alert", "ontime_retraining_asked_seconds"}  # there only while there is one
+
+
+def test_a_problem_with_nothing_to_look_up_is_answered_and_monitored(tiny: Project) -> None:
+    behind = str((datetime.now(UTC).date() - date(2020, 7, 15)).days // 7)
+    yesterday = datetime.now(ZoneInfo("Asia/Kolkata")).date() - timedelta(weeks=int(behind), days=1)
+    service = Served(tiny)
+    try:
+        listed = service.get(f"/v1/entities?day={yesterday}&limit=200")["entities"]
+        known = service.post("/v1/predictions?explain=true", [each["request"] for each in listed[:20]])
+        service.post("/v1/predictions", [each["request"] for each in listed[20:]])
+        stranger = service.post("/v1/predictions", {**listed[0]["request"], "number": 999_999})
+        monitored = tiny.attempt("monitor", ONTIME_WEEKS_BEHIND=behind)
+    finally:
+        service.kill()
+
+    assert len(listed) == 60
+    assert [answer["flags"] for answer in (*known, stranger)] == [[]] * 21
+    assert (known[0]["features"], stranger["features"]) == ("online", "request")
+    assert {reason["feature"] for reason in known[0]["reasons"]["features"]} <= {
+        "clinic",
+        "days_ahead",
+        "minute",
+        "weekday",
+    }
+    assert re.search(rf"monitor: {yesterday}: nothing", monitored.stdout), monitored.stdout
