@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +95,12 @@ def test_no_word_of_the_problem_stands_outside_of_its_folder() -> None:
     ]
 
     assert found == []
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    names = Counter(Path(path).name for path in tracked("tests/**/test_*.py"))
+
+    assert [name for name, times in names.items() if times > 1] == []  # pytest would collect one of them only
 
 
 def test_no_test_is_skipped_or_expected_to_fail() -> None:
