@@ -1,14 +1,13 @@
 """Every field of a request that a declaration may search by can be searched, and its choices are listed."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from ontime.declaration import EntityRequest, Names, Problem, Search
-from ontime.problem import PROBLEM
+from ontime.declaration import EntityRequest, Names, Search
 from serving import search
 
 
@@ -27,14 +26,13 @@ class Visit(EntityRequest):
         return datetime(2020, 1, 1, tzinfo=UTC)
 
 
+SEARCH = {name: Search(name, name, choices=name != "floor") for name in Visit.model_fields}
+
+
 @pytest.fixture(autouse=True)
-def visits(monkeypatch: pytest.MonkeyPatch) -> Problem:
-    fields = (Search(name, name, choices=name != "floor") for name in Visit.model_fields)
-    changed = replace(
-        PROBLEM, request=Visit, search=tuple(fields), examples={"one": {"urgent": True, "clinic": "north"}}
-    )
-    monkeypatch.setattr(search, "PROBLEM", changed)
-    return changed
+def visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the problem were about visits: all that a search asks of a problem are its request and its fields."""
+    monkeypatch.setattr(search, "PROBLEM", SimpleNamespace(request=Visit, search=tuple(SEARCH.values())))
 
 
 @pytest.mark.parametrize(
@@ -49,11 +47,9 @@ def visits(monkeypatch: pytest.MonkeyPatch) -> Problem:
     ],
 )
 def test_a_fields_choices_are_its_literals_or_its_names(
-    field: str, names: Names, only: bool, choices: list[tuple[str, str]], visits: Problem
+    field: str, names: Names, only: bool, choices: list[tuple[str, str]]
 ) -> None:
-    declared = next(each for each in visits.search if each.field == field)
-
-    shown = search._field(declared, names)
+    shown = search._field(SEARCH[field], names)
 
     assert (shown.only_choices, [(each.value, each.name) for each in shown.choices]) == (only, choices)
 
