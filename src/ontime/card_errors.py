@@ -122,5 +122,5 @@ calibrated on every other day of the validation period, tested on the days betwe
 
 Asked for {_percent(CONFIDENCE)}, they cover {_percent(held["positive_covered"][0])} of the test period's {P} and {_percent(held["negative_covered"][0])} of its {N} {WORDS.entities}: seasons are not alike, and which
 label suffers depends on whether the later period has more or fewer that are {P}. {_percent(held["both"])} get both labels, which tells a reader
-nothing that the probability does not. So the API gives the probability alone: [decision 29](../docs/decisions/29-no-sets-in-the-answer.md).
+nothing that the probability does not. So the API gives the probability alone: [decision 29](../docs/decisions/29-conformal-sets-and-intervals.md).
 `make replay` measures the coverage month by month."""

@@ -298,7 +298,7 @@ def test_its_tree_is_the_real_tree() -> None:
 
 
 def test_the_decision_on_leaks_says_what_was_measured() -> None:
-    lines = (ROOT / "docs/decisions/26-the-future-is-removed-and-nothing-may-change.md").read_text().splitlines()
+    lines = (ROOT / "docs/decisions/26-point-in-time-and-leak-checks.md").read_text().splitlines()
     found = json.loads((ROOT / "reports/bench_leaks.json").read_text())
     figures = ("auc", "explained", "lightgbm", "hist_gradient_boosting")
     rows = [f"| {name} | {' | '.join(f'{each[key]:.2f}' for key in figures)} |"
