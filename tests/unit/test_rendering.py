@@ -1,5 +1,6 @@
 """Pages and documents from templates: what a page shows is text, and no name may be without a value."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from jinja2 import UndefinedError
 from monitoring.performance import Performance
 from ontime import rendering
 from ontime.declaration import Question
+from ontime.evaluation import Interval
 from ontime.schema import WORDS
 from pipelines import performance_report
 
@@ -39,6 +41,26 @@ def test_the_report_of_production_shows_the_name_of_a_group_as_it_is() -> None:
 
     assert MEANT in page
     assert "<script" not in page
+
+
+def test_the_report_of_production_shows_a_score_with_its_interval_where_there_is_one() -> None:
+    scores = {
+        "log_loss": 0.45,
+        "auc": 0.765,
+        "average_precision": 0.5,
+        "brier": 0.15,
+        "ece": 0.01,
+        "cost_per_1000": 470,
+    }
+    day = Performance(100, 90, 0.2, 0.2, scores)
+    group = replace(day, intervals={"auc": Interval(0.7, 0.8)})
+    told = performance_report.Told(group, {"2013-01-01": day}, {"carrier": {"UA": group}}, 0, 0, Question(15, 120))
+
+    page = performance_report._page(told)
+
+    assert '<td class="number">0.765 (0.700 to 0.800)</td><td class="number">0.500</td>' in page
+    assert '<td class="number">0.4500</td><td class="number">0.765</td>' in page
+    assert "Without interval" not in page
 
 
 def test_a_document_keeps_every_character(tmp_path: Path) -> None:
