@@ -66,7 +66,7 @@ LABEL org.opencontainers.image.title="ontime-worker" \
 # LightGBM's OpenMP; git, because a retraining is made in a clone of this repository; pg_dump for backups.
 # hadolint ignore=DL3008
 RUN apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make postgresql-client procps > /dev/null \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make postgresql-client > /dev/null \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .

@@ -19,15 +19,26 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ontime import environment, evaluation, figures, files, gate, model, operation_plots, release, slices, split
+from ontime import (
+    environment,
+    evaluation,
+    figures,
+    files,
+    gate,
+    model,
+    operation_plots,
+    release,
+    rendering,
+    slices,
+    split,
+)
 from ontime.evaluation import Labels
-from ontime.markdown import table
 from ontime.params import Params, load_params
-from ontime.schema import WORDS
 from ontime.settings import load_settings
 from pipelines.layout import FEATURES, REPORTS, months_in, read_months, write_json
 
 Floats = NDArray[np.floating[Any]]
+TEMPLATE = Path(__file__).with_name("gate.md.jinja")
 
 SIMULATIONS = 2000
 DAYS = (14, 21, 42, 61)
@@ -311,109 +322,9 @@ def _three_weeks(difference: Floats, days: NDArray[np.datetime64]) -> Iterator[b
         yield found is not None and found.low <= difference.mean() <= found.high
 
 
-def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def by_days(found: Sequence[Mapping[str, Any]], about: str, figure: str) -> list[list[str]]:
-    """A line for each value of `about`, a column for each number of days."""
-    values = list(dict.fromkeys(row[about] for row in found))
-    return [[str(value), *(percent(row[figure]) for row in found if row[about] == value)] for value in values]
-
-
 def page(results: Mapping[str, Any]) -> str:
     """docs/gate.md."""
-    days, trial_days = [f"{each} days" for each in DAYS], [f"{each} days" for each in TRIAL_DAYS]
-    error = percent((0.025 * 0.975 / results["simulations"]) ** 0.5)
-    return "\n".join(
-        [
-            "# How often the gate is right",
-            "",
-            f"Made by `make bench-gate`: {results['simulations']:,} simulations a row, on days drawn from "
-            f"{results['entities']:,} {WORDS.entities} ([bench/gate.py](../bench/gate.py) says how). A share of 2.5 % "
-            f"is known to within its standard error of {error}.",
-            "",
-            "![Power of the gate](../reports/bench_gate.png)",
-            "",
-            "## Two models that are equally good",
-            "",
-            "Promoted as better, where 2.5 % is claimed:",
-            "",
-            table(["noise", *days], by_days(results["equal"], "noise", "promoted")),
-            "",
-            "The interval holds the true difference, where 95 % is claimed:",
-            "",
-            table(["noise", *days], by_days(results["equal"], "noise", "covered")),
-            "",
-            "The percentile bootstrap over days that the gate used before, on the same simulations, promoted and held:",
-            "",
-            table(["noise", *days], by_days(results["equal"], "noise", "promoted_bootstrap")),
-            "",
-            table(["noise", *days], by_days(results["equal"], "noise", "covered_bootstrap")),
-            "",
-            "A refresh need only be no worse than the margin. Equally good, it passes:",
-            "",
-            table(["noise", *days], by_days(results["equal"], "noise", "refreshed")),
-            "",
-            "## A better model is promoted",
-            "",
-            table(["log-loss lower by", *days], by_days(results["better"], "difference", "promoted")),
-            "",
-            "## A worse model passes as a refresh",
-            "",
-            table(["log-loss higher by", *days], by_days(results["worse"], "difference", "refreshed")),
-            "",
-            "## Slices",
-            "",
-            f"The challenger is as good in every slice but {results['slice']}, where its log-loss is higher by what "
-            "the line says. Kept out for any slice; of equal models (0.0) at most 5 %:",
-            "",
-            table(["log-loss higher by", *days], by_days(results["slices"], "harm", "any")),
-            "",
-            "Kept out, and the right slice is named:",
-            "",
-            table(["log-loss higher by", *days], by_days(results["slices"], "harm", "right")),
-            "",
-            "The rule of before, a mean above the margin whatever its uncertainty:",
-            "",
-            table(["log-loss higher by", *days], by_days(results["slices"], "harm", "any_by_means")),
-            "",
-            "## Calibration",
-            "",
-            "Every probability of the challenger is too high by what the line says. Kept out for its calibration:",
-            "",
-            table(["too high by", *days], by_days(results["calibration"], "shift", "kept")),
-            "",
-            "## Shadow and watch",
-            "",
-            "A challenger whose log-loss is higher by what the line says is withdrawn from the shadow, and one that "
-            "answers already is rolled back to its predecessor: both ask the same of the interval. Of equal models "
-            "(0.0) this is the false alarm.",
-            "",
-            table(["log-loss higher by", *trial_days], by_days(results["trial"], "harm", "withdrawn")),
-            "",
-            "## What the interval is about",
-            "",
-            "Pairs of real models, trained until the end of two months of 2013, on all days that follow. The "
-            "autocorrelation is of the daily sums of their difference; the last column, of all stretches of three "
-            "weeks, in how many the interval holds the mean of all days.",
-            "",
-            table(
-                ["trained until", "days", "difference", "one day apart", "two days apart", "three weeks hold it"],
-                [
-                    [" and ".join(pair["trained_until"]), str(pair["days"]), f"{pair['difference']:+.4f}",
-                     *(f"{each:+.2f}" for each in pair["autocorrelation"]), percent(pair["three_weeks_hold_the_mean"])]
-                    for pair in results["seasons"]
-                ],
-            ),
-            "",
-            "Neighbouring days are slightly alike, days further apart hardly. The line *neighbours alike* above shows "
-            "what a correlation of 0.2 does to the gate. And three weeks are weeks of one season: the interval speaks "
-            "of days like these, and no method that sees only three weeks can know how the next months differ. This is "
-            "why a promoted model is watched, and a newer one is trained every `policy.refresh_days` at the latest.",
-            "",
-        ]
-    )  # fmt: skip
+    return rendering.render(TEMPLATE, results=results)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A server, started and stopped, and load on it by wrk. Reads /proc, so it runs on Linux only.
+"""A server, started and stopped, and load on it by wrk. Its memory is Linux's PSS, so it runs on Linux only.
 
 wrk keeps each connection busy: the next request leaves when the answer is there. So latencies are those of a full
 house with that many callers, and the answers per second are what the server can do.
@@ -7,7 +7,6 @@ house with that many callers, and the answers per second are what the server can
 import json
 import os
 import shutil
-import signal
 import statistics
 import subprocess
 import tempfile
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
 
 SCRIPT = Path(__file__).with_suffix(".lua")
 REQUEST_SECONDS = 10  # an answer that takes longer is an error
@@ -80,7 +81,7 @@ class Server:
     @property
     def memory_mb(self) -> float:
         """What all its processes hold now; a page that several share counts once."""
-        return sum(_memory_kb(pid) for pid in _family(self.pid)) / 1e3
+        return sum(each.memory_full_info().pss for each in _family(self.pid)) / 1.024e6
 
 
 @contextmanager
@@ -121,18 +122,14 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for pid in started_by_it:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    for each in started_by_it:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
 
 
-def _family(pid: int) -> list[int]:
-    """A process and all that it started, itself first."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    children = [int(child) for each in lists for child in each.read_text().split()]
-    return [pid, *(member for child in children for member in _family(child))]
-
-
-def _memory_kb(pid: int) -> int:
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and all that it started, itself first; empty if it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    return []

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ontime import rendering
 from ontime.params import Gate, load_params
 
 REPORTS = (Path("reports/metrics.json"), Path("reports/evaluation.json"))
+TEMPLATE = Path(__file__).with_name("metrics_report.md.jinja")
 HIGHER_IS_BETTER = {"auc", "average_precision"}
 ROUNDING = 1e-9  # figures have four decimals: 0.4755 less 0.4735 is 0.002 and a little
 
@@ -57,49 +59,34 @@ def gated_slices(report: Report) -> dict[str, float]:
     return {f"{each['cut']} {each['slice']}": each["log_loss"] for each in report["slices"] if each["gated"]}
 
 
-def table(base: Report, head: Report) -> list[str]:
-    """The champions' figures on the test period, one metric a line."""
+def changes(base: Report, head: Report) -> Iterator[tuple[str, float, float, float, str]]:
+    """The champions' figures on the test period: metric, before, after, difference, and whether that is better."""
     before, after = (each["candidates"][each["champion"]]["test"] for each in (base, head))
-    lines = ["| metric | base | here | difference | |", "| --- | ---: | ---: | ---: | --- |"]
     for metric in _in_both(before, after):
         difference = round(after[metric] - before[metric], 4)
         gain = difference if metric in HIGHER_IS_BETTER else -difference
-        word = "" if gain == 0 else "better" if gain > 0 else "worse"
-        lines.append(f"| {metric} | {before[metric]} | {after[metric]} | {difference:+g} | {word} |")
-    return lines
+        yield metric, before[metric], after[metric], difference, "" if gain == 0 else "better" if gain > 0 else "worse"
 
 
 def page(base: Report, head: Report, gate: Gate, revision: str) -> str:
-    entities = [each["entities"]["test"] for each in (base, head)]
-    losses = list(worse(base, head, gate))
     gone = [*(base["candidates"].keys() - head["candidates"]), *(gated_slices(base).keys() - gated_slices(head))]
-    lines = [
-        f"### Metrics: {head['champion']} here, {base['champion']} at {revision}",
-        "",
-        f"On {entities[1]:,} test entities."
-        if entities[0] == entities[1]
-        else f"**Not the same entities** ({entities[0]:,} before, {entities[1]:,} here), so differences say little.",
-        "",
-        *table(base, head),
-        "",
-    ]
-    if losses:
-        lines += ["**Worse by more than the gate's margin:**", "", *(f"- {loss}" for loss in losses)]
-    else:
-        lines.append(
-            f"Nothing is worse by more than the gate's margins (log-loss {gate.margin_log_loss}, "
-            f"of a slice {gate.margin_slice_log_loss})."
-        )
-    if gone:
-        lines += ["", f"Measured at {revision}, and no longer here: {', '.join(sorted(gone))}."]
-    return "\n".join(lines)
+    return rendering.render(
+        TEMPLATE,
+        base=base,
+        head=head,
+        gate=gate,
+        revision=revision,
+        changes=changes(base, head),
+        worse=list(worse(base, head, gate)),
+        gone=sorted(gone),
+    )
 
 
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("metrics: beside which revision? make metrics BASE=origin/main")
     try:
-        print(page(of_revision(sys.argv[1]), of_workspace(), load_params().gate, sys.argv[1]))
+        print(page(of_revision(sys.argv[1]), of_workspace(), load_params().gate, sys.argv[1]), end="")
     except NothingToCompare as error:
         sys.exit(str(error))
 

@@ -9,7 +9,7 @@ The page is reports/diagnosis.html, the same as numbers reports/diagnosis.json.
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from monitoring import diagnosis, diagnosis_words, performance, periods
 from monitoring.changes import Change, Line, Period
-from monitoring.diagnosis import Cause, Diagnosis
+from monitoring.diagnosis import Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
 from ontime.params import Params, load_params
 from ontime.release import Manifest
@@ -29,20 +29,7 @@ from pipelines.layout import REPORTS, write_json
 from pipelines.monitor import midnight, reference_of
 
 E = WORDS.entities
-HOW = (
-    "A probability says by itself what log-loss to expect: near 0 or 100 % little, near 50 % much.",
-    "If those of now are harder, that expectation rises and nothing is broken: the mix, by family.",
-    "What is measured beyond the expectation is a surprise; while the probabilities are right it is zero on average.",
-    "The base rate's part of the surprise is what one constant, added to all answers, would have saved.",
-    "What is left is the relation: the same features now mean something else, or their values are wrong.",
-    "To find a family's part, those of before and now are paired, and the model is asked with every mix of families.",
-    f"A family that pushes an answer up promises that such ones are {WORDS.positive} more often; its cost is the "
-    "broken promise.",
-    "A family that no longer moves any answer is silent; its cost is what those of before lose with such values.",
-    "Of a slice the cost is what correcting its answers, as learned on every second day, saves on the other days.",
-    f"From {diagnosis.STANDS_OUT:g} of log-loss a cause stands out, if its 99 % interval by days is above zero. "
-    "Causes overlap (a slice, and slices within it): begin with the first.",
-)
+TEMPLATE = pages.TEMPLATES / "diagnosis.html.jinja"
 
 
 class Report(NamedTuple):
@@ -89,21 +76,19 @@ def write(report: Report, folder: Path) -> Path:
 
 def _page(report: Report) -> str:
     found = report.diagnosis
-    return pages.document(
-        f"First suspect: {found.culprits[0].name}" if found.culprits else "Nothing stands out",
-        f"Release {report.version}: {found.entities[1]:,} {E} of {report.now} against {found.entities[0]:,} of "
-        f"{report.then}. 95\N{NO-BREAK SPACE}% intervals by days: {E} of one day are alike.",
-        pages.section("In short", pages.listed(line[0].upper() + line[1:] for line in diagnosis_words.lines(found))),
-        pages.pictures(
-            {
-                "causes": operation_plots.causes(_rows_of_causes(found), diagnosis.STANDS_OUT),
-                "change": operation_plots.parts_of_change(_rows_of_change(found.changes["log_loss"])),
-            }
-        ),
-        pages.section("Causes", pages.paragraph(f"In log-loss, all {E} together."), _causes(found)),
-        pages.section("The change, taken apart", _changes(found.changes)),
-        pages.section("By slice", _slices(found)),
-        pages.section("How this is found", pages.listed(HOW)),
+    return pages.page(
+        TEMPLATE,
+        {
+            "causes": operation_plots.causes(_rows_of_causes(found), diagnosis.STANDS_OUT),
+            "change": operation_plots.parts_of_change(_rows_of_change(found.changes["log_loss"])),
+        },
+        found=found,
+        version=report.version,
+        now=report.now,
+        then=report.then,
+        summary=[line[0].upper() + line[1:] for line in diagnosis_words.lines(found)],
+        interval=diagnosis_words.interval,
+        stands_out=diagnosis.STANDS_OUT,
     )
 
 
@@ -122,51 +107,6 @@ def _rows_of_change(change: Change) -> list[tuple[str, Line]]:
         ("the relation itself", change.relation),
         *((f"mix of {E}: {family}", line) for family, line in families),
     ]
-
-
-def _causes(found: Diagnosis) -> str:
-    rows = [
-        (cause.name, cause.kind, diagnosis_words.interval(cause.cost, 4), ", ".join(_seen(cause)))
-        for cause in found.causes
-    ]
-    return pages.table("Causes", ("cause", "kind", "costs, log-loss", ""), rows)
-
-
-def _seen(cause: Cause) -> list[str]:
-    return ["stands out"] * cause.stands_out + ["silent"] * cause.silent
-
-
-def _changes(changes: Mapping[str, Change]) -> str:
-    names, digits = {"log_loss": "log-loss", "cost_per_1000": f"cost of 1,000 {E}"}, {"log_loss": 4}
-    parts = {name: _parts(change, digits.get(name, 1)) for name, change in changes.items()}
-    rows = [(part, *(parts[name][part] for name in parts)) for part in parts["log_loss"]]
-    return pages.table("The change", ("part", *(names[name] for name in parts)), rows)
-
-
-def _parts(change: Change, digits: int) -> dict[str, str]:
-    known = {
-        f"mix of {E}": change.covariates,
-        **{f"mix of {E}: {family}": line for family, line in change.families.items()},
-        "base rate": change.base_rate,
-        "the relation itself": change.relation,
-        "all together": change.total,
-    }
-    return {"before": f"{change.before:.{digits}f}", "now": f"{change.after:.{digits}f}"} | {
-        name: diagnosis_words.interval(line, digits) for name, line in known.items()
-    }
-
-
-def _slices(found: Diagnosis) -> str:
-    every = found.entities[1]
-    rows = [
-        (f"{each.cut} {each.name}", f"{each.entities / every:.1%}", f"{each.positive_rate:.1%}",
-         f"{each.predicted:.1%}",
-         "" if each.before is None else f"{each.before:.4f}", f"{each.log_loss:.4f}", f"{each.expected:.4f}",
-         f"{each.entities / every * (each.log_loss - each.expected):+.4f}")
-        for each in found.slices
-    ]  # fmt: skip
-    head = ("slice", "share", WORDS.positive, "predicted", "log-loss before", "now", "expected", "adds to the surprise")
-    return pages.table("By slice", head, rows)
 
 
 def parse_periods(words: Sequence[str], settings: Settings, params: Params) -> tuple[Days, Days | None]:

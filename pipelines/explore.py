@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from ontime import exploration, files, plots
+from ontime import exploration, files, plots, rendering
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import load_params
@@ -14,6 +13,8 @@ from ontime.problem.data import DATA
 from ontime.schema import WORDS
 from ontime.sources import month_of
 from pipelines.layout import EDA, REPORTS, VALIDATED, read_tables, replacing_folder
+
+TEMPLATE = Path(__file__).parent / "templates/eda.md.jinja"
 
 
 def by_month(entities: pd.DataFrame) -> pd.DataFrame:
@@ -24,51 +25,9 @@ def by_month(entities: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def report(months: pd.DataFrame, says: Mapping[str, str], question: Question) -> str:
-    """The page around the pictures; `says` is what each of them says."""
-    lines = [
-        f"| {row.Index} | {row.rows:,} | {row.unlabelled:,} | {_share(row.positive)} |" for row in months.itertuples()
-    ]
-    head = [f"| month | {WORDS.entities} | without a label | {WORDS.positive} |", "| --- | --- | --- | --- |"]
-    table = "\n".join([*head, *lines])
-    return f"""# The data before any model
-
-Made by the `explore` stage. {WORDS.definition.format(**question.terms)}
-What is without a label ({WORDS.without_label}) is counted here, by reason in [data_quality.json](data_quality.json).
-
-{table}
-
-## The season
-
-{says["rate_by_month"]}. A model is validated and tested on months after those it learned from,
-and its loss is never compared across months.
-
-![{says["rate_by_month"]}](eda/rate_by_month.png)
-
-## The day
-
-{says["rate_by_hour"]}. {WORDS.of_the_day}
-
-![{says["rate_by_hour"]}](eda/rate_by_hour.png)
-![{says["rate_by_hour_and_weekday"]}](eda/rate_by_hour_and_weekday.png)
-
-## What is missing
-
-{says["missing"]}. {WORDS.of_the_missing}
-
-![{says["missing"]}](eda/missing.png)
-
-## What drifts
-
-{says["drift"]}. What has seasons drifts with them, so an alarm on every feature would ring for months: seasonal drift
-is reported and never acted upon by itself.
-
-![{says["drift"]}](eda/drift.png)
-"""
-
-
-def _share(share: Any) -> str:
-    return "not known" if pd.isna(share) else f"{share:.1%}"
+def report(months: pd.DataFrame, findings: Mapping[str, str], question: Question) -> str:
+    """The page around the pictures; `findings` is what each of them says."""
+    return rendering.render(TEMPLATE, months=months.itertuples(), findings=findings, question=question)
 
 
 def draw(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from tqdm import tqdm
 
-from ontime import features, files, point_in_time, refusal, schema
+from ontime import features, files, point_in_time, refusal, rendering, schema
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import Params, load_params
@@ -21,6 +21,7 @@ from ontime.schema import WORDS
 from pipelines.layout import FEATURES, VALIDATED, months_in, read_tables, replacing_folder, write_table
 
 DOCUMENTATION = Path("docs/features.md")
+TEMPLATE = Path(__file__).parent / "templates/features.md.jinja"
 SHORTEST_MONTH_HOURS = 28 * 24
 
 
@@ -32,21 +33,7 @@ def near(month: str, months: list[str], params: Params) -> list[str]:
 
 def documentation(question: Question) -> str:
     """docs/features.md: what the problem declares, as a table."""
-    rows = [f"| `{each.name}` | {each.unit} | {each.meaning(question)} | {each.known} |" for each in schema.FEATURES]
-    return "\n".join(
-        [
-            f"# The {len(schema.FEATURES)} features",
-            "",
-            "Made by the `features` stage from `src/ontime/problem/`. The prediction moment is the",
-            f"{WORDS.event} less `features.lead_minutes`, here {question.terms['lead']}; a feature known at the moment",
-            f"is made of events known by then. {WORDS.definition.format(**question.terms)}",
-            "",
-            "| name | unit | meaning | known at |",
-            "| --- | --- | --- | --- |",
-            *rows,
-            "",
-        ]
-    )
+    return rendering.render(TEMPLATE, features=schema.FEATURES, question=question)
 
 
 def begin_and_end(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:

@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
 from ontime import environment
 from ontime.problem import PROBLEM
 
@@ -132,9 +134,18 @@ def end_children(parent: int) -> set[int]:
 
 def children(parent: int) -> list[int]:
     """The processes that `parent` has started and that lead a group of their own."""
-    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid="], stdout=subprocess.PIPE, text=True, check=True)  # noqa: S607  wherever it is
-    rows = [tuple(map(int, line.split())) for line in listed.stdout.splitlines()]
-    return [pid for pid, ppid, group in rows if ppid == parent and pid == group]
+    try:
+        started = psutil.Process(parent).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [each.pid for each in started if _leads_a_group(each.pid)]
+
+
+def _leads_a_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
 
 
 def run(place: Place, *words: str) -> None:

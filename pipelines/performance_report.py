@@ -26,12 +26,9 @@ from pipelines import pages
 from pipelines.layout import write_json
 
 FOLDER = Path("var")
+TEMPLATE = pages.TEMPLATES / "performance.html.jinja"
 E = WORDS.entities
 EVER = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # declaration.py refuses what is outside
-NO_OUTCOMES = (
-    f"No outcomes yet: {E} were answered, and of none that counts the outcome is known. "
-    "`make materialise` brings in the outcomes that have come, or send them to `POST /v1/outcomes`."
-)
 DRAWN_FROM = 100  # known outcomes: a smaller group is in the tables alone
 
 
@@ -109,23 +106,15 @@ def _expected(each: Performance) -> float | None:
 
 
 def _page(told: Told) -> str:
-    days = list(told.days)
-    span = f"{E.capitalize()} of {days[0]} to {days[-1]}. " if days else ""
-    about = f"{span}95\N{NO-BREAK SPACE}% intervals are by days: {E} of one day are alike."
-    if not told.whole.labelled:
-        return pages.document(
-            "Performance in production",
-            about,
-            pages.empty(NO_OUTCOMES),
-            pages.section("So far", pages.listed(_summary(told))),
-        )
-    return pages.document(
-        "Performance in production",
-        about,
-        pages.pictures(_pictures(told)),
-        pages.section("In short", pages.listed(_summary(told))),
-        *(pages.section(f"By {cut}", _table(cut, by), _without_interval(by)) for cut, by in told.groups.items()),
-        pages.section("By day", pages.paragraph("A single day has no interval."), _table("day", told.days)),
+    return pages.page(
+        TEMPLATE,
+        _pictures(told) if told.whole.labelled else {},
+        whole=told.whole,
+        days=told.days,
+        cuts=told.groups,
+        without_interval=[cut for cut, by in told.groups.items() if not _has_intervals(by)],
+        fewest_days=performance.FEWEST_DAYS,
+        summary=_summary(told),
     )
 
 
@@ -146,11 +135,9 @@ def _pictures(told: Told) -> dict[str, Picture]:
     }
 
 
-def _without_interval(by: Mapping[str, Performance]) -> str:
-    """Why some scores stand alone; empty where none does."""
-    if all(each.scores is None or (each.intervals and "auc" in each.intervals) for each in by.values()):
-        return ""
-    return pages.paragraph(f"Without interval: a group on fewer than {performance.FEWEST_DAYS} days.")
+def _has_intervals(by: Mapping[str, Performance]) -> bool:
+    """Whether no score stands alone."""
+    return all(each.scores is None or (each.intervals and "auc" in each.intervals) for each in by.values())
 
 
 def _summary(told: Told) -> list[str]:
@@ -167,40 +154,6 @@ def _summary(told: Told) -> list[str]:
             "so other outcomes are right for it."
         )
     return lines
-
-
-HEAD = (E, "known", WORDS.positive, "predicted", "log-loss", "AUC", "AP", "Brier", "ECE", "cost of 1000",
-        "alerts right", f"{WORDS.positive}, and alerted")  # fmt: skip
-
-
-def _table(cut: str, by: Mapping[str, Performance]) -> str:
-    return pages.table(f"By {cut}", [cut, *HEAD], [[name, *_cells(each)] for name, each in by.items()])
-
-
-def _cells(each: Performance) -> list[str]:
-    shares = (each.positive_rate, each.predicted_rate)
-    return [
-        f"{each.entities:,}",
-        f"{each.label_coverage:.0%}",
-        *("" if share is None else f"{share:.1%}" for share in shares),
-        *(
-            _score(each, name, digits)
-            for name, digits in (("log_loss", 4), ("auc", 3), ("average_precision", 3), ("brier", 4), ("ece", 4),
-                                 ("cost_per_1000", 0))
-        ),
-        *("" if share is None else f"{share:.0%}" for share in (each.alert_precision, each.alert_recall)),
-    ]  # fmt: skip
-
-
-def _score(each: Performance, name: str, digits: int) -> str:
-    """The figure, with its interval where there are days enough; empty where nothing is known."""
-    if each.scores is None:
-        return ""
-    told = f"{each.scores[name]:.{digits}f}"
-    if each.intervals is None or name not in each.intervals:
-        return told
-    interval = each.intervals[name]
-    return f"{told} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
 
 
 def main() -> None:

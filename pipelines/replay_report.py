@@ -4,7 +4,7 @@ python -m pipelines.replay_report reports/replay.json     draws page and picture
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from itertools import pairwise
@@ -36,14 +36,14 @@ from ontime import (
 from ontime.datasets import KEY, Tables
 from ontime.figures import Picture
 from ontime.params import Params
-from ontime.schema import WORDS, ZONE
+from ontime.schema import ZONE
 from ontime.settings import Settings
 from pipelines import pages
 from pipelines.layout import REPORTS, read_json, replacing_folder, write_json
 from pipelines.monitor import midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled entity
-E = WORDS.entities
+TEMPLATE = pages.TEMPLATES / "replay.html.jinja"
 NAMES = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
 RELEASE = "release "  # how the gate names what it held a candidate against
 HINDSIGHT_DAYS = 28
@@ -284,132 +284,21 @@ def pictures(told: Mapping[str, Any]) -> dict[str, Picture]:
 
 
 def page(told: Mapping[str, Any], drawn: dict[str, Picture]) -> str:
-    months = len(told["months"])
-    return pages.document(
-        f"{months} {'month' if months == 1 else 'months'} in production",
-        f"Dataset {told['dataset']}, {told['from']} until {told['until']}, on a simulated clock, asked over HTTP.",
-        *_refused(told),
-        pages.section("What it came to", pages.listed(_summary(told))),
-        pages.pictures(drawn),
-        pages.section("Month by month", _months(told)),
-        *_coverage(told),
-        pages.section(
-            "Was the gate right?",
-            pages.paragraph(
-                "Each candidate on the four weeks after its verdict, beside the release that it was held against. "
-                "Below zero the candidate is better. The gate could not know this."
-            ),
-            _hindsight(told),
-        ),
-        pages.section("Everything that moved", _events(told)),
-        pages.section(
-            "Alerts",
-            pages.paragraph(
-                "Tier 1 stops everything and pages, tier 2 asks for a retraining, tier 3 is only reported."
-            ),
-            _alerts(told),
-        ),
+    return pages.page(
+        TEMPLATE, drawn, replay=told, systems=NAMES, alerts=_alerts(told), confidence=conformal.CONFIDENCE
     )
 
 
-def _refused(told: Mapping[str, Any]) -> tuple[str, ...]:
-    """What had to be repaired before any day could be lived."""
-    if not told["refused"]:
-        return ()
-    return (pages.section("As it is published, the contract refuses this dataset", pages.listed(told["refused"])),)
-
-
-def _summary(told: Mapping[str, Any]) -> list[str]:
-    all_of, saved = told["whole"], told["whole"]["saved_per_1000"]
-    mean, low, high = all_of["living_less_never_log_loss"]
-    exact, means = told["parity"], told["mean_monthly_auc"]
-    return [
-        f"{all_of['entities']:,} labelled {E} were answered, {all_of['positive_rate']:.1%} of them {WORDS.positive}.",
-        "Mean monthly AUC: " + ", ".join(f"{means[name]:.3f} {words}" for name, words in NAMES.items()) + ".",
-        f"Retraining changes the log-loss by {mean:+.4f} (95 % interval by days {low:+.4f} to {high:+.4f}).",
-        f"Money for each 1000 {E}, in units of a false alarm: "
-        + ", ".join(f"{value:+.0f} {name}" for name, value in saved.items()) + " (above zero is saved).",
-        f"{exact['entities']:,} {E} were materialised day by day; {exact['differing']} of them differ in a bit "
-        "from features that are built of the whole year at once.",
-    ]  # fmt: skip
-
-
-def _months(told: Mapping[str, Any]) -> str:
-    head = ["month", E, WORDS.positive, *(f"AUC, {name}" for name in NAMES.values()),
-            *(f"cost, {name}" for name in NAMES.values()), "releases"]  # fmt: skip
-    rows = [
-        [month["month"], f"{month['entities']:,}", f"{month['positive_rate']:.1%}",
-         *(f"{month[name]['auc']:.3f}" for name in NAMES), *(f"{month[name]['cost_per_1000']:.0f}" for name in NAMES),
-         ", ".join(month["versions"])]
-        for month in told["months"]
-    ]  # fmt: skip
-    return pages.table("Month by month", head, rows)
-
-
-def _coverage(told: Mapping[str, Any]) -> tuple[str, ...]:
-    """Month by month, whether sets of one month hold in the next."""
-    if not told.get("coverage"):  # a month has none before it
-        return ()
-    rows = [
-        [row["slice"], f"{row['entities']:,}", _share(row["positive_covered"]), _share(row["negative_covered"]),
-         f"{row['both']:.0%}"]
-        for row in told["coverage"]
-    ]  # fmt: skip
-    asked = f"{conformal.CONFIDENCE:.0%}"
-    about = (
-        f"A conformal set names the labels that cannot be ruled out: {WORDS.positive}, {WORDS.negative}, or both. "
-        f"Calibrated on the month before, it would cover {asked} of either if months were alike."
-    )
-    head = ["month", E, f"{WORDS.positive}, and covered", f"{WORDS.negative}, and covered", "both labels possible"]
-    return (pages.section("How sure is one answer?", pages.paragraph(about), pages.table("Coverage", head, rows)),)
-
-
-def _share(estimate: Sequence[float] | None) -> str | None:
-    if estimate is None:
-        return None
-    share, *ends = estimate
-    return f"{share:.0%} ({ends[0]:.0%} to {ends[1]:.0%})" if ends else f"{share:.0%}"
-
-
-def _hindsight(told: Mapping[str, Any]) -> str:
-    rows = []
-    for each in told["hindsight"]:
-        mean, low, high = each["log_loss_difference"]
-        rows.append(
-            [each["day"], each["version"], each["against"], each["verdict"], f"{each['entities']:,}",
-             f"{mean:+.4f} ({low:+.4f} to {high:+.4f})"]
-        )  # fmt: skip
-    if not rows:
-        few = "No verdict: nothing was retrained, or fewer than two days with outcomes came after the verdict. "
-        return pages.empty(few + "Replay longer: `make replay MONTHS=2`.")
-    return pages.table(
-        "The gate's verdicts",
-        ["day", "candidate", "against", "verdict", f"{E} after", "log-loss, difference"],
-        rows,
-    )
-
-
-def _events(told: Mapping[str, Any]) -> str:
-    names = ("day", "kind", "verdict", "version", "reason")
-    return pages.table(
-        "Everything that moved",
-        ["day", "what", "verdict", "release", "why"],
-        [[event[name] for name in names] for event in told["timeline"]],
-    )
-
-
-def _alerts(told: Mapping[str, Any]) -> str:
+def _alerts(told: Mapping[str, Any]) -> list[tuple[int, str, int, str, str, float]]:
+    """Tier and name of each alert that was raised; on how many days, the first and the last, and its highest value."""
     raised: dict[tuple[int, str], list[tuple[str, float]]] = {}
     for day in told["days"]:
         for alert in day["alerts"]:
             raised.setdefault((alert["tier"], alert["name"]), []).append((day["day"], alert["value"]))
-    rows = [
-        [tier, name, len(days), days[0][0], days[-1][0], f"{max(value for _, value in days):.3g}"]
+    return [
+        (tier, name, len(days), days[0][0], days[-1][0], max(value for _, value in days))
         for (tier, name), days in sorted(raised.items())
     ]
-    if not rows:
-        return pages.empty("No alert was raised.")
-    return pages.table("Alerts", ["tier", "alert", "days", "first", "last", "highest"], rows)
 
 
 def main() -> None:

@@ -7,11 +7,11 @@ own, which ends with this process, and this process ends with DVC: nothing of it
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # it ships no types
 import yaml
 
 from ontime import environment, locks, sources, split
@@ -73,8 +73,12 @@ def _is_in_use(path: Path) -> bool:
 
 
 def _is_dvc(pid: int) -> bool:
-    listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], stdout=subprocess.PIPE, text=True)  # noqa: S603, S607  wherever it is
-    return "dvc" in listed.stdout
+    try:
+        return any("dvc" in word for word in psutil.Process(pid).cmdline())
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # another user's: it may be one
+        return True
 
 
 def _dvc(*words: str) -> None:

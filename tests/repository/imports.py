@@ -1,8 +1,10 @@
-"""Which of our files a module imports, read from the source: nothing is run."""
+"""Which of our files a module imports, and which templates these fill in, read from the source: nothing is run."""
 
 import ast
 from functools import cache
 from pathlib import Path
+
+from jinja2 import Environment, meta
 
 from tests import ROOT
 
@@ -55,3 +57,27 @@ def all_behind(module: str) -> set[str]:
             found.add(file)
             waiting += (other for other in imported_by(file) if (file.name, other) not in NOT_FOLLOWED)
     return {str(file.relative_to(ROOT)) for file in found}
+
+
+def templates_behind(module: str) -> set[str]:
+    """Every template that the files behind a module fill in, as paths from the root."""
+    files = [ROOT / path for path in all_behind(module) if path.endswith(".py")]
+    return {str(template.relative_to(ROOT)) for file in files for template in templates_of(file)}
+
+
+def templates_of(file: Path) -> set[Path]:
+    """The templates that a file names, beside it or in `templates`, and those that they extend, include or import."""
+    names = {
+        node.value
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".jinja")
+    }
+    beside = {file.parent / name for name in names} | {file.parent / "templates" / name for name in names}
+    found, waiting = set[Path](), [template for template in beside if template.is_file()]
+    while waiting:
+        template = waiting.pop()
+        if template not in found:
+            found.add(template)
+            syntax = Environment(autoescape=True).parse(template.read_text())
+            waiting += [template.parent / name for name in meta.find_referenced_templates(syntax) if name]
+    return found

@@ -10,7 +10,7 @@ import yaml
 from ontime.candidates import CANDIDATES
 from ontime.params import Params
 from tests import ROOT
-from tests.repository.imports import all_behind
+from tests.repository.imports import all_behind, templates_behind
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 AFTER_THE_STAGES = {"gate", "tune", "monitor", "policy", "retrain"}  # read by what runs the stages, or follows
@@ -35,6 +35,18 @@ def test_a_stage_lists_each_file_of_ours_that_it_imports(stage: str) -> None:
     listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") or dep == "src/ontime/problem"}
 
     assert listed == all_behind(f"pipelines.{stage}") | {"src/ontime/__init__.py", "pipelines/__init__.py"}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_lists_each_template_that_these_fill_in(stage: str) -> None:
+    listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".jinja")}
+
+    assert listed == templates_behind(f"pipelines.{stage}")
+
+
+def test_the_templates_of_a_stage_are_found() -> None:
+    assert templates_behind("pipelines.evaluate") == {"src/ontime/templates/model_card.md.jinja"}
+    assert "pipelines/templates/base.html.jinja" in templates_behind("pipelines.performance_report")
 
 
 @pytest.mark.parametrize("stage", STAGES)

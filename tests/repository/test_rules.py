@@ -9,7 +9,7 @@ import pytest
 
 from ontime.problem import PROBLEM
 from tests import ROOT
-from tests.repository.imports import imported_by
+from tests.repository.imports import imported_by, templates_of
 
 OUR_CODE = [
     path
@@ -22,6 +22,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "botocore": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fsspec": ("pipelines/backup.py", "pipelines/mirror.py"),
     "fastapi": ("serving/", "bench/bare.py"),
+    "jinja2": "src/ontime/rendering.py",
     "lightgbm": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "matplotlib": ("src/ontime/figures.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"),
     "mlflow": "src/ontime/registry.py",
@@ -48,6 +49,7 @@ TEXTS = (
     ".tf",
     ".conf",
     ".mk",
+    ".jinja",
     "Makefile",
     "Dockerfile",
 )
@@ -101,6 +103,12 @@ def test_no_two_test_files_share_a_name() -> None:
     names = Counter(Path(path).name for path in tracked("tests/**/test_*.py"))
 
     assert [name for name, times in names.items() if times > 1] == []  # pytest would collect one of them only
+
+
+def test_every_template_is_filled_in_by_some_file() -> None:
+    found = {template for path in tracked("*.py") for template in templates_of(ROOT / path)}
+
+    assert {str(template.relative_to(ROOT)) for template in found} == set(tracked("*.jinja"))
 
 
 def test_no_test_is_skipped_or_expected_to_fail() -> None:

@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ontime import files
+from ontime import files, rendering
 from pipelines.layout import read_json, write_json
 
 ROOT = Path(__file__).parents[2]
 JSON = ROOT / "reports" / "sabotage.json"
 PAGE = ROOT / "docs" / "sabotage.md"
+TEMPLATE = Path(__file__).with_name("page.md.jinja")
 LONGEST = 150  # characters of a message
 Test = TypeVar("Test", bound=Callable[..., object])
 
@@ -159,43 +160,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     harmless = [row for row in rows if row["harmless"]]
     unstopped = [row for row in rows if not row["stopped_by"] and not row["harmless"]]
     used = {row["stopped_by"] for row in rows}
-    idle = [(name, guard.where) for name, guard in GUARDS.items() if name not in used]
-    return "\n".join(
-        [
-            "# Sabotage: which guard stops which fault",
-            "",
-            f"Made by `make sabotage`, which plants {len(rows)} faults one at a time into data, code, releases and a "
-            "small production that are healthy otherwise.",
-            "Each test in `tests/sabotage/` first shows that the guard lets the healthy state pass. "
-            "`make test` fails where this page is not what happens.",
-            "",
-            *_table(
-                ("fault", "planted", "stopped by", "where", "reported as"),
-                [(r["fault"], r["planted"], r["stopped_by"], f"`{r['where']}`", r["reported"]) for r in stopped],
-            ),
-            "",
-            "## Must not fire, and does not",
-            "",
-            *_table(
-                ("change", "what it is", "why nothing should happen", "reported as"),
-                [(r["fault"], r["planted"], r["instead"], r["reported"]) for r in harmless],
-            ),
-            "",
-            "## Faults that nothing stops",
-            "",
-            *_table(
-                ("fault", "planted", "what is seen of it", "what would stop it"),
-                [(r["fault"], r["planted"], r["reported"], r["instead"]) for r in unstopped],
-            ),
-            "",
-            "## Guards that no fault exercises",
-            "",
-            *_table(("guard", "where"), [(name, f"`{where}`") for name, where in idle]),
-            "",
-        ]
+    idle = {name: guard.where for name, guard in GUARDS.items() if name not in used}
+    return rendering.render(
+        TEMPLATE, faults=len(rows), stopped=stopped, harmless=harmless, unstopped=unstopped, idle=idle
     )
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}", *lines] if lines else ["None."]
