@@ -20,13 +20,13 @@ from monitoring import diagnosis, diagnosis_words, performance, periods
 from monitoring.changes import Change, Line, Period
 from monitoring.diagnosis import Cause, Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
+from ontime.calendar import midnight
 from ontime.params import Params, load_params
 from ontime.release import Manifest
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines import clock, pages
 from pipelines.layout import REPORTS, write_json
-from pipelines.monitor import midnight, reference_of
 
 E = WORDS.entities
 HOW = (
@@ -66,7 +66,10 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
     engine = database.connect(settings.database_url.get_secret_value())
     manifest = live.manifest
     if against is None:
-        then, name = periods.of_reference(reference_of(settings, manifest), manifest.categories), "its reference"
+        then, name = (
+            periods.of_reference(periods.reference_of(settings, manifest), manifest.categories),
+            "its reference",
+        )
     else:
         then, name = _answered(engine, manifest, against), str(against)
     found = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)

@@ -34,13 +34,13 @@ from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
 from ontime import contract, database, environment, locks, model, release, sources
+from ontime.calendar import midnight
 from ontime.datasets import SourceBroken, Tables
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
 from ontime.settings import Settings, load_settings
 from pipelines import materialise, monitor, replay_report, retrain, service
-from pipelines.monitor import midnight
 
 FOLDER = Path("var/replay")
 SCHEMA = "replay"

@@ -33,14 +33,14 @@ from ontime import (
     schema,
     slices,
 )
+from ontime.calendar import day_of, midnight
 from ontime.datasets import KEY, Tables
 from ontime.figures import Picture
 from ontime.params import Params
-from ontime.schema import WORDS, ZONE
+from ontime.schema import WORDS
 from ontime.settings import Settings
 from pipelines import pages
 from pipelines.layout import REPORTS, read_json, replacing_folder, write_json
-from pipelines.monitor import midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled entity
 E = WORDS.entities
@@ -156,7 +156,7 @@ def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
     rows = [row for kind in MOVES for row in database.decisions_of(engine, kind)]
     return [
         {
-            "day": str((row.decided_at - timedelta(seconds=1)).astimezone(ZONE).date()),
+            "day": str(day_of(row.decided_at - timedelta(seconds=1))),
             "kind": row.kind,
             "verdict": row.verdict,
             "version": row.evidence.get("version"),

@@ -14,17 +14,16 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, locks, refusal, release, sources
+from ontime import calendar, database, environment, locks, refusal, release, sources
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
-from ontime.schema import ZONE
 from ontime.settings import PREFIX, Settings, load_settings
 from pipelines import clock, git, processes, raw, training
 
@@ -63,7 +62,7 @@ def run(settings: Settings, params: Params, day: date) -> str:
 
 def _run_alone(settings: Settings, params: Params, day: date) -> str:
     engine = database.connect(settings.database_url.get_secret_value())
-    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZONE).astimezone(UTC)
+    now = calendar.midnight(day + timedelta(days=1))
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"

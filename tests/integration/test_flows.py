@@ -18,9 +18,9 @@ import yaml
 
 from monitoring.policy import Action
 from ontime import database, release, schema, sources
+from ontime.calendar import midnight
 from ontime.datasets import Tables
 from pipelines import layout, materialise
-from pipelines.monitor import midnight
 from tests import PARAMS_YAML, ROOT, without_settings
 from tests.integration.conftest import Small
 

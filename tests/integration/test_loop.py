@@ -18,15 +18,17 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from monitoring import day_figures
+from monitoring.day_figures import Watch
 from monitoring.policy import Action
 from ontime import database, model, registry, release, sources
+from ontime.calendar import midnight
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
 from ontime.settings import Settings
 from pipelines import act, clock, materialise, monitor, performance_report, retrain
-from pipelines.monitor import Watch, midnight
 from tests.integration.conftest import Small, _small
 from tests.service import wait_for
 
@@ -498,7 +500,7 @@ def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params
 def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> dict[str, float | None]:
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
     champion = release.verify(settings.releases / pointer_of(settings).version)
-    return monitor.figures_of(watch, champion, monitor.window_of(watch, champion))
+    return day_figures.figures_of(watch, champion, day_figures.window_of(watch, champion))
 
 
 @pytest.mark.parametrize("days", [(), (MONDAY, TUESDAY, WEDNESDAY)])

@@ -19,12 +19,12 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from ontime import database, environment, evaluation, model, release, sources, split
+from ontime.calendar import midnight
 from ontime.conformal import CONFIDENCE
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
 from pipelines import replay, replay_report, ui
-from pipelines.monitor import midnight
 from tests import PARAMS_YAML, postgres
 from tests.futures import with_another_future
 from tests.service import wait_for

@@ -12,10 +12,10 @@ import pytest
 from monitoring.alerts import Tier
 from monitoring.policy import Action
 from ontime import database, features, release, sources
+from ontime.calendar import midnight
 from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import materialise
-from pipelines.monitor import midnight
 from tests.sabotage import matrix, world
 from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, WINTER, Model, Seen, World
 

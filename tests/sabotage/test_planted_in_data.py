@@ -8,11 +8,11 @@ import pytest
 from pandas.testing import assert_frame_equal
 
 from ontime import contract, database, features, schema, sources
+from ontime.calendar import midnight
 from ontime.contract import ContractBroken
 from ontime.datasets import SourceBroken, Tables
 from ontime.params import Params
 from ontime.problem.sources import minutes_of_day
-from pipelines.monitor import midnight
 from tests.futures import with_another_future
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import AS_OF, CONTRACT, DATASET, LAST_WORD, QUARANTINE, REQUEST, SET_ASIDE, alert, sabotage
