@@ -63,7 +63,7 @@ class Days(NamedTuple):
 def diagnosed(settings: Settings, params: Params, now: Days, against: Days | None) -> Report:
     """Raises ReleaseRefused, and TooFewDays where a period has too few days with outcomes."""
     live = release.load_current(settings.releases)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     manifest = live.manifest
     if against is None:
         then, name = (

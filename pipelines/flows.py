@@ -45,7 +45,7 @@ def materialise(now: AwareDatetime | None = None) -> str:
 def monitor(day: date | None = None) -> str:
     """Look at `day`, or all since the last look: alert, decide, and act; a retraining is asked for by an event."""
     settings, params = load_settings(), load_params()
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     said = []
     for over in [day] if day else due(engine, clock.yesterday(settings, params)):
         decision = look_at(settings, params, over)
@@ -61,7 +61,7 @@ def retrain(day: date | None = None) -> str:
     """Do the retraining that the policy has asked for, if it has. `day` retrains whatever the policy thinks."""
     settings, params = load_settings(), load_params()
     # The event only rings: who asked, and whether it is done already, is in `decisions`, which no lost event changes.
-    asked = day or asked_for(database.connect(settings.database_url.get_secret_value()))
+    asked = day or asked_for(database.connect(settings.database_url))
     if asked is None:
         return _told("nobody has asked for it (`make retrain NOW=1` does it all the same)")
     return _told(f"{asked}: {retrain_for(settings, params, asked)}")

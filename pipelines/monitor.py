@@ -36,11 +36,9 @@ def run(settings: Settings, params: Params, day: date) -> Decision:
 
 
 def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
-    pointer = release.read_pointer(settings.releases)
-    if pointer is None:
-        raise release.NoRelease(f"{settings.releases / release.POINTER}: no release yet; run `make train`")
+    pointer = release.require_pointer(settings.releases)
     looked_at = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
     raised = alerts.restored(looked_at["alerts"])
     webhook.deliver(engine, settings.webhook)
@@ -181,7 +179,7 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        engine = database.connect(settings.database_url.get_secret_value())
+        engine = database.connect(settings.database_url)
         for day in due(engine, clock.yesterday(settings, params)):
             decision = run(settings, params, day)
             print(f"monitor: {day}: {decision.action}: {decision.reason}")

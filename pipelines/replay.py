@@ -81,7 +81,7 @@ class World:
 
     def __init__(self, settings: Settings, params: Params, tables: Tables, asked: "service.Service") -> None:
         self.settings, self.params, self.service = settings, params, asked
-        self.engine = database.connect(settings.database_url.get_secret_value())
+        self.engine = database.connect(settings.database_url)
         self._tables = tables
         self._pointer: release.Pointer | None = None
 

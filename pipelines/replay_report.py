@@ -61,7 +61,7 @@ class Lived(NamedTuple):
 
 def lived(settings: Settings, start: date, until: date) -> Lived:
     """The living system's own answers, and what the first model and its rate table say of the same features."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     first = release.load(settings.releases, release.published(settings.releases)[0])
     known_by = midnight(until + timedelta(days=3))
     rows = performance.answers(
@@ -222,7 +222,7 @@ def watched(engine: sa.Engine) -> list[dict[str, Any]]:
 
 def parity(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> dict[str, int]:
     """How many entities were materialised, and how many of them differ in a bit from a build of all days at once."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     lead = timedelta(minutes=params.features.lead_minutes)
     clean = contract.clean(tables)[0]
     built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.question)
@@ -240,7 +240,7 @@ def write(
 
     `refused`: what the contract said of the dataset as it is published.
     """
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     found = lived(settings, start, until)
     months = by_month(found, params)
     events = timeline(engine)

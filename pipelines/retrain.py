@@ -61,7 +61,7 @@ def run(settings: Settings, params: Params, day: date) -> str:
 
 
 def _run_alone(settings: Settings, params: Params, day: date) -> str:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     now = calendar.midnight(day + timedelta(days=1))
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
@@ -210,7 +210,7 @@ def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        day = asked_for(database.connect(settings.database_url.get_secret_value()))
+        day = asked_for(database.connect(settings.database_url))
         if sys.argv[1:] == ["now"]:
             day = clock.yesterday(settings, params)
         if day is None:

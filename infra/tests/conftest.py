@@ -51,7 +51,7 @@ def world(
         for start in range(0, len(flights), 1000):
             service.post("/v1/predictions", flights[start : start + 1000])
     monitor.run(settings, _with_alerts(params), DAY)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     midnight = calendar.midnight(DAY)
     database.record_decision(engine, "retraining", "begun", {"day": str(DAY), "reason": "for these tests"}, midnight)
     return World(settings, flights)

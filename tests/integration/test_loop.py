@@ -58,7 +58,7 @@ def world(settings: Settings, history: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def engine(world: Settings) -> Iterator[sa.Engine]:
-    connected = database.connect(world.database_url.get_secret_value())
+    connected = database.connect(world.database_url)
     yield connected
     connected.dispose()
 
@@ -670,7 +670,7 @@ def test_a_retraining_at_the_beginning_of_a_year_has_nothing_to_learn_from(setti
     told = retrain.run(settings, params, date(2013, 2, 10))
 
     assert told == "17 days of flights-2013 are left to train on, at least 21 are needed"
-    done = database.last_decision(database.connect(settings.database_url.get_secret_value()), "retrained")
+    done = database.last_decision(database.connect(settings.database_url), "retrained")
     assert done is not None
     assert done.verdict == "too early"
 

@@ -39,7 +39,7 @@ def asked(flight: pd.Series) -> dict[str, Any]:
 
 
 def logged(settings: Settings) -> list[sa.Row[Any]]:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with engine.connect() as connection:
         return list(connection.execute(sa.select(database.predictions)))
 

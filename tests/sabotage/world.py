@@ -103,7 +103,7 @@ class World:
             evidently=folder / "evidently",
             quarantine=folder / "quarantine",
         )
-        self.engine = database.connect(self.settings.database_url.get_secret_value())
+        self.engine = database.connect(self.settings.database_url)
 
     def feed(self, start: datetime, end: datetime) -> Tables:
         return sources.cut(self.tables, start, end)
