@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -76,14 +75,14 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     promote = (sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
     # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
     try:
-        with _started(promote, workspace, _environment(workspace, settings)) as promotion:
+        with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
             experiment(workspace, f"retrain-{day}", window(params, day, now))
-            said = _promoted(promotion).strip().splitlines()
+            lines = _output(promotion, "\n").strip().splitlines()
     except Refusal as refused:  # such as a leak: the next try would end the same
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
-    database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
-    return "\n".join(said)
+    database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": lines[-1]}, now)
+    return "\n".join(lines)
 
 
 def too_early(params: Params, day: date) -> str | None:
@@ -159,11 +158,6 @@ def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
     _run([*DVC, "exp", "run", "--name", name, *words, "evaluate"], workspace, _environment(workspace))
 
 
-def _promoted(promotion: "subprocess.Popen[str]") -> str:
-    """What became of the candidate, now that the stages are done."""
-    return _said(promotion, "\n")
-
-
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
     """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
     told = environment.settled(os.environ, workspace.resolve())
@@ -185,26 +179,19 @@ def _from(workspace: Path, url: str) -> str:
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    with _started(command, cwd, env) as process:
-        return _said(process)
+    with processes.piped(command, cwd, env) as process:
+        return _output(process)
 
 
-def _started(
-    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> AbstractContextManager["subprocess.Popen[str]"]:
-    return processes.started(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
-    """All that it says until it ends, after it was `told` something. Raises Refusal or NotRetrained."""
-    said = process.communicate(told)[0]
-    if process.returncode:
-        if reason := refusal.found_in(said):
-            raise Refusal(reason)
-        last = "\n".join(said.strip().splitlines()[-15:])
-        command = " ".join(cast("Sequence[str]", process.args)[:4])
-        raise NotRetrained(f"{command} ... ended with {process.returncode}:\n{last}")
-    return said
+def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
+    """All that it writes until it ends, after it has read `text`. Raises Refusal or NotRetrained."""
+    name = " ".join(cast("Sequence[str]", process.args)[:4]) + " ..."
+    try:
+        return processes.output_of(process, name, text)
+    except processes.ProcessFailed as failed:
+        if reason := refusal.found_in(failed.output):
+            raise Refusal(reason) from None
+        raise NotRetrained(str(failed)) from None
 
 
 def main() -> None:

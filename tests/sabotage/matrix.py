@@ -102,6 +102,7 @@ NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
     "Failed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
+    "ProcessFailed",
 }  # fmt: skip
 
 
