@@ -66,14 +66,12 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
     engine = database.connect(settings.database_url)
     manifest = live.manifest
     if against is None:
-        then, name = (
-            periods.of_reference(periods.reference_of(settings, manifest), manifest.categories),
-            "its reference",
-        )
+        reference = periods.reference_of(settings, manifest)
+        then, name = periods.of_reference(reference, manifest.categories), "its reference"
     else:
         then, name = _answered(engine, manifest, against), str(against)
-    found = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
-    return Report(found, str(now), name, manifest.version)
+    causes = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
+    return Report(causes, str(now), name, manifest.version)
 
 
 def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Period:

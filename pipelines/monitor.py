@@ -39,20 +39,20 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     engine = database.connect(settings.database_url)
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
     pointer = release.require_pointer(settings.releases)
-    looked_at = _once(watch, "monitor", lambda: _looked_at(watch, pointer))
-    raised = alerts.restored(looked_at["alerts"])
+    figures = _once(watch, "monitor", lambda: _judge(watch, pointer))
+    raised = alerts.restored(figures["alerts"])
     webhook.deliver(engine, settings.webhook)
-    decided = _once(watch, "policy", lambda: _decided(watch, pointer, raised))
-    decision = Decision(Action(decided["action"]), decided["reason"])
-    act.carry_out(settings, engine, decision.action, decided.get("version"), day, watch.now)
+    evidence = _once(watch, "policy", lambda: _decide(watch, pointer, raised))
+    decision = Decision(Action(evidence["action"]), evidence["reason"])
+    act.carry_out(settings, engine, decision.action, evidence.get("version"), day, watch.now)
     return decision
 
 
 def _once(watch: Watch, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
     """The evidence of this day's row, which is made if it is not there."""
-    found = database.last_decision(watch.engine, kind, day=str(watch.day))
-    if found is not None:
-        return found.evidence
+    row = database.last_decision(watch.engine, kind, day=str(watch.day))
+    if row is not None:
+        return row.evidence
     verdict, evidence = make()
     database.record_decision(watch.engine, kind, verdict, {"day": str(watch.day), **evidence}, watch.now)
     return evidence
@@ -71,23 +71,23 @@ def due(engine: sa.Engine, yesterday: date) -> list[date]:
     return [day for day in between if day not in looked] or [yesterday]
 
 
-def _looked_at(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
+def _judge(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     champion = release.verify(watch.settings.releases / pointer.version)
     window = day_figures.window_of(watch, champion)
-    measured = day_figures.figures_of(watch, champion, window)
-    looked = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
+    figures = day_figures.figures_of(watch, champion, window)
+    past = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
     # By their day: one that was missed may be looked at after those that came later.
-    before = [each[FIGURES] for each in sorted(looked, key=_day_of) if _day_of(each) < str(watch.day)]
-    raised = alerts.raised([*before, measured], watch.params.monitor.alerts)
-    verdict = "alert" if raised else "calm" if measured["auc_shortfall"] is not None else "no labels"
-    told = "; ".join(alert.told for alert in raised) or verdict
+    before = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(watch.day)]
+    raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
+    verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
+    reason = "; ".join(alert.told for alert in raised) or verdict
     if window.other_question_share:
-        told += (
+        reason += (
             f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
             f"than release {pointer.version}, so other outcomes are right for it"
         )
-    evidence: dict[str, Any] = {"reason": told, FIGURES: measured, "alerts": [vars(alert) for alert in raised]}
-    why = _why(watch, champion, raised, max(looked, key=_day_of, default={}))
+    evidence: dict[str, Any] = {"reason": reason, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    why = _why(watch, champion, raised, max(past, key=_day_of, default={}))
     evidence |= {"why": why} if why else {}
     return verdict, {**evidence, QUALITY: day_figures.quality_of(watch, window.performance)}
 
@@ -111,10 +111,10 @@ def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Ma
     return diagnosis_words.headline(diagnosed)
 
 
-def _decided(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:
-    seen = observe(watch, pointer, raised)
-    decision = decide(seen, watch.params.policy)
-    version = seen.trial.version if seen.trial else None
+def _decide(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:
+    observed = observe(watch, pointer, raised)
+    decision = decide(observed, watch.params.policy)
+    version = observed.trial.version if observed.trial else None
     evidence = {"action": decision.action, "reason": decision.reason, "version": version, "champion": pointer.version}
     return decision.action, evidence
 
