@@ -77,7 +77,7 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     try:
         with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
             experiment(workspace, f"retrain-{day}", window(params, day, now))
-            lines = _output(promotion, "\n").strip().splitlines()
+            lines = _promoted(promotion).strip().splitlines()
     except Refusal as refused:  # such as a leak: the next try would end the same
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
@@ -156,6 +156,11 @@ def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
         return
     words = [word for key, value in changed.items() for word in ("--set-param", f"{key}={value}")]
     _run([*DVC, "exp", "run", "--name", name, *words, "evaluate"], workspace, _environment(workspace))
+
+
+def _promoted(promotion: "subprocess.Popen[str]") -> str:
+    """What became of the candidate, now that the stages have finished."""
+    return _output(promotion, "\n")
 
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
