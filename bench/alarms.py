@@ -23,7 +23,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from bench.gate import MOOD, World, sigmoid, year
-from monitoring import alerts, indicators, performance
+from monitoring import alerts, indicators, performance, periods
 from monitoring.alerts import Alert, Figures, Tier
 from monitoring.policy import Action, Observed, decide
 from ontime import environment, model, release, schema
@@ -32,7 +32,6 @@ from ontime.params import Params, load_params
 from ontime.release import Release
 from ontime.settings import load_settings
 from pipelines.layout import FEATURES, REPORTS, months_in, read_months, write_json
-from pipelines.monitor import reference_of
 
 YEARS = 20  # simulated, of each kind
 REFERENCE_DAYS = 21  # which a retraining holds out
@@ -94,7 +93,7 @@ def of_the_feed(params: Params) -> Iterator[Figures]:
     rows, live = answered()
     decoded, reference = (
         indicators.decoded(rows, live.manifest.categories),
-        reference_of(load_settings(), live.manifest),
+        periods.reference_of(load_settings(), live.manifest),
     )
     days = sorted(rows["day"].unique())
     of_day = {day: group.index for day, group in rows.groupby("day")}

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from bench import load
 from bench.load import Load
-from pipelines.service import free_port
+from pipelines.local_server import free_port
 
 VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
 
@@ -62,10 +62,9 @@ def _run(contender: Contender, warm_up: int, seconds: int, expected: float | Non
     loads = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
         port = free_port()
-        base = f"http://127.0.0.1:{port}"
-        url = base + contender.path
+        url = f"http://127.0.0.1:{port}{contender.path}"
         launch = contender.launch(port, Path(folder))
-        with load.started(launch.command, launch.env, base + contender.ready) as server:
+        with load.started(launch.command, launch.env, port, contender.ready) as server:
             for label, task in contender.tasks.items():
                 _check(load.ask(url, task.bodies[0]), contender, expected)
                 load.measure(url, task.bodies, task.connections, warm_up)

@@ -10,13 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from tqdm import trange
 
+from pipelines import local_server
 from pipelines.layout import REPORTS, write_json
-from pipelines.service import free_port
 from serving import keys
 
 ROUNDS = 7
@@ -40,23 +38,17 @@ def seconds_until(started: Callable[[], str], is_there: Callable[[], bool]) -> f
         docker("rm", "--force", "--volumes", container)
 
 
-def answers(port: int) -> bool:
-    try:
-        with urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (URLError, ConnectionError, TimeoutError):
-        return False
-
-
 def ready(folder: Path) -> float:
-    port = free_port()
+    port = local_server.free_port()
     options = [
         f"--publish=127.0.0.1:{port}:8000",
         f"--volume={Path('releases').resolve()}:/app/releases:ro",
         f"--volume={folder}/keys.json:/run/keys.json:ro",
         "--env=ONTIME_API_KEYS=/run/keys.json",
     ]
-    return seconds_until(lambda: docker("run", "--detach", *TIGHT, *options, IMAGE), lambda: answers(port))
+    return seconds_until(
+        lambda: docker("run", "--detach", *TIGHT, *options, IMAGE), lambda: local_server.answers(port, "/health/ready")
+    )
 
 
 def nothing() -> float:

@@ -15,16 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
-from urllib.error import HTTPError, URLError
+from typing import Any, NamedTuple, cast
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from pipelines import local_server, processes
+
 SCRIPT = Path(__file__).with_suffix(".lua")
 REQUEST_SECONDS = 10  # an answer that takes longer is an error
 READY_SECONDS = 120
-STOP_SECONDS = 20
 
 
 class Load(NamedTuple):
@@ -85,46 +86,33 @@ class Server:
 
 
 @contextmanager
-def started(command: Sequence[str], env: Mapping[str, str], ready_url: str) -> Iterator[Server]:
-    """The command's server, from its first good answer on `ready_url` to the end of the block."""
-    with tempfile.TemporaryFile() as said:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, env={**os.environ, **env}, stdout=subprocess.DEVNULL, stderr=said)  # noqa: S603  our own commands
+def started(command: Sequence[str], env: Mapping[str, str], port: int, ready: str) -> Iterator[Server]:
+    """The command's server on `port`, from its first good answer on the path `ready` to the end of the block."""
+    began = time.perf_counter()
+    nowhere = subprocess.DEVNULL  # a line for each request would cost time
+    with (
+        tempfile.NamedTemporaryFile("w+", errors="replace") as errors,
+        processes.started(command, env={**os.environ, **env}, stdout=nowhere, stderr=errors) as process,
+    ):
         try:
-            while not _answers(ready_url):
-                if process.poll() is not None or time.perf_counter() - began > READY_SECONDS:
-                    raise SystemExit(f"bench: {' '.join(command)} does not start: {_end_of(said)}")
-                time.sleep(0.02)
+            _wait_until_ready(process, port, ready, Path(errors.name))
             yield Server(process.pid, time.perf_counter() - began)
         finally:
-            _stop(process)
+            workers = _family(process.pid)[1:]
+            local_server.stop([process])
+            for each in workers:  # some servers leave workers behind, in groups of their own
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
-def _answers(url: str) -> bool:
+def _wait_until_ready(process: "subprocess.Popen[str]", port: int, ready: str, errors: Path) -> None:
+    name = " ".join(cast("Sequence[str]", process.args))
     try:
-        with urlopen(url, timeout=REQUEST_SECONDS):  # noqa: S310  http, on this machine
-            return True
-    except (URLError, OSError):
-        return False
-
-
-def _end_of(said: IO[bytes]) -> str:
-    said.seek(0)
-    return said.read().decode(errors="replace")[-2000:]
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Politely first; then whatever of it is still there, since some servers leave workers behind."""
-    started_by_it = _family(process.pid)[1:]
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    for each in started_by_it:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
+        local_server.wait_until_ready(
+            process, name, lambda: local_server.answers(port, ready), READY_SECONDS, errors.read_text
+        )
+    except processes.ProcessFailed as failed:
+        raise SystemExit(f"bench: {failed}") from None
 
 
 def _family(pid: int) -> list[psutil.Process]:

@@ -75,7 +75,7 @@ def measure(folder: Path, stages: list[str]) -> dict[str, list[Cost]]:
     for _ in tqdm(range(ROUNDS), desc="bench-train", disable=None):
         for stage in stages:
             costs[stage].append(run([sys.executable, "-m", f"pipelines.{stage}"], folder))
-        save_rows = "import numpy as np; from pipelines.train import *; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  a line of its own
+        save_rows = "import numpy as np; from ontime import model, split; from ontime.params import load_params; from pipelines.labelled import read_period; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  a line of its own
         run([sys.executable, "-c", save_rows], folder)
         costs["bare"].append(run([sys.executable, "-c", BARE, "rows.npz"], folder))
     return costs

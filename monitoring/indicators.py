@@ -1,4 +1,7 @@
-"""The figures that a day is judged by; rules in params.yaml name them. None where there is nothing to tell one from."""
+"""Figures of a day and its window, computed from tables; None where there is nothing to compute one from.
+
+Rules in params.yaml name them. monitoring/day_figures.py reads the tables.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -6,9 +6,10 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.changes import Period
-from ontime import schema, slices
+from ontime import release, schema, slices
 from ontime.encoding import encode
 from ontime.release import Manifest
+from ontime.settings import Settings
 
 
 def of_answers(rows: pd.DataFrame, manifest: Manifest) -> Period:
@@ -20,6 +21,11 @@ def of_answers(rows: pd.DataFrame, manifest: Manifest) -> Period:
     known = performance.unseen_by_their_model(own, {manifest.version: manifest.trained_until})
     cuts = _cuts(performance.with_slice_features(known, {manifest.version: manifest.categories}))
     return Period(performance.vectors_of(known), known["label"].to_numpy(bool), known["day"].to_numpy(), cuts)
+
+
+def reference_of(settings: Settings, manifest: Manifest) -> pd.DataFrame:
+    """The entities that a release was measured on, with its answers. Its digest was checked by `release.verify`."""
+    return pd.read_parquet(settings.releases / manifest.version / release.REFERENCE)
 
 
 def of_reference(reference: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> Period:

@@ -5,12 +5,12 @@ clock. Whoever has a live source returns its tables from `near` instead.
 """
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import pandas as pd
 
-from ontime import contract, sources
+from ontime import contract, local_time, sources
 from ontime.availability import Scheduled
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -57,7 +57,8 @@ def by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived
     """
     lead = timedelta(minutes=params.features.lead_minutes)
     _refuse_a_later_plan(lead)
-    start = _midnight_before(since - reach(params))
+    # Of a day that was cut in two, half of a broken batch would be judged again.
+    start = local_time.midnight(local_time.day_of(since - reach(params)))
     # Those that are asked about now have their event a lead from now.
     end = moment + lead + 2 * MARGIN
     return accept(sources.as_of(sources.cut(feed(start, end), start, end), moment))
@@ -75,11 +76,6 @@ def _refuse_a_later_plan(lead: timedelta) -> None:
             f"features.lead_minutes asks {lead} before the event, but problem/data.py declares that a row of "
             f"{DATA.entities} is known {known.ahead} before (ahead): ask later, or declare how early it is known"
         )
-
-
-def _midnight_before(moment: datetime) -> datetime:
-    """On the problem's calendar: of a day that was cut in two, half of a broken batch would be judged anew."""
-    return datetime.combine(moment.astimezone(ZONE).date(), time(), ZONE).astimezone(UTC)
 
 
 def accept(tables: Tables) -> Arrived:

@@ -5,9 +5,8 @@ Weeks, so that a Monday stays a Monday. The zone's offset may differ by an hour 
 
 from datetime import UTC, date, datetime, timedelta
 
-from ontime import sources
+from ontime import local_time, sources
 from ontime.params import Params
-from ontime.schema import ZONE
 from ontime.settings import Settings
 
 WEEK, YEAR_DAYS = 7, 365
@@ -21,14 +20,14 @@ def now(settings: Settings, params: Params) -> datetime:
 
 def yesterday(settings: Settings, params: Params) -> date:
     """The last whole day on the feed's clock, by the problem's calendar."""
-    return now(settings, params).astimezone(ZONE).date() - timedelta(days=1)
+    return local_time.day_of(now(settings, params)) - timedelta(days=1)
 
 
 def weeks_behind(settings: Settings, params: Params, today: datetime) -> int:
     """So many that it is a day of the dataset, at about the same time of the year if it has one."""
     if settings.weeks_behind is not None:
         return settings.weeks_behind
-    dataset, day = sources.dataset(params.dataset), today.astimezone(ZONE).date()
+    dataset, day = sources.dataset(params.dataset), local_time.day_of(today)
     fewest = max(0, -((dataset.last_day - day).days // WEEK))
     most = max(fewest, (day - dataset.first_day).days // WEEK)
     return min(range(fewest, most + 1), key=lambda weeks: _out_of_season(day, day - timedelta(weeks=weeks)))

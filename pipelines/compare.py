@@ -60,7 +60,7 @@ def main() -> None:
         pointer = release.read_pointer(settings.releases)
         if pointer is None or pointer.challenger is None:
             raise NoRelease("nobody challenges the current release; try `make shadow VERSION=2`")
-        engine = database.connect(settings.database_url.get_secret_value())
+        engine = database.connect(settings.database_url)
         champion, challenger = (
             release.verify(settings.releases / each.version, each.manifest_sha256)
             for each in (pointer, pointer.challenger)

@@ -20,13 +20,13 @@ from monitoring import diagnosis, diagnosis_words, performance, periods
 from monitoring.changes import Change, Line, Period
 from monitoring.diagnosis import Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
+from ontime.local_time import midnight
 from ontime.params import Params, load_params
 from ontime.release import Manifest
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines import clock, pages
 from pipelines.layout import REPORTS, write_json
-from pipelines.monitor import midnight, reference_of
 
 E = WORDS.entities
 TEMPLATE = pages.TEMPLATES / "diagnosis.html.jinja"
@@ -50,14 +50,15 @@ class Days(NamedTuple):
 def diagnosed(settings: Settings, params: Params, now: Days, against: Days | None) -> Report:
     """Raises ReleaseRefused, and TooFewDays where a period has too few days with outcomes."""
     live = release.load_current(settings.releases)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     manifest = live.manifest
     if against is None:
-        then, name = periods.of_reference(reference_of(settings, manifest), manifest.categories), "its reference"
+        reference = periods.reference_of(settings, manifest)
+        then, name = periods.of_reference(reference, manifest.categories), "its reference"
     else:
         then, name = _answered(engine, manifest, against), str(against)
-    found = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
-    return Report(found, str(now), name, manifest.version)
+    causes = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
+    return Report(causes, str(now), name, manifest.version)
 
 
 def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Period:

@@ -1,7 +1,6 @@
 """Stage 6: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
 
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import joblib
@@ -9,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.inspection import permutation_importance
-from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ontime import (
     candidates,
@@ -28,6 +26,7 @@ from ontime import (
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.schema import WORDS
+from pipelines.labelled import read_period
 from pipelines.layout import (
     COSTS,
     MODELS,
@@ -39,9 +38,7 @@ from pipelines.layout import (
     write_json,
     write_table,
 )
-from pipelines.train import read_period, without
 
-Probabilities = dict[str, NDArray[np.float64]]
 TIMED_ROWS = 10_000
 
 
@@ -62,10 +59,10 @@ def open_test(params: Params) -> Test:
     return Test(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
 
 
-def predict_all(test: Test, params: Params) -> Probabilities:
+def predict_all(test: Test, params: Params) -> dict[str, model.Probabilities]:
     """Each candidate's probabilities; what differs from run to run goes to reports/costs.json."""
     costs: dict[str, dict[str, float]] = read_json(COSTS) if COSTS.exists() else {}
-    probabilities: Probabilities = {}
+    probabilities: dict[str, model.Probabilities] = {}
     for name in params.train.candidates:
         fitted = joblib.load(MODELS / f"{name}.joblib")
         probabilities[name] = model.predict(fitted, test.matrix)
@@ -81,10 +78,11 @@ def predict_all(test: Test, params: Params) -> Probabilities:
 def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
     """The champion with less to know: nothing but the request, and without what each declared ablation leaves out."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
-    told = {"request_only": model.predict(champion, model.request_only(test.matrix))}
+    probabilities = {"request_only": model.predict(champion, model.request_only(test.matrix))}
     for name in PROBLEM.ablations if params.train.ablations else ():
-        told[name] = model.predict(joblib.load(MODELS / f"{name}.joblib"), without(name, test.matrix))
-    return {name: evaluation.scores(test.label, probability, params.cost) for name, probability in told.items()}
+        blind = joblib.load(MODELS / f"{name}.joblib")
+        probabilities[name] = model.predict(blind, model.ablated(test.matrix, name))
+    return {name: evaluation.scores(test.label, each, params.cost) for name, each in probabilities.items()}
 
 
 def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[dict[str, Any]]:
@@ -128,44 +126,6 @@ def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: ND
     return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
 
 
-def draw(
-    test: Test, told: Probabilities, ranks: list[tuple[str, float, float]], report: card.Report, folder: Path
-) -> None:
-    """The pictures of the model card that are the same in every run."""
-    from ontime import plots  # here, because matplotlib takes its time, and not every card has pictures
-
-    label, test_scores = test.label, {name: both["test"] for name, both in report.candidates.items()}
-    thresholds = np.linspace(0.02, 0.9, 89)
-    no_alerts = 1000 * report.params.cost.missed * float(label.mean())
-    rocs = {name: (*roc_curve(label, p)[:2], test_scores[name]["auc"]) for name, p in told.items()}
-    prs = {}
-    for name, probability in told.items():
-        precision, recall, _ = precision_recall_curve(label, probability)
-        # The last point, precision 1 at recall 0, is made up: a constant would get a line that it never earned.
-        prs[name] = (recall[:-1], precision[:-1], test_scores[name]["average_precision"])
-    paid = {
-        name: (thresholds, np.array([evaluation.cost_per_1000(label, p, report.params.cost, t) for t in thresholds]))
-        for name, p in told.items()
-    }
-    plots.save(plots.roc(rocs, report.champion), folder / "roc.png")
-    plots.save(plots.precision_recall(prs, float(label.mean()), report.champion), folder / "precision_recall.png")
-    reliable = {name: evaluation.calibration(label, p) for name, p in told.items()}
-    plots.save(plots.reliability(reliable, report.champion), folder / "reliability.png")
-    plots.save(
-        plots.cost_by_threshold(paid, report.params.cost.alert_threshold, no_alerts, report.champion),
-        folder / "cost_by_threshold.png",
-    )
-    names, means, deviations = zip(*ranks, strict=True)
-    plots.save(plots.importance(names, means, deviations), folder / "importance.png")
-    judged = [
-        (row["cut"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
-        for row in report.slices
-        if row["gated"]
-    ]
-    overall = test_scores[report.champion]["auc"]
-    plots.save(plots.slices(judged, overall, "on the test period"), folder / "slices.png")
-
-
 def draw_costs(report: card.Report) -> None:
     """Quality against latency: measured anew in every run, so git ignores it like reports/costs.json."""
     from ontime import plots
@@ -182,10 +142,10 @@ def main() -> None:
     params = load_params()
     test = open_test(params)
     champion = test.training["champion"]
-    told = predict_all(test, params)
+    probabilities = predict_all(test, params)
     candidates = {
         name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.label, probability, params.cost)}
-        for name, probability in told.items()
+        for name, probability in probabilities.items()
     }
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
@@ -197,12 +157,13 @@ def main() -> None:
         champion=champion,
         candidates=candidates,
         intervals={
-            name: evaluation.intervals(test.label, probability, days, params.cost) for name, probability in told.items()
+            name: evaluation.intervals(test.label, probability, days, params.cost)
+            for name, probability in probabilities.items()
         },
         variants=variants(test, params),
-        slices=slices.report(test.label, told[champion], days, cuts, params),
-        equalised=fairness.equalised(test.label, told[champion], days, groups, params) if full else [],
-        coverage=uncertainty(test, told[champion], params) if full else [],
+        slices=slices.report(test.label, probabilities[champion], days, cuts, params),
+        equalised=fairness.equalised(test.label, probabilities[champion], days, groups, params) if full else [],
+        coverage=uncertainty(test, probabilities[champion], params) if full else [],
         entities={**test.training["entities"], "test": len(test.entities)},
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
@@ -212,10 +173,12 @@ def main() -> None:
     text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
     with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
         if full:
-            draw(test, told, ranks, report, folder)
+            from ontime import card_plots  # here: matplotlib loads for a second, and not every card has pictures
+
+            card_plots.draw(test.label, probabilities, ranks, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:
-        columns = test.entities[["entity_id", "day", "label"]].assign(**told)
+        columns = test.entities[["entity_id", "day", "label"]].assign(**probabilities)
         write_table(columns, folder / "test.parquet")
     write_json(REPORTS / "metrics.json", {"champion": champion, "candidates": candidates})
     write_json(REPORTS / "evaluation.json", report.as_json(ranks))

@@ -3,7 +3,7 @@
 For a sample of moments the features are built again without the future; a feature that changes stops the stage.
 """
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 from tqdm import tqdm
 
-from ontime import features, files, point_in_time, refusal, rendering, schema
+from ontime import features, files, local_time, point_in_time, refusal, rendering, schema
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import Params, load_params
@@ -37,13 +37,10 @@ def documentation(question: Question) -> str:
 
 
 def begin_and_end(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """The first moments of a month and of the next one on a calendar.
-
-    A midnight that the clocks skip is the moment of the change; of one that they repeat the first is meant.
-    """
+    """The first moments of a month and of the next one on a calendar."""
     first = date.fromisoformat(f"{month}-01")
     following = (first + timedelta(days=31)).replace(day=1)
-    begin, end = (pd.Timestamp(datetime.combine(day, time(), zone).astimezone(UTC)) for day in (first, following))
+    begin, end = (pd.Timestamp(local_time.midnight(day, zone)) for day in (first, following))
     return begin.tz_convert(zone), end.tz_convert(zone)
 
 

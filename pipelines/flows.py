@@ -45,7 +45,7 @@ def materialise(now: AwareDatetime | None = None) -> str:
 def monitor(day: date | None = None) -> str:
     """Look at `day`, or all since the last look: alert, decide, and act; a retraining is asked for by an event."""
     settings, params = load_settings(), load_params()
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     said = []
     for over in [day] if day else due(engine, clock.yesterday(settings, params)):
         decision = look_at(settings, params, over)
@@ -61,10 +61,10 @@ def retrain(day: date | None = None) -> str:
     """Do the retraining that the policy has asked for, if it has. `day` retrains whatever the policy thinks."""
     settings, params = load_settings(), load_params()
     # The event only rings: who asked, and whether it is done already, is in `decisions`, which no lost event changes.
-    asked = day or asked_for(database.connect(settings.database_url.get_secret_value()))
-    if asked is None:
+    due_day = day or asked_for(database.connect(settings.database_url))
+    if due_day is None:
         return _told("nobody has asked for it (`make retrain NOW=1` does it all the same)")
-    return _told(f"{asked}: {retrain_for(settings, params, asked)}")
+    return _told(f"{due_day}: {retrain_for(settings, params, due_day)}")
 
 
 def ask_for_retraining(day: date, decision: Decision) -> None:

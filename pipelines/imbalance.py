@@ -17,8 +17,8 @@ from ontime import environment, evaluation, figures, files, model, plots, split
 from ontime.fairness import paid_per_1000
 from ontime.params import Cost, Params, load_params
 from pipelines.imbalance_page import DIVIDED, PAGE, PLAIN, page
+from pipelines.labelled import read_period
 from pipelines.layout import MODELS, REPORTS, read_json, replacing_folder, write_json
-from pipelines.train import read_period
 
 Floats = NDArray[np.float64]
 

@@ -21,6 +21,7 @@ FEATURES = Path("data/features")
 PREDICTIONS = Path("data/predictions")
 SMOKE_TEST = Path("data/smoke_test.json")
 MODELS = Path("models")
+TRAINED_ON = "trained_on.bin"  # in MODELS: `split.row_keys` of the entities that the candidates were fitted on
 REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"
 EDA = REPORTS / "eda"

@@ -115,7 +115,7 @@ def refuse_lost_outcomes(entities: pd.DataFrame, params: Params) -> None:
 def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
     """Store what the moments up to `now` bring: features of entities whose moment it is, and labels."""
     refuse_another_question(settings, params)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     now = now.replace(second=0, microsecond=0)
     last = database.last_moment(engine, params.question, now)
     since = last - OVERLAP if last else now - FIRST_TIME
@@ -194,7 +194,7 @@ def test_period(settings: Settings, params: Params) -> str:
     rows = split.within(read_months(FEATURES, months), period)
     entities = read_months(VALIDATED / DATA.entities, months).set_index(KEY, drop=False)
     refuse_lost_outcomes(entities, params)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     materialise(engine, params.question, rows, entities)
     database.store_outcomes(engine, outcomes_of(entities.loc[rows[KEY]], params.label.at_least))
     return f"{len(rows):,} {WORDS.entities} from {period.start} until {period.until}"

@@ -13,20 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
 from ontime import environment
 from ontime.problem import PROBLEM
+from pipelines import local_server, processes
+from pipelines.local_server import HOST
 
-HOST = "127.0.0.1"
 POOL = "ontime"  # prefect.yaml's
 ENDS = (signal.SIGINT, signal.SIGTERM)
 START_SECONDS = 120
@@ -57,6 +58,9 @@ class Place(NamedTuple):
             "PREFECT_HOME": str(self.home.resolve()),
             "PREFECT_API_URL": f"{self.page}/api",
         }
+
+    def log(self, name: str) -> Path:
+        return self.home / f"{name}.log"
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return ask(f"{self.page}/api", path, body)
@@ -93,24 +97,16 @@ def refuse_a_taken_port(place: Place) -> None:
 
 
 def begin(place: Place, name: str, *words: str) -> subprocess.Popen[bytes]:
-    """Start a part of Prefect that stays, in a process group of its own, with its log beside its state."""
-    place.home.mkdir(parents=True, exist_ok=True)
-    with (place.home / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(  # noqa: S603  our own words
-            [*COMMAND, *words], env=place.environment, stdout=log, stderr=log, start_new_session=True
-        )
+    """Start a part of Prefect that stays, with its log beside its state."""
+    return local_server.begin([*COMMAND, *words], place.log(name), place.environment)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it started: politely, then for sure."""
+    """End a process and all that it started: first what leads a group of its own, then itself."""
     groups = end_children(process.pid)
-    with suppress(subprocess.TimeoutExpired):
-        process.terminate()
-        process.wait(STOP_SECONDS)
-    for group in {process.pid, *groups, *children(process.pid)}:
-        with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
-    process.wait()
+    local_server.stop([process], STOP_SECONDS)
+    for group in groups:
+        processes.signal_group(group, signal.SIGKILL)
 
 
 def end_children(parent: int) -> set[int]:
@@ -123,8 +119,7 @@ def end_children(parent: int) -> set[int]:
     for _ in range(STOP_SECONDS * 5):
         left = set(children(parent))
         for group in left - asked:
-            with suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
+            processes.signal_group(group, signal.SIGTERM)
         asked |= left
         if not left:
             break
@@ -149,24 +144,25 @@ def _leads_a_group(pid: int) -> bool:
 
 
 def run(place: Place, *words: str) -> None:
-    """Do one command of Prefect. Raises NotOrchestrated with the end of what it said."""
-    done = subprocess.run(  # noqa: S603  our own words
-        [*COMMAND, *words], env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    if done.returncode:
-        last = "\n".join(done.stdout.strip().splitlines()[-15:])
-        raise NotOrchestrated(f"prefect {' '.join(words)} ended with {done.returncode}:\n{last}")
+    """Do one command of Prefect. Raises NotOrchestrated with the end of what it wrote."""
+    try:
+        with processes.piped([*COMMAND, *words], env=place.environment) as process:
+            processes.output_of(process, f"prefect {' '.join(words)}")
+    except processes.ProcessFailed as failed:
+        raise NotOrchestrated(str(failed)) from None
 
 
 def wait_until_healthy(place: Place, server: subprocess.Popen[bytes]) -> None:
-    for _ in range(START_SECONDS * 5):
-        if server.poll() is not None:
-            raise NotOrchestrated(f"the server ended with {server.returncode}: see {place.home}/server.log")
-        with suppress(URLError, ConnectionError):
-            place.ask("/health")
-            return
-        time.sleep(0.2)
-    raise NotOrchestrated(f"the server was not ready in {START_SECONDS} seconds: see {place.home}/server.log")
+    try:
+        local_server.wait_until_ready(
+            server,
+            "the server",
+            lambda: local_server.answers(place.port, "/api/health"),
+            START_SECONDS,
+            place.log("server").read_text,
+        )
+    except processes.ProcessFailed as failed:
+        raise NotOrchestrated(f"{failed}\nsee {place.log('server')}") from None
 
 
 def next_times(place: Place) -> dict[str, datetime]:

@@ -20,9 +20,20 @@ from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
 from ontime.requests import request_of
 from ontime.trees import Trees
-from pipelines.layout import COSTS, MODELS, PLOTS, PREDICTIONS, REPORTS, VALIDATED, read_json, read_months, read_tables
+from pipelines.labelled import read_period
+from pipelines.layout import (
+    COSTS,
+    MODELS,
+    PLOTS,
+    PREDICTIONS,
+    REPORTS,
+    TRAINED_ON,
+    VALIDATED,
+    read_json,
+    read_months,
+    read_tables,
+)
 from pipelines.lineage import LOCK
-from pipelines.train import TRAINED_ON, read_period
 
 PROBES = 20
 REFERENCE_ROWS = 5000

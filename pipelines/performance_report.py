@@ -52,7 +52,7 @@ class Told(NamedTuple):
 
 def measured(settings: Settings, params: Params, known_by: datetime | None = None) -> Told | None:
     """Everything answered to the current release's question, with the outcomes; None where nothing was answered."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     current = release.current(settings.releases)
     question = current.question if current else params.question
     rows = performance.answers(engine, *EVER, question.label_at_least, known_by, vectors=True)

@@ -35,12 +35,12 @@ from tqdm import tqdm
 from monitoring.policy import Action, Decision
 from ontime import contract, database, environment, locks, model, release, sources
 from ontime.datasets import SourceBroken, Tables
+from ontime.local_time import midnight
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
 from ontime.settings import Settings, load_settings
 from pipelines import materialise, monitor, replay_report, retrain, service
-from pipelines.monitor import midnight
 
 FOLDER = Path("var/replay")
 SCHEMA = "replay"
@@ -81,7 +81,7 @@ class World:
 
     def __init__(self, settings: Settings, params: Params, tables: Tables, asked: "service.Service") -> None:
         self.settings, self.params, self.service = settings, params, asked
-        self.engine = database.connect(settings.database_url.get_secret_value())
+        self.engine = database.connect(settings.database_url)
         self._tables = tables
         self._pointer: release.Pointer | None = None
 

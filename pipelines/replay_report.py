@@ -35,12 +35,11 @@ from ontime import (
 )
 from ontime.datasets import KEY, Tables
 from ontime.figures import Picture
+from ontime.local_time import day_of, midnight
 from ontime.params import Params
-from ontime.schema import ZONE
 from ontime.settings import Settings
 from pipelines import pages
 from pipelines.layout import REPORTS, read_json, replacing_folder, write_json
-from pipelines.monitor import midnight
 
 Told = dict[str, NDArray[np.float64]]  # whose probabilities -> one for each labelled entity
 TEMPLATE = pages.TEMPLATES / "replay.html.jinja"
@@ -61,7 +60,7 @@ class Lived(NamedTuple):
 
 def lived(settings: Settings, start: date, until: date) -> Lived:
     """The living system's own answers, and what the first model and its rate table say of the same features."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     first = release.load(settings.releases, release.published(settings.releases)[0])
     known_by = midnight(until + timedelta(days=3))
     rows = performance.answers(
@@ -156,7 +155,7 @@ def timeline(engine: sa.Engine) -> list[dict[str, Any]]:
     rows = [row for kind in MOVES for row in database.decisions_of(engine, kind)]
     return [
         {
-            "day": str((row.decided_at - timedelta(seconds=1)).astimezone(ZONE).date()),
+            "day": str(day_of(row.decided_at - timedelta(seconds=1))),
             "kind": row.kind,
             "verdict": row.verdict,
             "version": row.evidence.get("version"),
@@ -222,7 +221,7 @@ def watched(engine: sa.Engine) -> list[dict[str, Any]]:
 
 def parity(settings: Settings, params: Params, tables: Tables, start: date, until: date) -> dict[str, int]:
     """How many entities were materialised, and how many of them differ in a bit from a build of all days at once."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     lead = timedelta(minutes=params.features.lead_minutes)
     clean = contract.clean(tables)[0]
     built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.question)
@@ -240,7 +239,7 @@ def write(
 
     `refused`: what the contract said of the dataset as it is published.
     """
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     found = lived(settings, start, until)
     months = by_month(found, params)
     events = timeline(engine)

@@ -13,18 +13,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, locks, refusal, release, sources
+from ontime import database, environment, local_time, locks, refusal, release, sources
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
-from ontime.schema import ZONE
 from ontime.settings import PREFIX, Settings, load_settings
 from pipelines import clock, git, processes, raw, training
 
@@ -62,8 +60,8 @@ def run(settings: Settings, params: Params, day: date) -> str:
 
 
 def _run_alone(settings: Settings, params: Params, day: date) -> str:
-    engine = database.connect(settings.database_url.get_secret_value())
-    now = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZONE).astimezone(UTC)
+    engine = database.connect(settings.database_url)
+    now = local_time.midnight(day + timedelta(days=1))
     pointer = release.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"
@@ -77,14 +75,14 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     promote = (sys.executable, "-m", "pipelines.promote", "candidate", now.isoformat())
     # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
     try:
-        with _started(promote, workspace, _environment(workspace, settings)) as promotion:
+        with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
             experiment(workspace, f"retrain-{day}", window(params, day, now))
-            said = _promoted(promotion).strip().splitlines()
+            lines = _promoted(promotion).strip().splitlines()
     except Refusal as refused:  # such as a leak: the next try would end the same
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
-    database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": said[-1]}, now)
-    return "\n".join(said)
+    database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": lines[-1]}, now)
+    return "\n".join(lines)
 
 
 def too_early(params: Params, day: date) -> str | None:
@@ -161,8 +159,8 @@ def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
 
 
 def _promoted(promotion: "subprocess.Popen[str]") -> str:
-    """What became of the candidate, now that the stages are done."""
-    return _said(promotion, "\n")
+    """What became of the candidate, now that the stages have finished."""
+    return _output(promotion, "\n")
 
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
@@ -186,32 +184,25 @@ def _from(workspace: Path, url: str) -> str:
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    with _started(command, cwd, env) as process:
-        return _said(process)
+    with processes.piped(command, cwd, env) as process:
+        return _output(process)
 
 
-def _started(
-    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
-) -> AbstractContextManager["subprocess.Popen[str]"]:
-    return processes.started(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-
-
-def _said(process: "subprocess.Popen[str]", told: str | None = None) -> str:
-    """All that it says until it ends, after it was `told` something. Raises Refusal or NotRetrained."""
-    said = process.communicate(told)[0]
-    if process.returncode:
-        if reason := refusal.found_in(said):
-            raise Refusal(reason)
-        last = "\n".join(said.strip().splitlines()[-15:])
-        command = " ".join(cast("Sequence[str]", process.args)[:4])
-        raise NotRetrained(f"{command} ... ended with {process.returncode}:\n{last}")
-    return said
+def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
+    """All that it writes until it ends, after it has read `text`. Raises Refusal or NotRetrained."""
+    name = " ".join(cast("Sequence[str]", process.args)[:4]) + " ..."
+    try:
+        return processes.output_of(process, name, text)
+    except processes.ProcessFailed as failed:
+        if reason := refusal.found_in(failed.output):
+            raise Refusal(reason) from None
+        raise NotRetrained(str(failed)) from None
 
 
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        day = asked_for(database.connect(settings.database_url.get_secret_value()))
+        day = asked_for(database.connect(settings.database_url))
         if sys.argv[1:] == ["now"]:
             day = clock.yesterday(settings, params)
         if day is None:

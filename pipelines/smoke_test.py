@@ -13,14 +13,12 @@ from typing import NamedTuple
 
 import joblib
 import numpy as np
-import pandas as pd
 
-from ontime import candidates, card, evaluation, explain, export, model, plots, refusal, release, schema
+from ontime import candidates, card, card_plots, evaluation, explain, export, model, plots, refusal, release, schema
 from ontime.online import PROBE_TOLERANCE
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
-from pipelines import evaluate
 from pipelines.layout import SMOKE_TEST, write_json
 
 ROWS = 800  # to fit on, and as many again of each kind to be asked about
@@ -139,13 +137,13 @@ def refuse_wrong_reasons(
     return method
 
 
-def try_reports(told: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
+def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
                 sample: Sample, params: Params) -> None:  # fmt: skip
     """The model card of each candidate that may win, and the pictures, as the stage `evaluate` makes them."""
     label = np.tile(sample.asked_label, len(sample.asked))
-    scores = {name: evaluation.scores(label, each, params.cost) for name, each in told.items()}
+    scores = {name: evaluation.scores(label, each, params.cost) for name, each in probabilities.items()}
     day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval by days needs two of them
-    intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in told.items()}
+    intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in probabilities.items()}
     piece = {"cut": "all", "slice": "all", "entities": len(label), "positives": int(label.sum()), "auc": 0.5,
              "auc_interval": (0.4, 0.6), "log_loss": 0.5, "mean_probability": 0.5, "missed": [0.5, 0.4, 0.6],
              "false_alarms": [0.5, 0.4, 0.6], "gated": True}  # fmt: skip
@@ -154,7 +152,7 @@ def try_reports(told: Mapping[str, model.Probabilities], methods: Mapping[str, e
     covered = {"cut": "all", "slice": "all", "entities": len(label), "positive_covered": [0.9, 0.8, 1.0],
                "negative_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
-    for name in candidates.exportable([*told]):
+    for name in candidates.exportable([*probabilities]):
         report = card.Report(
             params=params, champion=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
             intervals=intervals, variants=dict.fromkeys(("request_only", *PROBLEM.ablations), scores[name]),
@@ -164,10 +162,9 @@ def try_reports(told: Mapping[str, model.Probabilities], methods: Mapping[str, e
         )  # fmt: skip
         with trying(name, "described in a model card"):
             card.model_card(report, ranks)
-    test = evaluate.Test(pd.DataFrame(), label, np.vstack([*sample.asked.values()]), {})
-    with trying(" or ".join(told), "drawn"), TemporaryDirectory() as folder:
-        evaluate.draw(test, dict(told), ranks, report, Path(folder))
-        costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in told])
+    with trying(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
+        card_plots.draw(label, probabilities, ranks, report, Path(folder))
+        costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in scores])
         plots.save(costs, Path(folder) / "quality_latency.png")
 
 
@@ -176,7 +173,7 @@ def main() -> None:
     sample = draw_sample(params.train.seed)
     tried = {name: try_candidate(name, sample, params) for name in params.train.candidates}
     methods = {name: method for name, (_, method) in tried.items()}
-    try_reports({name: told for name, (told, _) in tried.items()}, methods, sample, params)
+    try_reports({name: probability for name, (probability, _) in tried.items()}, methods, sample, params)
     # No figure and no sentence: where this file stays the same, no training is repeated.
     write_json(SMOKE_TEST, {name: method.model_dump(exclude={"about"}) for name, method in methods.items()})
     print(f"smoke_test: {len(tried)} candidates fitted, exported and explained in small")

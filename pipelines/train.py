@@ -9,29 +9,13 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ontime import evaluation, leaks, model, refusal, schema, split
+from ontime import evaluation, leaks, model, refusal, split
 from ontime.candidates import CANDIDATES, exportable
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.schema import WORDS
-from pipelines.layout import COSTS, FEATURES, MODELS, read_months, replacing_folder, write_json
-
-TRAINED_ON = "trained_on.bin"
-
-
-def read_period(period: split.Period) -> pd.DataFrame:
-    """The labelled entities of a period, with their features. Raises SplitBroken if there are none."""
-    entities = split.labelled(split.within(read_months(FEATURES, split.months(period)), period))
-    split.refuse_empty(entities, period)
-    return entities
-
-
-def without(ablation: str, matrix: model.Matrix) -> model.Matrix:
-    """The rows as if what the ablation leaves out were never known."""
-    names = [name for family in PROBLEM.ablations[ablation].families for name in schema.FAMILIES[family]]
-    masked = matrix.copy()
-    masked[:, [schema.FEATURE_NAMES.index(name) for name in names]] = np.nan
-    return masked
+from pipelines.labelled import read_period
+from pipelines.layout import COSTS, MODELS, TRAINED_ON, replacing_folder, write_json
 
 
 def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, folder: Path) -> dict[str, object]:
@@ -62,7 +46,7 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     if champion in gains:
         leaks.refuse_dominant(gains[champion], params.leaks)
     for name in PROBLEM.ablations if params.train.ablations else ():
-        blind = model.fit(champion, without(name, matrix), labels, params.train)
+        blind = model.fit(champion, model.ablated(matrix, name), labels, params.train)
         joblib.dump(blind, folder / f"{name}.joblib")
     (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["entity_id"])).tobytes())
     return {

@@ -12,7 +12,7 @@ import yaml
 from ontime import environment, evaluation, model, split
 from ontime.candidates import LightGBMParams
 from ontime.params import Params, load_params
-from pipelines.train import read_period
+from pipelines.labelled import read_period
 
 
 def rolling_folds(days: pd.Series, folds: int) -> list[tuple[pd.Series, pd.Series]]:

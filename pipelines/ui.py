@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
@@ -21,11 +21,11 @@ from pathlib import Path
 
 from ontime import environment, files, locations
 from ontime.settings import BadSettings, Settings, load_settings
-from pipelines import deep_links
+from pipelines import deep_links, local_server
 from pipelines.deep_links import Shown
 from pipelines.layout import REPORTS
-
-HOST = "127.0.0.1"
+from pipelines.local_server import HOST
+from pipelines.processes import last_lines
 
 LOGS = Path("var/ui")
 REPLAY = Path("var/replay")  # see pipelines/replay.py, which takes seconds to import
@@ -34,7 +34,6 @@ PREFECT_HOME = Path("var/prefect")
 POLL_SECONDS = 0.25
 READY_SECONDS = 180
 STOP_SECONDS = 15
-LAST_LINES = 15
 
 
 @dataclass(frozen=True)
@@ -136,17 +135,6 @@ def listens(port: int) -> bool:
         return False
 
 
-def answers(page: Page) -> bool:
-    connection = HTTPConnection(HOST, page.port, timeout=5)
-    try:
-        connection.request("GET", "/")
-        return connection.getresponse().status < 400
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 def pages_to_start(ports: Ports, settings: Settings) -> tuple[list[Page], list[Page]]:
     """The pages that are to be started, and those that run already. Raises Failed for a port that is taken."""
     own = [
@@ -207,46 +195,18 @@ class Links:
         self._path.unlink(missing_ok=True)
 
 
-def start(page: Page) -> subprocess.Popen[bytes]:
-    """The page's process, in a group of its own: what it starts in turn ends with it, and Ctrl-C comes by us."""
-    with page.log.open("wb") as log:
-        return subprocess.Popen(  # noqa: S603  our own words
-            [sys.executable, "-m", *page.command],
-            env=variables(page),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-
-
-def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """The polite way for all at once, then the hard way for whatever is left of each group."""
-    for process in processes:
-        _signal(process, signal.SIGTERM)
-    until = time.monotonic() + STOP_SECONDS
-    for process in processes:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=max(0.0, until - time.monotonic()))
-        _signal(process, signal.SIGKILL)
-        process.wait()
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
-
-
 @contextmanager
 def running(pages: Sequence[Page]) -> Iterator[dict[Page, subprocess.Popen[bytes]]]:
     """Every page's process; none is left afterwards."""
     processes: dict[Page, subprocess.Popen[bytes]] = {}
     try:
         for page in pages:
-            processes[page] = start(page)
+            page.log.unlink(missing_ok=True)  # of the run before
+            command = [sys.executable, "-m", *page.command]
+            processes[page] = local_server.begin(command, page.log, variables(page))
         yield processes
     finally:
-        stop(list(processes.values()))
+        local_server.stop(list(processes.values()), STOP_SECONDS)
 
 
 def watch(
@@ -257,19 +217,19 @@ def watch(
     while not told:
         for page, process in processes.items():
             if process.poll() is not None:
-                raise Failed(f"{page.name} ended with {process.returncode}; its last lines:\n{last_lines(page)}")
-        for page in filter(answers, list(waiting)):
+                raise Failed(f"{page.name} ended with {process.returncode}; its last lines:\n{end_of_log(page)}")
+        for page in [each for each in waiting if local_server.answers(each.port)]:
             if links.add(page):
                 waiting.remove(page)
         if waiting and time.monotonic() > until:
-            raise Failed(f"{waiting[0].name} is not ready after {READY_SECONDS} s:\n{last_lines(waiting[0])}")
+            raise Failed(f"{waiting[0].name} is not ready after {READY_SECONDS} s:\n{end_of_log(waiting[0])}")
         time.sleep(POLL_SECONDS)
 
 
-def last_lines(page: Page) -> str:
+def end_of_log(page: Page) -> str:
     if not page.log.exists():  # somebody else started it
         return f"{page.address} answers, but not as {page.name} does"
-    return "\n".join(page.log.read_text(errors="replace").splitlines()[-LAST_LINES:])
+    return last_lines(page.log.read_text(errors="replace"))
 
 
 def show(ports: Ports) -> None:

@@ -54,7 +54,7 @@ class Shortcut:
 
 def create_app(settings: Settings) -> FastAPI:
     """The service on the current release. Raises ReleaseRefused where there is none that can be trusted."""
-    engine = database.connect(settings.database_url.get_secret_value(), settings.database_patience_seconds)
+    engine = database.connect(settings.database_url, settings.database_patience_seconds)
     live = Live(settings.releases, _measure_release)
     keeper = Keeper(engine, Spool(settings.spool))
     desk = Desk(live, keeper)

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from ontime import online, release
-from ontime.release import NoRelease, Pointer, Release, ReleaseRefused
+from ontime.release import Pointer, Release, ReleaseRefused
 
 logger = logging.getLogger(__name__)
 
@@ -79,9 +79,7 @@ class Live:
 
 
 def _follow(releases: Path) -> Serving:
-    pointer = release.read_pointer(releases)
-    if pointer is None:
-        raise NoRelease(f"{releases / release.POINTER}: no release yet; run `make train`")
+    pointer = release.require_pointer(releases)
     champion = _proven(releases, pointer)
     challenger = _proven(releases, pointer.challenger) if pointer.challenger else None
     share = pointer.challenger.share if pointer.challenger else 0.0

@@ -50,7 +50,7 @@ def _serve(settings: Settings) -> None:
         if settings.workers > 1:
             # Whatever is wrong is said once, here, and the tables exist before the workers race to make them.
             version = Live(settings.releases).serving.champion.manifest.version
-            database.connect(settings.database_url.get_secret_value()).dispose()
+            database.connect(settings.database_url).dispose()
             app: FastAPI | str = "serving.run:app_of_worker"
         else:
             app = app_of_worker()

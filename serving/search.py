@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ontime import database
 from ontime.declaration import Names, Search, choices_of, kind_of
+from ontime.local_time import day_of, midnight
 from ontime.problem import PROBLEM
 from ontime.release import Manifest
 from ontime.schema import WORDS, ZONE
@@ -57,7 +58,7 @@ def find(engine: sa.Engine, query: Any, names: Names) -> Listing:
         for each in PROBLEM.search:
             if (value := getattr(query, each.field)) is not None:
                 wanted = wanted.where(table.c[each.field] == value)
-        days = first.astimezone(ZONE).date(), last.astimezone(ZONE).date()
+        days = day_of(first), day_of(last)
         spans = _spans(*days, query.day, query.hour)
         rows: list[Mapping[Any, Any]] = []
         for place in range(0, len(spans), SPANS_TOGETHER):
@@ -85,7 +86,7 @@ def _spans(first: date, last: date, day: date | None, hour: int | None) -> list[
     if first > last:
         return []
     if hour is None:
-        return [(datetime.combine(first, time(), ZONE), datetime.combine(last + timedelta(days=1), time(), ZONE))]
+        return [(midnight(first), midnight(last + timedelta(days=1)))]
     days = (first + timedelta(days=count) for count in range((last - first).days + 1))
     begins = [datetime.combine(each, time(hour), ZONE) for each in days]
     return [(begin, begin + timedelta(hours=1)) for begin in begins]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipelines.service import free_port
+from pipelines.local_server import free_port, wait_until_ready
 
 
 def _binaries() -> Path:
@@ -47,13 +47,14 @@ class Server:
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, user=self._user, cwd="/", **quiet)  # type: ignore[call-overload]
-        for _ in range(200):
-            try:
-                self.execute("SELECT 1")
-                return
-            except sa.exc.OperationalError:
-                time.sleep(0.05)
-        raise AssertionError("PostgreSQL did not start within 10 seconds")
+        wait_until_ready(self._process, "PostgreSQL", self._is_ready, 10, lambda: "see its folder")
+
+    def _is_ready(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except sa.exc.OperationalError:
+            return False
+        return True
 
     def stop(self) -> None:
         self._process.send_signal(2)  # SIGINT: its "fast" way to stop, which ends every connection

@@ -1,7 +1,7 @@
 """The service as a process of its own, on a free port of the loopback interface."""
 
 import json
-import os
+import signal
 import subprocess
 import sys
 import threading
@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
-from pipelines.service import free_port
+from pipelines.local_server import answers, free_port, wait_until_ready
+from pipelines.processes import signal_group
 from tests import ROOT, without_settings
 from tests.project import Project
 
@@ -50,14 +51,8 @@ class Service:
         )
 
     def wait_until_ready(self) -> "Service":
-        for _ in range(600):
-            assert self.process.poll() is None, f"the service stopped by itself: {self.said()}"
-            try:
-                self.get("/health/ready")
-                return self
-            except URLError:
-                time.sleep(0.05)
-        raise AssertionError("the service was not ready in 30 seconds")
+        wait_until_ready(self.process, "the service", lambda: answers(self.port, "/health/live"), 30, self._end)
+        return self
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and parsed body. Raises URLError where nobody answers."""
@@ -89,8 +84,13 @@ class Service:
 
     def kill(self) -> None:
         """No worker has a chance to do anything."""
-        os.killpg(self.process.pid, 9)
+        signal_group(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=60)
+
+    def _end(self) -> str:
+        if self.process.poll() is None:
+            self.kill()  # else its output has no end
+        return self.said()
 
     def said(self) -> str:
         assert self.process.stdout is not None

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from infra.tests.watchers import Stack, alertmanager_telling, prometheus_watching, receiving
-from ontime import database, release
+from ontime import database, local_time, release
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
@@ -51,8 +51,8 @@ def world(
         for start in range(0, len(flights), 1000):
             service.post("/v1/predictions", flights[start : start + 1000])
     monitor.run(settings, _with_alerts(params), DAY)
-    engine = database.connect(settings.database_url.get_secret_value())
-    midnight = monitor.midnight(DAY)
+    engine = database.connect(settings.database_url)
+    midnight = local_time.midnight(DAY)
     database.record_decision(engine, "retraining", "begun", {"day": str(DAY), "reason": "for these tests"}, midnight)
     return World(settings, flights)
 

@@ -2,10 +2,9 @@
 
 import json
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,8 @@ import yaml
 
 from infra.tests import rules
 from infra.tests.tools import INFRA
-from pipelines.service import free_port
+from pipelines import local_server
+from pipelines.local_server import free_port
 from tests.service import Service, wait_for
 
 HURRY = "1s"
@@ -196,23 +196,10 @@ def prometheus_watching(service: int, alertmanager: int, folder: Path) -> Iterat
         yield Prometheus(port)
 
 
-@contextmanager
-def _started(name: str, options: Sequence[str], port: int, folder: Path) -> Iterator[None]:
-    """A program that says at /-/ready when it is; stopped afterwards."""
-    log = folder / f"{name}.log"
-    with log.open("w") as said, subprocess.Popen([program(name), *options], stdout=said, stderr=said) as process:
-
-        def ready() -> bool:
-            assert process.poll() is None, f"{name} stopped by itself: {log.read_text()}"
-            with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
-                return bool(answer.status == 200)
-            return False
-
-        try:
-            wait_for(ready)
-            yield
-        finally:
-            process.terminate()
+def _started(name: str, options: Sequence[str], port: int, folder: Path) -> AbstractContextManager[object]:
+    """A program that answers at /-/ready when it is ready; stopped afterwards."""
+    log, command = folder / f"{name}.log", [program(name), *options]
+    return local_server.running(command, port, name=name, ready="/-/ready", ready_seconds=30, log=log)
 
 
 class Stack(NamedTuple):

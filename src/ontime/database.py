@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from pydantic import SecretStr
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
@@ -137,12 +138,13 @@ class Stored(NamedTuple):
     online: OnlineRow
 
 
-def connect(url: str, patience_s: float = 10) -> sa.Engine:
+def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
     """An engine whose tables exist. A SQLite file is made, with its folder, if it is missing.
 
-    `patience_s`: how long a statement waits for a lock, and a connection for its server, before it fails.
+    `url`: `Settings.database_url`, or as text. `patience_s`: how long a statement waits for a lock, and a connection
+    for its server, before it fails.
     """
-    parsed = sa.make_url(url)
+    parsed = sa.make_url(url.get_secret_value() if isinstance(url, SecretStr) else url)
     if parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)

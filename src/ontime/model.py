@@ -106,6 +106,14 @@ def request_only(matrix: Matrix) -> Matrix:
     return masked
 
 
+def ablated(matrix: Matrix, ablation: str) -> Matrix:
+    """The same entities, as if the feature families that the problem declares for this ablation were never known."""
+    names = [name for family in PROBLEM.ablations[ablation].families for name in schema.FAMILIES[family]]
+    masked = matrix.copy()
+    masked[:, [schema.FEATURE_NAMES.index(name) for name in names]] = np.nan
+    return masked
+
+
 def categories_of(features: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """The values of each categorical feature; the position of a value is its code.
 

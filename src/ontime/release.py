@@ -302,9 +302,7 @@ def roll_back(releases: Path) -> str:
 @_in_turn
 def challenge(releases: Path, version: str | None, share: float = 0.0) -> None:
     """Let `version` challenge the current release, or nobody (None): see `Challenger`. Raises ReleaseRefused."""
-    before = read_pointer(releases)
-    if before is None:
-        raise NoRelease(f"{releases / POINTER}: no release yet; run `make train`")
+    before = require_pointer(releases)
     if version == before.version:
         raise ReleaseRefused(f"release {version} answers already; it cannot challenge itself")
     challenger = None
@@ -357,10 +355,8 @@ def current(releases: Path) -> Manifest | None:
 
 
 def load_current(releases: Path) -> Release:
-    """Verify and load the release that the pointer names. Raises ReleaseRefused."""
-    pointer = read_pointer(releases)
-    if pointer is None:
-        raise NoRelease(f"{releases / POINTER}: no release yet; run `make train`")
+    """Verify and load the release that the pointer names. Raises NoRelease, ReleaseRefused."""
+    pointer = require_pointer(releases)
     return load(releases, pointer.version, pointer.manifest_sha256)
 
 
@@ -409,6 +405,14 @@ def read_pointer(releases: Path) -> Pointer | None:
         return Pointer.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']}") from None
+
+
+def require_pointer(releases: Path) -> Pointer:
+    """The pointer. Raises NoRelease before the first release, ReleaseRefused for a pointer that says nothing."""
+    pointer = read_pointer(releases)
+    if pointer is None:
+        raise NoRelease(f"{releases / POINTER}: no release yet; run `make train`")
+    return pointer
 
 
 PROBES = TypeAdapter(tuple[Probe, ...])

@@ -49,7 +49,7 @@ def kill_under_load(settings: Settings) -> dict[str, int]:
             time.sleep(moments.uniform(0.3, 1.0))
             service.kill()
         answered |= {answer["prediction_id"] for answer in load.answers}
-    with database.connect(settings.database_url.get_secret_value()).connect() as connection:
+    with database.connect(settings.database_url).connect() as connection:
         kept = set(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
     return {"kills": KILLS, "answered": len(answered), "lost": len(answered - kept)}
 

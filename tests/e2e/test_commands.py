@@ -1,18 +1,15 @@
 """The README's commands in a copy of the project, on the real data: the claim on the first line of this project."""
 
 import json
-import os
 import re
 import sqlite3
 import subprocess
-import time
-from typing import Any
-from urllib.error import URLError
+from pathlib import Path
 from urllib.request import Request, urlopen
 
 import pytest
 
-from pipelines.service import free_port
+from pipelines import local_server
 from tests.project import VENV, Project
 from tests.service import MORNING
 
@@ -140,33 +137,20 @@ def test_dvc_push_has_put_every_output_into_the_remote(project: Project) -> None
     assert "Cache and remote 'local' are in sync." in done.stdout
 
 
-def test_make_serve_answers_for_a_real_flight_of_november(project: Project) -> None:
-    port = free_port()
-    process = subprocess.Popen(
-        project.command("serve"),
-        cwd=project.folder,
-        env=project.environment(ONTIME_PORT=str(port)),
-        start_new_session=True,
-    )
+def test_make_serve_answers_for_a_real_flight_of_november(project: Project, tmp_path: Path) -> None:
+    port, log = local_server.free_port(), tmp_path / "serve.log"
+    variables = project.environment(ONTIME_PORT=str(port))
+    process = local_server.begin(project.command("serve"), log, variables, project.folder)
     try:
-        answer = post_when_ready(port, process)
+        local_server.wait_until_ready(
+            process, "make serve", lambda: local_server.answers(port, "/health/ready"), 60, log.read_text
+        )
+        with urlopen(Request(f"http://127.0.0.1:{port}/v1/predictions", json.dumps(MORNING).encode())) as response:
+            answer = json.load(response)
     finally:
-        os.killpg(process.pid, 15)
-        process.wait(timeout=30)
+        local_server.stop([process], 30)
 
     assert (answer["features"], answer["flags"], answer["model_version"]) == ("online", [], "1")
     assert answer["features_as_of"] == "2013-11-05T08:15:00Z"
     assert "performance: 1 flights answered" in project.make("performance")
     assert "2013-11-05" in project.json("var/performance.json")["days"]
-
-
-def post_when_ready(port: int, process: subprocess.Popen[bytes]) -> Any:
-    body = json.dumps(MORNING).encode()
-    for _ in range(600):
-        assert process.poll() is None, "the service stopped by itself"
-        try:
-            with urlopen(Request(f"http://127.0.0.1:{port}/v1/predictions", body)) as answer:
-                return json.load(answer)
-        except URLError:
-            time.sleep(0.1)
-    raise AssertionError("the service was not ready in a minute")

@@ -15,9 +15,8 @@ import sqlalchemy as sa
 
 from ontime import database, sources
 from ontime.datasets import Tables
-from pipelines import layout
+from pipelines import layout, local_server
 from pipelines.orchestrate import ask
-from pipelines.service import free_port
 from tests import PARAMS_YAML, ROOT, without_settings
 
 NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
@@ -36,12 +35,9 @@ class Orchestra:
     """The process of `python -m pipelines.orchestrate`, in a folder that is as long as the project."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.said = folder, free_port(), folder / "said.txt"
+        self.folder, self.port, self.said = folder, local_server.free_port(), folder / "said.txt"
         self.api = f"http://127.0.0.1:{self.port}/api"
-        with self.said.open("wb") as output:
-            self.process = subprocess.Popen(
-                self.command, cwd=folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
-            )
+        self.process = local_server.begin(self.command, self.said, self.environment, folder)
 
     command = (sys.executable, "-m", "pipelines.orchestrate")
 
@@ -56,12 +52,11 @@ class Orchestra:
         }
 
     def wait_until_ready(self) -> "Orchestra":
-        for _ in range(600):
-            assert self.process.poll() is None, self.said.read_text()
-            if self.said.read_text().count("runs next at") == 3:
-                return self
-            time.sleep(0.2)
-        raise AssertionError(f"not ready in two minutes: {self.said.read_text()}")
+        local_server.wait_until_ready(self.process, "make orchestrate", self._is_ready, 120, self.said.read_text)
+        return self
+
+    def _is_ready(self) -> bool:
+        return self.said.read_text().count("runs next at") == 3
 
     def stop(self) -> int:
         """The polite way; the exit code."""

@@ -132,7 +132,7 @@ def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
 def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, question: Question = ASKED) -> pd.DataFrame:
     """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     timetable = tables["flights"].set_index("entity_id", drop=False)
     materialise(engine, question, rows, timetable)
     database.store_outcomes(engine, outcomes_of(timetable.loc[rows["entity_id"]], question.label_at_least))

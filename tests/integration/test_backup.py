@@ -49,7 +49,7 @@ def registered(settings: Settings) -> list[tuple[object, ...]]:
 
 
 def predictions(settings: Settings) -> set[tuple[object, ...]]:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with engine.connect() as connection:
         rows = connection.execute(sa.select(database.predictions.c.prediction_id, database.predictions.c.vector))
         return {tuple(row) for row in rows}
@@ -81,7 +81,7 @@ def test_after_a_restore_the_answers_the_releases_and_the_registry_are_what_they
 def test_what_came_after_the_backup_is_replaced_only_when_told_and_is_kept_beside(
     world: Settings, small: Small, tmp_path: Path
 ) -> None:
-    database.connect(world.database_url.get_secret_value()).dispose()
+    database.connect(world.database_url).dispose()
     backup.make(world, tmp_path / "backup")
     release.publish(world.releases, small.contents, small.manifest("3"))
 
@@ -98,7 +98,7 @@ def test_what_came_after_the_backup_is_replaced_only_when_told_and_is_kept_besid
 
 @pytest.mark.parametrize("damage", ["altered", "missing", "added", "cut off"])
 def test_a_damaged_backup_is_refused_before_anything_is_touched(damage: str, world: Settings, tmp_path: Path) -> None:
-    database.connect(world.database_url.get_secret_value()).dispose()
+    database.connect(world.database_url).dispose()
     folder = tmp_path / "backup"
     backup.make(world, folder)
     model = folder / "releases" / "1" / "model.onnx"
@@ -127,7 +127,7 @@ def test_a_backup_that_fails_leaves_nothing(world: Settings, tmp_path: Path) -> 
 
 
 def test_rows_that_only_the_write_ahead_log_holds_are_in_the_backup(world: Settings, tmp_path: Path) -> None:
-    engine = database.connect(world.database_url.get_secret_value())
+    engine = database.connect(world.database_url)
     database.record_decision(engine, "gate", "keep", {"reason": "only in the log"})
 
     backup.make(world, tmp_path / "backup")
@@ -160,7 +160,7 @@ def test_postgresql_comes_back_as_it_was(world: Settings, postgres_server: postg
 def test_a_release_that_is_published_and_pointed_at_meanwhile_leaves_the_backup_whole(
     world: Settings, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    database.connect(world.database_url.get_secret_value()).dispose()
+    database.connect(world.database_url).dispose()
     (world.releases / ".publishing-3").mkdir()
     (world.releases / ".publishing-3" / "model.onnx").touch()
     real = LocalFileSystem.find

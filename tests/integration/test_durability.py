@@ -25,7 +25,7 @@ KILLS = 12
 
 def kept(settings: Settings) -> list[str]:
     """The ids in the table."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     try:
         with engine.connect() as connection:
             return list(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
@@ -162,7 +162,7 @@ def test_what_a_killed_service_left_in_its_spool_is_taken_over_by_the_next(setti
 )
 def test_with_its_tables_broken_the_service_answers_and_keeps(fault: str, settings: Settings) -> None:
     with running(settings) as service:
-        engine = database.connect(settings.database_url.get_secret_value())
+        engine = database.connect(settings.database_url)
         with engine.begin() as connection:
             connection.execute(sa.text(fault))
         answer = service.post("/v1/predictions", FLIGHT)

@@ -19,8 +19,8 @@ import yaml
 from monitoring.policy import Action
 from ontime import database, release, schema, sources
 from ontime.datasets import Tables
+from ontime.local_time import midnight
 from pipelines import layout, materialise
-from pipelines.monitor import midnight
 from tests import PARAMS_YAML, ROOT, without_settings
 from tests.integration.conftest import Small
 

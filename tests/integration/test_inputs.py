@@ -110,7 +110,7 @@ def test_an_outcome_with_anything_in_a_field_is_refused_or_read_back(on_each: Te
 def test_a_flight_with_anything_in_a_field_is_refused_or_predicted_and_stored(
     on_each: TestClient, on_both: Settings
 ) -> None:
-    engine = database.connect(on_both.database_url.get_secret_value())
+    engine = database.connect(on_both.database_url)
 
     @generated
     @given(flight=FLIGHTS)

@@ -18,15 +18,17 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from monitoring import day_figures
+from monitoring.day_figures import Watch
 from monitoring.policy import Action
 from ontime import database, model, registry, release, sources
 from ontime.datasets import Tables
 from ontime.declaration import Question
+from ontime.local_time import midnight
 from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
 from ontime.settings import Settings
 from pipelines import act, clock, materialise, monitor, performance_report, retrain
-from pipelines.monitor import Watch, midnight
 from tests.integration.conftest import Small, _small
 from tests.service import wait_for
 
@@ -56,7 +58,7 @@ def world(settings: Settings, history: Path, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def engine(world: Settings) -> Iterator[sa.Engine]:
-    connected = database.connect(world.database_url.get_secret_value())
+    connected = database.connect(world.database_url)
     yield connected
     connected.dispose()
 
@@ -498,7 +500,7 @@ def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params
 def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> dict[str, float | None]:
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
     champion = release.verify(settings.releases / pointer_of(settings).version)
-    return monitor.figures_of(watch, champion, monitor.window_of(watch, champion))
+    return day_figures.figures_of(watch, champion, day_figures.window_of(watch, champion))
 
 
 @pytest.mark.parametrize("days", [(), (MONDAY, TUESDAY, WEDNESDAY)])
@@ -668,7 +670,7 @@ def test_a_retraining_at_the_beginning_of_a_year_has_nothing_to_learn_from(setti
     told = retrain.run(settings, params, date(2013, 2, 10))
 
     assert told == "17 days of flights-2013 are left to train on, at least 21 are needed"
-    done = database.last_decision(database.connect(settings.database_url.get_secret_value()), "retrained")
+    done = database.last_decision(database.connect(settings.database_url), "retrained")
     assert done is not None
     assert done.verdict == "too early"
 

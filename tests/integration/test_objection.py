@@ -24,7 +24,7 @@ THE_GATE_KEPT_IT = (
 
 @pytest.fixture
 def engine(settings: Settings) -> sa.Engine:
-    return database.connect(settings.database_url.get_secret_value())
+    return database.connect(settings.database_url)
 
 
 def against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | None:

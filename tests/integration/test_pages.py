@@ -144,7 +144,7 @@ def test_a_screen_reader_finds_its_way(path: str, page: Page) -> None:
 
 def test_the_operations_page_shows_what_happens(page: Page, service: Service, settings: Settings) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.record_decision(engine, "gate", "keep", {"reason": "the interval reaches above zero"})
 
     page.goto("/ops")
@@ -219,7 +219,7 @@ MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 
 def look(settings: Settings, alerts: list[dict[str, object]], action: str, reason: str, why: str | None = None) -> None:
     """What the monitor and the policy write at the end of a day."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     looked = {"day": "2013-02-19", "reason": "calm", "figures": {}, "alerts": alerts, "quality": QUALITY}
     looked |= {"why": why} if why else {}
     database.record_decision(engine, "monitor", "alert" if alerts else "calm", looked, MIDNIGHT)
@@ -281,7 +281,7 @@ def test_an_alert_says_why_and_where_the_rest_is(page: Page, settings: Settings)
 
 def test_the_clock_of_each_decision_is_named(page: Page, settings: Settings) -> None:
     look(settings, [], "nothing", "nothing is wrong")
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
 
     page.goto("/ops")
@@ -294,7 +294,7 @@ def test_the_clock_of_each_decision_is_named(page: Page, settings: Settings) -> 
 def test_a_long_reason_is_folded_and_stays_open(page: Page, settings: Settings) -> None:
     slices = "; ".join(f"carrier {number}: +0.0300" for number in range(22))
     look(settings, [], "nothing", "nothing is wrong")
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.record_decision(engine, "gate", "keep", {"reason": f"slices get worse: {slices}"})
     page.goto("/ops")
     last = page.get_by_text("carrier 21: +0.0300")
@@ -428,7 +428,7 @@ def test_airlines_and_destinations_are_told_by_name(page: Page, flight: pd.Serie
 
 
 def forget(settings: Settings, table: sa.Table, entity_id: str) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with engine.begin() as connection:
         connection.execute(sa.delete(table).where(table.c.entity_id == entity_id))
 

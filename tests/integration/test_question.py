@@ -220,7 +220,7 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     nobody = np.array([], "<u8")
     winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none", nobody)
 
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     # It is judged by what it was fitted on, where it is not calibrated.
     lenient = {"gate": other_params.gate.model_copy(update={"first_calibration": 0.1})}
     verdict, against = judgement.judge(winner, settings.releases, engine, other_params.model_copy(update=lenient))
@@ -237,7 +237,7 @@ def test_compare_performance_and_the_page_know_the_same_outcomes(
     monkeypatch.setattr("pipelines.clock.now", lambda *_: NOW)
     flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]][::40]
     release.challenge(settings.releases, "2")
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with TestClient(create_app(settings)) as client:
         for _, each in flights.iterrows():
             client.post("/v1/predictions", json=asked(each)).raise_for_status()

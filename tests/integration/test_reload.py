@@ -27,7 +27,7 @@ FLIGHT = MORNING
 
 
 def rows_of(settings: Settings, table: sa.Table) -> list[Any]:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with engine.connect() as connection:
         return list(connection.execute(sa.select(table)))
 
@@ -38,7 +38,7 @@ def all_workers_answer_with(service: Service, version: str) -> bool:
 
 
 def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.record_decision(engine, "gate", "promote", {"version": "2", "against": "release 1", "reason": "better"})
     with running(settings, ONTIME_WORKERS="2") as service:
         with Load(service.port, FLIGHT) as load:
@@ -208,7 +208,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     pointer = release.read_pointer(settings.releases)
     assert pointer is not None
 
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     both = performance.paired(engine, *both_of(settings))
     told = compare.report(both, pointer)
 
@@ -227,7 +227,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
     release.challenge(settings.releases, "2")
     pointer = release.read_pointer(settings.releases)
     assert pointer is not None
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
         compare.report(

@@ -21,10 +21,10 @@ from pydantic import SecretStr
 from ontime import database, environment, evaluation, model, release, sources, split
 from ontime.conformal import CONFIDENCE
 from ontime.datasets import Tables
+from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.settings import Settings
 from pipelines import replay, replay_report, ui
-from pipelines.monitor import midnight
 from tests import PARAMS_YAML, postgres
 from tests.futures import with_another_future
 from tests.service import wait_for
@@ -40,7 +40,7 @@ def lived(
     own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
     folder.mkdir()
     replay.run(own, params, tables, START, UNTIL, beside)
-    engine = database.connect(own.database_url.get_secret_value())
+    engine = database.connect(own.database_url)
     wanted = {
         "features": sa.select(database.features),
         "entities": sa.select(database.entities),
@@ -117,7 +117,7 @@ def test_a_flight_that_differs_in_one_bit_is_counted(
     settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
 ) -> None:
     replay.run(settings, params, february, START, date(2013, 2, 20), beside)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     spoilt = database.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
     stored = database.look_up_features(engine, params.question, [spoilt.entity_id])[spoilt.entity_id]
     database.store_features(

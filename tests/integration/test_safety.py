@@ -288,7 +288,7 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
             "known_at": "2013-11-05T16:00:00Z",
         }
 
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with engine.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(database.outcomes)).scalar() == 1
 
@@ -336,7 +336,7 @@ def test_what_was_known_before_it_happened_is_refused_where_that_is_known(
 ) -> None:
     """Nobody can say so of a flight that is not in the database, such as the second of the list."""
     known = Flight.model_validate_json(json.dumps(FLIGHT))
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.store_entities(engine, [{"entity_id": known.entity_id, "event_at": known.event_at, **known.model_dump()}])
 
     answer = client.post("/v1/outcomes", json=body)
@@ -473,7 +473,7 @@ def test_flights_of_ten_years_are_listed_in_their_order(
         | {"entity_id": f"UA1-EWR-{at:%Y%m%dT%H%MZ}", "event_at": at}
         for at in reversed(times)
     ]
-    database.store_entities(database.connect(settings.database_url.get_secret_value()), flights)
+    database.store_entities(database.connect(settings.database_url), flights)
 
     told = client.get("/v1/entities", params=hour).json()
     first = client.get("/v1/entities", params={**hour, "limit": 1}).json()
@@ -490,7 +490,7 @@ def test_with_nothing_materialised_there_is_nothing_to_choose(client: TestClient
 
 def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Settings) -> None:
     client.post("/v1/predictions", json=[FLIGHT] * 3)
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.record_decision(engine, "gate", "keep", {"reason": "no better"})
 
     told = client.get("/v1/ops").json()
@@ -515,7 +515,7 @@ def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings
 
 def test_single_requests_that_were_written_together_are_no_list(on_both: Settings) -> None:
     """Under load a batch holds the rows of many requests: they share the moment, and each has its own latency."""
-    engine, now = database.connect(on_both.database_url.get_secret_value()), datetime.now(UTC)
+    engine, now = database.connect(on_both.database_url), datetime.now(UTC)
     rows = [
         {
             "prediction_id": database.new_prediction_id(),
@@ -540,7 +540,7 @@ def test_single_requests_that_were_written_together_are_no_list(on_both: Setting
 
 
 def test_a_decision_says_which_clock_it_is_on(client: TestClient, settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
     database.record_decision(engine, "quarantine", "set aside", {"rows": 72}, MIDNIGHT)
 
@@ -573,7 +573,7 @@ STOPPED = (
 @pytest.fixture
 def stopped(settings: Settings) -> sa.Engine:
     """The database after a day with an alert of tier 1."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     looked = {"day": "2013-02-19", "figures": {}, "alerts": [BROKEN], "quality": QUALITY}
     decided = {"day": "2013-02-19", "action": "stop", "reason": "blind_features 2 (limit 0)", "champion": "1"}
     database.record_decision(engine, "monitor", "alert", looked, MIDNIGHT)
@@ -591,7 +591,7 @@ def test_a_service_under_a_tier_1_alert_is_ready_and_says_so(client: TestClient)
 
 def test_readiness_learns_of_an_alert_while_the_service_runs(client: TestClient, settings: Settings) -> None:
     before = client.get("/health/ready").json()["notes"]
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     looked = {"day": "2013-02-19", "figures": {}, "alerts": [BROKEN]}
     database.record_decision(engine, "monitor", "alert", looked, MIDNIGHT)
 
@@ -615,7 +615,7 @@ def test_operations_tell_what_the_monitor_and_the_policy_said(client: TestClient
 
 
 def test_a_row_of_another_version_of_the_monitor_stops_nothing(client: TestClient, settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     later = {"day": "2013-02-19", "figures": {}, "alerts": [{**BROKEN, "since": "2013-02-18"}], "more": 1}
     database.record_decision(engine, "monitor", "alert", later, MIDNIGHT)
 
@@ -625,7 +625,7 @@ def test_a_row_of_another_version_of_the_monitor_stops_nothing(client: TestClien
 
 
 def test_a_row_that_lacks_what_is_shown_stops_nothing_either(client: TestClient, settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     earlier = {"day": "2013-02-19", "alerts": [{"name": "old"}, BROKEN], "quality": {"auc": 0.7}}
     database.record_decision(engine, "monitor", "alert", earlier, MIDNIGHT)
     database.record_decision(engine, "policy", "stop", {"day": "2013-02-19"}, MIDNIGHT)
@@ -636,7 +636,7 @@ def test_a_row_that_lacks_what_is_shown_stops_nothing_either(client: TestClient,
 
 
 def test_a_calm_day_leaves_no_note(client: TestClient, settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     report = {**BROKEN, "tier": 3}
     database.record_decision(engine, "monitor", "alert", {"day": "2013-02-19", "alerts": [report]}, MIDNIGHT)
 
@@ -691,7 +691,7 @@ MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 @pytest.fixture
 def looked_at(settings: Settings) -> sa.Engine:
     """The database after the monitor's look at a day, with an alert."""
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     alert = {"name": "rate_gap", "tier": 2, "value": 0.06, "above": 0.05, "reason": "for two weeks"}
     evidence = {"day": "2013-02-19", "figures": {"rate_gap": 0.06, "auc_shortfall": None}, "alerts": [alert]}
     database.record_decision(engine, "monitor", "alert", evidence, MIDNIGHT)

@@ -18,7 +18,7 @@ from ontime import database, model, release, schema
 from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import Settings
-from pipelines.service import free_port
+from pipelines.local_server import free_port
 from serving.answers import Prediction
 from serving.app import create_app
 from tests import ROOT
@@ -39,7 +39,7 @@ def asked(flight: pd.Series) -> dict[str, Any]:
 
 
 def logged(settings: Settings) -> list[sa.Row[Any]]:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     with engine.connect() as connection:
         return list(connection.execute(sa.select(database.predictions)))
 

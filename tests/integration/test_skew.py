@@ -17,7 +17,7 @@ NOW = datetime(2013, 2, 20, 12, tzinfo=UTC)
 
 
 def noted(settings: Settings, rows: pd.DataFrame) -> list[dict[str, object]]:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     materialise.note_skew(engine, Question(15, 120), rows, NOW)
     return [dict(row.evidence) for row in database.decisions_of(engine, "skew")]
 
@@ -55,7 +55,7 @@ def test_before_the_first_release_any_lead_may_be_materialised(settings: Setting
 
 
 def test_no_answers_are_no_answers_of_any_model(settings: Settings) -> None:
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     rows = performance.answers(engine, NOW - timedelta(days=14), NOW, 15)
 
     assert performance.unseen_by_their_model(rows, {}).empty

@@ -19,8 +19,9 @@ import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its t
 import pytest
 
 from ontime.settings import Settings
-from pipelines.service import free_port
-from pipelines.ui import Ports, answers, evidently, listens, mlflow, prefect, reports
+from pipelines import local_server
+from pipelines.local_server import free_port
+from pipelines.ui import Ports, evidently, listens, mlflow, prefect, reports
 from tests import ROOT, synthetic, without_settings
 
 KINDS = {"a day: classification", "a day: data drift", "a day: data quality", "a day: prediction drift"}
@@ -44,7 +45,7 @@ class Shown:
             prefect(self.ports.prefect),
             evidently(self.ports.evidently, settings.evidently),
         )
-        return all(map(answers, pages))
+        return all(local_server.answers(page.port) for page in pages)
 
     def processes(self) -> list[psutil.Process]:
         """All that works in this folder: whatever was started, by whomever."""

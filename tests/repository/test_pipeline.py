@@ -10,7 +10,7 @@ import yaml
 from ontime.candidates import CANDIDATES
 from ontime.params import Params
 from tests import ROOT
-from tests.repository.imports import all_behind, templates_behind
+from tests.repository.imports import all_behind, imported_by, templates_behind
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 AFTER_THE_STAGES = {"gate", "tune", "monitor", "policy", "retrain"}  # read by what runs the stages, or follows
@@ -35,6 +35,14 @@ def test_a_stage_lists_each_file_of_ours_that_it_imports(stage: str) -> None:
     listed = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py") or dep == "src/ontime/problem"}
 
     assert listed == all_behind(f"pipelines.{stage}") | {"src/ontime/__init__.py", "pipelines/__init__.py"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.py")), ids=lambda path: path.stem)
+def test_no_stage_is_imported_by_another_stage_or_by_what_follows(path: Path) -> None:
+    """What they share is in the library or in a module that is not a stage: a change to a stage runs that one alone."""
+    stages = {f"pipelines.{stage}" for stage in STAGES}
+
+    assert imported_by(path) & stages == set()
 
 
 @pytest.mark.parametrize("stage", STAGES)

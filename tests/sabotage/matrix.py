@@ -53,7 +53,7 @@ FIGURES = (
     "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "request_only_share",
     "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap", "prediction_psi", "feature_psi",
 )  # fmt: skip
-IN_THE_PIPELINE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_share"}
+READ_FROM_THE_DATABASE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_share"}
 
 GUARDS: Mapping[str, Guard] = {
     PARAMETERS: Guard("src/ontime/params.py", "ParamsBroken"),
@@ -91,7 +91,7 @@ GUARDS: Mapping[str, Guard] = {
     UNSEEN_DAYS: Guard("monitoring/performance.py"),
     NOTHING: Guard("monitoring/drift.py", "NothingToMonitor"),
     **{
-        alert(figure): Guard("pipelines/monitor.py" if figure in IN_THE_PIPELINE else "monitoring/indicators.py")
+        alert(figure): Guard(f"monitoring/{'day_figures' if figure in READ_FROM_THE_DATABASE else 'indicators'}.py")
         for figure in FIGURES
     },
     SHADOW: Guard("monitoring/policy.py"),
@@ -103,6 +103,7 @@ NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
     "Failed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
+    "ProcessFailed",
 }  # fmt: skip
 
 

@@ -12,10 +12,10 @@ from sqlalchemy import bindparam
 
 from monitoring import diagnosis, performance
 from ontime import database, release
+from ontime.local_time import midnight
 from ontime.params import Params
 from pipelines import diagnose
 from pipelines.diagnose import Days, Report
-from pipelines.monitor import midnight
 from tests.sabotage.causes import FAULTS, Answered, Fault
 from tests.sabotage.world import FRIDAY, SATURDAY, World
 

@@ -10,9 +10,9 @@ from pandas.testing import assert_frame_equal
 from ontime import contract, database, features, schema, sources
 from ontime.contract import ContractBroken
 from ontime.datasets import SourceBroken, Tables
+from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem.sources import minutes_of_day
-from pipelines.monitor import midnight
 from tests.futures import with_another_future
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import AS_OF, CONTRACT, DATASET, LAST_WORD, QUARANTINE, REQUEST, SET_ASIDE, alert, sabotage

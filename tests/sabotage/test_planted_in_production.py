@@ -14,10 +14,10 @@ from monitoring.alerts import Tier
 from monitoring.policy import Action
 from ontime import database, release, schema
 from ontime.datasets import Tables
+from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem import features as problem_features
 from pipelines import materialise
-from pipelines.monitor import midnight
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Evening, Reported
 from tests.sabotage.matrix import alert, sabotage

@@ -13,7 +13,7 @@ from ontime import database, evaluation, gate, leaks, release, split
 from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
-from pipelines import evaluate, judgement, train
+from pipelines import evaluate, judgement, labelled, train
 from pipelines.layout import FEATURES, write_table
 from tests import PARAMS_YAML
 from tests.sabotage.conftest import Reported
@@ -78,7 +78,7 @@ def test_a_feature_that_is_the_label_stops_the_training(weeks: pd.DataFrame, rep
 def test_features_that_add_up_to_the_label_stop_the_training(weeks: pd.DataFrame, reported: Reported) -> None:
     noise = pd.Series(np.random.default_rng(1).normal(0, 200, len(weeks)), index=weeks.index)
     planted(weeks, plane_age_years=noise)
-    alone = train.read_period(split.periods(load_params().split)["train"])
+    alone = labelled.read_period(split.periods(load_params().split)["train"])
     leaks.refuse(alone, alone[["label", "value"]], load_params().leaks)
     planted(weeks, plane_age_years=noise, plane_seats=weeks["value"] - noise)
     with pytest.raises(leaks.LeakFound) as refused:
@@ -149,7 +149,7 @@ def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     probability = evaluate.predict_all(test, params)["lightgbm"]
     auc = evaluation.scores(test.label, probability, params.cost)["auc"]
     evaluation.refuse_leak("lightgbm", auc, params.evaluate.leak_auc)
-    period = train.read_period(split.periods(params.split)["train"])
+    period = labelled.read_period(split.periods(params.split)["train"])
     alone = leaks.auc_alone(period[["plane_age_years"]], period["label"].to_numpy(bool))["plane_age_years"]
     reported(f"it alone has AUC {alone:.2f}, below leaks.feature_auc {params.leaks.feature_auc:g}")
 
@@ -174,7 +174,7 @@ def test_a_test_set_out_of_the_training_days_stops_the_evaluation(
 ) -> None:
     params = load_params()
     whole = split.Period(params.split.train_from, params.split.test_until)
-    read = train.read_period
+    read = labelled.read_period
 
     monkeypatch.setattr(evaluate, "read_period", lambda _: read(whole).sample(frac=0.2, random_state=1))
     with pytest.raises(split.SplitBroken) as refused:

@@ -15,14 +15,15 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from monitoring.alerts import Alert, Tier
+from monitoring.day_figures import Watch
 from monitoring.policy import Decision, decide
 from ontime import database, export, features, model, release, sources, split
 from ontime.datasets import Tables
+from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
 from pipelines import materialise, monitor, packaging
-from pipelines.monitor import midnight
 from pipelines.packaging import Challenger
 from serving.app import create_app
 
@@ -102,7 +103,7 @@ class World:
             evidently=folder / "evidently",
             quarantine=folder / "quarantine",
         )
-        self.engine = database.connect(self.settings.database_url.get_secret_value())
+        self.engine = database.connect(self.settings.database_url)
 
     def feed(self, start: datetime, end: datetime) -> Tables:
         return sources.cut(self.tables, start, end)
@@ -166,7 +167,7 @@ class World:
         """What the policy makes of champion and challenger alone, without carrying it out."""
         pointer = release.read_pointer(self.settings.releases)
         assert pointer is not None
-        watch = monitor.Watch(self.settings, self.params, self.engine, day, midnight(day + timedelta(days=1)))
+        watch = Watch(self.settings, self.params, self.engine, day, midnight(day + timedelta(days=1)))
         return decide(monitor.observe(watch, pointer, ()), self.params.policy)
 
     def forget(self, since: date) -> None:

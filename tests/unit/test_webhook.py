@@ -15,7 +15,7 @@ from pydantic import AnyHttpUrl
 from monitoring import webhook
 from monitoring.alerts import Alert, Tier
 from ontime import database
-from pipelines.service import free_port
+from pipelines.local_server import free_port
 
 STOP = Alert("quarantined_batches", Tier.STOP, 1.0, 0.0, "a batch broke the contract")
 WORSE = Alert("auc_shortfall", Tier.RETRAIN, 0.06, 0.04, "told apart worse")

@@ -1,0 +1,13 @@
+"""The labelled entities of a period, with their features, as the stage `features` left them."""
+
+import pandas as pd
+
+from ontime import split
+from pipelines.layout import FEATURES, read_months
+
+
+def read_period(period: split.Period) -> pd.DataFrame:
+    """The labelled entities of a period, with their features. Raises SplitBroken if there are none."""
+    entities = split.labelled(split.within(read_months(FEATURES, split.months(period)), period))
+    split.refuse_empty(entities, period)
+    return entities
