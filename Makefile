@@ -148,7 +148,7 @@ metrics: install  ## report how a branch changes the metrics, as markdown: make 
 materialise: install  ## write new features and outcomes to the online store
 	@$(PY) -m pipelines.materialise
 
-monitor: install  ## monitor yesterday: metrics, alerts, the policy's decision
+monitor: install  ## run the daily monitor on yesterday: metrics, alerts, the policy's decision
 	@$(PY) -m pipelines.monitor
 
 performance: install  ## write a page about production predictions by day, month, release and slice: var/performance.html
