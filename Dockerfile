@@ -1,16 +1,16 @@
 # Three images from one file:
 #   serve    the service and nothing else: no compiler, no pandas, no mlflow
-#   mirror   the same and an S3 client: keeps a copy of the released models up to date beside the service
+#   mirror   the library and an S3 client: keeps a local copy of the releases up to date beside the service
 #   worker   the pipelines: DVC, MLflow, LightGBM, Prefect, Evidently, and the repository with its history
 #
 #   docker build --target serve -t ontime-serve .          or: make image
 #
-# PYTHON_DIGEST pins the base to the byte: --build-arg PYTHON_DIGEST=@sha256:...
+# PYTHON_DIGEST pins the base image: --build-arg PYTHON_DIGEST=@sha256:...
 ARG PYTHON_TAG=3.11-slim-bookworm
 ARG PYTHON_DIGEST=""
 
 FROM python:${PYTHON_TAG}${PYTHON_DIGEST} AS base
-# A number, not a name: Kubernetes can tell that it is not root.
+# A numeric user id lets Kubernetes verify that the user is not root.
 RUN groupadd --gid 10001 ontime && useradd --uid 10001 --gid ontime --no-create-home --home-dir /tmp ontime
 WORKDIR /app
 
@@ -21,10 +21,10 @@ COPY requirements/setup.txt requirements/
 RUN pip install --quiet --no-cache-dir --disable-pip-version-check --root-user-action=ignore --require-hashes -r requirements/setup.txt \
     && uv venv --quiet /venv
 
-# Nearly half of these packages is never used here: debug symbols, headers, tools and tests of the libraries, and the C
-# library of ONNX Runtime, which its Python module does not link.
+# Nearly half of the packages' size is never used here: debug symbols, headers, tools and tests of the libraries, and the
+# C library of ONNX Runtime, which its Python module does not link.
 FROM installer AS serve-packages
-# Without a version: Debian keeps the newest only, so a pin would break the build with the next repair.
+# No version pin: Debian keeps only the newest version, so a pin would break with the next update.
 # hadolint ignore=DL3008,DL3009
 RUN apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends binutils > /dev/null
 COPY requirements/serve.txt requirements/
@@ -63,7 +63,7 @@ FROM base AS worker
 LABEL org.opencontainers.image.title="ontime-worker" \
       org.opencontainers.image.description="The pipelines: train, materialise, monitor, retrain; and Prefect's worker" \
       org.opencontainers.image.licenses="MIT"
-# LightGBM's OpenMP; git, because a retraining is made in a clone of this repository; pg_dump for backups.
+# OpenMP for LightGBM; git, because a retraining runs in a clone of this repository; pg_dump for backups.
 # hadolint ignore=DL3008
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make postgresql-client > /dev/null \
@@ -71,7 +71,7 @@ RUN apt-get update -qq \
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .
 RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv && touch /venv/.installed
-# For `prefect` and `dvc`, which are started here without us; our own commands read src/ontime/environment.mk.
+# For `prefect` and `dvc`, which also start without our commands; our commands read src/ontime/environment.mk.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
     DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \
     MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT=true PREFECT_SERVER_ANALYTICS_ENABLED=false PREFECT_HOME=/app/var/prefect \
@@ -80,7 +80,8 @@ ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/v
 USER 10001:10001
 CMD ["prefect", "worker", "start", "--pool", "ontime"]
 
-# Compiled beforehand is what the service imports, and not all that it could import: nothing can be written at its start.
+# Compile the modules that the service imports, because its read-only container cannot write bytecode at start. Modules
+# that it does not import stay uncompiled.
 FROM serve-packages AS serve-compiled
 WORKDIR /app
 COPY src src
@@ -88,7 +89,7 @@ COPY serving serving
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
     serving.connection, serving.__main__, serving.run, uvicorn.lifespan.on, uvicorn.loops.uvloop"
 
-# The last one is what `docker build .` makes.
+# The last stage is the default of `docker build .`.
 FROM base AS serve
 LABEL org.opencontainers.image.title="ontime-serve" \
       org.opencontainers.image.description="A model behind an API: the service, and nothing else" \
@@ -96,7 +97,7 @@ LABEL org.opencontainers.image.title="ontime-serve" \
 COPY --from=serve-compiled /venv /venv
 COPY --from=serve-compiled /app /app
 RUN install -d -o ontime -g ontime releases var var/spool
-# Reachable from outside the container, so it asks for keys: ONTIME_API_KEYS (see `make key`).
+# Listens on all interfaces, so it requires API keys: ONTIME_API_KEYS (see `make key`).
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ONTIME_HOST=0.0.0.0
 USER 10001:10001
 EXPOSE 8000

@@ -1,15 +1,15 @@
-# Everything a reader runs. `make` alone lists the targets.
+# Every command of the project. `make` alone lists the targets.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
 PYTHON ?= python3
-# Relative, so that the folder's own name, whatever is in it, is never a part of a target or a command.
+# Relative, so that the folder's own name is never part of a target or a command, whatever characters it has.
 VENV := .venv
 INFRA := var/infra-venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 
-# What cannot work is refused before anything is written.
+# Fail early in a folder that the tools cannot handle.
 define NEWLINE
 
 
@@ -22,15 +22,15 @@ ifeq ($(wildcard dvc.yaml),)
 $(error ontime works in its own folder only: call make there, or make -C FOLDER)
 endif
 
-# Every line below with two hashes: no file or folder of such a name hides a target.
+# Every target with help text is phony, so that no file or folder of the same name hides it.
 TARGETS := $(shell sed -n 's/^\([a-z-]*\):.*\#\# .*/\1/p' Makefile)
 .PHONY: $(TARGETS)
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(subst $(CURDIR)/$(VENV)/bin:,,$(PATH))
-# .venv is made by a Python that is not in it, and what runs before it needs none of it.
+# The Python outside of .venv, which creates it and runs everything that comes before.
 OUTSIDE := PATH="$${PATH\#*:}" $(PYTHON)
 
-# A user id without a name, as in `docker run --user 12345`: tools ask for the name, and for a home that is one.
+# A user id without a name, as in `docker run --user 12345`: tools need a user name and a usable home directory.
 ifneq ($(shell id -un > /dev/null 2>&1 || echo nameless),)
 export USER := ontime
 export LOGNAME := ontime
@@ -40,18 +40,18 @@ export HOME := $(CURDIR)/var/home
 endif
 
 
-# Each stage is a process of its own: what Python has compiled once it keeps, whatever the machine is told elsewhere.
+# Each stage is a separate process: keep Python's bytecode cache, even if the caller's environment disables it.
 export PYTHONDONTWRITEBYTECODE :=
 
 include src/ontime/environment.mk
 
-# A target or a value that cannot be meant is refused in one sentence, before anything is installed or done.
+# Reject an unknown target or an invalid value with one sentence, before anything is installed or run.
 UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
 .PHONY: usage $(UNKNOWN)
 usage $(UNKNOWN):
 	@$(OUTSIDE) -m pipelines.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
 
-# An environment that can be moved and copied with the folder: its scripts find their Python beside them.
+# A relocatable environment: it can be moved and copied with the folder, because its scripts find Python beside them.
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
 	@$(OUTSIDE) -m pipelines.install $(VENV)
@@ -71,12 +71,12 @@ $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 help: usage  ## list the targets
 	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", gap, substr($$0, 5); gap = "\n"} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-install: usage $(VENV)/.installed  ## install exactly what requirements/all.txt locks into .venv
+install: usage $(VENV)/.installed  ## install exactly the packages locked in requirements/all.txt into .venv
 
-train: install  ## raw data -> features -> models -> gate -> published release
+train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release
 	@$(PY) -m pipelines.training
 
-serve: install  ## serve the release on 127.0.0.1:8000, training first when there is none
+serve: install  ## serve the live release on 127.0.0.1:8000; train first if there is none
 	@test -f releases/current.json || $(MAKE) train
 	@$(PY) -m serving
 
@@ -84,101 +84,101 @@ test: install  ## run every test (needs PostgreSQL and Chromium: see README)
 	@$(PY) -m pytest
 	@$(if $(wildcard tests/reference),$(PY) -m pytest tests/problem tests/repository)
 
-check: install  ## lint, types, import rules, and the repository's own rules
+check: install  ## run lint, type checks, import rules, and the repository's own rules
 	@$(PY) -m ruff check
 	@$(PY) -m ruff format --check --quiet
 	@$(PY) -m mypy $(if $(wildcard tests/reference),src pipelines monitoring serving)
 	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
 	@$(PY) -m pytest tests/repository
 
-ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
+ui: install  ## serve the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
 	@$(PY) -m pipelines.ui
 
-clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); data/raw and .venv stay
+clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep data/raw and .venv
 	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data/ingested data/validated data/set_aside data/features data/predictions data/smoke_test.json models releases var .dvc/cache .dvc/tmp
 
 ##@ Your own problem
 
-new-problem: install  ## a first problem from a csv or parquet: make new-problem NAME=noshows FROM=visits.csv LABEL=missed
+new-problem: install  ## write a first problem from a csv or parquet file: make new-problem NAME=noshows FROM=visits.csv LABEL=missed
 	@$(PY) -m pipelines.new_problem "$$NAME" "$$FROM" "$$LABEL" "$$TIME"
 
-decisions: install  ## the open decisions of a new problem: make decisions FROM=examples/noshows
+decisions: install  ## list the open decisions of a new problem: make decisions FROM=examples/noshows
 	@$(PY) -m pipelines.decisions "$$FROM"
 
-adopt: install  ## put another problem in the place of this one: make adopt FROM=examples/bikes
+adopt: install  ## replace this problem with another one: make adopt FROM=examples/bikes
 	@$(PY) -m pipelines.adopt "$$FROM" $(if $(REPLACE),--replace)
 
-rename: install  ## give the project another name, everywhere: make rename NAME=punctual
+rename: install  ## rename the project in every file and path: make rename NAME=punctual
 	@$(PY) -m pipelines.rename $(NAME)
 
 ##@ Model
 
-promote: install  ## serve a published release: make promote VERSION=2; FORCE=1 overrules the gate, on record
+promote: install  ## make a published release live: make promote VERSION=2; FORCE=1 overrides the gate, on record
 	@$(PY) -m pipelines.release promote $(VERSION) $(if $(FORCE),force)
 
-rollback: install  ## let the release before the current one answer again
+rollback: install  ## make the previous release live again
 	@$(PY) -m pipelines.release rollback
 
-shadow: install  ## let a published release score everything beside the champion: make shadow VERSION=2
+shadow: install  ## run a published release in shadow, beside the champion: make shadow VERSION=2
 	@$(PY) -m pipelines.release challenge $(VERSION) 0
 
-canary: install  ## let a published release answer a share of the requests: make canary VERSION=2 SHARE=0.1
+canary: install  ## let a published release serve a share of the traffic: make canary VERSION=2 SHARE=0.1
 	@$(PY) -m pipelines.release challenge $(VERSION) $(SHARE)
 
 withdraw: install  ## end shadow and canary
 	@$(PY) -m pipelines.release withdraw
 
-compare: install  ## champion against challenger where both have scored and the outcome is known
+compare: install  ## compare champion and challenger where both have scored and the outcome is known
 	@$(PY) -m pipelines.compare
 
-reproduce: install  ## build a registered version anew, from its number alone, and compare: make reproduce VERSION=3
+reproduce: install  ## rebuild a registered version from its number, and compare predictions: make reproduce VERSION=3
 	@$(PY) -m pipelines.reproduce $(VERSION)
 
-tune: install  ## search for hyperparameters inside the training period (prints them for params.yaml)
+tune: install  ## search for hyperparameters inside the training period, and print them for params.yaml
 	@$(PY) -m pipelines.tune
 
-imbalance: install  ## what class weights do to ranking, probabilities and cost, for labels of several rarities: docs/class_imbalance.md
+imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
 	@$(PY) -m pipelines.imbalance
 
-metrics: install  ## what a change does to the metrics, as markdown: make metrics BASE=origin/main
+metrics: install  ## report how a branch changes the metrics, as markdown: make metrics BASE=origin/main
 	@$(PY) -m infra.metrics_report "$${BASE:-origin/main}"
 
 ##@ Production
 
-materialise: install  ## put what has come into the online store: features, outcomes
+materialise: install  ## write new features and outcomes to the online store
 	@$(PY) -m pipelines.materialise
 
-monitor: install  ## look at yesterday: figures, alerts, the policy's decision
+monitor: install  ## run the daily monitor on yesterday: metrics, alerts, the policy's decision
 	@$(PY) -m pipelines.monitor
 
-performance: install  ## how good production's answers were, by day, month, release and slice: var/performance.html
+performance: install  ## write a page about production predictions by day, month, release and slice: var/performance.html
 	@$(PY) -m pipelines.performance_report
 
-# Quoted, because FROM= is also a folder's name, for `make restore`.
-diagnose: install  ## why the answers got worse, against the release's reference: make diagnose FROM=2013-06-01 UNTIL=2013-07-01
+# Quoted, because FROM= may also be a folder name, for `make restore`.
+diagnose: install  ## explain why predictions got worse than the release's reference: make diagnose FROM=2013-06-01 UNTIL=2013-07-01
 	@$(PY) -m pipelines.diagnose $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL)) $(if $(AGAINST_FROM),--against-from $(AGAINST_FROM)) $(if $(AGAINST_UNTIL),--against-until $(AGAINST_UNTIL))
 
-retrain: install  ## retrain if the policy has asked for it; whatever the policy thinks: make retrain NOW=1
+retrain: install  ## retrain if the policy has requested it; without a request: make retrain NOW=1
 	@$(PY) -m pipelines.retrain $(if $(NOW),now)
 
 orchestrate: install  ## run materialise, monitor and retrain on schedule with Prefect, on 127.0.0.1:4200, until Ctrl-C
 	@$(PY) -m pipelines.orchestrate
 
-replay: install  ## a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
+replay: install  ## replay a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
 	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
 
-backup: install  ## all that cannot be made again into one folder: make backup TO=backups/today
+backup: install  ## back up everything that cannot be rebuilt, into one folder: make backup TO=backups/today
 	@$(PY) -m pipelines.backup make "$${TO:-backups/$$(date -u +%Y-%m-%dT%H%M)}"
 
-restore: install  ## bring a backup back, what is there is kept beside: make restore FROM=backups/today REPLACE=1
+restore: install  ## restore a backup, keeping existing data beside it: make restore FROM=backups/today REPLACE=1
 	@$(PY) -m pipelines.backup restore "$$FROM" $(if $(REPLACE),--replace)
 
-key: install  ## make an API key: make key NAME=desk SCOPES=predict,outcomes
+key: install  ## create an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
 
 ##@ Infrastructure
 
-# python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` takes whatever has that name here.
+# python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
 PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
 	@for name in serve mirror worker; do \
@@ -188,7 +188,7 @@ image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-wor
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
 
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
-stack: install  ## the whole platform in containers, on 127.0.0.1:8000: makes images and a first release where there are none
+stack: install  ## start the platform in containers, on 127.0.0.1:8000; build missing images and train a first release if needed
 	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null 2>&1 || $(MAKE) image
 	@$(PY) -m infra.credentials
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
@@ -196,17 +196,17 @@ stack: install  ## the whole platform in containers, on 127.0.0.1:8000: makes im
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 	@echo "stack: the service on http://127.0.0.1:8000 (key: infra/secrets/desk_key), MLflow :5000, Prefect :4200, Prometheus :9090, Grafana :3000"
 
-stack-run: install  ## run a command in the stack's own place: make stack-run DO="make replay MONTHS=1"
+stack-run: install  ## run a command inside the stack: make stack-run DO="make replay MONTHS=1"
 	@$(STACK) run --rm --no-deps tools $(DO)
 
 BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
-stack-backup: install  ## the stack's databases and buckets into infra/backups/: make stack-backup TO=today
+stack-backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today
 	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
 	@$(BACKUP) make "/backups/$${TO:-$$(date -u +%Y-%m-%dT%H%M)}"
 
-# What the worker and the services hold is thrown away as well: a release that is younger than the backup would come back
-# from there, and stand in the way of another with its number.
-stack-restore: install  ## bring a backup of the stack back, in place of what is there: make stack-restore FROM=today
+# Also delete the releases of the worker and the services: a release newer than the backup would otherwise reappear,
+# and conflict with a later release of the same number.
+stack-restore: install  ## restore a backup of the stack, replacing its data: make stack-restore FROM=today
 	@$(BACKUP) verify "/backups/$$FROM"
 	@$(STACK) --profile serve stop service worker mlflow push pull
 	@$(BACKUP) restore "/backups/$$FROM" --replace
@@ -214,28 +214,28 @@ stack-restore: install  ## bring a backup of the stack back, in place of what is
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
-stack-down: install  ## stop the stack and keep what it holds; to throw that away as well: make stack-down VOLUMES=1
+stack-down: install  ## stop the stack and keep its data; to delete them: make stack-down VOLUMES=1
 	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
-image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost when killed
+image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost after a kill
 	@$(PY) -m pytest infra/tests/test_images.py
 
-test-infra: $(INFRA)/.installed  ## run the tests of infra/ (needs what infra/README.md lists)
+test-infra: $(INFRA)/.installed  ## run the tests of infra/ (infra/README.md lists what they need)
 	@$(PY) -m pytest infra/tests
 
 IMAGES := serve mirror worker
-sbom: install  ## the Python packages that each image installs, as CycloneDX: var/sbom/
+sbom: install  ## write an SBOM of each image's Python packages, as CycloneDX: var/sbom/
 	@mkdir -p var/sbom
 	@for image in $(IMAGES); do PYTHONWARNINGS=ignore $(PY) -m cyclonedx_py requirements requirements/$$image.txt \
 		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
 
-# Strict, because a package that PyPI does not find is otherwise skipped, and nothing found counts as nothing wrong.
-audit: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities of what the images install; fails where it can not be asked
+# Strict, because pip-audit otherwise skips a package that PyPI does not know, and reports no vulnerability.
+audit: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the images' packages; fails if PyPI cannot be reached
 	@for image in $(IMAGES); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 		-r requirements/$$image.txt || exit 1; done
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
-lock: install  ## renew the locks after a change in pyproject.toml (existing pins stay); to move them: make lock UPGRADE=1
+lock: install  ## update the lock files after a change in pyproject.toml; existing pins stay unless: make lock UPGRADE=1
 	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group serve --group train --group operate --group store --group dev --group setup -o requirements/all.txt
 	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
 	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
@@ -247,38 +247,38 @@ lock: install  ## renew the locks after a change in pyproject.toml (existing pin
 
 ##@ Measure
 
-sabotage: install  ## plant one fault after another, and write which guard stops which: docs/sabotage.md
+sabotage: install  ## plant one fault after another, and record which guard stops which: docs/sabotage.md
 	@$(PY) -m pytest tests/sabotage --write-matrix
 
-fuzz: install  ## throw generated requests at the service, 2000 at each route: make fuzz EXAMPLES=2000
+fuzz: install  ## send generated requests to the service, 2000 per route: make fuzz EXAMPLES=2000
 	@$(PY) -m pytest tests/integration/test_openapi.py --examples $(or $(EXAMPLES),2000)
 
-bench-train: install  ## time and memory of each stage, against bare csv reading and fitting
+bench-train: install  ## measure time and memory of each stage, relative to bare csv reading and fitting
 	@$(PY) -m bench.train
 
-bench-gate: install  ## how often the gate is wrong and what it finds: 2,000 simulations a row (a quarter of an hour)
+bench-gate: install  ## measure the gate's error rates and power: 2,000 simulations per row (a quarter of an hour)
 	@$(PY) -m bench.gate
 
-bench-leaks: install  ## what one honest feature reaches, alone and in a model, and what one that knows the outcome does
+bench-leaks: install  ## measure what one honest feature reaches, alone and in a model, and what one leaking feature reaches
 	@$(PY) -m bench.leaks
 
-bench-alarms: install  ## alerts, pages and retrainings of a year in which nothing is wrong, by simulation
+bench-alarms: install  ## simulate a year without faults, and count alerts, pages and retrainings
 	@$(PY) -m bench.alarms
 
-bench-serve: install  ## the service under load, beside mlflow, BentoML and a bare route (needs wrk)
+bench-serve: install  ## measure the service under load, beside MLflow, BentoML and a bare route (needs wrk)
 	@$(PY) -m bench.serve
 
-bench-stack: install  ## uvicorn against granian, pydantic against orjson and msgspec
+bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack
 
-bench-faults: install  ## kill the service and move its pointer under load: what is lost, what fails, how long it takes
+bench-faults: install  ## kill the service and move its release pointer under load, and count losses, failures and seconds
 	@$(PY) -m tests.e2e.faults
 
-bench-diagnose: install  ## plant faults of known cause and ask for a diagnosis; and how often a calm fortnight gets one
+bench-diagnose: install  ## plant faults of known cause and count correct diagnoses, and false ones without a fault
 	@$(PY) -m tests.sabotage.diagnoses
 
-bench-image: install  ## seconds from `docker run` to the first ready answer (needs `make image` and a release)
+bench-image: install  ## measure seconds from `docker run` to the first ready response (needs `make image` and a release)
 	@$(PY) -m bench.image
 
-screenshots: install  ## take the pictures of the pages anew (needs Chromium)
+screenshots: install  ## retake the screenshots of the pages (needs Chromium)
 	@$(PY) -m tests.e2e.screenshots

@@ -1,4 +1,4 @@
-"""What docs/make-it-yours.md says may go can go: its own commands, then imports, a training, the service."""
+"""The parts that docs/make-it-yours.md lists can be removed: its commands, then imports, a training, the service."""
 
 import re
 import shutil
@@ -11,7 +11,7 @@ from tests.project import Project
 from tests.repository.imports import imported_by
 from tests.service import Served
 
-SECTION = (ROOT / "docs/make-it-yours.md").read_text().partition("## What may go\n")[2]
+SECTION = (ROOT / "docs/make-it-yours.md").read_text().partition("## Parts you can remove\n")[2]
 PARTS: dict[str, str] = dict(re.findall(r"^\| (.+?) \| `(git rm .+?)` \|", SECTION, re.MULTILINE))
 
 
