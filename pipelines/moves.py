@@ -66,9 +66,9 @@ def on_record(engine: sa.Engine, pointer: Pointer) -> bool:
 
 
 def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
-    """The move from the last row's roles to those of the pointer; None where they agree or no row tells."""
+    """The move from the last row's roles to the pointer's; None where they agree, or where no row names roles."""
     row = _last_row(engine)
-    if pointer is None or row is None or "champion" not in row.evidence:  # older rows do not say the roles
+    if pointer is None or row is None or "champion" not in row.evidence:  # older rows name none
         return None
     before, now = Roles(*(row.evidence[name] for name in Roles._fields)), Roles.of(pointer)
     if before == now:
@@ -77,8 +77,8 @@ def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
         return Move(CHALLENGE, now.challenger or before.challenger or "", now.share)
     # Only its rollback puts a champion at the end of this list.
     if pointer.rolled_back[-1:] == (before.champion,):
-        return Move(ROLLBACK, now.champion, left=before.champion)
-    return Move(PROMOTION, now.champion)
+        return Move(ROLLBACK, pointer.version, left=before.champion)
+    return Move(PROMOTION, pointer.version)
 
 
 def _last_row(engine: sa.Engine) -> sa.Row[Any] | None:

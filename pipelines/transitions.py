@@ -117,7 +117,7 @@ def _resume(settings: Settings, engine: sa.Engine, cause: Cause, is_own: Callabl
     move = moves.cut_off(engine, release.read_pointer(settings.releases))
     if move is None or is_own(move):
         return move
-    why = "the process ended before this move was on record; the pointer shows it"
+    why = "the pointer shows this move; the process that made it ended before it was on record"
     _finish(settings, engine, move, Cause(CUT_OFF, why, at=cause.at))
     return None
 
