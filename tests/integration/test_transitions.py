@@ -106,7 +106,7 @@ COMMANDS: dict[str, Callable[[str, World], Command]] = {
 # A move writes five times: the pointer, two aliases, a tag, the row.
 STEP = st.tuples(st.sampled_from(list(COMMANDS)), st.sampled_from(VERSIONS), st.integers(0, 5))
 STEPS = st.lists(STEP, min_size=2, max_size=5)
-BEGINNING = [("training", "1", 1), ("promote by force", "2", 3), ("rollback", "", 4), ("promote by force", "3", 5)]
+BEGINNING = [("training", "1", 1), ("promote", "2", 3), ("promote by force", "3", 5), ("rollback", "", 4)]
 
 
 @pytest.fixture(scope="module")
