@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import sqlalchemy as sa
 
@@ -62,17 +62,15 @@ def record(engine: sa.Engine, move: Move, cause: Cause, pointer: Pointer) -> Non
 
 def on_record(engine: sa.Engine, pointer: Pointer) -> bool:
     """Whether the last row about a move leads to this pointer."""
-    return _last_row(engine) is not None and cut_off(engine, pointer) is None
+    return _roles_on_record(engine) == Roles.of(pointer)
 
 
 def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
     """The move from the last row's roles to the pointer's; None where they agree, or where no row names roles."""
-    row = _last_row(engine)
-    if pointer is None or row is None or "champion" not in row.evidence:  # older rows name none
+    before = _roles_on_record(engine)
+    if pointer is None or before is None or before == Roles.of(pointer):
         return None
-    before, now = Roles(*(row.evidence[name] for name in Roles._fields)), Roles.of(pointer)
-    if before == now:
-        return None
+    now = Roles.of(pointer)
     if before.champion == now.champion:
         return Move(CHALLENGE, now.challenger or before.challenger or "", now.share)
     # Only its rollback puts a champion at the end of this list.
@@ -81,6 +79,10 @@ def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
     return Move(PROMOTION, pointer.version)
 
 
-def _last_row(engine: sa.Engine) -> sa.Row[Any] | None:
+def _roles_on_record(engine: sa.Engine) -> Roles | None:
+    """The roles in the last row about a move; None where there is none, or one that is older than roles in rows."""
     rows = [database.last_decision(engine, kind) for kind in (PROMOTION, ROLLBACK, CHALLENGE)]
-    return max((row for row in rows if row is not None), key=lambda row: int(row.decision_id), default=None)
+    last = max((row for row in rows if row is not None), key=lambda row: int(row.decision_id), default=None)
+    if last is None or "champion" not in last.evidence:
+        return None
+    return Roles(*(last.evidence[name] for name in Roles._fields))
