@@ -9,17 +9,47 @@ So whatever interrupts this, running it again finishes it.
 """
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
 from ontime import database, environment, locks, online, refusal, release, schema
-from ontime.params import load_params
+from ontime.params import Params, load_params
 from ontime.release import Pointer
 from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
-from pipelines import git, lineage
+from pipelines import git, lineage, moves, transitions
+from pipelines.moves import BY_TRAINING, Cause
+
+if TYPE_CHECKING:
+    from ontime.gate import Verdict
+    from pipelines.packaging import Challenger
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the stages made, and where it goes. `candidate_at`: the moment of a retraining, on the feed's clock."""
+
+    settings: Settings
+    engine: sa.Engine
+    params: Params
+    pipeline: str
+    hashes: dict[str, str]
+    candidate_at: datetime | None
+    shadows: bool  # a candidate does first, and need only be no worse; the first model of all has nobody to shadow
+
+    def cause(self, reason: str) -> Cause:
+        return Cause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
+
+
+class Candidate(NamedTuple):
+    """The published winner; `same_question`: whether the champion, if there is one, answers the same question."""
+
+    winner: "Challenger"
+    version: str
+    same_question: bool
 
 
 def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
@@ -56,7 +86,7 @@ def main() -> None:
                 settle(datetime.fromisoformat(moment))
             case other:
                 sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
-    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused) as refused:
+    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.Refused) as refused:
         sys.exit(f"promote: {refused}")
 
 
@@ -82,83 +112,109 @@ def settle(candidate_at: datetime | None = None) -> None:
 def _settle(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url.get_secret_value())
-    pipeline = lineage.pipeline_id(hashes)
     release.current(settings.releases)  # a release that was tampered with stops everything, here
-    settled = already_settled(engine, release.read_pointer(settings.releases), pipeline)
+    pointer = release.read_pointer(settings.releases)
+    shadows = candidate_at is not None and pointer is not None
+    training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
+    settled = already_settled(engine, pointer, training.pipeline)
     if candidate_at is None:
         print(lineage.reproduction(hashes))
     if settled:
+        complete(training, pointer)
         print(f"promote: {settled}")
         return
-    deliver(settings, engine, pipeline, hashes, candidate_at)
+    deliver(training)
 
 
-def deliver(
-    settings: Settings, engine: sa.Engine, pipeline: str, hashes: dict[str, str], candidate_at: datetime | None
-) -> None:
-    """Record, register, publish, judge, and let it answer if the gate says so. Exits with 1 if nothing can be served.
+def complete(training: Training, pointer: Pointer | None) -> None:
+    """Put the promotion of this training on record, where an earlier run moved the pointer and was cut off."""
+    gate = database.last_decision(training.engine, "gate", pipeline=training.pipeline)
+    if pointer is None or gate is None or gate.verdict != "promote" or gate.evidence["version"] != pointer.version:
+        return
+    if not moves.on_record(training.engine, pointer):
+        cause = training.cause(gate.evidence["reason"])
+        transitions.promote(training.settings, training.engine, pointer.version, cause)
 
-    With `candidate_at`, the moment of a retraining, the gate asks only that it is no worse, and it answers after
-    its time in the shadow; the first model of all has nobody to shadow.
-    """
+
+def deliver(training: Training) -> None:
+    """Record and publish, decide, apply. Exits with 1 if nothing can be served."""
+    candidate = record_and_publish(training)
+    if training.shadows and (settled := candidate_settled(training.engine, candidate.version)):
+        print(f"promote: {settled}")
+        return
+    apply(training, candidate, decide(training, candidate))
+
+
+def record_and_publish(training: Training) -> Candidate:
+    """The winner of the stages as runs and a version in MLflow, and as a release that answers its own probes."""
     # Imported here, so that a run with nothing to do takes a second and not ten.
     from ontime import registry
-    from pipelines import judgement, packaging
+    from pipelines import packaging
 
-    params = load_params()
+    settings, params = training.settings, training.params
     winner = packaging.challenger(params)
     packaging.refuse_disparity(winner, params.gate.parity_tolerance)
     client = registry.connect(settings.tracking_url, settings.artifacts)
-    runs = packaging.runs(params, lineage.git_commit(), hashes)
-    ids = registry.record(client, pipeline, runs, packaging.papers(params))
+    runs = packaging.runs(params, lineage.git_commit(), training.hashes)
+    ids = registry.record(client, training.pipeline, runs, packaging.papers(params))
     run_id = ids[winner.name]
-    version = registry.register(client, pipeline, run_id, winner.onnx, f"Predicts {schema.in_words(params.question)}.")
+    description = f"Predicts {schema.in_words(params.question)}."
+    version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
     contents = packaging.contents(winner, params)
     # The commit that the run was recorded with: repeated from another commit, this is still the same release.
     commit = registry.tag(client, run_id, "git_commit")
     names = packaging.validated_names()
-    manifest = packaging.manifest(winner, version, run_id, commit, hashes, params, contents, names)
+    manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
     online.prove(release.load(settings.releases, version))
-    pointer = release.read_pointer(settings.releases)
     champion = release.current(settings.releases)
-    same_question = champion is None or champion.question == manifest.question
-    to_shadow = candidate_at is not None and pointer is not None
-    if to_shadow and (settled := candidate_settled(engine, version)):
-        print(f"promote: {settled}")
-        return
+    return Candidate(winner, version, champion is None or champion.question == params.question)
 
-    verdict, against = judgement.judge(winner, settings.releases, engine, params, refresh=to_shadow)
-    if to_shadow and champion is not None and not same_question:
+
+def decide(training: Training, candidate: Candidate) -> "Verdict":
+    """The gate's verdict, which is printed and put on record, in `decisions` and in MLflow."""
+    from ontime import registry
+    from pipelines import judgement
+
+    settings, engine, version = training.settings, training.engine, candidate.version
+    verdict, against = judgement.judge(
+        candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
+    )
+    champion = release.current(settings.releases)
+    if training.shadows and champion is not None and not candidate.same_question:
         reason = f"a shadow cannot compare it with release {champion.version}"
         insist = f"make promote VERSION={version} FORCE=1 serves it"
         verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {insist}")
     word = "promote" if verdict.promote else "keep"
-    evidence = {"pipeline": pipeline, "version": version, "against": against, **verdict.evidence()}
-    if database.last_decision(engine, "gate", pipeline=pipeline, against=against) is None:
-        database.record_decision(engine, "gate", word, evidence, candidate_at)
+    evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
+    if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
+        database.record_decision(engine, "gate", word, evidence, training.candidate_at)
     print(f"gate: {word} version {version} against {against}: {verdict.reason}")
+    client = registry.connect(settings.tracking_url, settings.artifacts)
     registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
+    return verdict
+
+
+def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
+    """Serve the candidate, let it challenge, or keep it on standby, as the gate decided."""
+    settings, engine, version = training.settings, training.engine, candidate.version
     # Features of another prediction moment would be skew for a champion that stays.
-    if candidate_at is None and (verdict.promote or same_question):
+    if training.candidate_at is None and (verdict.promote or candidate.same_question):
         from pipelines import materialise  # the contract's library takes half a second, and no candidate needs it
 
-        print(f"materialise: {materialise.test_period(settings, params)}")
-    about = {"version": version, "pipeline": pipeline, "reason": verdict.reason}
+        print(f"materialise: {materialise.test_period(settings, training.params)}")
+    cause, name = training.cause(verdict.reason), candidate.winner.name
     if not verdict.promote:
+        pointer = release.read_pointer(settings.releases)
         if pointer is None:
             sys.exit("promote: the gate refused the first model, so there is no release to serve")
         print(f"promote: release {pointer.version} goes on answering; {version} stands by (see `make shadow`)")
-    elif to_shadow:
-        release.challenge(settings.releases, version)
-        registry.crown(client, {registry.CHALLENGER: version})
-        database.record_decision(engine, "challenge", "share 0", about, candidate_at)
-        print(f"promote: release {version} ({winner.name}) scores every {WORDS.entity} in the shadow from now on")
+    elif training.shadows:
+        transitions.challenge(settings, engine, version, 0, cause)
+        print(f"promote: release {version} ({name}) scores every {WORDS.entity} in the shadow from now on")
     else:
-        registry.crown(client, {registry.CHAMPION: version})
-        release.point(settings.releases, version)
-        database.record_decision(engine, "promotion", "published", about, candidate_at)
-        print(f"promote: release {version} ({winner.name}) answers from now on")
+        transitions.promote(settings, engine, version, cause)
+        print(f"promote: release {version} ({name}) answers from now on")
 
 
 if __name__ == "__main__":

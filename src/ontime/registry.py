@@ -51,14 +51,20 @@ class Origin:
 
 
 def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
-    """A client on a store that exists, with our experiment in it. `artifacts` is for a file: a server keeps its own."""
+    """A client on a store that exists, with our experiment in it. `artifacts` is for a file: a server keeps its own.
+
+    Raises NotRecorded where MLflow does not answer.
+    """
     if tracking_url.startswith("sqlite:///"):
         Path(tracking_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(tracking_url)
     client = MlflowClient()
-    if client.get_experiment_by_name(NAME) is None:
-        served = tracking_url.startswith(("http://", "https://"))
-        client.create_experiment(NAME, artifact_location=None if served else artifacts.resolve().as_uri())
+    try:
+        if client.get_experiment_by_name(NAME) is None:
+            served = tracking_url.startswith(("http://", "https://"))
+            client.create_experiment(NAME, artifact_location=None if served else artifacts.resolve().as_uri())
+    except MlflowException as error:
+        raise NotRecorded(f"MLflow does not answer: {error.message}") from None
     if tracking_url.startswith("sqlite"):
         locations.follow(tracking_url, artifacts)
     return client

@@ -354,7 +354,7 @@ def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
     ("place", "left", "moved"),
     [
         ("ontime.database.record_decision", 1, False),  # the day's figures are written, the decision is not
-        ("pipelines.act._write_down", 0, True),  # the pointer has moved, which is not written down
+        ("pipelines.transitions._finish", 0, True),  # the pointer has moved, which is not written down
     ],
 )
 def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted_run_leaves(

@@ -28,7 +28,8 @@ from ontime.local_time import midnight
 from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
 from ontime.settings import Settings
-from pipelines import act, clock, materialise, monitor, performance_report, retrain
+from pipelines import act, clock, materialise, monitor, moves, performance_report, retrain, transitions
+from pipelines.moves import BY_TRAINING, Cause
 from tests.integration.conftest import Small, _small
 from tests.service import wait_for
 
@@ -90,9 +91,13 @@ def decided(engine: sa.Engine, *kinds: str) -> list[tuple[str, str]]:
 def challenging(settings: Settings, engine: sa.Engine, version: str, day: date) -> None:
     """What `promote candidate` does at the end of a day, once the gate has let a candidate through."""
     now = midnight(day + timedelta(days=1))
-    release.challenge(settings.releases, version)
+    passed(engine, version, now)
+    transitions.challenge(settings, engine, version, 0, Cause(BY_TRAINING, "no worse", at=now))
+
+
+def passed(engine: sa.Engine, version: str, now: datetime) -> None:
+    """The gate has let a candidate through."""
     database.record_decision(engine, "gate", "promote", {"version": version, "against": "release 1"}, now)
-    database.record_decision(engine, "challenge", "share 0", {"version": version}, now)
 
 
 def pointer_question(settings: Settings) -> Question:
@@ -157,14 +162,14 @@ def aliases(settings: Settings) -> dict[str, str]:
 def test_a_promoted_candidate_answers_and_its_predecessor_goes_on_in_the_shadow(
     world: Settings, engine: sa.Engine
 ) -> None:
-    release.challenge(world.releases, "2")
+    challenging(world, engine, "2", MONDAY - timedelta(days=7))
 
     pointer = carry_out(world, engine, Action.PROMOTE, "2")
 
     assert (pointer.version, pointer.history, pointer.rolled_back) == ("2", ("1",), ())
     assert pointer.challenger is not None
     assert (pointer.challenger.version, pointer.challenger.share) == ("1", 0)
-    assert decided(engine) == [("promotion", "by the policy")]
+    assert decided(engine, "promotion") == [("promotion", "by the policy")]
     assert aliases(world) == {"champion": "2", "challenger": "1"}
 
 
@@ -210,43 +215,53 @@ def test_a_release_that_is_rolled_back_is_remembered_and_challenges_nobody(world
     assert aliases(world) == {"champion": "1"}
 
 
+def on_trial(settings: Settings, engine: sa.Engine, action: Action) -> None:
+    """Release 2 challenges; before a rollback it serves traffic, and its predecessor challenges."""
+    before = MONDAY - timedelta(days=7)
+    challenging(settings, engine, "2", before)
+    if action is Action.ROLL_BACK:
+        act.carry_out(settings, engine, Action.PROMOTE, "2", before, midnight(MONDAY))
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize(
     ("action", "version"), [(Action.PROMOTE, "2"), (Action.WITHDRAW, "2"), (Action.ROLL_BACK, "1")]
 )
 def test_what_is_carried_out_again_changes_nothing(
     action: Action, version: str, world: Settings, engine: sa.Engine
 ) -> None:
-    if action is Action.ROLL_BACK:
-        release.point(world.releases, "2", watched=True)
-    else:
-        release.challenge(world.releases, "2")
+    on_trial(world, engine, action)
+    before = decided(engine)
 
     first, rows = carry_out(world, engine, action, version), decided(engine)
     second = carry_out(world, engine, action, version)
 
     assert (second, decided(engine)) == (first, rows)
-    assert len(rows) == 1
+    assert len(rows) == len(before) + 1
 
 
 @pytest.mark.parametrize(
     ("action", "version"), [(Action.PROMOTE, "2"), (Action.WITHDRAW, "2"), (Action.ROLL_BACK, "1")]
 )
 def test_what_was_cut_off_after_the_pointer_moved_is_still_written_down(
-    action: Action, version: str, world: Settings, engine: sa.Engine
+    action: Action, version: str, world: Settings, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    release.challenge(world.releases, "2")
-    if action is not Action.WITHDRAW:
-        release.point(world.releases, "2", watched=True)
-    if action is Action.ROLL_BACK:
-        release.roll_back(world.releases)
-    if action is Action.WITHDRAW:
-        release.challenge(world.releases, None)
+    on_trial(world, engine, action)
+    before = decided(engine)
+    with monkeypatch.context() as killed:
+        killed.setattr(moves, "record", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            carry_out(world, engine, action, version)
     moved = pointer_of(world)
 
     again = carry_out(world, engine, action, version)
 
     assert again == moved
-    assert len(decided(engine)) == 1
+    assert len(decided(engine)) == len(before) + 1
+    assert decided(engine)[-1] == (act.KINDS[action], "withdrawn" if action is Action.WITHDRAW else "by the policy")
 
 
 def test_a_rollback_that_is_carried_out_again_goes_no_further_back(
@@ -273,6 +288,19 @@ def test_a_withdrawal_that_is_carried_out_again_leaves_the_next_candidate_alone(
 
     assert pointer.challenger is not None
     assert pointer.challenger.version == "3"
+
+
+def test_a_candidate_that_the_gate_has_kept_out_since_is_not_promoted(
+    world: Settings, engine: sa.Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    challenging(world, engine, "2", MONDAY - timedelta(days=7))
+    kept = {"version": "2", "against": "release 1", "reason": "slices get worse"}
+    database.record_decision(engine, "gate", "keep", kept, midnight(TUESDAY))
+    before = pointer_of(world)
+
+    assert carry_out(world, engine, Action.PROMOTE, "2") == before
+    assert decided(engine, "promotion") == []
+    assert "act: the gate kept release 2 out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", [Action.NOTHING, Action.STOP, Action.RETRAIN])
@@ -309,13 +337,13 @@ def test_production_moves_without_mlflow_and_says_so(
 ) -> None:
     client = registry.connect(world.tracking_url, world.artifacts)
     client.delete_registered_model(registry.NAME)
-    release.challenge(world.releases, "2")
+    challenging(world, engine, "2", MONDAY - timedelta(days=7))
 
     pointer = carry_out(world, engine, Action.PROMOTE, "2")
 
     assert pointer.version == "2"
-    assert decided(engine) == [("promotion", "by the policy")]
-    assert "act: MLflow's alias champion stays where it was" in capsys.readouterr().err
+    assert decided(engine, "promotion") == [("promotion", "by the policy")]
+    assert "transitions: MLflow's alias champion stays where it was" in capsys.readouterr().err
 
 
 def test_a_bad_release_is_taken_back_by_itself(
@@ -323,7 +351,7 @@ def test_a_bad_release_is_taken_back_by_itself(
 ) -> None:
     """It came through the gate by some accident, and answers; its predecessor scores the same flights."""
     release.publish(world.releases, upside_down.contents, upside_down.manifest("3"))
-    release.challenge(world.releases, "3")
+    challenging(world, engine, "3", MONDAY - timedelta(days=7))
     act.carry_out(world, engine, Action.PROMOTE, "3", MONDAY - timedelta(days=1), midnight(MONDAY))
 
     actions = []

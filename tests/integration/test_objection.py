@@ -9,6 +9,7 @@ from ontime import database, release
 from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines import release as by_hand
+from pipelines import transitions
 from pipelines.objection import objection
 from tests.integration.conftest import Small
 from tests.integration.test_release import publish_changed
@@ -93,7 +94,7 @@ def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, 
 def test_what_the_gate_kept_out_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", KEPT)
 
-    with pytest.raises(by_hand.Refused) as refused:
+    with pytest.raises(transitions.Refused) as refused:
         by_hand.run(settings, ["promote", "2"])
 
     assert str(refused.value) == f"{THE_GATE_KEPT_IT}. It stays as it is; {INSIST}"
@@ -105,7 +106,7 @@ def test_who_insists_gets_it_and_it_is_on_record(settings: Settings, engine: sa.
 
     said = by_hand.run(settings, ["promote", "2", "force"])
 
-    assert said == f"release 2 answers from now on, by FORCE=1: {THE_GATE_KEPT_IT}"
+    assert said == f"release 2 answers from now on: forced by hand; {THE_GATE_KEPT_IT}"
     assert answering(settings) == "2"
     assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
 

@@ -45,6 +45,13 @@ def test_what_was_recorded_comes_back(client: MlflowClient, onnx: bytes) -> None
     assert (release.Model(origin.onnx).predict(MATRIX) == release.Model(onnx).predict(MATRIX)).all()
 
 
+def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+    with pytest.raises(registry.NotRecorded, match=r"^MLflow does not answer: API request to"):
+        registry.connect("http://127.0.0.1:9", tmp_path)
+
+
 def test_an_unknown_version_is_refused_with_those_there_are(client: MlflowClient) -> None:
     with pytest.raises(registry.NotRecorded, match=r"^version 7 is not registered; registered are 1, 2$"):
         registry.origin(client, "7")

@@ -73,6 +73,13 @@ def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFi
     assert rows_of(settings, database.decisions)[0].kind == "rollback"
 
 
+def test_a_release_that_was_damaged_on_disk_is_left_by_a_rollback(settings: Settings) -> None:
+    release.point(settings.releases, "2")
+    (settings.releases / "2" / release.MODEL).write_bytes(b"damaged")
+
+    assert by_hand.run(settings, ["rollback"]) == "release 1 answers again"
+
+
 def test_the_answer_is_that_of_the_release_it_names(settings: Settings) -> None:
     with TestClient(create_app(settings)) as client:
         first = client.post("/v1/predictions", json=FLIGHT).json()

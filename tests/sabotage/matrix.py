@@ -72,7 +72,7 @@ GUARDS: Mapping[str, Guard] = {
     SEEN: Guard("src/ontime/gate.py", "GateBroken"),
     GATE: Guard("src/ontime/gate.py"),
     SMOKE_TEST: Guard("pipelines/smoke_test.py", "CandidateRefused"),
-    OBJECTION: Guard("pipelines/release.py", "Refused"),
+    OBJECTION: Guard("pipelines/transitions.py", "Refused"),
     PARITY: Guard("pipelines/packaging.py", "ReleaseRefused"),
     REPRODUCTION: Guard("pipelines/lineage.py"),
     MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),

@@ -8,8 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from ontime import database
+from ontime.params import load_params
 from ontime.release import Pointer
-from pipelines import promote
+from ontime.settings import Settings
+from pipelines import moves, promote, transitions
+from pipelines.moves import BY_TRAINING, PROMOTION, Cause, Move
 from pipelines.promote import already_settled
 
 
@@ -44,6 +47,29 @@ def test_a_kept_release_stays(engine: sa.Engine) -> None:
 @pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])
 def test_else_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
     assert already_settled(engine, pointer, pipeline) is None
+
+
+def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The versions that a repeated `make train` promotes, where the pointer has moved to the one that it made."""
+    versions: list[str] = []
+    monkeypatch.setattr(transitions, "promote", lambda _, __, version, ___: versions.append(version))
+    training = promote.Training(Settings(releases=tmp_path), engine, load_params(), "x", {}, None, shadows=False)
+    promote.complete(training, pointing_at("2"))
+    return versions
+
+
+def test_a_promotion_that_was_cut_off_is_put_on_record_by_the_next_training(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served(tmp_path, engine, monkeypatch) == ["2"]
+
+
+def test_a_promotion_that_is_on_record_is_left_alone(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moves.record(engine, Move(PROMOTION, "2"), Cause(BY_TRAINING, "better"), pointing_at("2"))
+
+    assert served(tmp_path, engine, monkeypatch) == []
 
 
 def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,88 @@
+"""What the log of decisions says about moves of a release: which is on record, and which was cut off before it was."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import NamedTuple, Self
+
+import sqlalchemy as sa
+
+from ontime import database
+from ontime.release import Pointer
+
+PROMOTION, ROLLBACK, CHALLENGE = "promotion", "rollback", "challenge"  # the kinds of rows
+BY_HAND, BY_POLICY, BY_TRAINING, FORCED, CUT_OFF = "by hand", "by the policy", "published", "forced", "cut off"
+
+
+class Cause(NamedTuple):
+    """Who moves a release and why: what the row says beside the versions."""
+
+    by: str
+    reason: str
+    about: Mapping[str, str] = MappingProxyType({})
+    at: datetime | None = None  # on the feed's clock; None: now
+
+
+class Roles(NamedTuple):
+    """Who serves traffic and who challenges: in the pointer, and repeated in every row."""
+
+    champion: str
+    challenger: str | None
+    share: float | None
+
+    @classmethod
+    def of(cls, pointer: Pointer) -> Self:
+        challenger = pointer.challenger
+        return cls(pointer.version, *((challenger.version, challenger.share) if challenger else (None, None)))
+
+
+class Move(NamedTuple):
+    """What a row is about. A challenge without a share is a withdrawal; `left` is what a rollback leaves."""
+
+    kind: str
+    version: str
+    share: float | None = None
+    left: str | None = None
+
+    @property
+    def is_withdrawal(self) -> bool:
+        return self.kind == CHALLENGE and self.share is None
+
+    def verdict(self, by: str) -> str:
+        if self.kind == CHALLENGE:
+            return "withdrawn" if self.share is None else f"share {self.share:g}"
+        return f"from {self.left}" if self.kind == ROLLBACK and by != BY_POLICY else by
+
+
+def record(engine: sa.Engine, move: Move, cause: Cause, pointer: Pointer) -> None:
+    """Append the row that marks a move as complete; `pointer` is where it led."""
+    evidence = {"version": move.version, **cause.about, **Roles.of(pointer)._asdict(), "reason": cause.reason}
+    database.record_decision(engine, move.kind, move.verdict(cause.by), evidence, cause.at)
+
+
+def on_record(engine: sa.Engine, pointer: Pointer) -> bool:
+    """Whether the last row about a move leads to this pointer."""
+    return _roles_on_record(engine) == Roles.of(pointer)
+
+
+def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
+    """The move from the last row's roles to the pointer's; None where they agree, or where no row names roles."""
+    before = _roles_on_record(engine)
+    if pointer is None or before is None or before == Roles.of(pointer):
+        return None
+    now = Roles.of(pointer)
+    if before.champion == now.champion:
+        return Move(CHALLENGE, now.challenger or before.challenger or "", now.share)
+    # Only its rollback puts a champion at the end of this list.
+    if pointer.rolled_back[-1:] == (before.champion,):
+        return Move(ROLLBACK, pointer.version, left=before.champion)
+    return Move(PROMOTION, pointer.version)
+
+
+def _roles_on_record(engine: sa.Engine) -> Roles | None:
+    """The roles in the last row about a move; None where there is none, or one that is older than roles in rows."""
+    rows = [database.last_decision(engine, kind) for kind in (PROMOTION, ROLLBACK, CHALLENGE)]
+    last = max((row for row in rows if row is not None), key=lambda row: int(row.decision_id), default=None)
+    if last is None or "champion" not in last.evidence:
+        return None
+    return Roles(*(last.evidence[name] for name in Roles._fields))
