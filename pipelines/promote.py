@@ -111,7 +111,7 @@ def settle(candidate_at: datetime | None = None) -> None:
 
 def _settle(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text())
-    engine = database.connect(settings.database_url.get_secret_value())
+    engine = database.connect(settings.database_url)
     release.current(settings.releases)  # a release that was tampered with stops everything, here
     pointer = release.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None

@@ -63,7 +63,7 @@ def _refuse_unpublished(settings: Settings, version: str) -> None:
 
 
 def _connect(settings: Settings) -> sa.Engine:
-    return database.connect(settings.database_url.get_secret_value())
+    return database.connect(settings.database_url)
 
 
 def run(settings: Settings, words: Sequence[str]) -> str:
