@@ -94,8 +94,8 @@ check: install  ## lint, types, import rules, and the repository's own rules
 ui: install  ## show the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
 	@$(PY) -m pipelines.ui
 
-clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); data/raw and .venv stay
-	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data/ingested data/validated data/set_aside data/features data/predictions data/smoke_test.json models releases var .dvc/cache .dvc/tmp
+clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); raw/ and .venv stay
+	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
 
 ##@ Your own problem
 
