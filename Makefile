@@ -94,8 +94,8 @@ check: install  ## run lint, type checks, import rules, and the repository's own
 ui: install  ## serve the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
 	@$(PY) -m pipelines.ui
 
-clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep data/raw and .venv
-	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data/ingested data/validated data/set_aside data/features data/predictions data/smoke_test.json models releases var .dvc/cache .dvc/tmp
+clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep raw/ and .venv
+	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
 
 ##@ Your own problem
 

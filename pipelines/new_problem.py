@@ -1,6 +1,6 @@
 """`make new-problem NAME=noshows FROM=appointments.csv LABEL=missed`: a problem to go on from, in examples/noshows.
 
-The file, csv or parquet, is copied to data/raw. LABEL is the column that is predicted: a guess could be wrong without
+The file, csv or parquet, is copied to raw/. LABEL is the column that is predicted: a guess could be wrong without
 anybody noticing. TIME is the column of the event, asked for where the file has several times. Everything else is
 guessed; what a person has to decide is marked, and `make adopt` refuses until no mark is left.
 """
@@ -21,7 +21,7 @@ NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
 
 def write(choice: Choice, source: Path) -> Path:
-    """The folder of the problem, whole, and the file in data/raw. Raises NotWritten; never overwrites."""
+    """The folder of the problem, whole, and the file in raw/. Raises NotWritten; never overwrites."""
     target, raw = EXAMPLES / choice.name, RAW / choice.file
     if target.exists():
         raise NotWritten(f"{target} exists: choose another NAME, or remove it first")

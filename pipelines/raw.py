@@ -1,12 +1,12 @@
-"""data/raw in a clone: git ignores these files, so a clone has none of what a dataset reads."""
+"""raw/ in a clone: git ignores these files, so a clone has none of what a dataset reads."""
 
 from pathlib import Path
 
-RAW = Path("data/raw")
+RAW = Path("raw")
 
 
 def link_into(clone: Path) -> None:
-    """Let data/raw of the clone have the files of this folder's; links of an earlier time are renewed."""
+    """Let raw/ of the clone have the files of this folder's; links of an earlier time are renewed."""
     there = clone / RAW
     there.mkdir(parents=True, exist_ok=True)
     for left in there.iterdir():

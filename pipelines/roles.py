@@ -27,7 +27,7 @@ class Choice:
     """What the columns are to the problem."""
 
     name: str
-    file: str  # in data/raw
+    file: str  # in raw/
     columns: Sequence[Column]
     time: Column
     label: Column

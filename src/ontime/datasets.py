@@ -31,7 +31,7 @@ class Dataset:
     """Where rows come from. `read` gives the declared tables in UTC and our units.
 
     It may leave out what is known later than the moment that it is given; whatever it does not is removed afterwards.
-    Raw files lie in data/raw, which DVC watches; data in a package are watched by the lock of the packages.
+    Raw files lie in raw/, which DVC watches; data in a package are watched by the lock of the packages.
     """
 
     read: Callable[[datetime | None], Tables]

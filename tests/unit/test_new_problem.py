@@ -132,7 +132,7 @@ def test_what_is_to_be_decided_is_listed_with_its_line() -> None:
         assert text.strip() in Path(path).read_text().splitlines()[int(number) - 1]
 
 
-@pytest.mark.parametrize("path", ["examples/noshows/params.yaml", "data/raw/noshows.csv", "tests/unit/test_noshows.py"])
+@pytest.mark.parametrize("path", ["examples/noshows/params.yaml", "raw/noshows.csv", "tests/unit/test_noshows.py"])
 def test_nothing_is_overwritten(path: str, folder: Path) -> None:
     (folder / path).parent.mkdir(parents=True)
     (folder / path).write_text("mine")
@@ -151,7 +151,7 @@ def test_a_clone_has_the_raw_files(folder: Path) -> None:
     for _ in range(2):
         raw.link_into(folder / "clone")
 
-    assert (folder / "clone/data/raw/noshows.csv").read_bytes() == (folder / "visits.csv").read_bytes()
+    assert (folder / "clone/raw/noshows.csv").read_bytes() == (folder / "visits.csv").read_bytes()
 
 
 # Files that are odd in as many ways as fit: each problem reads its own, and the service computes the same features.

@@ -202,6 +202,7 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a job that does nothing", "CronJob/ontime-first-release", f"{JOBS_CONTAINER}/command", ["true"]),
         Fault("a word that the mirror does not know", SERVICE, f"{POD}/initContainers/mirror/args/0", "fetch"),
         Fault("another time than Prefect's", "CronJob/ontime-monitor", "spec/schedule", "30 5 * * *"),
+        Fault("another time zone than the problem's", "CronJob/ontime-monitor", "spec/timeZone", "Europe/Berlin"),
         Fault("a first release every year", "CronJob/ontime-first-release", "spec/suspend", False),
     ),
     network.each_pod_reaches_what_it_needs_and_nothing_else: (

@@ -8,6 +8,7 @@ import yaml
 
 from infra.tests.kubernetes.manifests import Cluster, of, pods
 from infra.tests.tools import ROOT
+from ontime.problem import PROBLEM
 
 QUARTER_HOURLY = "*/15 * * * *"
 
@@ -53,9 +54,10 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
 
 
 def prefects_times() -> dict[str, tuple[str, str]]:
-    """When and where each flow runs, by the name of its flow, as prefect.yaml has it."""
-    told = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    scheduled = {each["entrypoint"].rpartition(".")[2]: each["schedules"][0] for each in told}
+    """When and where each flow runs, by the name of its flow, as prefect.yaml has it, in the problem's time zone."""
+    text = (ROOT / "prefect.yaml").read_text().replace("{{ $PROBLEM_ZONE }}", PROBLEM.zone)
+    deployments = yaml.safe_load(text)["deployments"]
+    scheduled = {each["entrypoint"].rpartition(".")[2]: each["schedules"][0] for each in deployments}
     return {
         flow: (when.get("cron") or f"*/{when['interval'] // 60} * * * *", when["timezone"])
         for flow, when in scheduled.items()
