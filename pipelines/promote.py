@@ -1,4 +1,4 @@
-"""After the stages: record the runs, register the winner, publish it, ask the gate; what passes answers from now on.
+"""After the stages: record the runs, register the winner, publish it, ask the gate; what passes goes live.
 
     python -m pipelines.promote                                          after `make train`
     python -m pipelines.promote candidate 2013-05-01T04:00:00+00:00      of a retraining: into the shadow first
@@ -66,7 +66,7 @@ def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -
     if decided.verdict == "keep":
         return f"kept release {pointer.version}: {decided.evidence['reason']}"
     if made == pointer.version:
-        return f"release {made} already answers with this model"
+        return f"release {made} already serves this model"
     return None
 
 
@@ -208,13 +208,13 @@ def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
         pointer = release.read_pointer(settings.releases)
         if pointer is None:
             sys.exit("promote: the gate refused the first model, so there is no release to serve")
-        print(f"promote: release {pointer.version} goes on answering; {version} stands by (see `make shadow`)")
+        print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
     elif training.shadows:
         transitions.challenge(settings, engine, version, 0, cause)
-        print(f"promote: release {version} ({name}) scores every {WORDS.entity} in the shadow from now on")
+        print(f"promote: release {version} ({name}) now scores every {WORDS.entity} in shadow mode")
     else:
         transitions.promote(settings, engine, version, cause)
-        print(f"promote: release {version} ({name}) answers from now on")
+        print(f"promote: release {version} ({name}) is live")
 
 
 if __name__ == "__main__":

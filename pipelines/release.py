@@ -31,7 +31,7 @@ def promote(settings: Settings, version: str, *, force: bool = False) -> str:
     reason = transitions.promote(settings, _connect(settings), version, CAUSE, force=force)
     if reason is None:
         return f"release {version} answers already"
-    return f"release {version} answers from now on{'' if reason == CAUSE.reason else f': {reason}'}"
+    return f"release {version} is live{'' if reason == CAUSE.reason else f': {reason}'}"
 
 
 def roll_back(settings: Settings) -> str:

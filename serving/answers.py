@@ -213,7 +213,7 @@ class ReleaseState(_Answer):
     algorithm: str
     trained_from: date
     trained_until: date
-    state: Literal["answers", "challenger", "rolled back", "stands by", "refused"]
+    state: Literal["live", "challenger", "rolled back", "on standby", "refused"]
 
 
 class Challenging(_Answer):

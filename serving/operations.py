@@ -112,14 +112,14 @@ def notes_of(live: Live, keeper: Keeper) -> tuple[str, ...]:
 
 def _state(releases: Path, version: str, answering: str, pointer: Pointer | None) -> ReleaseState:
     try:
-        manifest, state = release.verify(releases / version), "stands by"
+        manifest, state = release.verify(releases / version), "on standby"
     except ReleaseRefused:
         nothing = date(1970, 1, 1)
         return ReleaseState(
             version=version, algorithm="unknown", trained_from=nothing, trained_until=nothing, state="refused"
         )
     if version == answering:
-        state = "answers"
+        state = "live"
     elif pointer and pointer.challenger and pointer.challenger.version == version:
         state = "challenger"
     elif pointer and version in pointer.rolled_back:

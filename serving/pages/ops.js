@@ -5,7 +5,7 @@ import {
 } from "/static/common.js";
 
 const PAUSE_MS = 2000;
-const STATES = ["answers", "challenger", "rolled back", "stands by"];
+const STATES = ["live", "challenger", "rolled back", "on standby"];
 const shown = new Map();
 let timer = null;
 let paused = false;
@@ -76,7 +76,7 @@ function drawAnswering({ answering, ready, challenger, model, stopped }) {
   const words = `${ready ? "ready" : "not ready"}${stopped ? `, ${stopped}` : ""}`;
   return [
     element("p", { class: "version" }, answering ? `Version ${answering}` : "No model answers", " ",
-      element("span", { class: ready && !stopped ? "state answers" : "state rolled-back" }, words)),
+      element("span", { class: ready && !stopped ? "state live" : "state rolled-back" }, words)),
     trained && element("p", {}, trained),
     element("p", {}, rival),
   ];
@@ -249,7 +249,7 @@ function nameTraining({ algorithm, trained_from: from, trained_until: until }) {
 }
 
 function drawBadge(state) {
-  const name = STATES.includes(state) ? state.replace(" ", "-") : "stands-by";
+  const name = STATES.includes(state) ? state.replace(" ", "-") : "on-standby";
   return element("span", { class: `state ${name}` }, state);
 }
 

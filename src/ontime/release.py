@@ -259,7 +259,7 @@ def _in_turn(move: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Pa
 
 @_in_turn
 def point(releases: Path, version: str, *, watched: bool = False) -> None:
-    """Let `version` answer from now on; atomic, so a reader sees the old pointer or the new one.
+    """Make `version` live; atomic, so a reader sees the old pointer or the new one.
 
     `watched`: what answered before goes on in the shadow, so that the two can be compared on the same entities.
     """

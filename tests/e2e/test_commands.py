@@ -31,7 +31,7 @@ def test_make_train_runs_every_stage_and_publishes_a_release(trained: str, proje
     # Not `explore`: all its outputs are in git, so it runs only where its inputs are others than the committed ones.
     for stage in ("ingest", "validate", "features", "smoke_test", "train", "evaluate", "gate", "materialise"):
         assert re.search(rf"^{stage}: ", trained, re.MULTILINE), stage
-    assert "promote: release 1 (lightgbm) answers from now on" in trained
+    assert "promote: release 1 (lightgbm) is live" in trained
     assert project.json("releases/current.json")["version"] == "1"
 
 
@@ -113,7 +113,7 @@ def test_a_second_make_train_runs_nothing(project: Project) -> None:
 
     assert again.count("didn't change, skipping") == 7
     assert "Running stage" not in again
-    assert "promote: release 1 already answers with this model" in again
+    assert "promote: release 1 already serves this model" in again
 
 
 def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) -> None:

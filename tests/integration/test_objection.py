@@ -87,7 +87,7 @@ def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, 
     database.record_decision(engine, "gate", "promote", PASSED)
 
     assert against(settings, engine) is None
-    assert by_hand.run(settings, ["promote", "2"]) == "release 2 answers from now on"
+    assert by_hand.run(settings, ["promote", "2"]) == "release 2 is live"
     assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
 
 
@@ -106,7 +106,7 @@ def test_who_insists_gets_it_and_it_is_on_record(settings: Settings, engine: sa.
 
     said = by_hand.run(settings, ["promote", "2", "force"])
 
-    assert said == f"release 2 answers from now on: forced by hand; {THE_GATE_KEPT_IT}"
+    assert said == f"release 2 is live: forced by hand; {THE_GATE_KEPT_IT}"
     assert answering(settings) == "2"
     assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
 

@@ -151,7 +151,7 @@ def test_the_operations_page_shows_what_happens(page: Page, service: Service, se
 
     main = page.get_by_role("main")
     expect(main).to_contain_text("Version 1")
-    expect(main).to_contain_text("stands by")
+    expect(main).to_contain_text("on standby")
     expect(main).to_contain_text("the interval reaches above zero")
     expect(main).to_contain_text("in the last 60 minutes")
 

@@ -496,7 +496,7 @@ def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Set
     told = client.get("/v1/ops").json()
 
     assert (told["answering"], told["ready"], told["challenger"]) == ("1", True, None)
-    assert [(each["version"], each["state"]) for each in told["releases"]] == [("2", "stands by"), ("1", "answers")]
+    assert [(each["version"], each["state"]) for each in told["releases"]] == [("2", "on standby"), ("1", "live")]
     assert (told["traffic"]["predictions"], told["traffic"]["request_only"]) == (3, 3)
     assert sum(minute["predictions"] for minute in told["traffic"]["by_minute"]) == 3
     assert told["traffic"]["lists"]["p50_ms"] <= told["traffic"]["lists"]["p99_ms"]

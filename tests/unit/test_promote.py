@@ -29,7 +29,7 @@ def pointing_at(version: str, rolled_back: tuple[str, ...] = ()) -> Pointer:
 
 
 def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
-    assert already_settled(engine, pointing_at("2"), "x") == "release 2 already answers with this model"
+    assert already_settled(engine, pointing_at("2"), "x") == "release 2 already serves this model"
 
 
 def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
