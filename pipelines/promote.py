@@ -98,7 +98,7 @@ def wait_for_the_stages() -> None:
     settings = load_settings()
     registry.connect(settings.tracking_url, settings.artifacts)
     if not sys.stdin.readline():
-        sys.exit("promote: nobody says that the stages are done")
+        sys.exit("promote: the parent process ended before the stages finished; run make train again")
 
 
 def settle(candidate_at: datetime | None = None) -> None:
