@@ -52,11 +52,12 @@ LABEL org.opencontainers.image.title="ontime-mirror" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=mirror-packages /venv /venv
 COPY src src
-COPY pipelines/__init__.py pipelines/mirror.py pipelines/
+COPY pipelines/__init__.py pipelines/
+COPY pipelines/operations/__init__.py pipelines/operations/mirror.py pipelines/operations/
 RUN python -m compileall -q src pipelines && install -d -o ontime -g ontime releases
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
-ENTRYPOINT ["python", "-m", "pipelines.mirror"]
+ENTRYPOINT ["python", "-m", "pipelines.operations.mirror"]
 CMD ["pull", "--every", "5"]
 
 FROM base AS worker

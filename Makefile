@@ -49,12 +49,12 @@ include src/ontime/environment.mk
 UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
 .PHONY: usage $(UNKNOWN)
 usage $(UNKNOWN):
-	@$(OUTSIDE) -m pipelines.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
+	@$(OUTSIDE) -m pipelines.tools.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
 
 # A relocatable environment: it can be moved and copied with the folder, because its scripts find Python beside them.
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
-	@$(OUTSIDE) -m pipelines.install $(VENV)
+	@$(OUTSIDE) -m pipelines.tools.install $(VENV)
 
 .PHONY: no-python
 no-python:
@@ -74,7 +74,7 @@ help: usage  ## list the targets
 install: usage $(VENV)/.installed  ## install exactly the packages locked in requirements/all.txt into .venv
 
 train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release
-	@$(PY) -m pipelines.training
+	@$(PY) -m pipelines.operations.train_and_promote
 
 serve: install  ## serve the live release on 127.0.0.1:8000; train first if there is none
 	@test -f releases/current.json || $(MAKE) train
@@ -92,7 +92,7 @@ check: install  ## run lint, type checks, import rules, and the repository's own
 	@$(PY) -m pytest tests/repository
 
 ui: install  ## serve the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
-	@$(PY) -m pipelines.ui
+	@$(PY) -m pipelines.tools.ui
 
 clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep raw/ and .venv
 	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
@@ -100,45 +100,45 @@ clean: usage  ## delete generated data, models, releases and var/ (predictions, 
 ##@ Your own problem
 
 new-problem: install  ## write a first problem from a csv or parquet file: make new-problem NAME=noshows FROM=visits.csv LABEL=missed
-	@$(PY) -m pipelines.new_problem "$$NAME" "$$FROM" "$$LABEL" "$$TIME"
+	@$(PY) -m pipelines.tools.new_problem "$$NAME" "$$FROM" "$$LABEL" "$$TIME"
 
 decisions: install  ## list the open decisions of a new problem: make decisions FROM=examples/noshows
-	@$(PY) -m pipelines.decisions "$$FROM"
+	@$(PY) -m pipelines.tools.open_decisions "$$FROM"
 
 adopt: install  ## replace this problem with another one: make adopt FROM=examples/bikes
-	@$(PY) -m pipelines.adopt "$$FROM" $(if $(REPLACE),--replace)
+	@$(PY) -m pipelines.tools.adopt "$$FROM" $(if $(REPLACE),--replace)
 
 rename: install  ## rename the project in every file and path: make rename NAME=punctual
-	@$(PY) -m pipelines.rename $(NAME)
+	@$(PY) -m pipelines.tools.rename $(NAME)
 
 ##@ Model
 
 promote: install  ## make a published release live: make promote VERSION=2; FORCE=1 overrides the gate, on record
-	@$(PY) -m pipelines.release promote $(VERSION) $(if $(FORCE),force)
+	@$(PY) -m pipelines.operations.release_commands promote $(VERSION) $(if $(FORCE),force)
 
 rollback: install  ## make the previous release live again
-	@$(PY) -m pipelines.release rollback
+	@$(PY) -m pipelines.operations.release_commands rollback
 
 shadow: install  ## run a published release in shadow, beside the champion: make shadow VERSION=2
-	@$(PY) -m pipelines.release challenge $(VERSION) 0
+	@$(PY) -m pipelines.operations.release_commands challenge $(VERSION) 0
 
 canary: install  ## let a published release serve a share of the traffic: make canary VERSION=2 SHARE=0.1
-	@$(PY) -m pipelines.release challenge $(VERSION) $(SHARE)
+	@$(PY) -m pipelines.operations.release_commands challenge $(VERSION) $(SHARE)
 
 withdraw: install  ## end shadow and canary
-	@$(PY) -m pipelines.release withdraw
+	@$(PY) -m pipelines.operations.release_commands withdraw
 
 compare: install  ## compare champion and challenger where both have scored and the outcome is known
-	@$(PY) -m pipelines.compare
+	@$(PY) -m pipelines.tools.compare_releases
 
 reproduce: install  ## rebuild a registered version from its number, and compare predictions: make reproduce VERSION=3
-	@$(PY) -m pipelines.reproduce $(VERSION)
+	@$(PY) -m pipelines.tools.reproduce $(VERSION)
 
 tune: install  ## search for hyperparameters inside the training period, and print them for params.yaml
-	@$(PY) -m pipelines.tune
+	@$(PY) -m pipelines.tools.tune
 
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
-	@$(PY) -m pipelines.imbalance
+	@$(PY) -m pipelines.tools.imbalance
 
 metrics: install  ## report how a branch changes the metrics, as markdown: make metrics BASE=origin/main
 	@$(PY) -m infra.metrics_report "$${BASE:-origin/main}"
@@ -146,32 +146,32 @@ metrics: install  ## report how a branch changes the metrics, as markdown: make 
 ##@ Production
 
 materialise: install  ## write new features and outcomes to the online store
-	@$(PY) -m pipelines.materialise
+	@$(PY) -m pipelines.operations.materialise
 
 monitor: install  ## run the daily monitor on yesterday: metrics, alerts, the policy's decision
-	@$(PY) -m pipelines.monitor
+	@$(PY) -m pipelines.operations.monitor
 
 performance: install  ## write a page about production predictions by day, month, release and slice: var/performance.html
-	@$(PY) -m pipelines.performance_report
+	@$(PY) -m pipelines.tools.performance_report
 
 # Quoted, because FROM= may also be a folder name, for `make restore`.
 diagnose: install  ## explain why predictions got worse than the release's reference: make diagnose FROM=2013-06-01 UNTIL=2013-07-01
-	@$(PY) -m pipelines.diagnose $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL)) $(if $(AGAINST_FROM),--against-from $(AGAINST_FROM)) $(if $(AGAINST_UNTIL),--against-until $(AGAINST_UNTIL))
+	@$(PY) -m pipelines.tools.diagnose $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL)) $(if $(AGAINST_FROM),--against-from $(AGAINST_FROM)) $(if $(AGAINST_UNTIL),--against-until $(AGAINST_UNTIL))
 
 retrain: install  ## retrain if the policy has requested it; without a request: make retrain NOW=1
-	@$(PY) -m pipelines.retrain $(if $(NOW),now)
+	@$(PY) -m pipelines.operations.retrain $(if $(NOW),now)
 
 orchestrate: install  ## run materialise, monitor and retrain on schedule with Prefect, on 127.0.0.1:4200, until Ctrl-C
-	@$(PY) -m pipelines.orchestrate
+	@$(PY) -m pipelines.operations.orchestrate
 
 replay: install  ## replay a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
-	@$(PY) -m pipelines.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
+	@$(PY) -m pipelines.tools.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
 
 backup: install  ## back up everything that cannot be rebuilt, into one folder: make backup TO=backups/today
-	@$(PY) -m pipelines.backup make "$${TO:-backups/$$(date -u +%Y-%m-%dT%H%M)}"
+	@$(PY) -m pipelines.tools.backup make "$${TO:-backups/$$(date -u +%Y-%m-%dT%H%M)}"
 
 restore: install  ## restore a backup, keeping existing data beside it: make restore FROM=backups/today REPLACE=1
-	@$(PY) -m pipelines.backup restore "$$FROM" $(if $(REPLACE),--replace)
+	@$(PY) -m pipelines.tools.backup restore "$$FROM" $(if $(REPLACE),--replace)
 
 key: install  ## create an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
@@ -210,7 +210,7 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 	@$(BACKUP) verify "/backups/$$FROM"
 	@$(STACK) --profile serve stop service worker mlflow push pull
 	@$(BACKUP) restore "/backups/$$FROM" --replace
-	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.mirror pull --all'
+	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
@@ -251,7 +251,7 @@ sabotage: install  ## plant one fault after another, and record which guard stop
 	@$(PY) -m pytest tests/sabotage --write-matrix
 
 fuzz: install  ## send generated requests to the service, 2000 per route: make fuzz EXAMPLES=2000
-	@$(PY) -m pytest tests/integration/test_openapi.py --examples $(or $(EXAMPLES),2000)
+	@$(PY) -m pytest tests/serving/test_openapi.py --examples $(or $(EXAMPLES),2000)
 
 bench-train: install  ## measure time and memory of each stage, relative to bare csv reading and fitting
 	@$(PY) -m bench.train

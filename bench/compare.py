@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from bench import load
 from bench.load import Load
-from pipelines.local_server import free_port
+from pipelines.operations.local_server import free_port
 
 VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tqdm import trange
 
-from pipelines import local_server
 from pipelines.layout import REPORTS, write_json
+from pipelines.operations import local_server
 from serving import keys
 
 ROUNDS = 7

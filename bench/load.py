@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
-from pipelines import local_server, processes
+from pipelines.operations import local_server, processes
 
 SCRIPT = Path(__file__).with_suffix(".lua")
 REQUEST_SECONDS = 10  # an answer that takes longer is an error

@@ -1,7 +1,7 @@
 """What to do about what was observed: a pure function, and the whole of the policy.
 
-It only says what should be done. Who does it (pipelines/act.py) moves pointers and starts retrainings, and is as
-simple as its table of cases is long: tests/unit/test_policy.py.
+It only decides. pipelines/operations/apply_policy.py carries the decision out. The table of cases is in
+tests/monitoring/test_policy.py.
 """
 
 from dataclasses import dataclass

@@ -16,6 +16,8 @@ from ontime.datasets import Tables
 from ontime.params import Params, load_params
 from tests import OF_THIS_PROBLEM, PARAMS_YAML, ROOT, postgres
 
+pytest_plugins = ["tests.small_world"]
+
 
 @pytest.fixture(scope="session")
 def params() -> Params:

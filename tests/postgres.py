@@ -11,7 +11,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from pipelines.local_server import free_port, wait_until_ready
+from pipelines.operations.local_server import free_port, wait_until_ready
 
 
 def _binaries() -> Path:

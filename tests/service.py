@@ -15,8 +15,8 @@ from urllib.request import Request, urlopen
 
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
-from pipelines.local_server import answers, free_port, wait_until_ready
-from pipelines.processes import signal_group
+from pipelines.operations.local_server import answers, free_port, wait_until_ready
+from pipelines.operations.processes import signal_group
 from tests import ROOT, without_settings
 from tests.project import Project
 

@@ -4,20 +4,20 @@
 locals {
   # Each as it would be typed in a clone. The first line of each run brings what the task before took with it.
   data     = "dvc remote add --quiet --local --force --default store ${local.bucket["dvc"]}\ndvc pull --quiet ingest"
-  releases = "test -e var/releases/current.json || python -m pipelines.mirror pull"
+  releases = "test -e var/releases/current.json || python -m pipelines.operations.mirror pull"
 
   jobs = {
     materialise = {
       when    = "rate(15 minutes)"
-      command = [local.data, local.releases, "python -m pipelines.materialise"]
+      command = [local.data, local.releases, "python -m pipelines.operations.materialise"]
     }
     monitor = {
       when    = "cron(30 5 * * ? *)" # by then the day's last outcomes have come
-      command = [local.releases, "python -m pipelines.monitor", "python -m pipelines.mirror push"]
+      command = [local.releases, "python -m pipelines.operations.monitor", "python -m pipelines.operations.mirror push"]
     }
     retrain = {
       when    = "cron(0 6 ? * MON *)" # does nothing where the policy has not asked for it
-      command = [local.releases, "python -m pipelines.retrain", "python -m pipelines.mirror push"]
+      command = [local.releases, "python -m pipelines.operations.retrain", "python -m pipelines.operations.mirror push"]
     }
   }
 }
@@ -51,7 +51,7 @@ resource "aws_ecs_task_definition" "worker" {
       essential       = true
       linuxParameters = local.unprivileged
       entryPoint      = ["sh", "-ec"] # the clock adds the command
-      command         = ["python -m pipelines.monitor"]
+      command         = ["python -m pipelines.operations.monitor"]
       environment = [
         { name = "AWS_DEFAULT_REGION", value = var.region },
         { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },    # of `dvc pull`
@@ -92,7 +92,7 @@ resource "aws_scheduler_schedule" "job" {
   # checkov:skip=CKV_AWS_297:What is encrypted there is a command line that anybody can read in this file
   for_each                     = local.jobs
   name                         = "${var.name}-${each.key}"
-  description                  = "python -m pipelines.${each.key}"
+  description                  = "python -m pipelines.operations.${each.key}"
   schedule_expression          = each.value.when
   schedule_expression_timezone = "America/New_York" # the problem's zone
 

@@ -12,12 +12,12 @@ from ontime import database, local_time, release
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
-from pipelines import monitor
+from pipelines.operations import monitor
 from serving import keys
 from tests.conftest import params, raw, tables, weeks
-from tests.integration.conftest import Small, other, published, settings, small, store
-from tests.integration.test_serving import asked
 from tests.service import MORNING, running
+from tests.serving.test_serving import asked
+from tests.small_world import Small, other, published, settings, small, store
 
 __all__ = ["other", "params", "raw", "settings", "small", "tables", "weeks"]  # fixtures
 

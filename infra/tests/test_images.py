@@ -16,7 +16,7 @@ from infra.tests.containers import TIGHT, docker, image, inspect, port_of, runni
 from infra.tests.tools import ROOT, tool
 from ontime import database
 from ontime.settings import Settings
-from pipelines import mirror
+from pipelines.operations import mirror
 from serving import keys
 from tests.service import MORNING as FLIGHT
 

@@ -248,10 +248,10 @@ def test_the_tasks_are_told_settings_that_exist() -> None:
 def test_the_jobs_are_the_repositorys() -> None:
     worker = (MODULE / "worker.tf").read_text()
 
-    asked = set(re.findall(r"python -m pipelines\.(\w+)", worker))
+    asked = set(re.findall(r"python -m pipelines\.operations\.(\w+)", worker))
 
     assert asked == {"materialise", "mirror", "monitor", "retrain"}
-    assert all((ROOT / "pipelines" / f"{name}.py").exists() for name in asked)
+    assert all((ROOT / "pipelines/operations" / f"{name}.py").exists() for name in asked)
     assert re.search(r"^  ingest:", (ROOT / "dvc.yaml").read_text(), re.MULTILINE)
 
 

@@ -16,8 +16,8 @@ import yaml
 
 from infra.tests import rules
 from infra.tests.tools import INFRA
-from pipelines import local_server
-from pipelines.local_server import free_port
+from pipelines.operations import local_server
+from pipelines.operations.local_server import free_port
 from tests.service import Service, wait_for
 
 HURRY = "1s"

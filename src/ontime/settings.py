@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
 
     releases: Path = Path("releases")
-    releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/mirror.py
+    releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/operations/mirror.py
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")

@@ -9,7 +9,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from pipelines import local_server
+from pipelines.operations import local_server
 from tests.project import VENV, Project
 from tests.service import MORNING
 

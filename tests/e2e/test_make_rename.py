@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.rename import KEEP_IT
+from pipelines.tools.rename import KEEP_IT
 from tests import ROOT
 from tests.project import Project
 
@@ -21,7 +21,7 @@ CHECKS = {
     "format": "-m ruff format --check",
     "imports": "-c from\timportlinter.cli\timport\tlint_imports_command;lint_imports_command()",
     "repository": "-m pytest tests/repository/test_rules.py tests/repository/test_pipeline.py",
-    "unit": "-m pytest tests/unit/test_settings.py tests/unit/test_rename.py",
+    "unit": "-m pytest tests/library/test_settings.py tests/tools/test_rename.py",
 }
 
 

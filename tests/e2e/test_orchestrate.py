@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from ontime import database, sources
 from ontime.datasets import Tables
-from pipelines import layout, local_server
-from pipelines.orchestrate import ask
+from pipelines import layout
+from pipelines.operations import local_server
+from pipelines.operations.orchestrate import ask
 from tests import PARAMS_YAML, ROOT, without_settings
 
 NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
@@ -25,21 +26,21 @@ LAST_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 ASKS = """
 from datetime import date
 from monitoring.policy import Action, Decision
-from pipelines.flows import ask_for_retraining
+from pipelines.operations.flows import ask_for_retraining
 
 ask_for_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
 """
 
 
 class Orchestra:
-    """The process of `python -m pipelines.orchestrate`, in a folder that is as long as the project."""
+    """The process of `python -m pipelines.operations.orchestrate`, in a folder that is as long as the project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.said = folder, local_server.free_port(), folder / "said.txt"
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.process = local_server.begin(self.command, self.said, self.environment, folder)
 
-    command = (sys.executable, "-m", "pipelines.orchestrate")
+    command = (sys.executable, "-m", "pipelines.operations.orchestrate")
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What is committed of long runs is what their numbers say."""
 
-from pipelines import imbalance, imbalance_page
 from pipelines.layout import read_json
+from pipelines.tools import imbalance, imbalance_page
 from tests import ROOT
 
 

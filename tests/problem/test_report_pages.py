@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from ontime import figures
-from pipelines import pages, replay_report
+from pipelines.tools import pages, replay_report
 from tests import ROOT, browser
 
 PAPER = {"light": "rgb(248, 246, 240)", "dark": "rgb(18, 20, 22)"}

@@ -37,7 +37,7 @@ def test_a_stage_lists_each_file_of_ours_that_it_imports(stage: str) -> None:
     assert listed == all_behind(f"pipelines.{stage}") | {"src/ontime/__init__.py", "pipelines/__init__.py"}
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "pipelines").rglob("*.py")), ids=lambda path: path.stem)
 def test_no_stage_is_imported_by_another_stage_or_by_what_follows(path: Path) -> None:
     """What they share is in the library or in a module that is not a stage: a change to a stage runs that one alone."""
     stages = {f"pipelines.{stage}" for stage in STAGES}
@@ -54,7 +54,7 @@ def test_a_stage_lists_each_template_that_these_fill_in(stage: str) -> None:
 
 def test_the_templates_of_a_stage_are_found() -> None:
     assert templates_behind("pipelines.evaluate") == {"src/ontime/templates/model_card.md.jinja"}
-    assert "pipelines/templates/base.html.jinja" in templates_behind("pipelines.performance_report")
+    assert "pipelines/tools/templates/base.html.jinja" in templates_behind("pipelines.tools.performance_report")
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -81,7 +81,7 @@ def test_every_parameter_changes_a_stage_or_what_comes_after() -> None:
 
 
 def test_every_parameter_is_used() -> None:
-    """Read by its name; tests/unit/test_candidates.py has those of the candidates."""
+    """Read by its name; tests/library/test_candidates.py has those of the candidates."""
     candidates = {name for name in PARAMS["train"] if name in CANDIDATES}
 
     unused = [

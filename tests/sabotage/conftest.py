@@ -15,7 +15,7 @@ from ontime import database, features, release, sources
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
-from pipelines import materialise
+from pipelines.operations import materialise
 from tests.sabotage import matrix, world
 from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, WINTER, Model, Seen, World
 

@@ -22,8 +22,8 @@ from ontime import environment, model, release, slices, split
 from ontime.params import Params, load_params
 from ontime.release import Model
 from ontime.settings import load_settings
-from pipelines import packaging
 from pipelines.layout import FEATURES, REPORTS, VALIDATED, read_months, write_json
+from pipelines.operations import packaging
 from tests import PARAMS_YAML
 from tests.sabotage import world
 from tests.sabotage.causes import FAULTS, Answered, Fault

@@ -14,7 +14,7 @@ from ontime.params import Params
 from tests.sabotage import matrix
 from tests.sabotage.matrix import GUARDS, NO_GUARDS, ROOT, Guard, alert
 
-ROOMS = ("src/ontime", "src/ontime/problem", "pipelines", "monitoring")
+ROOMS = ("src/ontime", "pipelines", "monitoring")
 
 
 def planting() -> list[Callable[..., object]]:
@@ -64,7 +64,7 @@ def test_every_error_of_ours_belongs_to_a_guard_or_guards_nothing() -> None:
     ours = {
         node.name
         for room in ROOMS
-        for path in sorted((ROOT / room).glob("*.py"))
+        for path in sorted((ROOT / room).rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.ClassDef) and any(_is_error(base) for base in node.bases)
     }

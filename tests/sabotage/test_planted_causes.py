@@ -14,8 +14,8 @@ from monitoring import diagnosis, performance
 from ontime import database, release
 from ontime.local_time import midnight
 from ontime.params import Params
-from pipelines import diagnose
-from pipelines.diagnose import Days, Report
+from pipelines.tools import diagnose
+from pipelines.tools.diagnose import Days, Report
 from tests.sabotage.causes import FAULTS, Answered, Fault
 from tests.sabotage.world import FRIDAY, SATURDAY, World
 

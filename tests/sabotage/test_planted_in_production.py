@@ -17,7 +17,7 @@ from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem import features as problem_features
-from pipelines import materialise
+from pipelines.operations import materialise
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Evening, Reported
 from tests.sabotage.matrix import alert, sabotage

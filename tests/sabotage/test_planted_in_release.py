@@ -12,7 +12,7 @@ from ontime import online, release, times
 from ontime.problem import schedule
 from ontime.release import MODEL, ReleaseRefused
 from ontime.times import Moments
-from pipelines import lineage, packaging
+from pipelines.operations import lineage, packaging
 from serving.live import Live
 from tests import PARAMS_YAML
 from tests.sabotage import matrix

@@ -13,8 +13,9 @@ from ontime import database, evaluation, gate, leaks, release, split
 from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
-from pipelines import evaluate, judgement, labelled, train
+from pipelines import evaluate, labelled, train
 from pipelines.layout import FEATURES, write_table
+from pipelines.operations import promotion_gate
 from tests import PARAMS_YAML
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import ALONE, AUC, DOMINANT, GATE, ITSELF, LEAK, PARAMETERS, PERIODS, SEEN, sabotage
@@ -198,7 +199,7 @@ def test_periods_that_overlap_are_refused(reported: Reported) -> None:
 
 def judged(winner: Model, releases: Path) -> Verdict:
     engine = database.connect(f"sqlite:///{releases.parent}/judged.db")
-    return judgement.judge(winner.winner, releases, engine, winner.params)[0]
+    return promotion_gate.judge(winner.winner, releases, engine, winner.params)[0]
 
 
 @sabotage("challenger equal to champion", "the champion's own model, judged as a challenger", GATE)

@@ -23,8 +23,8 @@ from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
-from pipelines import materialise, monitor, packaging
-from pipelines.packaging import Challenger
+from pipelines.operations import materialise, monitor, packaging
+from pipelines.operations.packaging import Challenger
 from serving.app import create_app
 
 WINTER = {"train_from": date(2013, 1, 1), "valid_from": date(2013, 3, 1), "test_from": date(2013, 3, 2),

@@ -1,0 +1,35 @@
+"""Carries out what the policy decided about releases, once a day. Retraining is asked for, not done here."""
+
+import sys
+from datetime import date, datetime
+
+import sqlalchemy as sa
+
+from monitoring.policy import Action
+from ontime import database
+from ontime.settings import Settings
+from pipelines.operations import transitions
+from pipelines.operations.transition_log import BY_POLICY, CHALLENGE, PROMOTION, ROLLBACK, Cause
+
+KINDS = {Action.PROMOTE: PROMOTION, Action.ROLL_BACK: ROLLBACK, Action.WITHDRAW: CHALLENGE}
+
+
+def carry_out(
+    settings: Settings, engine: sa.Engine, action: Action, version: str | None, day: date, now: datetime
+) -> None:
+    """Move the release that the decision of `day` names, unless somebody has moved it by hand meanwhile."""
+    kind = KINDS.get(action)
+    if kind is None or version is None or database.last_decision(engine, kind, day=str(day), version=version):
+        return
+    decision = database.last_decision(engine, "policy", day=str(day))
+    reason = decision.evidence["reason"] if decision else BY_POLICY
+    cause = Cause(BY_POLICY, reason, {"day": str(day)}, now)
+    try:
+        if action is Action.PROMOTE:
+            transitions.promote(settings, engine, version, cause, watched=True)
+        elif action is Action.ROLL_BACK:
+            transitions.roll_back(settings, engine, cause, to=version)
+        else:
+            transitions.withdraw(settings, engine, cause, version)
+    except transitions.Refused as objection:  # the gate has judged it again since the policy decided
+        print(f"act: {objection}", file=sys.stderr)

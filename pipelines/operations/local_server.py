@@ -1,0 +1,100 @@
+"""A server as a process of its own on this machine: a free port, started, ready, stopped. Reached over HTTP."""
+
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any
+
+from pipelines.operations import processes
+from pipelines.operations.processes import ProcessFailed
+
+HOST = "127.0.0.1"
+POLL_SECONDS = 0.02
+ANSWER_SECONDS = 5
+STOP_SECONDS = 20
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(port: int, path: str = "/") -> bool:
+    """Whether a server on the port answers GET on the path with a status below 400."""
+    with closing(HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)) as connection:
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status < 400
+        except (OSError, HTTPException):
+            return False
+
+
+def begin(
+    command: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start a server that outlives the call, in a process group of its own, so that Ctrl-C comes by us."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return subprocess.Popen(  # noqa: S603  our own words
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
+        )
+
+
+def wait_until_ready(
+    process: "subprocess.Popen[Any]", name: str, ready: Callable[[], bool], seconds: float, output: Callable[[], str]
+) -> None:
+    """Return when `ready()` holds. Raises ProcessFailed with the end of `output()` if it never does.
+
+    That is where the process ends by itself, or after so many seconds.
+    """
+    until = time.monotonic() + seconds
+    while True:
+        if process.poll() is not None:
+            raise ProcessFailed(f"{name} ended with {process.returncode}", output())
+        if ready():
+            return
+        if time.monotonic() > until:
+            raise ProcessFailed(f"{name} was not ready in {seconds:g} seconds", output())
+        time.sleep(POLL_SECONDS)
+
+
+def stop(servers: Sequence["subprocess.Popen[Any]"], seconds: float = STOP_SECONDS) -> None:
+    """Ask all of them at once to end, with their groups; kill what is left after so many seconds."""
+    for process in servers:
+        processes.signal_group(process.pid, signal.SIGTERM)
+    until = time.monotonic() + seconds
+    for process in servers:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=max(0.0, until - time.monotonic()))
+        processes.signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@contextmanager
+def running(
+    command: Sequence[str],
+    port: int,
+    *,
+    name: str,
+    ready: str,
+    ready_seconds: float,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+) -> Iterator["subprocess.Popen[str]"]:
+    """The command's server on `port`, from its first good answer on the path `ready`; stopped afterwards.
+
+    It ends with us, also when we are killed. Raises ProcessFailed where it does not get ready.
+    """
+    with log.open("a") as file, processes.started(command, env=env, stdout=file, stderr=file) as process:
+        try:
+            wait_until_ready(process, name, lambda: answers(port, ready), ready_seconds, log.read_text)
+            yield process
+        finally:
+            stop([process])

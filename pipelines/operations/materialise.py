@@ -1,0 +1,217 @@
+"""Fills the online store: features as of each entity's prediction moment, and outcomes when they arrive.
+
+    python -m pipelines.operations.materialise         what has arrived since the last run, by the feed's clock
+    python -m pipelines.operations.materialise test    the whole test period, to have real entities to ask about
+
+Runs every 15 minutes in production (pipelines/operations/flows.py). Rows are stored by entity, so the command is
+idempotent.
+"""
+
+import sys
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import pandas as pd
+import sqlalchemy as sa
+from tqdm import tqdm
+
+from ontime import database, environment, features, files, locks, release, schema, split
+from ontime.datasets import KEY
+from ontime.declaration import Question
+from ontime.params import Params, load_params
+from ontime.problem import PROBLEM
+from ontime.problem.data import DATA
+from ontime.refusal import Refusal
+from ontime.schema import WORDS
+from ontime.settings import Settings, load_settings
+from pipelines.layout import FEATURES, VALIDATED, read_months, write_table
+from pipelines.operations import arrivals, feed_clock
+
+BATCH_ROWS = 5000
+REQUEST = list(PROBLEM.request.model_fields)
+OVERLAP = timedelta(hours=6)  # looked at again: an interrupted run may have stored only a part
+FIRST_TIME = timedelta(days=1)
+MOST_LOST = 0.01  # of the outcomes: without those that take longest, every figure says too little
+
+
+class QuestionDiffers(ValueError):
+    """The release that answers was made for another prediction moment, or another label, than params.yaml says."""
+
+
+class Stored(NamedTuple):
+    entities: int
+    outcomes: int
+    broken: tuple[arrivals.Batch, ...]
+
+    def __str__(self) -> str:
+        broken = f"; quarantined: {', '.join(batch.name for batch in self.broken)}" if self.broken else ""
+        return f"{self.entities:,} {WORDS.entities} materialised, {self.outcomes:,} outcomes{broken}"
+
+
+def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
+    """Put features into the online store, exactly as training sees them, with what a request would say.
+
+    `entities` has the columns of the entities' table, by entity_id.
+    """
+    for start in tqdm(
+        range(0, len(rows), BATCH_ROWS), desc="materialise", disable=None if len(rows) > BATCH_ROWS else True
+    ):
+        part = rows.iloc[start : start + BATCH_ROWS]
+        own = entities.loc[part[KEY]]
+        database.store_entities(engine, _records(own[[KEY, *REQUEST]].assign(event_at=own[DATA.event_at])))
+        vectors, texts = features.online_of(part)
+        database.store_features(
+            engine,
+            question,
+            part[KEY].tolist(),
+            part["moment"].dt.to_pydatetime().tolist(),
+            vectors,
+            texts if schema.ONLINE_TEXTS else None,
+        )
+
+
+def outcomes_of(entities: pd.DataFrame, at_least: float) -> list[dict[str, object]]:
+    """Labels, with the moment from which each is known; entities without a value have none."""
+    declared = PROBLEM.label
+    known = entities[entities[declared.column].notna() & entities[declared.known_at].notna()]
+    value = known[declared.column].astype(float)
+    return _records(known[[KEY]].assign(label=value >= at_least, value=value, known_at=known[declared.known_at]))
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, object]]:
+    """Rows as the database takes them: Python's own datetimes and numbers, None for what is missing."""
+    columns = {
+        name: values.dt.to_pydatetime().tolist()
+        if isinstance(values.dtype, pd.DatetimeTZDtype)
+        else values.astype(object).where(values.notna(), None).tolist()
+        for name, values in table.items()
+    }
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]  # type: ignore[arg-type]  # column names are text
+
+
+def features_between(arrived: arrivals.Arrived, since: datetime, until: datetime, params: Params) -> pd.DataFrame:
+    """The features of the entities with `since <= prediction moment < until`."""
+    lead = timedelta(minutes=params.features.lead_minutes)
+    return features.build(arrived.tables, since + lead, until + lead, params.features, params.question)
+
+
+def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> list[dict[str, object]]:
+    """The labels that became known at or after `since`."""
+    entities = arrived.tables[DATA.entities]
+    return outcomes_of(entities[entities[PROBLEM.label.known_at] >= since], params.label.at_least)
+
+
+def refuse_lost_outcomes(entities: pd.DataFrame, params: Params) -> None:
+    """Raise Refusal where outcomes become known so long after the event that `step` no longer looks at it."""
+    known_at = entities[PROBLEM.label.known_at].dropna()
+    lost = known_at - entities[DATA.event_at].loc[known_at.index] > arrivals.reach(params)
+    if lost.mean() > MOST_LOST:
+        raise Refusal(
+            f"monitor.settle_days {params.monitor.settle_days}: {lost.mean():.0%} of the outcomes are known more than "
+            f"{arrivals.reach(params)} after the event, and would never be stored: set it to the days that they take"
+        )
+
+
+def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
+    """Store what the moments up to `now` bring: features of entities whose moment it is, and labels."""
+    refuse_another_question(settings, params)
+    engine = database.connect(settings.database_url)
+    now = now.replace(second=0, microsecond=0)
+    last = database.last_moment(engine, params.question, now)
+    since = last - OVERLAP if last else now - FIRST_TIME
+    arrived = arrivals.by(now, since, feed, params)
+    quarantine(settings, engine, arrived.broken, now)
+    outcomes = new_outcomes(arrived, since, params)
+    database.store_outcomes(engine, outcomes)
+    # Last, and in the order of their moments: the next run begins at the last moment stored, so all before it is here.
+    built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
+    note_skew(engine, params.question, built, now)
+    materialise(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
+    return Stored(len(built), len(outcomes), arrived.broken)
+
+
+def refuse_another_question(settings: Settings, params: Params) -> None:
+    """Raise QuestionDiffers where what would be materialised is not what the current release was trained on."""
+    champion = release.current(settings.releases)
+    if champion is None:
+        return
+    for name, asked, trained in (
+        ("features.lead_minutes", params.features.lead_minutes, champion.lead_minutes),
+        ("label.at_least", params.label.at_least, champion.label_at_least),
+    ):
+        if asked != trained:
+            raise QuestionDiffers(
+                f"{name} is {asked}, but release {champion.version} was trained on {trained}: "
+                "train a release on it (make train), or set it back in params.yaml"
+            )
+
+
+def note_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: datetime) -> None:
+    """Write down how many entities were stored with other features than the same hours make of them now.
+
+    The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
+    or an event that became known later than it says: whichever it is, training sees other features than production.
+    """
+    stored = database.look_up_features(engine, question, built["entity_id"])
+    rows = zip(built[KEY], *features.online_of(built), strict=True)
+    differing = [
+        each
+        for each, vector, texts in rows
+        if each in stored
+        and (stored[each].online.vector.tobytes(), stored[each].online.texts) != (vector.tobytes(), texts)
+    ]
+    if differing:
+        share = round(len(differing) / len(stored), 4)
+        count = f"{len(differing):,} of {len(stored):,} {WORDS.entities}"
+        reason = f"{count} were stored with other features, first {differing[0]}"
+        database.record_decision(engine, "skew", "stored anew", {"share": share, "reason": reason}, now)
+
+
+def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Batch, ...], now: datetime) -> None:
+    """Keep the rows of broken batches with their reasons; a batch is told once for the rules that it breaks."""
+    for batch in broken:
+        settings.quarantine.mkdir(parents=True, exist_ok=True)
+        write_table(batch.rows, settings.quarantine / f"{batch.day}-{batch.table}.parquet")
+        files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
+        # Without counts and rows: a day that is not over has more of them each time.
+        rules = "; ".join(": ".join(reason.split(": ")[:2]) for reason in batch.reasons)
+        if database.last_decision(engine, "quarantine", batch=batch.name, rules=rules) is not None:
+            continue
+        evidence = {
+            "batch": batch.name,
+            "day": str(batch.day),
+            "rows": len(batch.rows),
+            "rules": rules,
+            "reason": "; ".join(batch.reasons),
+        }
+        database.record_decision(engine, "quarantine", "set aside", evidence, now)
+
+
+def test_period(settings: Settings, params: Params) -> str:
+    """The entities of the test period with their outcomes, as they were measured."""
+    period = split.periods(params.split)["test"]
+    months = split.months(period)
+    rows = split.within(read_months(FEATURES, months), period)
+    entities = read_months(VALIDATED / DATA.entities, months).set_index(KEY, drop=False)
+    refuse_lost_outcomes(entities, params)
+    engine = database.connect(settings.database_url)
+    materialise(engine, params.question, rows, entities)
+    database.store_outcomes(engine, outcomes_of(entities.loc[rows[KEY]], params.label.at_least))
+    return f"{len(rows):,} {WORDS.entities} from {period.start} until {period.until}"
+
+
+def main() -> None:
+    settings, params = load_settings(), load_params()
+    try:
+        if sys.argv[1:] == ["test"]:
+            print(f"materialise: {test_period(settings, params)}")
+        else:
+            now = feed_clock.now(settings, params)
+            print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
+    except (QuestionDiffers, Refusal, locks.Busy) as refused:
+        sys.exit(f"materialise: {refused}")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

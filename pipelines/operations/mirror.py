@@ -1,0 +1,170 @@
+"""Copies releases through a bucket: the worker pushes what it publishes, each service's sidecar pulls it.
+
+    python -m pipelines.operations.mirror push              from ONTIME_RELEASES to ONTIME_RELEASES_STORE
+    python -m pipelines.operations.mirror pull              and back, verified; the pointer last
+    python -m pipelines.operations.mirror pull --every 5    ... again every five seconds
+    python -m pipelines.operations.mirror pull --all        ... also releases that the pointer does not name
+
+Both are idempotent and can be interrupted: a release's manifest is pushed after its files, the pointer after the
+releases that it names, and a pulled release appears as a whole. While the bucket cannot be reached, the service
+continues with the releases that it has. `--all` restores a worker that lost its releases.
+"""
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from botocore.exceptions import BotoCoreError
+from pydantic import ValidationError
+
+from ontime import environment, files, release
+from ontime.release import MANIFEST, POINTER, Pointer, ReleaseRefused
+from ontime.settings import BadSettings, Settings, load_settings
+
+AWAY = (OSError, BotoCoreError, ReleaseRefused)  # what a later try may mend; s3fs makes S3's refusals OSErrors
+
+
+class Store:
+    """A bucket or folder, by its address."""
+
+    def __init__(self, url: str) -> None:
+        """Raises ValueError for an address that no library knows."""
+        self._files, self._root = fsspec.core.url_to_fs(url)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of an object; None where there is none."""
+        try:
+            content: bytes = self._files.cat_file(f"{self._root}/{name}")
+        except FileNotFoundError:
+            return None
+        return content
+
+    def versions(self) -> list[str]:
+        """The releases that are there whole."""
+        self._files.invalidate_cache()
+        return sorted(path.split("/")[-2] for path in self._files.glob(f"{self._root}/*/{MANIFEST}"))
+
+    def write(self, name: str, content: bytes) -> None:
+        path = f"{self._root}/{name}"
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        self._files.pipe_file(path, content)
+
+
+def push(releases: Path, store: Store) -> list[str]:
+    """Copy what the store lacks; what that was. Raises ReleaseRefused where it holds another release of that name."""
+    done = []
+    # Read before the releases are listed, and written last: what it names is among them.
+    pointer = (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
+    for version in release.published(releases):
+        manifest = (releases / version / MANIFEST).read_bytes()
+        found = store.read(f"{version}/{MANIFEST}")
+        if found is None:
+            for name in release.verify(releases / version).sha256:
+                store.write(f"{version}/{name}", (releases / version / name).read_bytes())
+            store.write(f"{version}/{MANIFEST}", manifest)
+            done.append(f"release {version}")
+        elif found != manifest:
+            raise ReleaseRefused(f"{version}/{MANIFEST}: the store has another release; none is ever overwritten")
+    if pointer is not None and store.read(POINTER) != pointer:
+        store.write(POINTER, pointer)
+        done.append("the pointer")
+    return done
+
+
+def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]:
+    """Copy what the store's pointer names, or everything, then the pointer; what that was. Raises ReleaseRefused."""
+    said = store.read(POINTER)
+    if said is None:
+        raise ReleaseRefused(f"{POINTER}: the store has none: nothing was pushed yet, or this is another store")
+    try:
+        pointer = Pointer.model_validate_json(said)
+    except ValidationError as error:
+        raise ReleaseRefused(f"{POINTER} in the store: {error.errors()[0]['msg']}") from None
+    wanted: dict[str, str | None] = dict.fromkeys(store.versions() if everything else ())
+    wanted[pointer.version] = pointer.manifest_sha256
+    if pointer.challenger is not None:
+        wanted[pointer.challenger.version] = pointer.challenger.manifest_sha256
+    done = [f"release {version}" for version, digest in wanted.items() if _pull_one(store, releases, version, digest)]
+    if not (releases / POINTER).exists() or (releases / POINTER).read_bytes() != said:
+        files.write_text(releases / POINTER, said.decode())
+        done.append("the pointer")
+    return done
+
+
+def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
+    """Whether the release had to be fetched. Raises ReleaseRefused if what came is not what the pointer means."""
+    if (releases / version).exists():
+        release.verify(releases / version, manifest_sha256)
+        return False
+    aside = Path(tempfile.mkdtemp(prefix=".pulling-", dir=releases))
+    try:
+        (aside / MANIFEST).write_bytes(_needed(store, f"{version}/{MANIFEST}"))
+        manifest = release.Manifest.model_validate_json((aside / MANIFEST).read_bytes())
+        for name in manifest.sha256:
+            (aside / name).write_bytes(_needed(store, f"{version}/{name}"))
+        release.verify(aside, manifest_sha256)
+        aside.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
+        aside.rename(releases / version)
+    except ValidationError as error:
+        raise ReleaseRefused(f"{version}/{MANIFEST} in the store: {error.errors()[0]['msg']}") from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return True
+
+
+def _needed(store: Store, name: str) -> bytes:
+    content = store.read(name)
+    if content is None:
+        raise ReleaseRefused(f"{name}: named in the store, which has none")
+    return content
+
+
+def once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
+    """Raises BadSettings, ReleaseRefused, or the store's own error."""
+    if settings.releases_store is None:
+        raise BadSettings("ONTIME_RELEASES_STORE is not set: there is no store to mirror")
+    try:
+        store = Store(settings.releases_store)
+    except ValueError as error:
+        raise BadSettings(f"ONTIME_RELEASES_STORE={settings.releases_store} {error}") from None
+    settings.releases.mkdir(parents=True, exist_ok=True)
+    if direction == "push":
+        return push(settings.releases, store)
+    return pull(store, settings.releases, everything=everything)
+
+
+def main() -> None:
+    asked: Any = argparse.ArgumentParser(prog="mirror")
+    asked.add_argument("direction", choices=["push", "pull"])
+    asked.add_argument("--every", type=float, metavar="SECONDS")
+    asked.add_argument("--all", action="store_true")
+    told = asked.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process nothing else would end it
+    before = ""
+    while True:
+        try:
+            done = once(load_settings(), told.direction, everything=told.all)
+            said = f"{told.direction}: {', '.join(done)}" if done else ""
+        except BadSettings as bad:
+            sys.exit(f"mirror: {bad}")
+        except AWAY as failed:
+            said = f"{told.direction} failed: {failed}"
+            if told.every is None:
+                sys.exit(f"mirror: {said}")
+        if said and said != before:  # a store that is away is told of once, not every five seconds
+            print(f"mirror: {said}", flush=True)
+        before = said
+        if told.every is None:
+            return
+        time.sleep(told.every)
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

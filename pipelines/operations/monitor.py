@@ -1,0 +1,192 @@
+"""The daily monitor: metrics, alerts, the policy's decision, and the actions that follow at once.
+
+    python -m pipelines.operations.monitor    the last whole day by the feed's clock, and any missed days before it
+
+Each step of a day writes a row in `decisions` and runs once: after an interruption the next run continues, and a day
+that is complete is not repeated. Retraining takes longer, so it is another process: pipelines/operations/retrain.py.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from datetime import date, timedelta
+from typing import Any, Literal
+
+import pandas as pd
+import sqlalchemy as sa
+
+from monitoring import alerts, day_figures, diagnosis, diagnosis_words, performance, periods, webhook
+from monitoring.alerts import Alert, Tier
+from monitoring.day_figures import Watch
+from monitoring.policy import Action, Decision, Observed, Trial, decide
+from ontime import database, environment, local_time, locks, release
+from ontime.local_time import midnight
+from ontime.params import Params, load_params
+from ontime.release import Manifest, Pointer
+from ontime.settings import Settings, load_settings
+from pipelines.operations import apply_policy, feed_clock, retrain
+from pipelines.operations.promotion_checks import kept_out
+
+FIGURES, QUALITY = "figures", "quality"
+
+
+def run(settings: Settings, params: Params, day: date) -> Decision:
+    """Look at one day, which is over. Raises NoRelease where nothing answers, so that there is nothing to watch."""
+    with locks.in_turn(settings.releases / ".monitor.lock", "monitor"):
+        return _run_in_turn(settings, params, day)
+
+
+def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
+    engine = database.connect(settings.database_url)
+    watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
+    pointer = release.require_pointer(settings.releases)
+    figures = _once(watch, "monitor", lambda: _judge(watch, pointer))
+    raised = alerts.restored(figures["alerts"])
+    webhook.deliver(engine, settings.webhook)
+    evidence = _once(watch, "policy", lambda: _decide(watch, pointer, raised))
+    decision = Decision(Action(evidence["action"]), evidence["reason"])
+    apply_policy.carry_out(settings, engine, decision.action, evidence.get("version"), day, watch.now)
+    return decision
+
+
+def _once(watch: Watch, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
+    """The evidence of this day's row, which is made if it is not there."""
+    row = database.last_decision(watch.engine, kind, day=str(watch.day))
+    if row is not None:
+        return row.evidence
+    verdict, evidence = make()
+    database.record_decision(watch.engine, kind, verdict, {"day": str(watch.day), **evidence}, watch.now)
+    return evidence
+
+
+def _day_of(evidence: Mapping[str, Any]) -> str:
+    return str(evidence["day"])
+
+
+def due(engine: sa.Engine, yesterday: date) -> list[date]:
+    """The days until yesterday that nobody has looked at since the last one: an outage of the monitor hides none."""
+    looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
+    last = looked[-1] if looked else yesterday
+    # No day lies between where this is the first one, or where the feed has begun its dataset again.
+    between = [last + timedelta(days=count) for count in range(1, (yesterday - last).days + 1)]
+    return [day for day in between if day not in looked] or [yesterday]
+
+
+def _judge(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
+    champion = release.verify(watch.settings.releases / pointer.version)
+    window = day_figures.window_of(watch, champion)
+    figures = day_figures.figures_of(watch, champion, window)
+    past = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
+    # By their day: one that was missed may be looked at after those that came later.
+    before = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(watch.day)]
+    raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
+    verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
+    reason = "; ".join(alert.told for alert in raised) or verdict
+    if window.other_question_share:
+        reason += (
+            f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
+            f"than release {pointer.version}, so other outcomes are right for it"
+        )
+    evidence: dict[str, Any] = {"reason": reason, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
+    why = _why(watch, champion, raised, max(past, key=_day_of, default={}))
+    evidence |= {"why": why} if why else {}
+    return verdict, {**evidence, QUALITY: day_figures.quality_of(watch, window.performance)}
+
+
+def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Mapping[str, Any]) -> str | None:
+    """What a diagnosis of the window says first, on the day on which such an alert is new; later, what it said then."""
+    names = {alert.name for alert in raised if alert.tier is Tier.RETRAIN and alert.name in alerts.OF_PERFORMANCE}
+    names_before = {alert["name"] for alert in before.get("alerts", [])}
+    if not names:
+        return None
+    if names <= names_before and "why" in before:
+        return str(before["why"])
+    model = release.load(watch.settings.releases, champion.version).model
+    rows = day_figures.answers_since(watch, day_figures.first_day(watch), champion, vectors=True)
+    then = periods.of_reference(periods.reference_of(watch.settings, champion), champion.categories)
+    now, params = periods.of_answers(rows, champion), watch.params
+    try:
+        diagnosed = diagnosis.diagnose(model, then, now, params.cost, params.train.seed)
+    except diagnosis.TooFewDays as few:
+        return str(few)
+    return diagnosis_words.headline(diagnosed)
+
+
+def _decide(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:
+    observed = observe(watch, pointer, raised)
+    decision = decide(observed, watch.params.policy)
+    version = observed.trial.version if observed.trial else None
+    evidence = {"action": decision.action, "reason": decision.reason, "version": version, "champion": pointer.version}
+    return decision.action, evidence
+
+
+def observe(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> Observed:
+    """What the policy must know, read from the decisions, the pointer and the outcomes."""
+    manifest = release.verify(watch.settings.releases / pointer.version)
+    return Observed(
+        day=watch.day,
+        alerts=raised,
+        new_labels=database.count_outcomes(watch.engine, midnight(manifest.trained_until), watch.now),
+        retrainings=tuple(
+            date.fromisoformat(row.evidence["day"]) for row in database.decisions_of(watch.engine, "retraining")
+        ),
+        in_charge_since=_in_charge_since(watch, pointer),
+        too_early=retrain.too_early(watch.params, watch.day),
+        trial=_trial(watch, pointer),
+    )
+
+
+def _in_charge_since(watch: Watch, pointer: Pointer) -> date:
+    moved = [
+        row.decided_at
+        for kind in ("promotion", "rollback")
+        for row in database.decisions_of(watch.engine, kind)
+        if row.evidence["version"] == pointer.version
+    ]
+    return local_time.day_of(max(moved)) if moved else watch.day
+
+
+def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
+    """The comparison that is under way, on entities since it began."""
+    if pointer.challenger is None:
+        return None
+    version = pointer.challenger.version
+    predecessor = bool(pointer.history) and pointer.history[-1] == version
+    began = database.last_decision(
+        watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
+    )
+    since = local_time.day_of(began.decided_at) if began else watch.day
+    role: Literal["predecessor", "candidate"] = "predecessor" if predecessor else "candidate"
+    days = (watch.day - since).days + 1
+    champion = release.verify(watch.settings.releases / pointer.version)
+    try:
+        challenger = release.verify(watch.settings.releases / version)
+        entities = performance.paired(watch.engine, champion, challenger, watch.now)
+    except release.ReleaseRefused as refused:  # tampered with, or it predicts something else
+        return Trial(role, version, days, entities=0, low=None, high=None, broken=str(refused))
+    entities = entities[entities["day"] >= pd.Timestamp(since)]
+    difference = performance.paired_difference(entities)
+    return Trial(
+        role=role,
+        version=version,
+        days=days,
+        entities=len(entities),
+        low=round(difference.low, 4) if difference else None,
+        high=round(difference.high, 4) if difference else None,
+        kept_out=None if predecessor else kept_out(watch.engine, version),
+    )
+
+
+def main() -> None:
+    settings, params = load_settings(), load_params()
+    try:
+        engine = database.connect(settings.database_url)
+        for day in due(engine, feed_clock.yesterday(settings, params)):
+            decision = run(settings, params, day)
+            print(f"monitor: {day}: {decision.action}: {decision.reason}")
+    except (release.ReleaseRefused, locks.Busy) as refused:
+        sys.exit(f"monitor: {refused}")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

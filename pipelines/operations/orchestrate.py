@@ -1,0 +1,231 @@
+"""`make orchestrate`: Prefect's server, the deployments of prefect.yaml and a worker, until it is interrupted.
+
+    python -m pipelines.operations.orchestrate            on 127.0.0.1:4200, or PREFECT_SERVER_API_PORT
+
+Prefect is reached by its commands and its API. All that it keeps is in var/prefect, its logs as well.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import psutil  # type: ignore[import-untyped]  # it ships no types
+
+from ontime import environment
+from ontime.problem import PROBLEM
+from pipelines.operations import local_server, processes
+from pipelines.operations.local_server import HOST
+
+POOL = "ontime"  # prefect.yaml's
+ENDS = (signal.SIGINT, signal.SIGTERM)
+START_SECONDS = 120
+STOP_SECONDS = 30
+BUSY_SECONDS = (0.2, 0.5, 1, 2, 4, 8)  # how long is waited before a busy server is asked again
+COMMAND = (sys.executable, "-m", "prefect", "--no-prompt")
+
+
+class NotOrchestrated(RuntimeError):
+    """The port is taken, or a part of Prefect failed; the message says which."""
+
+
+class Place(NamedTuple):
+    port: int
+    home: Path
+
+    @property
+    def page(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What each process of Prefect is told."""
+        return {
+            **environment.settled(os.environ),
+            "PWD": str(Path.cwd()),  # prefect.yaml's pull step leads there
+            "PROBLEM_ZONE": PROBLEM.zone,
+            "PREFECT_HOME": str(self.home.resolve()),
+            "PREFECT_API_URL": f"{self.page}/api",
+        }
+
+    def log(self, name: str) -> Path:
+        return self.home / f"{name}.log"
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        return ask(f"{self.page}/api", path, body)
+
+
+def ask(api: str, path: str, body: Mapping[str, Any] | None = None, waits: Sequence[float] = BUSY_SECONDS) -> Any:
+    """What Prefect's API answers. Raises URLError where nobody does, HTTPError where it refuses.
+
+    503 is asked again, as Prefect's own client does: the server answers it while its SQLite file is locked by another
+    request, and has then done nothing.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = Request(f"{api}{path}", data, {"Content-Type": "application/json"})  # noqa: S310  our own server
+    try:
+        with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
+            return json.load(answer)
+    except HTTPError as refused:
+        if refused.code != HTTPStatus.SERVICE_UNAVAILABLE or not waits:
+            raise
+    time.sleep(waits[0])
+    return ask(api, path, body, waits[1:])
+
+
+def refuse_a_taken_port(place: Place) -> None:
+    """Raises NotOrchestrated where somebody listens already: the deployments would go to a stranger's server."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: it may have ended just now
+        try:
+            attempt.bind((HOST, place.port))
+        except OSError:
+            raise NotOrchestrated(
+                f"port {place.port} is taken: is it running already? PREFECT_SERVER_API_PORT chooses another"
+            ) from None
+
+
+def begin(place: Place, name: str, *words: str) -> subprocess.Popen[bytes]:
+    """Start a part of Prefect that stays, with its log beside its state."""
+    return local_server.begin([*COMMAND, *words], place.log(name), place.environment)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it started: first what leads a group of its own, then itself."""
+    groups = end_children(process.pid)
+    local_server.stop([process], STOP_SECONDS)
+    for group in groups:
+        processes.signal_group(group, signal.SIGKILL)
+
+
+def end_children(parent: int) -> set[int]:
+    """Ask what `parent` has started to end, and wait until it has; which groups were asked.
+
+    A worker gives each run a session of its own, and waits for it when it is told to end, for hours if need be. While
+    it lives it tells the server how its runs have ended.
+    """
+    asked: set[int] = set()
+    for _ in range(STOP_SECONDS * 5):
+        left = set(children(parent))
+        for group in left - asked:
+            processes.signal_group(group, signal.SIGTERM)
+        asked |= left
+        if not left:
+            break
+        time.sleep(0.2)
+    return asked
+
+
+def children(parent: int) -> list[int]:
+    """The processes that `parent` has started and that lead a group of their own."""
+    try:
+        started = psutil.Process(parent).children()
+    except psutil.NoSuchProcess:
+        return []
+    return [each.pid for each in started if _leads_a_group(each.pid)]
+
+
+def _leads_a_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == pid
+    except ProcessLookupError:
+        return False
+
+
+def run(place: Place, *words: str) -> None:
+    """Do one command of Prefect. Raises NotOrchestrated with the end of what it wrote."""
+    try:
+        with processes.piped([*COMMAND, *words], env=place.environment) as process:
+            processes.output_of(process, f"prefect {' '.join(words)}")
+    except processes.ProcessFailed as failed:
+        raise NotOrchestrated(str(failed)) from None
+
+
+def wait_until_healthy(place: Place, server: subprocess.Popen[bytes]) -> None:
+    try:
+        local_server.wait_until_ready(
+            server,
+            "the server",
+            lambda: local_server.answers(place.port, "/api/health"),
+            START_SECONDS,
+            place.log("server").read_text,
+        )
+    except processes.ProcessFailed as failed:
+        raise NotOrchestrated(f"{failed}\nsee {place.log('server')}") from None
+
+
+def next_times(place: Place) -> dict[str, datetime]:
+    """When each deployment runs next, by `flow/deployment`. Raises NotOrchestrated where none is planned in time."""
+    deployments = place.ask("/deployments/filter", {})
+    flows = {flow["id"]: flow["name"] for flow in place.ask("/flows/filter", {})}
+    return {f"{flows[each['flow_id']]}/{each['name']}": _next_time(place, each) for each in deployments}
+
+
+def _next_time(place: Place, deployment: Mapping[str, Any]) -> datetime:
+    planned = {
+        "deployments": {"id": {"any_": [deployment["id"]]}},
+        "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+        "sort": "EXPECTED_START_TIME_ASC",
+        "limit": 1,
+    }
+    for _ in range(START_SECONDS):
+        if runs := place.ask("/flow_runs/filter", planned):
+            return datetime.fromisoformat(runs[0]["expected_start_time"])
+        time.sleep(1)
+    raise NotOrchestrated(f"{deployment['name']}: nothing is planned, so it would never run")
+
+
+@contextmanager
+def running(place: Place) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
+    """Server and worker, ready, with every deployment made; nothing of them is left afterwards."""
+    refuse_a_taken_port(place)
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        started.append(begin(place, "server", "server", "start", "--host", HOST, "--port", str(place.port)))
+        wait_until_healthy(place, started[0])
+        run(place, "work-pool", "create", POOL, "--type", "process", "--overwrite")
+        run(place, "deploy", "--all")
+        started.append(begin(place, "worker", "worker", "start", "--pool", POOL, "--type", "process"))
+        yield started
+    finally:
+        for sent in ENDS:  # an impatient second Ctrl-C would leave processes behind
+            signal.signal(sent, signal.SIG_IGN)
+        for process in reversed(started):  # a worker tells the server how its runs ended
+            stop(process)
+
+
+def watch(place: Place) -> None:
+    """Run until interrupted, or until a part ends by itself, which raises NotOrchestrated."""
+    with running(place) as started:
+        print(f"orchestrate: {place.page}; logs and state in {place.home}; Ctrl-C ends it", flush=True)
+        for name, moment in next_times(place).items():
+            print(f"orchestrate: {name} runs next at {moment.astimezone():%Y-%m-%d %H:%M %Z}", flush=True)
+        while all(process.poll() is None for process in started):
+            time.sleep(1)
+        raise NotOrchestrated(f"a part of it ended by itself: see the logs in {place.home}")
+
+
+def main() -> None:
+    place = Place(int(os.environ.get("PREFECT_SERVER_API_PORT", "4200")), Path("var/prefect"))
+    for sent in ENDS:  # both, because a shell's background job inherits a deaf ear for Ctrl-C, and a worker from it
+        signal.signal(sent, lambda *_: sys.exit(0))
+    try:
+        watch(place)
+    except NotOrchestrated as failed:
+        sys.exit(f"orchestrate: {failed}")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

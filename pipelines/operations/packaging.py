@@ -1,0 +1,230 @@
+"""What `promote` needs of the workspace: the winner as ONNX, its comparison with the champion, its papers."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ontime import candidates, explain, export, model, registry, release, schema, split
+from ontime.datasets import KEY
+from ontime.declaration import Names
+from ontime.explain import Explainer
+from ontime.features import online_of
+from ontime.params import PARAMS_FILE, Params
+from ontime.problem import PROBLEM
+from ontime.problem.data import DATA
+from ontime.requests import request_of
+from ontime.trees import Trees
+from pipelines.labelled import read_period
+from pipelines.layout import (
+    COSTS,
+    MODELS,
+    PLOTS,
+    PREDICTIONS,
+    REPORTS,
+    TRAINED_ON,
+    VALIDATED,
+    read_json,
+    read_months,
+    read_tables,
+)
+from pipelines.operations.lineage import LOCK
+
+PROBES = 20
+REFERENCE_ROWS = 5000
+REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
+MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
+
+
+class Challenger(NamedTuple):
+    """The best candidate of this training, the entities it is judged by, and what its reasons are computed from."""
+
+    name: str
+    native: model.Classifier
+    onnx: bytes
+    training: dict[str, Any]
+    entities: pd.DataFrame
+    predictions: pd.DataFrame
+    explainer: Explainer | str  # a sentence says why there are no reasons
+    trained_on: NDArray[np.uint64]  # `split.row_keys` of the entities that it was fitted on
+
+
+def challenger(params: Params) -> Challenger:
+    training = read_json(MODELS / "training.json")
+    native = joblib.load(MODELS / f"{training['champion']}.joblib")
+    entities = read_period(split.periods(params.split)["test"])
+    predictions = pd.read_parquet(PREDICTIONS / "test.parquet")
+    name = training["champion"]
+    explainer = explainer_of(name, native, training["categories"], entities)
+    trained_on = np.frombuffer((MODELS / TRAINED_ON).read_bytes(), "<u8")
+    return Challenger(
+        name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on
+    )
+
+
+def explainer_of(
+    name: str, native: model.Classifier, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame
+) -> Explainer | str:
+    return candidates.explainer(name, native, model.matrix_of(spread(entities, REFERENCE_ROWS), categories))
+
+
+def spread(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """So many entities, spread over all of them."""
+    return entities.iloc[np.linspace(0, len(entities) - 1, min(rows, len(entities)), dtype=int)]
+
+
+def refuse_disparity(winner: Challenger, tolerance: float) -> None:
+    """Raise ReleaseRefused if the ONNX file says anything else than the model it was made from.
+
+    Over the whole test period, also without the online store: some converters are silently wrong.
+    """
+    matrix = model.matrix_of(winner.entities, winner.training["categories"])
+    matrix = np.vstack([matrix, model.request_only(matrix)])
+    difference = np.abs(release.Model(winner.onnx).predict(matrix) - model.predict(winner.native, matrix))
+    largest = float(difference.max())
+    if not largest <= tolerance:
+        row = int(difference.argmax()) % len(winner.entities)
+        raise release.ReleaseRefused(
+            f"{release.MODEL}: differs from {winner.name} by {largest:.2g} (gate.parity_tolerance {tolerance:g}), "
+            f"most at {winner.entities['entity_id'].iloc[row]}"
+        )
+    print(f"parity: ONNX differs from {winner.name} by {largest:.1e} at most, over {len(matrix):,} rows")
+
+
+def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
+    """What MLflow keeps of each candidate: parameters, scores, costs, and where it came from."""
+    scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
+    lineage = {"git_commit": git_commit, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}
+    shared = {"dataset": params.dataset, "seed": params.train.seed}
+    shared |= {**params.label.model_dump(), **params.features.model_dump()}
+    return [
+        registry.Run(
+            candidate=name,
+            params={**shared, **params.split.model_dump(), **params.train.of(name).model_dump()},
+            metrics={f"{period}_{figure}": value for period in both for figure, value in both[period].items()}
+            | costs.get(name, {}),
+            tags=lineage,
+            description=f"One candidate of one `make train`: the probability of {schema.in_words(params.question)}.",
+        )
+        for name, both in scores.items()
+    ]
+
+
+def papers(params: Params) -> tuple[Path, ...]:
+    """What MLflow keeps beside each run."""
+    return REPORTED + MADE_FROM + ((PLOTS,) if params.evaluate.full_card else ())
+
+
+def contents(winner: Challenger, params: Params) -> dict[str, bytes]:
+    """The files of the release."""
+    period = split.periods(params.split)["test"]
+    requests = read_months(VALIDATED / DATA.entities, split.months(period)).set_index(KEY, drop=False)
+    written = files_of(winner.explainer, winner.onnx, winner.training["categories"], winner.entities, requests)
+    return {**written, release.TRAINED_ON: winner.trained_on.tobytes()}
+
+
+def files_of(
+    explainer: Explainer | str,
+    onnx: bytes,
+    categories: dict[str, tuple[str, ...]],
+    entities: pd.DataFrame,
+    requests: pd.DataFrame,
+) -> dict[str, bytes]:
+    """The model, what its reasons are computed from, and probes: what it says of entities spread over `entities`.
+
+    `entities` has the features, `requests` what a request has to say, by entity_id. Every second probe is asked
+    as an entity that is not in the online store.
+    """
+    chosen = entities.iloc[np.linspace(0, len(entities) - 1, PROBES, dtype=int)].reset_index(drop=True)
+    matrix, alone = model.matrix_of(chosen, categories), np.arange(PROBES) % 2 == 1
+    matrix[alone] = model.request_only(matrix[alone])
+    told = release.Model(onnx).predict(matrix)
+    vectors, texts = online_of(chosen)
+    probes = [
+        release.Probe(
+            entity=request_of(requests.loc[entity_id]),
+            online=None if is_alone else tuple(None if np.isnan(value) else float(value) for value in vector),
+            texts={} if is_alone else text,
+            probability=float(probability),
+        )
+        for entity_id, vector, text, is_alone, probability in zip(chosen[KEY], vectors, texts, alone, told, strict=True)
+    ]
+    written = {
+        release.MODEL: onnx,
+        release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1),
+        release.REFERENCE: reference(onnx, categories, entities),
+    }
+    if isinstance(explainer, str):
+        return written
+    return {**written, release.TREES if isinstance(explainer, Trees) else release.LINEAR: explainer.to_bytes()}
+
+
+def reference(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
+    """Entities that the model was measured on, spread over all of them, as parquet: features, day, answer, outcome."""
+    chosen = spread(entities, REFERENCE_ROWS)
+    told = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
+    columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=told)
+    return bytes(columns.to_parquet(None, index=False))
+
+
+def validated_names() -> Names:
+    """What people call the codes in requests."""
+    return DATA.names(read_tables(VALIDATED))
+
+
+def track_record(
+    label: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float, period: split.Period
+) -> release.TrackRecord:
+    """How many were positive of the entities that got about the same probability; the threshold divides two bins."""
+    edges = sorted({*(tenth / 10 for tenth in range(11)), threshold})
+    every, _ = np.histogram(probability, edges)
+    positive, _ = np.histogram(probability[label], edges)
+    return release.TrackRecord(
+        begin=period.start,
+        until=period.until,
+        bins=tuple(
+            release.Bin(low=low, high=high, entities=int(n), positives=int(k))
+            for low, high, n, k in zip(edges[:-1], edges[1:], every, positive, strict=True)
+        ),
+    )
+
+
+def manifest(
+    winner: Challenger,
+    version: str,
+    run_id: str,
+    git_commit: str,
+    hashes: dict[str, str],
+    params: Params,
+    written: Mapping[str, bytes],
+    names: Names | None = None,
+) -> release.Manifest:
+    return release.Manifest(
+        problem=PROBLEM.name,
+        name=registry.NAME,
+        version=version,
+        algorithm=winner.name,
+        features=schema.FEATURE_NAMES,
+        categories=winner.training["categories"],
+        threshold=params.cost.alert_threshold,
+        base_rate=winner.training["base_rate"],
+        label_at_least=params.label.at_least,
+        lead_minutes=params.features.lead_minutes,
+        trained_from=params.split.train_from,
+        trained_until=params.split.valid_from,
+        track_record=track_record(
+            winner.entities["label"].to_numpy(bool),
+            winner.predictions[winner.name].to_numpy(),
+            params.cost.alert_threshold,
+            split.periods(params.split)["test"],
+        ),
+        names={name: dict(known) for name, known in (names or {}).items()},
+        lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
+        reasons=explain.method_of(winner.explainer),
+        sha256={name: sha256(content).hexdigest() for name, content in written.items()},
+    )

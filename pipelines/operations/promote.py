@@ -1,0 +1,224 @@
+"""After the stages: record the runs, register the best model, publish it, ask the gate, promote what passes.
+
+    python -m pipelines.operations.promote                                        after `make train`
+    python -m pipelines.operations.promote candidate 2013-05-01T04:00:00+00:00    after a retraining: shadow first
+
+The second form starts beside the stages and waits for a line on its standard input that says they have finished.
+Every step is idempotent: an existing run, version, release or verdict is reused. After an interruption, run it again.
+"""
+
+import sys
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+import sqlalchemy as sa
+
+from ontime import database, environment, locks, online, refusal, release, schema
+from ontime.params import Params, load_params
+from ontime.release import Pointer
+from ontime.schema import WORDS
+from ontime.settings import BadSettings, Settings, load_settings
+from pipelines.operations import git, lineage, transition_log, transitions
+from pipelines.operations.transition_log import BY_TRAINING, Cause
+
+if TYPE_CHECKING:
+    from ontime.gate import Verdict
+    from pipelines.operations.packaging import Challenger
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the stages made, and where it goes. `candidate_at`: the moment of a retraining, on the feed's clock."""
+
+    settings: Settings
+    engine: sa.Engine
+    params: Params
+    pipeline: str
+    hashes: dict[str, str]
+    candidate_at: datetime | None
+    shadows: bool  # a candidate does first, and need only be no worse; the first model of all has nobody to shadow
+
+    def cause(self, reason: str) -> Cause:
+        return Cause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
+
+
+class Candidate(NamedTuple):
+    """The published winner; `same_question`: whether the champion, if there is one, answers the same question."""
+
+    winner: "Challenger"
+    version: str
+    same_question: bool
+
+
+def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
+    """What was decided about these very outputs, if that decision still stands; None if there is work to do."""
+    decided = database.last_decision(engine, "gate", pipeline=pipeline)
+    if decided is None or pointer is None:
+        return None
+    made = decided.evidence["version"]
+    if made in pointer.rolled_back:
+        return (
+            f"release {made} was rolled back, {pointer.version} answers; "
+            f"`make promote VERSION={made} FORCE=1` brings it back"
+        )
+    if decided.verdict == "keep":
+        return f"kept release {pointer.version}: {decided.evidence['reason']}"
+    if made == pointer.version:
+        return f"release {made} already serves this model"
+    return None
+
+
+def candidate_settled(engine: sa.Engine, version: str) -> str | None:
+    """The same for the candidate of a retraining, which has begun its time in the shadow once."""
+    began = database.last_decision(engine, "challenge", version=version)
+    return None if began is None else f"release {version} has had its shadow: {began.verdict}"
+
+
+def main() -> None:
+    try:
+        match sys.argv[1:]:
+            case []:
+                settle()
+            case ["candidate", moment]:
+                wait_for_the_stages()
+                settle(datetime.fromisoformat(moment))
+            case other:
+                sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
+    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.Refused) as refused:
+        sys.exit(f"promote: {refused}")
+
+
+def wait_for_the_stages() -> None:
+    """Import what takes seconds meanwhile. Ends the process if whoever started it ends before the stages do."""
+    from ontime import registry
+    from pipelines.operations import promotion_gate  # noqa: F401
+
+    settings = load_settings()
+    registry.connect(settings.tracking_url, settings.artifacts)
+    if not sys.stdin.readline():
+        sys.exit("promote: the parent process ended before the stages finished; run make train again")
+
+
+def settle(candidate_at: datetime | None = None) -> None:
+    """Let this training's model answer, challenge, stand by, or stay what it is already."""
+    settings = load_settings()
+    # One after the other: a second one is judged against what the first has let answer.
+    with locks.in_turn(settings.releases / ".promotion.lock", "promote"):
+        _settle(settings, candidate_at)
+
+
+def _settle(settings: Settings, candidate_at: datetime | None) -> None:
+    hashes = lineage.outputs(lineage.LOCK.read_text())
+    engine = database.connect(settings.database_url)
+    release.current(settings.releases)  # a release that was tampered with stops everything, here
+    pointer = release.read_pointer(settings.releases)
+    shadows = candidate_at is not None and pointer is not None
+    training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
+    settled = already_settled(engine, pointer, training.pipeline)
+    if candidate_at is None:
+        print(lineage.reproduction(hashes))
+    if settled:
+        complete(training, pointer)
+        print(f"promote: {settled}")
+        return
+    deliver(training)
+
+
+def complete(training: Training, pointer: Pointer | None) -> None:
+    """Put the promotion of this training on record, where an earlier run moved the pointer and was cut off."""
+    gate = database.last_decision(training.engine, "gate", pipeline=training.pipeline)
+    if pointer is None or gate is None or gate.verdict != "promote" or gate.evidence["version"] != pointer.version:
+        return
+    if not transition_log.on_record(training.engine, pointer):
+        cause = training.cause(gate.evidence["reason"])
+        transitions.promote(training.settings, training.engine, pointer.version, cause)
+
+
+def deliver(training: Training) -> None:
+    """Record and publish, decide, apply. Exits with 1 if nothing can be served."""
+    candidate = record_and_publish(training)
+    if training.shadows and (settled := candidate_settled(training.engine, candidate.version)):
+        print(f"promote: {settled}")
+        return
+    apply(training, candidate, decide(training, candidate))
+
+
+def record_and_publish(training: Training) -> Candidate:
+    """The winner of the stages as runs and a version in MLflow, and as a release that answers its own probes."""
+    # Imported here, so that a run with nothing to do takes a second and not ten.
+    from ontime import registry
+    from pipelines.operations import packaging
+
+    settings, params = training.settings, training.params
+    winner = packaging.challenger(params)
+    packaging.refuse_disparity(winner, params.gate.parity_tolerance)
+    client = registry.connect(settings.tracking_url, settings.artifacts)
+    runs = packaging.runs(params, lineage.git_commit(), training.hashes)
+    ids = registry.record(client, training.pipeline, runs, packaging.papers(params))
+    run_id = ids[winner.name]
+    description = f"Predicts {schema.in_words(params.question)}."
+    version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
+    contents = packaging.contents(winner, params)
+    # The commit that the run was recorded with: repeated from another commit, this is still the same release.
+    commit = registry.tag(client, run_id, "git_commit")
+    names = packaging.validated_names()
+    manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
+    release.publish(settings.releases, contents, manifest)
+    online.prove(release.load(settings.releases, version))
+    champion = release.current(settings.releases)
+    return Candidate(winner, version, champion is None or champion.question == params.question)
+
+
+def decide(training: Training, candidate: Candidate) -> "Verdict":
+    """The gate's verdict, which is printed and put on record, in `decisions` and in MLflow."""
+    from ontime import registry
+    from pipelines.operations import promotion_gate
+
+    settings, engine, version = training.settings, training.engine, candidate.version
+    verdict, against = promotion_gate.judge(
+        candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
+    )
+    champion = release.current(settings.releases)
+    if training.shadows and champion is not None and not candidate.same_question:
+        reason = f"a shadow cannot compare it with release {champion.version}"
+        insist = f"make promote VERSION={version} FORCE=1 serves it"
+        verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {insist}")
+    word = "promote" if verdict.promote else "keep"
+    evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
+    if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
+        database.record_decision(engine, "gate", word, evidence, training.candidate_at)
+    print(f"gate: {word} version {version} against {against}: {verdict.reason}")
+    client = registry.connect(settings.tracking_url, settings.artifacts)
+    registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
+    return verdict
+
+
+def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
+    """Serve the candidate, let it challenge, or keep it on standby, as the gate decided."""
+    settings, engine, version = training.settings, training.engine, candidate.version
+    # Features of another prediction moment would be skew for a champion that stays.
+    if training.candidate_at is None and (verdict.promote or candidate.same_question):
+        from pipelines.operations import (
+            materialise,  # the contract's library takes half a second, and no candidate needs it
+        )
+
+        print(f"materialise: {materialise.test_period(settings, training.params)}")
+    cause, name = training.cause(verdict.reason), candidate.winner.name
+    if not verdict.promote:
+        pointer = release.read_pointer(settings.releases)
+        if pointer is None:
+            sys.exit("promote: the gate refused the first model, so there is no release to serve")
+        print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
+    elif training.shadows:
+        transitions.challenge(settings, engine, version, 0, cause)
+        print(f"promote: release {version} ({name}) now scores every {WORDS.entity} in shadow mode")
+    else:
+        transitions.promote(settings, engine, version, cause)
+        print(f"promote: release {version} ({name}) is live")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    with refusal.told("promote"):
+        main()

@@ -1,0 +1,94 @@
+"""`make promote`, `rollback`, `shadow`, `canary`, `withdraw`: a person moves a release, and the move is recorded.
+
+    python -m pipelines.operations.release_commands promote 2
+    python -m pipelines.operations.release_commands promote 2 force    ... despite the checks of promotion_checks.py
+    python -m pipelines.operations.release_commands rollback
+    python -m pipelines.operations.release_commands challenge 2 0.1
+    python -m pipelines.operations.release_commands withdraw
+
+pipelines/operations/transitions.py moves the release; this module has the messages.
+"""
+
+import sys
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from ontime import database, environment, locks, release
+from ontime.schema import WORDS
+from ontime.settings import Settings, load_settings
+from pipelines.operations import transitions
+from pipelines.operations.promotion_checks import objection
+from pipelines.operations.transition_log import BY_HAND, Cause
+
+CAUSE = Cause(BY_HAND, "asked for by hand")
+USAGE = "try: make promote VERSION=2 (FORCE=1), make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
+
+
+def promote(settings: Settings, version: str, *, force: bool = False) -> str:
+    """Let a published release serve traffic. Raises Refused for one with an objection, unless `force`."""
+    _refuse_unpublished(settings, version)
+    reason = transitions.promote(settings, _connect(settings), version, CAUSE, force=force)
+    if reason is None:
+        return f"release {version} answers already"
+    return f"release {version} is live{'' if reason == CAUSE.reason else f': {reason}'}"
+
+
+def roll_back(settings: Settings) -> str:
+    return f"release {transitions.roll_back(settings, _connect(settings), CAUSE)} answers again"
+
+
+def challenge(settings: Settings, version: str, share: float) -> str:
+    """Let a published release score every entity in the shadow, and answer a share of them; warn of objections."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"share {share:g} is not between 0 and 1")
+    _refuse_unpublished(settings, version)
+    engine = _connect(settings)
+    against = objection(engine, settings.releases, version) if share else None
+    transitions.challenge(settings, engine, version, share, CAUSE._replace(reason=against) if against else CAUSE)
+    answered = f"{share:.1%} of them" if share else "none"
+    warning = f". Mind that {against}" if against else ""
+    return f"release {version} scores every {WORDS.entity} in the shadow, and answers {answered}{warning}"
+
+
+def withdraw(settings: Settings) -> str:
+    version = transitions.withdraw(settings, _connect(settings), CAUSE)
+    return f"release {version} no longer challenges" if version else "there is no challenger to withdraw"
+
+
+def _refuse_unpublished(settings: Settings, version: str) -> None:
+    published = release.published(settings.releases)
+    if version not in published:
+        raise ValueError(f"release {version} is not published; published are {', '.join(published) or 'none'}")
+
+
+def _connect(settings: Settings) -> sa.Engine:
+    return database.connect(settings.database_url)
+
+
+def run(settings: Settings, words: Sequence[str]) -> str:
+    """What was done. Raises ValueError for what cannot be."""
+    match words:
+        case ["promote", version] if version:
+            return promote(settings, version)
+        case ["promote", version, "force"] if version:
+            return promote(settings, version, force=True)
+        case ["rollback"]:
+            return roll_back(settings)
+        case ["withdraw"]:
+            return withdraw(settings)
+        case ["challenge", version, share] if version:
+            return challenge(settings, version, float(share))
+    raise ValueError(USAGE)
+
+
+def main() -> None:
+    try:
+        print(f"release: {run(load_settings(), sys.argv[1:])}")
+    except (ValueError, locks.Busy) as refused:
+        sys.exit(f"release: {refused}")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

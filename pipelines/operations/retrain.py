@@ -1,0 +1,218 @@
+"""Retraining: the same DVC pipeline with a later window, as a recorded experiment in a clone of this repository.
+
+    python -m pipelines.operations.retrain                what the policy has asked for, if it has
+    python -m pipelines.operations.retrain now            whatever the policy thinks
+
+The clone (`ONTIME_WORKSPACE`) holds what is committed: a retraining never trains what only lies in an editor, and
+never touches your own files. Its experiments are listed by `dvc exp show` there. What was interrupted goes on:
+the experiment is named by the day that asked for it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import cast
+
+import sqlalchemy as sa
+
+from monitoring.policy import Action
+from ontime import database, environment, local_time, locks, refusal, release, sources
+from ontime.params import Params, load_params
+from ontime.refusal import Refusal
+from ontime.settings import PREFIX, Settings, load_settings
+from pipelines.operations import feed_clock, git, processes, raw_files, train_and_promote
+
+FOLDERS = (
+    "releases",
+    "workspace",
+    "artifacts",
+    "evidently",
+    "quarantine",
+    "spool",
+)  # meant from here, not from the clone
+DVC = (sys.executable, "-m", "dvc")
+
+
+class NotRetrained(RuntimeError):
+    """The clone or one of its commands failed; the message says which, and its last lines."""
+
+
+def asked_for(engine: sa.Engine) -> date | None:
+    """The day whose policy asked for a retraining that has not been finished yet."""
+    asked = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
+    if not asked or database.last_decision(engine, "retrained", day=asked[-1].evidence["day"]) is not None:
+        return None
+    return date.fromisoformat(asked[-1].evidence["day"])
+
+
+def run(settings: Settings, params: Params, day: date) -> str:
+    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused, Busy.
+
+    What a stage or the gate refuses is a decision like any other, and asked for no more.
+    """
+    git.refuse_without_commit()
+    with locks.held(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
+        return _run_alone(settings, params, day)
+
+
+def _run_alone(settings: Settings, params: Params, day: date) -> str:
+    engine = database.connect(settings.database_url)
+    now = local_time.midnight(day + timedelta(days=1))
+    pointer = release.read_pointer(settings.releases)
+    if pointer is not None and pointer.challenger is not None:
+        return f"release {pointer.challenger.version} is on trial; a retraining would end that"
+    if reason := too_early(params, day):
+        database.record_decision(engine, "retrained", "too early", {"day": str(day), "reason": reason}, now)
+        return reason
+    if database.last_decision(engine, "retraining", day=str(day)) is None:
+        database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
+    workspace = clone(settings.workspace)
+    train_and_promote.mend(workspace)
+    promote = (sys.executable, "-m", "pipelines.operations.promote", "candidate", now.isoformat())
+    # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
+    try:
+        with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
+            experiment(workspace, f"retrain-{day}", window(params, day, now))
+            lines = _promoted(promotion).strip().splitlines()
+    except Refusal as refused:  # such as a leak: the next try would end the same
+        database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
+        return f"refused: {refused}"
+    database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": lines[-1]}, now)
+    return "\n".join(lines)
+
+
+def too_early(params: Params, day: date) -> str | None:
+    """Why there is nothing to train on yet, at the beginning of a dataset; or None."""
+    held_out = params.retrain.valid_days + params.retrain.test_days
+    first = sources.dataset(params.dataset).first_day
+    left = max(0, (day - first).days + 1 - held_out)
+    if left >= params.retrain.train_days:
+        return None
+    return f"{left} days of {params.dataset} are left to train on, at least {params.retrain.train_days} are needed"
+
+
+def _why(engine: sa.Engine, day: date) -> str:
+    decided = database.last_decision(engine, "policy", day=str(day))
+    asked = decided is not None and decided.verdict == Action.RETRAIN
+    return str(decided.evidence["reason"]) if decided is not None and asked else "asked for by hand"
+
+
+def window(params: Params, day: date, now: datetime) -> dict[str, str]:
+    """The parameters of a retraining at the end of `day`: all data since the dataset began, the last days held out."""
+    test_until = day + timedelta(days=1)
+    test_from = test_until - timedelta(days=params.retrain.test_days)
+    valid_from = test_from - timedelta(days=params.retrain.valid_days)
+    return {
+        "dataset": f"'{params.dataset}'",
+        "known_until": f"'{now.isoformat()}'",
+        "split.train_from": f"'{sources.dataset(params.dataset).first_day}'",
+        "split.valid_from": f"'{valid_from}'",
+        "split.test_from": f"'{test_from}'",
+        "split.test_until": f"'{test_until}'",
+        "train.candidates": f"[{','.join(params.retrain.candidates)}]",
+        # Nobody waits for these parts of its model card.
+        "train.ablations": "false",
+        "evaluate.full_card": "false",
+    }
+
+
+def clone(workspace: Path) -> Path:
+    """A clone of this repository at its current commit, with what earlier retrainings left in it."""
+    if not (workspace / ".git").exists():
+        aside = workspace.with_name(f".{workspace.name}.cloning")  # a clone that was cut off is none
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(aside)])
+        _write_config(aside)
+        aside.rename(workspace)
+    for left in (workspace / ".git").rglob("*.lock"):  # git removes its own, but for one that was killed
+        left.unlink()
+    commit = _run(["git", "rev-parse", "HEAD"]).strip()
+    # By path, because `origin` may be where this folder once was, or the one of which it is a copy.
+    # Named, because git would look for a damaged one in the folders above, and there is this repository itself.
+    there = ["git", f"--git-dir={workspace.resolve() / '.git'}"]
+    _run([*there, "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
+    _run([*there, f"--work-tree={workspace.resolve()}", "checkout", "--quiet", "--force", "--detach", commit])
+    raw_files.link_into(workspace)
+    return workspace
+
+
+def _write_config(workspace: Path) -> None:
+    for name, value in (("user.name", "ontime"), ("user.email", "ontime@localhost"), ("gc.auto", "0")):
+        _run(["git", "config", name, value], cwd=workspace)
+    # Links instead of copies: data and cache share their bytes on disk.
+    (workspace / ".dvc").mkdir(exist_ok=True)
+    (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
+
+
+def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
+    """Run the stages that lead to `evaluate` as the DVC experiment `name`; one that was finished is brought back."""
+    if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
+        _run([*DVC, "exp", "apply", name], workspace, _environment(workspace))
+        return
+    words = [word for key, value in changed.items() for word in ("--set-param", f"{key}={value}")]
+    _run([*DVC, "exp", "run", "--name", name, *words, "evaluate"], workspace, _environment(workspace))
+
+
+def _promoted(promotion: "subprocess.Popen[str]") -> str:
+    """What became of the candidate, now that the stages have finished."""
+    return _output(promotion, "\n")
+
+
+def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
+    """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
+    told = environment.settled(os.environ, workspace.resolve())
+    if settings is not None:
+        told |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
+            f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
+            f"{PREFIX}TRACKING_URL": _from(workspace, settings.tracking_url),
+        }
+    return told
+
+
+def _from(workspace: Path, url: str) -> str:
+    """The same database, also from the workspace; relative, because a path may hold what an address cannot."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return url
+    database = os.path.relpath(Path(parsed.database).resolve(), workspace.resolve())
+    return parsed.set(database=database).render_as_string(hide_password=False)
+
+
+def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    with processes.piped(command, cwd, env) as process:
+        return _output(process)
+
+
+def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
+    """All that it writes until it ends, after it has read `text`. Raises Refusal or NotRetrained."""
+    name = " ".join(cast("Sequence[str]", process.args)[:4]) + " ..."
+    try:
+        return processes.output_of(process, name, text)
+    except processes.ProcessFailed as failed:
+        if reason := refusal.found_in(failed.output):
+            raise Refusal(reason) from None
+        raise NotRetrained(str(failed)) from None
+
+
+def main() -> None:
+    settings, params = load_settings(), load_params()
+    try:
+        day = asked_for(database.connect(settings.database_url))
+        if sys.argv[1:] == ["now"]:
+            day = feed_clock.yesterday(settings, params)
+        if day is None:
+            print("retrain: nobody has asked for it (`make retrain NOW=1` does it all the same)")
+            return
+        print(f"retrain: {day}: {run(settings, params, day)}")
+    except (NotRetrained, git.GitRefused, locks.Busy) as failed:
+        sys.exit(f"retrain: {failed}")
+
+
+if __name__ == "__main__":
+    environment.settle()
+    main()

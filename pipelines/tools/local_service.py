@@ -1,0 +1,67 @@
+"""The real service as a process of its own on a free port, asked over HTTP and never imported."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection
+from typing import Any
+
+from ontime.settings import PREFIX, Settings
+from pipelines.operations import local_server
+
+READY_SECONDS = 60
+
+
+class ServiceFailed(RuntimeError):
+    """The service refused what it should answer."""
+
+
+class Service:
+    """Asked by JSON; each request on a connection of its own, because it closes those that are idle for seconds."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+
+    def get(self, path: str) -> Any:
+        return self._ask("GET", path)
+
+    def post(self, path: str, body: Any) -> Any:
+        return self._ask("POST", path, json.dumps(body))
+
+    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
+        with closing(HTTPConnection(local_server.HOST, self.port, timeout=READY_SECONDS)) as connection:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            content = response.read()
+        if response.status != 200:
+            raise ServiceFailed(f"{method} {path}: {response.status} {content[:300].decode(errors='replace')}")
+        return json.loads(content)
+
+
+@contextmanager
+def running(settings: Settings) -> Iterator[Service]:
+    """The service on these releases and this database, ready; stopped afterwards. Raises ProcessFailed."""
+    port, log = local_server.free_port(), settings.releases.parent / "service.log"
+    log.unlink(missing_ok=True)  # of the service before
+    command, environment = [sys.executable, "-m", "serving"], _environment(settings, port)
+    with local_server.running(
+        command, port, name="the service", ready="/health/ready", ready_seconds=READY_SECONDS, log=log, env=environment
+    ):
+        yield Service(port)
+
+
+def _environment(settings: Settings, port: int) -> dict[str, str]:
+    variables = {
+        "RELEASES": str(settings.releases),
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+        "SPOOL": str(settings.spool),
+        "PORT": str(port),
+        # A retraining keeps both cores busy, and a wait must not end in the spool.
+        "DATABASE_PATIENCE_SECONDS": "30",
+    }
+    if settings.problem:
+        variables["PROBLEM"] = str(settings.problem)
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    return inherited | {f"{PREFIX}{name}": value for name, value in variables.items()}

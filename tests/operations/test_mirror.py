@@ -1,0 +1,147 @@
+"""Releases through a store: what was published arrives whole and verified, or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from ontime import release
+from ontime.release import ReleaseRefused
+from ontime.settings import Settings
+from pipelines.operations import mirror
+from tests.small_world import Small
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> mirror.Store:
+    """A folder in place of a bucket: the same calls."""
+    return mirror.Store(f"file://{tmp_path}/store")
+
+
+def test_what_was_pushed_and_pulled_answers_as_it_did(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+    pushed = mirror.push(settings.releases, store)
+
+    pulled = mirror.pull(store, _made(tmp_path / "pulled"))
+
+    assert pushed == ["release 1", "release 2", "the pointer"]
+    assert pulled == ["release 1", "the pointer"]  # 2 is published, but nobody asks for it
+    assert release.load_current(tmp_path / "pulled").manifest == release.load_current(settings.releases).manifest
+
+
+def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_names(
+    settings: Settings, store: mirror.Store, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = mirror.Store.write
+
+    def meanwhile(self: mirror.Store, name: str, content: bytes) -> None:
+        real(self, name, content)
+        if name == "2/manifest.json":
+            release.publish(settings.releases, small.contents, small.manifest("3"))
+            release.point(settings.releases, "3")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.Store, "write", meanwhile)
+        mirror.push(settings.releases, store)
+
+    assert store.read("3/manifest.json") is None
+    assert b'"version": "1"' in (store.read("current.json") or b"")
+    assert mirror.push(settings.releases, store) == ["release 3", "the pointer"]
+
+
+def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
+    settings: Settings, store: mirror.Store, tmp_path: Path
+) -> None:
+    release.point(settings.releases, "2")
+    mirror.push(settings.releases, store)
+
+    mirror.pull(store, _made(tmp_path / "pulled"), everything=True)
+
+    assert release.published(tmp_path / "pulled") == ["1", "2"]
+    assert release.roll_back(tmp_path / "pulled") == "1"
+
+
+def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+    mirror.push(settings.releases, store)
+    mirror.pull(store, _made(tmp_path / "pulled"))
+
+    assert mirror.push(settings.releases, store) == []
+    assert mirror.pull(store, tmp_path / "pulled") == []
+
+
+def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+    pulled = _made(tmp_path / "pulled")
+    pointers = []
+    for move in (
+        lambda: release.challenge(settings.releases, "2", 0.1),
+        lambda: release.point(settings.releases, "2"),
+        lambda: release.roll_back(settings.releases),
+    ):
+        move()
+        mirror.push(settings.releases, store)
+        mirror.pull(store, pulled)
+        pointers.append(release.read_pointer(pulled))
+
+    assert [pointer.version for pointer in pointers if pointer] == ["1", "2", "1"]
+    assert [bool(pointer and pointer.challenger) for pointer in pointers] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "probe.json"])
+def test_what_was_altered_in_the_store_never_arrives(
+    name: str, settings: Settings, store: mirror.Store, tmp_path: Path
+) -> None:
+    mirror.push(settings.releases, store)
+    content = store.read(f"1/{name}")
+    assert content is not None
+    store.write(f"1/{name}", content.replace(b"1", b"2"))
+    pulled = _made(tmp_path / "pulled")
+
+    with pytest.raises(ReleaseRefused):
+        mirror.pull(store, pulled)
+
+    assert list(pulled.iterdir()) == []
+
+
+def test_a_push_that_was_cut_off_is_finished_by_the_next(
+    settings: Settings, store: mirror.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, written = mirror.Store.write, list[str]()
+
+    def cut_off(self: mirror.Store, name: str, content: bytes) -> None:
+        if len(written) == 2:
+            raise ConnectionResetError("the line is cut")
+        written.append(name)
+        real(self, name, content)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(mirror.Store, "write", cut_off)
+        with pytest.raises(ConnectionResetError):
+            mirror.push(settings.releases, store)
+    with pytest.raises(ReleaseRefused, match=r"current\.json: the store has none"):
+        mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
+    mirror.push(settings.releases, store)
+
+    assert mirror.pull(store, tmp_path / "pulled") == ["release 1", "the pointer"]
+
+
+def test_another_release_of_the_same_version_is_refused(
+    settings: Settings, store: mirror.Store, small: Small, tmp_path: Path
+) -> None:
+    mirror.push(settings.releases, store)
+    elsewhere = tmp_path / "elsewhere"
+    release.publish(elsewhere, small.contents, small.manifest("2"))
+
+    with pytest.raises(ReleaseRefused, match="the store has another release"):
+        mirror.push(elsewhere, store)
+
+
+def test_a_pointer_to_what_the_store_lacks_is_refused_by_name(
+    settings: Settings, store: mirror.Store, tmp_path: Path
+) -> None:
+    store.write("current.json", (settings.releases / "current.json").read_bytes())
+
+    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: named in the store, which has none"):
+        mirror.pull(store, _made(tmp_path / "pulled"))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

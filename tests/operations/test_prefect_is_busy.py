@@ -1,0 +1,55 @@
+"""What `make orchestrate` does where Prefect's server is busy for a moment."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from urllib.error import HTTPError
+
+import pytest
+
+from pipelines.operations.orchestrate import ask
+
+
+@contextmanager
+def answering(*codes: int) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that answers with these codes, one after the other; its address, and the bodies it was sent."""
+    left, bodies = list(codes), []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(left.pop(0))
+            self.end_headers()
+            self.wfile.write(b'{"id": "7"}')
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: a test's output is its own."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", bodies
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+WAITS = (0.01, 0.01)
+
+
+def test_a_server_that_is_busy_for_a_moment_is_asked_again() -> None:
+    with answering(503, 503, 200) as (api, bodies):
+        assert ask(api, "/runs", {"name": "a"}, WAITS) == {"id": "7"}
+
+    assert bodies == [b'{"name": "a"}'] * 3
+
+
+@pytest.mark.parametrize(("codes", "asked"), [((503, 503, 503), 3), ((404,), 1), ((500,), 1)])
+def test_any_other_refusal_and_a_server_that_stays_busy_are_told(codes: tuple[int, ...], asked: int) -> None:
+    with answering(*codes) as (api, bodies), pytest.raises(HTTPError) as told:
+        ask(api, "/runs", {}, WAITS)
+
+    assert told.value.code == codes[-1]
+    assert len(bodies) == asked

@@ -1,0 +1,85 @@
+"""What was decided about the same outputs stands, until something else is decided."""
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ontime import database
+from ontime.params import load_params
+from ontime.release import Pointer
+from ontime.settings import Settings
+from pipelines.operations import promote, transition_log, transitions
+from pipelines.operations.promote import already_settled
+from pipelines.operations.transition_log import BY_TRAINING, PROMOTION, Cause, Move
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> sa.Engine:
+    connected = database.connect(f"sqlite:///{tmp_path}/ontime.db")
+    evidence = {"pipeline": "x", "version": "2", "reason": "no better"}
+    database.record_decision(connected, "gate", "promote", evidence)
+    return connected
+
+
+def pointing_at(version: str, rolled_back: tuple[str, ...] = ()) -> Pointer:
+    return Pointer(version=version, manifest_sha256="0" * 64, rolled_back=rolled_back)
+
+
+def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
+    assert already_settled(engine, pointing_at("2"), "x") == "release 2 already serves this model"
+
+
+def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
+    told = already_settled(engine, pointing_at("1", rolled_back=("2",)), "x")
+
+    assert told == "release 2 was rolled back, 1 answers; `make promote VERSION=2 FORCE=1` brings it back"
+
+
+def test_a_kept_release_stays(engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", {"pipeline": "y", "version": "3", "reason": "no better"})
+
+    assert already_settled(engine, pointing_at("2"), "y") == "kept release 2: no better"
+
+
+@pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])
+def test_else_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
+    assert already_settled(engine, pointer, pipeline) is None
+
+
+def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The versions that a repeated `make train` promotes, where the pointer has moved to the one that it made."""
+    versions: list[str] = []
+    monkeypatch.setattr(transitions, "promote", lambda _, __, version, ___: versions.append(version))
+    training = promote.Training(Settings(releases=tmp_path), engine, load_params(), "x", {}, None, shadows=False)
+    promote.complete(training, pointing_at("2"))
+    return versions
+
+
+def test_a_promotion_that_was_cut_off_is_put_on_record_by_the_next_training(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert served(tmp_path, engine, monkeypatch) == ["2"]
+
+
+def test_a_promotion_that_is_on_record_is_left_alone(
+    tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    transition_log.record(engine, Move(PROMOTION, "2"), Cause(BY_TRAINING, "better"), pointing_at("2"))
+
+    assert served(tmp_path, engine, monkeypatch) == []
+
+
+def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is started beside the stages, and must not take for the end of them that nobody is there any more."""
+    monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("ONTIME_DATABASE_URL", f"sqlite:///{tmp_path}/ontime.db")
+    monkeypatch.setattr(sys, "argv", ["promote", "candidate", "2013-05-01T04:00:00+00:00"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+    with pytest.raises(SystemExit, match="the parent process ended before the stages finished; run make train again"):
+        promote.main()
+
+    assert not (tmp_path / "ontime.db").exists()

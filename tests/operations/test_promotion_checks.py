@@ -1,0 +1,242 @@
+"""`make promote` asks what is known against a release: the gate, a rollback, the outcomes of both."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from ontime import database, release
+from ontime.problem.request import Flight
+from ontime.settings import Settings
+from pipelines.operations import release_commands as by_hand
+from pipelines.operations import transitions
+from pipelines.operations.promotion_checks import objection
+from tests.library.test_release import publish_changed
+from tests.service import MORNING
+from tests.small_world import Small
+
+KEPT = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
+PASSED = {"version": "2", "against": "release 1", "reason": "below zero"}
+INSIST = "make promote VERSION=2 FORCE=1 promotes it anyway"
+THE_GATE_KEPT_IT = (
+    "the gate kept release 2 out when it was compared with release 1: slices get worse: carrier UA: +0.0300"
+)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> sa.Engine:
+    return database.connect(settings.database_url)
+
+
+def against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | None:
+    return objection(engine, settings.releases, version)
+
+
+def answering(settings: Settings) -> str:
+    pointer = release.read_pointer(settings.releases)
+    assert pointer is not None
+    return pointer.version
+
+
+def decided(engine: sa.Engine, kind: str) -> list[tuple[str, str]]:
+    return [(row.verdict, row.evidence["reason"]) for row in database.decisions_of(engine, kind)]
+
+
+def times_of(departure: datetime) -> dict[str, datetime]:
+    return {"scheduled_departure": departure, "scheduled_arrival": departure + timedelta(hours=4)}
+
+
+def scored_by_both(engine: sa.Engine, challenger_when_late: float, champion_when_late: float) -> None:
+    """Two days of flights, half of them late, answered by release 1 and scored by release 2 in the shadow."""
+    flights = [
+        Flight.model_validate(
+            {**MORNING, **times_of(datetime(2013, 2, day, 10, 15, tzinfo=UTC)), "flight_number": number}
+        )
+        for day in (18, 19)
+        for number in range(1, 41)
+    ]
+    late = {flight.entity_id: flight.flight_number % 2 == 0 for flight in flights}
+    rows = [{"entity_id": each.entity_id, "event_at": each.event_at, **each.model_dump()} for each in flights]
+    database.store_entities(engine, rows)
+    answers, shadows = [], []
+    for entity_id, label in late.items():
+        key = database.new_prediction_id()
+        answers.append(
+            {
+                "prediction_id": key,
+                "entity_id": entity_id,
+                "answered_at": datetime(2013, 2, 18, tzinfo=UTC),
+                "model_version": "1",
+                "probability": champion_when_late if label else 1 - champion_when_late,
+                "alert": True,
+                "features": "online",
+                "vector": b"",
+                "latency_ms": 1.0,
+            }
+        )
+        told = challenger_when_late if label else 1 - challenger_when_late
+        shadows.append({"prediction_id": key, "model_version": "2", "probability": told})
+    database.log_predictions(engine, answers)
+    database.log_shadows(engine, shadows)
+    known = datetime(2013, 2, 20, tzinfo=UTC)
+    outcomes = [{"entity_id": entity_id, "label": label, "known_at": known} for entity_id, label in late.items()]
+    database.store_outcomes(engine, outcomes)
+
+
+def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+
+    assert against(settings, engine) is None
+    assert by_hand.run(settings, ["promote", "2"]) == "release 2 is live"
+    assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
+
+
+def test_what_the_gate_kept_out_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", KEPT)
+
+    with pytest.raises(transitions.Refused) as refused:
+        by_hand.run(settings, ["promote", "2"])
+
+    assert str(refused.value) == f"{THE_GATE_KEPT_IT}. It stays as it is; {INSIST}"
+    assert (answering(settings), decided(engine, "promotion")) == ("1", [])
+
+
+def test_who_insists_gets_it_and_it_is_on_record(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", KEPT)
+
+    said = by_hand.run(settings, ["promote", "2", "force"])
+
+    assert said == f"release 2 is live: forced by hand; {THE_GATE_KEPT_IT}"
+    assert answering(settings) == "2"
+    assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
+
+
+def test_force_without_anything_to_overrule_is_an_ordinary_promotion(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+
+    by_hand.run(settings, ["promote", "2", "force"])
+
+    assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
+
+
+@pytest.mark.parametrize("force", [[], ["force"]])
+def test_promoting_again_changes_nothing(force: list[str], settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", KEPT)
+    by_hand.run(settings, ["promote", "2", "force"])
+    before = (settings.releases / release.POINTER).read_bytes(), decided(engine, "promotion")
+
+    said = by_hand.run(settings, ["promote", "2", *force])
+
+    assert said == "release 2 answers already"
+    assert ((settings.releases / release.POINTER).read_bytes(), decided(engine, "promotion")) == before
+
+
+def test_a_promotion_that_was_cut_off_is_put_on_record_as_what_it_was(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", KEPT)
+    release.point(settings.releases, "2")
+
+    by_hand.run(settings, ["promote", "2", "force"])
+
+    assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
+
+
+def test_what_the_gate_never_judged_is_refused(settings: Settings, engine: sa.Engine) -> None:
+    assert against(settings, engine) == "the gate has never judged release 2"
+
+
+def test_a_verdict_about_another_champion_is_not_one_about_this(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", {**PASSED, "against": "baseline rate_table"})
+
+    assert against(settings, engine) == (
+        "the gate compared release 2 with baseline rate_table, never with release 1, which serves traffic"
+    )
+
+
+def test_the_last_verdict_of_the_gate_counts(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    database.record_decision(engine, "gate", "keep", KEPT)
+
+    assert against(settings, engine) == THE_GATE_KEPT_IT
+
+
+def test_what_is_worse_on_known_outcomes_is_refused_although_the_gate_let_it_through(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    scored_by_both(engine, challenger_when_late=0.5, champion_when_late=0.8)
+
+    assert against(settings, engine) == (
+        "`make compare` calls release 2 worse than release 1 on 80 flights with a known outcome: "
+        "log-loss +0.4700, 95 % interval +0.4700 to +0.4700"
+    )
+
+
+def test_better_on_known_outcomes_stands_in_for_a_verdict_about_this_champion(
+    settings: Settings, engine: sa.Engine
+) -> None:
+    scored_by_both(engine, challenger_when_late=0.8, champion_when_late=0.5)
+
+    assert against(settings, engine) is None
+
+
+def test_better_on_known_outcomes_does_not_overrule_the_gate(settings: Settings, engine: sa.Engine) -> None:
+    """It also looks at slices, on more flights."""
+    database.record_decision(engine, "gate", "keep", KEPT)
+    scored_by_both(engine, challenger_when_late=0.8, champion_when_late=0.5)
+
+    assert against(settings, engine) == THE_GATE_KEPT_IT
+
+
+def test_what_the_policy_rolled_back_as_worse_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    release.point(settings.releases, "2")
+    release.roll_back(settings.releases)
+    row = {"action": "roll back", "champion": "2", "version": "1", "reason": "worse than release 1 on the same flights"}
+    database.record_decision(engine, "policy", "roll back", row)
+
+    assert against(settings, engine) == (
+        "release 2 was rolled back by the policy: worse than release 1 on the same flights"
+    )
+
+
+def test_a_rollback_by_hand_is_remembered_until_it_is_overruled(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    by_hand.run(settings, ["promote", "2"])
+    by_hand.run(settings, ["rollback"])
+    remembered = against(settings, engine)
+
+    by_hand.run(settings, ["promote", "2", "force"])
+
+    assert remembered == "release 2 was rolled back by hand"
+    assert against(settings, engine) is None
+
+
+def test_a_rollback_of_another_database_is_remembered_by_the_pointer(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    release.point(settings.releases, "2")
+    release.roll_back(settings.releases)
+
+    assert against(settings, engine) == "release 2 was rolled back"
+
+
+@pytest.mark.parametrize("words", [["promote", "9"], ["promote", "9", "force"], ["challenge", "9", "0"]])
+def test_a_release_that_fails_its_probes_goes_nowhere(
+    words: list[str], settings: Settings, engine: sa.Engine, small: Small, other: Small
+) -> None:
+    publish_changed(small, settings.releases, model_onnx=other.contents[release.MODEL])
+    before = (settings.releases / release.POINTER).read_bytes()
+
+    with pytest.raises(release.ReleaseRefused, match=r"release 9: .* gets 0\.\d+, not .* so FORCE=1 does not help"):
+        by_hand.run(settings, words)
+
+    assert (settings.releases / release.POINTER).read_bytes() == before
+    assert [*decided(engine, "promotion"), *decided(engine, "challenge")] == []
+
+
+def test_a_canary_of_what_the_gate_kept_out_begins_with_a_warning(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", KEPT)
+
+    said = by_hand.run(settings, ["challenge", "2", "0.1"])
+
+    assert said.endswith(f"answers 10.0% of them. Mind that {THE_GATE_KEPT_IT}")
+    assert decided(engine, "challenge") == [("share 0.1", THE_GATE_KEPT_IT)]

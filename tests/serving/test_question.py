@@ -1,0 +1,275 @@
+"""What is asked of the model follows params.yaml: every word, the label, and what may be compared with what."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from fastapi.testclient import TestClient
+from playwright.sync_api import expect
+from pydantic import ValidationError
+
+from monitoring import performance
+from ontime import card, database, explain, model, release
+from ontime.datasets import Tables
+from ontime.declaration import Question
+from ontime.evaluation import Interval
+from ontime.params import Params
+from ontime.release import Manifest, ReleaseRefused
+from ontime.settings import Settings
+from pipelines import explore, features
+from pipelines.operations import packaging, promotion_gate
+from pipelines.tools import compare_releases, performance_report
+from serving.app import create_app
+from tests import browser
+from tests.service import running, wait_for
+from tests.serving.test_serving import asked
+from tests.small_world import Small, published, store
+
+# Not the features "scheduled within 15 minutes", which no parameter changes.
+OLD_WORDS = re.compile(r"(?<!within )\b((15|fifteen|120)[ -]minutes?|(two|2)[ -]hours?)\b", re.IGNORECASE)
+NOW = datetime(2013, 2, 18, 18, tzinfo=UTC)  # in the middle of the flights that are stored
+
+
+@pytest.fixture
+def asked_otherwise(
+    other_question: Small, other_weeks: pd.DataFrame, tables: Tables, tmp_path: Path
+) -> tuple[Settings, pd.DataFrame]:
+    """A production whose releases call 30 minutes late, and are asked three hours before."""
+    settings = published(tmp_path, other_question, other_question)
+    return settings, store(settings, other_weeks, tables, Question(30, 180))
+
+
+@pytest.fixture
+def flight(asked_otherwise: tuple[Settings, pd.DataFrame], tables: Tables) -> pd.Series:
+    """One between the two rules."""
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[asked_otherwise[1]["entity_id"]]
+    return flights[flights["arr_delay_minutes"].between(16, 29)].iloc[0]
+
+
+@pytest.fixture
+def other_client(asked_otherwise: tuple[Settings, pd.DataFrame]) -> Iterator[TestClient]:
+    with TestClient(create_app(asked_otherwise[0])) as opened:
+        yield opened
+
+
+def said_wrongly(text: str) -> list[str]:
+    return [found[0] for found in OLD_WORDS.finditer(text)]
+
+
+def test_the_openapi_document_and_the_model_say_the_question(other_client: TestClient) -> None:
+    document, told = other_client.get("/openapi.json").text, other_client.get("/v1/model").json()
+
+    assert "Late means 30 minutes or more" in document
+    assert "known 3 hours before" in document
+    assert said_wrongly(document) == []
+    assert (told["label_at_least"], told["lead_minutes"]) == (30, 180)
+    assert said_wrongly(json.dumps(told["features"])) == []
+    assert "share 30 minutes late or more among departures" in json.dumps(told["features"])
+
+
+def test_the_problem_is_told_in_the_words_of_the_question(other_client: TestClient) -> None:
+    told = other_client.get("/v1/problem").json()
+
+    assert (told["label_at_least"], told["lead_minutes"]) == (30, 180)
+    assert told["words"]["question"] == "arriving 30 minutes late or more, asked 3 hours before the scheduled departure"
+    assert "by 30 minutes or more, from what was known 3 hours before" in told["words"]["invitation"]
+    assert said_wrongly(json.dumps(told)) == []
+
+
+def test_the_document_follows_the_release(asked_otherwise: tuple[Settings, pd.DataFrame], small: Small) -> None:
+    settings, _ = asked_otherwise
+    release.publish(settings.releases, small.contents, small.manifest("3"))
+    with TestClient(create_app(settings)) as client:
+        before = client.get("/openapi.json").json()["info"]["description"]
+        release.point(settings.releases, "3")
+        wait_for(lambda: client.get("/v1/model").json()["version"] == "3")
+
+        after = client.get("/openapi.json").json()["info"]["description"]
+
+    assert ("Late means 30 minutes" in before, "Late means 15 minutes" in after) == (True, True)
+
+
+def test_the_reasons_say_the_question(
+    other_client: TestClient, tables: Tables, asked_otherwise: tuple[Settings, pd.DataFrame]
+) -> None:
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[asked_otherwise[1]["entity_id"]]
+
+    told = [
+        reason["words"]
+        for _, each in flights[::60].iterrows()
+        for reason in other_client.post("/v1/predictions?explain=true", json=asked(each)).json()["reasons"]["features"]
+    ]
+
+    shares = [words for words in told if "late or more" in words]
+    assert shares
+    assert all("30 minutes late or more" in words for words in shares)
+
+
+def test_an_outcome_is_late_by_the_rule_of_the_release(other_client: TestClient, flight: pd.Series) -> None:
+    known = other_client.get(f"/v1/outcomes/{flight['entity_id']}").json()
+
+    delay = int(flight["arr_delay_minutes"])
+    assert (known["label"], known["value"]) == (False, delay)
+    assert known["words"] == f"Arrived {delay} minutes late. That counts as on time: late begins at 30 minutes."
+
+
+def test_the_page_says_the_question(asked_otherwise: tuple[Settings, pd.DataFrame], flight: pd.Series) -> None:
+    with running(asked_otherwise[0]) as service, browser.running() as chromium:
+        page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
+        page.goto(f"/?entity={flight['entity_id']}")
+        expect(page.locator("#answer .claim")).to_be_visible()
+        text = page.locator("body").inner_text().replace("\u00a0", " ")
+        service.stop()
+
+    assert "late, by 30 minutes or more, from what was known 3 hours before" in text
+    assert "Late means 30 minutes or more" in text
+    assert "That counts as on time: late begins at 30 minutes." in text
+    delay = f"Arrived {int(flight['arr_delay_minutes'])} minutes late."
+    assert said_wrongly(text.replace(delay, "")) == []
+
+
+def test_the_static_page_names_no_number_that_the_release_decides() -> None:
+    pages = [path for path in Path("serving/pages").iterdir() if path.suffix in (".html", ".js")]
+
+    assert {path.name: said_wrongly(path.read_text()) for path in pages} == {path.name: [] for path in pages}
+    assert len(pages) > 5
+
+
+def test_the_reports_say_the_question(other_params: Params) -> None:
+    months = pd.DataFrame({"rows": 1, "unlabelled": 0, "positive": 0.2}, index=["2013-02"])
+    says = dict.fromkeys(("rate_by_month", "rate_by_hour", "rate_by_hour_and_weekday", "missing", "drift"), "Said")
+
+    texts = [
+        features.documentation(other_params.question),
+        explore.report(months, says, other_params.question),
+        card.model_card(_report(other_params), [("departures_all_1h_late", 0.01, 0.001)]),
+    ]
+
+    assert [said_wrongly(text) for text in texts] == [[], [], []]
+    assert all("30 minutes" in text for text in texts)
+    assert "arriving 30 minutes late or more, asked 3 hours before the scheduled departure" in texts[2]
+    assert "share 30 minutes late or more" in texts[2]
+
+
+def _report(params: Params) -> card.Report:
+    figures = {"auc": 0.7, "average_precision": 0.5, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400}
+    row = {"cut": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
+           "mean_probability": 0.2, "missed": [0.5, 0.4, 0.6], "false_alarms": [0.1, 0.0, 0.2]}  # fmt: skip
+    return card.Report(
+        params=params,
+        champion="lightgbm",
+        candidates={"lightgbm": {"valid": figures, "test": figures}},
+        intervals={"lightgbm": {name: Interval(0.1, 0.9) for name in figures}},
+        variants={"request_only": figures},
+        slices=[{**row, "auc_interval": None, "gated": True}],
+        equalised=[],
+        coverage=[],
+        entities={"train": 1, "valid": 1, "test": 1},
+        positive_share=0.2,
+        days=7,
+        reasons=explain.method_of("none"),
+    )
+
+
+def test_a_manifest_need_not_name_the_codes_but_says_what_is_asked(small: Small) -> None:
+    fields = small.manifest("1").model_dump(mode="json", exclude={"names"})
+
+    read = Manifest.model_validate_json(json.dumps(fields))
+
+    assert (read.question, read.names) == (Question(15, 120), {})
+    for name in ("label_at_least", "lead_minutes"):
+        with pytest.raises(ValidationError, match=f"{name}\n  Field required"):
+            Manifest.model_validate_json(json.dumps({each: fields[each] for each in fields if each != name}))
+
+
+def test_a_release_with_another_question_is_no_challenger(settings: Settings, other_question: Small) -> None:
+    release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
+    before = (settings.releases / release.POINTER).read_bytes()
+
+    with pytest.raises(ReleaseRefused, match=r"release 3 predicts arriving 30 minutes .*same outcomes"):
+        release.challenge(settings.releases, "3", 0.1)
+
+    assert (settings.releases / release.POINTER).read_bytes() == before
+
+
+def test_a_challenger_leaves_when_a_release_with_another_question_answers(
+    settings: Settings, other_question: Small
+) -> None:
+    release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
+    release.challenge(settings.releases, "2", 0.1)
+
+    release.point(settings.releases, "3")
+
+    pointer = release.read_pointer(settings.releases)
+    assert pointer is not None
+    assert (pointer.version, pointer.challenger) == ("3", None)
+
+
+def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else(
+    settings: Settings, other_weeks: pd.DataFrame, other_params: Params
+) -> None:
+    known = other_weeks[other_weeks["label"].notna()].assign(label=lambda rows: rows["label"].astype(bool))
+    categories = model.categories_of(known)
+    matrix, late = model.matrix_of(known, categories), known["label"].to_numpy()
+    fitted = model.fit("lightgbm", matrix, late, other_params.train)
+    told = pd.DataFrame({"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())})
+    training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
+    nobody = np.array([], "<u8")
+    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none", nobody)
+
+    engine = database.connect(settings.database_url)
+    # It is judged by what it was fitted on, where it is not calibrated.
+    lenient = {"gate": other_params.gate.model_copy(update={"first_calibration": 0.1})}
+    verdict, against = promotion_gate.judge(winner, settings.releases, engine, other_params.model_copy(update=lenient))
+
+    assert (verdict.promote, against) == (True, "baseline rate_table")
+    assert "release 1 predicts arriving 15 minutes late or more, asked 2 hours before" in verdict.reason
+    assert verdict.reason.endswith("so the measure is the baseline rate_table")
+
+
+def test_compare_performance_and_the_page_know_the_same_outcomes(
+    settings: Settings, stored: pd.DataFrame, tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the feed's clock has not reached all of them: they are stored, so they are known."""
+    monkeypatch.setattr("pipelines.operations.feed_clock.now", lambda *_: NOW)
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]][::40]
+    release.challenge(settings.releases, "2")
+    engine = database.connect(settings.database_url)
+    with TestClient(create_app(settings)) as client:
+        for _, each in flights.iterrows():
+            client.post("/v1/predictions", json=asked(each)).raise_for_status()
+        wait_for(lambda: database.count_shadows(engine, "") == len(flights))
+        shown = [client.get(f"/v1/outcomes/{each}").json() for each in flights["entity_id"]]
+    pointer = release.read_pointer(settings.releases)
+    assert pointer is not None
+
+    told = performance_report.measured(settings, params)
+    pairs = performance.paired(engine, *(release.verify(settings.releases / each) for each in ("1", "2")))  # type: ignore[arg-type]  # two of them
+    compared = compare_releases.report(pairs, pointer)
+
+    on_the_page = [each["label"] for each in shown if "label" in each]
+    assert told is not None
+    assert told.whole.scores is not None
+    assert told.whole.labelled == len(pairs) == len(on_the_page) > 0
+    assert told.whole.positive_rate == round(float(pairs["label"].mean()), 4) == round(float(np.mean(on_the_page)), 4)
+    assert f"champion 1 {told.whole.scores['log_loss']:.4f}" in compared
+    assert any(datetime.fromisoformat(each["known_at"]) > NOW for each in shown if "label" in each)
+
+
+def test_features_of_another_moment_are_no_features(
+    settings: Settings, stored: pd.DataFrame, tables: Tables, other_question: Small
+) -> None:
+    """Such as after a rollback: a vector of two hours before would be skew for a model of three hours before."""
+    release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
+    release.point(settings.releases, "3")
+    flight = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[0]]
+
+    with TestClient(create_app(settings)) as client:
+        told = client.post("/v1/predictions", json=asked(flight)).json()
+
+    assert (told["features"], told["flags"]) == ("request", ["request_only"])

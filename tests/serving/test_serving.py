@@ -1,0 +1,444 @@
+"""The service as its callers see it, on a real release, a real database and a real socket."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from ontime import database, model, release, schema
+from ontime.datasets import Tables
+from ontime.problem.request import Flight
+from ontime.settings import Settings
+from pipelines.operations.local_server import free_port
+from serving.answers import Prediction
+from serving.app import create_app
+from tests import ROOT
+from tests.service import MORNING, THANKSGIVING_EVE, environment, running
+
+FLIGHT = MORNING
+
+
+def asked(flight: pd.Series) -> dict[str, Any]:
+    """A flight of the table as a request."""
+    return {
+        **{name: flight[name] for name in ("carrier", "origin", "dest")},
+        "flight_number": int(flight["flight_number"]),
+        "distance_miles": int(flight["distance_miles"]),
+        "scheduled_departure": flight["scheduled_departure"].isoformat(),
+        "scheduled_arrival": flight["scheduled_arrival"].isoformat(),
+    }
+
+
+def logged(settings: Settings) -> list[sa.Row[Any]]:
+    engine = database.connect(settings.database_url)
+    with engine.connect() as connection:
+        return list(connection.execute(sa.select(database.predictions)))
+
+
+def test_a_flight_is_answered_from_its_schedule_when_it_was_not_materialised(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json=FLIGHT).json()
+
+    assert answer["entity_id"] == "UA1487-EWR-20131105T1015Z"
+    assert 0 < answer["probability"] < 1
+    assert answer["alert"] == (answer["probability"] >= 0.25)
+    assert (answer["features"], answer["features_as_of"], answer["reasons"]) == ("request", None, None)
+    assert answer["flags"] == ["request_only"]
+    assert answer["model_version"] == "1"
+
+
+def test_the_service_sees_bit_for_bit_what_training_saw(
+    settings: Settings, stored: pd.DataFrame, tables: Tables, client: TestClient
+) -> None:
+    """The law of this project: one definition of a feature, so the model's input is the same on both paths."""
+    flights = tables["flights"].set_index("entity_id").loc[stored["entity_id"]].reset_index()[::9]
+
+    answers = client.post("/v1/predictions", json=[asked(flight) for _, flight in flights.iterrows()]).json()
+
+    manifest = release.load_current(settings.releases).manifest
+    expected = model.matrix_of(stored, manifest.categories)[::9]
+    sent = {row.prediction_id: np.frombuffer(row.vector, "<f4") for row in logged(settings)}
+    got = np.stack([sent[answer["prediction_id"]] for answer in answers])
+    assert len(answers) > 100
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_a_materialised_flight_carries_the_moment_of_its_features(
+    stored: pd.DataFrame, tables: Tables, client: TestClient
+) -> None:
+    flight = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]]
+
+    answer = client.post("/v1/predictions", json=asked(flight)).json()
+
+    assert (answer["features"], answer["flags"]) == ("online", [])
+    assert pd.Timestamp(answer["features_as_of"]) == flight["scheduled_departure"] - pd.Timedelta(minutes=120)
+
+
+def test_every_answer_is_what_the_openapi_document_promises(client: TestClient) -> None:
+    """Answers are plain dictionaries, for speed; this holds them to their model."""
+    answers = client.post("/v1/predictions?explain=true", content=json.dumps([FLIGHT, {**FLIGHT, "dest": "QQQ"}]))
+
+    for answer in answers.json():
+        Prediction.model_validate_json(json.dumps(answer), strict=True)
+
+
+def test_a_prediction_is_in_the_database_when_its_answer_arrives(client: TestClient, settings: Settings) -> None:
+    answer = client.post("/v1/predictions", json=FLIGHT).json()
+
+    (row,) = logged(settings)
+    assert (row.prediction_id, row.entity_id) == (answer["prediction_id"], answer["entity_id"])
+    assert (row.probability, row.alert) == (answer["probability"], answer["alert"])
+    assert (row.model_version, row.features) == ("1", "request")
+
+
+def test_a_list_is_answered_in_its_order(client: TestClient, settings: Settings) -> None:
+    numbers = list(range(1000, 0, -1))
+
+    answers = client.post("/v1/predictions", json=[{**FLIGHT, "flight_number": number} for number in numbers]).json()
+
+    assert [answer["entity_id"] for answer in answers] == [f"UA{number}-EWR-20131105T1015Z" for number in numbers]
+    assert len(logged(settings)) == 1000
+
+
+def test_the_same_flight_twice_gets_two_predictions(client: TestClient) -> None:
+    first, second = client.post("/v1/predictions", json=[FLIGHT, FLIGHT]).json()
+
+    assert first["prediction_id"] != second["prediction_id"]
+    assert first["probability"] == second["probability"]
+
+
+def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClient) -> None:
+    in_utc = {
+        **FLIGHT,
+        "scheduled_departure": "2013-11-05T10:15:00Z",
+        "scheduled_arrival": "2013-11-05T14:08:00Z",
+    }
+
+    first, second = client.post("/v1/predictions", json=[FLIGHT, in_utc]).json()
+
+    assert first["entity_id"] == second["entity_id"]
+    assert first["probability"] == second["probability"]
+
+
+@pytest.mark.parametrize(
+    ("departure", "arrival", "minutes", "elapsed"),
+    [
+        ("2013-11-03T05:30:00Z", "2013-11-03T07:30:00Z", (90, 150), 120),  # 1:30, the first of two, to 2:30
+        ("2013-11-03T06:30:00Z", "2013-11-03T07:30:00Z", (90, 150), 60),  # 1:30, the second
+        ("2013-03-10T06:30:00Z", "2013-03-10T07:30:00Z", (90, 210), 60),  # 1:30 to 3:30 in one hour
+    ],
+)
+def test_the_night_the_clocks_change_keeps_clock_and_duration_apart(
+    departure: str, arrival: str, minutes: tuple[int, int], elapsed: int, client: TestClient, settings: Settings
+) -> None:
+    flight = {**FLIGHT, "scheduled_departure": departure, "scheduled_arrival": arrival}
+
+    client.post("/v1/predictions", json=flight).raise_for_status()
+
+    (row,) = logged(settings)
+    told = dict(zip(schema.FEATURE_NAMES, np.frombuffer(row.vector, "<f4").tolist(), strict=True))
+    assert (told["departure_minute"], told["arrival_minute"]) == minutes
+    assert told["elapsed_minutes"] == elapsed
+
+
+def test_an_unknown_airline_and_destination_are_answered_and_flagged(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json={**FLIGHT, "carrier": "ZZ", "dest": "QQQ"}).json()
+
+    assert set(answer["flags"]) == {"request_only", "unknown_category:carrier", "unknown_category:dest"}
+    assert 0 < answer["probability"] < 1
+
+
+WRONG: dict[str, tuple[object, str, str]] = {
+    "unknown field": ({**FLIGHT, "dep_delay": 12}, "entity.dep_delay", "Extra inputs are not permitted"),
+    "missing field": ({k: v for k, v in FLIGHT.items() if k != "dest"}, "entity.dest", "Field required"),
+    "unknown airport": ({**FLIGHT, "origin": "PHL"}, "entity.origin", "Input should be 'EWR', 'JFK' or 'LGA'"),
+    "lower case": ({**FLIGHT, "dest": "iah"}, "entity.dest", "String should match pattern"),
+    "no offset": ({**FLIGHT, "scheduled_departure": "2013-11-05T05:15:00"}, "entity.scheduled_departure", "timezone"),
+    "a number for a time": ({**FLIGHT, "scheduled_departure": 1383646500}, "entity.scheduled_departure", "offset"),
+    "no such day": ({**FLIGHT, "scheduled_departure": "2013-02-30T05:15:00Z"}, "entity.scheduled_departure", "day"),
+    "seconds": (
+        {**FLIGHT, "scheduled_departure": "2013-11-05T05:15:07-05:00"},
+        "entity.scheduled_departure",
+        "whole minute",
+    ),
+    "digits for a time": ({**FLIGHT, "scheduled_departure": "1383646500"}, "entity.scheduled_departure", "offset"),
+    "infinity": ({**FLIGHT, "distance_miles": float("inf")}, "entity.distance_miles", "valid integer"),
+    "lands before it leaves": (
+        {**FLIGHT, "scheduled_arrival": "2013-11-05T04:00:00-06:00"},
+        "entity.scheduled_arrival",
+        "-15 minutes after scheduled_departure; possible is 15 to 1200",
+    ),
+    "the year zero of computing": (
+        {**FLIGHT, "scheduled_departure": "1970-01-01T00:00:00Z"},
+        "entity.scheduled_departure",
+        "not between 2000 and 2099",
+    ),
+    "true for a number": ({**FLIGHT, "flight_number": True}, "entity.flight_number", "valid integer"),
+    "a number too large": ({**FLIGHT, "distance_miles": 10**30}, "entity.distance_miles", "less than or equal to"),
+    "no flights": ([], "entities", "at least 1 item"),
+    "text": ("UA1487", "entity", "Input should be an object"),
+    "null": (None, "entity", "Input should be an object"),
+    "a list in a list": ([[FLIGHT]], "entities.0", "Input should be an object"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_wrong_is_named_with_place_and_reason(wrong: str, client: TestClient, settings: Settings) -> None:
+    body, place, reason = WRONG[wrong]
+
+    answer = client.post("/v1/predictions", content=json.dumps(body))
+
+    assert answer.status_code == 422
+    (problem,) = answer.json()["detail"]
+    assert problem["place"] == place
+    assert reason in problem["reason"]
+    assert logged(settings) == []
+
+
+@pytest.mark.parametrize("field", ["origin", "scheduled_arrival"])
+def test_one_wrong_flight_in_a_thousand_is_named_by_position_and_field(
+    field: str, client: TestClient, settings: Settings
+) -> None:
+    wrong = {"origin": "PHL", "scheduled_arrival": "2013-11-05T04:00:00-06:00"}
+    flights = [FLIGHT] * 999 + [{**FLIGHT, field: wrong[field]}]
+
+    answer = client.post("/v1/predictions", json=flights)
+
+    assert answer.status_code == 422
+    assert [problem["place"] for problem in answer.json()["detail"]] == [f"entities.999.{field}"]
+    assert logged(settings) == []
+
+
+def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(client: TestClient) -> None:
+    detail = client.post("/v1/predictions", json=[{}] * 1000).json()["detail"]
+
+    assert len(detail) == 21
+    assert detail[-1] == {"place": "entities", "reason": "6980 more problems"}
+
+
+def test_a_thousand_and_one_flights_are_too_many(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json=[FLIGHT] * 1001)
+
+    assert answer.status_code == 422
+    assert "at most 1000 items" in answer.json()["detail"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"   ", b"{", b"[1,", b"\xff\xfe\x00", b'{"carrier": NaN}', b"[" * 50_000, b"\x00", b'{"a": 1e999}']
+)
+def test_what_is_no_json_is_refused_and_never_a_fault(body: bytes, client: TestClient) -> None:
+    answer = client.post("/v1/predictions", content=body)
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"]
+
+
+def test_a_body_of_more_than_a_megabyte_is_refused(client: TestClient) -> None:
+    answer = client.post("/v1/predictions", content=b"[" + b" " * 1_000_001)
+
+    assert answer.status_code == 413
+    assert answer.json()["detail"][0]["place"] == "body"
+
+
+@pytest.mark.parametrize("long", [{"dest": "X" * 5000}, {"x" * 5000: 1}], ids=["value", "name"])
+def test_a_refusal_repeats_nothing_long(long: dict[str, object], client: TestClient) -> None:
+    answer = client.post("/v1/predictions", json={**FLIGHT, **long})
+
+    assert answer.status_code == 422
+    assert len(answer.content) < 500
+
+
+def test_a_caller_who_hangs_up_halfway_is_no_fault_of_the_service(settings: Settings) -> None:
+    sent: list[Any] = []
+    heard = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    scope = {"type": "http", "method": "POST", "path": "/v1/predictions", "query_string": b"", "headers": []}
+
+    async def receive() -> Any:
+        return next(heard)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(create_app(settings)(scope, receive, send))
+
+    assert sent[0]["status"] == 422
+    assert logged(settings) == []
+
+
+def test_the_model_says_what_it_is_and_where_it_came_from(client: TestClient) -> None:
+    told = client.get("/v1/model").json()
+
+    assert (told["version"], told["algorithm"], told["threshold"]) == ("1", "lightgbm", 0.25)
+    assert [feature["name"] for feature in told["features"]] == list(schema.FEATURE_NAMES)
+    assert set(told["features"][0]) == {"name", "unit", "meaning", "known"}
+    assert (told["name"], told["base_rate"], told["lead_minutes"]) == ("ontime", 0.24, 120)
+    assert (told["trained_from"], told["trained_until"]) == ("2013-02-04", "2013-02-18")
+    assert told["lineage"] == {"git_commit": "unknown", "mlflow_run": "none", "dvc_lock": {}}
+
+
+def test_a_service_that_runs_is_alive_and_ready(client: TestClient) -> None:
+    assert client.get("/health/live").json() == {"status": "alive"}
+    assert client.get("/health/ready").json() == {
+        "status": "ready",
+        "model_version": "1",
+        "challenger": None,
+        "notes": [],
+    }
+
+
+def test_the_openapi_document_names_every_status(client: TestClient) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+
+    keys = {"401", "403", "429"}
+    assert set(paths["/v1/predictions"]["post"]["responses"]) == {"200", "408", "413", "415", "422", "503"} | keys
+    assert set(paths["/health/ready"]["get"]["responses"]) == {"200", "503"}
+
+
+def test_every_route_has_a_summary_of_its_own_and_a_group(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    operations = [operation for methods in document["paths"].values() for operation in methods.values()]
+
+    groups = [tag["name"] for tag in document["tags"]]
+    assert groups == ["predictions", "outcomes", "model", "health", "operations", "protocol v2"]
+    assert {tag for operation in operations for tag in operation["tags"]} == set(groups)
+    assert len({operation["summary"] for operation in operations}) == len(operations)
+
+
+def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    tried: dict[tuple[str, int], int] = {}
+    for path, methods in document["paths"].items():
+        content = methods.get("post", {}).get("requestBody", {}).get("content", {"application/json": {}})
+        shown = content["application/json"]
+        values = [each["value"] for each in shown.get("examples", {}).values()] + [
+            shown[key] for key in shown if key == "example"
+        ]
+        called = path.format(name="ontime", version="1", entity_id="")
+        tried |= {(path, place): client.post(called, json=value).status_code for place, value in enumerate(values)}
+
+    assert tried == {
+        ("/v1/predictions", 0): 200,
+        ("/v1/predictions", 1): 200,
+        ("/v1/predictions", 2): 200,
+        ("/v1/outcomes", 0): 200,
+        ("/v1/outcomes", 1): 200,
+        ("/v2/models/{name}/infer", 0): 200,
+        ("/v2/models/{name}/versions/{version}/infer", 0): 200,
+    }
+
+
+def test_the_examples_are_real_flights(tables: Tables) -> None:
+    flights = tables["flights"].set_index("entity_id", drop=False)
+
+    for example in (MORNING, THANKSGIVING_EVE):
+        flight = Flight.model_validate_json(json.dumps(example))
+        row = flights.loc[flight.entity_id]
+        assert (row["dest"], row["distance_miles"]) == (flight.dest, flight.distance_miles)
+        assert row["scheduled_arrival"] == flight.scheduled_arrival
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        (release.MODEL, "model.onnx: sha256 is not the one in manifest.json"),
+        (release.MANIFEST, "manifest.json: sha256 is not the one that was published"),
+    ],
+)
+def test_a_tampered_release_is_refused_by_the_name_of_its_file(file: str, message: str, settings: Settings) -> None:
+    tampered = settings.releases / "1" / file
+    tampered.write_bytes(tampered.read_bytes().replace(b"lightgbm", b"lightgbn", 1) + b" ")
+
+    with pytest.raises(release.ReleaseRefused, match=message):
+        create_app(settings)
+
+
+def run_service(settings: Settings, **changed: str) -> subprocess.CompletedProcess[str]:
+    """A start that is expected to fail."""
+    return subprocess.run(
+        [sys.executable, "-m", "serving"],
+        cwd=ROOT,
+        env=environment(settings, **{"ONTIME_PORT": str(free_port()), **changed}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_a_service_without_a_release_says_what_to_do(tmp_path: Path) -> None:
+    done = run_service(
+        Settings(releases=tmp_path, database_url=f"sqlite:///{tmp_path}/ontime.db", spool=tmp_path / "spool")
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == f"serve: {tmp_path}/current.json: no release yet; run `make train`\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"),
+    [
+        (f"1/{release.MODEL}", "sha256 is not the one in manifest.json"),
+        (f"1/{release.MANIFEST}", "sha256 is not the one that was published"),
+        (release.POINTER, "Invalid JSON"),
+    ],
+)
+def test_a_service_with_a_tampered_release_names_it_says_what_to_do_and_stops(
+    file: str, reason: str, settings: Settings
+) -> None:
+    (settings.releases / file).write_bytes(b"\xff not what was published")
+
+    done = run_service(settings)
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"serve: {settings.releases / file}: {reason}")
+    assert line.endswith("; restore the releases from a copy, or remove them and run `make train`")
+
+
+def test_a_service_without_a_usable_database_says_so_and_stops(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "no_database").write_bytes(b"something else\n" * 1000)
+
+    done = run_service(settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/no_database")}))
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "file is not a database" in line
+    assert line.endswith("look at ONTIME_RELEASES, ONTIME_DATABASE_URL and ONTIME_SPOOL")
+
+
+def test_the_process_serves_on_a_socket_and_keeps_what_it_answered(settings: Settings) -> None:
+    # WEB_CONCURRENCY: many platforms set it; it must not change the number of workers.
+    with running(settings, WEB_CONCURRENCY="2") as service:
+        prediction = service.post("/v1/predictions", FLIGHT)
+        service.stop()
+
+    assert [row.prediction_id for row in logged(settings)] == [prediction["prediction_id"]]
+
+
+def test_serving_loads_none_of_the_heavy_tools() -> None:
+    heavy = {
+        "dvc",
+        "evidently",
+        "fairlearn",
+        "lightgbm",
+        "matplotlib",
+        "mlflow",
+        "onnx",
+        "pandas",
+        "prefect",
+        "sklearn",
+    }
+    listing = "import sys, serving.app; print(*{name.partition('.')[0] for name in sys.modules})"
+
+    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    loaded = set(done.stdout.split())
+    assert "fastapi" in loaded
+    assert loaded & heavy == set()

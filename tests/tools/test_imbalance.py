@@ -1,0 +1,51 @@
+"""Class weights: they multiply the odds by what is known, and can be divided back."""
+
+import numpy as np
+import pytest
+
+from ontime import model, schema
+from ontime.params import Params
+from pipelines.tools import imbalance
+from pipelines.tools.imbalance import divided_back
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[model.Matrix, model.Labels]:
+    """Flights whose chance of being late follows from one number."""
+    rng = np.random.default_rng(11)
+    matrix = np.zeros((20_000, len(schema.FEATURE_NAMES)), np.float32)
+    matrix[:, -1] = rng.normal(size=len(matrix))
+    return matrix, rng.random(len(matrix)) < 1 / (1 + np.exp(2 - matrix[:, -1]))
+
+
+@pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
+def test_weights_multiply_the_odds_and_are_divided_back(
+    name: str, rows: tuple[model.Matrix, model.Labels], params: Params
+) -> None:
+    matrix, late = rows
+
+    plain = model.predict(model.fit(name, matrix, late, params.train), matrix)
+    weighted = model.predict(model.fit(name, matrix, late, params.train, np.where(late, 3.0, 1.0)), matrix)
+
+    assert weighted.mean() > plain.mean() + 0.1
+    assert divided_back(weighted, 3.0).mean() == pytest.approx(plain.mean(), abs=0.01)
+
+
+def test_a_probability_divided_back_by_one_stays() -> None:
+    probability = np.array([0.0, 0.2, 1.0])
+
+    assert divided_back(probability, 1.0) == pytest.approx(probability)
+
+
+def test_the_ratios_are_those_of_the_costs_and_of_the_labels(params: Params) -> None:
+    late = np.arange(1000) < 200
+
+    ways = imbalance.treatments(late, params.cost)
+
+    assert [way.factor for way in ways] == [1.0, params.cost.missed / params.cost.false_alarm, 4.0, 4.0]
+
+
+def test_where_most_are_late_nothing_is_left_out(params: Params) -> None:
+    late = np.arange(1000) < 800
+
+    assert imbalance.treatments(late, params.cost)[-1].factor == 1.0

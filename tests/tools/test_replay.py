@@ -1,0 +1,243 @@
+"""The replay: the real service, a simulated clock, and nothing that the clock has not reached."""
+
+import os
+import shutil
+import subprocess
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
+import pytest
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from ontime import database, environment, evaluation, model, release, sources, split
+from ontime.conformal import CONFIDENCE
+from ontime.datasets import Tables
+from ontime.local_time import midnight
+from ontime.params import Params
+from ontime.settings import Settings
+from pipelines.tools import replay, replay_report, ui
+from tests import PARAMS_YAML, postgres
+from tests.futures import with_another_future
+from tests.library.test_conformal import answered
+from tests.service import wait_for
+
+START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
+
+
+def lived(
+    settings: Settings, folder: Path, params: Params, tables: Tables, beside: ProcessPoolExecutor
+) -> dict[str, list[Any]]:
+    """What is in the database after three days: everything but the wall clock's part of it."""
+    own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
+    folder.mkdir()
+    replay.run(own, params, tables, START, UNTIL, beside)
+    engine = database.connect(own.database_url)
+    wanted = {
+        "features": sa.select(database.features),
+        "entities": sa.select(database.entities),
+        "outcomes": sa.select(database.outcomes),
+        "predictions": sa.select(
+            *(database.predictions.c[name] for name in ("entity_id", "model_version", "probability", "vector"))
+        ),
+        "decisions": sa.select(*(database.decisions.c[name] for name in ("decided_at", "kind", "verdict", "evidence"))),
+    }
+    with engine.connect() as connection:
+        return {name: sorted(map(repr, connection.execute(statement).all())) for name, statement in wanted.items()}
+
+
+@pytest.fixture(scope="module")
+def february(raw: Tables) -> Tables:
+    """The raw tables around the three days, and two weeks of what comes after them."""
+    return sources.cut(raw, midnight(date(2013, 2, 10)), midnight(date(2013, 3, 8)))
+
+
+@pytest.fixture(scope="module")
+def beside() -> Iterator[ProcessPoolExecutor]:
+    with replay.process_beside() as process:
+        yield process
+
+
+def test_another_future_changes_nothing_that_the_clock_has_reached(
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    other = with_another_future(february, midnight(UNTIL))
+
+    honest = lived(settings, tmp_path / "honest", params, february, beside)
+    lived_otherwise = lived(settings, tmp_path / "other", params, other, beside)
+
+    assert not other["flights"].equals(february["flights"])
+    assert len(honest["predictions"]) > 2000
+    assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # what was seen and what was decided, each day
+    assert lived_otherwise == honest
+
+
+def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_for_bit(
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
+) -> None:
+    replay.run(settings, params, february, START, UNTIL, beside)
+
+    found = replay_report.parity(settings, params, february, START, UNTIL)
+
+    assert found["entities"] > 2000
+    assert found["differing"] == 0
+
+
+def test_on_postgresql_it_lives_in_a_schema_of_its_own_and_begins_anew(
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor, postgres_server: postgres.Server
+) -> None:
+    url = postgres_server.new_database()
+    production = database.connect(url)
+    database.record_decision(production, "gate", "keep", {"reason": "production's own"})
+    address = replay.empty_schema(url)
+    assert address is not None
+    own = settings.model_copy(update={"database_url": SecretStr(address)})
+
+    replay.run(own, params, february, START, date(2013, 2, 20), beside)
+
+    lived = database.connect(address)
+    assert len(database.entities_between(lived, midnight(START), midnight(UNTIL))) > 500
+    assert database.entities_between(production, midnight(START), midnight(UNTIL)) == []
+    assert [row.kind for row in database.latest_decisions(production, 9)] == ["gate"]
+    lived.dispose()
+    again = replay.empty_schema(url)
+    assert again is not None
+    assert database.entities_between(database.connect(again), midnight(START), midnight(UNTIL)) == []
+
+
+def test_a_flight_that_differs_in_one_bit_is_counted(
+    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
+) -> None:
+    replay.run(settings, params, february, START, date(2013, 2, 20), beside)
+    engine = database.connect(settings.database_url)
+    spoilt = database.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
+    stored = database.look_up_features(engine, params.question, [spoilt.entity_id])[spoilt.entity_id]
+    database.store_features(
+        engine,
+        params.question,
+        [spoilt.entity_id],
+        [stored.moment],
+        np.nextafter(stored.online.vector, np.float32(1e9))[None, :],
+    )
+
+    found = replay_report.parity(settings, params, february, START, date(2013, 2, 20))
+
+    assert found["differing"] == 1
+
+
+def losses_of(settings: Settings, version: str, flights: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
+    loaded = release.load(settings.releases, version)
+    told = loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories))
+    return evaluation.losses(flights["label"].to_numpy(bool), told.astype(np.float64))
+
+
+def test_hindsight_holds_a_candidate_beside_its_rival_on_the_days_after_the_verdict(
+    settings: Settings, weeks: pd.DataFrame
+) -> None:
+    known = split.labelled(weeks).reset_index(drop=True)
+    found = replay_report.Lived(known[["day"]], known, known["label"].to_numpy(bool), {})
+    verdict = {"kind": "gate", "day": "2013-02-20", "version": "2", "verdict": "keep", "against": "release 1"}
+    events = [{**verdict, "against": "baseline rate_table"}, {**verdict, "kind": "promotion"}, verdict]
+
+    told = replay_report.hindsight(settings, found, events)
+
+    after = (known["day"] > "2013-02-20").to_numpy()
+    first, second = (losses_of(settings, version, known[after]) for version in ("1", "2"))
+    assert [each["version"] for each in told] == ["2"]
+    assert told[0]["entities"] == after.sum() > 1000
+    mean, low, high = told[0]["log_loss_difference"]
+    assert mean == pytest.approx((second - first).mean(), abs=1e-4)
+    assert low <= mean <= high
+
+
+OUTSIDE = "replay: {} is not within flights-2013, 2013-01-01 to 2013-12-31"
+
+
+@pytest.mark.parametrize(
+    ("start", "until"),
+    [
+        ("2012-12-31", "2013-02-01"),
+        ("2013-12-01", "2014-01-02"),
+        ("2013-06-01", "2013-06-01"),
+        ("2013-06-02", "2013-06-01"),
+    ],
+)
+def test_days_that_cannot_be_lived_through_are_refused(start: str, until: str, params: Params) -> None:
+    first, last = (date.fromisoformat(day) for day in (start, until))
+
+    with pytest.raises(SystemExit, match=OUTSIDE.format(f"{start} until {until}")):
+        replay.span(Namespace(start=first, until=last, months=None, dataset=None), params)
+
+
+def test_a_replay_whose_retrainings_fit_no_baseline_is_refused_before_anything_is_removed(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    replay.FOLDER.mkdir(parents=True)
+    other = params.retrain.model_copy(update={"candidates": ["lightgbm"]})
+    monkeypatch.setattr(replay, "load_params", lambda: params.model_copy(update={"retrain": other}))
+    monkeypatch.setattr(sys, "argv", ["replay"])
+
+    with pytest.raises(SystemExit, match=r"retrain\.candidates in params\.yaml lists lightgbm, without rate_table"):
+        replay.main()
+
+    assert replay.FOLDER.is_dir()
+
+
+def test_a_months_argument_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(PARAMS_YAML, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["replay", "--months", "11"])
+
+    with pytest.raises(SystemExit, match=OUTSIDE.format("2013-04-01 until 2014-03-01")):
+        replay.main()
+
+
+def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
+    told, late = answered(6000, 1)
+    days = pd.Timestamp("2013-03-01") + pd.to_timedelta(np.arange(6000) // 100, "D")
+    features = pd.DataFrame(
+        {"day": days, "origin": "EWR", "carrier": "UA", "departure_minute": 600.0, "distance_miles": 700.0}
+    )
+    sudden = late | np.asarray(days >= pd.Timestamp("2013-04-16"))  # from then on every flight is late
+
+    rows = replay_report.coverage_by_month(
+        replay_report.Lived(features[["day"]], features, sudden, {"living": told.probability})
+    )
+
+    assert [row["slice"] for row in rows] == ["2013-04"]
+    assert rows[0]["positive_covered"][0] < CONFIDENCE - 0.1
+
+
+def test_the_process_beside_a_replay_ends_with_it(tmp_path: Path) -> None:
+    code = (
+        "import os, time\nfrom pipelines.tools.replay import process_beside\n"
+        "if __name__ == '__main__':\n"
+        "    print(process_beside().submit(os.getpid).result(), flush=True)\n    time.sleep(600)\n"
+    )
+    (tmp_path / "replays.py").write_text(code)
+    with subprocess.Popen(
+        [sys.executable, "replays.py"],
+        cwd=tmp_path,
+        env=environment.settled(os.environ),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as replay:
+        assert replay.stdout is not None
+        beside = int(replay.stdout.readline())
+
+        replay.kill()
+
+    wait_for(lambda: not psutil.pid_exists(beside))
+
+
+def test_the_pages_of_the_tools_know_where_a_replay_is() -> None:
+    assert replay.FOLDER == ui.REPLAY
