@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import settings as hypothesis_settings
 
 from ontime import contract, features, schema, sources
 from ontime.datasets import Tables
@@ -17,6 +18,10 @@ from ontime.params import Params, load_params
 from tests import OF_THIS_PROBLEM, PARAMS_YAML, ROOT, postgres
 
 pytest_plugins = ["tests.small_world"]
+
+# A deadline would assert a time, which a busy machine misses.
+hypothesis_settings.register_profile("ontime", deadline=None)
+hypothesis_settings.load_profile("ontime")
 
 
 @pytest.fixture(scope="session")

@@ -46,7 +46,7 @@ NEXT = """adopt: {name} is in place. Next:
   git add -A && git commit -m 'Adopt {name}'
   make train            data, features, models, gate, a release
   make serve            ... which answers on 127.0.0.1:8000
-README.md still speaks of the old problem: it is yours to write. docs/make-it-yours.md goes on from here."""
+README.md and docs/tour.md still describe the old problem: rewrite them. docs/make-it-yours.md continues from here."""
 
 
 class NotAdopted(ValueError):

@@ -47,12 +47,12 @@ def rebuild(origin: Origin) -> Rebuilt:
         _run(folder, "dvc", "repro", LAST)
         registered, answer = folder / "registered.onnx", folder / "deviation.json"
         registered.write_bytes(origin.onnx)
-        _run(folder, _module_of_deviation(folder), str(registered), str(answer))
+        _run(folder, module_of_deviation(folder), str(registered), str(answer))
         same_libraries = (folder / LIBRARIES).read_bytes() == LIBRARIES.read_bytes()
         return Rebuilt((folder / LOCK).read_text(), Deviation(**read_json(answer)), same_libraries)
 
 
-def _module_of_deviation(folder: Path) -> str:
+def module_of_deviation(folder: Path) -> str:
     """The module that measures the deviation, under the name that it has in the clone's commit."""
     # A release keeps the code that trained it, so each former name of this module has to stay in the list.
     names = ("pipelines.tools.prediction_deviation", "pipelines.deviation")

@@ -151,3 +151,17 @@ def test_a_clone_goes_also_when_its_block_fails(abandoned: str) -> None:
 def test_a_commit_that_is_not_here_is_named() -> None:
     with pytest.raises(NotRebuilt, match=f"commit {COMMIT} is not in this repository"), rebuild.clone(COMMIT):
         pass
+
+
+@pytest.mark.parametrize(
+    ("file", "module"),
+    [
+        ("pipelines/tools/prediction_deviation.py", "pipelines.tools.prediction_deviation"),
+        ("pipelines/deviation.py", "pipelines.deviation"),  # versions registered before the tools had a folder
+    ],
+)
+def test_a_version_is_measured_by_the_module_of_its_own_commit(tmp_path: Path, file: str, module: str) -> None:
+    (tmp_path / file).parent.mkdir(parents=True)
+    (tmp_path / file).touch()
+
+    assert rebuild.module_of_deviation(tmp_path) == module

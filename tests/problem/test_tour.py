@@ -1,0 +1,49 @@
+"""docs/tour.md: every function that it names exists, and every example prints what it says."""
+
+import ast
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+TOUR = ROOT / "docs/tour.md"
+LINKS = re.findall(r"\[`([\w.]+)`\]\(([\w./-]+\.py)\)", TOUR.read_text())
+
+
+def defined_in(file: Path) -> set[str]:
+    """The names that a module defines at its top level."""
+    names: set[str] = set()
+    for node in ast.parse(file.read_text()).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
+
+
+@pytest.mark.parametrize(("name", "path"), LINKS)
+def test_every_link_leads_to_a_file_or_to_a_function_in_it(name: str, path: str) -> None:
+    file = (TOUR.parent / path).resolve()
+
+    if name in (file.name, file.stem):
+        assert file.is_file()
+    else:
+        assert name.rsplit(".", maxsplit=1)[-1] in defined_in(file)
+
+
+def test_the_tour_has_ten_stops_and_a_function_at_each() -> None:
+    stops = re.split(r"^## \d+\. ", TOUR.read_text(), flags=re.MULTILINE)[1:]
+
+    assert len(stops) == 10
+    assert [stop.splitlines()[0] for stop in stops if not re.search(r"\[`[\w.]+`\]\(", stop)] == []
+
+
+def test_the_examples_print_what_the_page_says() -> None:
+    results = doctest.testfile(str(TOUR), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+
+    assert results.attempted > 10
+    assert results.failed == 0
