@@ -6,7 +6,7 @@ the entities of a day share a mood as real days do (`bench.gate.MOOD`), with the
 *Feed and drift.* The year's own entities, weather and cancellations, day by day and fortnight by fortnight. Drift is
 measured against the three weeks that end a fortnight earlier, as if a release of middle age answered.
 Every day is judged by the monitor's own figures, by the alert rules and by the policy of params.yaml; a retraining
-changes nothing but the policy's memory of it. Figures of what fails in the code (set-aside batches, skew, nothing
+changes nothing but the policy's memory of it. Metrics of what fails in the code (set-aside batches, skew, nothing
 asked, nothing materialised) are zero where nothing fails, and are not simulated.
 Writes reports/bench_alarms.json.
 """
@@ -23,9 +23,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from bench.gate import MOOD, World, sigmoid, year
-from monitoring import alerts, indicators, performance, periods
-from monitoring.alerts import Alert, Figures, Tier
-from monitoring.policy import Action, Observed, decide
+from monitoring import alerts, performance, samples, table_metrics
+from monitoring.alerts import Alert, Metrics, Tier
+from monitoring.policy import Action, DayState, choose_action
 from ontime import environment, model, release, schema
 from ontime.evaluation import Floats, Labels
 from ontime.params import Params, load_params
@@ -57,7 +57,7 @@ def outcomes(world: World, mood: float, rng: np.random.Generator) -> Labels:
     return rng.random(len(rates)) < rates
 
 
-def of_performance(world: World, label: Labels, probability: Floats) -> Iterator[Figures]:
+def of_performance(world: World, label: Labels, probability: Floats) -> Iterator[Metrics]:
     """The figures of each day that has a whole window behind it."""
     params, starts = world.params, world.starts
     for last in range(params.monitor.window_days, len(starts)):
@@ -70,11 +70,11 @@ def of_performance(world: World, label: Labels, probability: Floats) -> Iterator
                 "day": 0,
             }
         )
-        yield indicators.of_performance(performance.measure(rows, params))
+        yield table_metrics.performance_metrics(performance.summarise(rows, params))
 
 
 def answered() -> tuple[pd.DataFrame, Release]:
-    """Every entity of the year as the live release answers it: rows as `performance.answers` has them."""
+    """Every entity of the year with the live release's prediction, as `performance.predictions_with_outcomes`."""
     live = release.load_current(load_settings().releases)
     entities = read_months(FEATURES, months_in(FEATURES)).sort_values("day", ignore_index=True)
     matrix = model.matrix_of(entities, live.manifest.categories)
@@ -85,30 +85,32 @@ def answered() -> tuple[pd.DataFrame, Release]:
     ), live
 
 
-def of_the_feed(params: Params) -> Iterator[Figures]:
+def of_the_feed(params: Params) -> Iterator[Metrics]:
     """The figures of each day but those of performance; of drift, on every `drift_every_days`-th."""
     from monitoring import drift  # it takes seconds to import, and the workers need none of it
 
     monitor = params.monitor
     rows, live = answered()
     decoded, reference = (
-        indicators.decoded(rows, live.manifest.categories),
-        periods.reference_of(load_settings(), live.manifest),
+        table_metrics.decoded(rows, live.manifest.categories),
+        samples.read_reference(load_settings(), live.manifest),
     )
     days = sorted(rows["day"].unique())
     of_day = {day: group.index for day, group in rows.groupby("day")}
     for place in tqdm(range(monitor.settle_days, len(days)), "feed and drift", unit="day", disable=None):
         today = rows.loc[of_day[days[place]]]
-        found = indicators.of_answers(today, reference, today)
+        found = table_metrics.prediction_metrics(today, reference, today)
         settled = rows.loc[of_day[days[place - monitor.settle_days]]]
-        found |= {"unlabelled_share": indicators.unlabelled_share(settled)} | indicators.of_drift(None)
+        found |= {"unlabelled_share": table_metrics.unlabelled_share(settled)} | table_metrics.drift_metrics(None)
         since = place - monitor.drift_every_days + 1
         if place % monitor.drift_every_days == 0 and since >= monitor.drift_every_days + REFERENCE_DAYS:
             began = since - monitor.drift_every_days
             before = _between(decoded, of_day, days[began - REFERENCE_DAYS : began])
             now = _between(decoded, of_day, days[since : place + 1])
-            reports = drift.run(before, now, live.manifest.threshold, str(days[place]), monitor.drift_features)
-            found |= indicators.of_drift(reports.figures())
+            reports = drift.build_reports(
+                before, now, live.manifest.threshold, str(days[place]), monitor.drift_features
+            )
+            found |= table_metrics.drift_metrics(reports.values())
         yield found
 
 
@@ -122,20 +124,20 @@ def live(world: World, mood: float, seed: int) -> Year:
     return judged(of_performance(world, label, probability), params)
 
 
-def judged(told: Iterator[Figures], params: Params) -> Year:
+def judged(told: Iterator[Metrics], params: Params) -> Year:
     """A year of days with these figures."""
-    seen: list[Figures] = []
+    seen: list[Metrics] = []
     alert_days, episodes, retrainings = Counter[str](), Counter[str](), Counter[str]()
     retrained, before, pages = [FIRST], set[str](), 0
     for count, each in enumerate(told):
         seen.append(each)
         day = FIRST + timedelta(days=count)
-        raised = alerts.raised(seen, params.monitor.alerts)
+        raised = alerts.firing(seen, params.monitor.alerts)
         names = {alert.name for alert in raised}
         alert_days.update(names)
         episodes.update(names - before)
         before = names
-        decision = decide(observed(day, raised, retrained, params), params.policy)
+        decision = choose_action(observed(day, raised, retrained, params), params.policy)
         pages += decision.action is Action.STOP
         if decision.action is Action.RETRAIN:
             retrained.append(day)
@@ -144,14 +146,14 @@ def judged(told: Iterator[Figures], params: Params) -> Year:
     return Year(alert_days, episodes, pages, retrainings)
 
 
-def observed(day: date, raised: tuple[Alert, ...], retrained: list[date], params: Params) -> Observed:
+def observed(day: date, raised: tuple[Alert, ...], retrained: list[date], params: Params) -> DayState:
     """A day on which labels are plenty and nobody is on trial."""
-    return Observed(
+    return DayState(
         day=day,
         alerts=raised,
         new_labels=params.policy.min_labels,
         retrainings=tuple(retrained[1:]),
-        in_charge_since=retrained[-1],
+        champion_since=retrained[-1],
         too_early=None,
         trial=None,
     )

@@ -1,1 +1,1 @@
-"""What watches the service: it reads the database and the releases, never the service itself."""
+"""Monitoring of the predictions. It reads the database and the releases, never the service itself."""

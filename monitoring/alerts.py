@@ -1,6 +1,6 @@
-"""From the figures of the last days to alerts: a figure over its limit on n of the last m days it was told.
+"""Alert rules: an alert fires when a metric exceeds its limit on n of the last m days that have a value.
 
-Tiers say who is bothered: 1 stops everything and pages, 2 asks for a retraining, 3 is only reported.
+Tier 1 stops all releases and pages somebody, tier 2 requests a retraining, tier 3 is only reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from typing import Any
 
 from ontime.params import AlertRule
 
-OF_PERFORMANCE = ("loss_excess", "auc_shortfall", "rate_gap")  # `make diagnose` says why
-Figures = Mapping[str, float | None]
+PERFORMANCE_ALERTS = ("loss_excess", "auc_shortfall", "rate_gap")  # a diagnosis explains these
+Metrics = Mapping[str, float | None]
 
 
 class Tier(IntEnum):
@@ -29,23 +29,29 @@ class Alert:
     reason: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         return f"{self.name} {self.value:.4g} (limit {self.above:g})"
 
 
-def raised(days: Sequence[Figures], rules: Mapping[str, AlertRule]) -> tuple[Alert, ...]:
-    """The alerts of the last of `days`, the most serious first. A figure that is None or absent was not told then."""
-    found = [alert for name, rule in rules.items() if (alert := _judge(name, rule, days)) is not None]
-    return tuple(sorted(found, key=lambda alert: alert.tier))
+def firing(days: Sequence[Metrics], rules: Mapping[str, AlertRule]) -> tuple[Alert, ...]:
+    """The alerts that fire on the last of `days`, most serious first. A metric without a value (None) is skipped.
+
+    >>> rule = AlertRule(tier=2, above=0.25, days=2, of=3, reason="the inputs have changed")
+    >>> days = [{"psi": 0.31}, {"psi": 0.12}, {"psi": None}, {"psi": 0.42}]
+    >>> [alert.summary for alert in firing(days, {"psi": rule})]
+    ['psi 0.42 (limit 0.25)']
+    """
+    alerts = [alert for name, rule in rules.items() if (alert := _evaluate(name, rule, days)) is not None]
+    return tuple(sorted(alerts, key=lambda alert: alert.tier))
 
 
-def restored(stored: Sequence[Mapping[str, Any]]) -> tuple[Alert, ...]:
-    """Alerts as `decisions` keeps them: JSON knows numbers, but no tiers."""
+def from_json(stored: Sequence[Mapping[str, Any]]) -> tuple[Alert, ...]:
+    """Alerts from their JSON in `decisions`, where a tier is a number."""
     return tuple(Alert(**{**each, "tier": Tier(each["tier"])}) for each in stored)
 
 
-def _judge(name: str, rule: AlertRule, days: Sequence[Figures]) -> Alert | None:
-    told = [value for figures in days if (value := figures.get(name)) is not None][-rule.of :]
-    if not days or days[-1].get(name) is None or sum(value > rule.above for value in told) < rule.days:
+def _evaluate(name: str, rule: AlertRule, days: Sequence[Metrics]) -> Alert | None:
+    values = [value for metrics in days if (value := metrics.get(name)) is not None][-rule.of :]
+    if not days or days[-1].get(name) is None or sum(value > rule.above for value in values) < rule.days:
         return None
-    return Alert(name, Tier(rule.tier), told[-1], rule.above, rule.reason)
+    return Alert(name, Tier(rule.tier), values[-1], rule.above, rule.reason)

@@ -1,18 +1,18 @@
-"""The only file that knows Evidently: entities of then and entities of now in, up to four reports out.
+"""Drift between reference and current entities, as up to four Evidently reports. The only file that imports Evidently.
 
-Importing it takes seven seconds: import it inside the command that needs it.
+The import takes seven seconds, so it belongs inside the function that needs it.
 
-A frame has one row an entity: the columns of `schema.FEATURE_NAMES`, `probability` (0 to 1), and `label`
-(nullable boolean: null where nobody knows yet). The population stability index (PSI) measures all drift, so that
-columns can be compared. Evidently's reading of it:
+A frame has one row per entity: the columns of `schema.FEATURE_NAMES`, `probability` (0 to 1), and `label`
+(nullable boolean: null if not known yet). The population stability index (PSI) measures all drift, so that columns can
+be compared. Evidently computes it as follows:
 
-- Nulls are dropped before it counts, so the index never sees a column that loses half its values: `missing` in the
-  figures does. Of a column without any value there is no index (Evidently raises); it is listed under `empty`
-  and counts neither as calm nor as drifted.
-- A number with over 20 distinct values falls into equally wide bins over both frames together: one outlier widens
-  them all. `ontime.exploration` uses the reference's deciles and a bin for nulls; the two do not agree to the digit.
-- An empty bin counts as 0.0001. Where the smallest filled bin is that small, from 10,000 rows on, it counts as a
-  millionth of it instead, and the index of a rare value jumps: give it fewer rows than that.
+- Nulls are dropped first, so the PSI does not change when a column loses half its values; `missing` shows that. A
+  column without any value has no PSI (Evidently raises); it is listed under `empty` and counts neither as stable nor
+  as drifted.
+- A number with over 20 distinct values is binned into equal widths over both frames, so that one outlier widens all
+  bins. `ontime.exploration` uses the reference's deciles and a bin for nulls; the two differ slightly.
+- An empty bin counts as 0.0001. If the smallest filled bin is that small, which needs 10,000 rows or more, an empty one
+  counts as a millionth of it instead, and the PSI of a rare value jumps. Pass fewer rows than that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,31 +40,31 @@ DATA_DRIFT, PREDICTION_DRIFT, DATA_QUALITY, CLASSIFICATION = KINDS = (
     "data_quality",
     "classification",
 )
-# Another population, in the usual reading. The usual 0.1 for "moderate" is no alarm here: 2,000 and 5,000 entities
-# drawn from the same months to a hundred destinations come to 0.07 to 0.09 by chance.
-DRIFTED = 0.25
+# The usual limit for a different population. The usual 0.1 for "moderate" is too low here: samples of 2,000 and 5,000
+# entities from the same months differ by 0.07 to 0.09 in a feature with a hundred categories.
+PSI_LIMIT = 0.25
 SCORES = {"precision": "Precision", "recall": "Recall", "roc_auc": "RocAuc", "log_loss": "LogLoss"}
 
 
 class NothingToMonitor(ValueError):
-    """There is nothing to compare; the message names what is missing. A failure, never a calm report."""
+    """There is nothing to compare; the message names what is missing. Missing data must not look like no drift."""
 
 
 @dataclass(frozen=True)
 class Reports:
-    """Evidently's results by kind, and what it was not asked."""
+    """Evidently's reports by kind, and the columns and scores that they lack."""
 
     snapshots: Mapping[str, Snapshot]
     rows: Mapping[str, int]
-    empty: Mapping[str, list[str]]  # the columns without any value, in the reference and now
+    empty: Mapping[str, list[str]]  # the columns without any value, in reference and current
     unscored: str | None  # why there is no report on classification
 
-    def figures(self) -> dict[str, Any]:
-        """What Evidently found, as plain numbers; PSI by column, and `classification` None where nobody can know."""
+    def values(self) -> dict[str, Any]:
+        """The reports' numbers: PSI by column, missing values, scores. `classification` is None without outcomes."""
         drift, quality = self.snapshots[DATA_DRIFT], self.snapshots[DATA_QUALITY]
         return {
             "rows": dict(self.rows),
-            "features": {found["config"]["column"]: float(found["value"]) for found in _all(drift, "ValueDrift")},
+            "features": {each["config"]["column"]: float(each["value"]) for each in _all(drift, "ValueDrift")},
             "prediction": float(_one(self.snapshots[PREDICTION_DRIFT], "ValueDrift")),
             "share_drifted": float(_one(drift, "DriftedColumnsCount")["share"]),
             "missing_share": _missing_share(quality),
@@ -75,25 +75,25 @@ class Reports:
         }
 
     def _scores(self) -> dict[str, float] | None:
-        told = self.snapshots.get(CLASSIFICATION)
-        return None if told is None else {name: float(_one(told, metric)) for name, metric in SCORES.items()}
+        report = self.snapshots.get(CLASSIFICATION)
+        return None if report is None else {name: float(_one(report, metric)) for name, metric in SCORES.items()}
 
     def save(self, workspace: Path, project: str, at: datetime, version: str) -> None:
-        """Put each report into the project of a workspace; again for that moment and version, it takes its own place.
+        """Store the reports in a project of an Evidently workspace. Idempotent for the same moment and version.
 
-        The project is made when there is none of that name.
+        Creates the project if it does not exist.
         """
-        # The class Workspace would read every run there is before it writes one.
+        # Not with Evidently's class Workspace: it reads all runs of the workspace before it writes one.
         workspace.mkdir(parents=True, exist_ok=True)
         project_id = _project(LocalState(str(workspace)), project)
         for kind, snapshot in self.snapshots.items():
             run_id = uuid5(project_id, f"{at.astimezone(UTC).isoformat()} {version} {kind}")
             path = workspace / str(project_id) / SNAPSHOTS_DIR_NAME / f"{run_id}.json"
             files.write_text(path, _as_run(snapshot, kind, at, version, self.rows))
-            path.touch()  # `evidently ui` waits for writes, and overlooks what is renamed into place
+            path.touch()  # `evidently ui` notices writes, but not renamed files
 
     def html(self, folder: Path) -> None:
-        """Write `<kind>.html` for each report, each complete in itself; one of an earlier run does not stay."""
+        """Write a self-contained `<kind>.html` for each report, and delete those of kinds that this run lacks."""
         for kind in KINDS:
             path = folder / f"{kind}.html"
             if kind in self.snapshots:
@@ -102,30 +102,29 @@ class Reports:
                 path.unlink(missing_ok=True)
 
 
-def run(
+def build_reports(
     reference: pd.DataFrame,
     current: pd.DataFrame,
     threshold: float,
     name: str,
     features: Sequence[str] = schema.FEATURE_NAMES,
 ) -> Reports:
-    """How `current` differs from `reference`, and how good the alerts were where the outcomes are known.
+    """Compare `current` with `reference`, and score the alerts as far as outcomes are known.
 
-    A probability of `threshold` or more is an alert; `name` titles the reports; `features` are those to look at.
-    Raises NothingToMonitor.
+    A probability of at least `threshold` is an alert. `name` is the title of the reports. Raises NothingToMonitor.
     """
     frames = {"reference": reference, "current": current}
     for which, entities in frames.items():
-        _refuse_nothing(which, entities)
+        _refuse_empty(which, entities)
     empty = {which: [name for name in features if entities[name].isna().all()] for which, entities in frames.items()}
     measured = [column for column in features if column not in {*empty["reference"], *empty["current"]}]
     if not measured:
-        raise NothingToMonitor("no feature has a value in both reference and current: a failure, not calm")
+        raise NothingToMonitor("no feature has a value in both reference and current, so drift cannot be measured")
     unscored = _why_unscored(current)
     both = _features(current, features), _features(reference, features)
     results = {
-        DATA_DRIFT: _report(DataDriftPreset(columns=measured, method="psi", threshold=DRIFTED)).run(*both),
-        PREDICTION_DRIFT: _report(ValueDrift(column=PROBABILITY, method="psi", threshold=DRIFTED)).run(*both),
+        DATA_DRIFT: _report(DataDriftPreset(columns=measured, method="psi", threshold=PSI_LIMIT)).run(*both),
+        PREDICTION_DRIFT: _report(ValueDrift(column=PROBABILITY, method="psi", threshold=PSI_LIMIT)).run(*both),
         DATA_QUALITY: _report(DataSummaryPreset()).run(*both),
     }
     if unscored is None:
@@ -136,19 +135,21 @@ def run(
     return Reports(results, rows, empty, unscored)
 
 
-def _refuse_nothing(which: str, entities: pd.DataFrame) -> None:
+def _refuse_empty(which: str, entities: pd.DataFrame) -> None:
     if entities.empty:
-        raise NothingToMonitor(f"{which} holds no entities: a failure, not calm")
+        raise NothingToMonitor(f"{which} has no entities, so drift cannot be measured")
     if entities[PROBABILITY].isna().all():
-        raise NothingToMonitor(f"{which}.{PROBABILITY} holds no value in {len(entities)} entities: a failure, not calm")
+        raise NothingToMonitor(
+            f"{which}.{PROBABILITY} has no value in {len(entities)} entities, so drift cannot be measured"
+        )
 
 
 def _why_unscored(current: pd.DataFrame) -> str | None:
-    known = current.loc[current[PROBABILITY].notna(), LABEL].dropna()
-    if known.empty:
+    labels = current.loc[current[PROBABILITY].notna(), LABEL].dropna()
+    if labels.empty:
         return f"no outcome of the {len(current)} entities is known yet"
-    if known.nunique() == 1:
-        return f"all {len(known)} known outcomes are {WORDS.positive if known.iloc[0] else WORDS.negative}"
+    if labels.nunique() == 1:
+        return f"all {len(labels)} known outcomes are {WORDS.positive if labels.iloc[0] else WORDS.negative}"
     return None
 
 
@@ -165,9 +166,9 @@ def _report(content: Any) -> Any:
 
 
 def _classification(reference: pd.DataFrame, current: pd.DataFrame, threshold: float) -> Any:
-    """The labelled entities' report, beside the reference's unless that has one outcome only."""
-    beside = _labelled(reference) if reference[LABEL].nunique() == 2 else None
-    return _report(ClassificationPreset(probas_threshold=threshold)).run(_labelled(current), beside)
+    """The scores of the labelled entities, compared with the reference's unless it has one outcome only."""
+    compared = _labelled(reference) if reference[LABEL].nunique() == 2 else None
+    return _report(ClassificationPreset(probas_threshold=threshold)).run(_labelled(current), compared)
 
 
 def _labelled(entities: pd.DataFrame) -> Any:
@@ -176,13 +177,13 @@ def _labelled(entities: pd.DataFrame) -> Any:
         categorical_columns=[LABEL],
         classification=[BinaryClassification(target=LABEL, prediction_probas=PROBABILITY, pos_label=1)],
     )
-    known = entities.loc[entities[LABEL].notna() & entities[PROBABILITY].notna(), [LABEL, PROBABILITY]]
-    return Dataset.from_pandas(known.reset_index(drop=True).astype({LABEL: "int64"}), data_definition=definition)
+    rows = entities.loc[entities[LABEL].notna() & entities[PROBABILITY].notna(), [LABEL, PROBABILITY]]
+    return Dataset.from_pandas(rows.reset_index(drop=True).astype({LABEL: "int64"}), data_definition=definition)
 
 
 def _all(snapshot: Any, metric: str) -> list[dict[str, Any]]:
-    found = snapshot.dict()["metrics"]
-    return [each for each in found if each["config"]["type"] == f"evidently:metric_v2:{metric}"]
+    metrics = snapshot.dict()["metrics"]
+    return [each for each in metrics if each["config"]["type"] == f"evidently:metric_v2:{metric}"]
 
 
 def _one(snapshot: Any, metric: str) -> Any:
@@ -190,33 +191,36 @@ def _one(snapshot: Any, metric: str) -> Any:
 
 
 def _missing_share(quality: Any) -> float:
-    """Of all cells. What Evidently calls the share is nulls by rows: 0.7 where one column of 71 is mostly null."""
+    """The share of all cells. Evidently's own share is per row: 0.7 if one column of 71 is mostly null."""
     cells = _one(quality, "RowCount") * _one(quality, "ColumnCount")
     return float(_one(quality, "DatasetMissingValueCount")["count"] / cells)
 
 
 def _missing(quality: Any) -> dict[str, dict[str, float]]:
-    """The share of nulls of each column that has any, in the reference and now."""
+    """The share of nulls of each column that has any, in reference and current."""
     shares = {}
-    for found in _all(quality, "MissingValueCount"):
-        before = quality.context.get_reference_metric_result(found["id"]).share.value
-        shares[found["config"]["column"]] = {"reference": float(before), "current": float(found["value"]["share"])}
+    for metric in _all(quality, "MissingValueCount"):
+        reference = quality.context.get_reference_metric_result(metric["id"]).share.value
+        shares[metric["config"]["column"]] = {
+            "reference": float(reference),
+            "current": float(metric["value"]["share"]),
+        }
     return {column: share for column, share in shares.items() if any(share.values())}
 
 
 def _project(state: Any, name: str) -> UUID:
-    found = [known for known in state.list_projects() if state.read_project(known).name == name]
-    return found[0] if found else state.write_project(ProjectModel(id=uuid5(NAMESPACE_URL, name), name=name)).id
+    projects = [project for project in state.list_projects() if state.read_project(project).name == name]
+    return projects[0] if projects else state.write_project(ProjectModel(id=uuid5(NAMESPACE_URL, name), name=name)).id
 
 
 def _as_run(snapshot: Any, kind: str, at: datetime, version: str, rows: Mapping[str, int]) -> str:
-    """The JSON that a workspace keeps of a report."""
+    """A report as the JSON of a workspace."""
     model = snapshot.to_snapshot_model()
-    told = {
+    fields = {
         "timestamp": at,
         "tags": [kind, f"version {version}"],
         "metadata": {"version": version, **{f"rows_{which}": str(count) for which, count in rows.items()}},
-        # A figure for each metric beside those of the page: two thirds of the file, and no page shows them.
+        # Without the widget of each single metric: two thirds of the file, and no page shows them.
         "metric_results": {key: each.copy(update={"widget": None}) for key, each in model.metric_results.items()},
     }
-    return str(Snapshot.load_model(model.copy(update=told)).dumps())
+    return str(Snapshot.load_model(model.copy(update=fields)).dumps())

@@ -1,9 +1,9 @@
-"""How right the answers were: predictions joined to outcomes, once those have come.
+"""Measures the predictions: joined to their outcomes, as far as these are known.
 
-Days are those of the event time, on the problem's calendar, not those of the asking. Of an entity that was asked for
-often, the last answer counts. An entity that the answering model had been trained on counts for nothing,
-and neither does one whose model was asked another question: other outcomes are right for it.
-What is known, and by which moment, `database.known_outcomes` decides.
+A day is that of the event, in the problem's time zone, not that of the request. If an entity was requested several
+times, its last prediction counts. An entity does not count if its model was trained on it, or if its model answers
+another question (label rule and lead), because then the outcomes are not those that it predicts.
+`database.known_outcomes` defines which outcomes are known at a moment.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,29 +28,29 @@ FEWEST_DAYS = evaluation.FEWEST_DAYS
 
 @dataclass(frozen=True)
 class Performance:
-    """Of a group of entities. Everything from `positive_rate` on is None where nothing is known yet."""
+    """The metrics of a group of entities. All from `positive_rate` on are None if no outcome is known yet."""
 
     entities: int
     labelled: int
     positive_rate: float | None = None
     predicted_rate: float | None = None
-    scores: Mapping[str, float] | None = None  # None also where all labels are alike: nothing to tell apart
+    scores: Mapping[str, float] | None = None  # None also if all labels are equal
     intervals: Mapping[str, evaluation.Interval] | None = None
     alert_precision: float | None = None
     alert_recall: float | None = None
-    loss_excess: float | None = None  # log-loss less what the probabilities themselves expect
-    auc_shortfall: float | None = None  # the AUC that the probabilities themselves expect, less the AUC
+    loss_excess: float | None = None  # the log-loss minus the one that the probabilities themselves expect
+    auc_shortfall: float | None = None  # the AUC that the probabilities themselves expect, minus the AUC
 
     @property
     def label_coverage(self) -> float:
         return self.labelled / self.entities if self.entities else 0.0
 
     def as_json(self) -> dict[str, Any]:
-        told = asdict(self) | {"label_coverage": round(self.label_coverage, 4)}
-        return told if self.labelled else {**told, "note": "no outcome is known yet: this says nothing"}
+        values = asdict(self) | {"label_coverage": round(self.label_coverage, 4)}
+        return values if self.labelled else {**values, "note": "no outcome is known yet, so nothing is measured"}
 
 
-def answers(
+def predictions_with_outcomes(
     engine: sa.Engine,
     since: datetime,
     until: datetime,
@@ -59,27 +59,27 @@ def answers(
     *,
     vectors: bool = False,
 ) -> pd.DataFrame:
-    """One row for each entity with an event in [since, until) that was answered: its request, the answer, `label`.
+    """One row for each predicted entity with an event in [since, until): its request, its last prediction, `label`.
 
-    `label` is null where no outcome is known. With `vectors` also the model's whole input, as bytes.
+    `label` is null if no outcome is known. With `vectors`, the column `vector` has the model's whole input as bytes.
     """
-    entity, answered = database.entities.c, database.predictions.c
+    entity, prediction = database.entities.c, database.predictions.c
     outcomes = database.known_outcomes(label_at_least, known_by)
-    wanted = (
+    query = (
         sa.select(
             *entity,
-            *(answered[name] for name in ("model_version", "probability", "alert", "features")),
-            *([answered.vector] if vectors else []),
+            *(prediction[name] for name in ("model_version", "probability", "alert", "features")),
+            *([prediction.vector] if vectors else []),
             outcomes.c.label,
         )
-        .join(database.predictions, answered.entity_id == entity.entity_id)
+        .join(database.predictions, prediction.entity_id == entity.entity_id)
         .outerjoin(outcomes, outcomes.c.entity_id == entity.entity_id)
         .where(entity.event_at >= since, entity.event_at < until)
-        .order_by(answered.prediction_id)
+        .order_by(prediction.prediction_id)
     )
     with engine.connect() as connection:
-        found = connection.execute(wanted)
-        rows = pd.DataFrame(found.all(), columns=list(found.keys()))
+        result = connection.execute(query)
+        rows = pd.DataFrame(result.all(), columns=list(result.keys()))
     rows = rows.drop_duplicates("entity_id", keep="last", ignore_index=True)
     return rows.assign(
         day=_days(rows["event_at"]), label=rows["label"].astype("boolean"), alert=rows["alert"].astype(bool)
@@ -87,46 +87,57 @@ def answers(
 
 
 def _days(moments: pd.Series) -> pd.Series:
-    """Midnight of each moment's day on the problem's calendar."""
-    # Without the cache, which would look at each moment one by one to see whether it pays, as `read_sql` does.
+    """Midnight of each moment's day in the problem's time zone."""
+    # Without the cache: it would check each moment for duplicates, and so does `read_sql`.
     utc = pd.to_datetime(moments, utc=True, cache=False)
     return utc.dt.tz_convert(ZONE).dt.tz_localize(None).dt.normalize()
 
 
-def unseen_by_their_model(rows: pd.DataFrame, trained_until: Mapping[str, date]) -> pd.DataFrame:
-    """The rows whose model was trained on earlier days only. Raises KeyError for a version nobody told of."""
-    known = {version: pd.Timestamp(day) for version, day in trained_until.items()}
-    limits = rows["model_version"].map(known).astype("datetime64[us]")  # of no rows at all, `map` makes no dates
+def out_of_sample(rows: pd.DataFrame, trained_until: Mapping[str, date]) -> pd.DataFrame:
+    """The rows whose model was trained on earlier days only. Raises KeyError for a version not in `trained_until`.
+
+    >>> rows = pd.DataFrame({"model_version": ["1", "2"], "day": pd.to_datetime(["2013-07-01", "2013-07-01"])})
+    >>> out_of_sample(rows, {"1": date(2013, 6, 1), "2": date(2013, 7, 2)})["model_version"].tolist()
+    ['1']
+    """
+    limit_of = {version: pd.Timestamp(day) for version, day in trained_until.items()}
+    limits = rows["model_version"].map(limit_of).astype("datetime64[us]")  # the dtype of an empty `map` is not a date
     unknown = sorted(set(rows.loc[limits.isna(), "model_version"]))
     if unknown:
-        raise KeyError(f"predictions of release {', '.join(unknown)}, which is not published any more")
+        raise KeyError(f"predictions of release {', '.join(unknown)}, which is no longer published")
     return rows[rows["day"] >= limits]
 
 
-def of_question(rows: pd.DataFrame, question: Question, asked: Mapping[str, Question]) -> pd.DataFrame:
-    """The rows whose model was asked that; `asked` has the question of each version."""
-    return rows[rows["model_version"].map(lambda version: asked[version] == question).astype(bool)]
+def with_question(rows: pd.DataFrame, question: Question, questions: Mapping[str, Question]) -> pd.DataFrame:
+    """The rows whose model answers this question; `questions` has the question of each version."""
+    return rows[rows["model_version"].map(lambda version: questions[version] == question).astype(bool)]
 
 
-def measure(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False) -> Performance:
-    """The figures of these entities; rows as `answers` has them."""
-    known = rows[rows["label"].notna()]
-    if known.empty:
+def summarise(rows: pd.DataFrame, params: Params, *, with_intervals: bool = False) -> Performance:
+    """The metrics of these rows, which come from `predictions_with_outcomes`."""
+    labelled = rows[rows["label"].notna()]
+    if labelled.empty:
         return Performance(entities=len(rows), labelled=0)
-    label, told = known["label"].to_numpy(bool), known["probability"].to_numpy(np.float64)
-    alert, days = known["alert"].to_numpy(bool), known["day"].to_numpy()
+    label, probability = labelled["label"].to_numpy(bool), labelled["probability"].to_numpy(np.float64)
+    alert, days = labelled["alert"].to_numpy(bool), labelled["day"].to_numpy()
     both = 0 < label.sum() < len(label)
     return Performance(
         entities=len(rows),
-        labelled=len(known),
+        labelled=len(labelled),
         positive_rate=round(float(label.mean()), 4),
-        predicted_rate=round(float(told.mean()), 4),
-        scores=evaluation.scores(label, told, params.cost) if both else None,
-        intervals=(evaluation.intervals(label, told, days, params.cost) or None) if with_intervals and both else None,
+        predicted_rate=round(float(probability.mean()), 4),
+        scores=evaluation.scores(label, probability, params.cost) if both else None,
+        intervals=(
+            (evaluation.intervals(label, probability, days, params.cost) or None) if with_intervals and both else None
+        ),
         alert_precision=round(float(label[alert].mean()), 4) if alert.any() else None,
         alert_recall=round(float(alert[label].mean()), 4) if label.any() else None,
-        loss_excess=round(float(evaluation.losses(label, told).mean() - evaluation.expected_loss(told)), 4),
-        auc_shortfall=round(evaluation.expected_auc(told) - evaluation.auc(label, told), 4) if both else None,
+        loss_excess=round(
+            float(evaluation.losses(label, probability).mean() - evaluation.expected_loss(probability)), 4
+        ),
+        auc_shortfall=(
+            round(evaluation.expected_auc(probability) - evaluation.auc(label, probability), 4) if both else None
+        ),
     )
 
 
@@ -137,10 +148,11 @@ def vectors_of(rows: pd.DataFrame) -> NDArray[np.float32]:
 
 
 def with_slice_features(rows: pd.DataFrame, categories: Mapping[str, Mapping[str, Sequence[str]]]) -> pd.DataFrame:
-    """The rows, with the features that slices are cut by; `rows` as `answers` has them, with vectors.
+    """The rows, with the features that define slices; `rows` as `predictions_with_outcomes` returns, with vectors.
 
-    A category that is a text of the request is there already, also with values that no model was shown. A number is
-    taken from the model's input: a field of its name may be in another unit. `categories`: by version.
+    A category that is a text of the request is a column already, also with values that no model was trained on. A
+    number comes from the model's input, because a field of the same name may have another unit. `categories`: by
+    version.
     """
     vectors, columns = vectors_of(rows), {}
     for name in {cut.feature for cut in PROBLEM.slices}:
@@ -150,8 +162,8 @@ def with_slice_features(rows: pd.DataFrame, categories: Mapping[str, Mapping[str
         if name in schema.CATEGORICAL:
             for version in rows["model_version"].unique():
                 own = rows["model_version"] == version
-                known = dict(enumerate(categories[version][name]))
-                values = values.astype(object).mask(own, values[own].map(known))
+                texts = dict(enumerate(categories[version][name]))
+                values = values.astype(object).mask(own, values[own].map(texts))
             values = values.fillna(slices.UNKNOWN)
         columns[name] = values
     return rows.assign(**columns)
@@ -164,7 +176,7 @@ def by_group(
     cuts = slices.of_entities(with_slice_features(rows, categories)).assign(version=rows["model_version"])
     return {
         str(cut): {
-            str(name): measure(rows.loc[members], params, with_intervals=True)
+            str(name): summarise(rows.loc[members], params, with_intervals=True)
             for name, members in sorted(
                 rows.groupby(cuts[cut]).groups.items(), key=lambda group: slices.order(str(group[0]))
             )
@@ -174,62 +186,62 @@ def by_group(
 
 
 def by_day(rows: pd.DataFrame, params: Params) -> dict[str, Performance]:
-    return {f"{day:%Y-%m-%d}": measure(entities, params) for day, entities in rows.groupby("day")}
+    return {f"{day:%Y-%m-%d}": summarise(entities, params) for day, entities in rows.groupby("day")}
 
 
-def paired(
+def paired_predictions(
     engine: sa.Engine, champion: Manifest, challenger: Manifest, known_by: datetime | None = None
 ) -> pd.DataFrame:
-    """One row an entity that both scored and whose outcome is known: day, label, both probabilities, who answered.
+    """One row per labelled entity that both models scored: day, label, both probabilities, and which was live.
 
-    An entity that either was trained on counts for nothing. Raises ReleaseRefused for different questions.
+    Entities that either model was trained on are left out. Raises ReleaseRefused for different questions.
     """
     release.refuse_another_question(challenger, champion)
-    rows = _paired(
+    rows = _read_pairs(
         engine, champion.version, challenger.version, database.known_outcomes(champion.label_at_least, known_by)
     )
     unseen = max(champion.trained_until, challenger.trained_until)
     return rows[rows["day"] >= pd.Timestamp(unseen)].reset_index(drop=True)
 
 
-def _paired(engine: sa.Engine, champion: str, challenger: str, known: sa.Subquery) -> pd.DataFrame:
-    answered, shadowed = database.predictions.c, database.shadows.c
-    joined = (
+def _read_pairs(engine: sa.Engine, champion: str, challenger: str, outcomes: sa.Subquery) -> pd.DataFrame:
+    live, shadow = database.predictions.c, database.shadows.c
+    query = (
         sa.select(
-            answered.entity_id,
+            live.entity_id,
             database.entities.c.event_at,
-            answered.model_version.label("answered_by"),
-            answered.probability.label("answered"),
-            shadowed.probability.label("shadowed"),
-            known.c.label,
+            live.model_version.label("live_version"),
+            live.probability.label("live"),
+            shadow.probability.label("shadow"),
+            outcomes.c.label,
         )
-        .join(database.shadows, shadowed.prediction_id == answered.prediction_id)
-        .join(database.entities, database.entities.c.entity_id == answered.entity_id)
-        .join(known, known.c.entity_id == answered.entity_id)
+        .join(database.shadows, shadow.prediction_id == live.prediction_id)
+        .join(database.entities, database.entities.c.entity_id == live.entity_id)
+        .join(outcomes, outcomes.c.entity_id == live.entity_id)
         .where(
             sa.or_(
-                sa.and_(answered.model_version == champion, shadowed.model_version == challenger),
-                sa.and_(answered.model_version == challenger, shadowed.model_version == champion),
+                sa.and_(live.model_version == champion, shadow.model_version == challenger),
+                sa.and_(live.model_version == challenger, shadow.model_version == champion),
             )
         )
-        .order_by(answered.prediction_id)
+        .order_by(live.prediction_id)
     )
     with engine.connect() as connection:
-        rows = pd.read_sql(joined, connection).drop_duplicates("entity_id", keep="last")
-    by_champion = rows["answered_by"] == champion
+        rows = pd.read_sql(query, connection).drop_duplicates("entity_id", keep="last")
+    by_champion = rows["live_version"] == champion
     return pd.DataFrame(
         {
             "day": _days(rows["event_at"]),
             "label": rows["label"].to_numpy(bool),
-            "champion": np.where(by_champion, rows["answered"], rows["shadowed"]),
-            "challenger": np.where(by_champion, rows["shadowed"], rows["answered"]),
+            "champion": np.where(by_champion, rows["live"], rows["shadow"]),
+            "challenger": np.where(by_champion, rows["shadow"], rows["live"]),
             "canary": ~by_champion.to_numpy(bool),
         }
     )
 
 
-def paired_difference(entities: pd.DataFrame) -> evaluation.Estimate | None:
-    """Log-loss of the challenger less the champion's, with its interval by days; None for fewer than two days."""
+def loss_difference(entities: pd.DataFrame) -> evaluation.Estimate | None:
+    """The challenger's log-loss minus the champion's, with its interval by days; None for fewer than two days."""
     label = entities["label"].to_numpy(bool)
     challenger, champion = (entities[name].to_numpy(np.float64) for name in ("challenger", "champion"))
     return evaluation.paired_difference(label, challenger, champion, entities["day"].to_numpy()) if len(label) else None

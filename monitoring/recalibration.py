@@ -1,7 +1,8 @@
-"""How much of the loss comes back when one thing about the answers is corrected, measured on days that were not used.
+"""Recalibration of the log-odds, cross-fitted by days: how much loss one correction of the predictions would save.
 
-A correction shifts the log-odds by a few parameters, fitted by maximum likelihood on every second day and tried on the
-others: a constant for the base rate, a constant and a slope (Cox 1958) for all entities or for those of one slice.
+A correction adds a linear function to the log-odds. It is fitted by maximum likelihood on every second day and applied
+to the other days. An intercept corrects the base rate; an intercept and a slope (Cox 1958) correct all entities, or
+those of one slice.
 """
 
 import numpy as np
@@ -12,41 +13,45 @@ Floats = NDArray[np.float64]
 Labels = NDArray[np.bool_]
 Days = NDArray[np.datetime64]
 
-RIDGE = 1e-4  # a slice without a label entity on every second day has no finite maximum
-STEPS, LONGEST_STEP = 20, 2.0
+RIDGE = 1e-4  # without it, a slice that has only one label on every second day has no finite maximum
+MAX_STEPS, MAX_STEP_SIZE, TOLERANCE = 20, 2.0, 1e-8
 
 
-def constant(log_odds: Floats) -> Floats:
+def intercept_design(log_odds: Floats) -> Floats:
     return np.ones((len(log_odds), 1))
 
 
-def constant_and_slope(log_odds: Floats, chosen: Labels) -> Floats:
-    """Of the chosen entities; the others keep their answer."""
+def slope_design(log_odds: Floats, chosen: Labels) -> Floats:
+    """Intercept and slope for the chosen entities; zeros for the others, so that their log-odds stay the same.
+
+    >>> slope_design(np.array([-1.0, 1.0, 5.0]), np.array([True, True, False])).tolist()
+    [[1.0, -1.0], [1.0, 1.0], [0.0, 0.0]]
+    """
     centred = log_odds - log_odds[chosen].mean()
-    corrections: Floats = np.column_stack([chosen, np.where(chosen, centred, 0)]).astype(np.float64)
-    return corrections
+    design: Floats = np.column_stack([chosen, np.where(chosen, centred, 0)]).astype(np.float64)
+    return design
 
 
-def corrected(log_odds: Floats, label: Labels, corrections: Floats, days: Days) -> Floats:
-    """The log-odds after a correction that each half of the days takes from the other half."""
+def cross_fitted(log_odds: Floats, label: Labels, design: Floats, days: Days) -> Floats:
+    """The corrected log-odds; each half of the days is corrected by a fit to the other half."""
     _, day = np.unique(days, return_inverse=True)
-    after = log_odds.copy()
+    corrected = log_odds.copy()
     for half in (0, 1):
-        own = day % 2 == half
-        weights = _fitted(log_odds[~own], label[~own], corrections[~own])
-        after[own] += corrections[own] @ weights
-    return after
+        rows = day % 2 == half
+        weights = _fit(log_odds[~rows], label[~rows], design[~rows])
+        corrected[rows] += design[rows] @ weights
+    return corrected
 
 
-def _fitted(log_odds: Floats, label: Labels, corrections: Floats) -> Floats:
-    """Newton's method, with steps that cannot run away."""
-    weights, count = np.zeros(corrections.shape[1]), len(label)
-    for _ in range(STEPS):
-        probability = expit(log_odds + corrections @ weights)
-        gradient = corrections.T @ (probability - label) / count + RIDGE * weights
-        spread = corrections * (probability * (1 - probability))[:, None]
-        step = np.linalg.solve(spread.T @ corrections / count + RIDGE * np.eye(len(weights)), gradient)
-        weights -= step * min(1.0, LONGEST_STEP / max(np.abs(step).max(), 1e-12))
-        if np.abs(step).max() < 1e-8:
+def _fit(log_odds: Floats, label: Labels, design: Floats) -> Floats:
+    """Newton's method, with a limit on the size of a step."""
+    weights, count = np.zeros(design.shape[1]), len(label)
+    for _ in range(MAX_STEPS):
+        probability = expit(log_odds + design @ weights)
+        gradient = design.T @ (probability - label) / count + RIDGE * weights
+        weighted = design * (probability * (1 - probability))[:, None]
+        step = np.linalg.solve(weighted.T @ design / count + RIDGE * np.eye(len(weights)), gradient)
+        weights -= step * min(1.0, MAX_STEP_SIZE / max(np.abs(step).max(), 1e-12))
+        if np.abs(step).max() < TOLERANCE:
             break
     return weights

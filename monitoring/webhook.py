@@ -1,4 +1,4 @@
-"""Alerts of the tiers that bother somebody, posted as JSON until somebody has taken them."""
+"""Posts alerts of tiers 1 and 2 to a webhook as JSON, and retries until the receiver accepts them."""
 
 import json
 from http import HTTPStatus
@@ -12,49 +12,49 @@ from monitoring import alerts
 from monitoring.alerts import Alert, Tier
 from ontime import database
 
-PATIENCE_SECONDS = 10
+TIMEOUT_SECONDS = 10
 
 
-def deliver(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
-    """Post each day's alerts that were not taken yet, the oldest first; how many days were delivered now.
+def post_alerts(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
+    """Post the alerts of each day that the receiver has not accepted yet, oldest first; the number of days posted.
 
-    A receiver that is away or refuses is tried again the next time: the alerts stay in `decisions`.
+    If the receiver is down or rejects a post, the next call tries again: the alerts stay in `decisions`.
     """
     if url is None:
         return 0
-    told = {row.evidence["day"] for row in database.decisions_of(engine, "notified")}
-    delivered = 0
+    accepted_days = {row.evidence["day"] for row in database.decisions_of(engine, "notified")}
+    posted_days = 0
     for row in database.decisions_of(engine, "monitor"):
         day = row.evidence["day"]
-        loud = [alert for alert in alerts.restored(row.evidence["alerts"]) if alert.tier <= Tier.RETRAIN]
-        if not loud or day in told:
+        severe = [alert for alert in alerts.from_json(row.evidence["alerts"]) if alert.tier <= Tier.RETRAIN]
+        if not severe or day in accepted_days:
             continue
-        if not _taken(str(url), message(day, loud, row.evidence.get("why"))):
+        if not _accepted(str(url), payload(day, severe, row.evidence.get("why"))):
             break
-        database.record_decision(engine, "notified", "taken", {"day": day, "alerts": len(loud)})
-        delivered += 1
-    return delivered
+        database.record_decision(engine, "notified", "taken", {"day": day, "alerts": len(severe)})
+        posted_days += 1
+    return posted_days
 
 
-def message(day: str, loud: list[Alert], why: str | None = None) -> dict[str, object]:
-    """What is posted: `text` is what chat programs show, the rest is for machines. `why`: what a diagnosis said."""
-    worst = min(alert.tier for alert in loud)
-    text = f"ontime, {day}: " + "; ".join(f"{alert.told}: {alert.reason}" for alert in loud)
-    if any(alert.name in alerts.OF_PERFORMANCE for alert in loud):
-        text += f". Why: {why}; `make diagnose` has the rest" if why else ". Why: `make diagnose`"
+def payload(day: str, severe: list[Alert], why: str | None = None) -> dict[str, object]:
+    """The JSON body: `text` is for chat programs, the other fields are for machines. `why`: a diagnosis' headline."""
+    worst = min(alert.tier for alert in severe)
+    text = f"ontime, {day}: " + "; ".join(f"{alert.summary}: {alert.reason}" for alert in severe)
+    if any(alert.name in alerts.PERFORMANCE_ALERTS for alert in severe):
+        text += f". Why: {why}; `make diagnose` has the details" if why else ". Why: run `make diagnose`"
     return {
         "text": text,
         "day": day,
         "severity": "page" if worst is Tier.STOP else "ticket",
-        "alerts": [vars(alert) for alert in loud],
+        "alerts": [vars(alert) for alert in severe],
         "why": why,
     }
 
 
-def _taken(url: str, content: dict[str, object]) -> bool:
+def _accepted(url: str, content: dict[str, object]) -> bool:
     request = Request(url, json.dumps(content).encode(), {"Content-Type": "application/json"})  # noqa: S310  settings take http only
     try:
-        with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
-            return bool(answer.status < HTTPStatus.MULTIPLE_CHOICES)
-    except (OSError, HTTPException):  # away, too slow, broke off, or speaks no HTTP
+        with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310  see above
+            return bool(response.status < HTTPStatus.MULTIPLE_CHOICES)
+    except (OSError, HTTPException):  # down, too slow, closed the connection, or not HTTP
         return False

@@ -68,10 +68,10 @@ def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> 
 
     try:
         before, after = (release.verify(releases / each) for each in (champion, version))
-        entities = performance.paired(engine, before, after)
+        entities = performance.paired_predictions(engine, before, after)
     except release.ReleaseRefused:
         return None
-    difference = performance.paired_difference(entities)
+    difference = performance.loss_difference(entities)
     return Comparison.of(difference, len(entities)) if difference else None
 
 

@@ -20,7 +20,7 @@ from pipelines.operations.promotion_checks import Comparison
 
 def verdict(entities: pd.DataFrame) -> str:
     """The paired difference in log-loss with its 95 % interval by days. Raises ValueError where that needs more."""
-    found = performance.paired_difference(entities)
+    found = performance.loss_difference(entities)
     if found is None:
         raise ValueError(
             f"{len(entities)} {WORDS.entities} of {entities['day'].nunique()} days were scored by both and have an "
@@ -65,7 +65,7 @@ def main() -> None:
             release.verify(settings.releases / each.version, each.manifest_sha256)
             for each in (pointer, pointer.challenger)
         )
-        entities = performance.paired(engine, champion, challenger)
+        entities = performance.paired_predictions(engine, champion, challenger)
         print(report(entities, pointer))
     except (ValueError, locks.Busy) as nothing:
         sys.exit(f"compare: {nothing}")

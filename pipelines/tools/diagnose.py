@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from monitoring import diagnosis, diagnosis_words, performance, periods
-from monitoring.changes import Change, Line, Period
+from monitoring import diagnosis, diagnosis_text, performance, samples
+from monitoring.decomposition import Change, Difference, Sample
 from monitoring.diagnosis import Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
 from ontime.local_time import midnight
@@ -54,18 +54,18 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
     engine = database.connect(settings.database_url)
     manifest = live.manifest
     if against is None:
-        reference = periods.reference_of(settings, manifest)
-        then, name = periods.of_reference(reference, manifest.categories), "its reference"
+        reference = samples.read_reference(settings, manifest)
+        then, name = samples.from_reference(reference, manifest.categories), "its reference"
     else:
         then, name = _answered(engine, manifest, against), str(against)
     causes = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
     return Report(causes, str(now), name, manifest.version)
 
 
-def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Period:
+def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Sample:
     since, until = midnight(days.start), midnight(days.until)
-    rows = performance.answers(engine, since, until, manifest.label_at_least, vectors=True)
-    return periods.of_answers(rows, manifest)
+    rows = performance.predictions_with_outcomes(engine, since, until, manifest.label_at_least, vectors=True)
+    return samples.from_predictions(rows, manifest)
 
 
 def write(report: Report, folder: Path) -> Path:
@@ -81,27 +81,27 @@ def _page(report: Report) -> str:
     return pages.page(
         TEMPLATE,
         {
-            "causes": operation_plots.causes(_rows_of_causes(found), diagnosis.STANDS_OUT),
+            "causes": operation_plots.causes(_rows_of_causes(found), diagnosis.NOTABLE_LOG_LOSS),
             "change": operation_plots.parts_of_change(_rows_of_change(found.changes["log_loss"])),
         },
         found=found,
         version=report.version,
         now=report.now,
         then=report.then,
-        summary=[line[0].upper() + line[1:] for line in diagnosis_words.lines(found)],
-        interval=diagnosis_words.interval,
-        stands_out=diagnosis.STANDS_OUT,
+        summary=[line[0].upper() + line[1:] for line in diagnosis_text.summary(found)],
+        interval=diagnosis_text.format_interval,
+        stands_out=diagnosis.NOTABLE_LOG_LOSS,
     )
 
 
 MOST_CAUSES = 8
 
 
-def _rows_of_causes(found: Diagnosis) -> list[tuple[str, Line, bool]]:
+def _rows_of_causes(found: Diagnosis) -> list[tuple[str, Difference, bool]]:
     return [(cause.name, cause.cost, cause.stands_out) for cause in found.causes[:MOST_CAUSES]]
 
 
-def _rows_of_change(change: Change) -> list[tuple[str, Line]]:
+def _rows_of_change(change: Change) -> list[tuple[str, Difference]]:
     families = sorted(change.families.items(), key=lambda each: -abs(each[1].value))
     return [
         ("all together", change.total),
@@ -136,7 +136,7 @@ def main() -> None:
     except (release.ReleaseRefused, diagnosis.TooFewDays, locks.Busy) as refused:
         sys.exit(f"diagnose: {refused}")
     print(f"diagnose: release {report.version}, {report.now} against {report.then}")
-    for line in diagnosis_words.lines(report.diagnosis):
+    for line in diagnosis_text.summary(report.diagnosis):
         print(f"diagnose: {line}")
     print(f"diagnose: {write(report, REPORTS)}")
 

@@ -55,15 +55,15 @@ def measured(settings: Settings, params: Params, known_by: datetime | None = Non
     engine = database.connect(settings.database_url)
     current = release.current(settings.releases)
     question = current.question if current else params.question
-    rows = performance.answers(engine, *EVER, question.label_at_least, known_by, vectors=True)
+    rows = performance.predictions_with_outcomes(engine, *EVER, question.label_at_least, known_by, vectors=True)
     if rows.empty:
         return None
     manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
-    same = performance.of_question(rows, question, {each: told.question for each, told in manifests.items()})
+    same = performance.with_question(rows, question, {each: told.question for each, told in manifests.items()})
     limits = {version: manifest.trained_until for version, manifest in manifests.items()}
-    honest = performance.unseen_by_their_model(same, limits).reset_index(drop=True)
+    honest = performance.out_of_sample(same, limits).reset_index(drop=True)
     return Told(
-        performance.measure(honest, params, with_intervals=True),
+        performance.summarise(honest, params, with_intervals=True),
         performance.by_day(honest, params),
         performance.by_group(honest, params, {each: manifest.categories for each, manifest in manifests.items()}),
         len(same) - len(honest),

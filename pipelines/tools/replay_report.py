@@ -17,7 +17,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from monitoring import indicators, performance
+from monitoring import performance, table_metrics
 from ontime import (
     conformal,
     contract,
@@ -63,7 +63,7 @@ def lived(settings: Settings, start: date, until: date) -> Lived:
     engine = database.connect(settings.database_url)
     first = release.load(settings.releases, release.published(settings.releases)[0])
     known_by = midnight(until + timedelta(days=3))
-    rows = performance.answers(
+    rows = performance.predictions_with_outcomes(
         engine, midnight(start), midnight(until), first.manifest.label_at_least, known_by, vectors=True
     )
     rows = rows[rows["label"].notna()].reset_index(drop=True)
@@ -83,7 +83,7 @@ def _features_of(rows: pd.DataFrame, settings: Settings) -> pd.DataFrame:
     parts = []
     for version, answered in rows.groupby("model_version"):
         manifest = release.verify(settings.releases / str(version))
-        parts.append(indicators.decoded(answered, manifest.categories))
+        parts.append(table_metrics.decoded(answered, manifest.categories))
     table = pd.concat(parts).sort_index()
     came = [name for name in schema.CATEGORICAL if name in rows]
     return table.assign(day=rows["day"], **{name: rows[name].astype("str") for name in came})

@@ -1,4 +1,4 @@
-"""A category that the model never saw is flagged and counted; one that is missing is neither."""
+"""A category that the model was not trained on is flagged and counted; a missing one is not."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from monitoring import indicators
+from monitoring import table_metrics
 from ontime import features, online, schema
 from ontime.database import OnlineRow, Stored
 from ontime.declaration import Columns
@@ -25,14 +25,14 @@ DEST = schema.FEATURE_NAMES.index("dest")
 
 
 def without_dest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the request had an optional destination, and nobody gave it."""
+    """As if the destination were optional and missing from the request."""
     request_features: Callable[[Columns], Columns] = PROBLEM.request_features
 
-    def asked(fields: Columns) -> Columns:
+    def without(fields: Columns) -> Columns:
         return {**request_features(fields), "dest": np.full(len(fields["dest"]), None, object)}
 
-    changed = replace(PROBLEM, request_features=asked)
-    for module in (online, indicators):
+    changed = replace(PROBLEM, request_features=without)
+    for module in (online, table_metrics):
         monkeypatch.setattr(module, "PROBLEM", changed)
 
 
@@ -43,7 +43,7 @@ def uncoded(place: int) -> np.ndarray:
 
 
 def answered(source: str = "online") -> pd.DataFrame:
-    """A row as `performance.answers` has it, whose destination has no code."""
+    """A row of `performance.predictions_with_outcomes` whose destination has no code."""
     return pd.DataFrame(
         [{**FLIGHT.model_dump(), "entity_id": "a", "features": source, "vector": uncoded(DEST).tobytes()}]
     )
@@ -51,7 +51,9 @@ def answered(source: str = "online") -> pd.DataFrame:
 
 def unseen_share(rows: pd.DataFrame, texts: dict[str, Any]) -> float | None:
     reference = pd.DataFrame(columns=list(schema.FEATURE_NAMES))
-    return indicators.of_answers(rows, reference, indicators.categories_of(rows, texts))["unseen_share"]
+    return table_metrics.prediction_metrics(rows, reference, table_metrics.categorical_features(rows, texts))[
+        "unseen_share"
+    ]
 
 
 def test_an_unseen_category_of_the_request_is_flagged_and_counted() -> None:
@@ -98,13 +100,13 @@ def test_a_category_of_the_online_store_that_lost_its_values_is_blind(monkeypatc
     rows = answered().assign(vector=[uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes()])
     reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES}).assign(temp_f="hail")
 
-    figures = indicators.of_answers(rows, reference, indicators.categories_of(rows, {}))
+    metrics = table_metrics.prediction_metrics(rows, reference, table_metrics.categorical_features(rows, {}))
 
-    assert figures["blind_features"] == 1
+    assert metrics["blind_features"] == 1
 
 
 def test_no_answers_have_no_categories() -> None:
-    assert indicators.categories_of(answered().iloc[:0], {}).empty
+    assert table_metrics.categorical_features(answered().iloc[:0], {}).empty
 
 
 def test_what_an_entity_has_categories_of_is_what_training_has() -> None:

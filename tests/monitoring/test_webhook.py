@@ -1,4 +1,4 @@
-"""Alerts that bother somebody reach a real receiver, once each and in order, also when it was away."""
+"""Severe alerts reach a real receiver once and in order, also after the receiver was down."""
 
 import json
 import threading
@@ -18,12 +18,12 @@ from ontime import database
 from pipelines.operations.local_server import free_port
 
 STOP = Alert("quarantined_batches", Tier.STOP, 1.0, 0.0, "a batch broke the contract")
-WORSE = Alert("auc_shortfall", Tier.RETRAIN, 0.06, 0.04, "told apart worse")
+WORSE = Alert("auc_shortfall", Tier.RETRAIN, 0.06, 0.04, "ranks worse than expected")
 SUMMER = Alert("feature_psi", Tier.REPORT, 3.2, 0.25, "seasons move")
 
 
 class Receiver:
-    """What was posted, and the status that it answers with; `refused` statuses come first, each once."""
+    """Keeps what was posted and responds with 200; the statuses in `refused` come first, each once."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -52,7 +52,7 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Nothing on the tests' own output."""
+                """No output among that of the tests."""
 
         with HTTPServer(("127.0.0.1", self.port), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -66,7 +66,7 @@ class Receiver:
 
 @pytest.fixture
 def away() -> Receiver:
-    """A receiver that nobody has started."""
+    """A receiver that is not running."""
     return Receiver()
 
 
@@ -83,8 +83,8 @@ def engine(tmp_path: Path) -> Iterator[sa.Engine]:
     connected.dispose()
 
 
-def tell(engine: sa.Engine, day: str, *raised: Alert) -> None:
-    """A day's row of the monitor, as pipelines/operations/monitor.py writes it."""
+def store_alerts(engine: sa.Engine, day: str, *raised: Alert) -> None:
+    """Store a day's row of the monitor, as pipelines/operations/monitor.py writes it."""
     evidence = {"day": day, "reason": "for a test", "figures": {}, "alerts": [vars(alert) for alert in raised]}
     database.record_decision(engine, "monitor", "alert" if raised else "calm", evidence)
 
@@ -98,75 +98,73 @@ def tell(engine: sa.Engine, day: str, *raised: Alert) -> None:
         ((WORSE, SUMMER), "ticket"),
     ],
 )
-def test_the_most_serious_alert_says_who_is_bothered(
+def test_the_most_serious_alert_determines_the_severity(
     raised: tuple[Alert, ...], severity: str, engine: sa.Engine, receiver: Receiver
 ) -> None:
-    tell(engine, "2013-07-01", *raised)
+    store_alerts(engine, "2013-07-01", *raised)
 
-    webhook.deliver(engine, receiver.url)
+    webhook.post_alerts(engine, receiver.url)
 
     (posted,) = receiver.taken
-    loud = [alert for alert in raised if alert is not SUMMER]
+    severe = [alert for alert in raised if alert is not SUMMER]
     assert posted["severity"] == severity
-    assert posted["alerts"] == [vars(alert) for alert in loud]
-    assert posted["text"].startswith(f"ontime, 2013-07-01: {loud[0].told}: {loud[0].reason}")
+    assert posted["alerts"] == [vars(alert) for alert in severe]
+    assert posted["text"].startswith(f"ontime, 2013-07-01: {severe[0].summary}: {severe[0].reason}")
     assert "feature_psi" not in posted["text"]
 
 
 @pytest.mark.parametrize("raised", [(), (SUMMER,)])
-def test_calm_and_seasonal_drift_bother_nobody(
+def test_no_alerts_and_seasonal_drift_are_not_posted(
     raised: tuple[Alert, ...], engine: sa.Engine, receiver: Receiver
 ) -> None:
-    tell(engine, "2013-07-01", *raised)
+    store_alerts(engine, "2013-07-01", *raised)
 
-    assert webhook.deliver(engine, receiver.url) == 0
+    assert webhook.post_alerts(engine, receiver.url) == 0
     assert receiver.taken == []
 
 
 def test_an_alert_is_delivered_once(engine: sa.Engine, receiver: Receiver) -> None:
-    tell(engine, "2013-07-01", STOP)
+    store_alerts(engine, "2013-07-01", STOP)
 
-    assert [webhook.deliver(engine, receiver.url) for _ in range(3)] == [1, 0, 0]
+    assert [webhook.post_alerts(engine, receiver.url) for _ in range(3)] == [1, 0, 0]
     assert receiver.days == ["2013-07-01"]
 
 
 def test_without_a_receiver_alerts_wait_for_one(engine: sa.Engine, receiver: Receiver) -> None:
-    tell(engine, "2013-07-01", STOP)
+    store_alerts(engine, "2013-07-01", STOP)
 
-    assert webhook.deliver(engine, None) == 0
-    assert webhook.deliver(engine, receiver.url) == 1
+    assert webhook.post_alerts(engine, None) == 0
+    assert webhook.post_alerts(engine, receiver.url) == 1
 
 
-def test_what_a_receiver_missed_while_it_was_away_comes_in_order(engine: sa.Engine, away: Receiver) -> None:
-    tell(engine, "2013-07-01", STOP)
-    missed = webhook.deliver(engine, away.url)
-    tell(engine, "2013-07-02", SUMMER)
-    tell(engine, "2013-07-03", WORSE)
+def test_alerts_missed_while_the_receiver_was_down_arrive_in_order(engine: sa.Engine, away: Receiver) -> None:
+    store_alerts(engine, "2013-07-01", STOP)
+    missed = webhook.post_alerts(engine, away.url)
+    store_alerts(engine, "2013-07-02", SUMMER)
+    store_alerts(engine, "2013-07-03", WORSE)
 
     with away.open():
-        delivered = webhook.deliver(engine, away.url)
+        delivered = webhook.post_alerts(engine, away.url)
 
     assert (missed, delivered) == (0, 2)
     assert away.days == ["2013-07-01", "2013-07-03"]
 
 
 @pytest.mark.parametrize("status", [400, 404, 500, 503])
-def test_what_a_receiver_refuses_is_tried_again_before_anything_newer(
-    status: int, engine: sa.Engine, receiver: Receiver
-) -> None:
+def test_a_rejected_post_is_retried_before_any_newer_one(status: int, engine: sa.Engine, receiver: Receiver) -> None:
     receiver.refused = [status]
     for day in ("2013-07-01", "2013-07-02"):
-        tell(engine, day, STOP)
+        store_alerts(engine, day, STOP)
 
-    delivered = [webhook.deliver(engine, receiver.url) for _ in range(3)]
+    delivered = [webhook.post_alerts(engine, receiver.url) for _ in range(3)]
 
     assert delivered == [0, 2, 0]
     assert receiver.days == ["2013-07-01", "2013-07-02"]
 
 
-def test_a_receiver_that_breaks_off_is_away(engine: sa.Engine, away: Receiver) -> None:
-    """It accepts the connection and closes it without a word."""
-    tell(engine, "2013-07-01", STOP)
+def test_a_receiver_that_closes_the_connection_counts_as_down(engine: sa.Engine, away: Receiver) -> None:
+    """It accepts the connection and closes it without a response."""
+    store_alerts(engine, "2013-07-01", STOP)
 
     class Mute(HTTPServer):
         def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ARG002  socketserver's signature
@@ -175,10 +173,10 @@ def test_a_receiver_that_breaks_off_is_away(engine: sa.Engine, away: Receiver) -
     with Mute(("127.0.0.1", away.port), BaseHTTPRequestHandler) as server:
         thread = threading.Thread(target=server.handle_request)
         thread.start()
-        delivered = webhook.deliver(engine, away.url)
+        delivered = webhook.post_alerts(engine, away.url)
         thread.join()
     with away.open():
-        later = webhook.deliver(engine, away.url)
+        later = webhook.post_alerts(engine, away.url)
 
     assert (delivered, later, away.days) == (0, 1, ["2013-07-01"])
 
@@ -186,10 +184,10 @@ def test_a_receiver_that_breaks_off_is_away(engine: sa.Engine, away: Receiver) -
 @pytest.mark.parametrize(
     ("why", "ending"),
     [
-        ("carrier UA: it costs 0.1", "Why: carrier UA: it costs 0.1; `make diagnose` has the rest"),
-        (None, "Why: `make diagnose`"),
+        ("carrier UA: it costs 0.1", "Why: carrier UA: it costs 0.1; `make diagnose` has the details"),
+        (None, "Why: run `make diagnose`"),
     ],
 )
-def test_an_alert_about_performance_says_why_or_which_command_does(why: str | None, ending: str) -> None:
-    assert str(webhook.message("2013-07-01", [WORSE], why)["text"]).endswith(ending)
-    assert "diagnose" not in str(webhook.message("2013-07-01", [STOP])["text"])
+def test_an_alert_about_performance_has_the_cause_or_the_command_that_finds_it(why: str | None, ending: str) -> None:
+    assert str(webhook.payload("2013-07-01", [WORSE], why)["text"]).endswith(ending)
+    assert "diagnose" not in str(webhook.payload("2013-07-01", [STOP])["text"])

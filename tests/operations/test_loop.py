@@ -6,7 +6,7 @@ Answers and outcomes are written into the database as the service and the feed w
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from monitoring import day_figures
-from monitoring.day_figures import Watch
+from monitoring import daily_metrics
+from monitoring.daily_metrics import DayContext
 from monitoring.policy import Action
 from ontime import database, model, registry, release, sources
 from ontime.datasets import Tables
@@ -439,8 +439,8 @@ def test_a_trial_is_judged_on_the_flights_since_it_began(
     challenging(world, engine, "2", MONDAY)
     live(world, engine, weeks, tables, TUESDAY)
 
-    watch = Watch(world, params, engine, TUESDAY, midnight(WEDNESDAY))
-    trial = monitor.observe(watch, pointer_of(world), ()).trial
+    context = DayContext(world, params, engine, TUESDAY, midnight(WEDNESDAY))
+    trial = monitor.observe(context, pointer_of(world), ()).trial
 
     assert trial is not None
     landed = weeks.loc[weeks["day"] == pd.Timestamp(TUESDAY), "label"].count()
@@ -529,10 +529,10 @@ def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params
         monitor.run(world, params, MONDAY)
 
 
-def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> dict[str, float | None]:
-    watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
+def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> Mapping[str, float | None]:
+    context = DayContext(settings, params, engine, day, midnight(day + timedelta(days=1)))
     champion = release.verify(settings.releases / pointer_of(settings).version)
-    return day_figures.figures_of(watch, champion, day_figures.window_of(watch, champion))
+    return daily_metrics.read_metrics(context, champion, daily_metrics.read_window(context, champion))
 
 
 @pytest.mark.parametrize("days", [(), (MONDAY, TUESDAY, WEDNESDAY)])
@@ -713,7 +713,7 @@ def test_the_policy_does_not_ask_for_what_would_come_too_early(
     asked = params.model_copy(update={"retrain": params.retrain.model_copy(update={"train_days": 60})})
     live(world, engine, weeks, tables, TUESDAY)
 
-    seen = monitor.observe(Watch(world, asked, engine, TUESDAY, midnight(WEDNESDAY)), pointer_of(world), ())
+    seen = monitor.observe(DayContext(world, asked, engine, TUESDAY, midnight(WEDNESDAY)), pointer_of(world), ())
 
     assert seen.too_early == "26 days of flights-2013 are left to train on, at least 60 are needed"
 

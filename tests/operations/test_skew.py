@@ -56,6 +56,6 @@ def test_before_the_first_release_any_lead_may_be_materialised(settings: Setting
 
 def test_no_answers_are_no_answers_of_any_model(settings: Settings) -> None:
     engine = database.connect(settings.database_url)
-    rows = performance.answers(engine, NOW - timedelta(days=14), NOW, 15)
+    rows = performance.predictions_with_outcomes(engine, NOW - timedelta(days=14), NOW, 15)
 
-    assert performance.unseen_by_their_model(rows, {}).empty
+    assert performance.out_of_sample(rows, {}).empty

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
-from monitoring import alerts, diagnosis, indicators, performance, periods
-from monitoring.changes import Period
+from monitoring import alerts, diagnosis, performance, samples, table_metrics
+from monitoring.decomposition import Sample
 from monitoring.diagnosis import Diagnosis
 from ontime import environment, model, release, slices, split
 from ontime.params import Params, load_params
@@ -42,16 +42,16 @@ class Asked(NamedTuple):
     reference: pd.DataFrame
 
     def diagnose(self, now: Answered, params: Params) -> Diagnosis:
-        then = periods.of_reference(self.reference, self.categories)
+        then = samples.from_reference(self.reference, self.categories)
         return diagnosis.diagnose(Model(self.onnx), then, _period(now), params.cost, params.train.seed)
 
     def answered(self, flights: pd.DataFrame) -> Answered:
         return Answered(flights, model.matrix_of(flights, self.categories), flights["label"].to_numpy(bool))
 
 
-def _period(now: Answered) -> Period:
+def _period(now: Answered) -> Sample:
     cuts = slices.of_entities(now.flights).drop(columns="month")
-    return Period(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
+    return Sample(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
 
 
 def planted(asked: Asked, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
@@ -123,7 +123,7 @@ def calm(name: str, day: date, asked: Asked, flights: pd.DataFrame, params: Para
         "alerts": _alerts(asked, between(flights, day, day + FORTNIGHT), params),
         "first": first.name,
         "costs": [round(value, 4) for value in first.cost],
-        "stands_out": [cause.name for cause in found.culprits],
+        "stands_out": [cause.name for cause in found.notable],
     }
 
 
@@ -132,8 +132,8 @@ def _alerts(asked: Asked, flights: pd.DataFrame, params: Params) -> list[str]:
     native = Model(asked.onnx)
     said = native.predict(model.matrix_of(flights, asked.categories)).astype(np.float64)
     rows = flights.assign(probability=said, alert=said >= params.cost.alert_threshold)
-    told = indicators.of_performance(performance.measure(rows, params))
-    return [name for name in alerts.OF_PERFORMANCE if (told[name] or 0) > params.monitor.alerts[name].above]
+    told = table_metrics.performance_metrics(performance.summarise(rows, params))
+    return [name for name in alerts.PERFORMANCE_ALERTS if (told[name] or 0) > params.monitor.alerts[name].above]
 
 
 def every_fault(asked: Asked, days: tuple[date, date], flights: pd.DataFrame, params: Params) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def every_fault(asked: Asked, days: tuple[date, date], flights: pd.DataFrame, pa
     healthy = asked.answered(between(flights, *days))
     before = round(asked.diagnose(healthy, params).changes["log_loss"].after, 4)
     rows = Parallel(n_jobs=2)(delayed(planted)(asked, healthy, fault, params) for fault in FAULTS)
-    worse = [row for row in rows if row["log_loss"] - before >= diagnosis.STANDS_OUT]
-    others = [row for row in rows if row["log_loss"] - before < diagnosis.STANDS_OUT]
+    worse = [row for row in rows if row["log_loss"] - before >= diagnosis.NOTABLE_LOG_LOSS]
+    others = [row for row in rows if row["log_loss"] - before < diagnosis.NOTABLE_LOG_LOSS]
     return {
         "days": [str(day) for day in days],
         "healthy_log_loss": before,

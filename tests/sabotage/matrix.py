@@ -91,7 +91,9 @@ GUARDS: Mapping[str, Guard] = {
     UNSEEN_DAYS: Guard("monitoring/performance.py"),
     NOTHING: Guard("monitoring/drift.py", "NothingToMonitor"),
     **{
-        alert(figure): Guard(f"monitoring/{'day_figures' if figure in READ_FROM_THE_DATABASE else 'indicators'}.py")
+        alert(figure): Guard(
+            f"monitoring/{'daily_metrics' if figure in READ_FROM_THE_DATABASE else 'table_metrics'}.py"
+        )
         for figure in FIGURES
     },
     SHADOW: Guard("monitoring/policy.py"),

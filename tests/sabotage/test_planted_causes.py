@@ -40,7 +40,7 @@ def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
     manifest = release.current(production.settings.releases)
     assert manifest is not None
     model = release.load_current(production.settings.releases).model
-    rows = performance.answers(
+    rows = performance.predictions_with_outcomes(
         production.engine, midnight(SINCE), midnight(SATURDAY), manifest.label_at_least, vectors=True
     )
     rows = rows[rows["label"].notna()].reset_index(drop=True)
@@ -88,13 +88,13 @@ def test_the_cause_that_was_planted_is_named_first(planted: str, production: Wor
     first = diagnosed(production).diagnosis.causes[0]
 
     assert first.name == fault.cause
-    assert first.cost.value > diagnosis.STANDS_OUT
+    assert first.cost.value > diagnosis.NOTABLE_LOG_LOSS
 
 
 def test_without_a_fault_nothing_stands_out(production: World) -> None:
     found = diagnosed(production).diagnosis
 
-    assert found.culprits == ()
+    assert found.notable == ()
 
 
 def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it(

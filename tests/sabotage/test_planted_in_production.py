@@ -340,10 +340,10 @@ def test_an_empty_window_is_not_calm(production: World, reported: Reported) -> N
 def test_drift_of_nothing_is_a_failure(winter: Model, reported: Reported) -> None:
     flights = winter.winner.entities.assign(probability=winter.winner.predictions["lightgbm"].to_numpy())
     few = flights.iloc[:: len(flights) // 500]
-    drift.run(few, few, 0.25, "healthy", ["temp_f"])
+    drift.build_reports(few, few, 0.25, "healthy", ["temp_f"])
 
     with pytest.raises(drift.NothingToMonitor) as refused:
-        drift.run(few, few[:0], 0.25, "empty", ["temp_f"])
+        drift.build_reports(few, few[:0], 0.25, "empty", ["temp_f"])
 
     reported(refused.value)
 
@@ -398,11 +398,11 @@ def test_a_season_is_reported_and_changes_nothing(sunday: Evening, reported: Rep
 def test_drift_is_found_and_calm_is_calm(winter: Model, production: World, reported: Reported) -> None:
     flights = winter.winner.entities.assign(probability=winter.winner.predictions["lightgbm"].to_numpy())
     half, limit = flights[::2], production.params.monitor.alerts["feature_psi"].above
-    calm = drift.run(half, flights[1::2], 0.25, "healthy", ["temp_f"]).figures()["features"]["temp_f"]
+    calm = drift.build_reports(half, flights[1::2], 0.25, "healthy", ["temp_f"]).values()["features"]["temp_f"]
     assert calm < limit
 
     warmer = flights[1::2].assign(temp_f=lambda t: t["temp_f"] + 30)
-    found = drift.run(half, warmer, 0.25, "warmer", ["temp_f"]).figures()["features"]["temp_f"]
+    found = drift.build_reports(half, warmer, 0.25, "warmer", ["temp_f"]).values()["features"]["temp_f"]
 
     assert found > limit
     reported(f"feature_psi above {limit:g} (tier {production.params.monitor.alerts['feature_psi'].tier})")

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from monitoring.alerts import Alert, Tier
-from monitoring.day_figures import Watch
-from monitoring.policy import Decision, decide
+from monitoring.daily_metrics import DayContext
+from monitoring.policy import Decision, choose_action
 from ontime import database, export, features, model, release, sources, split
 from ontime.datasets import Tables
 from ontime.local_time import midnight
@@ -167,8 +167,8 @@ class World:
         """What the policy makes of champion and challenger alone, without carrying it out."""
         pointer = release.read_pointer(self.settings.releases)
         assert pointer is not None
-        watch = Watch(self.settings, self.params, self.engine, day, midnight(day + timedelta(days=1)))
-        return decide(monitor.observe(watch, pointer, ()), self.params.policy)
+        context = DayContext(self.settings, self.params, self.engine, day, midnight(day + timedelta(days=1)))
+        return choose_action(monitor.observe(context, pointer, ()), self.params.policy)
 
     def forget(self, since: date) -> None:
         """The monitor has not looked at these days yet."""

@@ -216,7 +216,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     assert pointer is not None
 
     engine = database.connect(settings.database_url)
-    both = performance.paired(engine, *both_of(settings))
+    both = performance.paired_predictions(engine, *both_of(settings))
     told = compare_releases.report(both, pointer)
 
     with_outcome = stored.set_index("entity_id")["label"].loc[flights.index].notna()
@@ -238,7 +238,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
         compare_releases.report(
-            performance.paired(engine, *both_of(settings)),
+            performance.paired_predictions(engine, *both_of(settings)),
             pointer,
         )
 
