@@ -84,10 +84,10 @@ def _credentials() -> str:
 
 def _identity(folder: Path, who: str) -> dict[str, object]:
     """As SeaweedFS reads it."""
-    said = dict(line.split(" = ") for line in (folder / f"aws_{who}").read_text().splitlines()[1:])
+    keys = dict(line.split(" = ") for line in (folder / f"aws_{who}").read_text().splitlines()[1:])
     return {
         "name": who,
-        "credentials": [{"accessKey": said["aws_access_key_id"], "secretKey": said["aws_secret_access_key"]}],
+        "credentials": [{"accessKey": keys["aws_access_key_id"], "secretKey": keys["aws_secret_access_key"]}],
         "actions": [f"{may}:{bucket}" for bucket, rights in BUCKETS[who].items() for may in rights.split()],
     }
 

@@ -31,10 +31,10 @@ def of_revision(revision: str) -> Report:
     texts = []
     for path in REPORTS:
         command = ["git", "show", f"{revision}:{path}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  git, and a file of ours
-        if done.returncode != 0:
-            raise NothingToCompare(f"metrics: {revision} has no {path}: {done.stderr.strip()}")
-        texts.append(done.stdout)
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  git, and a file of ours
+        if completed.returncode != 0:
+            raise NothingToCompare(f"metrics: {revision} has no {path}: {completed.stderr.strip()}")
+        texts.append(completed.stdout)
     return _merged(texts)
 
 

@@ -150,7 +150,7 @@ def _parts(predictions: Predictions, score: ScoreFunction) -> list[Estimate]:
 def difference(after: Estimate, before: Estimate) -> Difference:
     """The difference of two estimates from independent days: their squared errors add up.
 
-    >>> after, before = Estimate(0.50, 0.46, 0.54, 0.02, 14), Estimate(0.40, 0.37, 0.43, 0.015, 14)
+    >>> after, before = Estimate(0.50, 0.02, 0.46, 0.54, 14), Estimate(0.40, 0.015, 0.37, 0.43, 14)
     >>> [round(value, 3) for value in difference(after, before)]
     [0.1, 0.05, 0.15]
     """

@@ -21,7 +21,7 @@ class Price(BaseModel):
     how_known: Annotated[str, Field(pattern="^(read|quoted|remembered)$")]
 
 
-class Line(BaseModel):
+class BillLine(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     what: str
@@ -29,22 +29,22 @@ class Line(BaseModel):
     times: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
-class Sheet(BaseModel):
+class PriceSheet(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     written_on: object
     prices: dict[str, Price]
-    bills: dict[str, tuple[Line, ...]]
+    bills: dict[str, tuple[BillLine, ...]]
 
-    def dollars(self, line: Line) -> float:
+    def dollars(self, line: BillLine) -> float:
         return self.prices[line.price].usd * prod(line.times)
 
 
-def load(path: Path = PRICES) -> Sheet:
-    return Sheet.model_validate(yaml.safe_load(path.read_text()))
+def load_prices(path: Path = PRICES) -> PriceSheet:
+    return PriceSheet.model_validate(yaml.safe_load(path.read_text()))
 
 
-def table(sheet: Sheet, bill: str) -> str:
+def table(sheet: PriceSheet, bill: str) -> str:
     """The bill's lines with quantity, unit price and cost, and their sum."""
     lines = sheet.bills[bill]
     rows = [
@@ -60,7 +60,7 @@ def _short(number: float) -> str:
 
 
 def main() -> None:
-    sheet = load()
+    sheet = load_prices()
     print("\n\n".join(table(sheet, bill) for bill in sheet.bills))
 
 

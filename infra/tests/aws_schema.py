@@ -53,19 +53,19 @@ class Binding:
         body = self._classes.get(f"{name}OutputReference") or self._classes.get(name, "")
         written = self._functions.get(f"{name[0].lower()}{name[1:]}ToHclTerraform") or body
         entries = {key: (block == "true", kind, stored) for key, block, kind, stored in ENTRY.findall(written)}
-        flags = {found[0]: found[1:] for found in FLAGS.findall(body)}
+        flags = {match[0]: match[1:] for match in FLAGS.findall(body)}
         made: dict[str, Any] = {"attributes": {}, "block_types": {}}
         for key in sorted(entries.keys() | flags.keys()):
             computed, optional, required, code = flags.get(key, ("false", "true", "false", ""))
-            said = {"required": required, "optional": optional, "computed": computed}
-            told: dict[str, Any] = {word: True for word, value in said.items() if value == "true"}
+            flags_by_name = {"required": required, "optional": optional, "computed": computed}
+            attribute: dict[str, Any] = {word: True for word, value in flags_by_name.items() if value == "true"}
             is_block, kind, stored = entries.get(key, (False, "", ""))
             if is_block and computed == "false":
                 made["block_types"][key] = self._nested(kind, stored, code, required == "true")
             elif is_block or ("= new " in code and "cdktn." not in code):
-                made["attributes"][key] = {"type": self._object_type(code), **told}
+                made["attributes"][key] = {"type": self._object_type(code), **attribute}
             else:
-                made["attributes"][key] = {"type": _type(kind, stored, code), **told}
+                made["attributes"][key] = {"type": _type(kind, stored, code), **attribute}
         return {part: content for part, content in made.items() if content}
 
     def _known(self, name: str) -> bool:
@@ -85,9 +85,9 @@ class Binding:
         """The type of what only the provider fills in: a list or set of objects."""
         name, _, wraps_set = re.findall(r"new (\w+?)(List|OutputReference)\(this, \"\w+\"(?:, (\w+))?", code)[0]
         block = self.block(name)
-        fields = {key: told["type"] for key, told in block.get("attributes", {}).items()}
+        fields = {key: attribute["type"] for key, attribute in block.get("attributes", {}).items()}
         for key, nested in block.get("block_types", {}).items():
-            inner = {field: told["type"] for field, told in nested["block"].get("attributes", {}).items()}
+            inner = {field: attribute["type"] for field, attribute in nested["block"].get("attributes", {}).items()}
             fields[key] = [nested["nesting_mode"], ["object", inner]]
         return ["set" if wraps_set == "true" else "list", ["object", fields]]
 
@@ -102,10 +102,10 @@ def _type(kind: str, stored: str, code: str) -> Any:
         for each in rest[::-1]:
             element = [each.lower(), element]
         return ["set" if kind == "set" else outer.lower(), element]
-    if found := re.search(r"new cdktn\.(String|Number|Boolean)Map", code):
-        return ["map", KINDS[found[1]]]
-    if found := re.search(r"get(String|Number|Boolean)(Map|List)?Attribute", code):
-        return [found[2].lower(), KINDS[found[1]]] if found[2] else KINDS[found[1]]
+    if match := re.search(r"new cdktn\.(String|Number|Boolean)Map", code):
+        return ["map", KINDS[match[1]]]
+    if match := re.search(r"get(String|Number|Boolean)(Map|List)?Attribute", code):
+        return [match[2].lower(), KINDS[match[1]]] if match[2] else KINDS[match[1]]
     if "getListAttribute" in code:
         return ["set" if "tolist" in code else "list", "string"]
     return "dynamic"
@@ -128,8 +128,8 @@ def read_provider(package: tarfile.TarFile) -> dict[str, Any]:
 
 
 def download(folder: Path) -> tarfile.TarFile:
-    asked = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder), BINDING]
-    subprocess.run([sys.executable, "-m", "pip", *asked], check=True)
+    arguments = ["download", "--quiet", "--disable-pip-version-check", "--no-deps", "--dest", str(folder), BINDING]
+    subprocess.run([sys.executable, "-m", "pip", *arguments], check=True)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         inside = next(name for name in wheel.namelist() if name.endswith(".jsii.tgz"))
         return tarfile.open(fileobj=io.BytesIO(wheel.read(inside)))
@@ -139,7 +139,9 @@ def written(schema: dict[str, Any], version: str) -> str:
     """As JSON with one line a type: a change of version shows which types it touches."""
     parts = []
     for part, types in schema.items():
-        lines = ",\n".join(f"    {json.dumps(name)}: {json.dumps(told)}" for name, told in sorted(types.items()))
+        lines = ",\n".join(
+            f"    {json.dumps(name)}: {json.dumps(attribute)}" for name, attribute in sorted(types.items())
+        )
         parts.append(f"   {json.dumps(part)}: {{\n{lines}\n   }}")
     head = f'{{"format_version": "1.0", "version": "{version}", "source": "{BINDING}", "provider_schemas": {{'
     return "\n".join([head, f"  {json.dumps(PROVIDER)}: {{", ",\n".join(parts), "  }", "}}", ""])

@@ -59,11 +59,11 @@ def world(
 
 def _with_alerts(params: Params) -> Params:
     """Drift is drawn up on this day as well, and the limits are so low that each tier has an alert."""
-    told = dict(params.monitor.alerts)
+    rules = dict(params.monitor.alerts)
     for name, above in LIMITS.items():
-        told[name] = told[name].model_copy(update={"above": above, "days": 1, "of": 1})
+        rules[name] = rules[name].model_copy(update={"above": above, "days": 1, "of": 1})
     return params.model_copy(
-        update={"monitor": params.monitor.model_copy(update={"drift_every_days": 1, "alerts": told})}
+        update={"monitor": params.monitor.model_copy(update={"drift_every_days": 1, "alerts": rules})}
     )
 
 

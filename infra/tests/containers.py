@@ -12,20 +12,20 @@ TIGHT = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "-
 
 def docker(*words: str) -> str:
     """What `docker ...` says. Raises AssertionError with its complaint."""
-    done = subprocess.run(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode == 0, f"docker {' '.join(words)}: {done.stdout}"
-    return done.stdout.strip()
+    completed = subprocess.run(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert completed.returncode == 0, f"docker {' '.join(words)}: {completed.stdout}"
+    return completed.stdout.strip()
 
 
 def image(name: str) -> dict[str, Any]:
     """What the engine knows of an image."""
-    found: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
-    return found
+    details: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
+    return details
 
 
 def inspect(container: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(docker("inspect", container))[0]
-    return found
+    details: dict[str, Any] = json.loads(docker("inspect", container))[0]
+    return details
 
 
 @contextmanager

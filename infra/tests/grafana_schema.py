@@ -24,36 +24,41 @@ UNITS = {value for value in vars(units).values() if isinstance(value, str)}
 
 def problems(dashboard: dict[str, Any]) -> list[str]:
     """What Grafana would not understand."""
-    found = _read(Dashboard, dashboard, "dashboard")
+    errors = _read(Dashboard, dashboard, "dashboard")
     for panel in dashboard["panels"]:
         if panel["type"] == "row":
             continue
         if runtime.panelcfg_config(panel["type"]) is None:
-            found.append(f"{panel['title']}: {panel['type']} is no kind of panel")
+            errors.append(f"{panel['title']}: {panel['type']} is no kind of panel")
         unit = panel["fieldConfig"]["defaults"].get("unit")
         if unit not in UNITS:
-            found.append(f"{panel['title']}: {unit} is no unit")
-    return found
+            errors.append(f"{panel['title']}: {unit} is no unit")
+    return errors
 
 
-def _read(kind: Any, told: dict[str, Any], place: str) -> list[str]:
+def _read(kind: Any, document: dict[str, Any], place: str) -> list[str]:
     """Problems of a JSON object that should be a `kind` of the schema."""
-    read = kind.from_json(told)
-    kept = json.loads(json.dumps(read, cls=JSONEncoder))
-    return _dropped(told, kept, place) + _mistyped(read, place)
+    read = kind.from_json(document)
+    parsed = json.loads(json.dumps(read, cls=JSONEncoder))
+    return _dropped(document, parsed, place) + _mistyped(read, place)
 
 
-def _dropped(told: Any, kept: Any, place: str) -> list[str]:
+def _dropped(document: Any, parsed: Any, place: str) -> list[str]:
     """What is not there any more after it was read and written."""
-    if isinstance(told, list):
+    if isinstance(document, list):
         return [
-            each for n, pair in enumerate(zip(told, kept, strict=True)) for each in _dropped(*pair, f"{place}[{n}]")
+            each
+            for n, pair in enumerate(zip(document, parsed, strict=True))
+            for each in _dropped(*pair, f"{place}[{n}]")
         ]
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         return []
-    unknown = [f"{place}.{name} is unknown" for name in told if name not in kept and told[name] is not None]
+    unknown = [f"{place}.{name} is unknown" for name in document if name not in parsed and document[name] is not None]
     return unknown + [
-        each for name in told if name in kept for each in _dropped(told[name], kept[name], f"{place}.{name}")
+        each
+        for name in document
+        if name in parsed
+        for each in _dropped(document[name], parsed[name], f"{place}.{name}")
     ]
 
 

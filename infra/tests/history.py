@@ -41,11 +41,11 @@ def secrets(repository: Path, folder: Path) -> list[str]:
         (folder / name.replace("/", "__")).write_text("\n".join(lines) + "\n")
     made_up = [f"--exclude-secrets=^{value}$" for value in MADE_UP]
     command = [tool("detect-secrets"), "scan", "--all-files", "--no-verify", *made_up, "."]
-    said = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-    known = {f"{name}: {each['type']}" for name, found in json.loads(said)["results"].items() for each in found}
+    output = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+    matches = {f"{name}: {each['type']}" for name, secrets in json.loads(output)["results"].items() for each in secrets}
     texts = {path.name: path.read_text() for path in folder.iterdir()}
     more = {f"{name}: {kind}" for name, text in texts.items() for kind, one in PATTERNS.items() if one.search(text)}
-    return sorted(known | more)
+    return sorted(matches | more)
 
 
 def _added(repository: Path) -> dict[str, dict[str, None]]:
@@ -53,8 +53,8 @@ def _added(repository: Path) -> dict[str, dict[str, None]]:
 
     def git(*words: str) -> list[str]:
         command = ["git", "log", "--all", *words]
-        done = subprocess.run(command, cwd=repository, capture_output=True, check=True)
-        return done.stdout.decode(errors="replace").splitlines()
+        completed = subprocess.run(command, cwd=repository, capture_output=True, check=True)
+        return completed.stdout.decode(errors="replace").splitlines()
 
     added = {"messages.txt": dict.fromkeys(git("--format=%B"))}
     name = ""

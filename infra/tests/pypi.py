@@ -33,9 +33,9 @@ def knowing(vulnerabilities: Mapping[str, Sequence[str]], folder: Path) -> Itera
             self.close_connection = False
 
         def do_GET(self) -> None:
-            known = vulnerabilities.get(self.path.split("/")[2])
-            body = json.dumps({"vulnerabilities": [_vulnerability(name) for name in known or ()]}).encode()
-            self.send_response(404 if known is None else 200)
+            names = vulnerabilities.get(self.path.split("/")[2])
+            body = json.dumps({"vulnerabilities": [_vulnerability(name) for name in names or ()]}).encode()
+            self.send_response(404 if names is None else 200)
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -21,7 +21,7 @@ MATCHER = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring"}
 
 
-class Asked(NamedTuple):
+class Query(NamedTuple):
     """What an expression wants to find: metrics with their matchers, and the labels that it groups by."""
 
     selectors: list[tuple[str, list[tuple[str, str, str]]]]
@@ -39,22 +39,22 @@ def alerts() -> dict[str, dict[str, Any]]:
 
 def limit(expr: str) -> float | None:
     """The number that the expression compares with, such as 90 * 86400."""
-    found = LIMIT.search(expr)
-    return math.prod(float(number) for number in found[1].split(" * ")) if found else None
+    match = LIMIT.search(expr)
+    return math.prod(float(number) for number in match[1].split(" * ")) if match else None
 
 
-def asked_by(expr: str) -> Asked:
+def parse(expr: str) -> Query:
     """Reads PromQL by its tokens: what stands before a bracket is a function, every other name is a metric."""
     grouped_by = {label for inside in GROUPING.findall(expr) for label in re.findall(r"\w+", inside)}
     rest = re.sub(r"\[[^\]]*\]", "", GROUPING.sub("", expr))
     selectors = [(name, MATCHER.findall(inside)) for name, inside in SELECTOR.findall(rest) if name not in WORDS]
-    return Asked(selectors, grouped_by)
+    return Query(selectors, grouped_by)
 
 
 def unknown(expr: str, series: Series) -> list[str]:
     """The metrics, labels and values of the expression that no series has."""
-    asked, missing = asked_by(expr), []
-    for name, matchers in asked.selectors:
+    query, missing = parse(expr), []
+    for name, matchers in query.selectors:
         if name not in series:
             missing.append(name)
             continue
@@ -63,5 +63,5 @@ def unknown(expr: str, series: Series) -> list[str]:
                 missing.append(f"{name}{{{label}}}")
             elif operator == "=" and value not in series[name][label]:
                 missing.append(f'{name}{{{label}="{value}"}}')
-    labels = {label for name, _ in asked.selectors for label in series.get(name, {})}
-    return missing + sorted(asked.grouped_by - labels)
+    labels = {label for name, _ in query.selectors for label in series.get(name, {})}
+    return missing + sorted(query.grouped_by - labels)

@@ -29,11 +29,11 @@ PROVIDER = "registry.terraform.io/hashicorp/aws"
 SCHEMA = Path(__file__).with_name("aws_schema.json")
 
 
-def block_of(told: Mapping[str, Any]) -> Any:
+def block_of(block: Mapping[str, Any]) -> Any:
     """A block of `terraform providers schema -json`, as a provider sends it."""
     attributes = [
         protocol.Schema.Attribute(name=name, type=json.dumps(about["type"]).encode(), **_flags(about))
-        for name, about in told.get("attributes", {}).items()
+        for name, about in block.get("attributes", {}).items()
     ]
     blocks = [
         protocol.Schema.NestedBlock(
@@ -43,7 +43,7 @@ def block_of(told: Mapping[str, Any]) -> Any:
             min_items=nested.get("min_items", 0),
             max_items=nested.get("max_items", 0),
         )
-        for name, nested in told.get("block_types", {}).items()
+        for name, nested in block.get("block_types", {}).items()
     ]
     return protocol.Schema.Block(attributes=attributes, block_types=blocks)
 
@@ -56,12 +56,12 @@ class StandIn(services.ProviderServicer):  # type: ignore[misc,unused-ignore]  #
     """Answers what `validate` and a test with a mocked provider ask; any other question is an error."""
 
     def GetProviderSchema(self, _request: Any, _context: Any) -> Any:  # noqa: N802  the protocol's name
-        told = json.loads(SCHEMA.read_text())["provider_schemas"][PROVIDER]
+        schemas = json.loads(SCHEMA.read_text())["provider_schemas"][PROVIDER]
         return protocol.GetProviderSchema.Response(
-            provider=protocol.Schema(block=block_of(told["provider"]["block"])),
+            provider=protocol.Schema(block=block_of(schemas["provider"]["block"])),
             resource_schemas={
                 name: protocol.Schema(block=block_of(schema["block"]))
-                for name, schema in told["resource_schemas"].items()
+                for name, schema in schemas["resource_schemas"].items()
             },
         )
 
@@ -85,14 +85,14 @@ def serve() -> tuple[Any, str]:
 
 def main() -> None:
     # No settings of this user, no question to anybody outside.
-    server, told = serve()
-    os.environ |= {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_REATTACH_PROVIDERS": told}
+    server, reattach = serve()
+    os.environ |= {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_REATTACH_PROVIDERS": reattach}
     chdir, words = None, sys.argv[1:]
     if words[0].startswith("-chdir="):
         chdir, words = words[0].removeprefix("-chdir="), words[1:]
-    status, said, complained = TerraformCommand.run(words[0], words[1:], chdir=chdir)
-    sys.stdout.write(said)
-    sys.stderr.write(complained)
+    status, output, errors = TerraformCommand.run(words[0], words[1:], chdir=chdir)
+    sys.stdout.write(output)
+    sys.stderr.write(errors)
     server.stop(grace=None)
     sys.exit(status)
 

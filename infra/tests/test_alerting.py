@@ -25,9 +25,9 @@ UNIT_TESTS = yaml.safe_load((PROMETHEUS / "rules_test.yaml").read_text())
 
 
 def ran(name: str, *arguments: str | Path) -> str:
-    done = subprocess.run([program(name), *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    completed = subprocess.run([program(name), *arguments], capture_output=True, text=True, check=False)
+    assert completed.returncode == 0, completed.stdout + completed.stderr
+    return completed.stdout
 
 
 def test_prometheus_takes_its_configuration_and_its_rules() -> None:
@@ -55,9 +55,9 @@ def test_no_alert_can_fire_noticeably_sooner_or_later_without_failing_its_tests(
     (tmp_path / "rules_test.yaml").write_text(yaml.safe_dump({**UNIT_TESTS, "tests": about_one}))
 
     command = [program("promtool"), "test", "rules", str(tmp_path / "rules_test.yaml")]
-    said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    log = subprocess.run(command, capture_output=True, text=True, check=False).stderr
 
-    assert set(re.findall(r'alertname=\\"(\w+)\\"', said)) == set(ALERTS)
+    assert set(re.findall(r'alertname=\\"(\w+)\\"', log)) == set(ALERTS)
 
 
 def move(rule: dict[str, Any], limit: float, wait: float) -> None:
@@ -102,12 +102,12 @@ def test_the_runbook_has_a_section_for_each_alert_in_their_order_and_no_other() 
 
 def test_each_section_of_the_runbook_says_whom_it_bothers_how_to_look_and_what_to_do() -> None:
     sections = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
-    wanted = {name: f"{alert['labels']['severity']}, {alert['labels']['cause']}. " for name, alert in ALERTS.items()}
+    labels = {name: f"{alert['labels']['severity']}, {alert['labels']['cause']}. " for name, alert in ALERTS.items()}
 
     assert [
         name
         for name, section in sections.items()
-        if not (section.startswith(wanted[name]) and "\n**Look.** " in section and "\n**Do.** " in section)
+        if not (section.startswith(labels[name]) and "\n**Look.** " in section and "\n**Do.** " in section)
     ] == []
 
 
@@ -165,7 +165,7 @@ def test_a_misspelt_metric_label_or_value_is_noticed(expr: str, missing: str, st
 
 
 @pytest.mark.parametrize(
-    ("told", "left_out"),
+    ("firing", "inhibited"),
     [
         ("ErrorBudgetBurnsFast", "ErrorBudgetBurnsSlowly"),
         ("ServiceDown", "AnswersSlow"),
@@ -173,11 +173,11 @@ def test_a_misspelt_metric_label_or_value_is_noticed(expr: str, missing: str, st
         ("DatabaseAway", "FeaturesMissing"),
     ],
 )
-def test_an_alert_that_follows_from_another_is_left_out(told: str, left_out: str, tmp_path: Path) -> None:
+def test_an_alert_that_follows_from_another_is_left_out(firing: str, inhibited: str, tmp_path: Path) -> None:
     with alertmanager_telling("http://127.0.0.1", tmp_path) as alertmanager:
-        alertmanager.post(*({"alertname": name, **ALERTS[name]["labels"]} for name in (told, left_out)))
+        alertmanager.post(*({"alertname": name, **ALERTS[name]["labels"]} for name in (firing, inhibited)))
 
-        wait_for(lambda: alertmanager.inhibited() == {left_out})
+        wait_for(lambda: alertmanager.inhibited() == {inhibited})
 
 
 def test_an_alert_of_the_real_service_reaches_the_pager_with_its_runbook_and_is_taken_back(
@@ -192,7 +192,7 @@ def test_an_alert_of_the_real_service_reaches_the_pager_with_its_runbook_and_is_
         stack.ask(world.flights[:1000])
     wait_for(lambda: bool(stack.receiver.alerts(path, name, "resolved")))
 
-    told = stack.receiver.alerts(path, name, "firing")[0]
-    assert told["labels"] == {"alertname": name, "severity": "page", "cause": "features"}
-    assert told["annotations"]["runbook_url"] == "infra/runbook.md#nothingmaterialised"
-    assert re.match(r"9\d\.?\d*% of the entities are answered from their request", told["annotations"]["summary"])
+    alert = stack.receiver.alerts(path, name, "firing")[0]
+    assert alert["labels"] == {"alertname": name, "severity": "page", "cause": "features"}
+    assert alert["annotations"]["runbook_url"] == "infra/runbook.md#nothingmaterialised"
+    assert re.match(r"9\d\.?\d*% of the entities are answered from their request", alert["annotations"]["summary"])

@@ -63,9 +63,9 @@ def test_what_grafana_would_not_understand_is_noticed(tmp_path: Path) -> None:
     }
     planted = {name: {**DASHBOARDS["service"], "panels": [{**panel, **change}]} for name, change in wrong.items()}
 
-    found = problems_of(tmp_path, **planted)
+    problems = problems_of(tmp_path, **planted)
 
-    assert [each.split(".json: ")[0] for each in found] == list(wrong)
+    assert [each.split(".json: ")[0] for each in problems] == list(wrong)
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -75,17 +75,17 @@ def test_a_panel_asks_only_for_what_prometheus_has_and_is_not_empty(panel: Json,
 
 def faults(panel: Json, prometheus: Prometheus) -> list[str]:
     """Expressions that ask for what is not there or find nothing, and legends that name a label that is not there."""
-    found, series = [], prometheus.series()
+    problems, series = [], prometheus.series()
     for target in panel["targets"]:
         expr = with_values(target["expr"])
-        told = prometheus.query(expr)
-        found += rules.unknown(expr, series)
-        found += [] if told else [f"{expr} finds nothing"]
+        results = prometheus.query(expr)
+        problems += rules.unknown(expr, series)
+        problems += [] if results else [f"{expr} finds nothing"]
         named = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
-        found += [
-            f"{label} is no label of {expr}" for label in named if any(label not in each["metric"] for each in told)
+        problems += [
+            f"{label} is no label of {expr}" for label in named if any(label not in each["metric"] for each in results)
         ]
-    return found
+    return problems
 
 
 def with_values(expr: str) -> str:
@@ -110,20 +110,20 @@ def test_a_misspelt_expression_is_noticed(right: str, wrong: str, stack: Stack) 
     panel["targets"][0]["expr"] = panel["targets"][0]["expr"].replace(right, wrong)
 
     try:
-        found = faults(panel, stack.prometheus)
+        problems = faults(panel, stack.prometheus)
     except ValueError as refused:
-        found = [str(refused)]
+        problems = [str(refused)]
 
-    assert found
+    assert problems
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_variable_offers_what_prometheus_has(name: str, stack: Stack) -> None:
     series = stack.prometheus.series()
     for variable in DASHBOARDS[name]["templating"]["list"]:
-        asked = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
-        assert asked
-        assert rules.unknown(f"sum by ({asked[2]}) ({asked[1]})", series) == []
+        query = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
+        assert query
+        assert rules.unknown(f"sum by ({query[2]}) ({query[1]})", series) == []
 
 
 @pytest.mark.parametrize("panel", PANELS)

@@ -32,7 +32,7 @@ class Served:
         self.container, self._key = container, key
 
     def ask(self, path: str, body: object = None) -> bytes:
-        # Asked for anew each time: a container that was started again has another port.
+        # Read each time: a restarted container has another port.
         url = f"http://127.0.0.1:{port_of(self.container, 8000)}{path}"
         data = None if body is None else json.dumps(body).encode()
         with urlopen(Request(url, data, {"Authorization": f"Bearer {self._key}"}), timeout=10) as answer:
@@ -108,12 +108,12 @@ print([line.split()[1] for line in open("/proc/self/status") if line.startswith(
 print([name for name in ("cc", "gcc", "g++", "ld", "make", "git") if shutil.which(name)])
 print([name for name in ("/", "/app", "/app/src", "/app/releases", "/venv", "/etc") if os.access(name, os.W_OK)])
 """
-    said = docker("exec", served.container, "python", "-c", looked).splitlines()
+    output = docker("exec", served.container, "python", "-c", looked).splitlines()
 
-    assert said == ["10001 10001", "['0000000000000000']", "[]", "[]"]
+    assert output == ["10001 10001", "['0000000000000000']", "[]", "[]"]
 
 
-def test_it_ends_politely_when_it_is_told_to(served: Served) -> None:
+def test_it_shuts_down_gracefully_on_sigterm(served: Served) -> None:
     docker("stop", served.container)
 
     assert inspect(served.container)["State"]["ExitCode"] == 0
@@ -134,10 +134,10 @@ def _health_after(container: str, seconds: float) -> str:
 
 
 def test_without_keys_it_refuses_to_start_and_says_why() -> None:
-    done = subprocess.run(["docker", "run", "--rm", *TIGHT, SERVE], capture_output=True, text=True)
+    completed = subprocess.run(["docker", "run", "--rm", *TIGHT, SERVE], capture_output=True, text=True)
 
-    assert done.returncode == 1
-    assert "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS" in done.stderr
+    assert completed.returncode == 1
+    assert "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS" in completed.stderr
 
 
 def test_what_serves_is_small_and_knows_no_heavy_tool() -> None:
@@ -167,7 +167,7 @@ def test_the_mirror_brings_a_release_that_then_answers(
     (tmp_path / "store").mkdir()
     mirror.push(settings.releases, mirror.Store(f"file://{tmp_path}/store"))
     with volume() as releases:
-        told = docker(
+        output = docker(
             "run", "--rm", *TIGHT, f"--volume={releases}:/app/releases", f"--volume={tmp_path}/store:/store:ro",
             "--env=ONTIME_RELEASES_STORE=file:///store", MIRROR, "pull",
         )  # fmt: skip
@@ -177,17 +177,20 @@ def test_the_mirror_brings_a_release_that_then_answers(
             service.wait_until_ready()
             version = json.loads(service.ask("/v1/predictions", FLIGHT))["model_version"]
 
-    assert told == "mirror: pull: release 1, the pointer"
+    assert output == "mirror: pull: release 1, the pointer"
     assert version == "1"
 
 
 @pytest.mark.parametrize(
     ("command", "expected"),
     [
-        (["git", "ls-files", "--deleted"], lambda said: said == ""),
-        (["python", "-m", "pipelines.ingest"], lambda said: said.startswith("ingest: flights-2013: 336,776 flights")),
-        (["prefect", "version"], lambda said: "Version" in said),
-        (["dvc", "dag", "--dot"], lambda said: '"train"' in said),
+        (["git", "ls-files", "--deleted"], lambda output: output == ""),
+        (
+            ["python", "-m", "pipelines.ingest"],
+            lambda output: output.startswith("ingest: flights-2013: 336,776 flights"),
+        ),
+        (["prefect", "version"], lambda output: "Version" in output),
+        (["dvc", "dag", "--dot"], lambda output: '"train"' in output),
     ],
 )
 def test_the_worker_can_do_its_work_in_what_it_may_write_to(
@@ -195,9 +198,9 @@ def test_the_worker_can_do_its_work_in_what_it_may_write_to(
 ) -> None:
     written = [f"--volume=/app/{folder}" for folder in ("data", "models", "releases", "var", ".dvc/tmp")]
 
-    said = docker("run", "--rm", *TIGHT, *written, WORKER, *command)
+    output = docker("run", "--rm", *TIGHT, *written, WORKER, *command)
 
-    assert expected(said), said
+    assert expected(output), output
 
 
 def test_the_dockerfile_is_linted_and_needs_nobody_elses_syntax() -> None:

@@ -91,10 +91,10 @@ def test_every_manifest_is_valid_in_the_oldest_and_in_the_newest_kubernetes(
 def test_a_word_that_kubernetes_does_not_know_is_found(
     number: int, validated: subprocess.CompletedProcess[str]
 ) -> None:
-    said = [line for line in validated.stdout.splitlines() if f"misspelt-{number}.yaml" in line]
+    lines = [line for line in validated.stdout.splitlines() if f"misspelt-{number}.yaml" in line]
 
     assert validated.returncode == 1
-    assert len(said) == len(VERSIONS)
+    assert len(lines) == len(VERSIONS)
 
 
 @pytest.fixture(scope="session")
@@ -107,9 +107,9 @@ def scanned(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     (folder / "unlocked.yaml").write_text(service.replace(LOCKED, LOCKED.replace("true", "false")))
     command = [tool("checkov"), "--directory", str(folder), "--framework", "kubernetes", "--output", "json", "--quiet",
                "--skip-download", "--soft-fail"]  # fmt: skip
-    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
+    checked = subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder)
     failed: dict[str, set[str]] = {path.name: set() for path in folder.iterdir()}
-    for each in json.loads(said.stdout)["results"]["failed_checks"]:
+    for each in json.loads(checked.stdout)["results"]["failed_checks"]:
         failed[Path(each["file_path"]).name].add(each["check_id"])
     return failed
 
@@ -188,11 +188,11 @@ def test_the_guide_makes_no_secret_that_nobody_reads(clusters: dict[str, Cluster
 
 
 def test_the_guide_names_what_is_there(clusters: dict[str, Cluster]) -> None:
-    told = "\n".join(commands())
+    text = "\n".join(commands())
     there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in clusters["canary"]}
-    folders = set(re.findall(r"apply -[kf] (infra\S+)", told))
-    named = {f"deployment/{name}" for name in re.findall(r"(?:deployment/|deployment |deploy/)([\w-]+)", told)}
-    named |= set(re.findall(r"(cronjob/[\w-]+|service/[\w-]+)", told))
+    folders = set(re.findall(r"apply -[kf] (infra\S+)", text))
+    named = {f"deployment/{name}" for name in re.findall(r"(?:deployment/|deployment |deploy/)([\w-]+)", text)}
+    named |= set(re.findall(r"(cronjob/[\w-]+|service/[\w-]+)", text))
 
     assert folders >= {f"infra/kubernetes/overlays/{overlay}" for overlay in OVERLAYS}
     assert [folder for folder in folders if not (ROOT / folder).exists()] == []
@@ -211,6 +211,6 @@ def test_prometheus_rules_become_what_the_operator_reads_by_the_guides_command(t
 
     made = subprocess.run(["bash", "-ec", block[1]], cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    found: Any = yaml.safe_load(made.stdout)
-    assert Operators.model_validate(found).kind == "PrometheusRule"
-    assert found["spec"] == rules
+    document: Any = yaml.safe_load(made.stdout)
+    assert Operators.model_validate(document).kind == "PrometheusRule"
+    assert document["spec"] == rules

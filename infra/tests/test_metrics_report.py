@@ -1,4 +1,4 @@
-"""What a reviewer is told: what got better, what got worse, and what by more than the gate would let pass."""
+"""The report for a reviewer: what got better or worse, and what got worse by more than the gate allows."""
 
 import copy
 from typing import Any
@@ -39,10 +39,10 @@ def page(base: Report, head: Report) -> str:
 
 
 def test_no_change_is_said_to_be_none(base: Report, head: Report) -> None:
-    told = page(base, head)
+    report = page(base, head)
 
-    assert "Nothing is worse by more than the gate's margins (log-loss 0.002, of a slice 0.01)." in told
-    assert "| log_loss | 0.4735 | 0.4735 | +0 |  |" in told
+    assert "Nothing is worse by more than the gate's margins (log-loss 0.002, of a slice 0.01)." in report
+    assert "| log_loss | 0.4735 | 0.4735 | +0 |  |" in report
 
 
 @pytest.mark.parametrize(("log_loss", "named"), [(0.4755, False), (0.4756, True), (0.3, False)])
@@ -92,7 +92,7 @@ def test_figures_of_other_entities_are_not_passed_off_as_a_comparison(base: Repo
     assert "**Not the same entities** (53,991 before, 20,000 here)" in page(base, head)
 
 
-def test_what_is_no_longer_measured_is_told(base: Report, head: Report) -> None:
+def test_a_metric_that_is_no_longer_measured_is_reported(base: Report, head: Report) -> None:
     del head["candidates"]["logistic"], head["slices"][0]
 
     assert "Measured at main, and no longer here: logistic, origin EWR." in page(base, head)
@@ -101,10 +101,10 @@ def test_what_is_no_longer_measured_is_told(base: Report, head: Report) -> None:
 def test_a_worse_champion_is_named_though_each_candidate_is_what_it_was(base: Report, head: Report) -> None:
     head["champion"] = "logistic"
 
-    told = page(base, head)
+    report = page(base, head)
 
-    assert told.startswith("### Metrics: logistic here, lightgbm at main")
-    assert "- the champion: log-loss 0.4735 → 0.5 (+0.0265, margin 0.002)" in told
+    assert report.startswith("### Metrics: logistic here, lightgbm at main")
+    assert "- the champion: log-loss 0.4735 → 0.5 (+0.0265, margin 0.002)" in report
 
 
 def test_the_committed_reports_can_be_compared_with_themselves() -> None:

@@ -35,10 +35,10 @@ class Stack:
         credentials.make(self.secrets)
         alerting = (INFRA / "alertmanager/alertmanager.yml").read_text()
         for receiver in ("pager_url", "tickets_url"):
-            told = f'url: "{(self.secrets / receiver).read_text()}"'
-            alerting = alerting.replace(f"url_file: /run/secrets/{receiver}", told)
+            url = f'url: "{(self.secrets / receiver).read_text()}"'
+            alerting = alerting.replace(f"url_file: /run/secrets/{receiver}", url)
         (stand_ins / "alertmanager.yml").write_text(alerting)
-        self._told = {
+        self._environment = {
             **os.environ,
             "COMPOSE_PROJECT_NAME": "ontime-test",
             "STACK_SECRETS": str(self.secrets),
@@ -48,21 +48,21 @@ class Stack:
 
     def compose(self, *words: str, fails: bool = False) -> str:
         """What `docker compose ...` says, of everything in the stack. Raises AssertionError with its complaint."""
-        done = subprocess.run(
+        completed = subprocess.run(
             ["docker", "compose", *FILES, "--profile", "serve", "--progress", "quiet", *words],
-            env=self._told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        assert bool(done.returncode) == fails, f"docker compose {' '.join(words)}: {done.stdout}"
-        return done.stdout.strip()
+        assert bool(completed.returncode) == fails, f"docker compose {' '.join(words)}: {completed.stdout}"
+        return completed.stdout.strip()
 
     def make(self, target: str, *words: str) -> None:
         """`make stack...`, as a person calls it."""
         also = " ".join(FILES[2:])
-        done = subprocess.run(
+        completed = subprocess.run(
             ["make", target, *words, f"STACK_ALSO={also}"],
-            cwd=ROOT, env=self._told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            cwd=ROOT, env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout
+        assert completed.returncode == 0, completed.stdout
 
     def run(self, *words: str, fails: bool = False) -> str:
         """A command in the place where people work."""
@@ -81,11 +81,11 @@ class Stack:
 
     def logged(self) -> set[str]:
         """The ids of all predictions in the database."""
-        said = self.compose(
+        output = self.compose(
             "exec", "-T", "postgres", "psql", "-At", "-U", "postgres", "ontime", "-c",
             "SELECT prediction_id FROM predictions",
         )  # fmt: skip
-        return set(said.split())
+        return set(output.split())
 
 
 def fetch(url: str, data: bytes | None = None, **headers: str) -> Any:
@@ -108,18 +108,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
-def told() -> dict[str, Any]:
+def config() -> dict[str, Any]:
     """infra/compose.yaml as the engine understands it, without any stand-in."""
-    said = docker("compose", *FILES[:2], "--profile", "*", "config", "--format", "json")
-    found: dict[str, Any] = json.loads(said)
-    return found
+    output = docker("compose", *FILES[:2], "--profile", "*", "config", "--format", "json")
+    document: dict[str, Any] = json.loads(output)
+    return document
 
 
 ONE_SHOT = {"buckets", "tools", "backup"}  # they do something and end
 
 
-def test_every_service_is_limited_locked_down_restarted_and_looked_after(told: Mapping[str, Any]) -> None:
-    for name, service in told["services"].items():
+def test_every_service_is_limited_locked_down_restarted_and_looked_after(config: Mapping[str, Any]) -> None:
+    for name, service in config["services"].items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service.get("read_only") or name == "tools", name
@@ -129,10 +129,10 @@ def test_every_service_is_limited_locked_down_restarted_and_looked_after(told: M
             assert service["healthcheck"]["test"], name
 
 
-def test_who_waits_waits_for_health_and_not_for_a_start(told: Mapping[str, Any]) -> None:
+def test_who_waits_waits_for_health_and_not_for_a_start(config: Mapping[str, Any]) -> None:
     waits = {
         (name, other): condition["condition"]
-        for name, service in told["services"].items()
+        for name, service in config["services"].items()
         for other, condition in service.get("depends_on", {}).items()
     }
 
@@ -143,26 +143,30 @@ def test_who_waits_waits_for_health_and_not_for_a_start(told: Mapping[str, Any])
     } == set()  # fmt: skip
 
 
-def test_databases_and_buckets_are_inside_and_what_is_published_is_for_this_machine(told: Mapping[str, Any]) -> None:
-    networks = {name: set(service.get("networks") or ()) for name, service in told["services"].items()}
+def test_databases_and_buckets_are_inside_and_what_is_published_is_for_this_machine(config: Mapping[str, Any]) -> None:
+    networks = {name: set(service.get("networks") or ()) for name, service in config["services"].items()}
 
-    assert {name for name, network in told["networks"].items() if network.get("internal")} == {"work", "serve", "front"}
+    assert {name for name, network in config["networks"].items() if network.get("internal")} == {
+        "work",
+        "serve",
+        "front",
+    }
     assert networks["postgres"] == networks["store"] == {"work", "serve"}
     # What callers can reach never meets what asks nobody who he is.
     for exposed in ("service", "proxy", "pull", "prometheus", "alertmanager", "grafana"):
         assert not networks[exposed] & (networks["mlflow"] | networks["prefect"]) - {"outside"}, exposed
-    ports = [port for service in told["services"].values() for port in service.get("ports", [])]
+    ports = [port for service in config["services"].values() for port in service.get("ports", [])]
     assert ports
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
 def test_no_secret_is_in_the_environment_and_each_is_a_file_that_is_made(
-    told: Mapping[str, Any], tmp_path: Path
+    config: Mapping[str, Any], tmp_path: Path
 ) -> None:
     made = {*credentials.make(tmp_path)} - {"desk_key"}  # which is for people
 
-    assert {Path(secret["file"]).name for secret in told["secrets"].values()} == made
-    for name, service in told["services"].items():
+    assert {Path(secret["file"]).name for secret in config["secrets"].values()} == made
+    for name, service in config["services"].items():
         for variable, value in (service.get("environment") or {}).items():
             secret = any(word in variable for word in ("PASSWORD", "SECRET_", "_KEY", "TOKEN", "DATABASE_URL"))
             assert not secret or value.startswith("/run/secrets/"), f"{name}: {variable}"
@@ -171,37 +175,37 @@ def test_no_secret_is_in_the_environment_and_each_is_a_file_that_is_made(
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
 
-def test_every_setting_that_it_names_is_one(told: Mapping[str, Any]) -> None:
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS}
+def test_every_setting_that_it_names_is_one(config: Mapping[str, Any]) -> None:
+    settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS}
     named = {
         variable
-        for service in told["services"].values()
+        for service in config["services"].values()
         for variable in service.get("environment") or {}
         if variable.startswith(PREFIX)
     }
 
     assert named
-    assert named <= known
+    assert named <= settings
 
 
 def test_what_was_trained_in_it_answers_as_everywhere(stack: Stack) -> None:
     in_readme = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert in_readme
-    told = json.loads(in_readme[1])
+    example = json.loads(in_readme[1])
 
     answer = stack.ask("/v1/predictions", FLIGHT)
 
     assert answer["prediction_id"] in stack.logged()
     # To the last bit only on a processor that rounds alike.
-    assert answer["probability"] == pytest.approx(told["probability"], abs=0.002)
+    assert answer["probability"] == pytest.approx(example["probability"], abs=0.002)
     differs = ("prediction_id", "probability")
     assert {name: value for name, value in answer.items() if name not in differs} == {
-        name: value for name, value in told.items() if name not in differs
+        name: value for name, value in example.items() if name not in differs
     }
 
 
 def test_training_left_its_history_on_the_server_and_its_data_and_model_in_the_buckets(stack: Stack) -> None:
-    said = stack.python(
+    output = stack.python(
         "from ontime.settings import load_settings; from ontime import registry; import fsspec, os;"
         "client = registry.connect(load_settings().tracking_url, None);"
         "v = client.get_model_version_by_alias('ontime', 'champion');"
@@ -210,7 +214,7 @@ def test_training_left_its_history_on_the_server_and_its_data_and_model_in_the_b
         " bool(s3.find('ontime-dvc')), s3.exists('ontime-releases/current.json'))"
     )
 
-    assert said.splitlines()[-1] == "1 5 True True"
+    assert output.splitlines()[-1] == "1 5 True True"
 
 
 def test_both_replicas_answer_and_prometheus_reads_both(stack: Stack) -> None:
@@ -219,8 +223,8 @@ def test_both_replicas_answer_and_prometheus_reads_both(stack: Stack) -> None:
 
     answered: set[str] = set()
     for _ in range(40):  # it looks every 15 seconds, and for new replicas every 30
-        found = fetch(f"{stack.address('prometheus', 9090)}/api/v1/query?query=ontime_predictions_total%3E0")
-        answered = {series["metric"]["instance"] for series in found["data"]["result"]}
+        response = fetch(f"{stack.address('prometheus', 9090)}/api/v1/query?query=ontime_predictions_total%3E0")
+        answered = {series["metric"]["instance"] for series in response["data"]["result"]}
         if len(answered) == 2:
             break
         time.sleep(2)
@@ -245,10 +249,10 @@ def test_a_replica_that_dies_takes_no_request_with_it(stack: Stack) -> None:
         return str(fetch(f"{door}/v1/predictions", body, Authorization=f"Bearer {key}")["prediction_id"])
 
     with ThreadPoolExecutor(4) as callers:
-        asked = [callers.submit(ask, 1000 + number) for number in range(800)]
-        asked[100].result()
+        requests = [callers.submit(ask, 1000 + number) for number in range(800)]
+        requests[100].result()
         docker("kill", first)
-        answered = {each.result() for each in asked}  # raises for each that failed
+        answered = {each.result() for each in requests}  # raises for each that failed
     docker("start", first)
     wait_until_healthy(first)  # the next test takes the database away, which a service needs in order to start
 
@@ -291,9 +295,9 @@ def test_a_wrong_key_opens_no_bucket_and_a_right_one_only_its_own(stack: Stack) 
 def test_the_services_side_may_read_releases_and_write_none(stack: Stack) -> None:
     attempt = "import fsspec; fsspec.filesystem('s3').pipe_file('ontime-releases/current.json', b'mine')"
 
-    said = stack.compose("exec", "-T", "pull", "python", "-c", attempt, fails=True)
+    output = stack.compose("exec", "-T", "pull", "python", "-c", attempt, fails=True)
 
-    assert "PermissionError" in said
+    assert "PermissionError" in output
 
 
 def test_the_stores_administration_answers_nobody_else(stack: Stack) -> None:
@@ -303,26 +307,26 @@ def test_the_stores_administration_answers_nobody_else(stack: Stack) -> None:
         "    with socket.socket() as door: print(port, door.connect_ex(('store', port)) == 0)"
     )
 
-    said = stack.compose("exec", "-T", "pull", "python", "-c", attempt)
+    output = stack.compose("exec", "-T", "pull", "python", "-c", attempt)
 
-    assert [line for line in said.splitlines() if line.endswith("True")] == ["8333 True"]
+    assert [line for line in output.splitlines() if line.endswith("True")] == ["8333 True"]
 
 
 def test_the_service_finds_no_way_to_what_asks_nobody_who_he_is(stack: Stack) -> None:
     attempt = "import socket; socket.getaddrinfo({name!r}, 80)"
 
     for name in ("prefect", "mlflow"):
-        said = stack.compose("exec", "-T", "service", "python", "-c", attempt.format(name=name), fails=True)
-        assert "gaierror" in said
+        output = stack.compose("exec", "-T", "service", "python", "-c", attempt.format(name=name), fails=True)
+        assert "gaierror" in output
 
 
 def test_a_tenant_of_the_database_cannot_enter_anothers(stack: Stack) -> None:
     own = (stack.secrets / "mlflow_database_url").read_text().replace("+psycopg", "")
     stolen = own.removesuffix("/mlflow") + "/ontime"
 
-    said = stack.run("python", "-c", f"import psycopg; psycopg.connect({stolen!r})", fails=True)
+    output = stack.run("python", "-c", f"import psycopg; psycopg.connect({stolen!r})", fails=True)
 
-    assert "permission denied for database" in said
+    assert "permission denied for database" in output
 
 
 def test_without_a_key_nobody_is_answered_and_metrics_are_not_for_the_street(stack: Stack) -> None:
@@ -337,9 +341,9 @@ def test_without_a_key_nobody_is_answered_and_metrics_are_not_for_the_street(sta
 
 
 def test_a_flow_that_prefect_was_asked_for_is_done_by_the_worker(stack: Stack) -> None:
-    said = stack.run("prefect", "deployment", "run", "materialise/quarter-hourly", "--watch")
+    output = stack.run("prefect", "deployment", "run", "materialise/quarter-hourly", "--watch")
 
-    assert "Flow run finished successfully" in said
+    assert "Flow run finished successfully" in output
 
 
 def test_after_everything_was_lost_a_restore_brings_the_same_predictions_and_the_same_registry(stack: Stack) -> None:

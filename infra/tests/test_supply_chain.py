@@ -1,4 +1,4 @@
-"""What the images are made of is locked, told, looked up and allowed; and git keeps no secret."""
+"""The packages in the images are locked, listed, audited and licensed; the git history has no secret."""
 
 import json
 import re
@@ -145,8 +145,8 @@ def test_a_clone_without_its_history_is_not_called_clean(repository: Path, tmp_p
 
 def licences(name: str) -> list[str]:
     """The licences under all of which an installed package stands; of alternatives the first."""
-    told = metadata(name).json
-    expression = str(told.get("license_expression") or told.get("license", "")).strip()
+    package = metadata(name).json
+    expression = str(package.get("license_expression") or package.get("license", "")).strip()
     return [part.strip("() ").split(" OR ")[0] for part in expression.split(" AND ")]
 
 
@@ -193,7 +193,7 @@ def audit(project: Project, environment: Mapping[str, str]) -> subprocess.Comple
 
 
 @pytest.mark.parametrize(
-    ("known", "passes", "says"),
+    ("vulnerabilities", "passes", "message"),
     [
         ({"h11": []}, True, "No known vulnerabilities found"),
         ({"h11": ["PYSEC-0000-1"]}, False, "PYSEC-0000-1"),
@@ -202,20 +202,22 @@ def audit(project: Project, environment: Mapping[str, str]) -> subprocess.Comple
     ids=["nothing known", "a vulnerability", "not found"],
 )
 def test_an_audit_passes_only_what_was_looked_up(
-    project: Project, tmp_path: Path, known: dict[str, list[str]], passes: bool, says: str
+    project: Project, tmp_path: Path, vulnerabilities: dict[str, list[str]], passes: bool, message: str
 ) -> None:
-    with pypi.knowing(known, tmp_path) as environment:
-        done = audit(project, environment)
+    with pypi.knowing(vulnerabilities, tmp_path) as environment:
+        completed = audit(project, environment)
 
-    assert (done.returncode == 0) is passes
-    assert says in done.stdout
+    assert (completed.returncode == 0) is passes
+    assert message in completed.stdout
 
 
 def test_an_audit_that_reaches_nobody_fails(project: Project) -> None:
-    done = audit(project, {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": ""})
+    completed = audit(
+        project, {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": ""}
+    )
 
-    assert done.returncode != 0
-    assert "No known vulnerabilities" not in done.stdout
+    assert completed.returncode != 0
+    assert "No known vulnerabilities" not in completed.stdout
 
 
 def test_what_security_md_names_is_there() -> None:

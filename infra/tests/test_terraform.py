@@ -40,8 +40,10 @@ def plant(module: Path, name: str, healthy: str, faulty: str) -> None:
 
 def checkov(module: Path) -> dict[str, list[dict[str, str]]]:
     words = ["--directory", str(module), "--framework", "terraform", "--skip-path", "tests", "--skip-download"]
-    done = subprocess.run([tool("checkov"), *words, "--output", "json"], capture_output=True, text=True, check=False)
-    results: dict[str, list[dict[str, str]]] = json.loads(done.stdout)["results"]
+    completed = subprocess.run(
+        [tool("checkov"), *words, "--output", "json"], capture_output=True, text=True, check=False
+    )
+    results: dict[str, list[dict[str, str]]] = json.loads(completed.stdout)["results"]
     return results
 
 
@@ -51,27 +53,27 @@ def module(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_module_is_valid(module: Path) -> None:
-    done = terraform(module, "validate", "-no-color")
+    completed = terraform(module, "validate", "-no-color")
 
-    assert done.returncode == 0, done.stderr
+    assert completed.returncode == 0, completed.stderr
 
 
 def test_every_file_is_formatted(module: Path) -> None:
-    done = terraform(module, "fmt", "-check", "-diff", "-recursive")
+    completed = terraform(module, "fmt", "-check", "-diff", "-recursive")
 
-    assert (done.returncode, done.stdout) == (0, "")
+    assert (completed.returncode, completed.stdout) == (0, "")
 
 
 def test_the_modules_own_tests_pass_all_of_them(module: Path) -> None:
     written = sum(path.read_text().count('\nrun "') for path in module.glob("tests/*.tftest.hcl"))
 
-    done = terraform(module, "test", "-no-color")
+    completed = terraform(module, "test", "-no-color")
 
-    assert f"Success! {written} passed, 0 failed." in done.stdout, done.stdout + done.stderr
+    assert f"Success! {written} passed, 0 failed." in completed.stdout, completed.stdout + completed.stderr
 
 
 @pytest.mark.parametrize(
-    ("name", "healthy", "faulty", "said"),
+    ("name", "healthy", "faulty", "message"),
     [
         ("database.tf", "publicly_accessible ", "publicly_accesible ", 'named "publicly_accesible" is not expected'),
         ("database.tf", "= var.backup_days", '= "two weeks"', "a number is required"),
@@ -84,19 +86,19 @@ def test_the_modules_own_tests_pass_all_of_them(module: Path) -> None:
     ids=["misspelt", "wrong type", "undeclared", "missing", "unknown type", "unknown block", "not in our variable"],
 )
 def test_what_the_provider_does_not_know_is_refused(
-    tmp_path: Path, name: str, healthy: str, faulty: str, said: str
+    tmp_path: Path, name: str, healthy: str, faulty: str, message: str
 ) -> None:
     module = copied(tmp_path)
     plant(module, name, healthy, faulty)
 
-    done = terraform(module, "validate", "-json")
+    completed = terraform(module, "validate", "-json")
 
-    told = " ".join(f"{each['summary']} {each['detail']}" for each in json.loads(done.stdout)["diagnostics"])
-    assert said in re.sub(r"\s+", " ", told)
+    diagnostics = " ".join(f"{each['summary']} {each['detail']}" for each in json.loads(completed.stdout)["diagnostics"])
+    assert message in re.sub(r"\s+", " ", diagnostics)
 
 
 @pytest.mark.parametrize(
-    ("name", "healthy", "faulty", "tests", "said"),
+    ("name", "healthy", "faulty", "tests", "message"),
     [
         ("storage.tf", "block_public_policy     = true", "block_public_policy = false", "module", "made public"),
         ("registry.tf", '"IMMUTABLE"', '"MUTABLE"', "module", "A tag can be moved"),
@@ -111,25 +113,25 @@ def test_what_the_provider_does_not_know_is_refused(
     ids=["public", "moving tag", "writes", "wildcard", "anybody pushes", "other's secret", "root", "open", "latest"],
 )
 def test_what_is_allowed_to_too_many_is_refused(
-    tmp_path: Path, name: str, healthy: str, faulty: str, tests: str, said: str
+    tmp_path: Path, name: str, healthy: str, faulty: str, tests: str, message: str
 ) -> None:
     module = copied(tmp_path)
     plant(module, name, healthy, faulty)
 
-    done = terraform(module, "test", "-no-color", f"-filter=tests/{tests}.tftest.hcl")
+    completed = terraform(module, "test", "-no-color", f"-filter=tests/{tests}.tftest.hcl")
 
-    assert done.returncode != 0
-    assert said in re.sub(r"\s+", " ", done.stdout + done.stderr)
+    assert completed.returncode != 0
+    assert message in re.sub(r"\s+", " ", completed.stdout + completed.stderr)
 
 
 def test_checkov_finds_nothing_and_every_skip_is_needed_and_has_a_reason() -> None:
-    written = [found for path in FILES for found in SKIP.findall(path.read_text())]
+    written = [skip for path in FILES for skip in SKIP.findall(path.read_text())]
 
-    found = checkov(MODULE)
+    results = checkov(MODULE)
 
-    assert [(each["check_id"], each["resource"]) for each in found["failed_checks"]] == []
-    assert found["parsing_errors"] == []
-    assert {each["check_id"] for each in found["skipped_checks"]} == {check for check, _ in written}
+    assert [(each["check_id"], each["resource"]) for each in results["failed_checks"]] == []
+    assert results["parsing_errors"] == []
+    assert {each["check_id"] for each in results["skipped_checks"]} == {check for check, _ in written}
     assert all(len(reason.split()) >= 6 for _, reason in written)
 
 
@@ -150,16 +152,16 @@ def test_checkov_refuses_what_is_open(tmp_path: Path) -> None:
 
 
 def test_the_stand_in_knows_exactly_what_the_module_uses() -> None:
-    told = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]
+    schema = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]
 
-    assert set(told["resource_schemas"]) == aws_schema.used(MODULE)
+    assert set(schema["resource_schemas"]) == aws_schema.used(MODULE)
 
 
 def test_the_schema_says_what_the_providers_documentation_says() -> None:
-    told = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]["resource_schemas"]
-    database = told["aws_db_instance"]["block"]["attributes"]
-    service = told["aws_ecs_service"]["block"]["block_types"]
-    target = told["aws_scheduler_schedule"]["block"]["block_types"]["target"]
+    schema = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]["resource_schemas"]
+    database = schema["aws_db_instance"]["block"]["attributes"]
+    service = schema["aws_ecs_service"]["block"]["block_types"]
+    target = schema["aws_scheduler_schedule"]["block"]["block_types"]["target"]
     parameters = target["block"]["block_types"]["ecs_parameters"]
 
     assert database["instance_class"] == {"type": "string", "required": True}
@@ -236,22 +238,22 @@ class Thing extends cdktn.TerraformResource {
     }
 
 
-def test_the_tasks_are_told_settings_that_exist() -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {SECRETS}
+def test_the_settings_of_the_tasks_exist() -> None:
+    settings = {PREFIX + name.upper() for name in Settings.model_fields} | {SECRETS}
     text = "\n".join(path.read_text() for path in (*FILES, MODULE / "README.md"))
     upper = set(re.findall(r"ONTIME_[A-Z_]+", text)) | {name.upper() for name in re.findall(r"ontime_[a-z]+_url", text)}
 
     assert {"ONTIME_SECRETS", "ONTIME_DATABASE_URL", "ONTIME_TRACKING_URL"} <= upper
-    assert upper <= known
+    assert upper <= settings
 
 
 def test_the_jobs_are_the_repositorys() -> None:
     worker = (MODULE / "worker.tf").read_text()
 
-    asked = set(re.findall(r"python -m pipelines\.operations\.(\w+)", worker))
+    modules = set(re.findall(r"python -m pipelines\.operations\.(\w+)", worker))
 
-    assert asked == {"materialise", "mirror", "monitor", "retrain"}
-    assert all((ROOT / "pipelines/operations" / f"{name}.py").exists() for name in asked)
+    assert modules == {"materialise", "mirror", "monitor", "retrain"}
+    assert all((ROOT / "pipelines/operations" / f"{name}.py").exists() for name in modules)
     assert re.search(r"^  ingest:", (ROOT / "dvc.yaml").read_text(), re.MULTILINE)
 
 
@@ -270,22 +272,22 @@ def test_secrets_become_files_that_only_their_owner_reads(tmp_path: Path) -> Non
     files, shared = tmp_path / "secrets", tmp_path / "shared"
     files.mkdir()
     shared.mkdir()
-    told = {"FILES": json.dumps({"ontime_database_url": "sqlite://"}), "OWNER": str(os.getuid())}
+    environment = {"FILES": json.dumps({"ontime_database_url": "sqlite://"}), "OWNER": str(os.getuid())}
 
-    subprocess.run([sys.executable, MODULE / "unpack.py", files, shared], env=told, check=True)
+    subprocess.run([sys.executable, MODULE / "unpack.py", files, shared], env=environment, check=True)
 
     written = files / "ontime_database_url"
     assert (written.read_text(), written.stat().st_mode & 0o777) == ("sqlite://", 0o600)
 
 
 def test_a_secret_whose_name_leads_elsewhere_is_refused(tmp_path: Path) -> None:
-    told = {"FILES": json.dumps({"../elsewhere": "x"}), "OWNER": str(os.getuid())}
+    environment = {"FILES": json.dumps({"../elsewhere": "x"}), "OWNER": str(os.getuid())}
 
-    done = subprocess.run(
-        [sys.executable, MODULE / "unpack.py", tmp_path], env=told, capture_output=True, text=True, check=False
+    completed = subprocess.run(
+        [sys.executable, MODULE / "unpack.py", tmp_path], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert "../elsewhere is no file's name" in done.stderr
+    assert "../elsewhere is no file's name" in completed.stderr
     assert not (tmp_path.parent / "elsewhere").exists()
 
 

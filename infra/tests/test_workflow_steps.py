@@ -91,7 +91,7 @@ def test_macos_gets_a_database_and_a_browser_that_is_a_command(bare: Runner) -> 
 
     bare.run(step("check.yml", "PostgreSQL, OpenMP and a browser, macOS"))
 
-    browsers, postgresql = bare.told("GITHUB_PATH").splitlines()
+    browsers, postgresql = bare.text_of("GITHUB_PATH").splitlines()
     browser = Path(browsers) / "google-chrome"
     assert browser.stat().st_mode & 0o111
     assert browser.read_text().endswith('MacOS/Google Chrome" "$@"\n')
@@ -102,10 +102,10 @@ def test_wsl_tests_a_clone_on_its_own_disk(project: Project, runner: Runner, tmp
     runner.fake("make", "git rev-parse HEAD")
 
     runner.run(step("check.yml", "Clone into WSL"))
-    said = runner.run(step("check.yml", "make check test"))
+    output = runner.run(step("check.yml", "make check test"))
 
     assert runner.calls("make") == ["check test"]
-    assert said == project.git("rev-parse", "HEAD")
+    assert output == project.git("rev-parse", "HEAD")
     assert (tmp_path / "home" / "ontime" / "Makefile").exists()
 
 
@@ -120,17 +120,17 @@ def test_the_summary_tells_what_the_merge_did_to_the_metrics(project: Project, r
 
     runner.run(step("metrics.yml", "make metrics"))
 
-    assert "- lightgbm: log-loss 0.4735 → 0.5735" in runner.told("GITHUB_STEP_SUMMARY")
-    assert (project.folder / "var/metrics.md").read_text() == runner.told("GITHUB_STEP_SUMMARY")
+    assert "- lightgbm: log-loss 0.4735 → 0.5735" in runner.text_of("GITHUB_STEP_SUMMARY")
+    assert (project.folder / "var/metrics.md").read_text() == runner.text_of("GITHUB_STEP_SUMMARY")
 
 
 def test_a_comparison_that_fails_is_no_empty_summary(project: Project, runner: Runner) -> None:
     (project.folder / "var").mkdir()
 
-    done = runner.attempt(step("metrics.yml", "make metrics"))  # one commit: there is no HEAD^1
+    completed = runner.attempt(step("metrics.yml", "make metrics"))  # one commit: there is no HEAD^1
 
-    assert done.returncode != 0
-    assert "HEAD^1 has no reports/metrics.json" in done.stdout
+    assert completed.returncode != 0
+    assert "HEAD^1 has no reports/metrics.json" in completed.stdout
 
 
 def test_the_comment_goes_to_the_pull_request(bare: Runner) -> None:
@@ -143,12 +143,12 @@ def test_the_comment_goes_to_the_pull_request(bare: Runner) -> None:
 
 @pytest.mark.parametrize(("tag", "passes"), [("v0.1.0", True), ("v0.1", False), ("v0x1.0", False), ("v1.0.0", False)])
 def test_a_tag_has_to_be_the_version(runner: Runner, tag: str, passes: bool) -> None:
-    done = runner.attempt(step("release.yml", "The tag is the version of pyproject.toml"), GITHUB_REF_NAME=tag)
+    completed = runner.attempt(step("release.yml", "The tag is the version of pyproject.toml"), GITHUB_REF_NAME=tag)
 
-    assert (done.returncode == 0) is passes
+    assert (completed.returncode == 0) is passes
 
 
-def test_images_are_pushed_and_told_by_digest(bare: Runner, tmp_path: Path) -> None:
+def test_images_are_pushed_and_output_by_digest(bare: Runner, tmp_path: Path) -> None:
     bare.fake("docker", LIST_OF_DIGESTS)
 
     bare.run(step("release.yml", "Push"), **PUSH)
@@ -158,8 +158,8 @@ def test_images_are_pushed_and_told_by_digest(bare: Runner, tmp_path: Path) -> N
         f"push --quiet {name}:v1.2.3" for name in names
     ]
     assert (tmp_path / "work/images.txt").read_text().splitlines() == [f"{name}@{DIGEST}" for name in names]
-    told = json.loads(bare.told("GITHUB_OUTPUT").removeprefix("images="))
-    assert told == [{"image": name.rpartition("-")[2], "name": name, "digest": DIGEST} for name in names]
+    images = json.loads(bare.text_of("GITHUB_OUTPUT").removeprefix("images="))
+    assert images == [{"image": name.rpartition("-")[2], "name": name, "digest": DIGEST} for name in names]
 
 
 def test_the_registry_s_token_is_no_argument(bare: Runner) -> None:
@@ -195,14 +195,14 @@ def test_a_release_tells_its_digests_and_how_to_verify_them(bare: Runner, tmp_pa
     assert call.endswith("images.txt ./serve.cdx.json")
 
 
-@pytest.mark.parametrize(("added", "told"), [("numpy==99.0 \\\n", "+numpy==99.0"), ("", "nothing")])
-def test_the_summary_tells_what_has_moved(project: Project, runner: Runner, added: str, told: str) -> None:
+@pytest.mark.parametrize(("added", "change"), [("numpy==99.0 \\\n", "+numpy==99.0"), ("", "nothing")])
+def test_the_summary_lists_what_has_changed(project: Project, runner: Runner, added: str, change: str) -> None:
     lock = project.folder / "requirements/serve.txt"
     lock.write_text(lock.read_text() + added)
 
     runner.run(step("weekly.yml", "What has moved"))
 
-    assert told in runner.told("GITHUB_STEP_SUMMARY")
+    assert change in runner.text_of("GITHUB_STEP_SUMMARY")
 
 
 def test_another_problem_is_adopted_and_committed_before_its_month(project: Project, runner: Runner) -> None:
@@ -213,7 +213,7 @@ def test_another_problem_is_adopted_and_committed_before_its_month(project: Proj
 
 
 @pytest.mark.parametrize(
-    ("result", "known", "does"),
+    ("result", "issue", "does"),
     [
         ("failure", "", "issue create"),
         ("failure", "12", "issue comment 12"),
@@ -221,11 +221,11 @@ def test_another_problem_is_adopted_and_committed_before_its_month(project: Proj
         ("success", "", None),
     ],
 )
-def test_there_is_one_issue_while_the_weekly_run_fails(bare: Runner, result: str, known: str, does: str | None) -> None:
-    bare.fake("gh", f'[ "$2" != list ] || echo "{known}"')
+def test_there_is_one_issue_while_the_weekly_run_fails(bare: Runner, result: str, issue: str, does: str | None) -> None:
+    bare.fake("gh", f'[ "$2" != list ] || echo "{issue}"')
 
     bare.run(step("weekly.yml", "One issue"), **GITHUB, RESULT=result, RUN="address")
 
-    look_up, *done = bare.calls("gh")
+    look_up, *changes = bare.calls("gh")
     assert look_up.startswith("issue list --state open")
-    assert [each.startswith(does or "") for each in done] == ([True] if does else [])
+    assert [each.startswith(does or "") for each in changes] == ([True] if does else [])

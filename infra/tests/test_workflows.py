@@ -60,14 +60,14 @@ FAULTS = {
 def findings(folder: Path) -> str:
     """What actionlint (with shellcheck) and zizmor say of a .github folder; nothing if all is well."""
     workflows = sorted(map(str, (folder / "workflows").glob("*.yml")))
-    said = ""
+    output = ""
     for command in (
         [tool("actionlint"), "-oneline", "-shellcheck", tool("shellcheck"), *workflows],
         [tool("zizmor"), "--quiet", "--offline", "--pedantic", "--no-progress", "--format=plain", str(folder)],
     ):
-        done = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        said += done.stdout if done.returncode else ""
-    return said
+        completed = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        output += completed.stdout if completed.returncode else ""
+    return output
 
 
 @pytest.fixture
@@ -152,7 +152,7 @@ def test_no_expression_is_pasted_into_a_script(step: Any) -> None:
 
 
 def test_each_make_target_exists(tmp_path: Path) -> None:
-    """Asked of make itself, which says what it would do and does nothing."""
+    """By a dry run of make, which prints the commands and runs none."""
     (tmp_path / "copy").mkdir()
     project = Project(tmp_path / "copy")
     commands = {line.strip() for step in STEPS for line in step.script.splitlines() if line.strip().startswith("make ")}

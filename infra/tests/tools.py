@@ -9,7 +9,7 @@ BIN = ROOT / "var" / "infra-venv" / "bin"
 
 def tool(name: str) -> str:
     """The path of an installed tool, such as kubectl. Raises FileNotFoundError saying how to get it."""
-    found = BIN / name
-    if not found.exists():
-        raise FileNotFoundError(f"{found.relative_to(ROOT)} is missing: run `make test-infra`")
-    return str(found)
+    path = BIN / name
+    if not path.exists():
+        raise FileNotFoundError(f"{path.relative_to(ROOT)} is missing: run `make test-infra`")
+    return str(path)

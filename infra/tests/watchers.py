@@ -25,11 +25,11 @@ SECRETS = "/run/secrets"
 
 
 def program(name: str) -> str:
-    """The path of a program of Debian's packages. Raises FileNotFoundError saying how to get it."""
-    found = shutil.which(name)
-    if found is None:
+    """The path of a program of Debian's packages. Raises FileNotFoundError with the command that installs it."""
+    path = shutil.which(name)
+    if path is None:
         raise FileNotFoundError(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
-    return found
+    return path
 
 
 def hurried_rules(folder: Path) -> Path:
@@ -48,11 +48,11 @@ def prometheus_config(folder: Path, service: int, prometheus: int, alertmanager:
     config["global"] = {"scrape_interval": HURRY, "evaluation_interval": HURRY}
     config["rule_files"] = [str(hurried_rules(folder))]
     config["alerting"]["alertmanagers"] = [_at(alertmanager)]
-    ontime, itself, told = config["scrape_configs"]
+    ontime, itself, alerting = config["scrape_configs"]
     del ontime["dns_sd_configs"]  # Docker's name server, which is not here
     ontime.update(_at(service))
     itself.update(_at(prometheus))
-    told.update(_at(alertmanager))
+    alerting.update(_at(alertmanager))
     key = ontime["authorization"]["credentials_file"]
     ontime["authorization"]["credentials_file"] = key.replace(SECRETS, str(folder))
     return _written(folder / "prometheus.yml", config)
@@ -93,15 +93,15 @@ class Prometheus:
 
     def series(self) -> dict[str, dict[str, set[str]]]:
         """All that it has: metric, label, values."""
-        found: dict[str, dict[str, set[str]]] = {}
+        metrics: dict[str, dict[str, set[str]]] = {}
         for labels in self._get("series", **{"match[]": '{__name__=~".+"}'}):
-            metric = found.setdefault(labels.pop("__name__"), {})
+            metric = metrics.setdefault(labels.pop("__name__"), {})
             for label, value in labels.items():
                 metric.setdefault(label, set()).add(value)
-        return found
+        return metrics
 
-    def _get(self, what: str, **asked: str) -> Any:
-        return _json(f"http://127.0.0.1:{self.port}/api/v1/{what}?{urlencode(asked)}")["data"]
+    def _get(self, what: str, **parameters: str) -> Any:
+        return _json(f"http://127.0.0.1:{self.port}/api/v1/{what}?{urlencode(parameters)}")["data"]
 
 
 class Alertmanager:
@@ -114,7 +114,7 @@ class Alertmanager:
         _json(self._url, [{"labels": each} for each in labels])
 
     def inhibited(self) -> set[str]:
-        """The names of the alerts that are not told because another one is."""
+        """The names of the alerts that are inhibited by another one."""
         return {each["labels"]["alertname"] for each in _json(self._url) if each["status"]["inhibitedBy"]}
 
 
@@ -123,17 +123,17 @@ def _json(url: str, body: object = None) -> Any:
     request = Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  our own program
     try:
         with urlopen(request, timeout=30) as answer:  # noqa: S310  see above
-            told = answer.read()
+            content = answer.read()
     except HTTPError as refused:
         raise ValueError(refused.read().decode()) from None
-    return json.loads(told) if told else None
+    return json.loads(content) if content else None
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes what Alertmanager posts, as a pager would."""
+    """Receives what Alertmanager posts, like a pager."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, dict[str, Any]]] = []  # the path, which is the receiver's, and an alert
+        self.received: list[tuple[str, dict[str, Any]]] = []  # the path, which is the receiver's, and an alert
         super().__init__(("127.0.0.1", 0), _Handler)
 
     @property
@@ -141,11 +141,11 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def alerts(self, path: str, name: str, status: str) -> list[dict[str, Any]]:
-        """What was told there of the alert of that name, `firing` or `resolved`."""
+        """The alerts of that name and status (`firing` or `resolved`) that were posted to the path."""
         return [
             alert
-            for told_at, alert in self.told
-            if told_at == path and alert["labels"]["alertname"] == name and alert["status"] == status
+            for posted_path, alert in self.received
+            if posted_path == path and alert["labels"]["alertname"] == name and alert["status"] == status
         ]
 
 
@@ -154,12 +154,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.told += [(self.path, alert) for alert in message["alerts"]]
+        self.server.received += [(self.path, alert) for alert in message["alerts"]]
         self.send_response(200)
         self.end_headers()
 
     def log_message(self, *_: object) -> None:
-        """The tests look at `told`."""
+        """No output: the tests read `received`."""
 
 
 @contextmanager

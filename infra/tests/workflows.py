@@ -16,8 +16,8 @@ NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))
 
 def read(name: str) -> dict[str, Any]:
     """A workflow; its triggers under `on`, which is what YAML 1.1 calls true."""
-    found: dict[Any, Any] = yaml.safe_load((FOLDER / name).read_text())
-    return {"on" if key is True else str(key): value for key, value in found.items()}
+    workflow: dict[Any, Any] = yaml.safe_load((FOLDER / name).read_text())
+    return {"on" if key is True else str(key): value for key, value in workflow.items()}
 
 
 JOBS: dict[tuple[str, str], dict[str, Any]] = {
@@ -46,8 +46,8 @@ STEPS = [
 
 
 def step(workflow: str, name: str) -> Step:
-    (found,) = (each for each in STEPS if (each.workflow, each.name) == (workflow, name))
-    return found
+    (match,) = (each for each in STEPS if (each.workflow, each.name) == (workflow, name))
+    return match
 
 
 class Runner:
@@ -94,10 +94,10 @@ class Runner:
         )
 
     def run(self, step: Step, **env: str) -> str:
-        done = self.attempt(step, **env)
-        assert done.returncode == 0, f"{step}: {done.stdout}"
-        return done.stdout
+        completed = self.attempt(step, **env)
+        assert completed.returncode == 0, f"{step}: {completed.stdout}"
+        return completed.stdout
 
-    def told(self, name: str) -> str:
+    def text_of(self, name: str) -> str:
         """What was written to GITHUB_OUTPUT, GITHUB_PATH or GITHUB_STEP_SUMMARY."""
         return (self._home / name).read_text()

@@ -9,8 +9,8 @@ def a_rollout_loses_no_capacity(cluster: Cluster) -> list[str]:
     wrong = []
     for pod in services_pods(cluster):
         spec = find(cluster, pod.owner)["spec"]
-        told = spec.get("strategy", {}).get("rollingUpdate", {})
-        if told.get("maxUnavailable") != 0 or not told.get("maxSurge"):
+        strategy = spec.get("strategy", {}).get("rollingUpdate", {})
+        if strategy.get("maxUnavailable") != 0 or not strategy.get("maxSurge"):
             wrong.append(f"{pod.owner}: takes a pod away before another is ready")
         if not spec.get("minReadySeconds") or not spec.get("revisionHistoryLimit"):
             wrong.append(f"{pod.owner}: trusts a new pod at once, or cannot go back")

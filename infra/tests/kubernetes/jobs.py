@@ -44,13 +44,13 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
             if container.image == "ontime-mirror" and container.words[0] not in ("pull", "push"):
                 wrong.append(f"{pod.owner} {container.name}: a mirror does not {container.words[0]}")
             wrong += [f"{pod.owner}: there is no {each}" for each in modules if importlib.util.find_spec(each) is None]
-    found = {
+    schedules = {
         word.rpartition(".")[2]: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
         for each in of(cluster, "CronJob")
         if not each["spec"].get("suspend")
         for word in each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][2:3]
     }
-    return wrong if found == prefects_times() else [*wrong, f"CronJobs run {found}, Prefect {prefects_times()}"]
+    return wrong if schedules == prefects_times() else [*wrong, f"CronJobs run {schedules}, Prefect {prefects_times()}"]
 
 
 def prefects_times() -> dict[str, tuple[str, str]]:

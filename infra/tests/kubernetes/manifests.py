@@ -85,8 +85,8 @@ def of(cluster: Cluster, *kinds: str) -> list[Manifest]:
 def find(cluster: Cluster, where: str) -> Manifest:
     """By kind and name, such as Deployment/ontime. A generated name is found without its hash."""
     kind, _, name = where.partition("/")
-    (found,) = [each for each in of(cluster, kind) if re.fullmatch(rf"{name}(-\w{{10}})?", each["metadata"]["name"])]
-    return found
+    (manifest,) = [each for each in of(cluster, kind) if re.fullmatch(rf"{name}(-\w{{10}})?", each["metadata"]["name"])]
+    return manifest
 
 
 def pods(cluster: Cluster) -> list[Pod]:

@@ -37,13 +37,13 @@ def ways_needed(cluster: Cluster, pod: Pod) -> set[Way]:
     """Where the processes of a pod connect to, by their settings."""
     needed: set[Way] = set()
     for container in pod.containers:
-        told = environment(cluster, pod, container)
+        variables = environment(cluster, pod, container)
         with loaded(cluster, pod, container) as settings:
             database = sa.make_url(settings.database_url.get_secret_value())
             if container.image != "ontime-mirror" and database.get_backend_name() == "postgresql":
                 needed.add(("private", database.port or 5432))
             if {"pull", "push"} & set(container.words) and str(settings.releases_store).startswith("s3://"):
-                needed.add(("private", urlsplit(told.get("AWS_ENDPOINT_URL", "")).port or 443))
+                needed.add(("private", urlsplit(variables.get("AWS_ENDPOINT_URL", "")).port or 443))
             if container.image == "ontime-worker" and (tracking := urlsplit(settings.tracking_url)).scheme == "http":
                 needed.add((str(tracking.hostname).partition(".")[2], tracking.port or 80))
     return needed | {DNS} if needed else needed
@@ -60,10 +60,10 @@ def _ways(rules: list[Manifest], side: Literal["to", "from"]) -> set[Way]:
 
 
 def _each_namespace(peer: Manifest) -> list[Manifest]:
-    told = peer.get("namespaceSelector", {}).get("matchExpressions", [])
-    if [each["operator"] for each in told] != ["In"]:
+    expressions = peer.get("namespaceSelector", {}).get("matchExpressions", [])
+    if [each["operator"] for each in expressions] != ["In"]:
         return [peer]
-    return [{"namespaceSelector": {"matchLabels": {told[0]["key"]: name}}} for name in told[0]["values"]]
+    return [{"namespaceSelector": {"matchLabels": {expressions[0]["key"]: name}}} for name in expressions[0]["values"]]
 
 
 def _peer(peer: Mapping[str, Any]) -> str:

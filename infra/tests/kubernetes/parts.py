@@ -65,14 +65,14 @@ def selectors_find_what_they_mean_and_nothing_else(cluster: Cluster) -> list[str
     everybody, wrong = pods(cluster), []
     for each in of(cluster, "Deployment"):
         owner = name_of(each)
-        found = {pod.owner for pod in everybody if selects(each["spec"]["selector"], pod.labels)}
-        if found != {owner}:
-            wrong.append(f"{owner}: counts the pods of {sorted(found)}")
+        owners = {pod.owner for pod in everybody if selects(each["spec"]["selector"], pod.labels)}
+        if owners != {owner}:
+            wrong.append(f"{owner}: counts the pods of {sorted(owners)}")
     serving = {pod.owner for pod in services_pods(cluster)}
     for each in of(cluster, "Service"):
-        found = {pod.owner for pod in everybody if selects({"matchLabels": each["spec"]["selector"]}, pod.labels)}
-        if found != serving or not found:
-            wrong.append(f"{name_of(each)}: leads to {sorted(found)}")
+        owners = {pod.owner for pod in everybody if selects({"matchLabels": each["spec"]["selector"]}, pod.labels)}
+        if owners != serving or not owners:
+            wrong.append(f"{name_of(each)}: leads to {sorted(owners)}")
     for kind, field in {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.items():
         wrong += [
             f"{name_of(each)}: is about no pod"
@@ -89,14 +89,14 @@ def selectors_find_what_they_mean_and_nothing_else(cluster: Cluster) -> list[str
 def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
     ports = [(name_of(each), port) for each in of(cluster, "Service") for port in each["spec"]["ports"]]
     rules = [rule for each in of(cluster, "NetworkPolicy") for rule in each["spec"].get("ingress", [])]
-    asked = {port["targetPort"] for _, port in ports} | {port["port"] for rule in rules for port in rule["ports"]}
+    targets = {port["targetPort"] for _, port in ports} | {port["port"] for rule in rules for port in rule["ports"]}
     wrong = []
     for pod in services_pods(cluster):
         service = pod.containers[-1]
         probes = {service.spec[kind]["httpGet"]["port"] for kind in PROBES if "httpGet" in service.spec.get(kind, {})}
         with loaded(cluster, pod, service) as settings:
             listens = {each["name"] for each in service.spec["ports"] if each["containerPort"] == settings.port}
-        wrong += [f"{pod.owner}: nothing listens at {port}" for port in (asked | probes) - listens]
+        wrong += [f"{pod.owner}: nothing listens at {port}" for port in (targets | probes) - listens]
     offered = {(name, port["name"]) for name, port in ports}
     for each in of(cluster, "Ingress"):
         backends = [path["backend"]["service"] for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]

@@ -34,11 +34,11 @@ def probes_ask_open_routes_of_the_service(cluster: Cluster) -> list[str]:
     for pod in services_pods(cluster):
         (service,) = [each for each in pod.containers if each.image == "ontime-serve"]
         for kind, path in {"startup": "live", "readiness": "ready", "liveness": "live"}.items():
-            asked = service.spec.get(f"{kind}Probe", {}).get("httpGet", {}).get("path")
-            if asked not in paths or right_needed("GET", asked) is not None:
-                wrong.append(f"{pod.owner}: {asked} is no route that needs no key")
-            elif asked != f"/health/{path}":
-                wrong.append(f"{pod.owner}: {kind} asks {asked}")
+            probe_path = service.spec.get(f"{kind}Probe", {}).get("httpGet", {}).get("path")
+            if probe_path not in paths or right_needed("GET", probe_path) is not None:
+                wrong.append(f"{pod.owner}: {probe_path} is no route that needs no key")
+            elif probe_path != f"/health/{path}":
+                wrong.append(f"{pod.owner}: {kind} asks {probe_path}")
     return wrong
 
 

@@ -29,10 +29,10 @@ def image(name: str) -> Image:
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL))
     stage = stages[name.removeprefix("ontime-")]
-    told = [line.partition(" ")[2] for line in stage.splitlines() if line.startswith("ENV ")]
+    lines = [line.partition(" ")[2] for line in stage.splitlines() if line.startswith("ENV ")]
     users = re.findall(r"^USER (\S+)$", stage, re.MULTILINE)
     return Image(
-        environment=dict(re.findall(r"(\w+)=(\S+)", " ".join(told))),
+        environment=dict(re.findall(r"(\w+)=(\S+)", " ".join(lines))),
         volumes=re.findall(r"^VOLUME (\S+)$", stage, re.MULTILINE),
         user=users[-1],
     )
@@ -40,25 +40,25 @@ def image(name: str) -> Image:
 
 def environment(cluster: Cluster, pod: Pod, container: Container) -> dict[str, str]:
     """All variables that the process will see, as far as image, manifests and Kubernetes itself set them."""
-    told = dict(image(container.image).environment)
+    variables = dict(image(container.image).environment)
     if pod.spec.get("enableServiceLinks", True):
         for service in of(cluster, "Service"):
             name = service["metadata"]["name"].upper().replace("-", "_")
-            told |= {f"{name}_SERVICE_HOST": "10.96.0.7", f"{name}_PORT": "tcp://10.96.0.7:80"}
+            variables |= {f"{name}_SERVICE_HOST": "10.96.0.7", f"{name}_PORT": "tcp://10.96.0.7:80"}
     for source in container.spec.get("envFrom", []):
-        told |= find(cluster, f"ConfigMap/{source['configMapRef']['name']}").get("data", {})
-    return told | {each["name"]: each["value"] for each in container.spec.get("env", [])}
+        variables |= find(cluster, f"ConfigMap/{source['configMapRef']['name']}").get("data", {})
+    return variables | {each["name"]: each["value"] for each in container.spec.get("env", [])}
 
 
 @contextmanager
 def loaded(cluster: Cluster, pod: Pod, container: Container) -> Iterator[Settings]:
     """The container's settings, with a sample for each secret file. Raises BadSettings as the process would."""
-    told = environment(cluster, pod, container)
+    variables = environment(cluster, pod, container)
     with TemporaryDirectory() as folder:
         for mount in container.mounts:
-            if mount["mountPath"] == told.get(SECRETS):
-                told[SECRETS] = folder
+            if mount["mountPath"] == variables.get(SECRETS):
+                variables[SECRETS] = folder
                 for item in pod.volumes[mount["name"]]["secret"]["items"]:
                     (Path(folder) / item["path"]).write_text(SAMPLES.get(item["path"], "sample"))
-        with mock.patch.dict(os.environ, told, clear=True):
+        with mock.patch.dict(os.environ, variables, clear=True):
             yield load_settings()

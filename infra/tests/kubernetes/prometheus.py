@@ -83,15 +83,15 @@ def prometheus_may_scrape_what_it_is_told_to(cluster: Cluster) -> list[str]:
             wrong.append(f"ServiceMonitor: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}")
             continue
         assert isinstance(spec, _Monitored)
-        found = [
+        services = [
             service
             for service in of(cluster, "Service")
             if selects({"matchLabels": spec.selector.matchLabels}, service["metadata"]["labels"])
         ]
-        if [service["metadata"]["name"] for service in found] != ["ontime"]:
+        if [service["metadata"]["name"] for service in services] != ["ontime"]:
             wrong.append("ServiceMonitor: the job is not called ontime")
         endpoint = spec.endpoints[0]
-        if endpoint.port not in {port["name"] for service in found for port in service["spec"]["ports"]}:
+        if endpoint.port not in {port["name"] for service in services for port in service["spec"]["ports"]}:
             wrong.append(f"ServiceMonitor: no port {endpoint.port}")
         if endpoint.path != "/metrics" or right_needed("GET", endpoint.path) is not Scope.ADMIN:
             wrong.append(f"ServiceMonitor: {endpoint.path} has no metrics behind an administrator's key")
