@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run once, by the database's image, on an empty volume: for each tenant a user, and a database that only it may enter.
+# The database's image runs this once, on an empty volume: one user and one database for each tenant, closed to the others.
 set -eu
 for tenant in ontime mlflow prefect; do
     export tenant

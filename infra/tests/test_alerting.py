@@ -195,4 +195,4 @@ def test_an_alert_of_the_real_service_reaches_the_pager_with_its_runbook_and_is_
     alert = stack.receiver.alerts(path, name, "firing")[0]
     assert alert["labels"] == {"alertname": name, "severity": "page", "cause": "features"}
     assert alert["annotations"]["runbook_url"] == "infra/runbook.md#nothingmaterialised"
-    assert re.match(r"9\d\.?\d*% of the entities are answered from their request", alert["annotations"]["summary"])
+    assert re.match(r"9\d\.?\d*% of the entities are predicted from their request", alert["annotations"]["summary"])
