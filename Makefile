@@ -19,7 +19,7 @@ ifneq ($(strip $(UNUSABLE)),)
 $(error ontime cannot work in a folder whose path has a colon, a percent sign, a dollar sign, a brace, a double quote or a line break in it, which tools take for something else: rename or move $(CURDIR))
 endif
 ifeq ($(wildcard dvc.yaml),)
-$(error ontime works in its own folder only: call make there, or make -C FOLDER)
+$(error ontime works in its own folder only: run make there, or make -C FOLDER)
 endif
 
 # Every target with help text is phony, so that no file or folder of the same name hides it.
@@ -58,7 +58,7 @@ $(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(P
 
 .PHONY: no-python
 no-python:
-	@[ ! -d $(VENV) ] || echo "install: the Python that $(VENV) was made with is not here any more"
+	@[ ! -d $(VENV) ] || echo "install: the Python that created $(VENV) no longer exists"
 
 $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 	@echo "install: $(INFRA) from requirements/infra.txt (under 1 GB, the tools that check infra/)"
