@@ -1,12 +1,12 @@
-"""The secrets of the stack, made once and never shown: infra/secrets/, which git ignores.
+"""Creates the secrets of the stack once, as files in infra/secrets/, which git ignores. It never prints them.
 
-    python -m infra.credentials            make what is missing; what exists stays
+    python -m infra.credentials            creates missing secrets; existing ones stay
 
-To change one, delete its file and run `make stack` again; of a database's password tell PostgreSQL as well (ALTER
-USER). They are in no backup: keep a copy where you keep passwords.
+To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
+PostgreSQL. No backup includes them: keep a copy in a password manager.
 
-A file each, mounted into the containers that need it and into no other. The folder is closed to other users of this
-machine; the files in it are not, because each container reads them as a user of its own.
+Each file is mounted only into the containers that need it. Other users of this machine cannot enter the folder; the
+files themselves are readable, because each container reads them as its own user.
 """
 
 import json
@@ -21,19 +21,19 @@ from serving import keys
 FOLDER = Path(os.environ.get("STACK_SECRETS") or Path(__file__).parent / "secrets")
 TENANTS = {"ontime": "postgresql+psycopg", "mlflow": "postgresql+psycopg", "prefect": "postgresql+asyncpg"}
 URLS = {"ontime": "ontime_database_url", "mlflow": "mlflow_database_url", "prefect": "prefect_database_url"}
-# Who may do what in which bucket.
+# The permissions of each user in each bucket.
 BUCKETS = {
     "worker": {"ontime-releases": "Read Write List", "ontime-dvc": "Read Write List"},
     "mlflow": {"ontime-mlflow": "Read Write List"},
     "service": {"ontime-releases": "Read List"},
     "backup": dict.fromkeys(("ontime-releases", "ontime-dvc", "ontime-mlflow"), "Read Write List"),
 }
-KEYS = {"metrics_key": ["admin"], "desk_key": ["predict", "outcomes"]}  # Prometheus', and a person's to begin with
-NOBODY_IS_TOLD = "http://127.0.0.1:9/write-your-own-address-into-infra/secrets"
+KEYS = {"metrics_key": ["admin"], "desk_key": ["predict", "outcomes"]}  # for Prometheus, and for a first person
+PLACEHOLDER_URL = "http://127.0.0.1:9/write-your-own-address-into-infra/secrets"
 
 
-def make(folder: Path) -> list[str]:
-    """Write the secrets that are missing, and all that follows from them; which files are new."""
+def create_missing(folder: Path) -> list[str]:
+    """Write missing secrets and the files derived from them; the names of the new files."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     before = {path.name for path in folder.iterdir()}
@@ -42,14 +42,14 @@ def make(folder: Path) -> list[str]:
         files.write_text(folder / name, content)
         (folder / name).chmod(0o644)
 
-    drawn: dict[str, Callable[[], str]] = dict.fromkeys(
+    generators: dict[str, Callable[[], str]] = dict.fromkeys(
         ("postgres_password", "grafana_password"), secrets.token_urlsafe
     )
-    drawn |= {f"{tenant}_password": secrets.token_urlsafe for tenant in TENANTS}
-    drawn |= {f"aws_{who}": _credentials for who in BUCKETS}
-    drawn |= dict.fromkeys(("pager_url", "tickets_url"), lambda: NOBODY_IS_TOLD)
-    for name in sorted(drawn.keys() - before):
-        write(name, drawn[name]())
+    generators |= {f"{tenant}_password": secrets.token_urlsafe for tenant in TENANTS}
+    generators |= {f"aws_{who}": _credentials for who in BUCKETS}
+    generators |= dict.fromkeys(("pager_url", "tickets_url"), lambda: PLACEHOLDER_URL)
+    for name in sorted(generators.keys() - before):
+        write(name, generators[name]())
     for tenant, url in _urls(folder).items():
         write(URLS[tenant], url)
     write("s3.json", json.dumps({"identities": [_identity(folder, who) for who in BUCKETS]}, indent=2))
@@ -62,7 +62,7 @@ def make(folder: Path) -> list[str]:
 
 
 def _urls(folder: Path) -> dict[str, str]:
-    """Each tenant's database."""
+    """The database URL of each tenant."""
     return {
         tenant: f"{driver}://{tenant}:{(folder / f'{tenant}_password').read_text()}@postgres:5432/{tenant}"
         for tenant, driver in TENANTS.items()
@@ -76,14 +76,14 @@ def _parts(folder: Path) -> dict[str, str]:
 
 
 def _credentials() -> str:
-    """As AWS's libraries read them."""
+    """Random credentials in the format of AWS's libraries."""
     return (
         f"[default]\naws_access_key_id = {secrets.token_hex(10)}\naws_secret_access_key = {secrets.token_urlsafe()}\n"
     )
 
 
 def _identity(folder: Path, who: str) -> dict[str, object]:
-    """As SeaweedFS reads it."""
+    """A user in the format of SeaweedFS."""
     keys = dict(line.split(" = ") for line in (folder / f"aws_{who}").read_text().splitlines()[1:])
     return {
         "name": who,
@@ -93,4 +93,4 @@ def _identity(folder: Path, who: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(f"credentials: {', '.join(make(FOLDER)) or 'nothing'} made in {FOLDER}")
+    print(f"credentials: {', '.join(create_missing(FOLDER)) or 'nothing'} created in {FOLDER}")

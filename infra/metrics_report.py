@@ -1,7 +1,7 @@
-"""What a change does to the metrics: the reports of a git revision beside those of this workspace, as markdown.
+"""Compares the metrics of this workspace with those at a git revision, as markdown.
 
-`python -m infra.metrics_report REVISION` (or `make metrics BASE=origin/main`). It tells and refuses nothing: what may
-answer is for the gate to decide, which compares two models row by row. Here only two sets of figures are left.
+`python -m infra.metrics_report REVISION` (or `make metrics BASE=origin/main`). The report blocks nothing: the gate
+decides, because it compares two models row by row, and a report has only their metrics.
 """
 
 import json
@@ -17,7 +17,7 @@ from ontime.params import Gate, load_params
 REPORTS = (Path("reports/metrics.json"), Path("reports/evaluation.json"))
 TEMPLATE = Path(__file__).with_name("metrics_report.md.jinja")
 HIGHER_IS_BETTER = {"auc", "average_precision"}
-ROUNDING = 1e-9  # figures have four decimals: 0.4755 less 0.4735 is 0.002 and a little
+ROUNDING = 1e-9  # metrics have four decimals: 0.4755 - 0.4735 is slightly above 0.002
 
 Report = Mapping[str, Any]
 
@@ -27,11 +27,11 @@ class NothingToCompare(ValueError):
 
 
 def of_revision(revision: str) -> Report:
-    """The reports as git keeps them there. Raises NothingToCompare."""
+    """The committed reports of the revision. Raises NothingToCompare."""
     texts = []
     for path in REPORTS:
         command = ["git", "show", f"{revision}:{path}"]
-        completed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  git, and a file of ours
+        completed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  git, and a path of this project
         if completed.returncode != 0:
             raise NothingToCompare(f"metrics: {revision} has no {path}: {completed.stderr.strip()}")
         texts.append(completed.stdout)
@@ -43,15 +43,15 @@ def of_workspace() -> Report:
 
 
 def worse(base: Report, head: Report, gate: Gate) -> Iterator[str]:
-    """Each log-loss on the test period that grew by more than the gate's margin: of candidates, then of slices."""
+    """Each log-loss on the test period that increased by more than the gate's margin: candidates, then slices."""
     for margin, before, after in (
         (gate.margin_log_loss, _losses(base), _losses(head)),
         (gate.margin_slice_log_loss, gated_slices(base), gated_slices(head)),
     ):
         for name in _in_both(before, after):
-            grew = after[name] - before[name]
-            if grew > margin + ROUNDING:
-                yield f"{name}: log-loss {before[name]} → {after[name]} ({grew:+.4f}, margin {margin})"
+            increase = after[name] - before[name]
+            if increase > margin + ROUNDING:
+                yield f"{name}: log-loss {before[name]} → {after[name]} ({increase:+.4f}, margin {margin})"
 
 
 def gated_slices(report: Report) -> dict[str, float]:
@@ -60,7 +60,7 @@ def gated_slices(report: Report) -> dict[str, float]:
 
 
 def changes(base: Report, head: Report) -> Iterator[tuple[str, float, float, float, str]]:
-    """The champions' figures on the test period: metric, before, after, difference, and whether that is better."""
+    """The champions' metrics on the test period: name, before, after, difference, and whether that is better."""
     before, after = (each["candidates"][each["champion"]]["test"] for each in (base, head))
     for metric in _in_both(before, after):
         difference = round(after[metric] - before[metric], 4)
@@ -68,8 +68,8 @@ def changes(base: Report, head: Report) -> Iterator[tuple[str, float, float, flo
         yield metric, before[metric], after[metric], difference, "" if gain == 0 else "better" if gain > 0 else "worse"
 
 
-def page(base: Report, head: Report, gate: Gate, revision: str) -> str:
-    gone = [*(base["candidates"].keys() - head["candidates"]), *(gated_slices(base).keys() - gated_slices(head))]
+def render_report(base: Report, head: Report, gate: Gate, revision: str) -> str:
+    removed = [*(base["candidates"].keys() - head["candidates"]), *(gated_slices(base).keys() - gated_slices(head))]
     return rendering.render(
         TEMPLATE,
         base=base,
@@ -78,15 +78,15 @@ def page(base: Report, head: Report, gate: Gate, revision: str) -> str:
         revision=revision,
         changes=changes(base, head),
         worse=list(worse(base, head, gate)),
-        gone=sorted(gone),
+        removed=sorted(removed),
     )
 
 
 def main() -> None:
     if len(sys.argv) != 2:
-        sys.exit("metrics: beside which revision? make metrics BASE=origin/main")
+        sys.exit("metrics: name one revision to compare with: make metrics BASE=origin/main")
     try:
-        print(page(of_revision(sys.argv[1]), of_workspace(), load_params().gate, sys.argv[1]), end="")
+        print(render_report(of_revision(sys.argv[1]), of_workspace(), load_params().gate, sys.argv[1]), end="")
     except NothingToCompare as error:
         sys.exit(str(error))
 
@@ -96,7 +96,7 @@ def _merged(texts: Sequence[str]) -> Report:
 
 
 def _losses(report: Report) -> dict[str, float]:
-    """Of the champion, whoever it is, and of each candidate by name."""
+    """The log-loss of the champion, and of each candidate by name."""
     losses = {name: each["test"]["log_loss"] for name, each in report["candidates"].items()}
     return {"the champion": losses[report["champion"]], **losses}
 

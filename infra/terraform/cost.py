@@ -1,4 +1,4 @@
-"""What a month costs, from prices.yaml, as the tables in README.md.
+"""Computes the monthly cost from prices.yaml, as the tables in README.md.
 
 python infra/terraform/cost.py
 """
@@ -45,7 +45,7 @@ def load_prices(path: Path = PRICES) -> PriceSheet:
 
 
 def table(sheet: PriceSheet, bill: str) -> str:
-    """The bill's lines with quantity, unit price and cost, and their sum."""
+    """A markdown table of the bill: quantity, unit price and cost of each line, and their sum."""
     lines = sheet.bills[bill]
     rows = [
         f"| {line.what} | {_short(prod(line.times))} | {sheet.prices[line.price].usd:g} | {sheet.dollars(line):.2f} |"

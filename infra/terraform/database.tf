@@ -14,7 +14,7 @@ resource "aws_db_parameter_group" "postgres" {
     value = "1"
   }
 
-  # Who changed a table, and what took longer than a second. Not every statement: predictions would fill the log.
+  # Log schema changes, and statements that take longer than a second. Not every statement: predictions would fill the log.
   parameter {
     name  = "log_statement"
     value = "ddl"
@@ -27,12 +27,12 @@ resource "aws_db_parameter_group" "postgres" {
 }
 
 resource "aws_db_instance" "postgres" {
-  # checkov:skip=CKV_AWS_157:A second instance doubles the price; while this one restarts, the service keeps its answers in the spool
-  # checkov:skip=CKV_AWS_118:CloudWatch's own figures, each minute, are what the alarms below look at
-  # checkov:skip=CKV_AWS_353:Performance Insights has no place on the smallest instances; slow statements are in the log
+  # checkov:skip=CKV_AWS_157:A second instance doubles the price; while this one restarts, the service writes predictions to the spool
+  # checkov:skip=CKV_AWS_118:The alarms below use CloudWatch's standard metrics, one a minute
+  # checkov:skip=CKV_AWS_353:Performance Insights does not run on the smallest instances; slow statements are in the log
   identifier     = var.name
   engine         = "postgres"
-  engine_version = "17" # the newest 17.x; a minor version never breaks, a major one is a decision
+  engine_version = "17" # the newest 17.x; minor versions are compatible, a major one needs a decision
   instance_class = var.database_class
 
   allocated_storage     = var.database_gb
@@ -41,12 +41,12 @@ resource "aws_db_instance" "postgres" {
   storage_encrypted     = true
   kms_key_id            = aws_kms_key.data.arn
 
-  # The password is made, kept and changed every week by RDS and Secrets Manager: nobody sees it, no state holds it.
-  # It is the administrator's. Programs have users of their own (see README.md), so its change disturbs none.
+  # RDS and Secrets Manager create, store and rotate the administrator's password every week: it is not in the state.
+  # Programs have their own users (see README.md), so its rotation does not affect them.
   username                            = "ontime_admin"
   manage_master_user_password         = true
   master_user_secret_kms_key_id       = aws_kms_key.data.arn
-  iam_database_authentication_enabled = true # for people: a token for a quarter of an hour instead of a password
+  iam_database_authentication_enabled = true # for people: a token that is valid for 15 minutes instead of a password
 
   db_subnet_group_name   = aws_db_subnet_group.private.name
   parameter_group_name   = aws_db_parameter_group.postgres.name
@@ -54,7 +54,7 @@ resource "aws_db_instance" "postgres" {
   publicly_accessible    = false
   ca_cert_identifier     = "rds-ca-rsa2048-g1"
 
-  # It is night, and the day's monitoring is not due before half past five (09:30 or 10:30 UTC).
+  # At night, before the daily monitoring at half past five (09:30 or 10:30 UTC).
   backup_retention_period    = var.backup_days
   backup_window              = "07:00-07:30"
   maintenance_window         = "mon:07:30-mon:08:30"
@@ -66,13 +66,13 @@ resource "aws_db_instance" "postgres" {
   final_snapshot_identifier = "${var.name}-last"
 
   enabled_cloudwatch_logs_exports = ["postgresql"]
-  depends_on                      = [aws_cloudwatch_log_group.of] # RDS would make its own, which is kept for ever
+  depends_on                      = [aws_cloudwatch_log_group.of] # RDS would create its own, which never expires
 }
 
-# The files that a task finds in /run/secrets, as one JSON object of names and contents. Only the shells are made here:
-# what Terraform wrote into them would be in its state.
+# The files that a task finds in /run/secrets, as one JSON object of names and contents. Terraform creates empty secrets:
+# their contents would be in its state.
 resource "aws_secretsmanager_secret" "files" {
-  # checkov:skip=CKV2_AWS_57:What rotates is the administrator's password; a program's user is changed by hand, with a new deployment
+  # checkov:skip=CKV2_AWS_57:Only the administrator's password rotates; a program's is changed by hand, with a new deployment
   for_each                = toset(["service", "worker"])
   name                    = "${var.name}/${each.key}"
   description             = "The files of ${each.key} in /run/secrets"

@@ -1,12 +1,12 @@
-# Two kinds of subnets in two zones. The balancer and the tasks are in the public ones, data in the private ones.
+# Public and private subnets in two zones. The load balancer and the tasks are in the public ones, data in the private ones.
 #
-# Tasks have public addresses so that they reach AWS's own services without a NAT gateway, which would cost more than
-# they do. Nobody reaches them by those addresses: their security groups let in the balancer and nobody else.
+# Tasks have public addresses so that they reach AWS's services without a NAT gateway, which would cost more than the
+# tasks. Nobody can connect to those addresses: their security groups allow only the load balancer.
 
 locals {
   network = "10.20.0.0/16"
 
-  # Who may open a connection to whom. What is not in this table is refused.
+  # The allowed connections. All others are denied.
   connections = {
     "balancer to service" = { from = "balancer", to = "service", port = 8000 }
     "service to database" = { from = "service", to = "database", port = 5432 }
@@ -17,14 +17,14 @@ locals {
 }
 
 resource "aws_vpc" "main" {
-  # checkov:skip=CKV2_AWS_11:Flow logs of a network with five allowed connections would repeat what balancer and database log
+  # checkov:skip=CKV2_AWS_11:With five allowed connections, flow logs would repeat the logs of load balancer and database
   cidr_block           = local.network
   enable_dns_support   = true
   enable_dns_hostnames = true
   tags                 = { Name = var.name }
 }
 
-# Whatever is put into this network without a group of its own can talk to nobody.
+# Anything in this network without its own security group cannot connect to anything.
 resource "aws_default_security_group" "nobody" {
   vpc_id = aws_vpc.main.id
 }
@@ -59,7 +59,7 @@ resource "aws_route" "out" {
   gateway_id             = aws_internet_gateway.main.id
 }
 
-# The private subnets keep the network's main table, which leads nowhere else.
+# The private subnets use the main route table, which has no route out of the network.
 resource "aws_route_table_association" "public" {
   count          = 2
   subnet_id      = aws_subnet.public[count.index].id
@@ -67,7 +67,7 @@ resource "aws_route_table_association" "public" {
 }
 
 resource "aws_security_group" "of" {
-  # checkov:skip=CKV2_AWS_5:They are attached by for_each, which checkov does not follow
+  # checkov:skip=CKV2_AWS_5:They are attached with for_each, which checkov does not evaluate
   for_each    = toset(["balancer", "service", "worker", "database", "files"])
   name        = "${var.name}-${each.key}"
   description = "The ${each.key} of ${var.name}"
@@ -104,10 +104,10 @@ resource "aws_vpc_security_group_ingress_rule" "callers" {
   to_port           = 443
 }
 
-# Images, buckets, secrets, logs: AWS's services have no fixed addresses.
+# For images, buckets, secrets and logs: AWS's services have no fixed addresses.
 resource "aws_vpc_security_group_egress_rule" "to_aws" {
   for_each          = toset(["service", "worker"])
-  description       = "AWS's own services, by TLS"
+  description       = "AWS services, by TLS"
   security_group_id = aws_security_group.of[each.key].id
   cidr_ipv4         = "0.0.0.0/0"
   ip_protocol       = "tcp"

@@ -1,5 +1,5 @@
 output "balancer" {
-  description = "Where the service's host name has to point (a CNAME, or an alias in Route 53)"
+  description = "The target of the service's host name (a CNAME, or an alias in Route 53)"
   value       = aws_lb.main.dns_name
 }
 
@@ -9,17 +9,17 @@ output "buckets" {
 }
 
 output "repositories" {
-  description = "Where the images are pushed"
+  description = "The repositories for the images"
   value       = { for name, repository in aws_ecr_repository.image : name => repository.repository_url }
 }
 
 output "github_role" {
-  description = "What the workflow assumes to push them: `role-to-assume`"
+  description = "The role that the workflow assumes to push images: `role-to-assume`"
   value       = aws_iam_role.github.arn
 }
 
 output "database" {
-  description = "Its host, and the secret that holds the administrator's password"
+  description = "The database's host, and the secret with the administrator's password"
   value = {
     host   = aws_db_instance.postgres.address
     secret = one(aws_db_instance.postgres.master_user_secret[*].secret_arn)
@@ -32,7 +32,7 @@ output "secrets" {
 }
 
 output "run_by_hand" {
-  description = "What `aws ecs run-task` has to be told to run one of the worker's jobs now"
+  description = "The arguments of `aws ecs run-task` that run one of the worker's jobs now"
   value = {
     cluster         = aws_ecs_cluster.main.name
     task-definition = aws_ecs_task_definition.worker.family

@@ -1,9 +1,9 @@
-# A place for each image. GitHub pushes (roles.tf), tasks pull.
+# A repository for each image. GitHub pushes (roles.tf), tasks pull.
 
 resource "aws_ecr_repository" "image" {
   for_each             = toset(["serve", "mirror", "worker"])
   name                 = "${var.name}-${each.key}"
-  image_tag_mutability = "IMMUTABLE" # the commit that was tested is the commit that runs, also tomorrow
+  image_tag_mutability = "IMMUTABLE" # so that a tag is always the commit that was tested
   force_delete         = !var.protected
 
   image_scanning_configuration {
@@ -24,13 +24,13 @@ resource "aws_ecr_lifecycle_policy" "image" {
     rules = [
       {
         rulePriority = 1
-        description  = "Layers that no tag names any more"
+        description  = "Untagged images"
         selection    = { tagStatus = "untagged", countType = "sinceImagePushed", countUnit = "days", countNumber = 7 }
         action       = { type = "expire" }
       },
       {
         rulePriority = 2
-        description  = "Thirty versions to go back to"
+        description  = "Keep thirty versions for rollbacks"
         selection    = { tagStatus = "any", countType = "imageCountMoreThan", countNumber = 30 }
         action       = { type = "expire" }
       },

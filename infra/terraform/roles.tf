@@ -1,12 +1,12 @@
-# Who may do what. Policies are written out with jsonencode, not with aws_iam_policy_document: so a test can read them
-# without asking AWS (tests/roles.tftest.hcl).
+# Roles and permissions. Policies use jsonencode instead of aws_iam_policy_document, so that a test can read them without
+# calling AWS (tests/roles.tftest.hcl).
 
 locals {
   read_objects  = ["s3:GetObject"]
-  write_objects = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"] # nobody deletes
+  write_objects = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"] # nobody may delete
 
-  # May list as well: to somebody who may not, S3 says "forbidden" of what is missing, and the mirror would take that
-  # for a store that is away.
+  # Includes listing: without it, S3 reports a missing object as "forbidden", which the mirror would take for an
+  # unreachable store.
   may = {
     service = concat(
       [{ Effect = "Allow", Action = ["s3:ListBucket"], Resource = [aws_s3_bucket.store["releases"].arn] }],
@@ -22,7 +22,7 @@ locals {
 
   images = { service = ["serve", "mirror"], worker = ["worker"] }
 
-  # Only for tasks of this account: without the condition ECS could be talked into acting for somebody else's.
+  # Only for tasks of this account: prevents the confused deputy problem.
   trusted_tasks = jsonencode({
     Version = "2012-10-17"
     Statement = [{
@@ -37,7 +37,7 @@ locals {
   })
 }
 
-# What the programs in a task may do. The file system's own policy (storage.tf) lets these roles in.
+# Permissions of the programs in a task. The file system's policy (storage.tf) allows these roles.
 resource "aws_iam_role" "task" {
   for_each           = local.may
   name               = "${var.name}-${each.key}"
@@ -51,7 +51,7 @@ resource "aws_iam_role_policy" "task" {
   policy   = jsonencode({ Version = "2012-10-17", Statement = each.value })
 }
 
-# What ECS may do to start a task: fetch its images, read its secret, write its log. The programs do not get this role.
+# Permissions of ECS to start a task: pull its images, read its secret, write its log. The programs do not have this role.
 resource "aws_iam_role" "start" {
   for_each           = local.may
   name               = "${var.name}-start-${each.key}"
@@ -66,7 +66,7 @@ resource "aws_iam_role_policy" "start" {
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
-      { Effect = "Allow", Action = ["ecr:GetAuthorizationToken"], Resource = ["*"] }, # AWS knows it for no single resource
+      { Effect = "Allow", Action = ["ecr:GetAuthorizationToken"], Resource = ["*"] }, # AWS does not support it for single resources
       {
         Effect   = "Allow"
         Action   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
@@ -83,7 +83,7 @@ resource "aws_iam_role_policy" "start" {
   })
 }
 
-# The clock starts the worker's tasks, with the worker's roles and no other's.
+# The scheduler starts the worker's tasks, with the worker's roles only.
 resource "aws_iam_role" "clock" {
   name = "${var.name}-clock"
 
@@ -121,7 +121,7 @@ resource "aws_iam_role_policy" "clock" {
   })
 }
 
-# GitHub proves with a token of a few minutes which workflow asks: no key lies anywhere that could be stolen.
+# GitHub identifies the workflow with a short-lived token, so there is no stored key that could be stolen.
 resource "aws_iam_openid_connect_provider" "github" {
   url            = "https://token.actions.githubusercontent.com"
   client_id_list = ["sts.amazonaws.com"]
@@ -139,7 +139,7 @@ resource "aws_iam_role" "github" {
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
         "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-        # Equal, not like: a pull request's token, or a branch's, names another subject and is refused.
+        # StringEquals, not StringLike: tokens of pull requests and other branches have another subject and are rejected.
         "token.actions.githubusercontent.com:sub" = "repo:${var.github_repository}:ref:refs/heads/main"
       } }
     }]

@@ -1,11 +1,11 @@
-# The service: Fargate tasks behind a balancer.
+# The service: Fargate tasks behind a load balancer.
 #
-# App Runner was simpler, but takes no new customers since April 2026; its heir, ECS Express Mode, runs one container and
-# has no volumes. This service needs both: a mirror beside it that brings releases, and a spool that outlives the task.
-# Fargate has no machine to patch; a machine of one's own costs less (README.md, last section).
+# App Runner would be simpler, but accepts no new customers since April 2026. Its successor, ECS Express Mode, runs a
+# single container without volumes, and this service needs a mirror container for releases and a spool that outlives the
+# task. Fargate needs no patching; a virtual machine costs less (README.md, last section).
 
 resource "aws_ecs_cluster" "main" {
-  # checkov:skip=CKV_AWS_65:Container Insights is billed by the figure; the service's own are at /metrics
+  # checkov:skip=CKV_AWS_65:Container Insights is billed per metric; the service has its own at /metrics
   name = var.name
 }
 
@@ -22,16 +22,16 @@ locals {
     }
   } }
 
-  # Of all that a container could do to its kernel, ours do nothing.
+  # The containers need no Linux capabilities.
   unprivileged = { capabilities = { drop = ["ALL"] }, initProcessEnabled = true }
 
-  # prepare -> first-pull -> serve, with mirror beside it.
+  # prepare -> first-pull -> serve, with mirror as a sidecar.
   service_containers = [
     {
       name                   = "prepare"
       image                  = local.image["mirror"]
       essential              = false
-      user                   = "0" # to own what it hands over; see unpack.py
+      user                   = "0" # to change the owner of files and folders; see unpack.py
       readonlyRootFilesystem = true
       entryPoint             = ["python", "-c", file("${path.module}/unpack.py")]
       command                = ["/run/secrets", "/app/releases", "/tmp"]
@@ -44,7 +44,7 @@ locals {
       logConfiguration = local.log["service"]
     },
     {
-      name                   = "first-pull" # the service starts with a release or not at all
+      name                   = "first-pull" # the service does not start without a release
       image                  = local.image["mirror"]
       essential              = false
       readonlyRootFilesystem = true
@@ -58,7 +58,7 @@ locals {
     {
       name                   = "mirror"
       image                  = local.image["mirror"]
-      essential              = false # without it the service goes on with what it has
+      essential              = false # without it the service continues with its current release
       restartPolicy          = { enabled = true }
       readonlyRootFilesystem = true
       linuxParameters        = local.unprivileged
@@ -92,7 +92,7 @@ locals {
   ]
 
   mirror_environment = [
-    { name = "AWS_DEFAULT_REGION", value = var.region }, # AWS_REGION is not read by Python's client
+    { name = "AWS_DEFAULT_REGION", value = var.region }, # Python's client does not read AWS_REGION
     { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
   ]
   mirror_mounts = [
@@ -111,7 +111,7 @@ resource "aws_ecs_task_definition" "service" {
   execution_role_arn       = aws_iam_role.start["service"].arn
   container_definitions    = jsonencode(local.service_containers)
 
-  # These three live and die with the task.
+  # These three are deleted with the task.
   dynamic "volume" {
     for_each = ["secrets", "releases", "tmp"]
 
@@ -144,7 +144,7 @@ resource "aws_ecs_service" "main" {
   desired_count                     = var.service.tasks
   health_check_grace_period_seconds = 60
 
-  # New ones first, then the old ones go; if the new ones do not come up, the old ones stay.
+  # Start new tasks before the old ones stop; if the new ones fail, the old ones stay.
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
 
@@ -165,7 +165,7 @@ resource "aws_ecs_service" "main" {
     container_port   = 8000
   }
 
-  # What nothing above refers to, and no task can start without.
+  # Not referenced above, but required to start a task.
   depends_on = [
     aws_efs_file_system_policy.state,
     aws_efs_mount_target.state,
@@ -176,8 +176,8 @@ resource "aws_ecs_service" "main" {
 }
 
 resource "aws_lb" "main" {
-  # checkov:skip=CKV_AWS_91:The service logs every request itself, without what its callers would not want kept
-  # checkov:skip=CKV2_AWS_28:A firewall for web pages; here every request needs a key, and is limited in size, time and rate
+  # checkov:skip=CKV_AWS_91:The service logs every request itself, without confidential contents
+  # checkov:skip=CKV2_AWS_28:A web application firewall; here every request needs a key, and is limited in size, time and rate
   name                       = var.name
   load_balancer_type         = "application"
   subnets                    = aws_subnet.public[*].id
@@ -187,7 +187,7 @@ resource "aws_lb" "main" {
 }
 
 resource "aws_lb_target_group" "service" {
-  # checkov:skip=CKV_AWS_378:TLS ends at the balancer; from there on only its security group can speak to the tasks
+  # checkov:skip=CKV_AWS_378:TLS ends at the load balancer; only its security group can connect to the tasks
   name                 = var.name
   vpc_id               = aws_vpc.main.id
   target_type          = "ip"
@@ -204,7 +204,7 @@ resource "aws_lb_target_group" "service" {
   }
 }
 
-# No port 80, not even to point to this one: a program that sends its key there has given it away before it is sent on.
+# No port 80, not even for a redirect: a program would send its API key unencrypted before it is redirected.
 resource "aws_lb_listener" "https" {
   load_balancer_arn = aws_lb.main.arn
   port              = 443

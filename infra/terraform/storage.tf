@@ -1,23 +1,23 @@
-# One key, four buckets, and a file system for what has to outlive a task but is no object.
+# An encryption key, four buckets, and a file system for files that must outlive a task.
 
 locals {
   buckets = toset(["releases", "dvc", "mlflow", "backups"])
 }
 
-# A key of our own: a copied backup or snapshot is unreadable to whoever may not use it, in this account as well.
+# A customer-managed key: a copied backup or snapshot is unreadable without permission for it, also in this account.
 resource "aws_kms_key" "data" {
-  description         = "All that ${var.name} keeps"
+  description         = "All data of ${var.name}"
   enable_key_rotation = true
 
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = [
       {
-        Sid       = "TheAccountDecidesByItsRoles" # without this nobody could ever change the key again
+        Sid       = "TheAccountDecidesByItsRoles" # without this, nobody could ever change the key
         Effect    = "Allow"
         Principal = { AWS = "arn:aws:iam::${var.account_id}:root" }
         Action    = "kms:*"
-        Resource  = "*" # in a key's policy: this key
+        Resource  = "*" # in a key policy: this key
       },
       {
         Sid       = "LogsAreEncrypted"
@@ -38,7 +38,7 @@ resource "aws_kms_key" "data" {
         Condition = { StringEquals = { "aws:SourceAccount" = var.account_id } }
       },
       {
-        Sid       = "EventsReachTheTopic" # as EventBridge's own guide has it, without a condition
+        Sid       = "EventsReachTheTopic" # without a condition, as in EventBridge's guide
         Effect    = "Allow"
         Principal = { Service = "events.amazonaws.com" }
         Action    = ["kms:Decrypt", "kms:GenerateDataKey*"]
@@ -54,11 +54,11 @@ resource "aws_kms_alias" "data" {
 }
 
 resource "aws_s3_bucket" "store" {
-  # checkov:skip=CKV_AWS_18:Two roles can read them, and CloudTrail can tell of both; a fifth bucket for their logs tells no more
-  # checkov:skip=CKV_AWS_144:What is in them can be made again from the commit, or is itself a copy; a second region doubles the bill
-  # checkov:skip=CKV2_AWS_62:Nobody waits for an event: the service looks at its pointer every five seconds
+  # checkov:skip=CKV_AWS_18:Two roles can read them, and CloudTrail records both; a fifth bucket for access logs adds nothing
+  # checkov:skip=CKV_AWS_144:Their contents can be rebuilt from the commit or are copies; a second region doubles the cost
+  # checkov:skip=CKV2_AWS_62:Nothing uses events: the service reads the pointer every five seconds
   for_each      = local.buckets
-  bucket        = "${var.name}-${each.key}-${var.account_id}" # names are the world's; the account makes them ours
+  bucket        = "${var.name}-${each.key}-${var.account_id}" # names are global; the account makes them unique
   force_destroy = !var.protected
 }
 
@@ -76,7 +76,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "store" {
   bucket   = aws_s3_bucket.store[each.key].id
 
   rule {
-    bucket_key_enabled = true # one call to KMS for many objects: the pointer is read a million times a month
+    bucket_key_enabled = true # one KMS call for many objects: the pointer is read a million times a month
 
     apply_server_side_encryption_by_default {
       sse_algorithm     = "aws:kms"
@@ -85,7 +85,7 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "store" {
   }
 }
 
-# What the worker overwrites by mistake, or somebody in its name on purpose, can be brought back: it may not delete.
+# Objects that the worker overwrites, by mistake or in an attack, can be restored: it may not delete versions.
 resource "aws_s3_bucket_versioning" "store" {
   for_each = local.buckets
   bucket   = aws_s3_bucket.store[each.key].id
@@ -98,7 +98,7 @@ resource "aws_s3_bucket_versioning" "store" {
 resource "aws_s3_bucket_lifecycle_configuration" "store" {
   for_each   = local.buckets
   bucket     = aws_s3_bucket.store[each.key].id
-  depends_on = [aws_s3_bucket_versioning.store] # rules about old versions are refused without it
+  depends_on = [aws_s3_bucket_versioning.store] # rules for old versions require it
 
   rule {
     id     = "tidy"
@@ -113,7 +113,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "store" {
       days_after_initiation = 7
     }
 
-    # Read once in a bad year: a sixth of the price, and there at once all the same.
+    # Rarely read: a sixth of the price, with immediate access.
     dynamic "transition" {
       for_each = each.key == "backups" ? [30] : []
 
@@ -150,8 +150,8 @@ resource "aws_s3_bucket_policy" "tls" {
   })
 }
 
-# Fargate's own disk goes with the task. Here is what must not: the service's spool (answers that wait for the database)
-# and the worker's clone, with its releases and quarantine.
+# Fargate deletes a task's disk with the task. The file system holds what must outlive it: the service's spool (predictions
+# that wait for the database), and the worker's clone with its releases and quarantine.
 resource "aws_efs_file_system" "state" {
   encrypted  = true
   kms_key_id = aws_kms_key.data.arn
@@ -165,7 +165,7 @@ resource "aws_efs_mount_target" "state" {
   security_groups = [aws_security_group.of["files"].id]
 }
 
-# Each sees its own folder as the root, whatever path it asks for, and writes as the images' user.
+# Each has its own folder as the root, and writes as the images' user.
 resource "aws_efs_access_point" "state" {
   for_each       = toset(["service", "worker"])
   file_system_id = aws_efs_file_system.state.id
@@ -186,7 +186,7 @@ resource "aws_efs_access_point" "state" {
   }
 }
 
-# Without a policy whoever reaches the port may mount everything. With it: these two roles, by their own door, by TLS.
+# Without a policy, whoever reaches the port may mount everything. This allows two roles, each by its access point, by TLS.
 resource "aws_efs_file_system_policy" "state" {
   file_system_id = aws_efs_file_system.state.id
 

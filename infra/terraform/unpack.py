@@ -1,10 +1,10 @@
-"""The first container of each task: makes files of what Secrets Manager handed to ECS, and hands over the folders.
+"""The first container of each task: writes secrets from an environment variable to files.
 
-    FILES='{"name": "content"}' python unpack.py FOLDER_OF_THE_FILES FOLDER...
+    FILES='{"name": "content"}' python unpack.py SECRETS_FOLDER FOLDER...
 
-ECS can hand a secret over in an environment variable only, and Fargate makes shared folders that belong to root. So
-this runs as root, for a second, with the secret in its environment; the programs after it run as nobody special and
-find files. Sent along in the task's definition (service.tf), where nothing but Python's own library is at hand.
+ECS passes secrets as environment variables only, and on Fargate shared folders belong to root. So this runs briefly as
+root, with the secrets in its environment, and changes the folders' owner; the other containers run unprivileged and read files. The task definition
+(service.tf) contains this script, so it uses the standard library only.
 """
 
 import json
@@ -15,11 +15,11 @@ from pathlib import Path
 OWNER = int(os.environ.get("OWNER", "10001"))  # the images' user
 
 
-def unpack(files: dict[str, str], folder: Path) -> None:
-    """Raises ValueError for a name that leads out of the folder."""
+def write_files(files: dict[str, str], folder: Path) -> None:
+    """Write the files for the images' user. Raises ValueError for a name with a path."""
     for name, content in files.items():
         if Path(name).name != name:
-            raise ValueError(f"{name} is no file's name")
+            raise ValueError(f"{name} is not a file name")
         (folder / name).touch(0o600)
         (folder / name).write_text(content)
         os.chown(folder / name, OWNER, OWNER)
@@ -27,6 +27,6 @@ def unpack(files: dict[str, str], folder: Path) -> None:
 
 if __name__ == "__main__":
     secrets, *shared = map(Path, sys.argv[1:])
-    unpack(json.loads(os.environ["FILES"]), secrets)
+    write_files(json.loads(os.environ["FILES"]), secrets)
     for folder in shared:
         os.chown(folder, OWNER, OWNER)

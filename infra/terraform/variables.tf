@@ -1,12 +1,12 @@
-# What you must say: it has no default, because any default would be wrong for somebody.
+# Required variables, for which no default would be right for everyone.
 
 variable "account_id" {
-  description = "The AWS account that this may change, and no other"
+  description = "The AWS account; changes to any other are rejected"
   type        = string
 
   validation {
     condition     = can(regex("^[0-9]{12}$", var.account_id))
-    error_message = "account_id is twelve digits: `aws sts get-caller-identity --query Account --output text` tells yours."
+    error_message = "account_id is twelve digits: `aws sts get-caller-identity --query Account --output text` prints yours."
   }
 }
 
@@ -16,25 +16,25 @@ variable "certificate_arn" {
 
   validation {
     condition     = startswith(var.certificate_arn, "arn:aws:acm:${var.region}:${var.account_id}:certificate/")
-    error_message = "certificate_arn must be a certificate of this account in ${var.region}: a balancer can use no other."
+    error_message = "certificate_arn must be a certificate of this account in ${var.region}: a load balancer can use no other."
   }
 }
 
 variable "callers" {
-  description = "Who may reach the service, as IPv4 ranges"
+  description = "The IPv4 ranges that may connect to the service"
   type        = set(string)
 
   validation {
     condition     = length(var.callers) > 0 && alltrue([for range in var.callers : can(cidrnetmask(range))])
-    error_message = "callers are IPv4 ranges such as 203.0.113.0/24, one at least; the whole world is 0.0.0.0/0."
+    error_message = "callers is a list of at least one IPv4 range such as 203.0.113.0/24; the whole internet is 0.0.0.0/0."
   }
 }
 
 variable "github_repository" {
-  description = "Whose workflow on main may push images, as GitHub writes it in its tokens"
+  description = "The GitHub repository whose workflow on main may push images, as written in GitHub's tokens"
   type        = string
 
-  # Names alone can be taken over when they are given up; since July 2026 GitHub adds the numbers, which cannot.
+  # An abandoned name can be registered by somebody else; the ids, which GitHub adds since July 2026, cannot.
   validation {
     condition     = can(regex("^[A-Za-z0-9-]+(@[0-9]+)?/[A-Za-z0-9._-]+(@[0-9]+)?$", var.github_repository))
     error_message = "github_repository is OWNER@ID/NAME@ID, for a repository made before July 2026 OWNER/NAME: README.md says how to find it."
@@ -42,40 +42,40 @@ variable "github_repository" {
 }
 
 variable "image_tag" {
-  description = "The commit whose images run"
+  description = "The commit whose images are deployed"
   type        = string
 
   validation {
     condition     = can(regex("^[0-9a-f]{7,40}$", var.image_tag))
-    error_message = "image_tag is a commit's hash: a word such as latest means something else every day, and nobody can roll back to it."
+    error_message = "image_tag is a commit's hash: a tag such as latest changes, so that a rollback is impossible."
   }
 }
 
 variable "alarm_email" {
-  description = "Who is told when something breaks or costs too much"
+  description = "The mail address for alarms and budget notifications"
   type        = string
 
   validation {
     condition     = can(regex("^[^@ ]+@[^@ ]+[.][^@ ]+$", var.alarm_email))
-    error_message = "alarm_email is one mail address."
+    error_message = "alarm_email must be one mail address."
   }
 }
 
-# What has a default.
+# Optional variables.
 
 variable "name" {
-  description = "What everything's name begins with"
+  description = "The prefix of all names"
   type        = string
   default     = "ontime"
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{1,14}[a-z0-9]$", var.name))
-    error_message = "name has 3 to 16 lower-case letters, digits and hyphens: buckets and balancers allow no more."
+    error_message = "name has 3 to 16 lower-case letters, digits and hyphens: buckets and load balancers allow no more."
   }
 }
 
 variable "region" {
-  description = "Where everything is"
+  description = "The AWS region"
   type        = string
   default     = "us-east-1"
 
@@ -86,20 +86,20 @@ variable "region" {
 }
 
 variable "zones" {
-  description = "The letters of two of the region's zones: a balancer and a database ask for two"
+  description = "The letters of two of the region's zones: a load balancer and a database need two"
   type        = list(string)
-  default     = ["a", "b"] # written down, not looked up: a zone that AWS opens tomorrow must not move subnets
+  default     = ["a", "b"] # explicit, because a lookup would move subnets when AWS opens a zone
 
   validation {
     condition     = length(distinct(var.zones)) == 2 && alltrue([for zone in var.zones : can(regex("^[a-z]$", zone))])
-    error_message = "zones are two different letters; `aws ec2 describe-availability-zones` tells which there are."
+    error_message = "zones are two different letters; `aws ec2 describe-availability-zones` lists them."
   }
 }
 
 variable "service" {
-  description = "How many tasks answer, and the size of each in 1/1024 CPU and MiB; with 0 tasks nothing runs yet"
+  description = "The number of service tasks, and the size of each in 1/1024 CPU and MiB; with 0 tasks, nothing runs"
   type = object({
-    tasks  = optional(number, 2) # one in each zone: a zone that fails takes half away, not all
+    tasks  = optional(number, 2) # one in each zone, so that half remain if a zone fails
     cpu    = optional(number, 512)
     memory = optional(number, 1024)
   })
@@ -112,12 +112,12 @@ variable "service" {
 
   validation {
     condition     = contains([256, 512, 1024, 2048, 4096], var.service.cpu) && var.service.memory >= 2 * var.service.cpu && var.service.memory <= 8 * var.service.cpu
-    error_message = "service.cpu is 256, 512, 1024, 2048 or 4096, and service.memory 2 to 8 times as much: Fargate sells no other."
+    error_message = "service.cpu is 256, 512, 1024, 2048 or 4096, and service.memory 2 to 8 times as much: Fargate has no other sizes."
   }
 }
 
 variable "database_class" {
-  description = "The size of PostgreSQL"
+  description = "The instance class of PostgreSQL"
   type        = string
   default     = "db.t4g.micro"
 
@@ -128,51 +128,51 @@ variable "database_class" {
 }
 
 variable "database_gb" {
-  description = "PostgreSQL's disk; it grows to five times as much by itself"
+  description = "The size of PostgreSQL's disk in GB; it grows automatically to five times as much"
   type        = number
   default     = 20
 
   validation {
     condition     = var.database_gb >= 20
-    error_message = "database_gb is 20 at least: the disks of this kind begin there."
+    error_message = "database_gb is at least 20, the minimum of this disk type."
   }
 }
 
 variable "backup_days" {
-  description = "How many days back PostgreSQL can be restored, to the second"
+  description = "The number of past days to which PostgreSQL can be restored, to the second"
   type        = number
   default     = 14
 
   validation {
     condition     = var.backup_days >= 7 && var.backup_days <= 35
-    error_message = "backup_days is 7 to 35: less is lost before anybody looks, more RDS does not keep."
+    error_message = "backup_days is 7 to 35: with fewer, data may be gone before a loss is noticed; RDS keeps no more."
   }
 }
 
 variable "log_days" {
-  description = "How long logs are kept"
+  description = "The retention of logs in days"
   type        = number
   default     = 30
 
   validation {
     condition     = contains([7, 14, 30, 60, 90, 180, 365], var.log_days)
-    error_message = "log_days is 7, 14, 30, 60, 90, 180 or 365: CloudWatch takes no other."
+    error_message = "log_days is 7, 14, 30, 60, 90, 180 or 365: CloudWatch allows no other."
   }
 }
 
 variable "monthly_budget_usd" {
-  description = "What a month may cost before somebody is told"
+  description = "The monthly cost in US dollars at which alarm_email is notified"
   type        = number
   default     = 150
 
   validation {
     condition     = var.monthly_budget_usd >= 1
-    error_message = "monthly_budget_usd is 1 at least: a budget of nothing tells of nothing new."
+    error_message = "monthly_budget_usd is at least 1."
   }
 }
 
 variable "protected" {
-  description = "Whether `terraform destroy` is refused as long as there is data; set it to false, apply, then destroy"
+  description = "Whether `terraform destroy` fails while there are data; to destroy, set it to false and apply first"
   type        = bool
   default     = true
 }

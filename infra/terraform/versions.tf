@@ -1,5 +1,5 @@
 terraform {
-  required_version = "~> 1.11" # since 1.11 the state is locked in S3 itself: no table in DynamoDB
+  required_version = "~> 1.11" # since 1.11, S3 itself locks the state, without DynamoDB
 
   required_providers {
     aws = {
@@ -8,7 +8,7 @@ terraform {
     }
   }
 
-  # The bucket is named at `terraform init` (see README.md): it has to exist before, and its name is yours alone.
+  # `terraform init` sets the bucket (see README.md): it must exist before, and its name is globally unique.
   backend "s3" {
     key          = "ontime/terraform.tfstate"
     encrypt      = true
@@ -19,10 +19,10 @@ terraform {
 provider "aws" {
   region = var.region
 
-  # Another account's credentials in the shell are the most expensive mistake there is: refused before anything is read.
+  # Rejects the credentials of another account, before anything is read.
   allowed_account_ids = [var.account_id]
 
-  # Written on everything, so that the bill can be split and strays be found.
+  # Tags on all resources, to allocate costs and to find leftovers.
   default_tags {
     tags = {
       project    = var.name

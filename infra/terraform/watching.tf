@@ -1,7 +1,7 @@
-# What is written down, what somebody is told of, and what it may cost.
+# Logs, alarms and the budget.
 
 resource "aws_cloudwatch_log_group" "of" {
-  # checkov:skip=CKV_AWS_338:A year of logs is paid for and read by nobody; decisions and predictions are in the database
+  # checkov:skip=CKV_AWS_338:A year of logs costs money and nobody reads it; decisions and predictions are in the database
   for_each = {
     service  = "/${var.name}/service"
     worker   = "/${var.name}/worker"
@@ -38,7 +38,7 @@ resource "aws_sns_topic_policy" "alarms" {
       },
       {
         Effect    = "Allow"
-        Principal = { Service = "events.amazonaws.com" } # without a condition, see the key's policy
+        Principal = { Service = "events.amazonaws.com" } # without a condition, like the key's policy
         Action    = "sns:Publish"
         Resource  = aws_sns_topic.alarms.arn
       },
@@ -51,30 +51,30 @@ locals {
   of_targets  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = aws_lb_target_group.service.arn_suffix }
   of_database = { DBInstanceIdentifier = aws_db_instance.postgres.identifier }
 
-  # Each is something that a person can do something about, today. How good the answers are the monitor watches.
+  # Alarms on which a person can act at once. The monitor watches the quality of predictions.
   alarms = {
     nobody-answers = {
-      about     = "Fewer than one task is ready: look at the service's events and its log"
+      about     = "No task is ready: see the service's events and its log"
       space     = "AWS/ApplicationELB", metric = "HealthyHostCount", of = local.of_targets
       statistic = "Minimum", is = "LessThanThreshold", than = 1, minutes = 2, silence = "breaching"
     }
     faults = {
-      about     = "The service answered with faults: look at its log"
+      about     = "The service returned 5xx responses: see its log"
       space     = "AWS/ApplicationELB", metric = "HTTPCode_Target_5XX_Count", of = local.of_balancer
       statistic = "Sum", is = "GreaterThanThreshold", than = 5, minutes = 5, silence = "notBreaching"
     }
     slow = {
-      about     = "One answer in a hundred took longer than a second: is the database busy?"
+      about     = "The p99 latency is above one second: check the load of the database"
       space     = "AWS/ApplicationELB", metric = "TargetResponseTime", of = local.of_balancer
       statistic = "p99", is = "GreaterThanThreshold", than = 1, minutes = 10, silence = "notBreaching"
     }
     database-full = {
-      about     = "Less than 2 GB are free: what grows, and may it go?"
+      about     = "Less than 2 GB are free: find the tables that grow"
       space     = "AWS/RDS", metric = "FreeStorageSpace", of = local.of_database
       statistic = "Minimum", is = "LessThanThreshold", than = 2000000000, minutes = 15, silence = "missing"
     }
     database-busy = {
-      about     = "PostgreSQL has been busy for a quarter of an hour: look for slow statements in its log"
+      about     = "PostgreSQL has been busy for 15 minutes: look for slow statements in its log"
       space     = "AWS/RDS", metric = "CPUUtilization", of = local.of_database
       statistic = "Average", is = "GreaterThanThreshold", than = 80, minutes = 15, silence = "missing"
     }
@@ -100,7 +100,7 @@ resource "aws_cloudwatch_metric_alarm" "of" {
   ok_actions          = [aws_sns_topic.alarms.arn]
 }
 
-# A job that failed leaves no figure behind, only an event.
+# A failed job has no metric, only an event.
 resource "aws_cloudwatch_event_rule" "job_failed" {
   name        = "${var.name}-job-failed"
   description = "A task of the worker ended with an error, or could not be started"
@@ -124,7 +124,7 @@ resource "aws_cloudwatch_event_target" "job_failed" {
   arn  = aws_sns_topic.alarms.arn
 }
 
-# Of the whole account: a budget by tag counts nothing until the tag has been activated for billing by hand.
+# Of the whole account: a budget by tag counts nothing until the tag is activated for billing by hand.
 resource "aws_budgets_budget" "month" {
   name         = "${var.name}-month"
   budget_type  = "COST"

@@ -1,8 +1,8 @@
-# The worker: what a clock starts. A task for each run, which is gone when it is done; what it keeps is in the database,
-# in the buckets, and in its folder of the file system.
+# The worker: scheduled tasks, one per run. Their results are in the database, in the buckets, and in the worker's folder
+# of the file system.
 
 locals {
-  # Each as it would be typed in a clone. The first line of each run brings what the task before took with it.
+  # The commands as in a clone. The first line of each run restores what the previous task has left on the file system.
   data     = "dvc remote add --quiet --local --force --default store ${local.bucket["dvc"]}\ndvc pull --quiet ingest"
   releases = "test -e var/releases/current.json || python -m pipelines.operations.mirror pull"
 
@@ -23,12 +23,12 @@ locals {
 }
 
 resource "aws_ecs_task_definition" "worker" {
-  # checkov:skip=CKV_AWS_336:A pipeline writes its files beside its code, in a clone of the repository
+  # checkov:skip=CKV_AWS_336:Pipelines write into their clone of the repository
   family                   = "${var.name}-worker"
   requires_compatibilities = ["FARGATE"]
   network_mode             = "awsvpc"
   cpu                      = 1024
-  memory                   = 4096 # the hungriest stage takes 0.9 GB (reports/bench_train.json), and the data grow
+  memory                   = 4096 # the largest stage needs 0.9 GB (reports/bench_train.json), and the data grow
   task_role_arn            = aws_iam_role.task["worker"].arn
   execution_role_arn       = aws_iam_role.start["worker"].arn
 
@@ -54,9 +54,9 @@ resource "aws_ecs_task_definition" "worker" {
       command         = ["python -m pipelines.operations.monitor"]
       environment = [
         { name = "AWS_DEFAULT_REGION", value = var.region },
-        { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },    # of `dvc pull`
-        { name = "ONTIME_DVC_SITE_CACHE", value = "/tmp/dvc" }, # of our own commands
-        { name = "ONTIME_RELEASES", value = "var/releases" },   # beside the rest of what is kept
+        { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },    # for `dvc pull`
+        { name = "ONTIME_DVC_SITE_CACHE", value = "/tmp/dvc" }, # for this project's commands
+        { name = "ONTIME_RELEASES", value = "var/releases" },   # on the file system
         { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
         { name = "ONTIME_SECRETS", value = "/run/secrets" },
       ]
@@ -89,14 +89,14 @@ resource "aws_ecs_task_definition" "worker" {
 }
 
 resource "aws_scheduler_schedule" "job" {
-  # checkov:skip=CKV_AWS_297:What is encrypted there is a command line that anybody can read in this file
+  # checkov:skip=CKV_AWS_297:The encrypted content would be the command line in this file, which is public
   for_each                     = local.jobs
   name                         = "${var.name}-${each.key}"
   description                  = "python -m pipelines.operations.${each.key}"
   schedule_expression          = each.value.when
-  schedule_expression_timezone = "America/New_York" # the problem's zone
+  schedule_expression_timezone = "America/New_York" # the problem's time zone
 
-  # Before there are images and secrets, every start would fail.
+  # Without images and secrets, every start would fail.
   state = var.service.tasks > 0 ? "ENABLED" : "DISABLED"
 
   flexible_time_window {
@@ -119,7 +119,7 @@ resource "aws_scheduler_schedule" "job" {
       }
     }
 
-    # Each run takes up all since the last, so one that could not be started need not be made up for later.
+    # Each run processes everything since the last, so a missed one need not be repeated.
     retry_policy {
       maximum_event_age_in_seconds = 600
       maximum_retry_attempts       = 3

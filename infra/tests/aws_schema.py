@@ -1,11 +1,11 @@
-"""Writes aws_schema.json: what the AWS provider says of the resource types that infra/terraform uses.
+"""Writes aws_schema.json: the AWS provider's schema of the resource types that infra/terraform uses.
 
-    python infra/tests/aws_schema.py          after a resource type that is new there (downloads about 70 MB)
+    python infra/tests/aws_schema.py          run after adding a resource type (downloads about 70 MB)
 
-The provider itself cannot be had everywhere (a firewall may let PyPI through and nothing else), its schema can:
-CDK Terrain generates a binding from `terraform providers schema` for each version and publishes it on PyPI. The binding
-is JavaScript, written by a program and therefore regular enough to be read back. What comes out has the form of
-`terraform providers schema -json`, so whoever has the provider can compare the two.
+The provider cannot be downloaded everywhere (a firewall may allow PyPI only), but its schema can: CDK Terrain generates
+a binding from `terraform providers schema` for each version and publishes it on PyPI. The binding is generated
+JavaScript, regular enough to be parsed. The result has the format of `terraform providers schema -json`, so it can be
+compared with the provider's own output.
 """
 
 import io
@@ -23,7 +23,7 @@ BINDING = "cdktn-provider-aws==25.8.1"
 PROVIDER = "registry.terraform.io/hashicorp/aws"
 MODULE = Path(__file__).resolve().parents[1] / "terraform"
 SCHEMA = Path(__file__).with_name("aws_schema.json")
-# A hundred service addresses that only tests against an imitation of AWS set, and what Terraform itself adds.
+# A hundred service endpoints that only tests against a fake AWS set, and attributes that Terraform adds.
 LEFT_OUT_OF_PROVIDER = ("alias", "endpoints")
 
 FLAGS = re.compile(r"^    // (\w+) - computed: (\w+), optional: (\w+), required: (\w+)\n(.*\n.*\n.*)", re.MULTILINE)
@@ -35,7 +35,7 @@ STORED = {"string": "string", "number": "number", "boolean": "bool", "any": "dyn
 
 
 def used(module: Path) -> set[str]:
-    """The resource types that the module makes, such as aws_lb."""
+    """The resource types that the module creates, such as aws_lb."""
     text = "\n".join(path.read_text() for path in sorted(module.glob("*.tf")))
     return set(re.findall(r'^resource "(aws_\w+)"', text, re.MULTILINE))
 
@@ -49,7 +49,7 @@ class Binding:
         self.resource = re.findall(r"^class (\w+) extends cdktn\.Terraform", script, re.MULTILINE)[0]
 
     def block(self, name: str) -> dict[str, Any]:
-        """The attributes and nested blocks of the class `name`, or of the struct that has no class of its own."""
+        """The attributes and nested blocks of the class `name`, or of a struct without a class."""
         body = self._classes.get(f"{name}OutputReference") or self._classes.get(name, "")
         written = self._functions.get(f"{name[0].lower()}{name[1:]}ToHclTerraform") or body
         entries = {key: (block == "true", kind, stored) for key, block, kind, stored in ENTRY.findall(written)}
@@ -72,17 +72,17 @@ class Binding:
         return f"{name[0].lower()}{name[1:]}ToHclTerraform" in self._functions
 
     def _nested(self, kind: str, stored: str, code: str, required: bool) -> dict[str, Any]:
-        # Named after its list, where it may be one; a block that is itself called list keeps its name.
+        # Named after its list if it is one; a block whose own name is list keeps it.
         inner = self.block(name if self._known(name := re.sub(r"(List|Map)$", "", stored)) else stored)
         if kind == "struct":
             return {"nesting_mode": "single", "block": inner}
         limits = {"min_items": 1} if required else {}
-        if "OutputReference(this" in code:  # the binding spares its callers the list where there can be but one
+        if "OutputReference(this" in code:  # the binding omits the list if there is at most one block
             limits["max_items"] = 1
         return {"nesting_mode": kind, "block": inner, **limits}
 
     def _object_type(self, code: str) -> list[Any]:
-        """The type of what only the provider fills in: a list or set of objects."""
+        """The type of a computed attribute: a list or set of objects."""
         name, _, wraps_set = re.findall(r"new (\w+?)(List|OutputReference)\(this, \"\w+\"(?:, (\w+))?", code)[0]
         block = self.block(name)
         fields = {key: attribute["type"] for key, attribute in block.get("attributes", {}).items()}
@@ -93,7 +93,7 @@ class Binding:
 
 
 def _type(kind: str, stored: str, code: str) -> Any:
-    """Terraform's name of an attribute's type: from what is written to it, or from how it is read."""
+    """The Terraform type of an attribute, derived from its setter or getter."""
     if kind == "simple":
         return STORED[stored]
     if kind:
@@ -112,7 +112,7 @@ def _type(kind: str, stored: str, code: str) -> Any:
 
 
 def read(package: tarfile.TarFile, of: str) -> dict[str, Any]:
-    """The schema of one type, such as aws_lb. Raises KeyError where the binding has none."""
+    """The schema of one type, such as aws_lb. Raises KeyError if the binding lacks it."""
     opened = package.extractfile(f"package/lib/{of.removeprefix('aws_').replace('_', '-')}/index.js")
     assert opened is not None  # a file, not a folder
     binding = Binding(opened.read().decode())
@@ -136,7 +136,7 @@ def download(folder: Path) -> tarfile.TarFile:
 
 
 def written(schema: dict[str, Any], version: str) -> str:
-    """As JSON with one line a type: a change of version shows which types it touches."""
+    """As JSON with one line per type, so that a diff between versions shows the changed types."""
     parts = []
     for part, types in schema.items():
         lines = ",\n".join(

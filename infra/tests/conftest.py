@@ -1,4 +1,4 @@
-"""A service of which there is something to tell, watched by the real Prometheus and Alertmanager."""
+"""A service with data and alerts, monitored by the real Prometheus and Alertmanager."""
 
 from collections.abc import Iterator
 from datetime import date
@@ -22,7 +22,7 @@ from tests.small_world import Small, other, published, settings, small, store
 __all__ = ["other", "params", "raw", "settings", "small", "tables", "weeks"]  # fixtures
 
 DAY = date(2013, 2, 19)
-# What this world is over, one of each tier.
+# The metrics that exceed their limit in this world, one per tier.
 LIMITS = {"stale_feed_share": 0.01, "rate_gap": 0.01, "prediction_psi": 0.01, "feature_psi": 0.01}
 
 
@@ -40,7 +40,7 @@ def world(
     params: Params,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> World:
-    """Two days of February 2013 were answered, one was looked at by the monitor; a canary and a retraining go on."""
+    """Predictions for two days of February 2013, one of them monitored; a canary and a retraining are running."""
     folder = tmp_path_factory.mktemp("world")
     settings = published(folder, small, other).model_copy(update={"evidently": folder / "evidently"})
     stored = store(settings, weeks, tables)
@@ -58,7 +58,7 @@ def world(
 
 
 def _with_alerts(params: Params) -> Params:
-    """Drift is drawn up on this day as well, and the limits are so low that each tier has an alert."""
+    """Parameters with daily drift, and with limits so low that an alert of each tier fires."""
     rules = dict(params.monitor.alerts)
     for name, above in LIMITS.items():
         rules[name] = rules[name].model_copy(update={"above": above, "days": 1, "of": 1})
@@ -69,7 +69,7 @@ def _with_alerts(params: Params) -> Params:
 
 @pytest.fixture(scope="session")
 def stack(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The service with keys, Prometheus with one of them, Alertmanager, and who takes its pages and tickets."""
+    """The service with API keys, Prometheus with one of them, Alertmanager, and a receiver of pages and tickets."""
     folder = tmp_path_factory.mktemp("watchers")
     (folder / "metrics_key").write_text(keys.add(folder / "keys.json", "prometheus", ["admin"]))
     desk = keys.add(folder / "keys.json", "desk", ["predict"])
@@ -85,7 +85,7 @@ def stack(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
 
 
 def _asked_a_little(stack: Stack, world: World) -> None:
-    """Requests of each kind, until rates and rules have found them: a counter must be seen, move, and be seen again."""
+    """Requests of each kind until the rates have values: a counter must be scraped, increase, and be scraped again."""
     refused = 'ontime_requests_total{status="422"}'
     for seen in (refused, f"rate({refused}[1m]) > 0"):
         assert [stack.ask(each) for each in (world.flights[:40], strangers(10), [])] == [200, 200, 422]
@@ -94,5 +94,5 @@ def _asked_a_little(stack: Stack, world: World) -> None:
 
 
 def strangers(count: int) -> list[dict[str, Any]]:
-    """Flights that nobody has materialised."""
+    """Flights that are not materialised."""
     return [{**MORNING, "flight_number": number} for number in range(1, count + 1)]

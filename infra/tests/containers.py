@@ -1,4 +1,4 @@
-"""The container engine, by its command line: what a person would type."""
+"""The container engine, through its command line."""
 
 import json
 import subprocess
@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-# As tight as it gets: what an image needs beyond this, its test has to say.
+# The strictest options: a test adds what its image needs beyond them.
 TIGHT = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
 
 
 def docker(*words: str) -> str:
-    """What `docker ...` says. Raises AssertionError with its complaint."""
+    """The output of `docker ...`. Raises AssertionError with the output if it fails."""
     completed = subprocess.run(["docker", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert completed.returncode == 0, f"docker {' '.join(words)}: {completed.stdout}"
     return completed.stdout.strip()
 
 
 def image(name: str) -> dict[str, Any]:
-    """What the engine knows of an image."""
+    """The engine's metadata of an image."""
     details: dict[str, Any] = json.loads(docker("image", "inspect", name))[0]
     return details
 
@@ -30,7 +30,7 @@ def inspect(container: str) -> dict[str, Any]:
 
 @contextmanager
 def running(name: str, options: Sequence[str] = (), command: Sequence[str] = ()) -> Iterator[str]:
-    """A container of that image, by its id; removed afterwards with its nameless volumes."""
+    """A container of that image, by its id; removed afterwards with its anonymous volumes."""
     container = docker("run", "--detach", *TIGHT, *options, name, *command)
     try:
         yield container
@@ -48,5 +48,5 @@ def volume() -> Iterator[str]:
 
 
 def port_of(container: str, inside: int) -> int:
-    """The port of the loopback interface that leads there."""
+    """The port on the loopback interface that is mapped to it."""
     return int(docker("port", container, str(inside)).splitlines()[0].rpartition(":")[2])

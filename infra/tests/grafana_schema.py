@@ -1,9 +1,9 @@
-"""What is wrong with dashboards by Grafana's own schema: `python grafana_schema.py FILE...` prints a line a problem.
+"""Validates dashboards with Grafana's schema: `python grafana_schema.py FILE...` prints its errors.
 
-The schema is grafana-foundation-sdk's, which Grafana generates from the definitions of its own code: dashboards, the
-options of every kind of panel, Prometheus queries, units. A wheel brings it, so neither Node nor a server is needed.
-Its `from_json` takes what it knows and drops the rest without a word, as Grafana does. So what was dropped is named
-here, and what was taken is held against the types that the fields are annotated with.
+The schema is that of grafana-foundation-sdk, which Grafana generates from its own definitions: dashboards, the options
+of every type of panel, Prometheus queries, units. It is a Python package, so neither Node nor a server is needed. Its
+`from_json` silently drops unknown fields, as Grafana does. So this reports dropped fields, and compares the values of
+the others with their type annotations.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-# Only in the environment of `make test-infra`, with which this file is run.
+# Installed in the environment of `make test-infra` only, which runs this file.
 from grafana_foundation_sdk.cog import plugins, runtime  # type: ignore[import-not-found]
 from grafana_foundation_sdk.cog.encoder import JSONEncoder  # type: ignore[import-not-found]
 from grafana_foundation_sdk.models import units  # type: ignore[import-not-found]
@@ -23,16 +23,16 @@ UNITS = {value for value in vars(units).values() if isinstance(value, str)}
 
 
 def problems(dashboard: dict[str, Any]) -> list[str]:
-    """What Grafana would not understand."""
+    """The errors of a dashboard."""
     errors = _read(Dashboard, dashboard, "dashboard")
     for panel in dashboard["panels"]:
         if panel["type"] == "row":
             continue
         if runtime.panelcfg_config(panel["type"]) is None:
-            errors.append(f"{panel['title']}: {panel['type']} is no kind of panel")
+            errors.append(f"{panel['title']}: {panel['type']} is not a type of panel")
         unit = panel["fieldConfig"]["defaults"].get("unit")
         if unit not in UNITS:
-            errors.append(f"{panel['title']}: {unit} is no unit")
+            errors.append(f"{panel['title']}: {unit} is not a unit")
     return errors
 
 
@@ -44,7 +44,7 @@ def _read(kind: Any, document: dict[str, Any], place: str) -> list[str]:
 
 
 def _dropped(document: Any, parsed: Any, place: str) -> list[str]:
-    """What is not there any more after it was read and written."""
+    """The fields that are lost when the document is read and written."""
     if isinstance(document, list):
         return [
             each
@@ -63,7 +63,7 @@ def _dropped(document: Any, parsed: Any, place: str) -> list[str]:
 
 
 def _mistyped(read: Any, place: str) -> list[str]:
-    """Fields of an object of the schema that hold what their annotation does not allow."""
+    """The fields whose value contradicts their type annotation."""
     hints = get_type_hints(type(read))
     return [
         each for name, hint in hints.items() for each in _held_against(hint, getattr(read, name), f"{place}.{name}")
@@ -80,7 +80,7 @@ def _held_against(hint: Any, value: Any, place: str) -> list[str]:
         (kind,) = get_args(hint)
         return [each for n, item in enumerate(value) for each in _held_against(kind, item, f"{place}[{n}]")]
     if isinstance(value, runtime.UnknownDataquery):
-        return [f"{place}: its data source is of no known kind"]
+        return [f"{place}: its data source has an unknown type"]
     if hasattr(value, "to_json"):
         return _mistyped(value, place)
     if hasattr(hint, "from_json") and isinstance(value, dict):

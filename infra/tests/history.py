@@ -1,4 +1,4 @@
-"""Secrets in all that git keeps: every line that any commit ever added, and every commit's message."""
+"""Scans the git history for secrets: every line that any commit added, and every commit message."""
 
 import json
 import re
@@ -8,13 +8,13 @@ from pathlib import Path
 from infra.tests.tools import tool
 
 PATTERNS = {
-    "API key of ours": re.compile(r"\bontime_[A-Za-z0-9_-]{43}\b"),  # serving/keys.py makes them
-    "private key": re.compile("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY"),  # detect-secrets looks in small files only
+    "API key of ours": re.compile(r"\bontime_[A-Za-z0-9_-]{43}\b"),  # created by serving/keys.py
+    "private key": re.compile("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY"),  # detect-secrets skips large files
 }
-# Random by nature, and half of all lines.
+# Hashes: random, and half of all lines.
 LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= )sha256:[0-9a-f]{64}( \\)?$")
-# They look like secrets and are none: passwords in examples and in the tests' addresses, which lead nowhere; a commit
-# that nobody made; and what follows the word "secret" or "password" in a comment, a switch and a provider's schema.
+# False positives: passwords in examples and in the tests' URLs, which lead nowhere; an invented commit; and the words
+# after "secret" or "password" in a comment, an option and a provider's schema.
 MADE_UP = (
     "secret",
     "theirs",
@@ -26,18 +26,18 @@ MADE_UP = (
     "true",
     "false",
     "string",
-    "ontime-[a-z-]+",  # the names of Kubernetes' secrets; a key of ours has another sign after its first word
+    "ontime-[a-z-]+",  # names of Kubernetes secrets; the service's API keys have another separator
 )
 
 
 def secrets(repository: Path, folder: Path) -> list[str]:
-    """Each finding as `file: kind`. `folder` is empty, and is used up.
+    """Each finding as `file: kind`. `folder` must be empty; its contents are not needed afterwards.
 
-    Raises AssertionError for a clone without its history: nothing found there would mean nothing.
+    Raises AssertionError for a shallow clone, in which an empty result would mean nothing.
     """
     assert not (repository / ".git/shallow").exists(), f"{repository} is a shallow clone: git fetch --unshallow"
     for name, lines in _added(repository).items():
-        # Flat, because a name may have been a file's once and a folder's later; its end tells how to read it.
+        # In one flat folder, because a path may have been a file and later a folder; the suffix determines the parser.
         (folder / name.replace("/", "__")).write_text("\n".join(lines) + "\n")
     made_up = [f"--exclude-secrets=^{value}$" for value in MADE_UP]
     command = [tool("detect-secrets"), "scan", "--all-files", "--no-verify", *made_up, "."]
@@ -49,7 +49,7 @@ def secrets(repository: Path, folder: Path) -> list[str]:
 
 
 def _added(repository: Path) -> dict[str, dict[str, None]]:
-    """The lines of each file, in order and once each."""
+    """The distinct lines of each file, in order."""
 
     def git(*words: str) -> list[str]:
         command = ["git", "log", "--all", *words]

@@ -1,4 +1,4 @@
-"""PyPI as it answers pip-audit, on the loopback interface: it knows what a test tells it, and nothing else."""
+"""A fake PyPI for pip-audit on the loopback interface, with the packages that a test defines."""
 
 import json
 import ssl
@@ -12,9 +12,9 @@ from pathlib import Path
 
 @contextmanager
 def knowing(vulnerabilities: Mapping[str, Sequence[str]], folder: Path) -> Iterator[dict[str, str]]:
-    """The environment in which a client of PyPI asks here, by way of a proxy.
+    """The environment variables that redirect a client of PyPI to this server, through a proxy.
 
-    `vulnerabilities` has the names of each package's, none for one that is fine; any other package is not found.
+    `vulnerabilities` has the ids of each package's vulnerabilities, possibly none; other packages return 404.
     """
     authority = _certificate(folder, "authority", "-addext", "keyUsage=keyCertSign")
 
@@ -55,7 +55,7 @@ def knowing(vulnerabilities: Mapping[str, Sequence[str]], folder: Path) -> Itera
 
 
 def _certificate(folder: Path, name: str, *options: str) -> Path:
-    """For a day, in one file with its key."""
+    """A certificate for one day, in one file with its key."""
     path, key = folder / f"{name}.pem", folder / f"{name}.key"
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "1", "-subj", f"/CN={name}", *options, "-keyout", str(key), "-out", str(path)]

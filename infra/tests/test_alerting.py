@@ -1,4 +1,4 @@
-"""Alerts that fire when they should and not before, reach the right person once, and say what to do."""
+"""Alerts fire at their threshold and not before, reach the right receiver once, and say what to do."""
 
 import json
 import re
@@ -30,21 +30,19 @@ def ran(name: str, *arguments: str | Path) -> str:
     return completed.stdout
 
 
-def test_prometheus_takes_its_configuration_and_its_rules() -> None:
-    # Without looking at the secret, which is not here.
+def test_prometheus_accepts_its_configuration_and_its_rules() -> None:
+    # Without the secret file, which does not exist here.
     ran("promtool", "check", "config", "--syntax-only", PROMETHEUS / "prometheus.yml")
     ran("promtool", "check", "rules", rules.RULES)
 
 
-def test_every_alert_fires_on_its_series_and_holds_still_on_those_that_just_do_not() -> None:
+def test_every_alert_fires_above_its_threshold_and_not_below() -> None:
     ran("promtool", "test", "rules", PROMETHEUS / "rules_test.yaml")
 
 
 @pytest.mark.parametrize(("limit", "wait"), [(0.8, 0.5), (1.25, 2.0)], ids=["sooner", "later"])
-def test_no_alert_can_fire_noticeably_sooner_or_later_without_failing_its_tests(
-    limit: float, wait: float, tmp_path: Path
-) -> None:
-    """So each of them has both: series that fire it, and series that just do not."""
+def test_a_changed_threshold_or_waiting_time_fails_the_unit_tests(limit: float, wait: float, tmp_path: Path) -> None:
+    """So each alert has series just above and just below its threshold."""
     groups = rules.groups()
     for group in groups:
         for rule in group["rules"]:
@@ -61,7 +59,7 @@ def test_no_alert_can_fire_noticeably_sooner_or_later_without_failing_its_tests(
 
 
 def move(rule: dict[str, Any], limit: float, wait: float) -> None:
-    """Its limit, or where it has none, how long it waits."""
+    """Changes the alert's limit, or its waiting time if it has none."""
     moved = re.sub(r"> (?!0( |$))(?=\d)", f"> {limit} * ", rule["expr"])
     if moved == rule["expr"]:
         seconds = int(rule["for"][:-1]) * {"m": 60, "h": 3600}[rule["for"][-1]]
@@ -70,7 +68,7 @@ def move(rule: dict[str, Any], limit: float, wait: float) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_what_is_wrong_what_to_do_and_where_to_read_on(name: str) -> None:
+def test_an_alert_has_a_summary_a_description_and_a_runbook_link(name: str) -> None:
     alert = ALERTS[name]
 
     assert "for" in alert
@@ -100,7 +98,7 @@ def test_the_runbook_has_a_section_for_each_alert_in_their_order_and_no_other() 
     assert re.findall(r"^## (.*)$", RUNBOOK, re.MULTILINE) == list(ALERTS)
 
 
-def test_each_section_of_the_runbook_says_whom_it_bothers_how_to_look_and_what_to_do() -> None:
+def test_each_section_of_the_runbook_has_severity_diagnosis_and_remedy() -> None:
     sections = dict(re.findall(r"^## (\w+)\n\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
     labels = {name: f"{alert['labels']['severity']}, {alert['labels']['cause']}. " for name, alert in ALERTS.items()}
 
@@ -121,7 +119,7 @@ def test_runbook_and_alerts_give_only_commands_that_exist() -> None:
     assert given <= set(targets)
 
 
-def test_the_runbook_sends_nobody_to_a_panel_that_is_not_there() -> None:
+def test_the_panels_in_the_runbook_exist() -> None:
     dashboards = [json.loads(path.read_text()) for path in (INFRA / "grafana" / "dashboards").glob("*.json")]
     titles = {panel["title"] for dashboard in dashboards for panel in dashboard["panels"]}
 
@@ -131,7 +129,7 @@ def test_the_runbook_sends_nobody_to_a_panel_that_is_not_there() -> None:
     assert named <= titles
 
 
-def test_alertmanager_takes_its_configuration(tmp_path: Path) -> None:
+def test_alertmanager_accepts_its_configuration(tmp_path: Path) -> None:
     ran("amtool", "check-config", alertmanager_config(tmp_path, "http://127.0.0.1"))
 
 
@@ -147,7 +145,7 @@ def test_a_page_goes_to_the_pager_and_all_else_to_the_tickets(severity: str, rec
 
 
 @pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPRESSIONS)
-def test_a_rule_asks_only_for_what_the_service_tells(expr: str, stack: Stack) -> None:
+def test_a_rule_uses_only_series_that_the_service_has(expr: str, stack: Stack) -> None:
     assert rules.unknown(expr, stack.prometheus.series()) == []
 
 
@@ -160,7 +158,7 @@ def test_a_rule_asks_only_for_what_the_service_tells(expr: str, stack: Stack) ->
         ("sum by (replica) (ontime_database_away)", "replica"),
     ],
 )
-def test_a_misspelt_metric_label_or_value_is_noticed(expr: str, missing: str, stack: Stack) -> None:
+def test_a_misspelt_metric_label_or_value_is_detected(expr: str, missing: str, stack: Stack) -> None:
     assert rules.unknown(expr, stack.prometheus.series()) == [missing]
 
 
@@ -173,19 +171,17 @@ def test_a_misspelt_metric_label_or_value_is_noticed(expr: str, missing: str, st
         ("DatabaseAway", "FeaturesMissing"),
     ],
 )
-def test_an_alert_that_follows_from_another_is_left_out(firing: str, inhibited: str, tmp_path: Path) -> None:
+def test_an_alert_that_follows_from_another_is_inhibited(firing: str, inhibited: str, tmp_path: Path) -> None:
     with alertmanager_telling("http://127.0.0.1", tmp_path) as alertmanager:
         alertmanager.post(*({"alertname": name, **ALERTS[name]["labels"]} for name in (firing, inhibited)))
 
         wait_for(lambda: alertmanager.inhibited() == {inhibited})
 
 
-def test_an_alert_of_the_real_service_reaches_the_pager_with_its_runbook_and_is_taken_back(
-    stack: Stack, world: World
-) -> None:
+def test_an_alert_of_the_real_service_reaches_the_pager_and_resolves(stack: Stack, world: World) -> None:
     name, path = "NothingMaterialised", "/pager_url"
 
-    stack.ask(strangers(1000))  # nobody has materialised them
+    stack.ask(strangers(1000))  # they are not materialised
     wait_for(lambda: bool(stack.receiver.alerts(path, name, "firing")))
     wait_for(lambda: "FeaturesMissing" in stack.alertmanager.inhibited())  # a ticket of the same cause
     for _ in range(6):

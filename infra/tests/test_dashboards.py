@@ -1,4 +1,4 @@
-"""Dashboards that Grafana understands, that show what the alerts decide by, and of which no panel is empty."""
+"""The dashboards match Grafana's schema, show the alerts' limits, and have no empty panel."""
 
 import copy
 import json
@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 
 def panels(dashboard: Json) -> list[Json]:
-    """All but the headings."""
+    """All panels except rows."""
     return [panel for panel in dashboard["panels"] if panel["type"] != "row"]
 
 
@@ -37,7 +37,7 @@ PANELS = [
 
 
 def problems_of(folder: Path, **dashboards: Json) -> list[str]:
-    """What Grafana's schema says of them."""
+    """The errors by Grafana's schema."""
     files = [str(folder / f"{name}.json") for name in dashboards]
     for file, dashboard in zip(files, dashboards.values(), strict=True):
         Path(file).write_text(json.dumps(dashboard))
@@ -45,11 +45,11 @@ def problems_of(folder: Path, **dashboards: Json) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
-def test_dashboards_are_what_grafanas_schema_says(tmp_path: Path) -> None:
+def test_dashboards_match_grafanas_schema(tmp_path: Path) -> None:
     assert problems_of(tmp_path, **DASHBOARDS) == []
 
 
-def test_what_grafana_would_not_understand_is_noticed(tmp_path: Path) -> None:
+def test_a_violation_of_grafanas_schema_is_detected(tmp_path: Path) -> None:
     panel = next(each for each in panels(DASHBOARDS["service"]) if each["type"] == "timeseries")
     options, defaults = panel["options"], panel["fieldConfig"]["defaults"]
     wrong: dict[str, Json] = {
@@ -69,27 +69,29 @@ def test_what_grafana_would_not_understand_is_noticed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_panel_asks_only_for_what_prometheus_has_and_is_not_empty(panel: Json, stack: Stack) -> None:
+def test_a_panel_uses_only_existing_series_and_is_not_empty(panel: Json, stack: Stack) -> None:
     assert faults(panel, stack.prometheus) == []
 
 
 def faults(panel: Json, prometheus: Prometheus) -> list[str]:
-    """Expressions that ask for what is not there or find nothing, and legends that name a label that is not there."""
+    """Expressions with unknown series or an empty result, and legends with unknown labels."""
     problems, series = [], prometheus.series()
     for target in panel["targets"]:
         expr = with_values(target["expr"])
         results = prometheus.query(expr)
         problems += rules.unknown(expr, series)
-        problems += [] if results else [f"{expr} finds nothing"]
+        problems += [] if results else [f"{expr} has an empty result"]
         named = set(re.findall(r"\{\{(\w+)\}\}", target.get("legendFormat", "")))
         problems += [
-            f"{label} is no label of {expr}" for label in named if any(label not in each["metric"] for each in results)
+            f"{label} is not a label of {expr}"
+            for label in named
+            if any(label not in each["metric"] for each in results)
         ]
     return problems
 
 
 def with_values(expr: str) -> str:
-    """The expression as Grafana sends it."""
+    """The expression with its variables replaced, as Grafana sends it."""
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
     return expr
@@ -105,7 +107,7 @@ def with_values(expr: str) -> str:
     ],
     ids=["metric", "label", "value", "grammar"],
 )
-def test_a_misspelt_expression_is_noticed(right: str, wrong: str, stack: Stack) -> None:
+def test_a_misspelt_expression_is_detected(right: str, wrong: str, stack: Stack) -> None:
     panel = copy.deepcopy(next(each for each in panels(DASHBOARDS["service"]) if each["title"] == "Requests by status"))
     panel["targets"][0]["expr"] = panel["targets"][0]["expr"].replace(right, wrong)
 
@@ -118,7 +120,7 @@ def test_a_misspelt_expression_is_noticed(right: str, wrong: str, stack: Stack) 
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_a_variable_offers_what_prometheus_has(name: str, stack: Stack) -> None:
+def test_a_variable_offers_the_labels_in_prometheus(name: str, stack: Stack) -> None:
     series = stack.prometheus.series()
     for variable in DASHBOARDS[name]["templating"]["list"]:
         query = re.fullmatch(r"label_values\((.*), (\w+)\)", variable["query"]["query"])
@@ -132,21 +134,21 @@ def test_the_limits_a_panel_shows_are_those_of_the_alerts_and_figures_it_names(p
     of_alerts = [rules.limit(ALERTS[name]["expr"]) for name in re.findall(r"\w+", words) if name in ALERTS]
     of_figures = [figure.above for name, figure in params.monitor.alerts.items() if f"`{name}`" in words]
 
-    # An alert that compares with nothing, or with 0, has no limit that could be drawn.
+    # An alert without a limit, or with the limit 0, has no line to draw.
     assert [step["value"] for step in steps[1:]] == pytest.approx(sorted(filter(None, [*of_alerts, *of_figures])))
 
 
 @pytest.mark.parametrize("panel", PANELS)
-def test_a_panel_says_what_it_shows_and_in_which_unit(panel: Json) -> None:
+def test_a_panel_has_a_description_and_a_unit(panel: Json) -> None:
     assert panel["description"].endswith(".")
     assert panel["fieldConfig"]["defaults"]["unit"]
     assert (
         panel["fieldConfig"]["defaults"]["thresholds"]["steps"][0]["value"] is None
-    )  # else Grafana's own: red from 80
+    )  # otherwise Grafana's default: red from 80
 
 
 @pytest.mark.parametrize("name", DASHBOARDS)
-def test_no_panel_covers_another_or_hangs_over_the_edge(name: str) -> None:
+def test_no_panel_overlaps_another_or_the_edge(name: str) -> None:
     places = [panel["gridPos"] for panel in DASHBOARDS[name]["panels"]]
 
     assert all(place["x"] + place["w"] <= 24 for place in places)
@@ -160,14 +162,14 @@ def test_no_panel_covers_another_or_hangs_over_the_edge(name: str) -> None:
     ] == []
 
 
-def test_everything_is_named_once() -> None:
+def test_titles_and_ids_are_unique() -> None:
     assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
     for dashboard in DASHBOARDS.values():
         assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
         assert len({panel["title"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
-def test_grafana_finds_the_source_that_every_panel_names() -> None:
+def test_the_data_source_of_every_panel_exists() -> None:
     (source,) = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "prometheus.yaml").read_text())[
         "datasources"
     ]

@@ -1,4 +1,4 @@
-"""The images as they will run: read-only, without a capability, killed; made by `make image`."""
+"""The images from `make image`, run read-only and without capabilities, and killed."""
 
 import json
 import re
@@ -26,7 +26,7 @@ MOST_ABOVE_ITS_BASE = 125_000_000
 
 
 class Served:
-    """A service in a container, and the key that opens it."""
+    """A service in a container, and its API key."""
 
     def __init__(self, container: str, key: str) -> None:
         self.container, self._key = container, key
@@ -53,13 +53,13 @@ class Served:
 @pytest.fixture
 def key(tmp_path: Path) -> str:
     made = keys.add(tmp_path / "keys.json", "desk", ["predict", "outcomes", "admin"])
-    (tmp_path / "keys.json").chmod(0o644)  # the container's user is another; digests open nothing
+    (tmp_path / "keys.json").chmod(0o644)  # the container has another user; the digests are not secret
     return made
 
 
 @pytest.fixture
 def options(settings: Settings, tmp_path: Path) -> list[str]:
-    """What the service's container is given, besides a volume to write to."""
+    """The options of the service's container, besides a writable volume."""
     return [
         "--publish=127.0.0.1::8000",
         f"--volume={settings.releases}:/app/releases:ro",
@@ -84,7 +84,7 @@ def logged(container: str, folder: Path) -> set[str]:
         return set(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
 
 
-def test_what_was_answered_is_there_after_a_kill_and_a_new_start(served: Served, tmp_path: Path) -> None:
+def test_predictions_survive_a_kill_and_a_restart(served: Served, tmp_path: Path) -> None:
     flights = [{**FLIGHT, "flight_number": number} for number in range(1, 51)]
     answers = [json.loads(served.ask("/v1/predictions", flight)) for flight in flights]
 
@@ -100,7 +100,7 @@ def test_what_was_answered_is_there_after_a_kill_and_a_new_start(served: Served,
     assert logged(served.container, tmp_path / "after the start") == {*answered, again["prediction_id"]}
 
 
-def test_it_is_nobody_and_may_nothing(served: Served) -> None:
+def test_it_runs_unprivileged_and_without_capabilities(served: Served) -> None:
     looked = """
 import os, shutil
 print(os.getuid(), os.getgid())
@@ -119,7 +119,7 @@ def test_it_shuts_down_gracefully_on_sigterm(served: Served) -> None:
     assert inspect(served.container)["State"]["ExitCode"] == 0
 
 
-def test_its_own_health_check_sees_it(key: str, options: list[str]) -> None:
+def test_its_health_check_reports_it_healthy(key: str, options: list[str]) -> None:
     with running(SERVE, [*options, "--health-interval=1s", "--volume=/app/var"]) as container:
         Served(container, key).wait_until_ready()
         states = [_health_after(container, seconds=1) for _ in range(10)]
@@ -133,14 +133,14 @@ def _health_after(container: str, seconds: float) -> str:
     return state
 
 
-def test_without_keys_it_refuses_to_start_and_says_why() -> None:
+def test_without_keys_it_refuses_to_start_with_a_reason() -> None:
     completed = subprocess.run(["docker", "run", "--rm", *TIGHT, SERVE], capture_output=True, text=True)
 
     assert completed.returncode == 1
     assert "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS" in completed.stderr
 
 
-def test_what_serves_is_small_and_knows_no_heavy_tool() -> None:
+def test_the_serving_image_is_small_and_has_no_training_packages() -> None:
     layers = docker("history", "--human=false", "--format={{.Size}} {{.CreatedBy}}", SERVE).splitlines()  # newest first
     above = next(count for count, layer in enumerate(layers, start=1) if "groupadd" in layer)  # our first
     size = sum(int(layer.split()[0]) for layer in layers[:above])
@@ -153,7 +153,7 @@ def test_what_serves_is_small_and_knows_no_heavy_tool() -> None:
 
 
 @pytest.mark.parametrize("name", [SERVE, MIRROR, WORKER])
-def test_an_image_says_what_it_is_and_runs_as_nobody(name: str) -> None:
+def test_an_image_has_labels_and_runs_unprivileged(name: str) -> None:
     config = image(name)["Config"]
 
     assert config["User"] == "10001:10001"
@@ -161,7 +161,7 @@ def test_an_image_says_what_it_is_and_runs_as_nobody(name: str) -> None:
     assert config["Labels"]["org.opencontainers.image.description"]
 
 
-def test_the_mirror_brings_a_release_that_then_answers(
+def test_the_mirror_pulls_a_release_that_then_serves(
     settings: Settings, key: str, options: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "store").mkdir()
@@ -193,9 +193,7 @@ def test_the_mirror_brings_a_release_that_then_answers(
         (["dvc", "dag", "--dot"], lambda output: '"train"' in output),
     ],
 )
-def test_the_worker_can_do_its_work_in_what_it_may_write_to(
-    command: list[str], expected: Callable[[str], bool]
-) -> None:
+def test_the_worker_runs_with_its_writable_folders_only(command: list[str], expected: Callable[[str], bool]) -> None:
     written = [f"--volume=/app/{folder}" for folder in ("data", "models", "releases", "var", ".dvc/tmp")]
 
     output = docker("run", "--rm", *TIGHT, *written, WORKER, *command)
@@ -203,14 +201,14 @@ def test_the_worker_can_do_its_work_in_what_it_may_write_to(
     assert expected(output), output
 
 
-def test_the_dockerfile_is_linted_and_needs_nobody_elses_syntax() -> None:
+def test_the_dockerfile_passes_its_linter_and_needs_no_external_syntax() -> None:
     linted = subprocess.run([tool("hadolint"), str(DOCKERFILE)], capture_output=True, text=True)
 
     assert linted.stdout == ""
     assert "# syntax=" not in DOCKERFILE.read_text()
 
 
-def test_its_linter_finds_what_is_wrong(tmp_path: Path) -> None:
+def test_its_linter_finds_planted_faults(tmp_path: Path) -> None:
     spoilt = tmp_path / "Dockerfile"
     spoilt.write_text(DOCKERFILE.read_text().replace("${PYTHON_TAG}${PYTHON_DIGEST}", "latest"))
 

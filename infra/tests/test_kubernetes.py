@@ -1,6 +1,6 @@
-"""The manifests keep what they promise. Each promise is a check, and each check is shown manifests that break it.
+"""Checks of the manifests; each check is also run on manifests that violate it.
 
-Nothing here starts a cluster: see infra/kubernetes/README.md for what that leaves open.
+No test starts a cluster: infra/kubernetes/README.md lists what that leaves open.
 """
 
 import json
@@ -20,10 +20,10 @@ from infra.tests.kubernetes.parts import GUIDE, made_by_hand
 from infra.tests.kubernetes.prometheus import Operators
 from infra.tests.tools import ROOT, tool
 
-VERSIONS = ("1.33.0", "1.37.0")  # the oldest that these manifests need, and the newest
+VERSIONS = ("1.33.0", "1.37.0")  # the oldest supported version, and the newest
 ONE_NODE: dict[Check, set[str]] = {
     storage.who_shares_the_disk_of_a_node_goes_to_that_node: {"small"}
-}  # there is no other to wait at
+}  # there is only one
 HELD = [(overlay, check) for overlay in OVERLAYS for check in FAULTS if overlay not in ONE_NODE.get(check, ())]
 PLANTED = [(check, fault) for check, faults in FAULTS.items() for fault in faults]
 LOCKED = "readOnlyRootFilesystem: true"
@@ -39,7 +39,7 @@ MISSPELT = (
 
 @pytest.fixture(scope="session")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with each overlay as one file, as it would be applied."""
+    """A folder with each rendered overlay as one file."""
     folder = tmp_path_factory.mktemp("rendered")
     for overlay in OVERLAYS:
         (folder / f"{overlay}.yaml").write_text(render(overlay))
@@ -52,20 +52,20 @@ def clusters(rendered: Path) -> dict[str, Cluster]:
 
 
 @pytest.mark.parametrize(("overlay", "check"), HELD, ids=lambda each: getattr(each, "__name__", each))
-def test_what_is_rendered_holds(overlay: str, check: Check, clusters: dict[str, Cluster]) -> None:
+def test_the_rendered_manifests_pass_the_check(overlay: str, check: Check, clusters: dict[str, Cluster]) -> None:
     assert check(clusters[overlay]) == []
 
 
 @pytest.mark.parametrize(
     ("check", "fault"), PLANTED, ids=lambda each: getattr(each, "name", getattr(each, "__name__", each))
 )
-def test_a_planted_fault_is_found(check: Check, fault: Fault, clusters: dict[str, Cluster]) -> None:
+def test_a_planted_fault_fails_the_check(check: Check, fault: Fault, clusters: dict[str, Cluster]) -> None:
     assert check(planted(clusters[fault.overlay], fault)) != []
 
 
 @pytest.fixture(scope="session")
 def validated(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
-    """What kubernetes-validate says of the overlays, and of manifests that each have one word wrong."""
+    """The output of kubernetes-validate for the overlays, and for manifests with one misspelt word each."""
     folder = tmp_path_factory.mktemp("misspelt")
     documents = (rendered / "production.yaml").read_text().split("---\n")
     for number, (right, wrong) in enumerate(MISSPELT):
@@ -82,15 +82,13 @@ def test_every_manifest_is_valid_in_the_oldest_and_in_the_newest_kubernetes(
 ) -> None:
     about_ours = [line for line in validated.stdout.splitlines() if "misspelt" not in line]
 
-    # The operator's kinds have no schema here: a model of our own takes its place.
+    # There is no schema for the operator's kinds; infra/tests/kubernetes/prometheus.py has types for them.
     assert [line for line in about_ours if "Couldn't find schema for kind ServiceMonitor" not in line] == []
-    assert len(about_ours) == len(VERSIONS) * 2  # in production and in the canary's
+    assert len(about_ours) == len(VERSIONS) * 2  # in production and in the canary
 
 
 @pytest.mark.parametrize("number", range(len(MISSPELT)), ids=[wrong for _, wrong in MISSPELT])
-def test_a_word_that_kubernetes_does_not_know_is_found(
-    number: int, validated: subprocess.CompletedProcess[str]
-) -> None:
+def test_a_misspelt_word_is_rejected(number: int, validated: subprocess.CompletedProcess[str]) -> None:
     lines = [line for line in validated.stdout.splitlines() if f"misspelt-{number}.yaml" in line]
 
     assert validated.returncode == 1
@@ -99,9 +97,9 @@ def test_a_word_that_kubernetes_does_not_know_is_found(
 
 @pytest.fixture(scope="session")
 def scanned(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
-    """The rules of checkov that fail, by file, none left out; also for a service that can write anywhere."""
+    """The checkov rules that fail, by file, without exceptions; also for a service with a writable file system."""
     folder = tmp_path_factory.mktemp("scanned")
-    for name in ("small.yaml", "canary.yaml"):  # production is a part of the canary's
+    for name in ("small.yaml", "canary.yaml"):  # the canary includes production
         (folder / name).write_text((rendered / name).read_text())
     service = next(each for each in (rendered / "production.yaml").read_text().split("---\n") if LOCKED in each)
     (folder / "unlocked.yaml").write_text(service.replace(LOCKED, LOCKED.replace("true", "false")))
@@ -114,7 +112,7 @@ def scanned(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     return failed
 
 
-def test_what_fails_of_checkovs_rules_is_exactly_what_is_left_out_with_a_reason(scanned: dict[str, set[str]]) -> None:
+def test_the_checkov_rules_that_fail_are_exactly_those_listed_with_a_reason(scanned: dict[str, set[str]]) -> None:
     text = (KUBERNETES / "checkov.yaml").read_text()
     failed = scanned["small.yaml"] | scanned["canary.yaml"]
 
@@ -122,7 +120,7 @@ def test_what_fails_of_checkovs_rules_is_exactly_what_is_left_out_with_a_reason(
     assert [rule for rule in failed if not re.search(rf"- {rule} # \w+", text)] == []
 
 
-def test_checkov_finds_a_container_that_can_write_anywhere(scanned: dict[str, set[str]]) -> None:
+def test_checkov_finds_a_writable_root_file_system(scanned: dict[str, set[str]]) -> None:
     assert "CKV_K8S_22" in scanned["unlocked.yaml"]
 
 
@@ -132,7 +130,7 @@ def test_only_the_canarys_overlay_has_a_canary(clusters: dict[str, Cluster]) -> 
     assert tracks == {"small": ["stable"], "production": ["stable"], "canary": ["stable", "canary"]}
 
 
-def test_the_canary_is_production_and_nothing_else_changed(clusters: dict[str, Cluster]) -> None:
+def test_the_canary_is_otherwise_equal_to_production(clusters: dict[str, Cluster]) -> None:
     added = [each for each in clusters["canary"] if each not in clusters["production"]]
 
     assert [each["metadata"]["name"] for each in added] == ["ontime-canary"]
@@ -154,7 +152,7 @@ def test_the_small_overlay_needs_no_other_server(clusters: dict[str, Cluster]) -
 
 
 def commands() -> list[str]:
-    """What the guide tells its reader to type, one a line."""
+    """The commands in the guide, one per line."""
     blocks = re.findall(r"^ *```bash\n(.*?)^ *```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     inline = re.findall(r"`((?:kubectl|make) [^`]+)`", GUIDE.read_text())
@@ -162,7 +160,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.parametrize("command", [each for each in commands() if "create secret generic" in each])
-def test_each_secret_of_the_guide_can_be_made(command: str, tmp_path: Path) -> None:
+def test_each_secret_of_the_guide_can_be_created(command: str, tmp_path: Path) -> None:
     for path in re.findall(r"--from-file=[\w.-]+=(\S+)", command):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("sample")
@@ -174,20 +172,20 @@ def test_each_secret_of_the_guide_can_be_made(command: str, tmp_path: Path) -> N
     assert set(secret["data"]) == made_by_hand()[secret["metadata"]["name"]]
 
 
-def test_the_guides_links_lead_somewhere() -> None:
+def test_the_links_in_the_guide_exist() -> None:
     links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", GUIDE.read_text())
 
     assert links
     assert [link for link in links if not (KUBERNETES / link).exists()] == []
 
 
-def test_the_guide_makes_no_secret_that_nobody_reads(clusters: dict[str, Cluster]) -> None:
+def test_every_secret_of_the_guide_is_used(clusters: dict[str, Cluster]) -> None:
     text = json.dumps(clusters["production"])
 
     assert [name for name in made_by_hand() if f'"{name}"' not in text] == []
 
 
-def test_the_guide_names_what_is_there(clusters: dict[str, Cluster]) -> None:
+def test_the_resources_in_the_guide_exist(clusters: dict[str, Cluster]) -> None:
     text = "\n".join(commands())
     there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in clusters["canary"]}
     folders = set(re.findall(r"apply -[kf] (infra\S+)", text))
@@ -200,7 +198,7 @@ def test_the_guide_names_what_is_there(clusters: dict[str, Cluster]) -> None:
     assert named - there == set()
 
 
-def test_prometheus_rules_become_what_the_operator_reads_by_the_guides_command(tmp_path: Path) -> None:
+def test_the_guides_command_converts_the_rules_for_the_operator(tmp_path: Path) -> None:
     rules = {
         "groups": [{"name": "ontime", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m", "labels": {"a": "b"}}]}]
     }

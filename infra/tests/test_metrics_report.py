@@ -9,7 +9,7 @@ from infra import metrics_report
 from ontime.params import load_params
 from tests import PARAMS_YAML
 
-GATE = load_params(PARAMS_YAML).gate  # margins: 0.002, of a slice 0.01
+GATE = load_params(PARAMS_YAML).gate  # margins: 0.002, slices 0.01
 
 
 Report = dict[str, Any]
@@ -35,18 +35,18 @@ def head(base: Report) -> Report:
 
 
 def page(base: Report, head: Report) -> str:
-    return metrics_report.page(base, head, GATE, "main")
+    return metrics_report.render_report(base, head, GATE, "main")
 
 
-def test_no_change_is_said_to_be_none(base: Report, head: Report) -> None:
+def test_without_a_change_none_is_reported(base: Report, head: Report) -> None:
     report = page(base, head)
 
-    assert "Nothing is worse by more than the gate's margins (log-loss 0.002, of a slice 0.01)." in report
+    assert "Nothing is worse by more than the gate's margins (log-loss 0.002, slices 0.01)." in report
     assert "| log_loss | 0.4735 | 0.4735 | +0 |  |" in report
 
 
 @pytest.mark.parametrize(("log_loss", "named"), [(0.4755, False), (0.4756, True), (0.3, False)])
-def test_a_log_loss_is_named_when_it_grew_by_more_than_the_margin(
+def test_a_log_loss_that_grew_by_more_than_the_margin_is_reported(
     base: Report, head: Report, log_loss: float, named: bool
 ) -> None:
     head["candidates"]["lightgbm"]["test"]["log_loss"] = log_loss
@@ -54,7 +54,7 @@ def test_a_log_loss_is_named_when_it_grew_by_more_than_the_margin(
     assert (f"- lightgbm: log-loss 0.4735 → {log_loss}" in page(base, head)) is named
 
 
-def test_a_candidate_that_is_not_champion_is_named_too(base: Report, head: Report) -> None:
+def test_a_candidate_that_is_not_champion_is_reported_too(base: Report, head: Report) -> None:
     head["candidates"]["logistic"]["test"]["log_loss"] = 0.51
 
     assert "- logistic: log-loss 0.5 → 0.51 (+0.0100, margin 0.002)" in page(base, head)
@@ -67,7 +67,7 @@ def test_a_slice_has_a_margin_of_its_own(base: Report, head: Report, log_loss: f
     assert ("- origin EWR: log-loss 0.49" in page(base, head)) is named
 
 
-def test_a_slice_too_small_for_the_gate_is_not_named(base: Report, head: Report) -> None:
+def test_a_slice_too_small_for_the_gate_is_not_reported(base: Report, head: Report) -> None:
     head["slices"][1]["log_loss"] = 0.9
 
     assert "carrier OO" not in page(base, head)
@@ -77,7 +77,7 @@ def test_a_slice_too_small_for_the_gate_is_not_named(base: Report, head: Report)
     ("metric", "value", "word"),
     [("auc", 0.8, "better"), ("auc", 0.7, "worse"), ("cost_per_1000", 400, "better"), ("cost_per_1000", 500, "worse")],
 )
-def test_better_is_higher_or_lower_as_the_metric_has_it(
+def test_better_is_higher_or_lower_depending_on_the_metric(
     base: Report, head: Report, metric: str, value: float, word: str
 ) -> None:
     head["candidates"]["lightgbm"]["test"][metric] = value
@@ -86,7 +86,7 @@ def test_better_is_higher_or_lower_as_the_metric_has_it(
     assert line.endswith(f"| {word} |")
 
 
-def test_figures_of_other_entities_are_not_passed_off_as_a_comparison(base: Report, head: Report) -> None:
+def test_a_comparison_of_different_entities_has_a_warning(base: Report, head: Report) -> None:
     head["entities"]["test"] = 20000
 
     assert "**Not the same entities** (53,991 before, 20,000 here)" in page(base, head)
@@ -95,10 +95,10 @@ def test_figures_of_other_entities_are_not_passed_off_as_a_comparison(base: Repo
 def test_a_metric_that_is_no_longer_measured_is_reported(base: Report, head: Report) -> None:
     del head["candidates"]["logistic"], head["slices"][0]
 
-    assert "Measured at main, and no longer here: logistic, origin EWR." in page(base, head)
+    assert "Measured at main, and not here: logistic, origin EWR." in page(base, head)
 
 
-def test_a_worse_champion_is_named_though_each_candidate_is_what_it_was(base: Report, head: Report) -> None:
+def test_a_worse_champion_is_reported_though_each_candidate_is_unchanged(base: Report, head: Report) -> None:
     head["champion"] = "logistic"
 
     report = page(base, head)

@@ -1,7 +1,7 @@
-"""The stack as `make stack` starts it: its compose file with our images, and stand-ins for other people's.
+"""The stack as started by `make stack`: the compose file, this project's images, stand-ins for third-party ones.
 
-What the stand-ins are is said in stand-ins/Dockerfile. Everything else is real: the networks, the secrets, PostgreSQL,
-S3, MLflow, Prefect, two replicas behind a proxy, and a model that is trained in it.
+stand-ins/Dockerfile defines the stand-ins. Everything else is real: the networks, the secrets, PostgreSQL, S3, MLflow,
+Prefect, two replicas behind a proxy, and a model trained in it.
 """
 
 import json
@@ -32,7 +32,7 @@ class Stack:
         self.secrets, self.backups, stand_ins = folder / "secrets", folder / "backups", folder / "stand-ins"
         for made in (self.backups, stand_ins):
             made.mkdir()
-        credentials.make(self.secrets)
+        credentials.create_missing(self.secrets)
         alerting = (INFRA / "alertmanager/alertmanager.yml").read_text()
         for receiver in ("pager_url", "tickets_url"):
             url = f'url: "{(self.secrets / receiver).read_text()}"'
@@ -47,7 +47,7 @@ class Stack:
         }
 
     def compose(self, *words: str, fails: bool = False) -> str:
-        """What `docker compose ...` says, of everything in the stack. Raises AssertionError with its complaint."""
+        """The output of `docker compose ...` for the stack. Raises AssertionError with the output if it fails."""
         completed = subprocess.run(
             ["docker", "compose", *FILES, "--profile", "serve", "--progress", "quiet", *words],
             env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -56,7 +56,7 @@ class Stack:
         return completed.stdout.strip()
 
     def make(self, target: str, *words: str) -> None:
-        """`make stack...`, as a person calls it."""
+        """The output of `make stack...`."""
         also = " ".join(FILES[2:])
         completed = subprocess.run(
             ["make", target, *words, f"STACK_ALSO={also}"],
@@ -65,7 +65,7 @@ class Stack:
         assert completed.returncode == 0, completed.stdout
 
     def run(self, *words: str, fails: bool = False) -> str:
-        """A command in the place where people work."""
+        """The output of a command in the container `tools`."""
         return self.compose("run", "--rm", "--no-deps", "--quiet-pull", "tools", *words, fails=fails)
 
     def python(self, code: str) -> str:
@@ -89,14 +89,14 @@ class Stack:
 
 
 def fetch(url: str, data: bytes | None = None, **headers: str) -> Any:
-    """Raises URLError, or HTTPError for a refusal."""
+    """Raises URLError, or HTTPError for an error status."""
     with urlopen(Request(url, data, headers), timeout=30) as answer:  # noqa: S310  our own stack
         return json.load(answer)
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The platform, a model that was trained in it, and the service on that model."""
+    """The platform, a model trained in it, and the service with that model."""
     docker("build", "--quiet", "-f", str(INFRA / "tests/stand-ins/Dockerfile"), "-t", "ontime-stand-in", str(ROOT))
     made = Stack(tmp_path_factory.mktemp("stack"))
     made.compose("down", "--volumes")
@@ -109,16 +109,16 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def config() -> dict[str, Any]:
-    """infra/compose.yaml as the engine understands it, without any stand-in."""
+    """infra/compose.yaml as parsed by the engine, without stand-ins."""
     output = docker("compose", *FILES[:2], "--profile", "*", "config", "--format", "json")
     document: dict[str, Any] = json.loads(output)
     return document
 
 
-ONE_SHOT = {"buckets", "tools", "backup"}  # they do something and end
+ONE_SHOT = {"buckets", "tools", "backup"}  # they run once and exit
 
 
-def test_every_service_is_limited_locked_down_restarted_and_looked_after(config: Mapping[str, Any]) -> None:
+def test_every_service_has_limits_restrictions_restarts_and_a_health_check(config: Mapping[str, Any]) -> None:
     for name, service in config["services"].items():
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
@@ -129,7 +129,7 @@ def test_every_service_is_limited_locked_down_restarted_and_looked_after(config:
             assert service["healthcheck"]["test"], name
 
 
-def test_who_waits_waits_for_health_and_not_for_a_start(config: Mapping[str, Any]) -> None:
+def test_dependencies_wait_for_health_and_not_only_for_a_start(config: Mapping[str, Any]) -> None:
     waits = {
         (name, other): condition["condition"]
         for name, service in config["services"].items()
@@ -143,7 +143,7 @@ def test_who_waits_waits_for_health_and_not_for_a_start(config: Mapping[str, Any
     } == set()  # fmt: skip
 
 
-def test_databases_and_buckets_are_inside_and_what_is_published_is_for_this_machine(config: Mapping[str, Any]) -> None:
+def test_databases_and_buckets_are_internal_and_ports_are_on_loopback(config: Mapping[str, Any]) -> None:
     networks = {name: set(service.get("networks") or ()) for name, service in config["services"].items()}
 
     assert {name for name, network in config["networks"].items() if network.get("internal")} == {
@@ -152,7 +152,7 @@ def test_databases_and_buckets_are_inside_and_what_is_published_is_for_this_mach
         "front",
     }
     assert networks["postgres"] == networks["store"] == {"work", "serve"}
-    # What callers can reach never meets what asks nobody who he is.
+    # Containers that callers can reach share no network with services without authentication.
     for exposed in ("service", "proxy", "pull", "prometheus", "alertmanager", "grafana"):
         assert not networks[exposed] & (networks["mlflow"] | networks["prefect"]) - {"outside"}, exposed
     ports = [port for service in config["services"].values() for port in service.get("ports", [])]
@@ -160,10 +160,8 @@ def test_databases_and_buckets_are_inside_and_what_is_published_is_for_this_mach
     assert {port["host_ip"] for port in ports} == {"127.0.0.1"}
 
 
-def test_no_secret_is_in_the_environment_and_each_is_a_file_that_is_made(
-    config: Mapping[str, Any], tmp_path: Path
-) -> None:
-    made = {*credentials.make(tmp_path)} - {"desk_key"}  # which is for people
+def test_no_secret_is_in_the_environment_and_each_is_a_created_file(config: Mapping[str, Any], tmp_path: Path) -> None:
+    made = {*credentials.create_missing(tmp_path)} - {"desk_key"}  # for people only
 
     assert {Path(secret["file"]).name for secret in config["secrets"].values()} == made
     for name, service in config["services"].items():
@@ -171,11 +169,11 @@ def test_no_secret_is_in_the_environment_and_each_is_a_file_that_is_made(
             secret = any(word in variable for word in ("PASSWORD", "SECRET_", "_KEY", "TOKEN", "DATABASE_URL"))
             assert not secret or value.startswith("/run/secrets/"), f"{name}: {variable}"
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
-    assert credentials.make(tmp_path) == []
+    assert credentials.create_missing(tmp_path) == []
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
 
 
-def test_every_setting_that_it_names_is_one(config: Mapping[str, Any]) -> None:
+def test_every_setting_exists(config: Mapping[str, Any]) -> None:
     settings = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | {SECRETS}
     named = {
         variable
@@ -188,7 +186,7 @@ def test_every_setting_that_it_names_is_one(config: Mapping[str, Any]) -> None:
     assert named <= settings
 
 
-def test_what_was_trained_in_it_answers_as_everywhere(stack: Stack) -> None:
+def test_a_model_trained_in_it_predicts_as_everywhere(stack: Stack) -> None:
     in_readme = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert in_readme
     example = json.loads(in_readme[1])
@@ -196,7 +194,7 @@ def test_what_was_trained_in_it_answers_as_everywhere(stack: Stack) -> None:
     answer = stack.ask("/v1/predictions", FLIGHT)
 
     assert answer["prediction_id"] in stack.logged()
-    # To the last bit only on a processor that rounds alike.
+    # Equal bit for bit only on a processor that rounds equally.
     assert answer["probability"] == pytest.approx(example["probability"], abs=0.002)
     differs = ("prediction_id", "probability")
     assert {name: value for name, value in answer.items() if name not in differs} == {
@@ -204,7 +202,7 @@ def test_what_was_trained_in_it_answers_as_everywhere(stack: Stack) -> None:
     }
 
 
-def test_training_left_its_history_on_the_server_and_its_data_and_model_in_the_buckets(stack: Stack) -> None:
+def test_a_training_is_on_the_server_and_its_data_and_model_in_the_buckets(stack: Stack) -> None:
     output = stack.python(
         "from ontime.settings import load_settings; from ontime import registry; import fsspec, os;"
         "client = registry.connect(load_settings().tracking_url, None);"
@@ -217,12 +215,12 @@ def test_training_left_its_history_on_the_server_and_its_data_and_model_in_the_b
     assert output.splitlines()[-1] == "1 5 True True"
 
 
-def test_both_replicas_answer_and_prometheus_reads_both(stack: Stack) -> None:
+def test_both_replicas_serve_and_prometheus_scrapes_both(stack: Stack) -> None:
     for number in range(1, 41):
         stack.ask("/v1/predictions", {**FLIGHT, "flight_number": number})
 
     answered: set[str] = set()
-    for _ in range(40):  # it looks every 15 seconds, and for new replicas every 30
+    for _ in range(40):  # it scrapes every 15 seconds, and resolves new replicas every 30
         response = fetch(f"{stack.address('prometheus', 9090)}/api/v1/query?query=ontime_predictions_total%3E0")
         answered = {series["metric"]["instance"] for series in response["data"]["result"]}
         if len(answered) == 2:
@@ -240,7 +238,7 @@ def wait_until_healthy(container: str) -> None:
     raise AssertionError(f"{container} is not healthy after two minutes: {docker('logs', '--tail', '5', container)}")
 
 
-def test_a_replica_that_dies_takes_no_request_with_it(stack: Stack) -> None:
+def test_no_request_fails_when_a_replica_dies(stack: Stack) -> None:
     first = stack.compose("ps", "--quiet", "service").split()[0]
     door, key = stack.address("proxy", 8080), (stack.secrets / "desk_key").read_text()
 
@@ -252,15 +250,15 @@ def test_a_replica_that_dies_takes_no_request_with_it(stack: Stack) -> None:
         requests = [callers.submit(ask, 1000 + number) for number in range(800)]
         requests[100].result()
         docker("kill", first)
-        answered = {each.result() for each in requests}  # raises for each that failed
+        answered = {each.result() for each in requests}  # raises if a request failed
     docker("start", first)
-    wait_until_healthy(first)  # the next test takes the database away, which a service needs in order to start
+    wait_until_healthy(first)  # the next test stops the database, without which a service does not start
 
     assert len(answered) == 800
     assert answered <= stack.logged()
 
 
-def test_while_the_database_is_away_it_answers_and_nothing_is_lost(stack: Stack) -> None:
+def test_while_the_database_is_down_it_serves_and_loses_nothing(stack: Stack) -> None:
     stack.compose("stop", "postgres")
     try:
         answered = [stack.ask("/v1/predictions", {**FLIGHT, "flight_number": 200 + number}) for number in range(10)]
@@ -276,7 +274,7 @@ def test_while_the_database_is_away_it_answers_and_nothing_is_lost(stack: Stack)
     assert waiting <= stack.logged()
 
 
-def test_a_wrong_key_opens_no_bucket_and_a_right_one_only_its_own(stack: Stack) -> None:
+def test_a_wrong_key_opens_no_bucket_and_a_valid_one_only_its_own(stack: Stack) -> None:
     attempt = (
         "import fsspec\n"
         "def tried(do):\n"
@@ -292,7 +290,7 @@ def test_a_wrong_key_opens_no_bucket_and_a_right_one_only_its_own(stack: Stack) 
     assert stack.python(attempt).splitlines()[-1] == "refused done refused"
 
 
-def test_the_services_side_may_read_releases_and_write_none(stack: Stack) -> None:
+def test_the_services_credentials_may_read_releases_but_not_write_them(stack: Stack) -> None:
     attempt = "import fsspec; fsspec.filesystem('s3').pipe_file('ontime-releases/current.json', b'mine')"
 
     output = stack.compose("exec", "-T", "pull", "python", "-c", attempt, fails=True)
@@ -300,7 +298,7 @@ def test_the_services_side_may_read_releases_and_write_none(stack: Stack) -> Non
     assert "PermissionError" in output
 
 
-def test_the_stores_administration_answers_nobody_else(stack: Stack) -> None:
+def test_the_stores_admin_ports_are_unreachable(stack: Stack) -> None:
     attempt = (
         "import socket\n"
         "for port in (8333, 8888, 18888, 9333, 19333, 8080):\n"
@@ -312,7 +310,7 @@ def test_the_stores_administration_answers_nobody_else(stack: Stack) -> None:
     assert [line for line in output.splitlines() if line.endswith("True")] == ["8333 True"]
 
 
-def test_the_service_finds_no_way_to_what_asks_nobody_who_he_is(stack: Stack) -> None:
+def test_the_service_cannot_reach_servers_without_authentication(stack: Stack) -> None:
     attempt = "import socket; socket.getaddrinfo({name!r}, 80)"
 
     for name in ("prefect", "mlflow"):
@@ -329,7 +327,7 @@ def test_a_tenant_of_the_database_cannot_enter_anothers(stack: Stack) -> None:
     assert "permission denied for database" in output
 
 
-def test_without_a_key_nobody_is_answered_and_metrics_are_not_for_the_street(stack: Stack) -> None:
+def test_requests_need_a_key_and_metrics_are_not_public(stack: Stack) -> None:
     url = stack.address("proxy", 8080)
     refused = []
     for path in ("/v1/predictions", "/metrics"):
@@ -340,20 +338,22 @@ def test_without_a_key_nobody_is_answered_and_metrics_are_not_for_the_street(sta
     assert refused == [401, 404]
 
 
-def test_a_flow_that_prefect_was_asked_for_is_done_by_the_worker(stack: Stack) -> None:
+def test_the_worker_runs_a_flow_that_was_requested_from_prefect(stack: Stack) -> None:
     output = stack.run("prefect", "deployment", "run", "materialise/quarter-hourly", "--watch")
 
     assert "Flow run finished successfully" in output
 
 
-def test_after_everything_was_lost_a_restore_brings_the_same_predictions_and_the_same_registry(stack: Stack) -> None:
+def test_after_a_total_loss_a_restore_brings_back_predictions_and_registry(stack: Stack) -> None:
     before, answer = stack.logged(), stack.ask("/v1/predictions", FLIGHT)
     stack.make("stack-backup", "TO=test")
     stack.compose("down", "--volumes")
     stack.compose("up", "--detach", "--wait", "postgres", "store", "buckets", "mlflow", "prefect")
 
     stack.make("stack-restore", "FROM=test")
-    stack.run("test", "-f", "releases/current.json")  # or the next `make stack` would train, and point at that
+    stack.run(
+        "test", "-f", "releases/current.json"
+    )  # otherwise the next `make stack` would train and release a new model
 
     again = _when_it_answers(stack)
     assert again["probability"] == answer["probability"]
@@ -364,7 +364,7 @@ def test_after_everything_was_lost_a_restore_brings_the_same_predictions_and_the
     assert stack.python(champion).splitlines()[-1] == "1"
 
 
-def test_a_restore_in_place_takes_back_what_came_after_the_backup(stack: Stack) -> None:
+def test_a_restore_in_place_removes_what_is_newer_than_the_backup(stack: Stack) -> None:
     stack.make("stack-backup", "TO=before")
     publish_another = (
         "from pathlib import Path; from ontime import release; R = Path('releases');"

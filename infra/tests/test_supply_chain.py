@@ -22,7 +22,7 @@ IMAGES = ("serve", "mirror", "worker")
 PERMISSIVE = re.compile(
     r"^(MIT|MIT License|0BSD|BSD(-[23]-Clause)?|3-Clause BSD License|Apache[ -]2\.0|PSF-2\.0|Zlib|CC0-1\.0)$"
 )
-# What asks for more than its notice, and why that is no obstacle to a service which uses it as it is.
+# Licences with more obligations than a notice, and why a service that uses the package unmodified meets them.
 MORE_THAN_PERMISSIVE = {
     "orjson": "MPL-2.0: a change of its own files would have to be published, and nobody changes them",
     "psycopg": "LGPL-3.0: used as a library that anybody can exchange; what imports it stays under its own licence",
@@ -31,7 +31,7 @@ MORE_THAN_PERMISSIVE = {
 
 
 def requirements(text: str) -> dict[str, str]:
-    """Each requirement of a lock, `name==version` with its hashes; a name may be there once a Python version."""
+    """Each requirement of a lock, `name==version` with its hashes; a name may occur once per Python version."""
     whole = text.replace("\\\n", " ")
     return {line.split("--hash")[0].strip(): line for line in whole.splitlines() if line and not line.startswith("#")}
 
@@ -53,7 +53,7 @@ def test_everything_in_a_lock_has_a_version_and_a_hash(lock: Path) -> None:
     assert without_hash(lock.read_text()) == []
 
 
-def test_a_line_without_a_hash_is_found_and_not_installed(tmp_path: Path) -> None:
+def test_a_line_without_a_hash_is_detected_and_not_installed(tmp_path: Path) -> None:
     lock = tmp_path / "lock.txt"
     lock.write_text(
         re.sub(r"(?m)^h11==(\S+).*\n(    --hash.*\n)+", r"h11==\1\n", (ROOT / "requirements/serve.txt").read_text())
@@ -76,8 +76,8 @@ def test_a_line_without_a_hash_is_found_and_not_installed(tmp_path: Path) -> Non
     assert "h11" in installed.stderr
 
 
-def test_other_peoples_images_have_an_exact_version() -> None:
-    """A digest only where we build on one, the Dockerfile: what merely runs beside us may be what its version is."""
+def test_third_party_images_have_an_exact_version() -> None:
+    """Only the Dockerfile's base image needs a digest; for other images an exact version suffices."""
     listed = subprocess.run(["git", "ls-files", "infra/*.yaml"], cwd=ROOT, capture_output=True, text=True, check=True)
     texts = [(ROOT / name).read_text() for name in listed.stdout.split()]
     images = {image for text in texts for image in re.findall(r"^[\s-]*image: ([^\s#]+)", text, re.MULTILINE)}
@@ -87,7 +87,7 @@ def test_other_peoples_images_have_an_exact_version() -> None:
     assert {image for image in other if not re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?$", image)} == set()
 
 
-def test_git_keeps_no_secret(tmp_path: Path) -> None:
+def test_the_git_history_has_no_secret(tmp_path: Path) -> None:
     assert secrets(ROOT, tmp_path) == []
 
 
@@ -104,7 +104,7 @@ def commit(repository: Path, message: str) -> None:
     subprocess.run(["git", *who, "commit", "--quiet", "--allow-empty", "-m", message], cwd=repository, check=True)
 
 
-# Put together here, so that this file does not hold what it looks for.
+# Concatenated, so that this file does not contain a match.
 PLANTED = [
     ("AWS Access Key", "key = " + "AKIA" + "QYLPMN5HFIQR7XYA"),
     ("private key", "-----BEGIN " + "PRIVATE KEY-----" + "\nMC4CAQAwBQYDK2VwBCIEIJ" + "\nx = 1" * 2000),
@@ -115,9 +115,7 @@ PLANTED = [
 
 
 @pytest.mark.parametrize(("kind", "text"), PLANTED, ids=[kind for kind, _ in PLANTED])
-def test_a_secret_is_found_though_it_was_taken_out_again(
-    repository: Path, tmp_path: Path, kind: str, text: str
-) -> None:
+def test_a_secret_that_was_removed_again_is_found(repository: Path, tmp_path: Path, kind: str, text: str) -> None:
     (repository / "settings.py").write_text(text + "\n")
     commit(repository, "oops")
     (repository / "settings.py").unlink()
@@ -127,14 +125,14 @@ def test_a_secret_is_found_though_it_was_taken_out_again(
     assert f"settings.py: {kind}" in secrets(repository, tmp_path / "lines")
 
 
-def test_one_of_our_own_keys_is_found_even_in_a_message(repository: Path, tmp_path: Path) -> None:
+def test_an_api_key_is_found_even_in_a_commit_message(repository: Path, tmp_path: Path) -> None:
     commit(repository, f"works with {keys.add(tmp_path / 'keys.json', 'desk', ['predict'])}")
     (tmp_path / "lines").mkdir()
 
     assert secrets(repository, tmp_path / "lines") == ["messages.txt: API key of ours"]
 
 
-def test_a_clone_without_its_history_is_not_called_clean(repository: Path, tmp_path: Path) -> None:
+def test_a_shallow_clone_is_refused(repository: Path, tmp_path: Path) -> None:
     commit(repository, "first")
     commit(repository, "second")
     subprocess.run(["git", "clone", "--quiet", "--depth=1", f"file://{repository}", tmp_path / "shallow"], check=True)
@@ -144,13 +142,13 @@ def test_a_clone_without_its_history_is_not_called_clean(repository: Path, tmp_p
 
 
 def licences(name: str) -> list[str]:
-    """The licences under all of which an installed package stands; of alternatives the first."""
+    """The licences that apply to an installed package; the first of several alternatives."""
     package = metadata(name).json
     expression = str(package.get("license_expression") or package.get("license", "")).strip()
     return [part.strip("() ").split(" OR ")[0] for part in expression.split(" AND ")]
 
 
-def test_what_the_service_installs_asks_for_no_more_than_its_notice() -> None:
+def test_the_licences_of_the_services_packages_need_no_more_than_a_notice() -> None:
     names = {name.split("==")[0] for name in requirements((ROOT / "requirements/serve.txt").read_text())}
 
     more = {name for name in names if not all(PERMISSIVE.match(licence) for licence in licences(name))}
@@ -158,8 +156,8 @@ def test_what_the_service_installs_asks_for_no_more_than_its_notice() -> None:
     assert more == set(MORE_THAN_PERMISSIVE)
 
 
-def test_a_bill_of_materials_is_valid_and_lists_the_whole_lock(project: Project) -> None:
-    project.make("sbom", "IMAGES=serve")  # the two others take three times as long, and the same way
+def test_an_sbom_is_valid_and_lists_the_whole_lock(project: Project) -> None:
+    project.make("sbom", "IMAGES=serve")  # the two others run the same code and take three times as long
 
     text = (project.folder / "var/sbom/serve.cdx.json").read_text()
     listed = {f"{each['name']}=={each['version']}" for each in json.loads(text)["components"]}
@@ -169,7 +167,7 @@ def test_a_bill_of_materials_is_valid_and_lists_the_whole_lock(project: Project)
 
 
 @pytest.mark.parametrize("target", ["sbom", "audit"])
-def test_every_image_has_its_bill_and_its_audit(project: Project, target: str) -> None:
+def test_every_image_has_an_sbom_and_an_audit(project: Project, target: str) -> None:
     planned = project.make("--dry-run", "--assume-old=var/infra-venv/.installed", target)
 
     assert f"for image in {' '.join(IMAGES)}; do" in planned
@@ -201,7 +199,7 @@ def audit(project: Project, environment: Mapping[str, str]) -> subprocess.Comple
     ],
     ids=["nothing known", "a vulnerability", "not found"],
 )
-def test_an_audit_passes_only_what_was_looked_up(
+def test_an_audit_passes_only_packages_that_pypi_knows(
     project: Project, tmp_path: Path, vulnerabilities: dict[str, list[str]], passes: bool, message: str
 ) -> None:
     with pypi.knowing(vulnerabilities, tmp_path) as environment:
@@ -211,7 +209,7 @@ def test_an_audit_passes_only_what_was_looked_up(
     assert message in completed.stdout
 
 
-def test_an_audit_that_reaches_nobody_fails(project: Project) -> None:
+def test_an_audit_without_network_fails(project: Project) -> None:
     completed = audit(
         project, {"HTTPS_PROXY": "http://127.0.0.1:1", "https_proxy": "http://127.0.0.1:1", "NO_PROXY": ""}
     )
@@ -220,14 +218,14 @@ def test_an_audit_that_reaches_nobody_fails(project: Project) -> None:
     assert "No known vulnerabilities" not in completed.stdout
 
 
-def test_what_security_md_names_is_there() -> None:
+def test_the_files_in_security_md_exist() -> None:
     links = re.findall(r"\]\(([^)#]+)\)", (ROOT / "SECURITY.md").read_text())
 
     assert len(links) > 20
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_each_threat_has_a_test_that_holds_its_guard() -> None:
+def test_each_threat_has_a_test_of_its_guard() -> None:
     rows = re.findall(r"^\| (?!threat|---)(.*) \| (.*) \| (.*) \|$", (ROOT / "SECURITY.md").read_text(), re.MULTILINE)
 
     assert len(rows) == 10

@@ -26,7 +26,7 @@ def terraform(module: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def copied(folder: Path) -> Path:
-    """A copy of the module without what `terraform init` left there or is your own; the stand-in needs no init."""
+    """A copy of the module without the files of `terraform init` and your variables; the stand-in needs no init."""
     return shutil.copytree(
         MODULE, folder / "module", ignore=shutil.ignore_patterns(".terraform*", "backend.hcl", "terraform.tfvars")
     )
@@ -64,7 +64,7 @@ def test_every_file_is_formatted(module: Path) -> None:
     assert (completed.returncode, completed.stdout) == (0, "")
 
 
-def test_the_modules_own_tests_pass_all_of_them(module: Path) -> None:
+def test_all_tests_of_the_module_pass(module: Path) -> None:
     written = sum(path.read_text().count('\nrun "') for path in module.glob("tests/*.tftest.hcl"))
 
     completed = terraform(module, "test", "-no-color")
@@ -85,7 +85,7 @@ def test_the_modules_own_tests_pass_all_of_them(module: Path) -> None:
     ],
     ids=["misspelt", "wrong type", "undeclared", "missing", "unknown type", "unknown block", "not in our variable"],
 )
-def test_what_the_provider_does_not_know_is_refused(
+def test_a_violation_of_the_providers_schema_is_rejected(
     tmp_path: Path, name: str, healthy: str, faulty: str, message: str
 ) -> None:
     module = copied(tmp_path)
@@ -93,7 +93,9 @@ def test_what_the_provider_does_not_know_is_refused(
 
     completed = terraform(module, "validate", "-json")
 
-    diagnostics = " ".join(f"{each['summary']} {each['detail']}" for each in json.loads(completed.stdout)["diagnostics"])
+    diagnostics = " ".join(
+        f"{each['summary']} {each['detail']}" for each in json.loads(completed.stdout)["diagnostics"]
+    )
     assert message in re.sub(r"\s+", " ", diagnostics)
 
 
@@ -112,7 +114,7 @@ def test_what_the_provider_does_not_know_is_refused(
     ],
     ids=["public", "moving tag", "writes", "wildcard", "anybody pushes", "other's secret", "root", "open", "latest"],
 )
-def test_what_is_allowed_to_too_many_is_refused(
+def test_a_permission_that_is_too_wide_is_rejected(
     tmp_path: Path, name: str, healthy: str, faulty: str, tests: str, message: str
 ) -> None:
     module = copied(tmp_path)
@@ -135,7 +137,7 @@ def test_checkov_finds_nothing_and_every_skip_is_needed_and_has_a_reason() -> No
     assert all(len(reason.split()) >= 6 for _, reason in written)
 
 
-def test_checkov_refuses_what_is_open(tmp_path: Path) -> None:
+def test_checkov_rejects_public_access(tmp_path: Path) -> None:
     for name in ("storage.tf", "database.tf", "service.tf"):
         shutil.copy(MODULE / name, tmp_path)
     plant(tmp_path, "storage.tf", "block_public_acls       = true", "block_public_acls = false")
@@ -151,13 +153,13 @@ def test_checkov_refuses_what_is_open(tmp_path: Path) -> None:
     }
 
 
-def test_the_stand_in_knows_exactly_what_the_module_uses() -> None:
+def test_the_stand_in_has_exactly_the_types_that_the_module_uses() -> None:
     schema = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]
 
     assert set(schema["resource_schemas"]) == aws_schema.used(MODULE)
 
 
-def test_the_schema_says_what_the_providers_documentation_says() -> None:
+def test_the_schema_matches_the_providers_documentation() -> None:
     schema = json.loads(aws_schema.SCHEMA.read_text())["provider_schemas"][aws_schema.PROVIDER]["resource_schemas"]
     database = schema["aws_db_instance"]["block"]["attributes"]
     service = schema["aws_ecs_service"]["block"]["block_types"]
@@ -174,7 +176,7 @@ def test_the_schema_says_what_the_providers_documentation_says() -> None:
     assert parameters["block"]["attributes"]["task_definition_arn"] == {"type": "string", "required": True}
 
 
-def test_the_binding_is_read_back_as_the_provider_wrote_it() -> None:
+def test_the_parsed_binding_is_the_committed_schema() -> None:
     written = """
 function thingPartToHclTerraform(struct) {
     const attrs = {
@@ -247,7 +249,7 @@ def test_the_settings_of_the_tasks_exist() -> None:
     assert upper <= settings
 
 
-def test_the_jobs_are_the_repositorys() -> None:
+def test_the_jobs_run_existing_pipelines() -> None:
     worker = (MODULE / "worker.tf").read_text()
 
     modules = set(re.findall(r"python -m pipelines\.operations\.(\w+)", worker))
@@ -268,7 +270,7 @@ def test_the_images_user_port_and_folders_are_those_of_the_dockerfile() -> None:
     assert "containerPort = 8000" in tasks
 
 
-def test_secrets_become_files_that_only_their_owner_reads(tmp_path: Path) -> None:
+def test_secrets_become_files_that_only_their_owner_can_read(tmp_path: Path) -> None:
     files, shared = tmp_path / "secrets", tmp_path / "shared"
     files.mkdir()
     shared.mkdir()
@@ -280,25 +282,25 @@ def test_secrets_become_files_that_only_their_owner_reads(tmp_path: Path) -> Non
     assert (written.read_text(), written.stat().st_mode & 0o777) == ("sqlite://", 0o600)
 
 
-def test_a_secret_whose_name_leads_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_a_secret_whose_name_has_a_path_is_refused(tmp_path: Path) -> None:
     environment = {"FILES": json.dumps({"../elsewhere": "x"}), "OWNER": str(os.getuid())}
 
     completed = subprocess.run(
         [sys.executable, MODULE / "unpack.py", tmp_path], env=environment, capture_output=True, text=True, check=False
     )
 
-    assert "../elsewhere is no file's name" in completed.stderr
+    assert "../elsewhere is not a file name" in completed.stderr
     assert not (tmp_path.parent / "elsewhere").exists()
 
 
-def test_the_readmes_costs_are_what_the_command_computes() -> None:
-    sheet, readme = cost.load(), (MODULE / "README.md").read_text()
+def test_the_costs_in_the_readme_are_those_that_the_command_computes() -> None:
+    sheet, readme = cost.load_prices(), (MODULE / "README.md").read_text()
 
     assert all(cost.table(sheet, bill) in readme for bill in sheet.bills)
 
 
 def test_every_price_is_used_and_the_sizes_are_those_of_the_variables() -> None:
-    sheet, variables = cost.load(), (MODULE / "variables.tf").read_text()
+    sheet, variables = cost.load_prices(), (MODULE / "variables.tf").read_text()
     lines = {line.what: line for bill in sheet.bills.values() for line in bill}
     defaults = {name: float(value) for name, value in re.findall(r"(\w+) += optional\(number, (\d+)\)", variables)}
     alarms = re.findall(r"^      about ", (MODULE / "watching.tf").read_text(), re.MULTILINE)

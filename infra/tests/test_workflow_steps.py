@@ -1,4 +1,4 @@
-"""The scripts of the workflows, run: with this project's make where it is cheap, with stand-ins for what they call."""
+"""Runs the scripts of the workflows, with this project's make where it is fast, and with fakes of other commands."""
 
 import json
 import re
@@ -19,7 +19,7 @@ PUSH = {
     "GITHUB_ACTOR": "a",
     "GITHUB_REF_NAME": "v1.2.3",
 }
-# Run below. All others are one `make`, which test_workflows.py asks make about.
+# Run below. All others are a single `make`, which test_workflows.py checks with a dry run.
 RUN_HERE = {
     "check.yml: PostgreSQL and a browser, Ubuntu",
     "check.yml: PostgreSQL, OpenMP and a browser, macOS",
@@ -46,7 +46,7 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.fixture
 def runner(project: Project, tmp_path: Path) -> Runner:
-    """A runner with the project checked out, whose `make` finds this environment installed."""
+    """A runner with the project checked out, in which `make` uses this environment."""
     runner = Runner(project.folder, tmp_path / "home")
     runner.fake("make", f'PATH="${{PATH#*:}}" exec {" ".join(project.command())} "$@"')
     return runner
@@ -59,7 +59,7 @@ def bare(tmp_path: Path) -> Runner:
     return Runner(tmp_path / "work", tmp_path / "home")
 
 
-def test_every_script_is_run_here_or_is_one_make() -> None:
+def test_every_script_is_run_here_or_is_a_single_make() -> None:
     assert {str(each) for each in STEPS if not re.fullmatch(r"make [\w =-]+( #.*)?", each.script)} == RUN_HERE
 
 
@@ -109,7 +109,7 @@ def test_wsl_tests_a_clone_on_its_own_disk(project: Project, runner: Runner, tmp
     assert (tmp_path / "home" / "ontime" / "Makefile").exists()
 
 
-def test_the_summary_tells_what_the_merge_did_to_the_metrics(project: Project, runner: Runner) -> None:
+def test_the_summary_shows_how_the_merge_changes_the_metrics(project: Project, runner: Runner) -> None:
     metrics = project.json("reports/metrics.json")
     metrics["candidates"]["lightgbm"]["test"]["log_loss"] += 0.1
     project.git(
@@ -124,7 +124,7 @@ def test_the_summary_tells_what_the_merge_did_to_the_metrics(project: Project, r
     assert (project.folder / "var/metrics.md").read_text() == runner.text_of("GITHUB_STEP_SUMMARY")
 
 
-def test_a_comparison_that_fails_is_no_empty_summary(project: Project, runner: Runner) -> None:
+def test_a_failed_comparison_fails_the_step(project: Project, runner: Runner) -> None:
     (project.folder / "var").mkdir()
 
     completed = runner.attempt(step("metrics.yml", "make metrics"))  # one commit: there is no HEAD^1
@@ -142,7 +142,7 @@ def test_the_comment_goes_to_the_pull_request(bare: Runner) -> None:
 
 
 @pytest.mark.parametrize(("tag", "passes"), [("v0.1.0", True), ("v0.1", False), ("v0x1.0", False), ("v1.0.0", False)])
-def test_a_tag_has_to_be_the_version(runner: Runner, tag: str, passes: bool) -> None:
+def test_a_tag_must_be_the_version(runner: Runner, tag: str, passes: bool) -> None:
     completed = runner.attempt(step("release.yml", "The tag is the version of pyproject.toml"), GITHUB_REF_NAME=tag)
 
     assert (completed.returncode == 0) is passes
@@ -162,8 +162,8 @@ def test_images_are_pushed_and_output_by_digest(bare: Runner, tmp_path: Path) ->
     assert images == [{"image": name.rpartition("-")[2], "name": name, "digest": DIGEST} for name in names]
 
 
-def test_the_registry_s_token_is_no_argument(bare: Runner) -> None:
-    """Arguments of a process are seen by every other."""
+def test_the_registrys_token_is_not_an_argument(bare: Runner) -> None:
+    """Every process can read the arguments of all others."""
     bare.fake("docker", LIST_OF_DIGESTS)
 
     bare.run(step("release.yml", "Push"), **PUSH)
@@ -173,13 +173,13 @@ def test_the_registry_s_token_is_no_argument(bare: Runner) -> None:
 
 
 @pytest.mark.parametrize("docker", ["true", '[ "$1" != push ]'], ids=["no digest", "push refused"])
-def test_an_image_that_did_not_arrive_ends_the_release(bare: Runner, docker: str) -> None:
+def test_a_failed_push_ends_the_release(bare: Runner, docker: str) -> None:
     bare.fake("docker", docker)
 
     assert bare.attempt(step("release.yml", "Push"), **PUSH).returncode != 0
 
 
-def test_a_release_tells_its_digests_and_how_to_verify_them(bare: Runner, tmp_path: Path) -> None:
+def test_a_release_lists_its_digests_and_how_to_verify_them(bare: Runner, tmp_path: Path) -> None:
     work = tmp_path / "work"
     (work / "images.txt").write_text(f"ghcr.io/o/ontime-serve@{DIGEST}\n")
     (work / "serve.cdx.json").write_text("{}")

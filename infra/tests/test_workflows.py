@@ -1,4 +1,4 @@
-"""The workflows pass their linters, which bite, and keep the house's rules."""
+"""The workflows pass their linters, which find planted faults, and follow this project's rules."""
 
 import re
 import shutil
@@ -27,7 +27,7 @@ class Fault(NamedTuple):
     file: str
     before: str  # a pattern
     after: str
-    found_as: str  # a pattern in what a linter says
+    found_as: str  # a pattern in a linter's output
 
 
 FAULTS = {
@@ -58,7 +58,7 @@ FAULTS = {
 
 
 def findings(folder: Path) -> str:
-    """What actionlint (with shellcheck) and zizmor say of a .github folder; nothing if all is well."""
+    """The findings of actionlint (with shellcheck) and zizmor in a .github folder."""
     workflows = sorted(map(str, (folder / "workflows").glob("*.yml")))
     output = ""
     for command in (
@@ -72,7 +72,7 @@ def findings(folder: Path) -> str:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    # A repository of its own: zizmor and actionlint look for the root of one.
+    # A separate repository, because zizmor and actionlint search for the root of one.
     subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
     return Path(shutil.copytree(FOLDER.parent, tmp_path / ".github"))
 
@@ -94,7 +94,7 @@ def test_the_linters_find(copy: Path, fault: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_action_is_pinned_by_its_commit_and_says_which_version_that_is(name: str) -> None:
+def test_an_action_is_pinned_by_commit_with_its_version_in_a_comment(name: str) -> None:
     text = (FOLDER / name).read_text()
 
     used = list(USES.finditer(text))
@@ -112,14 +112,14 @@ def test_an_action_has_one_version_everywhere() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_workflow_may_nothing_and_its_jobs_say_what_they_need(name: str) -> None:
+def test_a_workflow_has_no_permissions_and_its_jobs_declare_theirs(name: str) -> None:
     workflow = read(name)
 
     assert workflow["permissions"] == {}
     assert all("permissions" in job for job in workflow["jobs"].values())
 
 
-def test_few_jobs_may_write_and_each_of_them_one_thing() -> None:
+def test_few_jobs_have_write_permissions_and_each_has_one() -> None:
     may = {
         place: {what for what, right in job["permissions"].items() if right == "write"} for place, job in JOBS.items()
     }
@@ -127,8 +127,8 @@ def test_few_jobs_may_write_and_each_of_them_one_thing() -> None:
     assert {place: what for place, what in may.items() if what} == MAY_WRITE
 
 
-def test_code_of_a_branch_never_runs_where_something_may_be_written() -> None:
-    """Only a release, whose tag somebody with the right to it has pushed, checks out beside a right to write."""
+def test_code_of_a_branch_never_runs_with_write_permissions() -> None:
+    """Only the release workflow checks out code in a job with write permission; its tag needs push permission."""
     with_code = {
         place for place, job in JOBS.items() for step in job.get("steps", ()) if "checkout@" in step.get("uses", "")
     }
@@ -137,17 +137,17 @@ def test_code_of_a_branch_never_runs_where_something_may_be_written() -> None:
 
 
 @pytest.mark.parametrize("place", [place for place, job in JOBS.items() if "steps" in job], ids="/".join)
-def test_a_job_ends_by_itself(place: tuple[str, str]) -> None:
+def test_a_job_has_a_timeout(place: tuple[str, str]) -> None:
     assert 0 < JOBS[place]["timeout-minutes"] <= 120
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_runs_of_a_workflow_do_not_overtake_each_other(name: str) -> None:
+def test_runs_of_a_workflow_are_serialised(name: str) -> None:
     assert set(read(name)["concurrency"]) == {"group", "cancel-in-progress"}
 
 
 @pytest.mark.parametrize("step", STEPS, ids=str)
-def test_no_expression_is_pasted_into_a_script(step: Any) -> None:
+def test_no_expression_is_interpolated_into_a_script(step: Any) -> None:
     assert "${{" not in step.script
 
 
@@ -171,7 +171,7 @@ def test_the_oldest_python_that_is_tested_is_the_oldest_that_is_promised() -> No
     assert JOBS["check.yml", "test"]["strategy"]["matrix"]["python"][0] == promised[1]
 
 
-def test_what_no_lock_holds_is_renewed_by_dependabot() -> None:
+def test_dependabot_updates_what_no_lock_file_pins() -> None:
     updates = yaml.safe_load((FOLDER.parent / "dependabot.yml").read_text())["updates"]
 
     assert {each["package-ecosystem"] for each in updates} == {"github-actions", "docker-compose"}

@@ -1,4 +1,4 @@
-"""The tools that check infra/: installed by `make test-infra` into an environment of their own."""
+"""The tools that check infra/: installed by `make test-infra` into a separate environment."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ BIN = ROOT / "var" / "infra-venv" / "bin"
 
 
 def tool(name: str) -> str:
-    """The path of an installed tool, such as kubectl. Raises FileNotFoundError saying how to get it."""
+    """The path of an installed tool, such as kubectl. Raises FileNotFoundError with the command that installs it."""
     path = BIN / name
     if not path.exists():
         raise FileNotFoundError(f"{path.relative_to(ROOT)} is missing: run `make test-infra`")

@@ -1,4 +1,4 @@
-"""The real Prometheus and Alertmanager on the committed files; only addresses and waiting times are others."""
+"""The real Prometheus and Alertmanager with the committed files, except for addresses and waiting times."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def program(name: str) -> str:
 
 
 def hurried_rules(folder: Path) -> Path:
-    """The committed rules, which wait for a second only before they fire."""
+    """The committed rules, with a waiting time of one second."""
     groups = rules.groups()
     for group in groups:
         for rule in group["rules"]:
@@ -43,13 +43,13 @@ def hurried_rules(folder: Path) -> Path:
 
 
 def prometheus_config(folder: Path, service: int, prometheus: int, alertmanager: int) -> Path:
-    """The committed configuration, for programs on these ports of this machine. The key is in folder/metrics_key."""
+    """The committed configuration, for programs on these local ports. The key is in folder/metrics_key."""
     config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": HURRY, "evaluation_interval": HURRY}
     config["rule_files"] = [str(hurried_rules(folder))]
     config["alerting"]["alertmanagers"] = [_at(alertmanager)]
     ontime, itself, alerting = config["scrape_configs"]
-    del ontime["dns_sd_configs"]  # Docker's name server, which is not here
+    del ontime["dns_sd_configs"]  # needs Docker's name server
     ontime.update(_at(service))
     itself.update(_at(prometheus))
     alerting.update(_at(alertmanager))
@@ -63,7 +63,7 @@ def _at(port: int) -> dict[str, Any]:
 
 
 def alertmanager_config(folder: Path, receiver: str) -> Path:
-    """The committed configuration, with the secrets in place of their files and without its waiting.
+    """The committed configuration, with the contents of the secret files, and without waiting times.
 
     Alertmanager reads a webhook's address from a file since 0.26; Debian 12 has 0.25.
     """
@@ -88,11 +88,11 @@ class Prometheus:
         self.port = port
 
     def query(self, expr: str) -> list[dict[str, Any]]:
-        """The series that the expression has now. Raises ValueError with Prometheus' reason for one that it refuses."""
+        """The current result of the expression. Raises ValueError with Prometheus' error for an invalid one."""
         return list(self._get("query", query=expr)["result"])
 
     def series(self) -> dict[str, dict[str, set[str]]]:
-        """All that it has: metric, label, values."""
+        """All series: metric, label, values."""
         metrics: dict[str, dict[str, set[str]]] = {}
         for labels in self._get("series", **{"match[]": '{__name__=~".+"}'}):
             metric = metrics.setdefault(labels.pop("__name__"), {})
@@ -185,7 +185,7 @@ def alertmanager_telling(receiver: str, folder: Path) -> Iterator[Alertmanager]:
 
 @contextmanager
 def prometheus_watching(service: int, alertmanager: int, folder: Path) -> Iterator[Prometheus]:
-    """Of the service and the Alertmanager at these ports."""
+    """Prometheus with the service and Alertmanager on these ports."""
     port = free_port()
     options = [
         f"--config.file={prometheus_config(folder, service, port, alertmanager)}",
@@ -197,24 +197,24 @@ def prometheus_watching(service: int, alertmanager: int, folder: Path) -> Iterat
 
 
 def _started(name: str, options: Sequence[str], port: int, folder: Path) -> AbstractContextManager[object]:
-    """A program that answers at /-/ready when it is ready; stopped afterwards."""
+    """A program that is ready when /-/ready responds; stopped afterwards."""
     log, command = folder / f"{name}.log", [program(name), *options]
     return local_server.running(command, port, name=name, ready="/-/ready", ready_seconds=30, log=log)
 
 
 class Stack(NamedTuple):
-    """A service, and all that watches it."""
+    """A service and its monitoring."""
 
     service: Service
-    headers: dict[str, str]  # a key that may ask
+    headers: dict[str, str]  # a key with the scope predict
     prometheus: Prometheus
     alertmanager: Alertmanager
     receiver: Receiver
 
     def ask(self, flights: list[dict[str, Any]]) -> int:
-        """The status of the answer."""
+        """The status of the response."""
         return self.service.ask("POST", "/v1/predictions", flights, **self.headers)[0]
 
     def wait_for(self, expr: str) -> None:
-        """Until Prometheus has something for the expression."""
+        """Waits until the expression has a result."""
         wait_for(lambda: bool(self.prometheus.query(expr)))

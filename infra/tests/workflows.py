@@ -1,4 +1,4 @@
-"""The workflows of .github as data, and their scripts run as a runner would."""
+"""Reads the workflows of .github, and runs their scripts like a runner."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ NAMES = sorted(path.name for path in FOLDER.glob("*.yml"))
 
 
 def read(name: str) -> dict[str, Any]:
-    """A workflow; its triggers under `on`, which is what YAML 1.1 calls true."""
+    """A workflow; its triggers have the key `on`, which YAML 1.1 parses as true."""
     workflow: dict[Any, Any] = yaml.safe_load((FOLDER / name).read_text())
     return {"on" if key is True else str(key): value for key, value in workflow.items()}
 
@@ -29,7 +29,7 @@ JOBS: dict[tuple[str, str], dict[str, Any]] = {
 class Step:
     workflow: str
     job: str
-    name: str  # where there is none, its script
+    name: str  # or its script, if it has no name
     script: str
     env: tuple[str, ...]
 
@@ -64,7 +64,7 @@ class Runner:
         self._temp.mkdir()
 
     def fake(self, name: str, script: str = "") -> None:
-        """A command that writes down its arguments, and then does what `script` says."""
+        """A command that records its arguments and then runs `script`."""
         path = self._bin / name
         note = f'printf "%s\\n" "$*" >> "{path}.calls"\n[ -t 0 ] || cat >> "{path}.stdin"\n'
         path.write_text(f"#!/usr/bin/env bash\n{note}{script}\n")
@@ -78,7 +78,7 @@ class Runner:
         return (self._bin / f"{name}.stdin").read_text()
 
     def attempt(self, step: Step, **env: str) -> subprocess.CompletedProcess[str]:
-        """The script, however it ends. Every variable that the step sets from an expression has to be given."""
+        """The script's result, also if it fails. Every variable that the step sets from an expression is required."""
         assert set(step.env) <= set(env), f"{step} also sets {set(step.env) - set(env)}"
         kept = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")}
         files = {name: str(self._home / name) for name in ("GITHUB_OUTPUT", "GITHUB_PATH", "GITHUB_STEP_SUMMARY")}
@@ -99,5 +99,5 @@ class Runner:
         return completed.stdout
 
     def text_of(self, name: str) -> str:
-        """What was written to GITHUB_OUTPUT, GITHUB_PATH or GITHUB_STEP_SUMMARY."""
+        """The contents of GITHUB_OUTPUT, GITHUB_PATH or GITHUB_STEP_SUMMARY."""
         return (self._home / name).read_text()

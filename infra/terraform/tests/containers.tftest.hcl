@@ -1,4 +1,4 @@
-# What the tasks are made of. Applied to the mock, because a task's definition names what exists only then.
+# The tasks' containers. Applied to the mock, because a task definition refers to values that are known only then.
 
 mock_provider "aws" {
   mock_resource "aws_ecr_repository" {

@@ -1,4 +1,4 @@
-# What the tests run with, and what your own terraform.tfvars has to say. The ranges and names are those kept for examples.
+# The variables of the tests; your terraform.tfvars needs the same. Addresses and names are reserved for documentation.
 account_id        = "123456789012"
 certificate_arn   = "arn:aws:acm:us-east-1:123456789012:certificate/0a1b2c3d"
 callers           = ["203.0.113.0/24"]

@@ -1,4 +1,4 @@
-# What the module plans, with AWS played by a mock: `terraform test`. Nothing is made, no account is needed.
+# The module's plan with a mock of AWS: `terraform test`. It creates nothing and needs no account.
 
 mock_provider "aws" {}
 
@@ -22,7 +22,7 @@ run "every_bucket_is_private_encrypted_and_versioned" {
 
   assert {
     condition     = alltrue([for name, bucket in aws_s3_bucket.store : one(aws_s3_bucket_versioning.store[name].versioning_configuration).status == "Enabled"])
-    error_message = "A bucket forgets what is overwritten."
+    error_message = "A bucket does not keep overwritten versions."
   }
 
   assert {
@@ -92,7 +92,7 @@ run "every_log_ends_and_every_alarm_is_heard" {
 
   assert {
     condition     = alltrue([for log in aws_cloudwatch_log_group.of : log.retention_in_days == 30])
-    error_message = "A log is kept for ever."
+    error_message = "A log never expires."
   }
 
   assert {
@@ -102,7 +102,7 @@ run "every_log_ends_and_every_alarm_is_heard" {
 
   assert {
     condition     = toset([for each in aws_budgets_budget.month.notification : each.notification_type]) == toset(["ACTUAL", "FORECASTED"])
-    error_message = "Nobody is told of what a month costs."
+    error_message = "Nobody is notified of the monthly cost."
   }
 }
 

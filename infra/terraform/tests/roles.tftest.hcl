@@ -1,4 +1,4 @@
-# Who may do what, read from the policies as IAM would get them. Applied to the mock, so that every address is known.
+# Permissions, read from the policies as IAM would receive them. Applied to the mock, so that every ARN is known.
 
 mock_provider "aws" {
   mock_resource "aws_kms_key" {

@@ -1,4 +1,4 @@
-# What cannot be is refused by name, before anything is planned.
+# Invalid variables are rejected by name before a plan.
 
 mock_provider "aws" {}
 

@@ -1,4 +1,4 @@
-"""How many pods there are, and what may change it: each check returns what is wrong, in words, or nothing."""
+"""Checks of the number of pods and of what changes it. Each check returns a list of problems."""
 
 from math import ceil
 
@@ -50,5 +50,5 @@ def scaling_and_eviction_leave_room_for_each_other(cluster: Cluster) -> list[str
 
 
 def _of(value: int | str, total: int) -> int:
-    """Kubernetes rounds a share up."""
+    """A percentage of the replicas, rounded up as Kubernetes does."""
     return ceil(int(value[:-1]) * total / 100) if isinstance(value, str) else value

@@ -1,4 +1,4 @@
-"""The checks, each with faults that it has to find in manifests that are sound but for them."""
+"""The checks, each with faults that it must find in manifests that are otherwise valid."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -23,14 +23,14 @@ Check = Callable[[Cluster], list[str]]
 
 class Fault(NamedTuple):
     name: str
-    where: str  # the manifest, such as Deployment/ontime; nothing for a manifest that is added
+    where: str  # the manifest, such as Deployment/ontime; empty for an added manifest
     path: str
     value: Any
     overlay: str = "production"
 
 
 def planted(cluster: Cluster, fault: Fault) -> Cluster:
-    """A copy with the fault. Raises where there is nothing to break, so that no fault goes stale."""
+    """A copy with the fault. Raises if the place does not exist, so that no fault becomes stale."""
     copy = deepcopy(cluster)
     if not fault.where:
         return [*copy, fault.value]
@@ -48,7 +48,7 @@ def planted(cluster: Cluster, fault: Fault) -> Cluster:
 
 
 def _place(inner: Any, step: str) -> int | str:
-    """Where in a list, by position or by name; the key of a dict, with ~ for a slash in it."""
+    """The index in a list, by position or name; or the key of a dict, with ~ for a slash."""
     if not isinstance(inner, list):
         return step.replace("~", "/")
     return int(step) if step.isdigit() else [each.get("name") for each in inner].index(step)

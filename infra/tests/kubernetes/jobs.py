@@ -1,4 +1,4 @@
-"""What runs when: each check returns what is wrong, in words, or nothing."""
+"""Checks of the schedules. Each check returns a list of problems."""
 
 import importlib.util
 import re
@@ -54,7 +54,7 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
 
 
 def prefects_times() -> dict[str, tuple[str, str]]:
-    """When and where each flow runs, by the name of its flow, as prefect.yaml has it, in the problem's time zone."""
+    """The schedule of each flow in prefect.yaml, by the flow's name, in the problem's time zone."""
     text = (ROOT / "prefect.yaml").read_text().replace("{{ $PROBLEM_ZONE }}", PROBLEM.zone)
     deployments = yaml.safe_load(text)["deployments"]
     scheduled = {each["entrypoint"].rpartition(".")[2]: each["schedules"][0] for each in deployments}

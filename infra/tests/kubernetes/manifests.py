@@ -1,4 +1,4 @@
-"""Rendered Kubernetes manifests, and the way through them: pods, containers, what they mount and what they are told."""
+"""Rendered Kubernetes manifests, and access to their pods, containers, mounts and settings."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ Cluster = list[Manifest]
 
 
 def render(overlay: str) -> str:
-    """What `kubectl apply -k` would send. Raises CalledProcessError with kustomize's words in stderr."""
+    """The manifests that `kubectl apply -k` would send. Raises CalledProcessError with kustomize's error in stderr."""
     folder = KUBERNETES / "overlays" / overlay
     command = [tool("kubectl"), "kustomize", str(folder)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -32,7 +32,7 @@ def parsed(rendered: str) -> Cluster:
 @dataclass(frozen=True)
 class Container:
     spec: Manifest
-    starts_first: bool  # an init container; with restartPolicy Always it goes on beside the others
+    starts_first: bool  # an init container; with restartPolicy Always it is a sidecar
 
     @property
     def name(self) -> str:
@@ -40,12 +40,12 @@ class Container:
 
     @property
     def image(self) -> str:
-        """Without registry and tag: the target of the Dockerfile that it is built from."""
+        """The image's name without registry and tag: its target in the Dockerfile."""
         return str(self.spec["image"]).rpartition("/")[2].partition(":")[0].partition("@")[0]
 
     @property
     def words(self) -> list[str]:
-        """What is run, as far as the manifest says it."""
+        """The command and arguments, as far as the manifest sets them."""
         return [*self.spec.get("command", []), *self.spec.get("args", [])]
 
     @property
@@ -83,14 +83,14 @@ def of(cluster: Cluster, *kinds: str) -> list[Manifest]:
 
 
 def find(cluster: Cluster, where: str) -> Manifest:
-    """By kind and name, such as Deployment/ontime. A generated name is found without its hash."""
+    """By kind and name, such as Deployment/ontime. For a generated name, without its hash."""
     kind, _, name = where.partition("/")
     (manifest,) = [each for each in of(cluster, kind) if re.fullmatch(rf"{name}(-\w{{10}})?", each["metadata"]["name"])]
     return manifest
 
 
 def pods(cluster: Cluster) -> list[Pod]:
-    """One for each Deployment and CronJob: what they would make."""
+    """The pod of each Deployment and CronJob."""
     return [
         Pod(name_of(each), template["metadata"]["labels"], template["spec"])
         for each in of(cluster, "Deployment", "CronJob")
@@ -111,7 +111,7 @@ def containers(cluster: Cluster) -> Iterator[tuple[Pod, Container]]:
 
 
 def selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Kubernetes' rule. An empty selector selects everything."""
+    """Whether a selector matches the labels, by Kubernetes' rule: an empty one matches everything."""
     return all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()) and all(
         each["key"] in labels and (each["operator"] == "Exists" or labels[each["key"]] in each["values"])
         for each in selector.get("matchExpressions", [])

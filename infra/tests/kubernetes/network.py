@@ -1,4 +1,4 @@
-"""Who may connect to whom: the policies say exactly what the settings of the processes need."""
+"""Checks that the network policies allow exactly the connections that the processes' settings need."""
 
 from collections.abc import Mapping
 from ipaddress import ip_network
@@ -29,12 +29,12 @@ def each_pod_reaches_what_it_needs_and_nothing_else(cluster: Cluster) -> list[st
         wrong += [f"{pod.owner}: may reach {way} and need not" for way in sorted(out - needed, key=str)]
         callers = CALLERS if selects({"matchLabels": SERVICE}, pod.labels) else set()
         if into != callers:
-            wrong.append(f"{pod.owner}: is asked by {sorted(into)}")
+            wrong.append(f"{pod.owner}: has connections from {sorted(into)}")
     return wrong
 
 
 def ways_needed(cluster: Cluster, pod: Pod) -> set[Way]:
-    """Where the processes of a pod connect to, by their settings."""
+    """The connections that the settings of a pod's processes need."""
     needed: set[Way] = set()
     for container in pod.containers:
         variables = environment(cluster, pod, container)

@@ -1,4 +1,4 @@
-"""What must be true between the parts of a cluster: each check returns what is wrong, in words, or nothing."""
+"""Checks of the references between manifests. Each check returns a list of problems."""
 
 import re
 from collections import Counter
@@ -11,7 +11,7 @@ PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 def made_by_hand() -> dict[str, set[str]]:
-    """The secrets that the guide makes, with their keys."""
+    """The secrets that the guide creates, with their keys."""
     text = GUIDE.read_text().replace("\\\n", " ")
     made = {
         name: set(re.findall(r"--from-(?:file|literal)=([\w.-]+)=", rest))

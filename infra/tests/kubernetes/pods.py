@@ -1,4 +1,4 @@
-"""What must be true of every pod: each check returns what is wrong, in words, or nothing."""
+"""Checks of every pod. Each check returns a list of problems."""
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
@@ -36,7 +36,7 @@ def probes_ask_open_routes_of_the_service(cluster: Cluster) -> list[str]:
         for kind, path in {"startup": "live", "readiness": "ready", "liveness": "live"}.items():
             probe_path = service.spec.get(f"{kind}Probe", {}).get("httpGet", {}).get("path")
             if probe_path not in paths or right_needed("GET", probe_path) is not None:
-                wrong.append(f"{pod.owner}: {probe_path} is no route that needs no key")
+                wrong.append(f"{pod.owner}: {probe_path} is not a route without authentication")
             elif probe_path != f"/health/{path}":
                 wrong.append(f"{pod.owner}: {kind} asks {probe_path}")
     return wrong

@@ -1,4 +1,4 @@
-"""What a process in a pod is told: by its image, by the manifests, by Kubernetes itself, and by secrets as files."""
+"""The environment of a process in a pod: from its image, the manifests, Kubernetes itself, and secret files."""
 
 import os
 import re
@@ -17,7 +17,7 @@ SAMPLES = {"ontime_database_url": "postgresql+psycopg://ontime:secret@10.0.1.2/o
 
 
 class Image(NamedTuple):
-    """What a target of the Dockerfile brings into every container."""
+    """The settings of a target of the Dockerfile."""
 
     environment: dict[str, str]
     volumes: list[str]
@@ -39,7 +39,7 @@ def image(name: str) -> Image:
 
 
 def environment(cluster: Cluster, pod: Pod, container: Container) -> dict[str, str]:
-    """All variables that the process will see, as far as image, manifests and Kubernetes itself set them."""
+    """All environment variables that the image, the manifests and Kubernetes set."""
     variables = dict(image(container.image).environment)
     if pod.spec.get("enableServiceLinks", True):
         for service in of(cluster, "Service"):

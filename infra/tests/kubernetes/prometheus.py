@@ -1,4 +1,4 @@
-"""What the Prometheus operator is told. kubernetes-validate does not know its kinds: what is used is typed here."""
+"""Types of the Prometheus operator's manifests, for which kubernetes-validate has no schema."""
 
 from typing import Annotated, Any, Literal
 
@@ -66,7 +66,7 @@ class _Groups(_Strict):
 
 
 class Operators(_Strict):
-    """The operator's two kinds, as far as they are used here; whatever else is said is refused."""
+    """The two kinds, with the fields that are used here; all others are rejected."""
 
     apiVersion: Literal["monitoring.coreos.com/v1"]  # noqa: N815  Kubernetes' spelling
     kind: Literal["ServiceMonitor", "PrometheusRule"]

@@ -1,4 +1,4 @@
-"""What must be true of disks and secrets: each check returns what is wrong, in words, or nothing."""
+"""Checks of volumes and secrets. Each check returns a list of problems."""
 
 import re
 
@@ -12,7 +12,7 @@ WORKERS_FOLDERS = ["/app/var", "/app/data", "/app/models", "/app/releases", "/tm
 
 
 def folders_needed(cluster: Cluster, pod: Pod, container: Container) -> list[str]:
-    """Where the process writes."""
+    """The folders that the process writes to."""
     if container.image == "ontime-serve":
         with loaded(cluster, pod, container) as settings:
             return [str(WORKING_FOLDER / settings.spool), "/tmp"]  # noqa: S108  the container's
@@ -22,7 +22,7 @@ def folders_needed(cluster: Cluster, pod: Pod, container: Container) -> list[str
 
 
 def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
-    """Each folder that a process needs can be written, each other volume cannot grow without end or is read-only."""
+    """Every folder that a process needs is writable; every other volume has a size limit or is read-only."""
     wrong = []
     for pod, container in containers(cluster):
         where = f"{pod.owner} {container.name}"
@@ -49,7 +49,7 @@ def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
 
 
 def what_waits_for_the_database_outlives_its_pod(cluster: Cluster) -> list[str]:
-    """On a claim; where there are several pods of the service, one that all of them share."""
+    """The spool is on a claim, which all pods of the service share."""
     several = bool(of(cluster, "HorizontalPodAutoscaler")) or len(services_pods(cluster)) > 1
     wrong, shared = [], set()
     for pod in services_pods(cluster):
@@ -68,7 +68,7 @@ def what_waits_for_the_database_outlives_its_pod(cluster: Cluster) -> list[str]:
 
 
 def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
-    """No content in git, none in the environment; readable by the group of the pod only; each in one kind of image."""
+    """No content in git or in the environment; readable by the pod's group only; each in one image only."""
     wrong = [f"Secret/{each['metadata']['name']}: its content is in git" for each in of(cluster, "Secret")]
     for pod, container in containers(cluster):
         where = f"{pod.owner} {container.name}"
@@ -95,7 +95,7 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
 
 
 def who_shares_the_disk_of_a_node_goes_to_that_node(cluster: Cluster) -> list[str]:
-    """Where there are several nodes. All that mount such a disk want to be beside all the others that do."""
+    """With several nodes, all pods that mount such a disk prefer the node of the others."""
     wrong = []
     for claim in of(cluster, "PersistentVolumeClaim"):
         if claim["spec"]["accessModes"] != ["ReadWriteOnce"]:
