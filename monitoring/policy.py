@@ -103,7 +103,8 @@ def _predecessor_action(trial: Trial, policy: Policy) -> Decision:
     if trial.entities >= policy.shadow_labels and trial.high is not None:
         if trial.high < -policy.margin_log_loss:
             reason = (
-                f"the champion is worse than release {trial.version} on the same {WORDS.entities}: {_interval(trial)}"
+                f"the champion is worse than release {trial.version} on the same new {WORDS.entities}: "
+                f"{_interval(trial)}"
             )
             return Decision(Action.ROLL_BACK, reason)
         if trial.days >= policy.watch_days:

@@ -3,8 +3,8 @@
     FILES='{"name": "content"}' python unpack.py SECRETS_FOLDER FOLDER...
 
 ECS passes secrets as environment variables only, and on Fargate shared folders belong to root. So this runs briefly as
-root, with the secrets in its environment, and changes the folders' owner; the other containers run unprivileged and read files. The task definition
-(service.tf) contains this script, so it uses the standard library only.
+root, with the secrets in its environment, and changes the folders' owner; the other containers run unprivileged and
+read files. The task definition (service.tf) contains this script, so it uses the standard library only.
 """
 
 import json

@@ -51,10 +51,10 @@ def step(workflow: str, name: str) -> Step:
 
 
 class Runner:
-    """A folder in which a step's script runs, its tools replaced by notes of how they were called.
+    """A folder in which a step's script runs, with fakes that record how they were called.
 
-    `bin` is first on PATH. What a fake was told is in `bin/NAME.calls`, one line a call, what it was handed in
-    `bin/NAME.stdin`.
+    `bin` is first on PATH. The arguments of a fake are in `bin/NAME.calls`, one line per call, its input
+    in `bin/NAME.stdin`.
     """
 
     def __init__(self, folder: Path, home: Path) -> None:

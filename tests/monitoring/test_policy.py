@@ -86,7 +86,7 @@ CANDIDATES = [
 ]  # fmt: skip
 PREDECESSORS = [
     # The interval is of the predecessor's loss less the champion's: below zero, the new champion is worse.
-    (predecessor(low=-0.03, high=-0.0021), Action.ROLL_BACK, "is worse than release 1 on the same flights"),
+    (predecessor(low=-0.03, high=-0.0021), Action.ROLL_BACK, "is worse than release 1 on the same new flights"),
     (predecessor(days=2, low=-0.03, high=-0.02), Action.ROLL_BACK, "-0.0300 to -0.0200 over 2,000 flights"),
     (predecessor(days=7, low=-0.03, high=-0.02), Action.ROLL_BACK, "worse than release 1"),
     (predecessor(low=-0.03, high=-0.0020), Action.NOTHING, "compared with release 1 for 3 of 7 days"),
