@@ -70,7 +70,7 @@ def _urls(folder: Path) -> dict[str, str]:
 
 
 def _parts(folder: Path) -> dict[str, str]:
-    """What pipelines/tools/backup.py backs up. Not Prefect's runs: its leases are files that would not match them."""
+    """The databases and buckets to back up. Not Prefect's database: it would not match its leases, which are files."""
     databases = {tenant: url for tenant, url in _urls(folder).items() if tenant != "prefect"}
     return databases | {f"bucket-{bucket}": f"s3://{bucket}" for bucket in BUCKETS["backup"]}
 

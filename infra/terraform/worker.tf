@@ -12,11 +12,11 @@ locals {
       command = [local.data, local.releases, "python -m pipelines.operations.materialise"]
     }
     monitor = {
-      when    = "cron(30 5 * * ? *)" # by then the day's last outcomes have come
+      when    = "cron(30 5 * * ? *)" # by then the last outcomes of the day have arrived
       command = [local.releases, "python -m pipelines.operations.monitor", "python -m pipelines.operations.mirror push"]
     }
     retrain = {
-      when    = "cron(0 6 ? * MON *)" # does nothing where the policy has not asked for it
+      when    = "cron(0 6 ? * MON *)" # does nothing unless the policy has requested it
       command = [local.releases, "python -m pipelines.operations.retrain", "python -m pipelines.operations.mirror push"]
     }
   }
@@ -50,7 +50,7 @@ resource "aws_ecs_task_definition" "worker" {
       image           = local.image["worker"]
       essential       = true
       linuxParameters = local.unprivileged
-      entryPoint      = ["sh", "-ec"] # the clock adds the command
+      entryPoint      = ["sh", "-ec"] # the schedule adds the command
       command         = ["python -m pipelines.operations.monitor"]
       environment = [
         { name = "AWS_DEFAULT_REGION", value = var.region },
