@@ -27,7 +27,7 @@ Labels = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sample:
+class LabelledSample:
     """Entities with their outcomes. Row i of every part is the same entity."""
 
     matrix: NDArray[np.float32]  # the model's input
@@ -99,13 +99,13 @@ def cost_score(cost: Cost) -> ScoreFunction:
 class Predictions:
     """A model's probabilities for a sample, and the same after a correction of their base rate."""
 
-    sample: Sample
+    sample: LabelledSample
     probability: Floats
     log_odds: Floats
     recalibrated: Floats
 
     @classmethod
-    def of(cls, model: Model, sample: Sample) -> Self:
+    def of(cls, model: Model, sample: LabelledSample) -> Self:
         probability = clip(model.predict(sample.matrix).astype(np.float64))
         log_odds = logit(probability)
         design = recalibration.intercept_design(log_odds)

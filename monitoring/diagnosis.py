@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.special import logit
 
 from monitoring import decomposition, recalibration
-from monitoring.decomposition import Change, Difference, Predictions, Sample
+from monitoring.decomposition import Change, Difference, LabelledSample, Predictions
 from monitoring.family_shapley import FAMILIES, FamilyShapley, replace_family
 from ontime import evaluation, slices
 from ontime.evaluation import Estimate
@@ -85,7 +85,7 @@ class Diagnosis:
         return asdict(self) | {"stands_out": [cause.name for cause in self.notable]}
 
 
-def diagnose(model: Model, before: Sample, after: Sample, cost: Cost, seed: int) -> Diagnosis:
+def diagnose(model: Model, before: LabelledSample, after: LabelledSample, cost: Cost, seed: int) -> Diagnosis:
     """Why this model's predictions are worse in one sample than in an earlier one. Raises TooFewDays."""
     for name, sample in (("before", before), ("now", after)):
         if (days := len(np.unique(sample.days))) < MIN_DAYS:
@@ -200,7 +200,7 @@ def _cost_of_silence(family: str, model: Model, before: Predictions, after: Pred
     sample = before.sample
     donors = np.random.default_rng(seed).integers(len(after.sample.matrix), size=len(sample.matrix))
     rows = replace_family(sample.matrix, after.sample.matrix[donors], family)
-    mixed = Predictions.of(model, Sample(rows, sample.label, sample.days, sample.cuts))
+    mixed = Predictions.of(model, LabelledSample(rows, sample.label, sample.days, sample.cuts))
     added = before.mean(_loss(sample.label, mixed.log_odds) - _loss(sample.label, before.log_odds))
     return Difference(added.value, added.low, added.high)
 

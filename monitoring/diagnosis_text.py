@@ -17,7 +17,7 @@ def format_interval(difference: Difference, digits: int = 3) -> str:
     return f"{value} ({low} to {high})"
 
 
-def describe(cause: Cause, diagnosis: Diagnosis) -> str:
+def describe_cause(cause: Cause, diagnosis: Diagnosis) -> str:
     """What is wrong, and what it costs."""
     cost = f"it costs {format_interval(cause.cost)} of log-loss"
     if cause.kind == "base rate":
@@ -39,7 +39,7 @@ def describe(cause: Cause, diagnosis: Diagnosis) -> str:
 def headline(diagnosis: Diagnosis) -> str:
     """The first sentence: the most costly notable cause, or that there is none."""
     if diagnosis.notable:
-        return describe(diagnosis.notable[0], diagnosis)
+        return describe_cause(diagnosis.notable[0], diagnosis)
     first = diagnosis.causes[0]
     return (
         f"nothing stands out: no cause adds a significant {NOTABLE_LOG_LOSS:g} of log-loss or more; the "
@@ -60,6 +60,6 @@ def describe_change(change: Change) -> list[str]:
 
 
 def summary(diagnosis: Diagnosis) -> list[str]:
-    others = [describe(cause, diagnosis) for cause in diagnosis.notable[1:4]]
+    others = [describe_cause(cause, diagnosis) for cause in diagnosis.notable[1:4]]
     change = describe_change(diagnosis.changes["log_loss"])
     return [headline(diagnosis), *(f"also {other}" for other in others), *change]

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from monitoring import performance
-from monitoring.decomposition import Sample
+from monitoring.decomposition import LabelledSample
 from ontime import release, schema, slices
 from ontime.encoding import encode
 from ontime.release import Manifest
 from ontime.settings import Settings
 
 
-def from_predictions(rows: pd.DataFrame, manifest: Manifest) -> Sample:
+def from_predictions(rows: pd.DataFrame, manifest: Manifest) -> LabelledSample:
     """The labelled entities that this release predicted and was not trained on.
 
     `rows` as returned by `performance.predictions_with_outcomes`, with vectors.
@@ -20,7 +20,9 @@ def from_predictions(rows: pd.DataFrame, manifest: Manifest) -> Sample:
     labelled = rows[(rows["model_version"] == manifest.version) & rows["label"].notna()]
     unseen = performance.out_of_sample(labelled, {manifest.version: manifest.trained_until})
     cuts = _cuts(performance.with_slice_features(unseen, {manifest.version: manifest.categories}))
-    return Sample(performance.vectors_of(unseen), unseen["label"].to_numpy(bool), unseen["day"].to_numpy(), cuts)
+    return LabelledSample(
+        performance.vectors_of(unseen), unseen["label"].to_numpy(bool), unseen["day"].to_numpy(), cuts
+    )
 
 
 def read_reference(settings: Settings, manifest: Manifest) -> pd.DataFrame:
@@ -28,10 +30,10 @@ def read_reference(settings: Settings, manifest: Manifest) -> pd.DataFrame:
     return pd.read_parquet(settings.releases / manifest.version / release.REFERENCE)
 
 
-def from_reference(reference: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> Sample:
+def from_reference(reference: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> LabelledSample:
     """The test entities of a release."""
     matrix = encode({name: reference[name].to_numpy() for name in schema.FEATURE_NAMES}, categories)
-    return Sample(matrix, reference["label"].to_numpy(bool), reference["day"].to_numpy(), _cuts(reference))
+    return LabelledSample(matrix, reference["label"].to_numpy(bool), reference["day"].to_numpy(), _cuts(reference))
 
 
 def _cuts(rows: pd.DataFrame) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from monitoring import diagnosis, diagnosis_text, performance, samples
-from monitoring.decomposition import Change, Difference, Sample
+from monitoring.decomposition import Change, Difference, LabelledSample
 from monitoring.diagnosis import Diagnosis
 from ontime import database, environment, files, locks, operation_plots, release
 from ontime.local_time import midnight
@@ -62,7 +62,7 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
     return Report(causes, str(now), name, manifest.version)
 
 
-def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> Sample:
+def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> LabelledSample:
     since, until = midnight(days.start), midnight(days.until)
     rows = performance.predictions_with_outcomes(engine, since, until, manifest.label_at_least, vectors=True)
     return samples.from_predictions(rows, manifest)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit, logit
 
 from monitoring import decomposition, diagnosis, diagnosis_text, recalibration
-from monitoring.decomposition import Sample
+from monitoring.decomposition import LabelledSample
 from monitoring.diagnosis import Diagnosis
 from monitoring.family_shapley import FAMILIES, POSITIONS, FamilyShapley
 from ontime import schema
@@ -32,29 +32,29 @@ class CalibratedModel:
 MODEL: Any = CalibratedModel()
 
 
-def flights(seed: int) -> Sample:
+def flights(seed: int) -> LabelledSample:
     rng = np.random.default_rng(seed)
     matrix = rng.normal(size=(COUNT, len(schema.FEATURE_NAMES))).astype(np.float32)
     late = rng.random(COUNT) < MODEL.predict(matrix)
     days = np.datetime64("2013-06-01") + np.repeat(np.arange(DAYS), FLIGHTS_PER_DAY)
     cuts = pd.DataFrame({"carrier": rng.choice(["UA", "B6", "DL", "AA"], COUNT)})
-    return Sample(matrix, late, days, cuts)
+    return LabelledSample(matrix, late, days, cuts)
 
 
 BEFORE, AFTER = flights(1), flights(2)
 
 
-def diagnosed(after: Sample, params: Params, before: Sample = BEFORE) -> Diagnosis:
+def diagnosed(after: LabelledSample, params: Params, before: LabelledSample = BEFORE) -> Diagnosis:
     return diagnosis.diagnose(MODEL, before, after, params.cost, params.train.seed)
 
 
-def with_family(sample: Sample, family: str, values: Any) -> Sample:
+def with_family(sample: LabelledSample, family: str, values: Any) -> LabelledSample:
     matrix = sample.matrix.copy()
     matrix[:, POSITIONS[family]] = values
     return replace(sample, matrix=matrix)
 
 
-def shuffled(sample: Sample, family: str) -> Sample:
+def shuffled(sample: LabelledSample, family: str) -> LabelledSample:
     values = np.random.default_rng(3).permutation(sample.matrix[:, POSITIONS[family]])
     return with_family(sample, family, values)
 
@@ -186,7 +186,7 @@ def test_a_correction_is_not_measured_on_the_days_that_it_was_fitted_on() -> Non
 
 def test_a_period_of_few_days_is_refused(params: Params) -> None:
     few = AFTER.days < AFTER.days[0] + np.timedelta64(3, "D")
-    short = Sample(AFTER.matrix[few], AFTER.label[few], AFTER.days[few], AFTER.cuts[few].reset_index(drop=True))
+    short = LabelledSample(AFTER.matrix[few], AFTER.label[few], AFTER.days[few], AFTER.cuts[few].reset_index(drop=True))
 
     with pytest.raises(diagnosis.TooFewDays, match=r"now: .* entities of 3 days"):
         diagnosed(short, params)

@@ -16,7 +16,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 
 from monitoring import alerts, diagnosis, performance, samples, table_metrics
-from monitoring.decomposition import Sample
+from monitoring.decomposition import LabelledSample
 from monitoring.diagnosis import Diagnosis
 from ontime import environment, model, release, slices, split
 from ontime.params import Params, load_params
@@ -49,9 +49,9 @@ class Asked(NamedTuple):
         return Answered(flights, model.matrix_of(flights, self.categories), flights["label"].to_numpy(bool))
 
 
-def _period(now: Answered) -> Sample:
+def _period(now: Answered) -> LabelledSample:
     cuts = slices.of_entities(now.flights).drop(columns="month")
-    return Sample(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
+    return LabelledSample(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
 
 
 def planted(asked: Asked, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
