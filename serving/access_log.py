@@ -13,7 +13,9 @@ from starlette.types import Scope
 from serving import metrics
 
 
-def record(scope: Scope, method: str, status: int, seconds: float, request_id: bytes, key_name: str | None) -> None:
+def log_request(
+    scope: Scope, method: str, status: int, seconds: float, request_id: bytes, key_name: str | None
+) -> None:
     """Logs the template of the route, because paths are unbounded; no body, no address and no key."""
     route = getattr(scope.get("route"), "path", "other")
     requests, durations = _metrics_of(route, status)

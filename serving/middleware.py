@@ -101,7 +101,7 @@ class AccessMiddleware:
                 await error(send_with_headers)
         finally:
             # 11. Record the request in the access log and in the metrics.
-            access_log.record(scope, method, status, perf_counter() - started_at, request_id, key_name)
+            access_log.log_request(scope, method, status, perf_counter() - started_at, request_id, key_name)
 
     def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> "tuple[str | None, _ErrorSender | None]":
         """The name of the key, and the response to send instead of the application's, if any."""

@@ -186,5 +186,5 @@ def _latency(requests: list[tuple[int, float]]) -> Latency:
 
 def _reason(evidence: dict[str, Any]) -> str:
     """The evidence's own words, or what else it has, in one line."""
-    said = (f"{name} {value}" for name, value in evidence.items() if name != database.CLOCK)
-    return str(evidence.get("reason") or ", ".join(said))
+    values = (f"{name} {value}" for name, value in evidence.items() if name != database.CLOCK)
+    return str(evidence.get("reason") or ", ".join(values))

@@ -73,16 +73,18 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
     def server() -> ServerMetadata:
         return ServerMetadata(name="ontime", version="2", extensions=[])
 
-    @routes.get("/v2/health/live", summary="Is the server alive?")
+    @routes.get("/v2/health/live", summary="Liveness of the server")
     def server_live() -> ServerLive:
         return ServerLive(live=True)
 
-    @routes.get("/v2/health/ready", summary="Is the server ready?")
+    @routes.get("/v2/health/ready", summary="Readiness of the server")
     def server_ready() -> ServerReady:
         return ServerReady(ready=prediction_log.spool_error is None)
 
     @routes.get("/v2/models/{name}", summary="Describe the input and the output", responses=not_found)
-    @routes.get("/v2/models/{name}/versions/{version}", summary="Describe those of one version", responses=not_found)
+    @routes.get(
+        "/v2/models/{name}/versions/{version}", summary="Describe input and output of one version", responses=not_found
+    )
     def metadata(name: Name, version: str | None = None) -> ModelMetadata:
         manifest = _release(model_store, name, version).manifest
         return ModelMetadata(
@@ -93,8 +95,8 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
             outputs=[TensorMetadata(name=OUTPUT, datatype=DATATYPE, shape=[-1])],
         )
 
-    @routes.get("/v2/models/{name}/ready", summary="Is the model ready?", responses=not_found)
-    @routes.get("/v2/models/{name}/versions/{version}/ready", summary="Is that version ready?", responses=not_found)
+    @routes.get("/v2/models/{name}/ready", summary="Readiness of the model", responses=not_found)
+    @routes.get("/v2/models/{name}/versions/{version}/ready", summary="Readiness of one version", responses=not_found)
     def model_ready(name: Name, version: str | None = None) -> ModelReady:
         return ModelReady(name=_release(model_store, name, version).manifest.name, ready=True)
 

@@ -192,12 +192,12 @@ def add_lookups(app: FastAPI, model_store: ModelStore, engine: sa.Engine) -> Non
 
 
 def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: PredictionLog, settings: Settings) -> None:
-    @app.get("/health/live", tags=["health"], summary="Is it alive?")
+    @app.get("/health/live", tags=["health"], summary="Liveness")
     def alive() -> Alive:
         """The process responds."""
         return Alive()
 
-    @app.get("/health/ready", tags=["health"], summary="Is it ready?", responses=_errors(503))
+    @app.get("/health/ready", tags=["health"], summary="Readiness", responses=_errors(503))
     def ready() -> Ready:
         """The service can predict and store its predictions; 503 if it cannot store them."""
         if prediction_log.spool_error is not None:

@@ -23,9 +23,7 @@ from serving.app import create_app
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 
-def test_every_response_is_as_documented(
-    settings: Settings, pytestconfig: pytest.Config
-) -> None:
+def test_every_response_is_as_documented(settings: Settings, pytestconfig: pytest.Config) -> None:
     app = create_app(settings)
     examples = pytestconfig.getoption("--examples")
     document = schemathesis.openapi.from_asgi("/openapi.json", app)
