@@ -82,9 +82,7 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
         return ServerReady(ready=prediction_log.spool_error is None)
 
     @routes.get("/v2/models/{name}", summary="Describe the input and the output", responses=not_found)
-    @routes.get(
-        "/v2/models/{name}/versions/{version}", summary="Describe input and output of one version", responses=not_found
-    )
+    @routes.get("/v2/models/{name}/versions/{version}", summary="Describe one version", responses=not_found)
     def metadata(name: Name, version: str | None = None) -> ModelMetadata:
         manifest = _release(model_store, name, version).manifest
         return ModelMetadata(
