@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from fastapi import FastAPI
 
 from ontime.problem import PROBLEM
-from serving.answers import Alive, Prediction
+from serving.responses import Alive, Prediction
 
 ANSWER = Prediction(
     prediction_id="18b0c1d2e3f405161f2e3d4c5b6a7988",

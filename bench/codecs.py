@@ -19,7 +19,7 @@ from ontime.declaration import kind_of
 from ontime.online import matrix_of
 from ontime.problem import PROBLEM
 from serving import scoring
-from serving.answers import Prediction
+from serving.responses import Prediction
 
 REPEATS = 7
 TOGETHER = 64
@@ -86,9 +86,10 @@ def answering() -> dict[str, float]:
     """What lies between the two, for an entity that was looked up: alone, and as one of many that share the work."""
     release, asked = entities.current_release(), entities.spread(TOGETHER)
     found = entities.stored(asked)
-    vectors, ids = [each.online for each in found], [entity.entity_id for entity in asked]
+    vectors = [each.online for each in found]
+    batch = scoring.MicroBatch(asked, [entity.entity_id for entity in asked], found)
     matrix = matrix_of(asked, vectors, release)
-    answers = scoring.answers_of(asked, ids, found, matrix, release.model.predict(matrix), [release] * TOGETHER)
+    answers = scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release] * TOGETHER)
     if release.explainer is None:
         raise SystemExit("bench: this release gives no reasons")
 
@@ -99,7 +100,7 @@ def answering() -> dict[str, float]:
         def insert() -> None:
             for answer in answers[:count]:
                 answer["prediction_id"] = database.new_prediction_id()
-            database.log_predictions(engine, scoring.rows_of(answers[:count], matrix[:count], [0.0] * count))
+            database.log_predictions(engine, scoring.log_rows(answers[:count], matrix[:count], [0.0] * count))
 
         return insert
 
@@ -120,4 +121,5 @@ def _answer() -> dict[str, Any]:
     asked, release = entities.spread(1), entities.current_release()
     found = entities.stored(asked)
     matrix = matrix_of(asked, [found[0].online], release)
-    return scoring.answers_of(asked, [asked[0].entity_id], found, matrix, release.model.predict(matrix), [release])[0]
+    batch = scoring.MicroBatch(asked, [asked[0].entity_id], found)
+    return scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release])[0]

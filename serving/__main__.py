@@ -1,14 +1,14 @@
-"""`python -m serving`: see `serving.run`."""
+"""`python -m serving`: see `serving.server`."""
 
 import gc
 
 from ontime import environment
 
-# All that the imports make stays, so nothing of it is worth looking through; `create_app` switches it on again.
+# Objects created by imports are never garbage, so collection would only slow the start; `create_app` enables it.
 gc.disable()
 
 if __name__ == "__main__":
     environment.settle()
-    from serving.run import main  # here, so that a process that is started again has not imported it twice
+    from serving.server import main  # here, because multiprocessing imports this module again in each worker
 
     main()

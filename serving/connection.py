@@ -1,21 +1,21 @@
-"""uvicorn's HTTP connection, with bounds on a request's head: its parser takes any length, and waits for ever."""
+"""uvicorn's HTTP connection with limits on size and time of a request's head; its parser has neither."""
 
 from asyncio import TimerHandle, Transport
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from serving.answers import Problem, Refusal
+from serving.responses import ErrorDetail, ErrorResponse
 
-MOST_HEAD_BYTES = 65_536  # request line and headers
+MAX_HEAD_BYTES = 65_536  # request line and headers
 
 
 class Connection(HttpToolsProtocol):
-    head_seconds = 10.0  # for a whole head to arrive; each process sets its setting here
+    head_seconds = 10.0  # for the whole head to arrive; set per process from the settings
 
-    _unfinished = 0  # bytes since the last part was complete: of a head, of a chunk's header, of trailers
+    _unfinished = 0  # bytes of an incomplete head, chunk header or trailer
     _timer: TimerHandle | None = None
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # same signature as uvicorn's
         super().connection_made(transport)
         self._start_timer()
 
@@ -28,15 +28,15 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._unfinished > MOST_HEAD_BYTES:
-            self._refuse(431, "header", f"more than {MOST_HEAD_BYTES} bytes")
+        if self._unfinished > MAX_HEAD_BYTES:
+            self._reject(431, "header", f"more than {MAX_HEAD_BYTES} bytes")
         elif self.cycle is None or self.cycle.response_complete:
             self._start_timer()
 
     def on_headers_complete(self) -> None:
-        # What arrived at once may be a small head and the beginning of its body.
-        if self._unfinished > MOST_HEAD_BYTES and self._head_bytes() > MOST_HEAD_BYTES:
-            raise ValueError("head too large")  # the parser stops, and `send_400_response` is called
+        # The received bytes may be a small head and the start of its body.
+        if self._unfinished > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
+            raise ValueError("head too large")  # the parser stops and calls `send_400_response`
         self._unfinished = 0
         self._stop_timer()
         super().on_headers_complete()
@@ -53,33 +53,35 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
-        """What uvicorn calls where its parser stops."""
-        if self._unfinished > MOST_HEAD_BYTES:
-            self._refuse(431, "header", f"more than {MOST_HEAD_BYTES} bytes")
+        """Called by uvicorn if its parser fails."""
+        if self._unfinished > MAX_HEAD_BYTES:
+            self._reject(431, "header", f"more than {MAX_HEAD_BYTES} bytes")
         else:
-            self._refuse(400, "request", "is not HTTP/1.1")
+            self._reject(400, "request", "is not HTTP/1.1")
 
     def _head_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
 
     def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(self.head_seconds, self._head_is_late)
+            self._timer = self.loop.call_later(self.head_seconds, self._on_timeout)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _head_is_late(self) -> None:
+    def _on_timeout(self) -> None:
         if self._unfinished:
-            self._refuse(408, "header", "came too slowly")
+            self._reject(408, "header", "did not arrive in time")
         else:
             self.transport.close()
 
-    def _refuse(self, status: int, place: str, reason: str) -> None:
-        self.logger.warning("an incomplete request was refused: %d, %s %s", status, place, reason)
-        body = Refusal(detail=(Problem(place=place, reason=reason),)).model_dump_json(exclude_none=True).encode()
+    def _reject(self, status: int, place: str, reason: str) -> None:
+        self.logger.warning("rejected an incomplete request: %d, %s %s", status, place, reason)
+        body = (
+            ErrorResponse(detail=(ErrorDetail(place=place, reason=reason),)).model_dump_json(exclude_none=True).encode()
+        )
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(body)
         self.transport.write(STATUS_LINE[status] + head + body)
         self.transport.close()

@@ -1,19 +1,19 @@
-"""The requests' schemas and examples for the OpenAPI document."""
+"""Request bodies, with schemas and examples, for the OpenAPI document."""
 
 from typing import Any
 
 from ontime.problem import PROBLEM
 from ontime.schema import Outcome
-from serving.requests import MOST_ENTITIES
+from serving.parsing import MAX_ENTITIES
 
 OUTCOME = PROBLEM.example_outcome
 
 
-def _body(one: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
-    """One thing, or a list of them."""
-    several = {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_ENTITIES}
+def _body(item: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    """An item, or a list of items."""
+    items = {"type": "array", "items": item, "minItems": 1, "maxItems": MAX_ENTITIES}
     content = {
-        "schema": {"oneOf": [one, several]},
+        "schema": {"oneOf": [item, items]},
         "examples": {name: {"value": value} for name, value in examples.items()},
     }
     return {"requestBody": {"required": True, "content": {"application/json": content}}}

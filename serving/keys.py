@@ -1,7 +1,7 @@
-"""API keys: who may do what. The file holds digests, so reading it gives nobody a key.
+"""API keys and their scopes. The file contains digests, so whoever reads it learns no key.
 
-`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds one, and prints the key this one time. A key has
-256 random bits, so one round of SHA-256 is enough: there is nothing to guess, unlike a password.
+`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key and prints it once. A key has 256 random bits,
+so one round of SHA-256 is enough; unlike a password it cannot be guessed.
 """
 
 import secrets
@@ -20,7 +20,7 @@ from ontime.settings import BadSettings, load_settings
 DEFAULT_FILE = Path("var/keys.json")
 
 
-class Scope(StrEnum):
+class KeyScope(StrEnum):
     PREDICT = "predict"
     OUTCOMES = "outcomes"
     ADMIN = "admin"
@@ -31,7 +31,7 @@ class Key(BaseModel):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    scopes: frozenset[Scope]
+    scopes: frozenset[KeyScope]
 
 
 class Keys(BaseModel):
@@ -40,35 +40,35 @@ class Keys(BaseModel):
     keys: tuple[Key, ...] = ()
 
     def by_digest(self) -> dict[str, Key]:
-        """Looked up by digest, so how long a look-up takes tells nothing about a key."""
+        """By digest, so that the time of a look-up reveals nothing about a key."""
         return {key.sha256: key for key in self.keys}
 
 
-def digest(key: str) -> str:
+def key_digest(key: str) -> str:
     return sha256(key.encode()).hexdigest()
 
 
-def read(path: Path) -> Keys:
-    """Raises BadSettings for a file that is missing, empty of keys, or no such file."""
+def read_keys(path: Path) -> Keys:
+    """Raises BadSettings if the file is missing, invalid, or contains no key."""
     try:
         keys = Keys.model_validate_json(path.read_bytes())
     except OSError as error:
-        raise BadSettings(f"ONTIME_API_KEYS={path}: {error.strerror}; `make key` writes one") from None
+        raise BadSettings(f"ONTIME_API_KEYS={path}: {error.strerror}; create it with `make key`") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise BadSettings(f"ONTIME_API_KEYS={path}: {first['msg']} at {first['loc']}") from None
     if not keys.keys:
-        raise BadSettings(f"ONTIME_API_KEYS={path}: no key in it; `make key` adds one")
+        raise BadSettings(f"ONTIME_API_KEYS={path}: contains no key; add one with `make key`")
     return keys
 
 
 def add(path: Path, name: str, scopes: Iterable[str]) -> str:
-    """The new key, which nobody can see again. A name that exists gets another key, and its old one ends."""
-    keys = read(path).keys if path.exists() else ()
+    """The new key, which cannot be read again. If the name exists, the new key replaces its old one."""
+    keys = read_keys(path).keys if path.exists() else ()
     key = f"ontime_{secrets.token_urlsafe(32)}"
-    added = Key(name=name, sha256=digest(key), scopes=frozenset(Scope(scope) for scope in scopes))
-    kept = tuple(each for each in keys if each.name != name)
-    files.write_text(path, Keys(keys=(*kept, added)).model_dump_json(indent=2) + "\n")
+    added = Key(name=name, sha256=key_digest(key), scopes=frozenset(KeyScope(scope) for scope in scopes))
+    others = tuple(each for each in keys if each.name != name)
+    files.write_text(path, Keys(keys=(*others, added)).model_dump_json(indent=2) + "\n")
     path.chmod(0o600)
     return key
 
@@ -80,7 +80,10 @@ def main() -> None:
         print(add(path, name, scopes.split(",")))
     except ValueError as error:
         sys.exit(f"key: {str(error).partition(chr(10))[0]}; try: make key NAME=desk SCOPES=predict,outcomes")
-    print(f"key: {name} may {scopes}; this is the only time it is shown. ONTIME_API_KEYS={path}", file=sys.stderr)
+    print(
+        f"key: {name} has the scopes {scopes}; the key is not shown again. Serve with ONTIME_API_KEYS={path}",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How the service itself is doing: what the page /ops shows."""
+"""The state of the service: the data of the page /ops, and the notes of /health/ready."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -10,141 +10,144 @@ import sqlalchemy as sa
 from ontime import database, release
 from ontime.release import Pointer, ReleaseRefused
 from ontime.settings import Settings
-from serving import monitored, tools
-from serving.answers import (
-    Challenging,
-    Decision,
+from serving.links import current_links
+from serving.metrics import MonitorMetrics
+from serving.model_store import LiveReleases, ModelStore
+from serving.monitoring_status import monitoring_notes
+from serving.operations_responses import (
+    ChallengerState,
+    DecisionRecord,
     Latency,
     Minute,
     Operations,
     ReleaseState,
     Traffic,
 )
-from serving.keeping import Keeper
-from serving.live import Live, Serving
-from serving.metrics import Verdict
+from serving.prediction_log import PredictionLog
 
-MOST_ROWS = 10_000
-MINUTES = 60
-MOST_DECISIONS = 20
-ALWAYS_ON_FEED = ("monitor", "policy", "retraining", "retrained")  # rows of older versions do not say it themselves
+MAX_LATENCY_ROWS = 10_000
+TRAFFIC_MINUTES = 60
+MAX_DECISIONS = 20
+FEED_CLOCK_KINDS = ("monitor", "policy", "retraining", "retrained")  # rows of older versions do not name their clock
+EPOCH = date(1970, 1, 1)
 
 
-def overview(live: Live, keeper: Keeper, settings: Settings) -> Operations:
-    """Everything that the page /ops shows; while the database is away, all but what is in it."""
+def overview(model_store: ModelStore, prediction_log: PredictionLog, settings: Settings) -> Operations:
+    """The data of the page /ops; while the database is down, everything that is not read from it."""
     releases = settings.releases
-    pointer, serving = release.read_pointer(releases), live.serving
-    answering = serving.champion.manifest.version
-    here = keeper.away is None
-    if here:
-        keeper.look()
+    pointer, live = release.read_pointer(releases), model_store.live
+    live_version = live.champion.manifest.version
+    database_up = prediction_log.database_error is None
+    if database_up:
+        prediction_log.read_monitoring()
     return Operations(
-        answering=answering,
-        ready=keeper.full is None,
-        notes=notes_of(live, keeper),
-        challenger=_challenging(serving),
-        monitored=keeper.monitored,
-        retraining_asked_at=_retraining_asked_at(keeper.engine) if here else None,
-        releases=tuple(_state(releases, each, answering, pointer) for each in reversed(release.published(releases))),
-        traffic=_traffic(keeper.engine) if here else None,
-        decisions=_decisions(keeper.engine) if here else (),
-        links=tools.links(settings.links, settings.ui_links),
+        answering=live_version,
+        ready=prediction_log.spool_error is None,
+        notes=health_notes(model_store, prediction_log),
+        challenger=_challenger_state(live),
+        monitored=prediction_log.monitoring,
+        retraining_asked_at=_retraining_requested_at(prediction_log.engine) if database_up else None,
+        releases=tuple(_state(releases, each, live_version, pointer) for each in reversed(release.published(releases))),
+        traffic=_traffic(prediction_log.engine) if database_up else None,
+        decisions=_decisions(prediction_log.engine) if database_up else (),
+        links=current_links(settings.links, settings.ui_links),
     )
 
 
-def _challenging(serving: Serving) -> Challenging | None:
-    if serving.challenger is None:
+def _challenger_state(live: LiveReleases) -> ChallengerState | None:
+    if live.challenger is None:
         return None
-    return Challenging(version=serving.challenger.manifest.version, share=serving.share)
+    return ChallengerState(version=live.challenger.manifest.version, share=live.challenger_share)
 
 
-def _decisions(engine: sa.Engine) -> tuple[Decision, ...]:
+def _decisions(engine: sa.Engine) -> tuple[DecisionRecord, ...]:
     return tuple(
-        Decision(
+        DecisionRecord(
             decided_at=row.decided_at,
-            clock="feed" if _on_the_feeds_clock(row) else "real",
+            clock="feed" if _is_on_feed_clock(row) else "real",
             kind=row.kind,
             verdict=row.verdict,
             reason=_reason(row.evidence),
         )
-        for row in database.latest_decisions(engine, MOST_DECISIONS)
+        for row in database.latest_decisions(engine, MAX_DECISIONS)
     )
 
 
-def _on_the_feeds_clock(row: sa.Row[Any]) -> bool:
-    return row.kind in ALWAYS_ON_FEED or row.evidence.get(database.CLOCK) == database.FEED
+def _is_on_feed_clock(row: sa.Row[Any]) -> bool:
+    return row.kind in FEED_CLOCK_KINDS or row.evidence.get(database.CLOCK) == database.FEED
 
 
-def last_verdict(keeper: Keeper) -> Verdict | None:
-    """The monitor's last word; None before its first, and while the database is away."""
-    if keeper.away is not None:
+def latest_monitor_metrics(prediction_log: PredictionLog) -> MonitorMetrics | None:
+    """None before the first run of the monitor, and while the database is down."""
+    if prediction_log.database_error is not None:
         return None
     try:
-        row = database.last_decision(keeper.engine, "monitor")
-        asked_at = _retraining_asked_at(keeper.engine)
-    except sa.exc.SQLAlchemyError:  # the keeper finds out by itself; a scrape must not fail for it
+        row = database.last_decision(prediction_log.engine, "monitor")
+        requested_at = _retraining_requested_at(prediction_log.engine)
+    except sa.exc.SQLAlchemyError:  # a scrape must not fail; the prediction log notices the error by itself
         return None
-    return Verdict(row.decided_at, row.evidence["figures"], row.evidence["alerts"], asked_at) if row else None
+    return (
+        MonitorMetrics(row.decided_at, row.evidence["figures"], row.evidence["alerts"], requested_at) if row else None
+    )
 
 
-def _retraining_asked_at(engine: sa.Engine) -> datetime | None:
-    """Since when a retraining, asked for by the policy or begun by hand, has not been finished; None: none waits."""
-    asked = database.last_decision(engine, "policy", action="retrain"), database.last_decision(engine, "retraining")
+def _retraining_requested_at(engine: sa.Engine) -> datetime | None:
+    """Of the oldest retraining, by the policy or by hand, that has not finished; None if there is none."""
+    rows = database.last_decision(engine, "policy", action="retrain"), database.last_decision(engine, "retraining")
     unfinished = [
         row.decided_at
-        for row in asked
+        for row in rows
         if row is not None and database.last_decision(engine, "retrained", day=row.evidence["day"]) is None
     ]
     return min(unfinished, default=None)
 
 
-def notes_of(live: Live, keeper: Keeper) -> tuple[str, ...]:
-    """What is not as it should be, in words; no path and no address, because anybody may read them."""
+def health_notes(model_store: ModelStore, prediction_log: PredictionLog) -> tuple[str, ...]:
+    """Problems that do not stop the service, as sentences. They are public, so they name no path and no address."""
     notes = []
-    if live.refused is not None:
-        notes.append("the newest release was refused; the one before goes on answering (the log says why)")
-    if keeper.away is not None:
-        notes.append(f"the database is away: {len(keeper.spool)} predictions wait in the spool")
-    if keeper.full is not None:
-        notes.append("neither the database nor the disk takes predictions, so none is given")
-    return (*notes, *monitored.notes_of(keeper.monitored))
+    if model_store.refusal is not None:
+        notes.append("the newest release was refused; the previous one stays live (the log has the reason)")
+    if prediction_log.database_error is not None:
+        notes.append(f"the database is down: {len(prediction_log.spool)} predictions are in the spool")
+    if prediction_log.spool_error is not None:
+        notes.append("neither the database nor the spool accepts predictions, so the service returns none")
+    return (*notes, *monitoring_notes(prediction_log.monitoring))
 
 
-def _state(releases: Path, version: str, answering: str, pointer: Pointer | None) -> ReleaseState:
+def _state(releases: Path, version: str, live_version: str, pointer: Pointer | None) -> ReleaseState:
     try:
         manifest, state = release.verify(releases / version), "on standby"
     except ReleaseRefused:
-        nothing = date(1970, 1, 1)
         return ReleaseState(
-            version=version, algorithm="unknown", trained_from=nothing, trained_until=nothing, state="refused"
+            version=version, algorithm="unknown", trained_from=EPOCH, trained_until=EPOCH, state="refused"
         )
-    if version == answering:
+    if version == live_version:
         state = "live"
     elif pointer and pointer.challenger and pointer.challenger.version == version:
         state = "challenger"
     elif pointer and version in pointer.rolled_back:
         state = "rolled back"
-    told = manifest.model_dump(include={"version", "algorithm", "trained_from", "trained_until"})
-    return ReleaseState.model_validate({**told, "state": state})
+    fields = manifest.model_dump(include={"version", "algorithm", "trained_from", "trained_until"})
+    return ReleaseState.model_validate({**fields, "state": state})
 
 
 def _traffic(engine: sa.Engine) -> Traffic:
-    table, since = database.predictions.c, datetime.now(UTC) - timedelta(minutes=MINUTES)
-    # Both databases write a moment as 2013-11-05 10:15:00, in UTC: so far it names the minute.
+    table, since = database.predictions.c, datetime.now(UTC) - timedelta(minutes=TRAFFIC_MINUTES)
+    # Both databases format a time as 2013-11-05 10:15:00, in UTC; this prefix is the minute.
     minute = sa.func.substr(sa.cast(table.answered_at, sa.String), 1, len("2013-11-05 10:15")).label("minute")
-    alone = sa.case((table.features == "request", 1), else_=0)
+    request_only = sa.case((table.features == "request", 1), else_=0)
     alert = sa.case((table.alert, 1), else_=0)
-    counted = (
-        sa.select(minute, sa.func.count(), sa.func.sum(alert), sa.func.sum(alone))
+    per_minute = (
+        sa.select(minute, sa.func.count(), sa.func.sum(alert), sa.func.sum(request_only))
         .where(table.answered_at >= since)
         .group_by(minute)
         .order_by(minute)
     )
     with engine.connect() as connection:
-        counts = connection.execute(counted).all()
+        counts = connection.execute(per_minute).all()
         requests = _requests(connection, since)
     return Traffic(
-        minutes=MINUTES,
+        minutes=TRAFFIC_MINUTES,
         predictions=sum(row[1] for row in counts),
         alerts=sum(row[2] for row in counts),
         request_only=sum(row[3] for row in counts),
@@ -158,20 +161,20 @@ def _traffic(engine: sa.Engine) -> Traffic:
 
 
 def _requests(connection: sa.Connection, since: datetime) -> list[tuple[int, float]]:
-    """How many entities each of the latest requests was for, and its latency.
+    """Number of entities and latency in ms of each of the latest requests.
 
-    The rows of one request share the moment of writing and, to the last digit, the latency: that was measured from its
-    receipt. Requests that were written together share the moment only.
+    The rows of one request have the same time of writing and exactly the same latency, which is measured from the
+    receipt of the request. Requests of one batch have only the time of writing in common.
     """
     table = database.predictions.c
     recent = sa.select(table.answered_at).where(table.answered_at >= since).order_by(table.answered_at.desc())
-    first = connection.execute(recent.offset(MOST_ROWS - 1).limit(1)).scalar() or since
-    together = (
+    first = connection.execute(recent.offset(MAX_LATENCY_ROWS - 1).limit(1)).scalar() or since
+    by_request = (
         sa.select(sa.func.count(), table.latency_ms)
         .where(table.answered_at >= first)
         .group_by(table.answered_at, table.latency_ms)
     )
-    return [(row[0], row[1]) for row in connection.execute(together)]
+    return [(row[0], row[1]) for row in connection.execute(by_request)]
 
 
 def _latency(requests: list[tuple[int, float]]) -> Latency:
@@ -183,5 +186,5 @@ def _latency(requests: list[tuple[int, float]]) -> Latency:
 
 def _reason(evidence: dict[str, Any]) -> str:
     """The evidence's own words, or what else it has, in one line."""
-    said = (f"{name} {value}" for name, value in evidence.items() if name != database.CLOCK)
-    return str(evidence.get("reason") or ", ".join(said))
+    values = (f"{name} {value}" for name, value in evidence.items() if name != database.CLOCK)
+    return str(evidence.get("reason") or ", ".join(values))

@@ -1,113 +1,51 @@
-"""The Open Inference Protocol, version 2, over HTTP: any client that speaks it can ask the bare model.
+"""The Open Inference Protocol, version 2, over HTTP: its clients can call the model directly.
 
-The specification: github.com/kserve/open-inference-protocol. The input is the feature tensor, in the order of
-GET /v1/model. A tensor names no entity, so these answers are not in the table of predictions, only in the metrics.
+Specification: github.com/kserve/open-inference-protocol. The input is the feature tensor, in the order of
+GET /v1/model. A tensor names no entity, so these predictions are in the metrics, but not in the prediction log.
 """
 
 from asyncio import timeout
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi import Path as PathParameter
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
-from ontime import online, schema
+from ontime import online
 from ontime.release import Release
-from serving.keeping import Keeper
-from serving.live import Live
-from serving.requests import MOST_ENTITIES, Refused, body_of, problems_of, quotes_in, refuse_repeated
+from serving.model_store import ModelStore
+from serving.parsing import (
+    MAX_ENTITIES,
+    RequestRejected,
+    count_quotes,
+    details_of,
+    read_body,
+    reject_duplicate_names,
+)
+from serving.prediction_log import PredictionLog
+from serving.protocol_schemas import (
+    WIDTH,
+    InferErrorResponse,
+    InferRequest,
+    InferResponse,
+    ModelMetadata,
+    ModelReady,
+    Output,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+    Tensor,
+    TensorMetadata,
+)
 
 INPUT, OUTPUT, DATATYPE = "features", "probability", "FP32"
-LARGEST = float(np.finfo(np.float32).max)
-MOST_SHOWN = 80  # characters of a name that is not known here
-WIDTH = len(schema.FEATURE_NAMES)
-
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
+MAX_SHOWN_CHARACTERS = 80  # of an unknown name, in an error
 
 Name = Annotated[str, PathParameter(examples=["ontime"])]
-
-
-class Tensor(BaseModel):
-    """What the protocol calls request_input: row-major numbers; null or NaN stands for a feature that is not known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: Literal["features"]
-    shape: Annotated[tuple[int, int], Field(strict=False, examples=[[1, WIDTH]])]
-    datatype: Literal["FP32"]
-    parameters: dict[str, Any] = {}
-    data: Annotated[list[Any], Field(description="flat, or nested as its shape says")]
-
-
-class Wanted(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    name: Literal["probability"]
-    parameters: dict[str, Any] = {}
-
-
-class InferRequest(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    id: Annotated[str | None, Field(max_length=128)] = None
-    parameters: dict[str, Any] = {}
-    inputs: Annotated[tuple[Tensor, ...], Field(strict=False, min_length=1, max_length=1)]
-    outputs: Annotated[tuple[Wanted, ...], Field(strict=False, max_length=1)] = ()
-
-
-class Output(BaseModel):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[float]
-
-
-class InferAnswer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-
-    model_name: str
-    model_version: str
-    id: str | None = None
-    outputs: list[Output]
-
-
-class Failure(BaseModel):
-    error: str
-
-
-class ServerMetadata(BaseModel):
-    name: str
-    version: str
-    extensions: list[str]
-
-
-class TensorMetadata(BaseModel):
-    name: str
-    datatype: str
-    shape: list[int]
-
-
-class ModelMetadata(BaseModel):
-    name: str
-    versions: list[str]
-    platform: str
-    inputs: list[TensorMetadata]
-    outputs: list[TensorMetadata]
-
-
-class ServerLive(BaseModel):
-    live: bool
-
-
-class ServerReady(BaseModel):
-    ready: bool
-
-
-class ModelReady(BaseModel):
-    name: str
-    ready: bool
 
 
 class ProtocolError(Exception):
@@ -116,155 +54,165 @@ class ProtocolError(Exception):
         self.status, self.error = status, error
 
 
-def router_of(live: Live, keeper: Keeper, request_seconds: float) -> APIRouter:
-    router = APIRouter(tags=["protocol v2"])
-    unknown: dict[int | str, dict[str, Any]] = {404: {"model": Failure, "description": "no such model or version"}}
-    wrong: dict[int | str, dict[str, Any]] = {
-        status: {"model": Failure, "description": words}
-        for status, words in (
-            (400, "no such request"),
-            (408, "the body came too slowly"),
+def router(model_store: ModelStore, prediction_log: PredictionLog, request_seconds: float) -> APIRouter:
+    routes = APIRouter(tags=["protocol v2"])
+    not_found: dict[int | str, dict[str, Any]] = {
+        404: {"model": InferErrorResponse, "description": "no such model or version"}
+    }
+    invalid: dict[int | str, dict[str, Any]] = {
+        status: {"model": InferErrorResponse, "description": description}
+        for status, description in (
+            (400, "the request is invalid"),
+            (408, "the body did not arrive in time"),
             (413, "the body is too large"),
-            (415, "the body is compressed"),
+            (415, "the body is compressed, which is not supported"),
         )
     }
 
-    @router.get("/v2", summary="Describe the server")
+    @routes.get("/v2", summary="Describe the server")
     def server() -> ServerMetadata:
         return ServerMetadata(name="ontime", version="2", extensions=[])
 
-    @router.get("/v2/health/live", summary="Is the server alive?")
+    @routes.get("/v2/health/live", summary="Liveness of the server")
     def server_live() -> ServerLive:
         return ServerLive(live=True)
 
-    @router.get("/v2/health/ready", summary="Is the server ready?")
+    @routes.get("/v2/health/ready", summary="Readiness of the server")
     def server_ready() -> ServerReady:
-        return ServerReady(ready=keeper.full is None)
+        return ServerReady(ready=prediction_log.spool_error is None)
 
-    @router.get("/v2/models/{name}", summary="Describe the input and the output", responses=unknown)
-    @router.get("/v2/models/{name}/versions/{version}", summary="Describe those of one version", responses=unknown)
+    @routes.get("/v2/models/{name}", summary="Describe the input and the output", responses=not_found)
+    @routes.get("/v2/models/{name}/versions/{version}", summary="Describe one version", responses=not_found)
     def metadata(name: Name, version: str | None = None) -> ModelMetadata:
-        manifest = _chosen(live, name, version).manifest
+        manifest = _release(model_store, name, version).manifest
         return ModelMetadata(
             name=manifest.name,
-            versions=_versions(live),
+            versions=_versions(model_store),
             platform="onnx_onnxruntime",
             inputs=[TensorMetadata(name=INPUT, datatype=DATATYPE, shape=[-1, WIDTH])],
             outputs=[TensorMetadata(name=OUTPUT, datatype=DATATYPE, shape=[-1])],
         )
 
-    @router.get("/v2/models/{name}/ready", summary="Is the model ready?", responses=unknown)
-    @router.get("/v2/models/{name}/versions/{version}/ready", summary="Is that version ready?", responses=unknown)
+    @routes.get("/v2/models/{name}/ready", summary="Readiness of the model", responses=not_found)
+    @routes.get("/v2/models/{name}/versions/{version}/ready", summary="Readiness of one version", responses=not_found)
     def model_ready(name: Name, version: str | None = None) -> ModelReady:
-        return ModelReady(name=_chosen(live, name, version).manifest.name, ready=True)
+        return ModelReady(name=_release(model_store, name, version).manifest.name, ready=True)
 
-    content = {"schema": _schema_of(InferRequest), "example": _example(live)}
+    errors = {**not_found, **invalid}
+    content = {"schema": _schema_of(InferRequest), "example": _example(model_store)}
     body = {"requestBody": {"required": True, "content": {"application/json": content}}}
 
-    @router.post(
-        "/v2/models/{name}/infer", summary="Predict rows of numbers", responses={**unknown, **wrong}, openapi_extra=body
-    )
-    @router.post(
-        "/v2/models/{name}/versions/{version}/infer",
-        summary="Predict with that version",
-        responses={**unknown, **wrong},
+    @routes.post(
+        "/v2/models/{name}/infer",
+        summary="Predict rows of numbers",
+        responses=errors,
         openapi_extra=body,
     )
-    async def infer(request: Request, name: Name, version: str | None = None) -> InferAnswer:
-        chosen = _chosen(live, name, version)
+    @routes.post(
+        "/v2/models/{name}/versions/{version}/infer",
+        summary="Predict with that version",
+        responses=errors,
+        openapi_extra=body,
+    )
+    async def infer(request: Request, name: Name, version: str | None = None) -> InferResponse:
+        release = _release(model_store, name, version)
         try:
             async with timeout(request_seconds):
-                body = await body_of(request)
-            asked = InferRequest.model_validate_json(body)
-            matrix = _matrix_of(asked.inputs[0])
-            refuse_repeated(body, "request", _quotes_in(asked))
+                body = await read_body(request)
+            infer_request = InferRequest.model_validate_json(body)
+            matrix = _matrix_of(infer_request.inputs[0])
+            reject_duplicate_names(body, "request", _quotes_in(infer_request))
         except TimeoutError:
-            raise ProtocolError(408, "the body came too slowly") from None
-        except Refused as refused:
-            raise _as_error(refused) from None
+            raise ProtocolError(408, "the body did not arrive in time") from None
+        except RequestRejected as error:
+            raise _protocol_error(error) from None
         except ValidationError as error:
-            raise _as_error(Refused(422, *problems_of("request", error, body))) from None
-        told = (await run_in_threadpool(chosen.model.predict, matrix)).tolist()
-        return InferAnswer(
+            raise _protocol_error(RequestRejected(422, *details_of("request", error, body))) from None
+        probabilities = (await run_in_threadpool(release.model.predict, matrix)).tolist()
+        return InferResponse(
             model_name=name,
-            model_version=chosen.manifest.version,
-            id=asked.id,
-            outputs=[Output(name=OUTPUT, shape=[len(told)], datatype=DATATYPE, data=told)],
+            model_version=release.manifest.version,
+            id=infer_request.id,
+            outputs=[Output(name=OUTPUT, shape=[len(probabilities)], datatype=DATATYPE, data=probabilities)],
         )
 
-    return router
+    return routes
 
 
-def _as_error(refused: Refused) -> ProtocolError:
-    """The specification knows one text, and 400 for what is wrong with it."""
-    problem = refused.problems[0]
-    return ProtocolError(400 if refused.status == 422 else refused.status, f"{problem.place}: {problem.reason}")
+def _protocol_error(error: RequestRejected) -> ProtocolError:
+    """The specification has one text per error, and status 400 for an invalid request."""
+    detail = error.details[0]
+    return ProtocolError(400 if error.status == 422 else error.status, f"{detail.place}: {detail.reason}")
 
 
-def _quotes_in(asked: InferRequest) -> int:
-    """Of what is no more than numbers, without `parameters`, which may hold anything: see `refuse_repeated`."""
-    return sum(map(quotes_in, (asked, *asked.inputs, *asked.outputs)))
+def _quotes_in(infer_request: InferRequest) -> int:
+    """Without those inside `parameters`, which may contain any JSON: see `reject_duplicate_names`."""
+    return sum(map(count_quotes, (infer_request, *infer_request.inputs, *infer_request.outputs)))
 
 
-def answer_error(_: Request, error: Exception) -> JSONResponse:
+def error_response(_: Request, error: Exception) -> JSONResponse:
     """The specification's error body."""
-    assert isinstance(error, ProtocolError)  # noqa: S101  Starlette's signature, told to mypy
+    assert isinstance(error, ProtocolError)  # noqa: S101  for mypy: Starlette's signature has Exception
     return JSONResponse({"error": error.error}, status_code=error.status)
 
 
 def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """JSON schema without references, which would point outside of the OpenAPI document's components."""
+    """JSON schema with its references resolved: their targets are not among the components of the OpenAPI document."""
     schema = model.model_json_schema(ref_template="{model}")
     parts = schema.pop("$defs")
 
-    def whole(node: Any) -> Any:
+    def resolve(node: Any) -> Any:
         if isinstance(node, dict):
-            return whole(parts[node["$ref"]]) if "$ref" in node else {key: whole(value) for key, value in node.items()}
-        return [whole(value) for value in node] if isinstance(node, list) else node
+            return (
+                resolve(parts[node["$ref"]]) if "$ref" in node else {key: resolve(value) for key, value in node.items()}
+            )
+        return [resolve(value) for value in node] if isinstance(node, list) else node
 
-    resolved: dict[str, Any] = whole(schema)
+    resolved: dict[str, Any] = resolve(schema)
     return resolved
 
 
-def _example(live: Live) -> dict[str, Any]:
-    """A request with the row of a real entity: the first that the release was proven on."""
-    champion = live.serving.champion
+def _example(model_store: ModelStore) -> dict[str, Any]:
+    """A request with the row of a real entity: the first probe of the release."""
+    champion = model_store.live.champion
     row = online.rows_of(champion.probes[:1], champion)[0]
     data = [None if np.isnan(value) else float(str(value)) for value in row]
     return {"inputs": [{"name": INPUT, "shape": [1, WIDTH], "datatype": DATATYPE, "data": data}]}
 
 
-def _loaded(live: Live) -> list[Release]:
-    serving = live.serving
-    return [serving.champion, *([serving.challenger] if serving.challenger else [])]
+def _loaded(model_store: ModelStore) -> list[Release]:
+    live = model_store.live
+    return [live.champion, *([live.challenger] if live.challenger else [])]
 
 
-def _versions(live: Live) -> list[str]:
-    return [each.manifest.version for each in _loaded(live)]
+def _versions(model_store: ModelStore) -> list[str]:
+    return [each.manifest.version for each in _loaded(model_store)]
 
 
-def _chosen(live: Live, name: str, version: str | None) -> Release:
-    """The champion, unless a version is named. Raises ProtocolError for what is not loaded here."""
-    for each in _loaded(live):
+def _release(model_store: ModelStore, name: str, version: str | None) -> Release:
+    """The champion, or the given version. Raises ProtocolError if it is not loaded."""
+    for each in _loaded(model_store):
         if each.manifest.name == name and version in (None, each.manifest.version):
             return each
-    named = f"{name[:MOST_SHOWN]!r}{'' if version is None else f' of version {version[:MOST_SHOWN]!r}'}"
-    raise ProtocolError(404, f"no model {named} is loaded here")
+    label = (
+        f"{name[:MAX_SHOWN_CHARACTERS]!r}{'' if version is None else f' of version {version[:MAX_SHOWN_CHARACTERS]!r}'}"
+    )
+    raise ProtocolError(404, f"model {label} is not loaded")
 
 
 def _matrix_of(tensor: Tensor) -> "np.ndarray[Any, np.dtype[np.float32]]":
-    """Raises ProtocolError for data that are no numbers, or not of that shape."""
+    """Raises ProtocolError if the data are not numbers, or do not have that shape."""
     rows, width = tensor.shape
-    if width != WIDTH or not 1 <= rows <= MOST_ENTITIES:
-        raise ProtocolError(400, f"shape {list(tensor.shape)} is not [n, {WIDTH}] with n from 1 to {MOST_ENTITIES}")
+    if width != WIDTH or not 1 <= rows <= MAX_ENTITIES:
+        raise ProtocolError(400, f"shape {list(tensor.shape)} is not [n, {WIDTH}] with n from 1 to {MAX_ENTITIES}")
     data = tensor.data
     if all(isinstance(row, list) for row in data):
         if len(data) != rows or any(len(row) != width for row in data):
-            raise ProtocolError(400, f"data are not of shape {list(tensor.shape)}")
+            raise ProtocolError(400, f"data do not have shape {list(tensor.shape)}")
         data = [value for row in data for value in row]
     if len(data) != rows * width:
         raise ProtocolError(400, f"{len(data)} numbers for shape {list(tensor.shape)}")
     for place, value in enumerate(data):
-        if value is not None and (type(value) not in (int, float) or abs(value) > LARGEST):
+        if value is not None and (type(value) not in (int, float) or abs(value) > MAX_FLOAT32):
             raise ProtocolError(400, f"data.{place} is neither a finite FP32 number nor null")
     return np.array([np.nan if value is None else value for value in data], np.float32).reshape(rows, width)

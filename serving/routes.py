@@ -1,4 +1,21 @@
-"""The routes: each reads a request, asks one part of the service, and says what comes back."""
+"""The routes: each parses a request, calls one part of the service, and returns a response.
+
+The steps of a prediction request have numbered comments where they happen:
+
+1. authentication and rate limit (`middleware.py`)
+2. the shortcut to the route (`app.py`)
+3. reading and parsing the body (here, and `parsing.py`)
+4. waiting for the next batch (`batcher.py`)
+5. the look-up in the online store (`batcher.py`, through `prediction_log.py`)
+6. scoring by champion or challenger (`batcher.py`, in `scoring.py`)
+7. building the predictions (`batcher.py`, in `scoring.py`)
+8. the commit to the prediction log (`batcher.py`, in `prediction_log.py`)
+9. handing the predictions to the waiting requests (`batcher.py`)
+10. serialising the response (here)
+11. access log and metrics (`middleware.py`, in `access_log.py`)
+
+A shadow release scores the batch after step 8, in a thread of its own (`shadow.py`).
+"""
 
 from asyncio import timeout
 from pathlib import Path
@@ -18,68 +35,69 @@ from ontime.declaration import ENTITY_ID
 from ontime.problem import PROBLEM
 from ontime.schema import WORDS
 from ontime.settings import Settings
-from serving import examples, metrics, operations, requests, search
-from serving.answers import (
+from serving import examples, metrics, operations, parsing, search
+from serving.batcher import Batcher
+from serving.model_store import ModelStore
+from serving.operations_responses import Operations
+from serving.parsing import RequestRejected
+from serving.prediction_log import PredictionLog, PredictionNotStored
+from serving.responses import (
     Alive,
+    ErrorDetail,
+    ErrorResponse,
     FeatureInfo,
     KnownOutcome,
     ListedEntity,
     Listing,
     ModelInfo,
-    Operations,
+    OutcomesReceived,
     Prediction,
-    Problem,
     ProblemInfo,
     Ready,
-    Received,
-    Refusal,
 )
-from serving.desk import Desk
-from serving.keeping import CannotKeep, Keeper
-from serving.live import Live
-from serving.requests import Refused
 
 KEY = PathParameter(pattern=f"^{ENTITY_ID}$", examples=[examples.OUTCOME["entity_id"]])
 PAGES = Path(__file__).with_name("pages")
 TAGS = [
     {
         "name": "predictions",
-        "description": f"How likely it is that a {WORDS.entity} {WORDS.is_positive}, and which can be asked about.",
+        "description": f"The probability that a {WORDS.entity} {WORDS.is_positive}, and a search for {WORDS.entities}.",
     },
-    {"name": "outcomes", "description": f"How {WORDS.entities} ended: what the predictions are measured against."},
-    {"name": "model", "description": "The model that answers."},
-    {"name": "health", "description": "For load balancers and Kubernetes. No key is needed."},
-    {"name": "operations", "description": "For those who run the service."},
-    {"name": "protocol v2", "description": "The Open Inference Protocol: the bare model, on rows of numbers."},
+    {"name": "outcomes", "description": f"How {WORDS.entities} ended, to evaluate predictions."},
+    {"name": "model", "description": "The champion: the model that serves traffic."},
+    {"name": "health", "description": "For load balancers and Kubernetes; no key required."},
+    {"name": "operations", "description": "For operators of the service."},
+    {"name": "protocol v2", "description": "The Open Inference Protocol: the model alone, on rows of numbers."},
 ]
-REFUSALS: dict[int, str] = {
-    401: "a key is needed, and this is none",
-    403: "this key may not do that",
-    404: "there is no such thing",
-    408: "the body came too slowly",
+ERRORS: dict[int, str] = {
+    401: "the API key is missing or invalid",
+    403: "the API key lacks the required scope",
+    404: "not found",
+    408: "the body did not arrive in time",
     413: "the body is too large",
     415: "the body is compressed, which is not supported",
-    422: "something is wrong with the request; each problem has its place",
-    429: "too many requests with this key; Retry-After says when",
-    503: "not now: what is answered has to be kept, and in time; try again",
+    422: "the request is invalid; each error names its place",
+    429: "too many requests with this key; retry after the seconds in Retry-After",
+    503: "the service is overloaded, or could not store the prediction in time; retry",
 }
 
 
-def add_predictions(app: FastAPI, desk: Desk, settings: Settings) -> None:
+def add_predictions(app: FastAPI, batcher: Batcher, settings: Settings) -> None:
     async def predictions(request: Request) -> Response:
-        """How likely the label is, of one entity or of each of a list of up to 1000."""
-        arrived = perf_counter()
+        """The probability of the label, for one entity or for each of a list of up to 1000."""
+        # 3. Read and parse the body.
+        arrived_at = perf_counter()
         explain = _explain_of(request)
         async with timeout(settings.request_seconds):
-            entities, listed = requests.entities_in(await requests.body_of(request), explain)
-            answers = await desk.ask(entities, explain, arrived)
-        return Response(
-            orjson.dumps(answers if listed else answers[0], option=orjson.OPT_UTC_Z), media_type="application/json"
-        )
+            entities, is_list = parsing.parse_entities(await parsing.read_body(request), explain)
+            results = await batcher.predict(entities, explain, arrived_at)
+        # 10. Serialise the response.
+        body = orjson.dumps(results if is_list else results[0], option=orjson.OPT_UTC_Z)
+        return Response(body, media_type="application/json")
 
     explain = {
         "name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},
-        "description": f"also say what moved the probability; for at most {requests.MOST_EXPLAINED} entities",
+        "description": f"include reasons; for at most {parsing.MAX_EXPLAINED_ENTITIES} entities",
     }  # fmt: skip
     app.router.add_api_route(
         "/v1/predictions",
@@ -88,112 +106,113 @@ def add_predictions(app: FastAPI, desk: Desk, settings: Settings) -> None:
         tags=["predictions"],
         summary=f"Predict one {WORDS.entity} or a list",
         response_model=Prediction | list[Prediction],
-        responses=_refusals(408, 413, 415, 422, 503),
+        responses=_errors(408, 413, 415, 422, 503),
         openapi_extra={**examples.REQUEST_BODY, "parameters": [explain]},
     )
 
 
 def _explain_of(request: Request) -> bool:
-    if not request.scope["query_string"]:  # nearly always, and Starlette takes its time to find nothing
+    if not request.scope["query_string"]:  # the usual case; Starlette's parser is slow
         return False
-    told = request.query_params.getlist("explain") or ["false"]
-    if told not in (["true"], ["false"]):
-        raise Refused(422, Problem(place="query.explain", reason="is true or false", got=", ".join(told)[:40]))
-    return told == ["true"]
+    values = request.query_params.getlist("explain") or ["false"]
+    if values not in (["true"], ["false"]):
+        detail = ErrorDetail(place="query.explain", reason="must be true or false, once", got=", ".join(values)[:40])
+        raise RequestRejected(422, detail)
+    return values == ["true"]
 
 
-def add_outcomes(app: FastAPI, live: Live, engine: sa.Engine, settings: Settings) -> None:
+def add_outcomes(app: FastAPI, model_store: ModelStore, engine: sa.Engine, settings: Settings) -> None:
     @app.post(
         "/v1/outcomes",
         tags=["outcomes"],
         summary=f"Report how {WORDS.entities} ended",
-        responses=_refusals(408, 413, 415, 422, 503),
+        responses=_errors(408, 413, 415, 422, 503),
         openapi_extra=examples.OUTCOMES_BODY,
     )
-    async def outcomes(request: Request) -> Received:
-        """How it ended: late, twice, in any order, also of entities that nobody asked for."""
+    async def outcomes(request: Request) -> OutcomesReceived:
+        """Outcomes may arrive late, repeatedly and in any order, also for entities without a prediction."""
         async with timeout(settings.request_seconds):
-            question = live.serving.champion.manifest.question
-            told, listed = requests.outcomes_in(await requests.body_of(request), question)
-        await run_in_threadpool(requests.refuse_outcomes_before_the_event, engine, told, listed)
-        latest = {each.entity_id: each for each in sorted(told, key=lambda each: each.rank)}
+            question = model_store.live.champion.manifest.question
+            reported, is_list = parsing.parse_outcomes(await parsing.read_body(request), question)
+        await run_in_threadpool(parsing.reject_outcomes_before_event, engine, reported, is_list)
+        latest = {each.entity_id: each for each in sorted(reported, key=lambda each: each.rank)}
         await run_in_threadpool(database.store_outcomes, engine, [each.model_dump() for each in latest.values()])
-        return Received(received=len(told))
+        return OutcomesReceived(received=len(reported))
 
     @app.get(
         "/v1/outcomes/{entity_id}",
         tags=["outcomes"],
         summary="Look up one outcome",
-        responses=_refusals(404, 422, 503),
+        responses=_errors(404, 422, 503),
     )
     def outcome(entity_id: Annotated[str, KEY]) -> KnownOutcome:
-        """How it ended, once that is known."""
-        question = live.serving.champion.manifest.question
+        """The outcome of one entity; 404 until it is known."""
+        question = model_store.live.champion.manifest.question
         row = database.outcome_of(engine, entity_id, question.label_at_least)
         if row is None:
-            raise Refused(404, Problem(place="path.entity_id", reason="not known yet"))
+            raise RequestRejected(404, ErrorDetail(place="path.entity_id", reason="has no outcome yet"))
         words = PROBLEM.outcome(row.label, row.value, question)
         return KnownOutcome(entity_id=entity_id, label=row.label, value=row.value, known_at=row.known_at, words=words)
 
 
-def add_lookups(app: FastAPI, live: Live, engine: sa.Engine) -> None:
+def add_lookups(app: FastAPI, model_store: ModelStore, engine: sa.Engine) -> None:
     @app.get("/v1/model", tags=["model"], summary="Describe the model")
     def model() -> ModelInfo:
-        """What answers: its version, its threshold, its features, and where it came from."""
-        manifest = live.serving.champion.manifest
-        shared = manifest.model_dump(include=set(ModelInfo.model_fields) - {"features"})
+        """Version, threshold, features and lineage of the champion."""
+        manifest = model_store.live.champion.manifest
+        fields = manifest.model_dump(include=set(ModelInfo.model_fields) - {"features"})
         features = tuple(
             FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning(manifest.question), known=each.known.value)
             for each in schema.FEATURES
         )
-        return ModelInfo(**shared, features=features)
+        return ModelInfo(**fields, features=features)
 
     @app.get("/v1/problem", tags=["model"], summary="Describe the problem")
     def problem() -> ProblemInfo:
-        """What is predicted, of what, and how people speak of it; by the release that answers."""
-        return search.problem(live.serving.champion.manifest)
+        """What is predicted, with the texts of the web pages, as of the champion."""
+        return search.problem_info(model_store.live.champion.manifest)
 
-    @app.get("/v1/entities", tags=["predictions"], summary=f"Search {WORDS.entities}", responses=_refusals(422, 503))
+    @app.get("/v1/entities", tags=["predictions"], summary=f"Search {WORDS.entities}", responses=_errors(422, 503))
     def entities(query: Annotated[search.Query, Query()]) -> Listing:
-        """Those in the online store, in order of their event time."""
-        return search.find(engine, query, live.serving.champion.manifest.names)
+        """Entities of the online store, ordered by event time."""
+        return search.find_entities(engine, query, model_store.live.champion.manifest.names)
 
     @app.get(
         "/v1/entities/{entity_id}",
         tags=["predictions"],
         summary=f"Look up one {WORDS.entity}",
-        responses=_refusals(404, 422, 503),
+        responses=_errors(404, 422, 503),
     )
     def entity(entity_id: Annotated[str, KEY]) -> ListedEntity:
-        """One that is in the online store."""
-        found = search.one(engine, entity_id, live.serving.champion.manifest.names)
-        if found is None:
-            raise Refused(404, Problem(place="path.entity_id", reason="is not in the online store"))
-        return found
+        """One entity of the online store."""
+        listed = search.find_entity(engine, entity_id, model_store.live.champion.manifest.names)
+        if listed is None:
+            raise RequestRejected(404, ErrorDetail(place="path.entity_id", reason="is not in the online store"))
+        return listed
 
 
-def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings) -> None:
-    @app.get("/health/live", tags=["health"], summary="Is it alive?")
+def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: PredictionLog, settings: Settings) -> None:
+    @app.get("/health/live", tags=["health"], summary="Liveness")
     def alive() -> Alive:
-        """The process answers."""
+        """The process responds."""
         return Alive()
 
-    @app.get("/health/ready", tags=["health"], summary="Is it ready?", responses=_refusals(503))
+    @app.get("/health/ready", tags=["health"], summary="Readiness", responses=_errors(503))
     def ready() -> Ready:
-        """It can predict, and keep what it predicts; 503 where the answers cannot be kept."""
-        if keeper.full is not None:
-            raise CannotKeep
-        challenger = live.serving.challenger
+        """The service can predict and store its predictions; 503 if it cannot store them."""
+        if prediction_log.spool_error is not None:
+            raise PredictionNotStored
+        challenger = model_store.live.challenger
         return Ready(
-            model_version=live.serving.champion.manifest.version,
+            model_version=model_store.live.champion.manifest.version,
             challenger=challenger.manifest.version if challenger else None,
-            notes=operations.notes_of(live, keeper),
+            notes=operations.health_notes(model_store, prediction_log),
         )
 
-    @app.get("/v1/ops", tags=["operations"], summary="Releases, traffic and decisions", responses=_refusals(503))
+    @app.get("/v1/ops", tags=["operations"], summary="Releases, traffic and decisions", responses=_errors(503))
     def ops() -> Operations:
-        """Releases, the last hour's traffic, the last decisions: what the page /ops shows."""
-        return operations.overview(live, keeper, settings)
+        """Releases, traffic of the last hour, latest decisions: the data of the page /ops."""
+        return operations.overview(model_store, prediction_log, settings)
 
     @app.get(
         "/metrics",
@@ -203,8 +222,11 @@ def add_operations(app: FastAPI, live: Live, keeper: Keeper, settings: Settings)
         responses={200: {"content": {"text/plain": {}}}},
     )
     def prometheus() -> Response:
-        """In the text format of its exposition."""
-        return Response(metrics.exposition(operations.last_verdict(keeper)), media_type=metrics.CONTENT_TYPE_LATEST)
+        """In Prometheus' text format."""
+        return Response(
+            metrics.exposition(operations.latest_monitor_metrics(prediction_log)),
+            media_type=metrics.CONTENT_TYPE_LATEST,
+        )
 
 
 def add_pages(app: FastAPI) -> None:
@@ -229,5 +251,5 @@ def add_pages(app: FastAPI) -> None:
         return FileResponse(PAGES / "favicon.ico")
 
 
-def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Refusal, "description": REFUSALS[status]} for status in statuses}
+def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {status: {"model": ErrorResponse, "description": ERRORS[status]} for status in statuses}

@@ -1,4 +1,4 @@
-"""What people can ask about: the problem in words, and the entities of the online store by day, hour and field."""
+"""Search for entities of the online store by day, hour and field; the texts of the problem for the web pages."""
 
 import json
 from collections.abc import Mapping
@@ -15,72 +15,76 @@ from ontime.local_time import day_of, midnight
 from ontime.problem import PROBLEM
 from ontime.release import Manifest
 from ontime.schema import WORDS, ZONE
-from serving.answers import Choice, ListedEntity, Listing, ProblemInfo, SearchField
-from serving.requests import Day, Integer, Whole
+from serving.parsing import Day, Integer, NaturalNumber
+from serving.responses import ListedEntity, Listing, ProblemInfo, SearchChoice, SearchField
 
-MOST_LISTED = 200
-SPANS_TOGETHER = 300  # in one statement: SQLite refuses an expression of a thousand terms
+MAX_LISTED_ENTITIES = 200
+SPANS_PER_STATEMENT = 300  # SQLite rejects an expression of 1000 terms
 FIELDS = list(PROBLEM.request.model_fields)
 
 
 def _type_of(name: str) -> Any:
-    """Of a field in a query, where everything is text: as in the request, but for whole numbers in digits.
+    """The type of a field in a query string: as in the request, but parsed from text.
 
-    A Literal of other values than text refuses all text, so only its kind is asked for.
+    A Literal of values other than text would reject all text, so the type of its values is used.
     """
     declared = PROBLEM.request.model_fields[name]
-    plain: Any = {int: Integer, bool: bool}.get(kind_of(declared.annotation), declared.annotation)
-    return Annotated[plain, *declared.metadata] if declared.metadata else plain
+    parsed: Any = {int: Integer, bool: bool}.get(kind_of(declared.annotation), declared.annotation)
+    return Annotated[parsed, *declared.metadata] if declared.metadata else parsed
 
 
 class _Query(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     day: Annotated[Day | None, Field(description=f"of the {WORDS.event}, {PROBLEM.zone}")] = None
-    hour: Annotated[Whole | None, Field(ge=0, le=23, description=f"of the {WORDS.event}, {PROBLEM.zone}")] = None
-    limit: Annotated[Whole, Field(ge=1, le=MOST_LISTED)] = 50
+    hour: Annotated[NaturalNumber | None, Field(ge=0, le=23, description=f"of the {WORDS.event}, {PROBLEM.zone}")] = (
+        None
+    )
+    limit: Annotated[NaturalNumber, Field(ge=1, le=MAX_LISTED_ENTITIES)] = 50
 
 
-Query: Any = create_model(  # type: ignore[call-overload]  # its fields are known when this runs
+Query: Any = create_model(  # type: ignore[call-overload]  # its fields are known at run time only
     "Query",
     __base__=_Query,
     **{each.field: (_type_of(each.field) | None, Field(None, description=each.label)) for each in PROBLEM.search},
 )
 
 
-def find(engine: sa.Engine, query: Any, names: Names) -> Listing:
+def find_entities(engine: sa.Engine, query: Any, names: Names) -> Listing:
     table, event = database.entities, database.entities.c.event_at
     with engine.connect() as connection:
         first, last = connection.execute(sa.select(sa.func.min(event), sa.func.max(event))).one()
         if first is None:
             return Listing(days=None, more=False, entities=())
-        wanted = sa.select(table).order_by(event, table.c.entity_id)
+        statement = sa.select(table).order_by(event, table.c.entity_id)
         for each in PROBLEM.search:
             if (value := getattr(query, each.field)) is not None:
-                wanted = wanted.where(table.c[each.field] == value)
+                statement = statement.where(table.c[each.field] == value)
         days = day_of(first), day_of(last)
         spans = _spans(*days, query.day, query.hour)
         rows: list[Mapping[Any, Any]] = []
-        for place in range(0, len(spans), SPANS_TOGETHER):
+        for place in range(0, len(spans), SPANS_PER_STATEMENT):
             if len(rows) > query.limit:
                 break
-            meant = (sa.and_(event >= begin, event < end) for begin, end in spans[place : place + SPANS_TOGETHER])
-            some = wanted.where(sa.or_(*meant)).limit(query.limit + 1 - len(rows))
-            rows += connection.execute(some).mappings().all()
+            conditions = (
+                sa.and_(event >= begin, event < end) for begin, end in spans[place : place + SPANS_PER_STATEMENT]
+            )
+            page = statement.where(sa.or_(*conditions)).limit(query.limit + 1 - len(rows))
+            rows += connection.execute(page).mappings().all()
     return Listing(
         days=days, more=len(rows) > query.limit, entities=tuple(_listed(row, names) for row in rows[: query.limit])
     )
 
 
-def one(engine: sa.Engine, entity_id: str, names: Names) -> ListedEntity | None:
+def find_entity(engine: sa.Engine, entity_id: str, names: Names) -> ListedEntity | None:
     with engine.connect() as connection:
-        wanted = sa.select(database.entities).where(database.entities.c.entity_id == entity_id)
-        row = connection.execute(wanted).mappings().first()
+        statement = sa.select(database.entities).where(database.entities.c.entity_id == entity_id)
+        row = connection.execute(statement).mappings().first()
     return None if row is None else _listed(row, names)
 
 
 def _spans(first: date, last: date, day: date | None, hour: int | None) -> list[tuple[datetime, datetime]]:
-    """The stretches of time that are meant, in their order: of an hour one a day, because a day may have 23 or 25."""
+    """Start and end of the matching time spans, in order; an hour has one span per day, as a day has 23 to 25 hours."""
     if day is not None:
         first, last = max(first, day), min(last, day)
     if first > last:
@@ -88,25 +92,25 @@ def _spans(first: date, last: date, day: date | None, hour: int | None) -> list[
     if hour is None:
         return [(midnight(first), midnight(last + timedelta(days=1)))]
     days = (first + timedelta(days=count) for count in range((last - first).days + 1))
-    begins = [datetime.combine(each, time(hour), ZONE) for each in days]
-    return [(begin, begin + timedelta(hours=1)) for begin in begins]
+    starts = [datetime.combine(each, time(hour), ZONE) for each in days]
+    return [(start, start + timedelta(hours=1)) for start in starts]
 
 
 def _listed(row: Mapping[Any, Any], names: Names) -> ListedEntity:
-    request = PROBLEM.request.model_validate({name: _on_our_clock(row[name]) for name in FIELDS})
-    described = asdict(PROBLEM.describe(request, names))
-    told = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in request}
+    request = PROBLEM.request.model_validate({name: _in_zone(row[name]) for name in FIELDS})
+    description = asdict(PROBLEM.describe(request, names))
+    body = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in request}
     return ListedEntity(
-        entity_id=row["entity_id"], event_at=row["event_at"].astimezone(ZONE), request=told, **described
+        entity_id=row["entity_id"], event_at=row["event_at"].astimezone(ZONE), request=body, **description
     )
 
 
-def _on_our_clock(value: Any) -> Any:
+def _in_zone(value: Any) -> Any:
     return value.astimezone(ZONE) if isinstance(value, datetime) else value
 
 
-def problem(manifest: Manifest) -> ProblemInfo:
-    """In the words of the question that this release answers."""
+def problem_info(manifest: Manifest) -> ProblemInfo:
+    """The texts, filled in with the question of this release."""
     question = manifest.question
     words = {name: text.format(**question.terms) for name, text in asdict(WORDS).items() if isinstance(text, str)}
     return ProblemInfo(
@@ -121,13 +125,17 @@ def problem(manifest: Manifest) -> ProblemInfo:
     )
 
 
-def _field(each: Search, names: Names) -> SearchField:
+def _field(search: Search, names: Names) -> SearchField:
     values = [json.dumps(value) if not isinstance(value, str) else value
-              for value in choices_of(PROBLEM.request.model_fields[each.field].annotation)]  # fmt: skip
-    known = names.get(each.field, {})
-    choices = tuple(Choice(value=value, name=known.get(value, value)) for value in (values or known))
-    # Names come with the data. Without any, a list would hold nothing to choose.
-    only = each.choices and bool(choices)
+              for value in choices_of(PROBLEM.request.model_fields[search.field].annotation)]  # fmt: skip
+    known_names = names.get(search.field, {})
+    choices = tuple(SearchChoice(value=value, name=known_names.get(value, value)) for value in (values or known_names))
+    # The names are part of the data. Without them there is nothing to choose from.
+    only_choices = search.choices and bool(choices)
     return SearchField(
-        field=each.field, label=each.label, placeholder=each.placeholder, only_choices=only, choices=choices
+        field=search.field,
+        label=search.label,
+        placeholder=search.placeholder,
+        only_choices=only_choices,
+        choices=choices,
     )

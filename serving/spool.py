@@ -1,6 +1,6 @@
-"""Predictions on their way to a database that is away: a file of lines, on disk before the answer leaves.
+"""The spool: a file of predictions that wait for the database, on disk before the response is sent.
 
-Each process has a file of its own, locked while it lives. What a killed process left is taken over by the next.
+Each process has its own file and holds a lock on it. The file of a killed process is taken over by another one.
 """
 
 import base64
@@ -17,7 +17,7 @@ from uuid import uuid4
 import orjson
 
 Row = Mapping[str, Any]
-LINES_TOGETHER = 1000
+ROWS_PER_WRITE = 1000
 
 
 class Spool:
@@ -25,49 +25,49 @@ class Spool:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._lock = folder, Lock()
         self._path = folder / f"{uuid4().hex}.jsonl"
-        aside = self._path.with_suffix(".new")
-        self._file = aside.open("ab+", buffering=0)
+        unlocked = self._path.with_suffix(".new")
+        self._file = unlocked.open("ab+", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX)
-        aside.rename(self._path)  # locked before anybody can take it for a dead process's
+        unlocked.rename(self._path)  # locked before another process can see it and take it over
         _sync_folder(folder)
         self._rows = 0
 
     def __len__(self) -> int:
-        """How many predictions of this process wait."""
+        """The number of predictions in the file of this process."""
         return self._rows
 
     def append(self, rows: Sequence[Row]) -> None:
-        """They are on disk when this returns. Raises OSError where they cannot be, and keeps none of them."""
+        """Return after the rows are on disk. Raises OSError if they cannot be written, and then writes none."""
         lines = b"".join(orjson.dumps(row, default=_text_of) + b"\n" for row in rows)
         with self._lock:
             before = self._file.seek(0, os.SEEK_END)
             try:
                 if self._file.write(lines) != len(lines):
-                    raise OSError(f"{self._path}: no room for {len(lines)} bytes")
+                    raise OSError(f"{self._path}: {len(lines)} bytes do not fit on the disk")
                 os.fsync(self._file.fileno())
             except OSError:
-                self._file.truncate(before)  # half a line would be joined to the next one
+                self._file.truncate(before)  # an incomplete line would be joined to the next one
                 raise
             self._rows += len(rows)
 
-    def drain(self, keep: Callable[[Sequence[Row]], None]) -> int:
-        """Hand all that waits to `keep`, which must bear to get a row twice; how many rows there were.
+    def drain(self, store: Callable[[Sequence[Row]], None]) -> int:
+        """Pass all rows to `store`, and return their number. `store` must be idempotent: it may get a row twice.
 
-        Whatever `keep` raises leaves the rows where they are.
+        If `store` raises an exception, the rows remain in the spool.
         """
         drained = 0
         with self._lock:
             if self._rows:
-                drained += _hand_over(self._path, keep)
+                drained += _store_file(self._path, store)
                 self._file.truncate(0)
                 self._rows = 0
         for orphan in self._orphans():
-            drained += _hand_over(orphan, keep)
+            drained += _store_file(orphan, store)
             orphan.unlink()
         return drained
 
     def close(self) -> None:
-        """Leaves nothing behind where nothing waits."""
+        """Deletes the file if it is empty."""
         if not self._rows:
             self._path.unlink(missing_ok=True)
         self._file.close()
@@ -75,40 +75,40 @@ class Spool:
     def _orphans(self) -> Iterator[Path]:
         for path in sorted(self._folder.glob("*.jsonl")):
             if path != self._path:
-                with _if_orphaned(path) as orphaned:
-                    if orphaned:
+                with _if_orphaned(path) as is_orphan:
+                    if is_orphan:
                         yield path
 
 
 @contextmanager
 def _if_orphaned(path: Path) -> Iterator[bool]:
-    """Whether no living process holds the file; nobody else can take it inside this block."""
+    """Whether no running process has locked the file; inside this block no other process can."""
     try:
-        held = path.open("rb+")  # NFS gives an exclusive lock only to who may write
-    except FileNotFoundError:  # another worker was faster
+        file = path.open("rb+")  # NFS requires write access for an exclusive lock
+    except FileNotFoundError:  # another worker has taken it over
         yield False
         return
-    with held:
+    with file:
         try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             yield False
         else:
             yield path.exists()
 
 
-def _hand_over(path: Path, keep: Callable[[Sequence[Row]], None]) -> int:
+def _store_file(path: Path, store: Callable[[Sequence[Row]], None]) -> int:
     rows = [_row_of(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    # A line without its end was being written when the process was killed: its answer never left.
-    for start in range(0, len(rows), LINES_TOGETHER):
-        keep(rows[start : start + LINES_TOGETHER])
+    # The process was killed while writing an incomplete line, so its response was not sent.
+    for start in range(0, len(rows), ROWS_PER_WRITE):
+        store(rows[start : start + ROWS_PER_WRITE])
     return len(rows)
 
 
 def _text_of(value: object) -> str:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    raise TypeError(f"{type(value).__name__} has no place in a spool")
+    raise TypeError(f"{type(value).__name__} cannot be written to the spool")
 
 
 def _row_of(line: bytes) -> Row:
@@ -117,7 +117,7 @@ def _row_of(line: bytes) -> Row:
 
 
 def _sync_folder(folder: Path) -> None:
-    """A new file's name is on disk as well."""
+    """So that the name of a new file is on disk as well."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

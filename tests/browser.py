@@ -1,4 +1,4 @@
-"""The machine's own Chromium, without a window (Debian: apt-get install chromium)."""
+"""The system's Chromium, headless (Debian: apt-get install chromium)."""
 
 import os
 import shutil
@@ -12,12 +12,12 @@ QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
 
 @contextmanager
 def running() -> Iterator[Browser]:
-    """Raises AssertionError where there is none: a test that cannot run fails."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "Chromium is not on this machine: apt-get install chromium"
+    """Raises AssertionError without Chromium: a test that cannot run fails."""
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert executable, "Chromium is not on this machine: apt-get install chromium"
     sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()  # it refuses to run as root with one
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, *sandbox])
+        browser = playwright.chromium.launch(executable_path=executable, args=[*QUIET, *sandbox])
         try:
             yield browser
         finally:

@@ -25,7 +25,7 @@ MORNING, THANKSGIVING_EVE = (dict(body) for body in PROBLEM.examples.values())
 
 
 def environment(settings: Settings, **changed: str) -> dict[str, str]:
-    """What `settings` says of folders and the database, and nothing of the environment of the tests."""
+    """The folders and the database of `settings`, without the environment of the tests."""
     return {
         **without_settings(),
         "ONTIME_RELEASES": str(settings.releases),
@@ -47,7 +47,7 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pipesize=1_048_576,  # its log must not stop it where nobody reads
+            pipesize=1_048_576,  # so that an unread log does not block it
         )
 
     def wait_until_ready(self) -> "Service":
@@ -55,7 +55,7 @@ class Service:
         return self
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Status and parsed body. Raises URLError where nobody answers."""
+        """Status and parsed body. Raises URLError if nothing responds."""
         data = None if body is None else json.dumps(body).encode()
         request = Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
         try:
@@ -78,21 +78,21 @@ class Service:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
 
     def stop(self) -> None:
-        """The polite way."""
+        """With SIGTERM."""
         self.process.terminate()
         self.process.wait(timeout=60)
 
     def kill(self) -> None:
-        """No worker has a chance to do anything."""
+        """With SIGKILL, workers included."""
         signal_group(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=60)
 
     def _end(self) -> str:
         if self.process.poll() is None:
             self.kill()  # else its output has no end
-        return self.said()
+        return self.output()
 
-    def said(self) -> str:
+    def output(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.read().decode()
 
@@ -119,7 +119,7 @@ def _parsed(body: bytes) -> Any:
 
 @contextmanager
 def running(settings: Settings, **changed: str) -> Iterator[Service]:
-    """The service, ready; stopped afterwards, the hard way if need be."""
+    """The service, ready; stopped afterwards, with SIGKILL if necessary."""
     service = Service(settings, COMMAND, **changed)
     try:
         yield service.wait_until_ready()
@@ -129,7 +129,7 @@ def running(settings: Settings, **changed: str) -> Iterator[Service]:
 
 
 class Load:
-    """Callers that ask for single flights as fast as they get answers, on connections that stay open."""
+    """Clients that request single predictions one after another, on persistent connections."""
 
     def __init__(self, port: int, flight: dict[str, Any], callers: int = 6) -> None:
         self.answers: list[Any] = []
@@ -148,26 +148,26 @@ class Load:
             caller.join(timeout=60)
 
     def _ask(self, number: int) -> None:
-        connection, asked = HTTPConnection("127.0.0.1", self._port, timeout=30), 0
+        connection, count = HTTPConnection("127.0.0.1", self._port, timeout=30), 0
         while not self._over.is_set():
-            asked += 1
-            body = json.dumps({**self._flight, "flight_number": number * 1000 + asked % 1000})
+            count += 1
+            body = json.dumps({**self._flight, "flight_number": number * 1000 + count % 1000})
             try:
                 connection.request("POST", "/v1/predictions", body)
                 response = connection.getresponse()
-                told = json.loads(response.read())
-            except (OSError, HTTPException) as error:  # without an answer nothing was promised
+                content = json.loads(response.read())
+            except (OSError, HTTPException) as error:  # a request without a response need not be stored
                 self.failures.append(repr(error))
                 connection.close()
                 return
             if response.status == 200:
-                self.answers.append(told)
+                self.answers.append(content)
             else:
-                self.failures.append(f"{response.status} {told}")
+                self.failures.append(f"{response.status} {content}")
 
 
 def wait_for(what: Callable[[], bool]) -> None:
-    """Until it is so. Raises AssertionError after 30 seconds."""
+    """Wait until `what` is true. Raises AssertionError after 30 seconds."""
     for _ in range(600):
         if what():
             return

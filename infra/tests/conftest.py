@@ -16,7 +16,7 @@ from pipelines.operations import monitor
 from serving import keys
 from tests.conftest import params, raw, tables, weeks
 from tests.service import MORNING, running
-from tests.serving.test_serving import asked
+from tests.serving.test_serving import request_of
 from tests.small_world import Small, other, published, settings, small, store
 
 __all__ = ["other", "params", "raw", "settings", "small", "tables", "weeks"]  # fixtures
@@ -46,7 +46,7 @@ def world(
     stored = store(settings, weeks, tables)
     release.challenge(settings.releases, "2", 0.5)
     timetable = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]]
-    flights = [asked(flight) for _, flight in timetable.iterrows()]
+    flights = [request_of(flight) for _, flight in timetable.iterrows()]
     with running(settings) as service:
         for start in range(0, len(flights), 1000):
             service.post("/v1/predictions", flights[start : start + 1000])

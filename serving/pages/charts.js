@@ -1,8 +1,7 @@
-// Charts. Each has its numbers in words too, as a label or a table.
-import { element, formatCount, formatDay, formatPercent, toHundred } from "/static/common.js";
+// Charts. Each also has its numbers as text, in a label or a table.
+import { capitalize, element, formatCount, formatDay, formatPercent, toHundred } from "/static/common.js";
 
 const RADIUS = 150;
-const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 function place(share, radius) {
   const angle = Math.PI * (1 - share);
@@ -47,14 +46,14 @@ function drawRecord(bins, chosen, words) {
     cx: 100 * (bin.low + bin.high), cy: 100 * (1 - bin.positives / bin.entities),
   }));
   return element("svg", { class: "record", viewBox: "-34 -10 244 150", role: "img",
-    "aria-label": `Share of ${words.entities} that were ${words.positive}, by the chance they got. The table has the numbers.` },
+    "aria-label": `Share of ${words.entities} that were ${words.positive}, by predicted probability. The table has the numbers.` },
   element("path", { class: "axis", d: "M 0 0 V 100 H 200" }),
   element("path", { class: "ideal", d: "M 0 100 L 200 0" }), dots,
   ["0", "50", "100"].map((label, index) => [
     element("text", { x: 100 * index, y: 116, "text-anchor": "middle" }, label),
     element("text", { x: -6, y: 104 - 50 * index, "text-anchor": "end" }, label)]),
-  element("text", { x: 100, y: 134, "text-anchor": "middle" }, "chance given, %"),
-  element("text", { x: 8, y: 2 }, `were ${words.positive}, %`));
+  element("text", { x: 100, y: 134, "text-anchor": "middle" }, "predicted, %"),
+  element("text", { x: 8, y: 2 }, `${words.positive}, %`));
 }
 
 export function drawMinutes(minutes, words) {
@@ -68,17 +67,17 @@ export function drawMinutes(minutes, words) {
 }
 
 export function drawReasons({ reasons, base_rate: base, probability: share }, digits, lead, words) {
-  const title = element("h3", {}, "Why this chance");
+  const title = element("h3", {}, "Reasons for this probability");
   if (!reasons?.features) {
     return [title, element("p", { class: "soft" },
-      reasons?.why ? `This answer comes without reasons: ${reasons.why}.` : "This answer comes without reasons.")];
+      reasons?.why ? `No reasons: ${reasons.why}.` : "No reasons.")];
   }
   const { scale } = reasons;
   const others = { words: "everything else together", [scale]: reasons[`others_${scale}`] };
   const items = [...reasons.features, others];
   const least = scale === "log_odds" ? 0.1 : 0.02;
   const widest = Math.max(least, ...items.map((item) => Math.abs(item[scale])));
-  const asOf = lead ? element("p", { class: "soft" }, `As known ${lead} before the ${words.event}.`) : null;
+  const asOf = lead ? element("p", { class: "soft" }, `As of ${lead} before the ${words.event}.`) : null;
   return [title, asOf,
     element("p", { class: "ends" }, element("span", {}, `All ${words.entities}, the base rate`),
       element("span", {}, `${toHundred(base)} in 100`)),
@@ -100,15 +99,15 @@ function drawReason(words, added, scale, widest) {
       element("span", { class: "small" }, size)));
 }
 
-// Odds of 1.65 times are much, of less than 1.2 times a little; so are 10 and less than 4 in 100.
-const MUCH = { log_odds: 0.5, probability: 0.1 };
-const LITTLE = { log_odds: 0.18, probability: 0.04 };
-const describeSize = (size, scale) => (size >= MUCH[scale] ? " much" : size < LITTLE[scale] ? " a little" : "");
+// "much": odds × 1.65 or 10 in 100 and more; "a little": less than odds × 1.2 or 4 in 100.
+const LARGE = { log_odds: 0.5, probability: 0.1 };
+const SMALL = { log_odds: 0.18, probability: 0.04 };
+const describeSize = (size, scale) => (size >= LARGE[scale] ? " much" : size < SMALL[scale] ? " a little" : "");
 
 const nameBin = ({ low, high }) => `${toHundred(low, 1)} to ${formatPercent(high, 1)}`;
 
 function drawBins(bins, words) {
-  const head = ["Chance given", capitalize(words.entities), capitalize(words.positive)].map((word) => element("th", { scope: "col" }, word));
+  const head = ["Predicted", capitalize(words.entities), capitalize(words.positive)].map((word) => element("th", { scope: "col" }, word));
   const rows = bins.map((bin) => element("tr", {}, element("th", { scope: "row" }, nameBin(bin)),
     element("td", {}, formatCount(bin.entities)),
     element("td", {}, bin.entities ? formatPercent(bin.positives / bin.entities) : "none")));
@@ -123,22 +122,22 @@ export function drawTrackRecord({ probability: share, model_version: version }, 
   const title = element("h3", {}, "Track record");
   const record = model?.track_record;
   if (!record || model.version !== version) {
-    return [title, element("p", { class: "soft" }, `There is no track record of version ${version} here.`)];
+    return [title, element("p", { class: "soft" }, `There is no track record for version ${version}.`)];
   }
   const { bins, begin, until } = record;
   const chosen = bins.find(({ high }) => share < high) ?? bins.at(-1);
-  const unseen = model.trained_until <= begin ? ` The model had not seen these ${words.entities} in training.` : "";
+  const note = model.trained_until <= begin ? ` The model was not trained on these ${words.entities}.` : "";
   const lastDay = formatDay(new Date(until) - 1, "UTC");
   return [title, element("div", { class: "track-record" }, element("div", {},
     element("p", { class: "finding" }, describeBin(chosen, words)),
     element("p", {}, describeAlerts(bins, model.threshold, words)),
-    element("p", { class: "soft" }, `From ${formatDay(begin, "UTC")} to ${lastDay}.${unseen}`)),
+    element("p", { class: "soft" }, `From ${formatDay(begin, "UTC")} to ${lastDay}.${note}`)),
   drawRecord(bins, chosen, words)), drawBins(bins, words)];
 }
 
 function describeBin(bin, words) {
-  if (bin.entities === 0) return `No ${words.entity} got ${nameBin(bin)}.`;
-  return `Of ${formatCount(bin.entities)} ${words.entities} that got ${nameBin(bin)}, `
+  if (bin.entities === 0) return `No ${words.entity} was predicted at ${nameBin(bin)}.`;
+  return `Of ${formatCount(bin.entities)} ${words.entities} predicted at ${nameBin(bin)}, `
     + `${formatPercent(bin.positives / bin.entities)} were ${words.positive}.`;
 }
 
@@ -147,6 +146,6 @@ function describeAlerts(bins, threshold, words) {
   const [entities, positives] = ["entities", "positives"].map((name) => above.reduce((sum, bin) => sum + bin[name], 0));
   if (entities === 0) return `No ${words.entity} got an alert.`;
   const edge = above[0].low;
-  const what = edge - threshold < 1e-6 ? "alerts" : `${words.entities} that got ${formatPercent(edge, 1)} or more`;
+  const what = edge - threshold < 1e-6 ? "alerts" : `${words.entities} predicted at ${formatPercent(edge, 1)} or more`;
   return `Of ${formatCount(entities)} ${what}, ${formatPercent(positives / entities)} were ${words.positive}.`;
 }

@@ -1,11 +1,11 @@
-// Parts that both pages share: elements, requests, numbers and times.
+// Shared by both pages: elements, requests, numbers and times.
 
 const SVG = "http://www.w3.org/2000/svg";
 const SVG_TAGS = new Set(["svg", "g", "path", "rect", "line", "circle", "text"]);
 const KEY_NAME = "ontime-api-key";
-let zone = "UTC"; // until the problem says on whose clock its times are told
+let zone = "UTC"; // until the time zone of the problem is known
 
-export const useZone = (name) => { zone = name; };
+export const setZone = (name) => { zone = name; };
 
 export function element(tag, attributes, ...children) {
   const node = SVG_TAGS.has(tag) ? document.createElementNS(SVG, tag) : document.createElement(tag);
@@ -21,14 +21,14 @@ export const find = (id) => document.getElementById(id);
 
 // Requests
 
-export class Problem extends Error {
+export class RequestError extends Error {
   constructor(status, message, places = []) {
     super(message);
     this.status = status;
     this.places = places;
   }
 
-  get passing() {
+  get transient() {
     return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
@@ -37,11 +37,11 @@ export async function request(path, body) {
   const key = sessionStorage.getItem(KEY_NAME);
   const response = await send(path, body, key);
   if (response.status === 401 || response.status === 403) {
-    // Another request may have got a new key from the reader in the meantime.
-    if (sessionStorage.getItem(KEY_NAME) === key) await askKey(key !== null);
+    // The user may have entered a new key for another request in the meantime.
+    if (sessionStorage.getItem(KEY_NAME) === key) await promptForKey(key !== null);
     return request(path, body);
   }
-  if (!response.ok) throw await readFailure(response);
+  if (!response.ok) throw await readError(response);
   return response.json();
 }
 
@@ -54,55 +54,55 @@ async function send(path, body, key) {
       method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), cache: "no-store",
     });
   } catch {
-    throw new Problem(0, "The service cannot be reached.");
+    throw new RequestError(0, "The service is not reachable.");
   }
 }
 
-const FAILURES = {
-  404: "The service does not know this.",
-  422: "The service did not accept the request.",
-  429: "The service has too many requests at the moment.",
-  503: "The service cannot answer at the moment.",
+const MESSAGES = {
+  404: "The service did not find this.",
+  422: "The service rejected the request.",
+  429: "There are too many requests at the moment.",
+  503: "The service is not available at the moment.",
 };
 
-async function readFailure(response) {
+async function readError(response) {
   const { status } = response;
-  const sentence = FAILURES[status] ?? "The service could not answer.";
+  const sentence = MESSAGES[status] ?? "The request failed.";
   const wait = Number(response.headers.get("Retry-After"));
-  const waiting = wait > 0 ? ` It asks to wait ${wait} s.` : "";
-  const detail = await response.json().then((problem) => problem.detail, () => null);
-  const problems = Array.isArray(detail) ? detail : [];
-  const reasons = problems.length ? problems.map(describeReason) : [detail].flat().filter(Boolean);
-  const message = `${sentence}${waiting} (${[`status ${status}`, ...reasons].join("; ")})`;
-  return new Problem(status, message, problems.map(({ place }) => place));
+  const retry = wait > 0 ? ` Retry after ${wait} s.` : "";
+  const detail = await response.json().then((content) => content.detail, () => null);
+  const details = Array.isArray(detail) ? detail : [];
+  const reasons = details.length ? details.map(describeDetail) : [detail].flat().filter(Boolean);
+  const message = `${sentence}${retry} (${[`status ${status}`, ...reasons].join("; ")})`;
+  return new RequestError(status, message, details.map(({ place }) => place));
 }
 
-function describeReason({ place, reason, got }) {
+function describeDetail({ place, reason, got }) {
   const value = got === undefined || got === null ? "" : `, got ${JSON.stringify(got)}`;
   return `${place ? `${place}: ` : ""}${reason}${value}`;
 }
 
-export function showProblem(place, problem, retry) {
-  const words = problem instanceof Problem ? problem.message : `This page failed: ${problem.message}`;
-  const again = problem.passing && retry
-    ? element("button", { type: "button", click: () => { keepFocus(); retry(); } }, "Try again") : null;
+export function showError(place, error, retry) {
+  const words = error instanceof RequestError ? error.message : `Error in this page: ${error.message}`;
+  const button = error.transient && retry
+    ? element("button", { type: "button", click: () => { keepFocus(); retry(); } }, "Retry") : null;
   place.replaceChildren(element("div", { class: "problem", role: "alert" },
-    element("p", {}, words), again));
+    element("p", {}, words), button));
 }
 
-let asking = null;
+let keyPrompt = null;
 
-function askKey(refused) {
-  asking ??= new Promise((resolve) => showKeyForm(refused, resolve)).finally(() => { asking = null; });
-  return asking;
+function promptForKey(rejected) {
+  keyPrompt ??= new Promise((resolve) => showKeyForm(rejected, resolve)).finally(() => { keyPrompt = null; });
+  return keyPrompt;
 }
 
-function showKeyForm(refused, resolve) {
+function showKeyForm(rejected, resolve) {
   const input = element("input", {
     id: "key-value", type: "password", autocomplete: "off", required: "", "aria-describedby": "key-words",
   });
-  const words = refused ? "The service refused this key. Give another one."
-    : "The service asks for an API key. It is kept until this tab is closed.";
+  const words = rejected ? "The service rejected this key. Enter another one."
+    : "The service requires an API key. It is stored until this tab is closed.";
   const form = element("form", { class: "key" },
     element("p", { id: "key-words", role: "alert" }, words),
     element("label", { for: "key-value" }, "API key"), input,
@@ -118,12 +118,14 @@ function showKeyForm(refused, resolve) {
   if ([document.body, find("main")].includes(document.activeElement)) input.focus();
 }
 
-// A control that is about to be removed would drop the focus to the top of the page.
+// Removing the focused control would move the focus to the top of the page.
 function keepFocus() {
   find("main").focus({ preventScroll: true });
 }
 
-// Numbers and times
+// Text, numbers and times
+
+export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 export const formatCount = (count) => count.toLocaleString("en-US");
 

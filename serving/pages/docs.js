@@ -1,8 +1,8 @@
-// Swagger UI on this service's own OpenAPI document. Deferred scripts run in order, so the bundle is there.
+// Swagger UI with the OpenAPI document of this service. Deferred scripts run in order, so its bundle is loaded.
 const dark = matchMedia("(prefers-color-scheme: dark)");
-const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", follow);
-follow();
+const applyTheme = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+dark.addEventListener("change", applyTheme);
+applyTheme();
 
 window.SwaggerUIBundle({
   url: "/openapi.json",

@@ -1,20 +1,18 @@
-// The page where a reader chooses an entity and gets the answer for it. What it is about, GET /v1/problem says.
-import { drawGauge, drawReasons, drawTrackRecord } from "/static/charts.js";
+// The page for predictions: the search for entities and the choice of one. Its texts come from GET /v1/problem.
+import { drawTitle, showAnswer } from "/static/answer.js";
 import {
-  Problem, element, find, formatClock, formatCount, formatDay, formatSpan, formatTime, request, showProblem, toHundred,
-  useZone,
+  RequestError, capitalize, element, find, formatClock, formatCount, formatDay, formatTime, request, setZone, showError,
 } from "/static/common.js";
 
 const LIMIT = 50;
-const KEY = /^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$/;
+const ENTITY_ID = /^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$/;
 const form = find("search");
 let problem = null;
 let words = {};
-let choice = 0;
+let choiceCount = 0;
 let chosenId = null;
-let searches = 0;
+let searchCount = 0;
 
-const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 const isoDay = (time) => formatTime(time, { year: "numeric", month: "2-digit", day: "2-digit" })
   .split("/").reverse().join("-");
 const countEntities = (count) => `${formatCount(count)} ${count === 1 ? words.entity : words.entities}`;
@@ -23,22 +21,22 @@ const countEntities = (count) => `${formatCount(count)} ${count === 1 ? words.en
 
 async function start() {
   try {
-    learn(await request("/v1/problem"));
+    applyProblem(await request("/v1/problem"));
     const { days } = await request("/v1/entities?limit=1");
-    if (!days) return showNothing();
+    if (!days) return showEmptyStore();
     setDays(days);
-  } catch (failure) {
+  } catch (error) {
     find("count").textContent = "";
-    return showProblem(find("board"), failure, start);
+    return showError(find("board"), error, start);
   }
   await followLink();
 }
 
-// The words are those of the question that the release answers.
-function learn(told) {
-  problem = told;
-  words = told.words;
-  useZone(told.zone);
+// The texts match the question of the live release.
+function applyProblem(info) {
+  problem = info;
+  words = info.words;
+  setZone(info.zone);
   document.title = `${words.title} · ontime`;
   find("title").textContent = words.title;
   find("invitation").textContent = words.invitation;
@@ -47,8 +45,8 @@ function learn(told) {
   find("choice-title").textContent = `Choose from the ${words.entities}`;
   form.setAttribute("aria-label", capitalize(words.entities));
   form.querySelector("button").textContent = `Find ${words.entities}`;
-  find("count").textContent = `Looking for ${words.entities} …`;
-    if (!form.querySelector("[data-search]")) form.querySelector("button").before(...told.search.map(drawField));
+  find("count").textContent = `Searching for ${words.entities} …`;
+  if (!form.querySelector("[data-search]")) form.querySelector("button").before(...info.search.map(drawField));
 }
 
 function drawField({ field, label, placeholder, only_choices: only, choices }) {
@@ -79,7 +77,7 @@ function setDays([first, last]) {
   find("day-hint").textContent = `${formatDay(first, "UTC")} to ${formatDay(last, "UTC")}.${hint}`;
 }
 
-function showNothing() {
+function showEmptyStore() {
   find("count").textContent = "";
   find("board").replaceChildren(element("p", { class: "empty" },
     `The service has no ${words.entities} to show yet. Run `, element("code", {}, "make train"),
@@ -93,12 +91,12 @@ async function followLink() {
   const id = readLink();
   if (!id) return showExample(await searchEntities(followLink));
   chosenId = id;
-  const entity = await (KEY.test(id) ? request(`/v1/entities/${encodeURIComponent(id)}`)
-    : Promise.reject(new Problem(404, ""))).catch((failure) => ({ failure }));
-  if (entity.failure) {
+  const entity = await (ENTITY_ID.test(id) ? request(`/v1/entities/${encodeURIComponent(id)}`)
+    : Promise.reject(new RequestError(404, ""))).catch((error) => ({ error }));
+  if (entity.error) {
     await searchEntities(followLink);
-    return showProblem(find("answer"), entity.failure.status === 404
-      ? new Problem(404, `The ${words.entity} ${id} is not among the ${words.entities} here.`) : entity.failure);
+    return showError(find("answer"), entity.error.status === 404
+      ? new RequestError(404, `The ${words.entity} ${id} is not in the online store.`) : entity.error);
   }
   form.day.value = isoDay(entity.event_at);
   form.hour.value = "";
@@ -108,78 +106,78 @@ async function followLink() {
   await chooseEntity(entity);
 }
 
-// The address stays as it is: the reader has not chosen anything yet.
+// The address does not change, because the user has not chosen an entity yet.
 async function showExample(entities) {
   if (entities?.[0] && !chosenId) await chooseEntity(entities[0], true);
 }
 
 const normalise = (text) => text.trim().toUpperCase();
 
-class Misread extends Error {
+class FieldError extends Error {
   constructor(field, message) {
     super(message);
     this.field = field;
   }
 }
 
-// A code, "Name (CODE)", or the beginning of a name, or words in it. Anything else as it is written: the service knows
-// which codes there may be.
+// The code for a code, "Name (CODE)", or a part of a name. Other text is returned unchanged, because the service
+// validates codes.
 function readChoice({ field, choices }, text) {
-  const typed = normalise(text);
-  if (!typed || choices.length === 0) return text.trim();
-  const exact = choices.find((each) => [each.value, each.name, nameChoice(each)].map(normalise).includes(typed));
+  const input = normalise(text);
+  if (!input || choices.length === 0) return text.trim();
+  const exact = choices.find((each) => [each.value, each.name, nameChoice(each)].map(normalise).includes(input));
   if (exact) return exact.value;
-  const begins = choices.filter(({ name }) => normalise(name).startsWith(typed));
-  const fits = begins.length ? begins : choices.filter(({ name }) => normalise(name).includes(typed));
-  if (fits.length === 1) return fits[0].value;
-  if (fits.length) {
-    const some = fits.slice(0, 3).map(nameChoice).join(", ");
-    throw new Misread(field, `That fits ${some}${fits.length > 3 ? " and others" : ""}. Type the code.`);
+  const prefixMatches = choices.filter(({ name }) => normalise(name).startsWith(input));
+  const matches = prefixMatches.length ? prefixMatches : choices.filter(({ name }) => normalise(name).includes(input));
+  if (matches.length === 1) return matches[0].value;
+  if (matches.length) {
+    const some = matches.slice(0, 3).map(nameChoice).join(", ");
+    throw new FieldError(field, `Several match: ${some}${matches.length > 3 ? " and others" : ""}. Enter the code.`);
   }
   return text.trim();
 }
 
-// A choice that the service refused, if that is what went wrong.
-function findMisread({ places = [] }) {
-  const refused = problem.search.find(({ field, choices }) => choices.length && places.includes(`query.${field}`));
-  return refused && new Misread(refused.field,
-    `Nothing is called ${form[refused.field].value}. Choose one of the list, or type its code.`);
+// The field whose value the service rejected, if any.
+function findFieldError({ places = [] }) {
+  const field = problem.search.find(({ field, choices }) => choices.length && places.includes(`query.${field}`));
+  return field && new FieldError(field.field,
+    `No match for ${form[field.field].value}. Choose from the list, or enter a code.`);
 }
 
 function readForm() {
-  const told = Object.fromEntries(new FormData(form));
-  const fields = problem.search.map((each) => [each.field, readChoice(each, told[each.field])]);
-  return [["day", told.day], ["hour", told.hour], ...fields].filter(([, value]) => value);
+  const values = Object.fromEntries(new FormData(form));
+  const fields = problem.search.map((each) => [each.field, readChoice(each, values[each.field])]);
+  return [["day", values.day], ["hour", values.hour], ...fields].filter(([, value]) => value);
 }
 
 async function searchEntities(retry = searchEntities) {
-  const search = ++searches;
+  const number = ++searchCount;
   try {
     const query = new URLSearchParams([...readForm(), ["limit", LIMIT]]);
-    find("count").textContent = `Looking for ${words.entities} …`;
+    find("count").textContent = `Searching for ${words.entities} …`;
     const { entities, more } = await request(`/v1/entities?${query}`);
-    if (search !== searches) return null;
+    if (number !== searchCount) return null;
     showEntities(entities, more);
     return entities;
-  } catch (failure) {
-    if (search !== searches) return null;
-    const misread = failure instanceof Misread ? failure : findMisread(failure);
+  } catch (error) {
+    if (number !== searchCount) return null;
+    const fieldError = error instanceof FieldError ? error : findFieldError(error);
     find("count").textContent = "";
-    if (misread) return complain(misread);
-    showProblem(find("board"), failure, retry);
+    if (fieldError) return showFieldError(fieldError);
+    showError(find("board"), error, retry);
     return null;
   }
 }
 
-function complain({ field, message }) {
+function showFieldError({ field, message }) {
   form[field].setCustomValidity(message);
   form.reportValidity();
   return null;
 }
 
 function showEntities(entities, more) {
-  const first = `The first ${countEntities(entities.length)}. Narrow the search to see others.`;
-  const none = `No ${words.entity} fits. Leave a field empty to see more.`;
+  const first = `The first ${countEntities(entities.length)}. Refine the search to see others.`;
+  const none = `No ${words.entity} matches. Clear a field to see more.`;
   find("count").textContent = entities.length === 0 ? none : more ? first : `${countEntities(entities.length)}.`;
   const head = element("div", { class: "row head", "aria-hidden": "true" },
     ["Time", capitalize(words.entity), ""].map((word) => element("span", {}, word)));
@@ -205,28 +203,28 @@ function openEntity(entity) {
 }
 
 async function chooseEntity(entity, example = false) {
-  const mine = ++choice;
+  const number = ++choiceCount;
   if (!example) {
     chosenId = entity.entity_id;
     document.title = `${entity.title}, ${entity.subtitle} · ontime`;
-    find("spoken").textContent = `Asking the model about ${entity.title}.`;
+    find("spoken").textContent = `Loading the prediction for ${entity.title}.`;
   }
   markRow(entity.entity_id);
   const title = () => [example ? element("p", { class: "example" },
     `An example. Choose any ${words.entity} from the list.`) : null, ...drawTitle(entity)].filter(Boolean);
-  find("answer").replaceChildren(...title(), element("p", { class: "empty" }, "Asking the model …"));
+  find("answer").replaceChildren(...title(), element("p", { class: "empty" }, "Loading the prediction …"));
   try {
-    const [prediction, model, told, outcome] = await Promise.all([
+    const [prediction, model, info, outcome] = await Promise.all([
       request("/v1/predictions?explain=true", entity.request), request("/v1/model").catch(() => null),
-      request("/v1/problem").catch(() => null), askOutcome(entity.entity_id),
+      request("/v1/problem").catch(() => null), requestOutcome(entity.entity_id),
     ]);
-    if (mine !== choice) return;
-    if (told) ({ words } = told);
-    showAnswer(entity, title(), prediction, model, describeOutcome(outcome));
-  } catch (failure) {
-    if (mine !== choice) return;
+    if (number !== choiceCount) return;
+    if (info) ({ words } = info);
+    showAnswer(entity, title(), prediction, model, outcome, words);
+  } catch (error) {
+    if (number !== choiceCount) return;
     find("spoken").textContent = "";
-    showProblem(find("answer"), failure, () => chooseEntity(entity, example));
+    showError(find("answer"), error, () => chooseEntity(entity, example));
     find("answer").prepend(...title());
   }
 }
@@ -238,98 +236,12 @@ function markRow(id) {
   }
 }
 
-async function askOutcome(id) {
+async function requestOutcome(id) {
   try {
     return await request(`/v1/outcomes/${encodeURIComponent(id)}`);
-  } catch (failure) {
-    return { failure };
+  } catch (error) {
+    return { failure: error };
   }
-}
-
-// How it ended, as a colour and in words.
-function describeOutcome({ label, words: sentence, failure }) {
-  if (failure) return ["open", failure.status === 404 ? "Not known yet." : `Not known: ${failure.message}`];
-  return [label ? "positive" : "negative", sentence];
-}
-
-function drawTitle({ title, subtitle, details }) {
-  return [
-    element("h2", { class: "entity-title" }, element("span", {}, title), " ",
-      element("span", { class: "route" }, subtitle)),
-    element("p", { class: "soft" }, details),
-  ];
-}
-
-// The fewest digits with which the shown chance does not contradict the shown threshold.
-function chooseDigits(share, threshold, alert) {
-  const fewest = share < 0.01 || share > 0.99 ? 1 : 0;
-  if (threshold === null) return fewest;
-  const limit = Number(toHundred(threshold, 1));
-  return [0, 1, 2].find((digits) => digits >= fewest && Number(toHundred(share, digits)) >= limit === alert) ?? 3;
-}
-
-function describeAnswer({ probability: share, base_rate: base, alert, flags }, threshold) {
-  const digits = chooseDigits(share, threshold, alert);
-  const count = toHundred(share, digits);
-  const unknown = flags.includes("request_only");
-  const limit = threshold === null ? "." : `: the service gives one from ${toHundred(threshold, 1)} in 100.`;
-  const because = threshold === null ? "." : `, because ${count} in 100 reaches the threshold of `
-    + `${toHundred(threshold, 1)} in 100. It says nothing about this ${words.entity} in particular.`;
-  const verb = count === "1" ? words.is_positive : words.are_positive;
-  return {
-    digits, limit: unknown && alert ? because : limit,
-    claim: `${count} in 100 ${words.entities} ${unknown ? words.with_only_request : "like this"} ${verb}.`,
-    base: `Of all ${words.entities}, ${toHundred(base)} in 100 ${words.are_positive}: the base rate.`,
-    verdict: alert ? "Alert" : "No alert",
-  };
-}
-
-function showAnswer(entity, title, prediction, model, outcome) {
-  const threshold = model?.threshold ?? null;
-  const said = describeAnswer(prediction, threshold);
-  const limits = prediction.flags.map((flag) => describeFlag(flag, entity, model));
-  const spoken = [...limits, said.claim, said.base, `${said.verdict}${said.limit}`].join(" ");
-  const { probability: share, base_rate: base, alert } = prediction;
-  const gauge = drawGauge({
-    share, base, threshold, alert, digits: said.digits, words: spoken, unit: `in 100 ${words.positive}`,
-  });
-  const verdict = element("div", {},
-    element("p", { class: "claim" }, said.claim),
-    element("p", { class: "base" }, said.base),
-    element("p", {}, element("strong", { class: alert ? "alert" : "" }, said.verdict), said.limit),
-    element("p", { class: `outcome ${outcome[0]}` }, element("span", {}, "What happened"), outcome[1]));
-  const lead = prediction.features_as_of && model?.lead_minutes ? formatSpan(model.lead_minutes) : null;
-  find("answer").replaceChildren(element("article", {}, title, drawFlags(limits),
-    element("div", { class: "verdict" }, gauge, verdict),
-    drawReasons(prediction, said.digits, lead, words),
-    drawTrackRecord(prediction, model, words), drawFacts(prediction, model)));
-  find("spoken").textContent = `${entity.title}: ${spoken} What happened: ${outcome[1]}`;
-}
-
-function describeFlag(flag, entity, model) {
-  if (flag in words) return words[flag];
-  const [kind, name] = flag.split(":");
-  if (kind !== "unknown_category") return capitalize(flag.replaceAll("_", " "));
-  const value = entity.request[name];
-  const known = model?.names?.[name]?.[value];
-  const meaning = model?.features.find((feature) => feature.name === name)?.meaning ?? name;
-  // A category that the online store has is not in the request.
-  if (value === undefined) return `The model has never seen this ${meaning}.`;
-  return `The model has never seen this ${meaning}: ${known ? `${known} (${value})` : value}.`;
-}
-
-// First of all: whoever reads the chance should know how little it rests on.
-function drawFlags(limits) {
-  const items = limits.map((limit) => element("li", {}, limit));
-  return items.length ? element("ul", { class: "flags", "aria-label": "Limits of this answer" }, items) : null;
-}
-
-function drawFacts({ model_version: version, features_as_of: time, prediction_id: id }, model) {
-  const algorithm = model?.version === version ? `, ${model.algorithm}` : "";
-  const known = time ? `what was known at ${formatClock(time)} on ${formatDay(time)}` : "the request alone";
-  const facts = [["Model", `version ${version}${algorithm}`], ["Based on", known], ["Prediction", id]];
-  return element("dl", { class: "facts" }, facts.map(([term, value]) =>
-    element("div", {}, element("dt", {}, term), element("dd", {}, value))));
 }
 
 for (let hour = 0; hour < 24; hour += 1) {

@@ -1,59 +1,59 @@
-// The page for the people who run the service. It asks for the state again and again.
+// The page for operators of the service. It polls the state of the service.
 import { drawMinutes } from "/static/charts.js";
 import {
-  element, find, formatClock, formatCount, formatDay, formatPercent, formatTime, request,
+  capitalize, element, find, formatClock, formatCount, formatDay, formatPercent, formatTime, request,
 } from "/static/common.js";
 
-const PAUSE_MS = 2000;
+const POLL_MS = 2000;
 const STATES = ["live", "challenger", "rolled back", "on standby"];
-const shown = new Map();
+const drawnData = new Map();
 let timer = null;
 let paused = false;
-let unreachable = null;
-let words = { entity: "entity", entities: "entities", positive: "positive" }; // until the problem says otherwise
+let unreachableSince = null;
+let words = { entity: "entity", entities: "entities", positive: "positive" }; // until GET /v1/problem responds
 
 const countPredictions = (count) => `${formatCount(count)} prediction${count === 1 ? "" : "s"}`;
 
 async function refresh() {
   clearTimeout(timer);
   if (paused || document.hidden) return;
-  const state = await request("/v1/ops").catch(showReach);
+  const state = await request("/v1/ops").catch(showReachability);
   clearTimeout(timer);
-  timer = setTimeout(refresh, PAUSE_MS);
+  timer = setTimeout(refresh, POLL_MS);
   if (!state) return;
-  showReach(null);
+  showReachability(null);
   showState(state);
 }
 
-function showReach(problem) {
+function showReachability(error) {
   const now = formatTime(Date.now(), { timeStyle: "medium" }, "UTC");
-  if (!problem) {
-    unreachable = null;
+  if (!error) {
+    unreachableSince = null;
     find("updated").textContent = paused ? `Paused at ${now} UTC` : `As of ${now} UTC`;
-  } else unreachable ??= now;
-  const why = problem?.status ? ` ${problem.message}` : "";
-  const words = problem ? `Not reachable since ${unreachable} UTC. What follows is older.${why}` : "";
-  // Equal words are not written again, so that a screen reader says them once.
+  } else unreachableSince ??= now;
+  const reason = error?.status ? ` ${error.message}` : "";
+  const words = error ? `Not reachable since ${unreachableSince} UTC. The data below are older.${reason}` : "";
+  // The same text is not written again, because a screen reader would repeat it.
   if (find("reach").textContent !== words) find("reach").textContent = words;
-  find("main").classList.toggle("stale", Boolean(problem));
+  find("main").classList.toggle("stale", Boolean(error));
 }
 
 // Draws a part only where its data changed, so that focus and selection stay.
 function update(id, data, draw) {
   const text = JSON.stringify(data);
-  if (shown.get(id) === text) return;
-  shown.set(id, text);
+  if (drawnData.get(id) === text) return;
+  drawnData.set(id, text);
   find(id).replaceChildren(...[draw(data)].flat(Infinity).filter(Boolean));
 }
 
 function showState(state) {
   const { answering, ready, challenger, notes, monitored, traffic, releases, decisions, links } = state;
   const model = releases?.find(({ version }) => version === answering) ?? null;
-  const stopped = nameStop(monitored);
-  update("answering", { answering, ready, challenger, model, stopped }, drawAnswering);
+  const stop = describeStop(monitored);
+  update("answering", { answering, ready, challenger, model, stop }, drawAnswering);
   update("notes", notes ?? [], drawNotes);
   const diagnosis = links?.[DIAGNOSIS] ?? null;
-  update("monitored", { monitored, askedAt: state.retraining_asked_at, diagnosis }, drawMonitored);
+  update("monitored", { monitored, requestedAt: state.retraining_asked_at, diagnosis }, drawMonitored);
   update("figures", traffic ?? null, drawFigures);
   update("latency", traffic ? [traffic.single, traffic.lists] : null, drawLatency);
   update("minutes", traffic ? fillMinutes(traffic) : [], drawTraffic);
@@ -62,51 +62,49 @@ function showState(state) {
   update("links", links ?? {}, drawLinks);
 }
 
-// Why nothing moves although the service is ready; null where nothing is wrong.
-function nameStop(monitored) {
+// The reason why nothing is promoted although the service is ready; null if there is none.
+function describeStop(monitored) {
   if (monitored?.alerts.some(({ tier }) => tier === 1)) return "tier 1 alert";
   return monitored?.policy?.action === "stop" ? "policy: stop" : null;
 }
 
-function drawAnswering({ answering, ready, challenger, model, stopped }) {
+function drawAnswering({ answering, ready, challenger, model, stop }) {
   const trained = model ? `${model.algorithm}, trained on ${nameTraining(model)}` : null;
-  const rival = challenger
-    ? `Version ${challenger.version} is the challenger and answers ${formatPercent(challenger.share, 1)} of requests.`
+  const challengerText = challenger
+    ? `Version ${challenger.version} is the challenger and serves ${formatPercent(challenger.share, 1)} of requests.`
     : "No challenger.";
-  const words = `${ready ? "ready" : "not ready"}${stopped ? `, ${stopped}` : ""}`;
+  const words = `${ready ? "ready" : "not ready"}${stop ? `, ${stop}` : ""}`;
   return [
-    element("p", { class: "version" }, answering ? `Version ${answering}` : "No model answers", " ",
-      element("span", { class: ready && !stopped ? "state live" : "state rolled-back" }, words)),
+    element("p", { class: "version" }, answering ? `Version ${answering}` : "No model is live", " ",
+      element("span", { class: ready && !stop ? "state live" : "state rolled-back" }, words)),
     trained && element("p", {}, trained),
-    element("p", {}, rival),
+    element("p", {}, challengerText),
   ];
 }
 
 function drawNotes(notes) {
-  if (notes.length === 0) return element("p", { class: "soft" }, "Nothing to note.");
+  if (notes.length === 0) return element("p", { class: "soft" }, "No problems.");
   return element("ul", { class: "flags" }, notes.map((note) => element("li", {}, capitalize(note))));
 }
-
-const capitalize = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 // Monitoring
 
 const DIAGNOSIS = "Reports: diagnosis"; // its name among the links of `make ui`
 const TIERS = { 1: "Tier 1, stop", 2: "Tier 2, retrain", 3: "Tier 3, report" };
 
-function drawMonitored({ monitored, askedAt, diagnosis }) {
+function drawMonitored({ monitored, requestedAt, diagnosis }) {
   if (!monitored) {
-    return element("p", { class: "empty" }, "The monitor has not looked at a day yet: ",
-      element("code", {}, "make monitor"), " looks at yesterday, ", element("code", {}, "make orchestrate"),
-      " does it every day.");
+    return element("p", { class: "empty" }, "The monitor has not run yet: ",
+      element("code", {}, "make monitor"), " evaluates yesterday, ", element("code", {}, "make orchestrate"),
+      " runs it every day.");
   }
   const { day, alerts, why, quality, policy } = monitored;
   return [
-    element("p", { class: "soft" }, `Last look: ${formatDay(day, "UTC")}, on the feed's clock.`),
-    element("div", { class: "panels look" },
+    element("p", { class: "soft" }, `Last monitored day: ${formatDay(day, "UTC")}, on the feed's clock.`),
+    element("div", { class: "panels monitoring" },
       element("div", {}, element("h3", {}, "Alerts"), drawAlerts(alerts), drawWhy(why, diagnosis)),
-      element("div", {}, element("h3", {}, "Policy"), drawPolicy(policy, day, askedAt))),
-    element("h3", {}, "Quality of the answers"), drawQuality(quality),
+      element("div", {}, element("h3", {}, "Policy"), drawPolicy(policy, day, requestedAt))),
+    element("h3", {}, "Model performance"), drawQuality(quality),
   ];
 }
 
@@ -118,51 +116,51 @@ function drawAlerts(alerts) {
       element("p", { class: "soft" }, `${name} ${formatValue(value)}, limit ${formatValue(above)}`))));
 }
 
-// The first sentence of the diagnosis, and where the rest of it is.
+// The first sentence of the diagnosis, and a link to all of it.
 function drawWhy(why, diagnosis) {
   if (!why) return null;
   const page = diagnosis && /^https?:\/\//.test(diagnosis)
     ? element("a", { href: diagnosis }, "the last diagnosis") : element("code", {}, "make diagnose");
-  return [element("h3", {}, "Why"), fold(capitalize(why), "why"), element("p", { class: "soft" }, "In full: ", page)];
+  return [element("h3", {}, "Why"), fold(capitalize(why), "why"), element("p", { class: "soft" }, "Details: ", page)];
 }
 
 const formatValue = (value) => String(Number(value.toPrecision(4)));
 
-function drawPolicy(policy, day, askedAt) {
+function drawPolicy(policy, day, requestedAt) {
   if (!policy) return element("p", {}, "No decision yet.");
-  const when = policy.day === day ? null : element("p", { class: "soft" }, `Decided for ${formatDay(policy.day, "UTC")}.`);
-  const waiting = askedAt
-    ? element("p", {}, `A retraining asked for on ${formatDay(askedAt, "UTC")} is not finished yet.`) : null;
-  return [element("p", { class: "finding" }, capitalize(policy.action)), fold(policy.reason, "policy"), when, waiting];
+  const when = policy.day === day ? null : element("p", { class: "soft" }, `Decision for ${formatDay(policy.day, "UTC")}.`);
+  const pending = requestedAt
+    ? element("p", {}, `A retraining requested on ${formatDay(requestedAt, "UTC")} has not finished yet.`) : null;
+  return [element("p", { class: "finding" }, capitalize(policy.action)), fold(policy.reason, "policy"), when, pending];
 }
 
 function drawQuality(quality) {
   if (!quality) return element("p", { class: "soft" }, "Not measured on that day.");
   const { entities, labelled, auc, ece, cost_per_1000: cost, positive_rate: rate, predicted_rate: predicted } = quality;
   const period = `from ${formatDay(quality.since, "UTC")} to ${formatDay(quality.until, "UTC")}`;
-  const sentence = entities === 0 ? `No ${words.entity} ${period} was answered.`
-    : labelled === 0 ? `${formatCount(entities)} ${words.entities} ${period} were answered, and no outcome is known yet.`
-      : `${formatCount(entities)} ${words.entities} ${period} were answered; ${formatCount(labelled)} have a known outcome.`;
+  const sentence = entities === 0 ? `No predictions for ${words.entities} ${period}.`
+    : labelled === 0 ? `Predictions for ${formatCount(entities)} ${words.entities} ${period}; no outcome is known yet.`
+      : `Predictions for ${formatCount(entities)} ${words.entities} ${period}; ${formatCount(labelled)} have a known outcome.`;
   const fixed = (value, digits) => (value === null ? "none" : value.toFixed(digits));
   const gap = labelled ? `${formatPercent(predicted, 1)} predicted, ${formatPercent(rate, 1)} ${words.positive}` : "";
   return [element("p", {}, sentence), element("dl", { class: "figures" },
     drawFigure("AUC", fixed(auc, 3), auc === null ? "" : "0.5 is chance, 1 is perfect"),
     drawFigure("Calibration error", fixed(ece, 3), gap),
-    drawFigure(`Cost per 1,000 ${words.entities}`, fixed(cost, 0), cost === null ? "" : "missed ones and false alarms"),
-    drawFigure("Coverage", entities ? formatPercent(quality.coverage, 1) : "none", "answers with a known outcome"))];
+    drawFigure(`Cost per 1,000 ${words.entities}`, fixed(cost, 0), cost === null ? "" : "false negatives and false alarms"),
+    drawFigure("Coverage", entities ? formatPercent(quality.coverage, 1) : "none", "predictions with a known outcome"))];
 }
 
-// A long text is folded. What the reader has opened stays open when the page draws it again.
-const LONG = 160;
-const opened = new Set();
+// A long text is collapsed. An expanded one stays open when the page redraws it.
+const MAX_CHARACTERS = 160;
+const expanded = new Set();
 
 function fold(words, key) {
-  if (words.length <= LONG) return element("p", {}, words);
-  const start = `${words.slice(0, LONG - 40).replace(/\s+\S*$/, "")} …`;
+  if (words.length <= MAX_CHARACTERS) return element("p", {}, words);
+  const start = `${words.slice(0, MAX_CHARACTERS - 40).replace(/\s+\S*$/, "")} …`;
   const parts = words.split("; ");
-  return element("details", { open: opened.has(key) ? "" : null, toggle: (event) => {
-    if (event.target.open) opened.add(key);
-    else opened.delete(key);
+  return element("details", { open: expanded.has(key) ? "" : null, toggle: (event) => {
+    if (event.target.open) expanded.add(key);
+    else expanded.delete(key);
   } }, element("summary", {}, start),
   parts.length > 2 ? element("ul", { class: "parts" }, parts.map((part) => element("li", {}, part)))
     : element("p", {}, words));
@@ -173,13 +171,13 @@ function fold(words, key) {
 const formatMs = (value) => (value === null || value === undefined ? "none" : `${value.toFixed(1)}\u00a0ms`);
 
 function drawFigures(traffic) {
-  if (!traffic) return drawFigure("Traffic", "not known");
-  const { minutes, predictions, alerts, request_only: bare } = traffic;
+  if (!traffic) return drawFigure("Traffic", "unknown");
+  const { minutes, predictions, alerts, request_only: requestOnly } = traffic;
   const share = (count) => (predictions ? formatPercent(count / predictions, 1) : "none");
   return [
     drawFigure("Predictions", formatCount(predictions), `in the last ${minutes} minutes`),
     drawFigure("Alerts", share(alerts), countPredictions(alerts)),
-    drawFigure("Request only", share(bare), countPredictions(bare)),
+    drawFigure("Request only", share(requestOnly), countPredictions(requestOnly)),
   ];
 }
 
@@ -200,13 +198,13 @@ function drawLatency(kinds) {
       [kind.p50_ms, kind.p95_ms, kind.p99_ms].map((value) => element("td", {}, formatMs(value)))))));
 }
 
-// The service may leave out minutes without traffic. The chart needs every minute.
-function fillMinutes({ minutes, by_minute: counted }) {
-  const known = new Map(counted.map((entry) => [toMinute(entry.minute), entry]));
-  const end = Math.max(toMinute(Date.now()), ...known.keys());
+// The response omits minutes without traffic. The chart needs every minute.
+function fillMinutes({ minutes, by_minute: entries }) {
+  const byMinute = new Map(entries.map((entry) => [toMinute(entry.minute), entry]));
+  const end = Math.max(toMinute(Date.now()), ...byMinute.keys());
   return Array.from({ length: minutes }, (_, index) => {
     const minute = end - minutes + 1 + index;
-    return { predictions: 0, alerts: 0, ...known.get(minute), minute: minute * 60000 };
+    return { predictions: 0, alerts: 0, ...byMinute.get(minute), minute: minute * 60000 };
   });
 }
 
@@ -214,7 +212,7 @@ const toMinute = (time) => Math.floor(new Date(time).getTime() / 60000);
 
 function drawTraffic(minutes) {
   if (minutes.every(({ predictions }) => predictions === 0)) {
-    return element("p", { class: "empty" }, "No predictions in this time.");
+    return element("p", { class: "empty" }, "No predictions in this period.");
   }
   const most = Math.max(...minutes.map(({ predictions }) => predictions));
   const total = minutes.reduce((sum, { predictions }) => sum + predictions, 0);
@@ -229,7 +227,7 @@ function drawTraffic(minutes) {
       element("span", {}, `${formatClock(minutes.at(-1).minute, "UTC")} UTC`)));
 }
 
-// The roles are spelled out because the narrow layout is a grid, which can hide a table's own roles.
+// Explicit roles, because the narrow layout changes `display`, which can remove a table's implicit roles.
 const drawRow = (cells) => element("tr", { role: "row" }, cells.map((cell, index) => (index
   ? element("td", { role: "cell" }, cell) : element("th", { role: "rowheader", scope: "row" }, cell))));
 
@@ -279,4 +277,4 @@ find("pause").addEventListener("click", () => {
   refresh();
 });
 document.addEventListener("visibilitychange", refresh);
-request("/v1/problem").then((told) => { ({ words } = told); }, () => null).finally(refresh);
+request("/v1/problem").then((info) => { ({ words } = info); }, () => null).finally(refresh);

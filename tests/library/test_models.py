@@ -19,11 +19,11 @@ from ontime.params import Params
 from ontime.settings import Settings
 from pipelines import smoke_test
 from pipelines.operations import packaging
-from serving.answers import Prediction
 from serving.app import create_app
+from serving.responses import Prediction
 from tests import ROOT, browser
 from tests.service import running
-from tests.serving.test_serving import asked
+from tests.serving.test_serving import request_of
 from tests.small_world import STORED_FROM, Small
 
 PAGE = (ROOT / "docs" / "models.md").read_text()
@@ -37,8 +37,8 @@ KINDS = {  # kind of model -> how its reasons are computed, on which scale
 
 def block(language: str, name: str) -> str:
     """The page's example of that candidate."""
-    (found,) = (text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if name in text)
-    return str(found)
+    (block,) = (text for text in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if name in text)
+    return str(block)
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def served(
     if kind == "without a method":
         entry = candidates.Candidate(CANDIDATES[name].build, export=candidates.sklearn_onnx, explain="a secret recipe")
         monkeypatch.setitem(CANDIDATES, name, entry)
-    known = split.labelled(weeks)
-    before, after = known[known["day"] < STORED_FROM], known[known["day"] >= STORED_FROM]
+    labelled = split.labelled(weeks)
+    before, after = labelled[labelled["day"] < STORED_FROM], labelled[labelled["day"] >= STORED_FROM]
     few = pasted.train.changed("hist_gradient_boosting", max_iter=20).changed("extra_trees", n_estimators=20)
     categories = model.categories_of(before)
     fitted = model.fit(name, model.matrix_of(before, categories), before["label"].to_numpy(), few)
@@ -103,10 +103,10 @@ def served(
 
 @pytest.fixture
 def flight(stored: pd.DataFrame, tables: Tables) -> dict[str, Any]:
-    return asked(tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]])
+    return request_of(tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]])
 
 
-def test_reasons_name_their_scale_and_add_up_to_the_answer(
+def test_reasons_name_their_scale_and_add_up_to_the_probability(
     served: str, flight: dict[str, Any], settings: Settings
 ) -> None:
     with TestClient(create_app(settings)) as client:
@@ -131,7 +131,7 @@ def text_of_the_page(settings: Settings, entity_id: str) -> str:
     with running(settings) as service, browser.running() as chromium:
         page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
         page.goto(f"/?entity={entity_id}")
-        expect(page.locator("#answer")).to_contain_text("Why this chance")
+        expect(page.locator("#answer")).to_contain_text("Reasons for this probability")
         text = page.locator("#answer").inner_text()
         service.stop()
     return text

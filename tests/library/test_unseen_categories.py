@@ -109,7 +109,7 @@ def test_no_answers_have_no_categories() -> None:
     assert table_metrics.categorical_features(answered().iloc[:0], {}).empty
 
 
-def test_what_an_entity_has_categories_of_is_what_training_has() -> None:
+def test_an_entity_has_the_same_categories_as_in_training() -> None:
     row = pd.DataFrame([FLIGHT.model_dump()])
     columns = PROBLEM.request_features(features.fields_of(row))
 

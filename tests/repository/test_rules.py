@@ -31,9 +31,9 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "optuna": "pipelines/tools/tune.py",
     "pandera": ("src/ontime/contract.py", "src/ontime/checks.py", "src/ontime/datasets.py", "src/ontime/problem/"),
     "prefect": "pipelines/operations/flows.py",
-    "prometheus_client": ("serving/metrics.py", "serving/guard.py"),
+    "prometheus_client": ("serving/metrics.py", "serving/access_log.py"),
     "skl2onnx": "src/ontime/export.py",
-    "uvicorn": ("serving/run.py", "serving/connection.py"),
+    "uvicorn": ("serving/server.py", "serving/connection.py"),
 }
 
 

@@ -13,7 +13,7 @@ from ontime.problem import schedule
 from ontime.release import MODEL, ReleaseRefused
 from ontime.times import Moments
 from pipelines.operations import lineage, packaging
-from serving.live import Live
+from serving.model_store import ModelStore
 from tests import PARAMS_YAML
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Reported
@@ -43,19 +43,19 @@ def test_a_changed_byte_is_refused_and_the_old_release_goes_on(
     winter: Model, other: Model, releases: Path, reported: Reported
 ) -> None:
     other.publish(releases, "2")
-    live = Live(releases)
+    store = ModelStore(releases)
     release.point(releases, "2")
-    live.look()
-    assert live.serving.champion.manifest.version == "2"
+    store.reload()
+    assert store.live.champion.manifest.version == "2"
     release.roll_back(releases)
 
     content = bytearray(winter.contents[MODEL])
     content[len(content) // 2] ^= 1
     (releases / "1" / MODEL).write_bytes(content)
-    live.look()
+    store.reload()
 
-    assert live.serving.champion.manifest.version == "2"
-    reported(live.refused)
+    assert store.live.champion.manifest.version == "2"
+    reported(store.refusal)
 
 
 @sabotage("tampered release", "the alert threshold in the manifest", matrix.DIGESTS)

@@ -1,4 +1,4 @@
-"""What a connection may bring beside a body: how large, how slowly; and what is said where there can be none."""
+"""Limits of a connection before the body: size and time of the head; errors at the start of the service."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ import pytest
 
 from ontime.settings import Settings
 from serving import keys
-from serving.connection import MOST_HEAD_BYTES
+from serving.connection import MAX_HEAD_BYTES
 from tests.service import MORNING, Service, running
 from tests.serving.test_serving import run_service
 
@@ -24,8 +24,8 @@ def service(settings: Settings) -> Iterator[Service]:
         started.stop()
 
 
-def told(service: Service, parts: Sequence[bytes]) -> bytes:
-    """The first that comes back when all was sent, or as much of it as the service takes."""
+def response_to(service: Service, parts: Sequence[bytes]) -> bytes:
+    """The first response after everything was sent, or as much as the service accepts."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
         with suppress(ConnectionError):
             for part in parts:
@@ -45,18 +45,18 @@ TOO_LARGE: dict[str, list[bytes]] = {
     "many headers": [START, *[b"".join(b"a%d: b\r\n" % n for n in range(50_000))] * 4, b"\r\n"],
     "the address": [b"GET /", PIECE, b" HTTP/1.1\r\nHost: x\r\n\r\n"],
     "the query": [b"GET /v1/entities?day=", PIECE, b" HTTP/1.1\r\nHost: x\r\n\r\n"],
-    "just above the limit": [START, b"X-A: ", b"x" * MOST_HEAD_BYTES, b"\r\n\r\n"],
+    "just above the limit": [START, b"X-A: ", b"x" * MAX_HEAD_BYTES, b"\r\n\r\n"],
     "headers after the body": [CHUNKED, b"2\r\n{}\r\n0\r\nA: ", *[PIECE] * 20, b"\r\n\r\n"],
     "a word about a chunk": [CHUNKED, b"2;a=", *[PIECE] * 20, b"\r\n{}\r\n0\r\n\r\n"],
 }
 
 
 @pytest.mark.parametrize("what", TOO_LARGE)
-def test_what_is_too_large_is_refused_and_takes_no_memory(what: str, service: Service) -> None:
+def test_a_head_that_is_too_large_is_rejected_without_using_memory(what: str, service: Service) -> None:
     before = memory_mb(service)
 
-    with suppress(ConnectionError):  # a caller who goes on sending may find the connection closed
-        status, _, body = told(service, TOO_LARGE[what]).partition(b"\r\n")
+    with suppress(ConnectionError):  # the service may close the connection while the client is sending
+        status, _, body = response_to(service, TOO_LARGE[what]).partition(b"\r\n")
         assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
         problem = json.loads(body.partition(b"\r\n\r\n")[2])["detail"][0]
         assert problem == {"place": "header", "reason": "more than 65536 bytes"}
@@ -65,19 +65,21 @@ def test_what_is_too_large_is_refused_and_takes_no_memory(what: str, service: Se
     assert service.get("/health/live") == {"status": "alive"}
 
 
-def test_a_head_just_below_the_limit_is_taken(service: Service) -> None:
-    head = START + b"X-A: " + b"x" * (MOST_HEAD_BYTES - 200) + b"\r\n\r\n"
+def test_a_head_just_below_the_limit_is_accepted(service: Service) -> None:
+    head = START + b"X-A: " + b"x" * (MAX_HEAD_BYTES - 200) + b"\r\n\r\n"
 
-    assert told(service, [head]).startswith(b"HTTP/1.1 200")
+    assert response_to(service, [head]).startswith(b"HTTP/1.1 200")
 
 
-def test_a_long_body_that_comes_with_its_head_or_in_small_chunks_is_taken(service: Service) -> None:
+def test_a_long_body_is_accepted_with_its_head_or_in_small_chunks(service: Service) -> None:
     body = json.dumps([MORNING] * 1000).encode()
     head = b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
     chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body[:100_000].ljust(100_000))
 
-    assert told(service, [head + body]).startswith(b"HTTP/1.1 200")
-    assert told(service, [CHUNKED + chunks + b"0\r\n\r\n"]).startswith(b"HTTP/1.1 422")  # half a list, read to its end
+    assert response_to(service, [head + body]).startswith(b"HTTP/1.1 200")
+    assert response_to(service, [CHUNKED + chunks + b"0\r\n\r\n"]).startswith(
+        b"HTTP/1.1 422"
+    )  # half a list, read to its end
 
 
 SLOW = {
@@ -88,7 +90,7 @@ SLOW = {
 
 
 @pytest.mark.parametrize("what", SLOW)
-def test_who_never_finishes_a_head_is_sent_away(what: str, service: Service) -> None:
+def test_an_unfinished_head_is_rejected(what: str, service: Service) -> None:
     first, second, line = SLOW[what]
 
     with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
@@ -102,21 +104,21 @@ def test_who_never_finishes_a_head_is_sent_away(what: str, service: Service) -> 
         assert caller.recv(65_536) == b""
 
 
-def test_what_is_not_http_is_refused_as_all_problems_are(service: Service) -> None:
-    answer = told(service, [b"\x16\x03\x01 hello\r\n\r\n"])
+def test_a_request_that_is_not_http_has_the_usual_error_body(service: Service) -> None:
+    answer = response_to(service, [b"\x16\x03\x01 hello\r\n\r\n"])
 
     assert answer.startswith(b"HTTP/1.1 400")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["detail"][0]["place"] == "request"
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_port_in_use_is_said_before_anything_else(workers: str, settings: Settings) -> None:
+def test_a_port_in_use_is_reported_first(workers: str, settings: Settings) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = run_service(settings, ONTIME_PORT=str(port), ONTIME_WORKERS=workers)
+        completed = run_service(settings, ONTIME_PORT=str(port), ONTIME_WORKERS=workers)
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == (
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert completed.stderr == (
         f"serve: ONTIME_PORT={port}: 127.0.0.1:{port} is in use by another process; "
         f"try: ONTIME_PORT={port + 1} make serve\n"
     )
@@ -124,12 +126,14 @@ def test_a_port_in_use_is_said_before_anything_else(workers: str, settings: Sett
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])  # RFC 5737, RFC 2606: nobody's, for ever
-def test_a_host_that_is_not_this_machine_is_refused_by_name(host: str, workers: str, settings: Settings) -> None:
+@pytest.mark.parametrize("host", ["192.0.2.1", "nowhere.invalid"])  # reserved by RFC 5737 and RFC 2606
+def test_a_host_that_is_not_this_machine_is_named(host: str, workers: str, settings: Settings) -> None:
     path = settings.releases.parent / "keys.json"
     keys.add(path, "desk", ["predict"])
 
-    done = run_service(settings, ONTIME_HOST=host, ONTIME_API_KEYS=str(path), ONTIME_WORKERS=workers)
+    completed = run_service(settings, ONTIME_HOST=host, ONTIME_API_KEYS=str(path), ONTIME_WORKERS=workers)
 
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"serve: ONTIME_HOST={host} is not an address of this machine; try: ONTIME_HOST=127.0.0.1\n"
+    assert (completed.returncode, completed.stdout) == (1, "")
+    assert (
+        completed.stderr == f"serve: ONTIME_HOST={host} is not an address of this machine; try: ONTIME_HOST=127.0.0.1\n"
+    )

@@ -1,4 +1,4 @@
-"""What was answered is kept: through kill -9, while the database is away, and until the disk is full."""
+"""Every returned prediction is stored: after kill -9, while the database is down, and until the disk is full."""
 
 import json
 import random
@@ -23,8 +23,8 @@ FLIGHT = MORNING
 KILLS = 12
 
 
-def kept(settings: Settings) -> list[str]:
-    """The ids in the table."""
+def stored_ids(settings: Settings) -> list[str]:
+    """The IDs in the table of predictions."""
     engine = database.connect(settings.database_url)
     try:
         with engine.connect() as connection:
@@ -37,7 +37,7 @@ def waiting_in(spool: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for path in spool.glob("*.jsonl") for line in path.read_text().splitlines()]
 
 
-def test_every_answered_prediction_is_kept_when_the_service_is_killed(on_both: Settings) -> None:
+def test_every_returned_prediction_survives_a_killed_service(on_both: Settings) -> None:
     """A dozen times under load, with one worker and with two."""
     answered: list[str] = []
     moments = random.Random(2013)
@@ -50,7 +50,7 @@ def test_every_answered_prediction_is_kept_when_the_service_is_killed(on_both: S
 
     assert len(answered) > 10 * KILLS
     assert len(set(answered)) == len(answered)
-    assert set(answered) <= set(kept(on_both))
+    assert set(answered) <= set(stored_ids(on_both))
 
 
 def test_workers_share_the_database(on_both: Settings) -> None:
@@ -62,14 +62,12 @@ def test_workers_share_the_database(on_both: Settings) -> None:
         service.stop()
 
     assert load.failures == []
-    assert sorted(kept(on_both)) == sorted(answer["prediction_id"] for answer in load.answers)
-    assert counted == len(load.answers)  # whichever worker was asked for the metrics
+    assert sorted(stored_ids(on_both)) == sorted(answer["prediction_id"] for answer in load.answers)
+    assert counted == len(load.answers)  # whichever worker returned the metrics
     assert traffic["predictions"] == sum(each["predictions"] for each in traffic["by_minute"]) == counted
 
 
-def test_with_postgresql_away_the_service_answers_and_nothing_is_lost_or_kept_twice(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(settings: Settings, tmp_path: Path) -> None:
     with postgres.running(tmp_path) as server:
         away = settings.model_copy(
             update={
@@ -93,17 +91,17 @@ def test_with_postgresql_away_the_service_answers_and_nothing_is_lost_or_kept_tw
             after = service.post("/v1/predictions", FLIGHT)
             assert service.metric("ontime_database_away") == service.metric("ontime_spool_predictions") == 0
             service.stop()
-        found = kept(away)
+        ids = stored_ids(away)
 
     assert all("store_unavailable" in answer["flags"] for answer in during)
-    assert ready["notes"] == ["the database is away: 20 predictions wait in the spool"]
+    assert ready["notes"] == ["the database is down: 20 predictions are in the spool"]
     assert (metric, len(spooled)) == (1, 20)
     assert outcome[0] == 503
     assert (page["traffic"], page["decisions"], page["notes"]) == (None, [], ready["notes"])
-    assert found == [answer["prediction_id"] for answer in (before, *during, after)]
+    assert ids == [answer["prediction_id"] for answer in (before, *during, after)]
 
 
-def test_a_service_that_nobody_asks_finds_out_by_itself(settings: Settings, tmp_path: Path) -> None:
+def test_an_idle_service_notices_that_the_database_is_down(settings: Settings, tmp_path: Path) -> None:
     with postgres.running(tmp_path) as server:
         url = type(settings.database_url)(server.new_database())
         with running(settings.model_copy(update={"database_url": url})) as service:
@@ -114,7 +112,7 @@ def test_a_service_that_nobody_asks_finds_out_by_itself(settings: Settings, tmp_
             service.stop()
 
 
-def test_with_sqlite_locked_the_service_answers_and_nothing_is_lost_or_kept_twice(settings: Settings) -> None:
+def test_while_sqlite_is_locked_predictions_are_returned_and_stored_once(settings: Settings) -> None:
     hasty = settings.model_copy(update={"database_patience_seconds": 0.2})
     with running(hasty) as service:
         other = sqlite3.connect(
@@ -128,12 +126,12 @@ def test_with_sqlite_locked_the_service_answers_and_nothing_is_lost_or_kept_twic
         wait_for(lambda: service.get("/health/ready")["notes"] == [])
         service.stop()
 
-    assert ready["notes"] == ["the database is away: 5 predictions wait in the spool"]
-    assert kept(settings) == [answer["prediction_id"] for answer in during]
+    assert ready["notes"] == ["the database is down: 5 predictions are in the spool"]
+    assert stored_ids(settings) == [answer["prediction_id"] for answer in during]
     assert list(settings.spool.iterdir()) == []
 
 
-def test_what_a_killed_service_left_in_its_spool_is_taken_over_by_the_next(settings: Settings) -> None:
+def test_the_spool_of_a_killed_service_is_taken_over_by_the_next(settings: Settings) -> None:
     hasty = settings.model_copy(update={"database_patience_seconds": 0.2})
     path = settings.database_url.get_secret_value().removeprefix("sqlite:///")
     with running(hasty) as service:
@@ -142,13 +140,13 @@ def test_what_a_killed_service_left_in_its_spool_is_taken_over_by_the_next(setti
         answers = [service.post("/v1/predictions", FLIGHT) for _ in range(3)]
         service.kill()
         other.close()
-    assert kept(settings) == []
+    assert stored_ids(settings) == []
 
     with running(hasty) as service:
-        wait_for(lambda: len(kept(settings)) == 3)
+        wait_for(lambda: len(stored_ids(settings)) == 3)
         service.stop()
 
-    assert kept(settings) == [answer["prediction_id"] for answer in answers]
+    assert stored_ids(settings) == [answer["prediction_id"] for answer in answers]
     assert list(settings.spool.iterdir()) == []
 
 
@@ -160,7 +158,7 @@ def test_what_a_killed_service_left_in_its_spool_is_taken_over_by_the_next(setti
         "CREATE TRIGGER full BEFORE INSERT ON predictions BEGIN SELECT RAISE(ABORT, 'no room'); END",
     ],
 )
-def test_with_its_tables_broken_the_service_answers_and_keeps(fault: str, settings: Settings) -> None:
+def test_with_broken_tables_predictions_are_returned_and_stored(fault: str, settings: Settings) -> None:
     with running(settings) as service:
         engine = database.connect(settings.database_url)
         with engine.begin() as connection:
@@ -169,7 +167,7 @@ def test_with_its_tables_broken_the_service_answers_and_keeps(fault: str, settin
         if "TRIGGER" in fault:
             with engine.begin() as connection:
                 connection.execute(sa.text("DROP TRIGGER full"))
-        wait_for(lambda: kept(settings) == [answer["prediction_id"]])
+        wait_for(lambda: stored_ids(settings) == [answer["prediction_id"]])
         service.stop()
 
 
@@ -181,30 +179,30 @@ class SmallDisk(Service):
         super().__init__(settings, command=["bash", "-c", limited])
 
 
-def test_on_a_full_disk_the_service_says_so_and_goes_on_when_there_is_room(settings: Settings) -> None:
+def test_on_a_full_disk_the_service_answers_503_until_there_is_space(settings: Settings) -> None:
     answered, status = [], 200
     service = SmallDisk(settings).wait_until_ready()
     try:
         while status == 200:
-            status, told = service.ask("POST", "/v1/predictions", [FLIGHT] * 20)
-            answered += [each["prediction_id"] for each in told] if status == 200 else []
+            status, response = service.ask("POST", "/v1/predictions", [FLIGHT] * 20)
+            answered += [each["prediction_id"] for each in response] if status == 200 else []
         ready = service.ask("GET", "/health/ready")
         alive = service.ask("GET", "/health/live")
     finally:
         service.kill()
     with running(settings) as roomy:
-        wait_for(lambda: set(answered) <= set(kept(settings)))
+        wait_for(lambda: set(answered) <= set(stored_ids(settings)))
         after = roomy.post("/v1/predictions", FLIGHT)
         roomy.stop()
 
-    problem = {"place": "predictions", "reason": "cannot be kept now, so none is given; try again"}
-    assert (status, told) == (503, {"detail": [problem]})
+    problem = {"place": "predictions", "reason": "could not be stored, so none is returned; retry"}
+    assert (status, response) == (503, {"detail": [problem]})
     assert (ready[0], alive[0]) == (503, 200)
     assert len(answered) > 100
-    assert sorted(kept(settings)) == sorted([*answered, after["prediction_id"]])
+    assert sorted(stored_ids(settings)) == sorted([*answered, after["prediction_id"]])
 
 
-def test_a_request_in_flight_is_answered_when_the_service_is_stopped(settings: Settings) -> None:
+def test_a_stopping_service_finishes_pending_requests(settings: Settings) -> None:
     body = json.dumps(FLIGHT).encode()
     head = f"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     with running(settings) as service, socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
@@ -217,11 +215,11 @@ def test_a_request_in_flight_is_answered_when_the_service_is_stopped(settings: S
         service.process.wait(timeout=30)
 
     assert answer.startswith(b"HTTP/1.1 200")
-    assert kept(settings) == [json.loads(answer.partition(b"\r\n\r\n")[2])["prediction_id"]]
+    assert stored_ids(settings) == [json.loads(answer.partition(b"\r\n\r\n")[2])["prediction_id"]]
     assert service.process.returncode == 0
 
 
-def test_a_caller_who_never_finishes_does_not_hold_up_a_stop(settings: Settings) -> None:
+def test_an_unfinished_request_does_not_block_a_stop(settings: Settings) -> None:
     with (
         running(settings, ONTIME_STOP_SECONDS="1") as service,
         socket.create_connection(("127.0.0.1", service.port)) as caller,

@@ -1,4 +1,4 @@
-"""What callers may send: times, texts, encodings, names given twice. A caller's fault is a 4xx, never a 5xx."""
+"""Input of clients: times, texts, encodings, duplicate names. A client error is a 4xx, never a 5xx."""
 
 import gzip
 import json
@@ -48,7 +48,7 @@ SPECIAL = {"scheduled_departure": TIMES, "scheduled_arrival": TIMES, "known_at":
 
 
 def changes(fields: Mapping[str, Any]) -> st.SearchStrategy[tuple[str, object]]:
-    """A field, and what to put there: what nearly fits as often as anything else."""
+    """A field and its new value: nearly valid ones as often as any others."""
     chosen = st.sampled_from(sorted(fields))
     return chosen.flatmap(lambda field: st.tuples(st.just(field), SPECIAL.get(field, VALUES) | VALUES))
 
@@ -86,7 +86,7 @@ def problem_of(answer: Any, status: int) -> dict[str, str]:
     return dict(problem)
 
 
-def test_an_outcome_with_anything_in_a_field_is_refused_or_read_back(on_each: TestClient) -> None:
+def test_an_outcome_with_any_value_in_a_field_is_rejected_or_stored(on_each: TestClient) -> None:
     numbers = count(1)
 
     @generated
@@ -107,9 +107,7 @@ def test_an_outcome_with_anything_in_a_field_is_refused_or_read_back(on_each: Te
     answered()
 
 
-def test_a_flight_with_anything_in_a_field_is_refused_or_predicted_and_stored(
-    on_each: TestClient, on_both: Settings
-) -> None:
+def test_a_flight_with_any_value_in_a_field_is_rejected_or_scored(on_each: TestClient, on_both: Settings) -> None:
     engine = database.connect(on_both.database_url)
 
     @generated
@@ -119,20 +117,20 @@ def test_a_flight_with_anything_in_a_field_is_refused_or_predicted_and_stored(
 
         assert answer.status_code in (200, 422), answer.text
         if answer.status_code == 200:
-            told = answer.json()
+            prediction = answer.json()
             rows = sa.select(database.predictions.c.entity_id).where(
-                database.predictions.c.prediction_id == told["prediction_id"]
+                database.predictions.c.prediction_id == prediction["prediction_id"]
             )
             with engine.connect() as connection:
-                assert connection.execute(rows).scalars().all() == [told["entity_id"]]
+                assert connection.execute(rows).scalars().all() == [prediction["entity_id"]]
             departure = datetime.fromisoformat(str(flight["scheduled_departure"])).astimezone(UTC)
-            assert told["entity_id"].endswith(f"-{departure:%Y%m%dT%H%M}Z")
-            assert re.fullmatch(ENTITY_ID, told["entity_id"])
+            assert prediction["entity_id"].endswith(f"-{departure:%Y%m%dT%H%M}Z")
+            assert re.fullmatch(ENTITY_ID, prediction["entity_id"])
 
     answered()
 
 
-def test_a_tensor_with_anything_in_a_field_is_refused_or_predicted(client: TestClient) -> None:
+def test_a_tensor_with_any_value_in_a_field_is_rejected_or_scored(client: TestClient) -> None:
     @generated
     @given(field=st.sampled_from(sorted(INFER)), value=VALUES | st.lists(NUMBERS, min_size=WIDTH, max_size=WIDTH))
     def answered(field: str, value: object) -> None:
@@ -143,7 +141,7 @@ def test_a_tensor_with_anything_in_a_field_is_refused_or_predicted(client: TestC
     answered()
 
 
-def test_a_search_with_anything_in_a_field_is_refused_or_answered(on_each: TestClient) -> None:
+def test_a_search_with_any_value_in_a_field_is_rejected_or_executed(on_each: TestClient) -> None:
     texts = st.text() | TIMES | st.integers().map(str) | st.dates().map(str)
 
     @generated
@@ -166,7 +164,7 @@ def test_a_search_with_anything_in_a_field_is_refused_or_answered(on_each: TestC
         ("limit", "201", "Input should be less than or equal to 200"),
     ],
 )
-def test_a_query_has_one_way_to_write_a_day_and_a_number(
+def test_a_query_accepts_one_format_of_days_and_numbers(
     field: str, value: str, reason: str, client: TestClient
 ) -> None:
     problem = problem_of(client.get("/v1/entities", params={field: value}), 422)
@@ -184,10 +182,10 @@ def test_one_outcome_from_the_future_is_named_in_its_list_and_nothing_is_stored(
     assert client.get(f"/v1/outcomes/{OUTCOME['entity_id']}").status_code == 404
 
 
-def test_a_value_that_the_database_refuses_is_a_fault_of_ours(
+def test_a_value_that_the_database_rejects_is_an_internal_error(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Trying again would not help, so it is not a 503."""
+    """A retry cannot succeed, so it is not a 503."""
 
     def refuses(engine: sa.Engine, _: object) -> None:
         with engine.begin() as connection:
@@ -200,7 +198,7 @@ def test_a_value_that_the_database_refuses_is_a_fault_of_ours(
 
 @pytest.mark.parametrize("path", ["/v1/predictions", "/v1/outcomes"])
 @pytest.mark.parametrize("encoding", ["gzip", "GZIP", "br", "gzip, identity", "zstd"])
-def test_a_compressed_body_is_refused_by_its_encoding(path: str, encoding: str, client: TestClient) -> None:
+def test_a_compressed_body_is_rejected(path: str, encoding: str, client: TestClient) -> None:
     sent = gzip.compress(json.dumps(FLIGHT).encode())
 
     problem = problem_of(client.post(path, content=sent, headers={"Content-Encoding": encoding}), 415)
@@ -212,7 +210,7 @@ def test_a_compressed_body_is_refused_by_its_encoding(path: str, encoding: str, 
     }
 
 
-def test_a_compressed_tensor_is_refused_in_the_words_of_the_protocol(client: TestClient) -> None:
+def test_a_compressed_tensor_is_rejected_with_the_protocols_error_body(client: TestClient) -> None:
     answer = client.post("/v2/models/ontime/infer", content=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
 
     assert answer.status_code == 415
@@ -220,11 +218,11 @@ def test_a_compressed_tensor_is_refused_in_the_words_of_the_protocol(client: Tes
 
 
 @pytest.mark.parametrize("headers", [{"Content-Encoding": "identity"}, {"Content-Type": "text/plain"}, {}])
-def test_a_plain_body_is_taken_whatever_its_type_is_called(headers: dict[str, str], client: TestClient) -> None:
+def test_a_body_is_accepted_with_any_content_type(headers: dict[str, str], client: TestClient) -> None:
     assert client.post("/v1/predictions", content=json.dumps(FLIGHT), headers=headers).status_code == 200
 
 
-def test_the_mark_that_windows_puts_before_utf_8_is_no_part_of_the_body(client: TestClient) -> None:
+def test_a_byte_order_mark_is_ignored(client: TestClient) -> None:
     answers = [
         client.post("/v1/predictions", content=json.dumps(FLIGHT).encode(code)) for code in ("utf-8-sig", "utf-8")
     ]
@@ -234,7 +232,7 @@ def test_the_mark_that_windows_puts_before_utf_8_is_no_part_of_the_body(client: 
 
 
 @pytest.mark.parametrize("code", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
-def test_another_encoding_than_utf_8_is_named(code: str, client: TestClient) -> None:
+def test_an_encoding_other_than_utf_8_is_rejected(code: str, client: TestClient) -> None:
     body = json.dumps({**FLIGHT, "carrier": "\xe9A"}, ensure_ascii=False).encode(code)
 
     problem = problem_of(client.post("/v1/predictions", content=body), 422)
@@ -254,7 +252,7 @@ REPEATED = {
 
 
 @pytest.mark.parametrize("how", REPEATED)
-def test_a_name_that_is_given_twice_is_refused_with_its_place(how: str, client: TestClient) -> None:
+def test_a_duplicate_name_is_rejected_with_its_place(how: str, client: TestClient) -> None:
     body, place = REPEATED[how]
 
     problem = problem_of(client.post("/v1/predictions", content=body), 422)
@@ -262,7 +260,7 @@ def test_a_name_that_is_given_twice_is_refused_with_its_place(how: str, client: 
     assert problem == {"place": place, "reason": "is given more than once"}
 
 
-def test_an_outcome_says_each_thing_once(client: TestClient) -> None:
+def test_a_duplicate_name_in_an_outcome_is_rejected(client: TestClient) -> None:
     body = json.dumps(OUTCOME)[:-1] + ', "label": true}'
 
     assert problem_of(client.post("/v1/outcomes", content=body), 422)["place"] == "outcome.label"
@@ -276,7 +274,7 @@ def test_an_outcome_says_each_thing_once(client: TestClient) -> None:
         ('{"a": 1, "a": 2}', "request.inputs.0.parameters.a: is given more than once"),
     ],
 )
-def test_a_tensor_says_each_thing_once(parameters: str, error: str | None, client: TestClient) -> None:
+def test_a_duplicate_name_in_a_tensor_is_rejected(parameters: str, error: str | None, client: TestClient) -> None:
     tensor = json.dumps(INFER)[:-1]
 
     answer = client.post("/v2/models/ontime/infer", content=f'{{"inputs": [{tensor}, "parameters": {parameters}}}]}}')
@@ -286,5 +284,5 @@ def test_a_tensor_says_each_thing_once(parameters: str, error: str | None, clien
 
 
 @pytest.mark.parametrize("query", ["explain=true&explain=false", "explain=true&explain=true"])
-def test_explain_is_said_once(query: str, client: TestClient) -> None:
+def test_a_repeated_explain_is_rejected(query: str, client: TestClient) -> None:
     assert problem_of(client.post(f"/v1/predictions?{query}", json=FLIGHT), 422)["place"] == "query.explain"

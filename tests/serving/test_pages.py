@@ -38,31 +38,30 @@ def service(settings: Settings, stored: pd.DataFrame) -> Iterator[Service]:
 
 @pytest.fixture
 def page(chromium: Browser, service: Service) -> Iterator[Page]:
-    """A page that has nothing to complain of when the test is over."""
+    """A page; fails the test if it has logged errors or warnings."""
     opened = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}", reduced_motion="reduce")
-    complaints: list[str] = []
-    opened.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
-    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    messages: list[str] = []
+    opened.on("console", lambda line: messages.append(line.text) if line.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: messages.append(str(error)))
     yield opened
     opened.close()
-    # Chromium writes these into the console whatever the page does with them: 404 for a flight without an outcome, 422
-    # for a code that cannot be.
-    assert [line for line in complaints if "404" not in line and "422" not in line] == []
+    # Chromium always logs these: 404 for a flight without an outcome, 422 for an invalid code.
+    assert [line for line in messages if "404" not in line and "422" not in line] == []
 
 
 @pytest.fixture
 def flight(stored: pd.DataFrame, tables: Tables) -> pd.Series:
-    """One that arrived late."""
+    """A flight that arrived late."""
     late = stored[stored["label"] == True]  # noqa: E712  it may be missing
     return tables["flights"].set_index("entity_id", drop=False).loc[late["entity_id"].iloc[5]]
 
 
 def delay(flight: pd.Series) -> str:
-    """As the page writes it."""
+    """The delay as the page displays it."""
     return span(int(flight["arr_delay_minutes"]))
 
 
-def test_a_flight_is_found_asked_and_explained(page: Page, service: Service, flight: pd.Series) -> None:
+def test_a_flight_is_found_scored_and_explained(page: Page, service: Service, flight: pd.Series) -> None:
     local = flight["scheduled_departure"].tz_convert("America/New_York")
     page.goto("/")
     page.get_by_label("Day").fill(f"{local:%Y-%m-%d}")
@@ -81,24 +80,24 @@ def test_a_flight_is_found_asked_and_explained(page: Page, service: Service, fli
     expect(answer).to_contain_text("Track record")
     expect(answer).to_contain_text("version 1, lightgbm")
     expect(page.locator("#spoken")).to_contain_text(f"What happened: Arrived {delay(flight)} late.")
-    assert service.metric("ontime_predictions_total") == 2  # the example of the first sight is one
+    assert service.metric("ontime_predictions_total") == 2  # one of them is the initial example
 
 
 @pytest.mark.parametrize("link", ["UA1-EWR-20131399T9999Z", "UA\u0661-EWR-20131105T1015Z", "<b>"])
-def test_a_link_to_no_flight_says_so(link: str, page: Page) -> None:
+def test_a_link_to_an_unknown_flight_shows_an_error(link: str, page: Page) -> None:
     page.goto(f"/?entity={quote(link)}")
 
-    expect(page.locator("#answer")).to_contain_text(f"The flight {link} is not among the flights here.")
+    expect(page.locator("#answer")).to_contain_text(f"The flight {link} is not in the online store.")
 
 
-def test_the_chance_shown_is_the_one_the_service_gives(page: Page, service: Service, flight: pd.Series) -> None:
+def test_the_page_shows_the_probability_of_the_service(page: Page, service: Service, flight: pd.Series) -> None:
     listed = service.get(f"/v1/entities?flight_number={flight['flight_number']}&limit=200")["entities"]
     chosen = next(each for each in listed if each["entity_id"] == flight["entity_id"])
-    told = service.post("/v1/predictions", chosen["request"])
+    prediction = service.post("/v1/predictions", chosen["request"])
 
     page.goto(f"/?entity={flight['entity_id']}")
 
-    per_hundred = round(100 * told["probability"])
+    per_hundred = round(100 * prediction["probability"])
     expect(page.locator("#answer .claim")).to_contain_text(f"{per_hundred} in 100 flights like this")
 
 
@@ -121,7 +120,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/ops"])
 @pytest.mark.parametrize("width", [360, 390, 1280])
-def test_nothing_sticks_out_of_the_window(path: str, width: int, page: Page, flight: pd.Series) -> None:
+def test_the_page_fits_the_width_of_the_window(path: str, width: int, page: Page, flight: pd.Series) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     page.goto(path if path == "/ops" else f"/?entity={flight['entity_id']}")
     expect(page.get_by_text("Version 1") if path == "/ops" else page.locator("#answer .claim")).to_be_visible()
@@ -130,7 +129,7 @@ def test_nothing_sticks_out_of_the_window(path: str, width: int, page: Page, fli
 
 
 @pytest.mark.parametrize("path", ["/", "/ops"])
-def test_a_screen_reader_finds_its_way(path: str, page: Page) -> None:
+def test_a_screen_reader_can_navigate_the_page(path: str, page: Page) -> None:
     page.goto(path)
 
     assert page.locator("html[lang=en]").count() == 1
@@ -142,7 +141,7 @@ def test_a_screen_reader_finds_its_way(path: str, page: Page) -> None:
     assert page.evaluate(unlabelled) == []
 
 
-def test_the_operations_page_shows_what_happens(page: Page, service: Service, settings: Settings) -> None:
+def test_the_operations_page_shows_releases_and_traffic(page: Page, service: Service, settings: Settings) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
     engine = database.connect(settings.database_url)
     database.record_decision(engine, "gate", "keep", {"reason": "the interval reaches above zero"})
@@ -160,9 +159,9 @@ def test_the_operations_page_shows_what_happens(page: Page, service: Service, se
 def test_a_prediction_is_tried_on_the_page_of_the_api(
     scheme: Literal["light", "dark"], page: Page, service: Service
 ) -> None:
-    """Swagger UI, whole, with nothing from elsewhere and nothing that the content security policy refuses."""
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    """The complete Swagger UI, without third-party requests or violations of the content security policy."""
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
     page.emulate_media(color_scheme=scheme)
     page.goto("/docs")
 
@@ -170,16 +169,16 @@ def test_a_prediction_is_tried_on_the_page_of_the_api(
     page.get_by_role("button", name="Try it out").click()
     page.get_by_role("button", name="Execute").click()
 
-    told = page.locator(".live-responses-table")
-    expect(told.locator(".response-col_status").last).to_contain_text("200")
-    expect(told).to_contain_text("UA1487-EWR-20131105T1015Z")
+    responses = page.locator(".live-responses-table")
+    expect(responses.locator(".response-col_status").last).to_contain_text("200")
+    expect(responses).to_contain_text("UA1487-EWR-20131105T1015Z")
     page.locator("section.models button").first.click()
     assert service.metric("ontime_predictions_total") == 1
-    assert [url for url in asked if not url.startswith(f"http://127.0.0.1:{service.port}/")] == []
+    assert [url for url in urls if not url.startswith(f"http://127.0.0.1:{service.port}/")] == []
     assert (page.locator("html.dark-mode").count() == 1) == (scheme == "dark")
 
 
-def test_the_page_of_the_api_takes_a_key(chromium: Browser, settings: Settings) -> None:
+def test_the_api_page_accepts_a_key(chromium: Browser, settings: Settings) -> None:
     path = settings.releases.parent / "keys.json"
     key = keys.add(path, "reader", ["predict"])
     with running(settings, ONTIME_API_KEYS=str(path)) as service:
@@ -227,10 +226,10 @@ def look(settings: Settings, alerts: list[dict[str, object]], action: str, reaso
     database.record_decision(engine, "policy", action, decided, MIDNIGHT)
 
 
-def test_before_the_first_look_the_page_says_what_makes_one(page: Page) -> None:
+def test_before_the_first_run_of_the_monitor_the_page_names_its_command(page: Page) -> None:
     page.goto("/ops")
 
-    expect(page.locator("#monitored")).to_contain_text("The monitor has not looked at a day yet: make monitor")
+    expect(page.locator("#monitored")).to_contain_text("The monitor has not run yet: make monitor")
     expect(page.locator("#links")).to_contain_text("make ui starts MLflow, Prefect and Evidently")
 
 
@@ -240,16 +239,16 @@ def test_a_calm_day_shows_the_quality_of_the_model(page: Page, settings: Setting
     page.goto("/ops")
 
     expect(page.locator("#answering .state")).to_have_text("ready")
-    expect(page.locator("#notes")).to_have_text("Nothing to note.")
+    expect(page.locator("#notes")).to_have_text("No problems.")
     shown = page.locator("#monitored")
-    expect(shown).to_contain_text("Last look: 19 February 2013, on the feed's clock.")
+    expect(shown).to_contain_text("Last monitored day: 19 February 2013, on the feed's clock.")
     expect(shown).to_contain_text("No alert.")
-    expect(shown).to_contain_text("200 flights from 6 February 2013 to 19 February 2013 were answered; 150 have")
+    expect(shown).to_contain_text("Predictions for 200 flights from 6 February 2013 to 19 February 2013; 150 have")
     values = [text.replace("\u00a0", " ") for text in shown.locator(".value").all_inner_texts()]
     assert values == ["0.713", "0.012", "438", "75 %"]
 
 
-def test_an_alert_of_tier_1_is_nowhere_called_calm(page: Page, settings: Settings) -> None:
+def test_a_tier_1_alert_is_shown_everywhere(page: Page, settings: Settings) -> None:
     look(settings, [ALERT], "stop", "blind_features 2 (limit 0): the champion stays")
 
     page.goto("/ops")
@@ -258,10 +257,10 @@ def test_an_alert_of_tier_1_is_nowhere_called_calm(page: Page, settings: Setting
     expect(page.locator("#notes")).to_contain_text("Tier 1 alert on 2013-02-19: features lost their values")
     expect(page.locator("#monitored .tier-1")).to_contain_text("Tier 1, stop")
     expect(page.locator("#monitored .finding")).to_have_text("Stop")
-    expect(page.locator("#notes")).not_to_contain_text("Nothing to note")
+    expect(page.locator("#notes")).not_to_contain_text("No problems")
 
 
-def test_an_alert_says_why_and_where_the_rest_is(page: Page, settings: Settings) -> None:
+def test_an_alert_shows_its_cause_and_links_the_diagnosis(page: Page, settings: Settings) -> None:
     look(
         settings,
         [{**ALERT, "tier": 2, "name": "auc_shortfall"}],
@@ -270,7 +269,7 @@ def test_an_alert_says_why_and_where_the_rest_is(page: Page, settings: Settings)
         "carrier UA: no longer fits",
     )
     page.goto("/ops")
-    expect(page.locator("#monitored")).to_contain_text("Carrier UA: no longer fitsIn full: make diagnose")
+    expect(page.locator("#monitored")).to_contain_text("Carrier UA: no longer fitsDetails: make diagnose")
 
     with socket.create_server(("127.0.0.1", 0)) as shown:
         address = f"http://127.0.0.1:{shown.getsockname()[1]}/diagnosis.html"
@@ -291,7 +290,7 @@ def test_the_clock_of_each_decision_is_named(page: Page, settings: Settings) -> 
     expect(rows.filter(has_text="nothing is wrong")).to_contain_text("20 Feb 2013, 05:00feed's clock")
 
 
-def test_a_long_reason_is_folded_and_stays_open(page: Page, settings: Settings) -> None:
+def test_a_long_reason_is_collapsed_and_stays_open_once_expanded(page: Page, settings: Settings) -> None:
     slices = "; ".join(f"carrier {number}: +0.0300" for number in range(22))
     look(settings, [], "nothing", "nothing is wrong")
     engine = database.connect(settings.database_url)
@@ -307,7 +306,7 @@ def test_a_long_reason_is_folded_and_stays_open(page: Page, settings: Settings) 
     expect(last).to_be_visible()
 
 
-def test_on_a_phone_nothing_of_the_operations_is_cut(page: Page, service: Service, settings: Settings) -> None:
+def test_on_a_phone_nothing_on_the_operations_page_is_cut_off(page: Page, service: Service, settings: Settings) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
     look(settings, [ALERT, {**ALERT, "tier": 2}], "stop", "; ".join(["blind_features 2 (limit 0)"] * 12))
     page.set_viewport_size({"width": 390, "height": 800})
@@ -322,7 +321,7 @@ def test_on_a_phone_nothing_of_the_operations_is_cut(page: Page, service: Servic
     assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_lists_and_single_requests_are_shown_apart(page: Page, service: Service) -> None:
+def test_lists_and_single_requests_are_shown_separately(page: Page, service: Service) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
     service.post("/v1/predictions", MORNING)
 
@@ -333,7 +332,7 @@ def test_lists_and_single_requests_are_shown_apart(page: Page, service: Service)
     expect(page.locator("#latency tbody tr").last).to_contain_text("lists of 31")
 
 
-def test_a_service_that_asks_for_keys_gets_one_from_the_reader(
+def test_the_page_prompts_for_a_required_key(
     chromium: Browser, settings: Settings, stored: pd.DataFrame, flight: pd.Series
 ) -> None:
     path = settings.releases.parent / "keys.json"
@@ -350,7 +349,7 @@ def test_a_service_that_asks_for_keys_gets_one_from_the_reader(
     assert len(stored)
 
 
-def test_at_first_sight_an_example_is_shown_and_said_to_be_one(page: Page) -> None:
+def test_the_page_first_shows_an_example_and_labels_it(page: Page) -> None:
     page.goto("/")
 
     expect(page.locator("#answer")).to_contain_text("An example. Choose any flight from the list.")
@@ -395,28 +394,26 @@ def test_a_destination_is_found_by_its_name_and_by_its_code(written: str, page: 
 
 
 @pytest.mark.parametrize(
-    ("field", "written", "said"),
+    ("field", "written", "message"),
     [
-        ("dest", "Atlantis", "Nothing is called Atlantis"),
-        ("dest", "Intl", "That fits"),
-        ("carrier", "Nowhere Air", "Nothing is called Nowhere Air"),
+        ("dest", "Atlantis", "No match for Atlantis"),
+        ("dest", "Intl", "Several match"),
+        ("carrier", "Nowhere Air", "No match for Nowhere Air"),
     ],
 )
-def test_what_the_page_does_not_understand_it_says_at_its_field(
-    field: str, written: str, said: str, page: Page
-) -> None:
+def test_an_invalid_search_shows_a_message_at_its_field(field: str, written: str, message: str, page: Page) -> None:
     search(page, **{field: written})
 
     expect(page.locator(f"#search [name={field}]:invalid")).to_be_visible()
-    assert said in page.locator(f"#search [name={field}]").evaluate("field => field.validationMessage")
+    assert message in page.locator(f"#search [name={field}]").evaluate("field => field.validationMessage")
 
 
-def test_a_code_that_no_choice_has_is_sent_as_it_is_written(page: Page) -> None:
+def test_a_code_without_a_choice_is_sent_unchanged(page: Page) -> None:
     with page.expect_request(lambda request: "dest=qqqQ" in request.url):
         search(page, dest=" qqqQ ")
 
 
-def test_airlines_and_destinations_are_told_by_name(page: Page, flight: pd.Series, tables: Tables) -> None:
+def test_airlines_and_destinations_are_shown_by_name(page: Page, flight: pd.Series, tables: Tables) -> None:
     airport = tables["airports"].set_index("airport")["name"][flight["dest"]]
 
     page.goto(f"/?entity={flight['entity_id']}")
@@ -433,9 +430,7 @@ def forget(settings: Settings, table: sa.Table, entity_id: str) -> None:
         connection.execute(sa.delete(table).where(table.c.entity_id == entity_id))
 
 
-def test_of_a_flight_about_which_nothing_is_known_that_is_said_first(
-    page: Page, settings: Settings, flight: pd.Series
-) -> None:
+def test_a_request_only_prediction_is_labelled_first(page: Page, settings: Settings, flight: pd.Series) -> None:
     forget(settings, database.features, flight["entity_id"])
 
     page.goto(f"/?entity={flight['entity_id']}")
@@ -445,11 +440,11 @@ def test_of_a_flight_about_which_nothing_is_known_that_is_said_first(
     text = answer.inner_text()
     assert text.index("Nothing is known about this flight but its timetable") < text.index("with such a timetable")
     assert "not known:" not in text.lower()
-    alert = "It says nothing about this flight in particular."
+    alert = "It is not specific to this flight."
     assert (alert in text) == ("No alert" not in text)
 
 
-def test_an_outcome_that_is_not_known_is_said_to_be_unknown(page: Page, settings: Settings, flight: pd.Series) -> None:
+def test_a_missing_outcome_is_shown_as_unknown(page: Page, settings: Settings, flight: pd.Series) -> None:
     forget(settings, database.outcomes, flight["entity_id"])
 
     page.goto(f"/?entity={flight['entity_id']}")
@@ -458,7 +453,7 @@ def test_an_outcome_that_is_not_known_is_said_to_be_unknown(page: Page, settings
 
 
 @pytest.mark.parametrize(
-    ("label", "minutes", "said"),
+    ("label", "minutes", "sentence"),
     [
         (False, -12, "Arrived 12 minutes early."),
         (False, 0, "Arrived on time, to the minute."),
@@ -468,8 +463,8 @@ def test_an_outcome_that_is_not_known_is_said_to_be_unknown(page: Page, settings
         (False, None, "Arrived on time, or less than 15 minutes late."),
     ],
 )
-def test_what_happened_is_told_in_minutes(
-    label: bool, minutes: int | None, said: str, page: Page, settings: Settings, service: Service, flight: pd.Series
+def test_the_outcome_is_shown_in_minutes(
+    label: bool, minutes: int | None, sentence: str, page: Page, settings: Settings, service: Service, flight: pd.Series
 ) -> None:
     forget(settings, database.outcomes, flight["entity_id"])
     known_at = flight["arrived_at"].isoformat()
@@ -480,7 +475,7 @@ def test_what_happened_is_told_in_minutes(
 
     page.goto(f"/?entity={flight['entity_id']}")
 
-    expect(page.locator("#answer .outcome")).to_contain_text(said)
+    expect(page.locator("#answer .outcome")).to_contain_text(sentence)
 
 
 def test_there_is_one_base_rate_and_the_reasons_begin_with_it(page: Page, flight: pd.Series) -> None:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, asked by a client that knows nothing of this project."""
+"""The Open Inference Protocol, called by NVIDIA's Triton client."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ WIDTH = len(schema.FEATURE_NAMES)
 
 @pytest.fixture(scope="module")
 def rows() -> NDArray[np.float32]:
-    """Five rows of numbers, some of them not known."""
+    """Five rows of numbers, some of them missing."""
     made = np.random.default_rng(1).normal(size=(5, WIDTH)).astype(np.float32)
     made[2, 10:20] = np.nan
     return made
@@ -34,13 +34,13 @@ def service(settings: Settings) -> Iterator[Service]:
         started.stop()
 
 
-def test_a_client_of_the_protocol_finds_and_asks_the_model(
+def test_a_client_of_the_protocol_calls_the_model(
     service: Service, settings: Settings, rows: NDArray[np.float32]
 ) -> None:
     client = triton.InferenceServerClient(f"127.0.0.1:{service.port}")
-    asked = triton.InferInput("features", list(rows.shape), "FP32")
-    asked.set_data_from_numpy(rows, binary_data=False)
-    wanted = triton.InferRequestedOutput("probability", binary_data=False)
+    tensor = triton.InferInput("features", list(rows.shape), "FP32")
+    tensor.set_data_from_numpy(rows, binary_data=False)
+    output = triton.InferRequestedOutput("probability", binary_data=False)
 
     assert client.is_server_live()
     assert client.is_server_ready()
@@ -52,24 +52,24 @@ def test_a_client_of_the_protocol_finds_and_asks_the_model(
         {"name": "features", "datatype": "FP32", "shape": [-1, WIDTH]}
     ]
     for version in ("1", "2"):
-        told = client.infer("ontime", [asked], version, outputs=[wanted], request_id="mine")
+        result = client.infer("ontime", [tensor], version, outputs=[output], request_id="mine")
         expected = release.load(settings.releases, version).model.predict(rows)
-        np.testing.assert_array_equal(told.as_numpy("probability"), expected)
-        assert told.get_response()["model_version"] == version
-        assert told.get_response()["id"] == "mine"
-    with pytest.raises(InferenceServerException, match="no model 'weather' is loaded here"):
-        client.infer("weather", [asked])
+        np.testing.assert_array_equal(result.as_numpy("probability"), expected)
+        assert result.get_response()["model_version"] == version
+        assert result.get_response()["id"] == "mine"
+    with pytest.raises(InferenceServerException, match="model 'weather' is not loaded"):
+        client.infer("weather", [tensor])
 
 
-def test_the_tensor_is_the_one_that_a_flight_becomes(client: TestClient, settings: Settings) -> None:
+def test_the_tensor_of_a_flight_gives_its_probability(client: TestClient, settings: Settings) -> None:
     loaded = release.load_current(settings.releases)
     probe = next(each for each in loaded.probes if each.online is None)
     row = online.matrix_of([probe.entity], [online.NOTHING_KNOWN], loaded)[0]
     data = [None if np.isnan(value) else float(value) for value in row]
 
-    told = client.post("/v2/models/ontime/infer", json=request(shape=[1, WIDTH], data=data)).json()
+    response = client.post("/v2/models/ontime/infer", json=request(shape=[1, WIDTH], data=data)).json()
 
-    assert told["outputs"][0]["data"][0] == pytest.approx(probe.probability, abs=1e-6)
+    assert response["outputs"][0]["data"][0] == pytest.approx(probe.probability, abs=1e-6)
 
 
 def request(**changed: Any) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def request(**changed: Any) -> dict[str, Any]:
     return {"inputs": [{**tensor, **changed}]}
 
 
-def test_nested_and_flat_data_say_the_same(client: TestClient) -> None:
+def test_nested_and_flat_data_give_the_same_result(client: TestClient) -> None:
     flat = client.post("/v2/models/ontime/infer", json=request(shape=[2, WIDTH], data=[1] * 2 * WIDTH)).json()
     nested = client.post("/v2/models/ontime/infer", json=request(shape=[2, WIDTH], data=[[1] * WIDTH] * 2)).json()
 
@@ -95,7 +95,7 @@ def test_nested_and_flat_data_say_the_same(client: TestClient) -> None:
         (json.dumps(request(shape=[1, 3])), "shape [1, 3] is not [n, 70]"),
         (json.dumps(request(shape=[0, WIDTH])), "shape [0, 70] is not [n, 70] with n from 1 to 1000"),
         (json.dumps(request(shape=[2, WIDTH])), "70 numbers for shape [2, 70]"),
-        (json.dumps(request(data=[[1.0] * WIDTH] * 2)), "data are not of shape [1, 70]"),
+        (json.dumps(request(data=[[1.0] * WIDTH] * 2)), "data do not have shape [1, 70]"),
         (json.dumps(request(data=["x"] * WIDTH)), "data.0 is neither a finite FP32 number nor null"),
         (json.dumps(request(data=[True] * WIDTH)), "data.0 is neither"),
         (json.dumps(request(data=[1e300] * WIDTH)), "data.0 is neither"),
@@ -111,14 +111,14 @@ def test_an_error_has_the_body_of_the_specification(body: bytes | str, error: st
     assert error in answer.json()["error"]
 
 
-def test_a_body_of_more_than_a_megabyte_is_refused(client: TestClient) -> None:
+def test_a_body_of_more_than_a_megabyte_is_rejected(client: TestClient) -> None:
     answer = client.post("/v2/models/ontime/infer", content=b" " * 1_000_001)
 
     assert (answer.status_code, set(answer.json())) == (413, {"error"})
 
 
 @pytest.mark.parametrize("path", ["/v2/models/ontime/versions/9", "/v2/models/weather", "/v2/models/weather/ready"])
-def test_what_is_not_loaded_is_not_found(path: str, client: TestClient) -> None:
+def test_a_model_that_is_not_loaded_is_not_found(path: str, client: TestClient) -> None:
     answer = client.get(path)
 
     assert (answer.status_code, set(answer.json())) == (404, {"error"})

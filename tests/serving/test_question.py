@@ -1,4 +1,4 @@
-"""What is asked of the model follows params.yaml: every word, the label, and what may be compared with what."""
+"""Every text, the label and the comparisons follow the question in params.yaml."""
 
 import json
 import re
@@ -27,7 +27,7 @@ from pipelines.tools import compare_releases, performance_report
 from serving.app import create_app
 from tests import browser
 from tests.service import running, wait_for
-from tests.serving.test_serving import asked
+from tests.serving.test_serving import request_of
 from tests.small_world import Small, published, store
 
 # Not the features "scheduled within 15 minutes", which no parameter changes.
@@ -36,53 +36,55 @@ NOW = datetime(2013, 2, 18, 18, tzinfo=UTC)  # in the middle of the flights that
 
 
 @pytest.fixture
-def asked_otherwise(
+def other_settings(
     other_question: Small, other_weeks: pd.DataFrame, tables: Tables, tmp_path: Path
 ) -> tuple[Settings, pd.DataFrame]:
-    """A production whose releases call 30 minutes late, and are asked three hours before."""
+    """A production whose label is 30 minutes late, predicted three hours before."""
     settings = published(tmp_path, other_question, other_question)
     return settings, store(settings, other_weeks, tables, Question(30, 180))
 
 
 @pytest.fixture
-def flight(asked_otherwise: tuple[Settings, pd.DataFrame], tables: Tables) -> pd.Series:
-    """One between the two rules."""
-    flights = tables["flights"].set_index("entity_id", drop=False).loc[asked_otherwise[1]["entity_id"]]
+def flight(other_settings: tuple[Settings, pd.DataFrame], tables: Tables) -> pd.Series:
+    """A flight whose label differs between the two rules."""
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[other_settings[1]["entity_id"]]
     return flights[flights["arr_delay_minutes"].between(16, 29)].iloc[0]
 
 
 @pytest.fixture
-def other_client(asked_otherwise: tuple[Settings, pd.DataFrame]) -> Iterator[TestClient]:
-    with TestClient(create_app(asked_otherwise[0])) as opened:
+def other_client(other_settings: tuple[Settings, pd.DataFrame]) -> Iterator[TestClient]:
+    with TestClient(create_app(other_settings[0])) as opened:
         yield opened
 
 
-def said_wrongly(text: str) -> list[str]:
-    return [found[0] for found in OLD_WORDS.finditer(text)]
+def outdated_terms(text: str) -> list[str]:
+    return [match[0] for match in OLD_WORDS.finditer(text)]
 
 
-def test_the_openapi_document_and_the_model_say_the_question(other_client: TestClient) -> None:
-    document, told = other_client.get("/openapi.json").text, other_client.get("/v1/model").json()
+def test_the_openapi_document_and_the_model_state_the_question(other_client: TestClient) -> None:
+    document, model = other_client.get("/openapi.json").text, other_client.get("/v1/model").json()
 
     assert "Late means 30 minutes or more" in document
-    assert "known 3 hours before" in document
-    assert said_wrongly(document) == []
-    assert (told["label_at_least"], told["lead_minutes"]) == (30, 180)
-    assert said_wrongly(json.dumps(told["features"])) == []
-    assert "share 30 minutes late or more among departures" in json.dumps(told["features"])
+    assert "available 3 hours before" in document
+    assert outdated_terms(document) == []
+    assert (model["label_at_least"], model["lead_minutes"]) == (30, 180)
+    assert outdated_terms(json.dumps(model["features"])) == []
+    assert "share 30 minutes late or more among departures" in json.dumps(model["features"])
 
 
-def test_the_problem_is_told_in_the_words_of_the_question(other_client: TestClient) -> None:
-    told = other_client.get("/v1/problem").json()
+def test_the_texts_of_the_problem_match_the_question(other_client: TestClient) -> None:
+    problem = other_client.get("/v1/problem").json()
 
-    assert (told["label_at_least"], told["lead_minutes"]) == (30, 180)
-    assert told["words"]["question"] == "arriving 30 minutes late or more, asked 3 hours before the scheduled departure"
-    assert "by 30 minutes or more, from what was known 3 hours before" in told["words"]["invitation"]
-    assert said_wrongly(json.dumps(told)) == []
+    assert (problem["label_at_least"], problem["lead_minutes"]) == (30, 180)
+    assert (
+        problem["words"]["question"] == "arriving 30 minutes late or more, asked 3 hours before the scheduled departure"
+    )
+    assert "by 30 minutes or more, from what was known 3 hours before" in problem["words"]["invitation"]
+    assert outdated_terms(json.dumps(problem)) == []
 
 
-def test_the_document_follows_the_release(asked_otherwise: tuple[Settings, pd.DataFrame], small: Small) -> None:
-    settings, _ = asked_otherwise
+def test_the_openapi_document_follows_the_release(other_settings: tuple[Settings, pd.DataFrame], small: Small) -> None:
+    settings, _ = other_settings
     release.publish(settings.releases, small.contents, small.manifest("3"))
     with TestClient(create_app(settings)) as client:
         before = client.get("/openapi.json").json()["info"]["description"]
@@ -94,32 +96,34 @@ def test_the_document_follows_the_release(asked_otherwise: tuple[Settings, pd.Da
     assert ("Late means 30 minutes" in before, "Late means 15 minutes" in after) == (True, True)
 
 
-def test_the_reasons_say_the_question(
-    other_client: TestClient, tables: Tables, asked_otherwise: tuple[Settings, pd.DataFrame]
+def test_the_reasons_match_the_question(
+    other_client: TestClient, tables: Tables, other_settings: tuple[Settings, pd.DataFrame]
 ) -> None:
-    flights = tables["flights"].set_index("entity_id", drop=False).loc[asked_otherwise[1]["entity_id"]]
+    flights = tables["flights"].set_index("entity_id", drop=False).loc[other_settings[1]["entity_id"]]
 
-    told = [
+    texts = [
         reason["words"]
         for _, each in flights[::60].iterrows()
-        for reason in other_client.post("/v1/predictions?explain=true", json=asked(each)).json()["reasons"]["features"]
+        for reason in other_client.post("/v1/predictions?explain=true", json=request_of(each)).json()["reasons"][
+            "features"
+        ]
     ]
 
-    shares = [words for words in told if "late or more" in words]
+    shares = [words for words in texts if "late or more" in words]
     assert shares
     assert all("30 minutes late or more" in words for words in shares)
 
 
 def test_an_outcome_is_late_by_the_rule_of_the_release(other_client: TestClient, flight: pd.Series) -> None:
-    known = other_client.get(f"/v1/outcomes/{flight['entity_id']}").json()
+    outcome = other_client.get(f"/v1/outcomes/{flight['entity_id']}").json()
 
     delay = int(flight["arr_delay_minutes"])
-    assert (known["label"], known["value"]) == (False, delay)
-    assert known["words"] == f"Arrived {delay} minutes late. That counts as on time: late begins at 30 minutes."
+    assert (outcome["label"], outcome["value"]) == (False, delay)
+    assert outcome["words"] == f"Arrived {delay} minutes late. That counts as on time: late begins at 30 minutes."
 
 
-def test_the_page_says_the_question(asked_otherwise: tuple[Settings, pd.DataFrame], flight: pd.Series) -> None:
-    with running(asked_otherwise[0]) as service, browser.running() as chromium:
+def test_the_page_states_the_question(other_settings: tuple[Settings, pd.DataFrame], flight: pd.Series) -> None:
+    with running(other_settings[0]) as service, browser.running() as chromium:
         page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
         page.goto(f"/?entity={flight['entity_id']}")
         expect(page.locator("#answer .claim")).to_be_visible()
@@ -130,17 +134,17 @@ def test_the_page_says_the_question(asked_otherwise: tuple[Settings, pd.DataFram
     assert "Late means 30 minutes or more" in text
     assert "That counts as on time: late begins at 30 minutes." in text
     delay = f"Arrived {int(flight['arr_delay_minutes'])} minutes late."
-    assert said_wrongly(text.replace(delay, "")) == []
+    assert outdated_terms(text.replace(delay, "")) == []
 
 
-def test_the_static_page_names_no_number_that_the_release_decides() -> None:
+def test_the_static_page_contains_no_number_of_the_release() -> None:
     pages = [path for path in Path("serving/pages").iterdir() if path.suffix in (".html", ".js")]
 
-    assert {path.name: said_wrongly(path.read_text()) for path in pages} == {path.name: [] for path in pages}
+    assert {path.name: outdated_terms(path.read_text()) for path in pages} == {path.name: [] for path in pages}
     assert len(pages) > 5
 
 
-def test_the_reports_say_the_question(other_params: Params) -> None:
+def test_the_reports_state_the_question(other_params: Params) -> None:
     months = pd.DataFrame({"rows": 1, "unlabelled": 0, "positive": 0.2}, index=["2013-02"])
     says = dict.fromkeys(("rate_by_month", "rate_by_hour", "rate_by_hour_and_weekday", "missing", "drift"), "Said")
 
@@ -150,7 +154,7 @@ def test_the_reports_say_the_question(other_params: Params) -> None:
         card.model_card(_report(other_params), [("departures_all_1h_late", 0.01, 0.001)]),
     ]
 
-    assert [said_wrongly(text) for text in texts] == [[], [], []]
+    assert [outdated_terms(text) for text in texts] == [[], [], []]
     assert all("30 minutes" in text for text in texts)
     assert "arriving 30 minutes late or more, asked 3 hours before the scheduled departure" in texts[2]
     assert "share 30 minutes late or more" in texts[2]
@@ -197,7 +201,7 @@ def test_a_release_with_another_question_is_no_challenger(settings: Settings, ot
     assert (settings.releases / release.POINTER).read_bytes() == before
 
 
-def test_a_challenger_leaves_when_a_release_with_another_question_answers(
+def test_a_challenger_is_removed_when_a_release_with_another_question_goes_live(
     settings: Settings, other_question: Small
 ) -> None:
     release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
@@ -213,17 +217,21 @@ def test_a_challenger_leaves_when_a_release_with_another_question_answers(
 def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else(
     settings: Settings, other_weeks: pd.DataFrame, other_params: Params
 ) -> None:
-    known = other_weeks[other_weeks["label"].notna()].assign(label=lambda rows: rows["label"].astype(bool))
-    categories = model.categories_of(known)
-    matrix, late = model.matrix_of(known, categories), known["label"].to_numpy()
+    labelled = other_weeks[other_weeks["label"].notna()].assign(label=lambda rows: rows["label"].astype(bool))
+    categories = model.categories_of(labelled)
+    matrix, late = model.matrix_of(labelled, categories), labelled["label"].to_numpy()
     fitted = model.fit("lightgbm", matrix, late, other_params.train)
-    told = pd.DataFrame({"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())})
+    probabilities = pd.DataFrame(
+        {"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())}
+    )
     training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     nobody = np.array([], "<u8")
-    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none", nobody)
+    winner = packaging.Challenger(
+        "lightgbm", fitted, b"", training, labelled.reset_index(drop=True), probabilities, "none", nobody
+    )
 
     engine = database.connect(settings.database_url)
-    # It is judged by what it was fitted on, where it is not calibrated.
+    # It is evaluated on its training data, where it is not calibrated.
     lenient = {"gate": other_params.gate.model_copy(update={"first_calibration": 0.1})}
     verdict, against = promotion_gate.judge(winner, settings.releases, engine, other_params.model_copy(update=lenient))
 
@@ -242,26 +250,26 @@ def test_compare_performance_and_the_page_know_the_same_outcomes(
     engine = database.connect(settings.database_url)
     with TestClient(create_app(settings)) as client:
         for _, each in flights.iterrows():
-            client.post("/v1/predictions", json=asked(each)).raise_for_status()
+            client.post("/v1/predictions", json=request_of(each)).raise_for_status()
         wait_for(lambda: database.count_shadows(engine, "") == len(flights))
         shown = [client.get(f"/v1/outcomes/{each}").json() for each in flights["entity_id"]]
     pointer = release.read_pointer(settings.releases)
     assert pointer is not None
 
-    told = performance_report.measured(settings, params)
+    report = performance_report.measured(settings, params)
     pairs = performance.paired_predictions(engine, *(release.verify(settings.releases / each) for each in ("1", "2")))  # type: ignore[arg-type]  # two of them
     compared = compare_releases.report(pairs, pointer)
 
     on_the_page = [each["label"] for each in shown if "label" in each]
-    assert told is not None
-    assert told.whole.scores is not None
-    assert told.whole.labelled == len(pairs) == len(on_the_page) > 0
-    assert told.whole.positive_rate == round(float(pairs["label"].mean()), 4) == round(float(np.mean(on_the_page)), 4)
-    assert f"champion 1 {told.whole.scores['log_loss']:.4f}" in compared
+    assert report is not None
+    assert report.whole.scores is not None
+    assert report.whole.labelled == len(pairs) == len(on_the_page) > 0
+    assert report.whole.positive_rate == round(float(pairs["label"].mean()), 4) == round(float(np.mean(on_the_page)), 4)
+    assert f"champion 1 {report.whole.scores['log_loss']:.4f}" in compared
     assert any(datetime.fromisoformat(each["known_at"]) > NOW for each in shown if "label" in each)
 
 
-def test_features_of_another_moment_are_no_features(
+def test_features_of_another_moment_are_not_used(
     settings: Settings, stored: pd.DataFrame, tables: Tables, other_question: Small
 ) -> None:
     """Such as after a rollback: a vector of two hours before would be skew for a model of three hours before."""
@@ -270,6 +278,6 @@ def test_features_of_another_moment_are_no_features(
     flight = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[0]]
 
     with TestClient(create_app(settings)) as client:
-        told = client.post("/v1/predictions", json=asked(flight)).json()
+        prediction = client.post("/v1/predictions", json=request_of(flight)).json()
 
-    assert (told["features"], told["flags"]) == ("request", ["request_only"])
+    assert (prediction["features"], prediction["flags"]) == ("request", ["request_only"])

@@ -17,10 +17,10 @@ from ontime.settings import Settings
 from pipelines.operations import release_commands as by_hand
 from pipelines.tools import compare_releases
 from serving.app import create_app
-from serving.live import Live
+from serving.model_store import ModelStore
 from tests.library.test_release import publish_changed
 from tests.service import MORNING, Load, Service, running, wait_for
-from tests.serving.test_serving import asked
+from tests.serving.test_serving import request_of
 from tests.small_world import Small
 
 FLIGHT = MORNING
@@ -33,7 +33,7 @@ def rows_of(settings: Settings, table: sa.Table) -> list[Any]:
 
 
 def all_workers_answer_with(service: Service, version: str) -> bool:
-    """Ten new connections in a row reach nobody else: the kernel spreads them over the workers."""
+    """Whether ten new connections in a row get this version: the kernel spreads them over the workers."""
     return all(service.get("/health/ready")["model_version"] == version for _ in range(10))
 
 
@@ -48,7 +48,7 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
             promoted = len(load.answers)
             wait_for(lambda: len(load.answers) > promoted + 50)
             by_hand.run(settings, ["rollback"])
-            # Not by asking whether all are ready: on a busy machine one worker may reach every new connection.
+            # Readiness is not enough: on a busy machine one worker may accept every new connection.
             wait_for(lambda: {answer["model_version"] for answer in load.answers[-200:]} == {"1"})
         service.stop()
 
@@ -66,21 +66,21 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
 def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     release.point(settings.releases, "2")
 
-    said = by_hand.run(settings, ["rollback"])  # this MLflow knows no model at all
+    message = by_hand.run(settings, ["rollback"])  # this MLflow has no registered model
 
-    assert said == "release 1 answers again"
+    assert message == "release 1 answers again"
     assert "MLflow's alias champion stays where it was" in capsys.readouterr().err
     assert rows_of(settings, database.decisions)[0].kind == "rollback"
 
 
-def test_a_release_that_was_damaged_on_disk_is_left_by_a_rollback(settings: Settings) -> None:
+def test_a_rollback_leaves_a_damaged_release(settings: Settings) -> None:
     release.point(settings.releases, "2")
     (settings.releases / "2" / release.MODEL).write_bytes(b"damaged")
 
     assert by_hand.run(settings, ["rollback"]) == "release 1 answers again"
 
 
-def test_the_answer_is_that_of_the_release_it_names(settings: Settings) -> None:
+def test_a_prediction_names_the_release_that_made_it(settings: Settings) -> None:
     with TestClient(create_app(settings)) as client:
         first = client.post("/v1/predictions", json=FLIGHT).json()
         release.point(settings.releases, "2")
@@ -92,7 +92,7 @@ def test_the_answer_is_that_of_the_release_it_names(settings: Settings) -> None:
 
 
 def point_at(releases: Path, version: str) -> None:
-    """Move the pointer as something would that does not check: `release.point` refuses most of what follows."""
+    """Move the pointer without checks: `release.point` refuses most of these moves."""
     pointer = release.read_pointer(releases)
     assert pointer is not None
     digest = files.digest(releases / version / release.MANIFEST)
@@ -104,7 +104,7 @@ BAD = ["a byte was changed", "the manifest was changed", "the probes disagree", 
 
 
 @pytest.mark.parametrize("fault", BAD)
-def test_a_bad_release_is_refused_and_the_old_one_goes_on(
+def test_a_bad_release_is_refused_and_the_old_one_stays_live(
     fault: str, settings: Settings, small: Small, other: Small
 ) -> None:
     releases = settings.releases
@@ -141,7 +141,7 @@ def test_a_bad_release_is_refused_and_the_old_one_goes_on(
     assert str(releases) not in ready.text
 
 
-def test_a_refused_challenger_leaves_the_champion_alone(settings: Settings, small: Small, other: Small) -> None:
+def test_a_refused_challenger_does_not_affect_the_champion(settings: Settings, small: Small, other: Small) -> None:
     publish_changed(small, settings.releases, model_onnx=other.contents[release.MODEL])
     with TestClient(create_app(settings)) as client:
         release.challenge(settings.releases, "9")
@@ -156,7 +156,7 @@ def ask_all(client: TestClient, flights: list[dict[str, Any]]) -> list[dict[str,
     return answers
 
 
-def test_in_the_shadow_the_challenger_scores_every_flight_and_answers_none(settings: Settings) -> None:
+def test_a_shadow_challenger_scores_every_flight_and_serves_none(settings: Settings) -> None:
     flights = [{**FLIGHT, "flight_number": number} for number in range(1, 41)]
     release.challenge(settings.releases, "2")
     with TestClient(create_app(settings)) as client:
@@ -169,11 +169,11 @@ def test_in_the_shadow_the_challenger_scores_every_flight_and_answers_none(setti
     shadows = {row.prediction_id: row for row in rows_of(settings, database.shadows)}
     assert {answer["model_version"] for answer in answers} == {"1"}
     assert {row.model_version for row in shadows.values()} == {"2"}
-    told = [shadows[answer["prediction_id"]].probability for answer in answers]
-    assert told == [answer["probability"] for answer in alone]
+    probabilities = [shadows[answer["prediction_id"]].probability for answer in answers]
+    assert probabilities == [answer["probability"] for answer in alone]
 
 
-def test_a_canary_answers_its_share_always_of_the_same_flights(settings: Settings) -> None:
+def test_a_canary_always_serves_the_same_share_of_flights(settings: Settings) -> None:
     flights = [{**FLIGHT, "flight_number": number} for number in range(1, 401)]
     release.challenge(settings.releases, "2", 0.25)
     with TestClient(create_app(settings)) as client:
@@ -194,8 +194,8 @@ def test_a_larger_share_keeps_the_flights_of_a_smaller_one(settings: Settings) -
     chosen = {}
     for share in (0.1, 0.3):
         release.challenge(settings.releases, "2", share)
-        serving = Live(settings.releases).serving
-        chosen[share] = {entity_id for entity_id in ids if serving.answers_by_challenger(entity_id)}
+        live = ModelStore(settings.releases).live
+        chosen[share] = {entity_id for entity_id in ids if live.routes_to_challenger(entity_id)}
 
     assert chosen[0.1] < chosen[0.3]
 
@@ -210,21 +210,21 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]][::4]
     release.challenge(settings.releases, "2", 0.5)
     with TestClient(create_app(settings)) as client:
-        answers = ask_all(client, [asked(flight) for _, flight in flights.iterrows()])
+        answers = ask_all(client, [request_of(flight) for _, flight in flights.iterrows()])
         wait_for(lambda: len(rows_of(settings, database.shadows)) == len(flights))
     pointer = release.read_pointer(settings.releases)
     assert pointer is not None
 
     engine = database.connect(settings.database_url)
     both = performance.paired_predictions(engine, *both_of(settings))
-    told = compare_releases.report(both, pointer)
+    report = compare_releases.report(both, pointer)
 
     with_outcome = stored.set_index("entity_id")["label"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
     canary = sum(answer["model_version"] == "2" for answer in answers)
     assert 0 < both["canary"].sum() <= canary
-    assert "of 2 days" in told
-    assert "challenger less champion" in told
+    assert "of 2 days" in report
+    assert "challenger less champion" in report
     late = both["label"].to_numpy()
     truth = stored.set_index("entity_id")["label"].loc[flights.index][with_outcome].to_numpy(bool)
     assert late.sum() == truth.sum()
@@ -254,7 +254,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
         (["challenge", "2"], "try: make promote"),
     ],
 )
-def test_what_cannot_be_done_is_said_and_moves_nothing(words: list[str], reason: str, settings: Settings) -> None:
+def test_an_impossible_move_is_reported_and_moves_nothing(words: list[str], reason: str, settings: Settings) -> None:
     before = (settings.releases / release.POINTER).read_bytes()
 
     with pytest.raises(ValueError, match=reason):
@@ -263,7 +263,7 @@ def test_what_cannot_be_done_is_said_and_moves_nothing(words: list[str], reason:
     assert (settings.releases / release.POINTER).read_bytes() == before
 
 
-def test_every_move_is_written_down(settings: Settings) -> None:
+def test_every_move_is_recorded(settings: Settings) -> None:
     for words in (["challenge", "2", "0.1"], ["withdraw"]):
         by_hand.run(settings, words)
 

@@ -1,4 +1,4 @@
-"""Who may ask, how often and how much; what is told to whom; what the log and the metrics say."""
+"""Authentication, rate limits, limits of requests, errors, outcomes, search, operations, log and metrics."""
 
 import json
 import socket
@@ -16,18 +16,18 @@ from ontime import database
 from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import BadSettings, Settings
-from serving import desk, examples, keys
+from serving import batcher, examples, keys
 from serving.app import create_app
-from serving.guard import right_needed
+from serving.middleware import required_scope
 from tests.service import MORNING, running, wait_for
-from tests.serving.test_serving import asked, run_service
+from tests.serving.test_serving import request_of, run_service
 
 FLIGHT = MORNING
 
 
 @pytest.fixture
 def guarded(settings: Settings, tmp_path: Path) -> Iterator[tuple[TestClient, dict[str, str]]]:
-    """A service that asks for keys, and a key for each scope and one for all."""
+    """A service that requires keys, with a key for each scope and one for all scopes."""
     path = tmp_path / "keys.json"
     made = {scope: keys.add(path, scope, [scope]) for scope in ("predict", "outcomes", "admin")}
     made["all"] = keys.add(path, "all", made)
@@ -53,7 +53,7 @@ RIGHTS = {"outcomes": "outcomes", "ops": "admin", "metrics": "admin"}
 
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("scope", ["predict", "outcomes", "admin", "all"])
-def test_a_key_opens_what_its_scopes_say_and_nothing_else(
+def test_a_key_allows_the_routes_of_its_scopes_only(
     call: str, scope: str, guarded: tuple[TestClient, dict[str, str]]
 ) -> None:
     client, made = guarded
@@ -66,7 +66,9 @@ def test_a_key_opens_what_its_scopes_say_and_nothing_else(
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer wrong", "Basic {key}", "{key}", "bearer  {key}"])
-def test_without_a_known_key_nothing_is_told(header: str | None, guarded: tuple[TestClient, dict[str, str]]) -> None:
+def test_a_request_without_a_valid_key_is_rejected(
+    header: str | None, guarded: tuple[TestClient, dict[str, str]]
+) -> None:
     client, made = guarded
     sent = {} if header is None else {"Authorization": header.format(key=made["all"])}
 
@@ -97,46 +99,46 @@ def test_health_and_pages_need_no_key(guarded: tuple[TestClient, dict[str, str]]
         assert client.get(path).status_code == 200
 
 
-def test_what_nobody_thought_of_needs_the_highest_right() -> None:
-    assert right_needed("GET", "/something/new") == "admin"
-    assert right_needed("DELETE", "/v1/outcomes") == "predict"  # a method that no route answers: 405
+def test_a_path_without_a_rule_requires_the_admin_scope() -> None:
+    assert required_scope("GET", "/something/new") == "admin"
+    assert required_scope("DELETE", "/v1/outcomes") == "predict"  # no route has this method: 405
 
 
-def test_the_openapi_document_says_where_a_key_is_needed(client: TestClient) -> None:
+def test_the_openapi_document_lists_the_routes_that_require_a_key(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
 
     for path, methods in paths.items():
         for method, operation in methods.items():
-            assert ("security" in operation) == (right_needed(method.upper(), path) is not None)
+            assert ("security" in operation) == (required_scope(method.upper(), path) is not None)
 
 
-def test_the_file_of_keys_holds_no_key(guarded: tuple[TestClient, dict[str, str]], tmp_path: Path) -> None:
+def test_the_key_file_contains_no_key(guarded: tuple[TestClient, dict[str, str]], tmp_path: Path) -> None:
     text = (tmp_path / "keys.json").read_text()
 
     assert not any(key in text for key in guarded[1].values())
     assert (tmp_path / "keys.json").stat().st_mode & 0o077 == 0
 
 
-def test_a_name_that_gets_a_new_key_loses_the_old_one(tmp_path: Path) -> None:
+def test_a_new_key_replaces_the_old_key_of_its_name(tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     old = keys.add(path, "desk", ["predict"])
 
     new = keys.add(path, "desk", ["predict"])
 
-    assert set(keys.read(path).by_digest()) == {keys.digest(new)}
+    assert set(keys.read_keys(path).by_digest()) == {keys.key_digest(new)}
     assert new != old
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"keys": []}', '{"keys": [{"name": "x"}]}', "\x00"])
-def test_a_file_without_usable_keys_is_refused_by_name(content: str, tmp_path: Path) -> None:
+def test_a_file_without_valid_keys_is_refused_and_named(content: str, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     path.write_text(content)
 
     with pytest.raises(BadSettings, match=r"ONTIME_API_KEYS=.*keys.json: "):
-        keys.read(path)
+        keys.read_keys(path)
 
 
-def test_too_many_requests_with_one_key_leave_the_others_alone(settings: Settings, tmp_path: Path) -> None:
+def test_the_rate_limit_of_one_key_does_not_affect_others(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
     eager, calm = (keys.add(path, name, ["predict"]) for name in ("eager", "calm"))
     slow = settings.model_copy(update={"api_keys": path, "requests_per_minute": 60})
@@ -161,18 +163,18 @@ REFUSED_SETTINGS = {
 
 
 @pytest.mark.parametrize("name", REFUSED_SETTINGS)
-def test_a_bad_setting_is_refused_by_name_in_one_line(name: str, settings: Settings) -> None:
-    value, said = REFUSED_SETTINGS[name]
+def test_an_invalid_setting_is_named_in_one_line(name: str, settings: Settings) -> None:
+    value, message = REFUSED_SETTINGS[name]
 
-    done = run_service(settings, **{name: value})
+    completed = run_service(settings, **{name: value})
 
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"serve: {said}")
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()
+    assert line.startswith(f"serve: {message}")
     assert "secret" not in line
 
 
-def test_every_answer_carries_the_headers_of_a_careful_server(client: TestClient) -> None:
+def test_every_response_has_the_security_headers(client: TestClient) -> None:
     for path in ("/", "/v1/model", "/nowhere", "/metrics"):
         headers = client.get(path).headers
         assert headers["x-content-type-options"] == "nosniff"
@@ -182,12 +184,12 @@ def test_every_answer_carries_the_headers_of_a_careful_server(client: TestClient
         assert "server" not in headers
 
 
-@pytest.mark.parametrize(("given", "kept"), [("abc-1", True), ("a b", False), ("x" * 65, False), ("", False)])
-def test_a_request_keeps_its_id_if_it_is_harmless(given: str, kept: bool, client: TestClient) -> None:
-    told = client.get("/health/live", headers={"X-Request-ID": given}).headers["x-request-id"]
+@pytest.mark.parametrize(("request_id", "is_valid"), [("abc-1", True), ("a b", False), ("x" * 65, False), ("", False)])
+def test_a_valid_request_id_is_returned(request_id: str, is_valid: bool, client: TestClient) -> None:
+    header = client.get("/health/live", headers={"X-Request-ID": request_id}).headers["x-request-id"]
 
-    assert (told == given) == kept
-    assert told
+    assert (header == request_id) == is_valid
+    assert header
 
 
 def test_the_log_is_json_and_names_no_flight_no_key_and_no_address(
@@ -208,17 +210,17 @@ def test_the_log_is_json_and_names_no_flight_no_key_and_no_address(
     assert not any(word in text for word in ("UA1487", "1487", "testclient", made["predict"]))
 
 
-def test_every_route_that_answers_a_get_answers_a_head_alike(client: TestClient) -> None:
+def test_every_get_route_supports_head(client: TestClient) -> None:
     paths = [path for path, methods in client.get("/openapi.json").json()["paths"].items() if "get" in methods]
     pages = ["/", "/ops", "/docs", "/openapi.json", "/favicon.ico", "/static/common.js", "/nowhere"]
     assert len(paths) > 10
 
     for path in (*paths, *pages):
         called = path.format(name="ontime", version="1", entity_id="UA9-EWR-20131105T1015Z")
-        asked, headed = client.get(called), client.head(called)
-        assert headed.status_code == asked.status_code
-        assert headed.headers["content-type"] == asked.headers["content-type"]
-        assert headed.content == b""
+        response, head_response = client.get(called), client.head(called)
+        assert head_response.status_code == response.status_code
+        assert head_response.headers["content-type"] == response.headers["content-type"]
+        assert head_response.content == b""
 
 
 def test_a_head_over_a_socket_has_no_body_and_is_logged_as_one(settings: Settings) -> None:
@@ -229,7 +231,7 @@ def test_a_head_over_a_socket_has_no_body_and_is_logged_as_one(settings: Setting
             )
             answer = b"".join(iter(lambda: caller.recv(65_536), b""))
         service.stop()
-        lines = [json.loads(line) for line in service.said().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in service.output().splitlines() if line.startswith("{")]
 
     first, second = answer.split(b"HTTP/1.1 200 OK")[1:]
     assert first.endswith(b"\r\n\r\n")
@@ -239,45 +241,52 @@ def test_a_head_over_a_socket_has_no_body_and_is_logged_as_one(settings: Setting
 
 
 @pytest.mark.parametrize("path", ["/redoc", "/static/swagger-ui/main.py", "/static/swagger-ui/../main.py"])
-def test_of_the_packages_behind_docs_only_files_for_browsers_are_served(path: str, client: TestClient) -> None:
+def test_only_browser_files_of_the_swagger_package_are_served(path: str, client: TestClient) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_a_head_of_what_only_takes_a_post_is_refused(client: TestClient) -> None:
+def test_head_of_a_post_route_is_rejected(client: TestClient) -> None:
     assert client.head("/v1/predictions").status_code == 405
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nowhere", 404), ("PUT", "/v1/predictions", 405)])
-def test_what_is_not_there_is_said_as_all_problems_are(method: str, path: str, status: int, client: TestClient) -> None:
+def test_an_unknown_path_has_an_error_body(method: str, path: str, status: int, client: TestClient) -> None:
     answer = client.request(method, path)
 
     assert answer.status_code == status
     assert answer.json()["detail"][0]["place"] == "path"
 
 
-def test_a_fault_of_ours_tells_nothing_of_the_server(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_internal_error_reveals_nothing_about_the_server(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr("serving.scoring.answers_of", fails)
+    monkeypatch.setattr("serving.scoring.predictions_of", fails)
 
     answer = client.post("/v1/predictions", json=FLIGHT)
 
     assert answer.status_code == 500
-    assert answer.json() == {"detail": [{"place": "service", "reason": "failed; the log says why"}]}
+    assert answer.json() == {"detail": [{"place": "service", "reason": "internal error; see the log of the service"}]}
     assert answer.headers["x-request-id"]
 
 
 def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Settings) -> None:
-    """Late, twice, out of order, and for a flight that nobody asked for."""
+    """Late, twice, out of order, and for a flight without a prediction."""
     flight = "UA9-EWR-20131105T1015Z"
-    told = [
+    outcomes = [
         {"entity_id": flight, "label": False, "known_at": "2013-11-05T15:00:00Z"},
         {"entity_id": flight, "label": True, "known_at": "2013-11-05T17:00:00+01:00"},
         {"entity_id": flight, "label": False, "known_at": "2013-11-05T10:15:00Z"},
     ]
 
-    for order in (told, told[::-1], [told[1], told[0], told[1]], [[told[0], told[2]], [told[2]]]):
+    for order in (
+        outcomes,
+        outcomes[::-1],
+        [outcomes[1], outcomes[0], outcomes[1]],
+        [[outcomes[0], outcomes[2]], [outcomes[2]]],
+    ):
         for body in order:
             assert client.post("/v1/outcomes", json=body).status_code == 200
         assert client.get(f"/v1/outcomes/{flight}").json() == {
@@ -313,7 +322,7 @@ EARLY = {**examples.OUTCOME, "known_at": "2013-11-05T10:14:00Z"}  # a minute bef
         ({"value": True}, "outcome.value", "valid number"),
     ],
 )
-def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: str, client: TestClient) -> None:
+def test_an_invalid_outcome_is_rejected(changed: dict[str, Any], place: str, reason: str, client: TestClient) -> None:
     answer = client.post("/v1/outcomes", json={**examples.OUTCOME, **changed})
 
     assert answer.status_code == 422
@@ -331,20 +340,22 @@ def test_a_wrong_outcome_is_named(changed: dict[str, Any], place: str, reason: s
     ],
     ids=["one", "a list of one", "in a list"],
 )
-def test_what_was_known_before_it_happened_is_refused_where_that_is_known(
+def test_an_outcome_before_the_event_is_rejected_if_the_event_is_known(
     body: Any, place: str, client: TestClient, settings: Settings
 ) -> None:
-    """Nobody can say so of a flight that is not in the database, such as the second of the list."""
-    known = Flight.model_validate_json(json.dumps(FLIGHT))
+    """A flight that is not in the database, such as the second of the list, is not checked."""
+    flight = Flight.model_validate_json(json.dumps(FLIGHT))
     engine = database.connect(settings.database_url)
-    database.store_entities(engine, [{"entity_id": known.entity_id, "event_at": known.event_at, **known.model_dump()}])
+    database.store_entities(
+        engine, [{"entity_id": flight.entity_id, "event_at": flight.event_at, **flight.model_dump()}]
+    )
 
     answer = client.post("/v1/outcomes", json=body)
 
     assert answer.status_code == 422
     (problem,) = answer.json()["detail"]
     assert problem["place"] == place
-    assert problem["reason"] == "is before the scheduled departure, 2013-11-05T10:15:00+00:00: nobody could know"
+    assert problem["reason"] == "is before the scheduled departure, 2013-11-05T10:15:00+00:00"
     assert client.get(f"/v1/outcomes/{examples.OUTCOME['entity_id']}").status_code == 404
 
 
@@ -357,7 +368,7 @@ def test_a_contradiction_in_a_list_is_named_by_its_position_and_nothing_is_store
     assert client.get(f"/v1/outcomes/{examples.OUTCOME['entity_id']}").status_code == 404
 
 
-def test_the_value_of_an_outcome_comes_back_and_is_put_into_words(client: TestClient) -> None:
+def test_the_value_of_an_outcome_is_returned_with_a_sentence(client: TestClient) -> None:
     client.post("/v1/outcomes", json=[examples.OUTCOME, {**examples.OUTCOME, "value": None}]).raise_for_status()
 
     assert client.get(f"/v1/outcomes/{examples.OUTCOME['entity_id']}").json() == {
@@ -369,13 +380,13 @@ def test_the_value_of_an_outcome_comes_back_and_is_put_into_words(client: TestCl
     }
 
 
-def test_an_outcome_that_is_not_known_yet_is_not_there(client: TestClient) -> None:
+def test_an_unknown_outcome_is_not_found(client: TestClient) -> None:
     assert client.get("/v1/outcomes/UA9-EWR-20131105T1015Z").status_code == 404
     assert client.get("/v1/outcomes/not a key").status_code == 422
 
 
-def test_reasons_add_up_to_the_answer(client: TestClient, stored: pd.DataFrame, tables: Tables) -> None:
-    flight = asked(tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]])
+def test_reasons_add_up_to_the_probability(client: TestClient, stored: pd.DataFrame, tables: Tables) -> None:
+    flight = request_of(tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]])
 
     answer = client.post("/v1/predictions?explain=true", json=flight).json()
 
@@ -399,15 +410,15 @@ def test_reasons_are_given_for_a_few_flights_only(client: TestClient) -> None:
     assert "at most 20 entities" in answer.json()["detail"][0]["reason"]
 
 
-def test_a_large_body_gets_its_answer_and_no_reset(settings: Settings) -> None:
+def test_a_client_with_a_large_body_gets_a_response_and_no_reset(settings: Settings) -> None:
     with running(settings) as service:
-        status, told = service.ask("POST", "/v1/predictions", "x" * 30_000_000)
+        status, response = service.ask("POST", "/v1/predictions", "x" * 30_000_000)
         service.stop()
 
-    assert (status, told["detail"][0]["place"]) == (413, "body")
+    assert (status, response["detail"][0]["place"]) == (413, "body")
 
 
-def test_a_body_that_comes_too_slowly_is_given_up(settings: Settings) -> None:
+def test_a_body_that_does_not_arrive_in_time_is_rejected(settings: Settings) -> None:
     with running(settings, ONTIME_REQUEST_SECONDS="0.3") as service:
         for path in (b"/v1/predictions", b"/v1/outcomes", b"/v2/models/ontime/infer"):
             caller = socket.create_connection(("127.0.0.1", service.port), timeout=30)
@@ -417,10 +428,8 @@ def test_a_body_that_comes_too_slowly_is_given_up(settings: Settings) -> None:
         service.stop()
 
 
-def test_more_flights_than_can_be_answered_in_time_are_sent_away(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(desk, "MOST_WAITING", 5)
+def test_an_overloaded_service_rejects_requests(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher, "MAX_WAITING_ENTITIES", 5)
 
     answer = client.post("/v1/predictions", json=[FLIGHT] * 6)
 
@@ -435,12 +444,12 @@ def test_flights_are_found_by_day_hour_and_every_declared_field(
     local = flights["scheduled_departure"].dt.tz_convert("America/New_York")
     chosen = flights[(local.dt.day == 19) & (local.dt.hour == 8) & (flights["origin"] == "JFK")]
 
-    told = client.get("/v1/entities", params={"day": "2013-02-19", "hour": 8, "origin": "JFK", "limit": 200}).json()
+    listing = client.get("/v1/entities", params={"day": "2013-02-19", "hour": 8, "origin": "JFK", "limit": 200}).json()
 
-    assert told["days"] == ["2013-02-18", "2013-02-19"]
-    assert told["more"] is False
-    assert {each["entity_id"] for each in told["entities"]} == set(chosen["entity_id"])
-    one = told["entities"][0]
+    assert listing["days"] == ["2013-02-18", "2013-02-19"]
+    assert listing["more"] is False
+    assert {each["entity_id"] for each in listing["entities"]} == set(chosen["entity_id"])
+    one = listing["entities"][0]
     flight = one["request"]
     assert one["event_at"].endswith("-05:00")
     assert one["event_at"] == flight["scheduled_departure"]
@@ -453,10 +462,10 @@ def test_flights_are_found_by_day_hour_and_every_declared_field(
 
 
 def test_of_many_flights_the_first_are_listed(client: TestClient, stored: pd.DataFrame) -> None:
-    told = client.get("/v1/entities", params={"limit": 3}).json()
+    listing = client.get("/v1/entities", params={"limit": 3}).json()
 
-    assert (len(told["entities"]), told["more"]) == (3, True)
-    departures = [datetime.fromisoformat(each["event_at"]).astimezone(UTC) for each in told["entities"]]
+    assert (len(listing["entities"]), listing["more"]) == (3, True)
+    departures = [datetime.fromisoformat(each["event_at"]).astimezone(UTC) for each in listing["entities"]]
     assert departures == sorted(departures)
     assert client.get("/v1/entities", params={"day": "2014-01-01"}).json()["entities"] == []
     assert len(stored) > 3
@@ -475,32 +484,32 @@ def test_flights_of_ten_years_are_listed_in_their_order(
     ]
     database.store_entities(database.connect(settings.database_url), flights)
 
-    told = client.get("/v1/entities", params=hour).json()
+    listing = client.get("/v1/entities", params=hour).json()
     first = client.get("/v1/entities", params={**hour, "limit": 1}).json()
 
-    assert [datetime.fromisoformat(each["event_at"]) for each in told["entities"]] == times
-    assert (told["more"], first["more"], first["entities"]) == (False, True, told["entities"][:1])
+    assert [datetime.fromisoformat(each["event_at"]) for each in listing["entities"]] == times
+    assert (listing["more"], first["more"], first["entities"]) == (False, True, listing["entities"][:1])
 
 
-def test_with_nothing_materialised_there_is_nothing_to_choose(client: TestClient) -> None:
+def test_an_empty_online_store_lists_nothing(client: TestClient) -> None:
     assert client.get("/v1/entities").json() == {"days": None, "more": False, "entities": []}
     assert client.get("/v1/entities/UA9-EWR-20131105T1015Z").status_code == 404
     assert client.get("/v1/entities/not a key").status_code == 422
 
 
-def test_the_operations_page_is_told_the_truth(client: TestClient, settings: Settings) -> None:
+def test_the_overview_shows_releases_traffic_and_decisions(client: TestClient, settings: Settings) -> None:
     client.post("/v1/predictions", json=[FLIGHT] * 3)
     engine = database.connect(settings.database_url)
     database.record_decision(engine, "gate", "keep", {"reason": "no better"})
 
-    told = client.get("/v1/ops").json()
+    overview = client.get("/v1/ops").json()
 
-    assert (told["answering"], told["ready"], told["challenger"]) == ("1", True, None)
-    assert [(each["version"], each["state"]) for each in told["releases"]] == [("2", "on standby"), ("1", "live")]
-    assert (told["traffic"]["predictions"], told["traffic"]["request_only"]) == (3, 3)
-    assert sum(minute["predictions"] for minute in told["traffic"]["by_minute"]) == 3
-    assert told["traffic"]["lists"]["p50_ms"] <= told["traffic"]["lists"]["p99_ms"]
-    assert (told["decisions"][0]["verdict"], told["decisions"][0]["reason"]) == ("keep", "no better")
+    assert (overview["answering"], overview["ready"], overview["challenger"]) == ("1", True, None)
+    assert [(each["version"], each["state"]) for each in overview["releases"]] == [("2", "on standby"), ("1", "live")]
+    assert (overview["traffic"]["predictions"], overview["traffic"]["request_only"]) == (3, 3)
+    assert sum(minute["predictions"] for minute in overview["traffic"]["by_minute"]) == 3
+    assert overview["traffic"]["lists"]["p50_ms"] <= overview["traffic"]["lists"]["p99_ms"]
+    assert (overview["decisions"][0]["verdict"], overview["decisions"][0]["reason"]) == ("keep", "no better")
 
 
 def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings) -> None:
@@ -513,8 +522,8 @@ def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings
     assert traffic["single"]["p50_ms"] > 0
 
 
-def test_single_requests_that_were_written_together_are_no_list(on_both: Settings) -> None:
-    """Under load a batch holds the rows of many requests: they share the moment, and each has its own latency."""
+def test_single_requests_of_one_batch_are_not_counted_as_a_list(on_both: Settings) -> None:
+    """Under load a batch holds the rows of many requests: with the same time, but each request has its own latency."""
     engine, now = database.connect(on_both.database_url), datetime.now(UTC)
     rows = [
         {
@@ -539,14 +548,14 @@ def test_single_requests_that_were_written_together_are_no_list(on_both: Setting
     assert (traffic["lists"]["requests"], traffic["lists"]["entities"], traffic["lists"]["p50_ms"]) == (1, 2, 4.0)
 
 
-def test_a_decision_says_which_clock_it_is_on(client: TestClient, settings: Settings) -> None:
+def test_a_decision_names_its_clock(client: TestClient, settings: Settings) -> None:
     engine = database.connect(settings.database_url)
     database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
     database.record_decision(engine, "quarantine", "set aside", {"rows": 72}, MIDNIGHT)
 
-    told = client.get("/v1/ops").json()["decisions"]
+    decisions = client.get("/v1/ops").json()["decisions"]
 
-    assert [(each["kind"], each["clock"], each["reason"]) for each in told] == [
+    assert [(each["kind"], each["clock"], each["reason"]) for each in decisions] == [
         ("quarantine", "feed", "rows 72"),
         ("promotion", "real", "asked for by hand"),
     ]
@@ -582,14 +591,14 @@ def stopped(settings: Settings) -> sa.Engine:
 
 
 @pytest.mark.usefixtures("stopped")
-def test_a_service_under_a_tier_1_alert_is_ready_and_says_so(client: TestClient) -> None:
+def test_a_tier_1_alert_is_a_note_of_readiness(client: TestClient) -> None:
     answer = client.get("/health/ready")
 
     assert answer.status_code == 200
     assert tuple(answer.json()["notes"]) == STOPPED
 
 
-def test_readiness_learns_of_an_alert_while_the_service_runs(client: TestClient, settings: Settings) -> None:
+def test_readiness_includes_new_alerts_while_the_service_runs(client: TestClient, settings: Settings) -> None:
     before = client.get("/health/ready").json()["notes"]
     engine = database.connect(settings.database_url)
     looked = {"day": "2013-02-19", "figures": {}, "alerts": [BROKEN]}
@@ -601,11 +610,11 @@ def test_readiness_learns_of_an_alert_while_the_service_runs(client: TestClient,
 
 
 @pytest.mark.usefixtures("stopped")
-def test_operations_tell_what_the_monitor_and_the_policy_said(client: TestClient) -> None:
-    told = client.get("/v1/ops").json()
+def test_the_overview_includes_monitor_and_policy(client: TestClient) -> None:
+    overview = client.get("/v1/ops").json()
 
-    assert tuple(told["notes"]) == STOPPED
-    assert told["monitored"] == {
+    assert tuple(overview["notes"]) == STOPPED
+    assert overview["monitored"] == {
         "day": "2013-02-19",
         "alerts": [BROKEN],
         "why": None,
@@ -614,7 +623,7 @@ def test_operations_tell_what_the_monitor_and_the_policy_said(client: TestClient
     }
 
 
-def test_a_row_of_another_version_of_the_monitor_stops_nothing(client: TestClient, settings: Settings) -> None:
+def test_a_monitor_row_of_another_version_does_not_stop_the_service(client: TestClient, settings: Settings) -> None:
     engine = database.connect(settings.database_url)
     later = {"day": "2013-02-19", "figures": {}, "alerts": [{**BROKEN, "since": "2013-02-18"}], "more": 1}
     database.record_decision(engine, "monitor", "alert", later, MIDNIGHT)
@@ -624,7 +633,7 @@ def test_a_row_of_another_version_of_the_monitor_stops_nothing(client: TestClien
     assert (monitored["alerts"], monitored["quality"], monitored["policy"]) == ([BROKEN], None, None)
 
 
-def test_a_row_that_lacks_what_is_shown_stops_nothing_either(client: TestClient, settings: Settings) -> None:
+def test_a_monitor_row_with_missing_fields_does_not_stop_the_service(client: TestClient, settings: Settings) -> None:
     engine = database.connect(settings.database_url)
     earlier = {"day": "2013-02-19", "alerts": [{"name": "old"}, BROKEN], "quality": {"auc": 0.7}}
     database.record_decision(engine, "monitor", "alert", earlier, MIDNIGHT)
@@ -643,7 +652,7 @@ def test_a_calm_day_leaves_no_note(client: TestClient, settings: Settings) -> No
     assert client.get("/v1/ops").json()["notes"] == []
 
 
-def test_what_make_ui_shows_is_linked_while_somebody_listens_there(client: TestClient, settings: Settings) -> None:
+def test_a_tool_of_make_ui_is_linked_while_it_listens(client: TestClient, settings: Settings) -> None:
     assert client.get("/v1/ops").json()["links"] == {}
     with socket.create_server(("127.0.0.1", 0)) as page:
         shown = f"http://127.0.0.1:{page.getsockname()[1]}/runs"
@@ -655,15 +664,13 @@ def test_what_make_ui_shows_is_linked_while_somebody_listens_there(client: TestC
 
 
 @pytest.mark.parametrize("written", ["", "[1]", "no JSON", '{"Prefect": 7}', '{"Prefect": "http://[::1"}'])
-def test_a_file_of_links_that_somebody_edited_harms_nothing(
-    written: str, client: TestClient, settings: Settings
-) -> None:
+def test_an_invalid_file_of_links_is_ignored(written: str, client: TestClient, settings: Settings) -> None:
     settings.ui_links.write_text(written)
 
     assert client.get("/v1/ops").json()["links"] == {}
 
 
-def test_metrics_count_what_happened(client: TestClient) -> None:
+def test_metrics_count_requests_and_predictions(client: TestClient) -> None:
     def value(name: str) -> float:
         lines = client.get("/metrics").text.splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith((f"{name} ", f"{name}{{")))
@@ -690,7 +697,7 @@ MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 
 @pytest.fixture
 def looked_at(settings: Settings) -> sa.Engine:
-    """The database after the monitor's look at a day, with an alert."""
+    """The database after a run of the monitor, with an alert."""
     engine = database.connect(settings.database_url)
     alert = {"name": "rate_gap", "tier": 2, "value": 0.06, "above": 0.05, "reason": "for two weeks"}
     evidence = {"day": "2013-02-19", "figures": {"rate_gap": 0.06, "auc_shortfall": None}, "alerts": [alert]}
@@ -699,10 +706,10 @@ def looked_at(settings: Settings) -> sa.Engine:
 
 
 @pytest.mark.usefixtures("looked_at")
-def test_metrics_tell_what_the_monitor_said_of_its_last_day(client: TestClient) -> None:
-    told = monitored(client)
+def test_metrics_include_the_monitors_last_day(client: TestClient) -> None:
+    status = monitored(client)
 
-    assert told == {
+    assert status == {
         "ontime_monitored_until_seconds": MIDNIGHT.timestamp(),
         'ontime_figure{figure="rate_gap"}': 0.06,
         'ontime_alert{figure="rate_gap",tier="2"}': 1,
@@ -714,7 +721,7 @@ def test_metrics_tell_what_the_monitor_said_of_its_last_day(client: TestClient) 
     [("policy", {"day": "2013-02-19", "action": "retrain"}), ("retraining", {"day": "2013-02-19"})],
     ids=["asked for by the policy", "begun by hand"],
 )
-def test_metrics_tell_of_a_retraining_until_it_is_finished(
+def test_metrics_include_a_retraining_until_it_has_finished(
     kind: str, evidence: dict[str, str], looked_at: sa.Engine, client: TestClient
 ) -> None:
     database.record_decision(looked_at, kind, "begun", evidence, MIDNIGHT)
@@ -726,7 +733,7 @@ def test_metrics_tell_of_a_retraining_until_it_is_finished(
 
 
 def monitored(client: TestClient) -> dict[str, float]:
-    """What /metrics says that it has from the monitor."""
+    """The monitor's metrics in /metrics."""
     lines = client.get("/metrics").text.splitlines()
     names = ("ontime_monitored", "ontime_figure", "ontime_alert", "ontime_retraining")
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)}

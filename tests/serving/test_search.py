@@ -1,4 +1,4 @@
-"""Every field of a request that a declaration may search by can be searched, and its choices are listed."""
+"""Every declared search field can be searched, and its choices are listed."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ SEARCH = {name: Search(name, name, choices=name != "floor") for name in Visit.mo
 
 @pytest.fixture(autouse=True)
 def visits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the problem were about visits: all that a search asks of a problem are its request and its fields."""
+    """As if the problem were about visits: a search uses only the request and the search fields."""
     monkeypatch.setattr(search, "PROBLEM", SimpleNamespace(request=Visit, search=tuple(SEARCH.values())))
 
 
@@ -46,7 +46,7 @@ def visits(monkeypatch: pytest.MonkeyPatch) -> None:
         ("floor", {}, False, []),
     ],
 )
-def test_a_fields_choices_are_its_literals_or_its_names(
+def test_the_choices_of_a_field_are_its_literals_or_its_names(
     field: str, names: Names, only: bool, choices: list[tuple[str, str]]
 ) -> None:
     shown = search._field(SEARCH[field], names)
@@ -58,11 +58,11 @@ def test_a_fields_choices_are_its_literals_or_its_names(
     ("field", "text", "value"),
     [("ward", "3", 3), ("urgent", "false", False), ("floor", "-2", -2), ("floor", "123456789012", 123456789012)],
 )
-def test_what_a_query_says_in_text_is_read_as_the_fields_value(field: str, text: str, value: Any) -> None:
+def test_the_text_of_a_query_is_parsed_as_the_type_of_its_field(field: str, text: str, value: Any) -> None:
     assert TypeAdapter(search._type_of(field)).validate_python(text) == value
 
 
 @pytest.mark.parametrize("text", ["-", "1_0", "--2", "9" * 19])
-def test_what_no_database_has_as_a_number_is_refused(text: str) -> None:
+def test_an_invalid_integer_is_rejected(text: str) -> None:
     with pytest.raises(ValidationError, match="is not a whole number, in digits"):
         TypeAdapter(search._type_of("floor")).validate_python(text)

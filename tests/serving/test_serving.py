@@ -1,4 +1,4 @@
-"""The service as its callers see it, on a real release, a real database and a real socket."""
+"""The service as its clients use it, with a real release, a real database and a real socket."""
 
 import asyncio
 import json
@@ -19,15 +19,15 @@ from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines.operations.local_server import free_port
-from serving.answers import Prediction
 from serving.app import create_app
+from serving.responses import Prediction
 from tests import ROOT
 from tests.service import MORNING, THANKSGIVING_EVE, environment, running
 
 FLIGHT = MORNING
 
 
-def asked(flight: pd.Series) -> dict[str, Any]:
+def request_of(flight: pd.Series) -> dict[str, Any]:
     """A flight of the table as a request."""
     return {
         **{name: flight[name] for name in ("carrier", "origin", "dest")},
@@ -44,7 +44,7 @@ def logged(settings: Settings) -> list[sa.Row[Any]]:
         return list(connection.execute(sa.select(database.predictions)))
 
 
-def test_a_flight_is_answered_from_its_schedule_when_it_was_not_materialised(client: TestClient) -> None:
+def test_a_flight_without_a_row_in_the_online_store_is_scored_from_its_request(client: TestClient) -> None:
     answer = client.post("/v1/predictions", json=FLIGHT).json()
 
     assert answer["entity_id"] == "UA1487-EWR-20131105T1015Z"
@@ -55,13 +55,13 @@ def test_a_flight_is_answered_from_its_schedule_when_it_was_not_materialised(cli
     assert answer["model_version"] == "1"
 
 
-def test_the_service_sees_bit_for_bit_what_training_saw(
+def test_the_service_computes_the_same_features_as_training_bit_for_bit(
     settings: Settings, stored: pd.DataFrame, tables: Tables, client: TestClient
 ) -> None:
-    """The law of this project: one definition of a feature, so the model's input is the same on both paths."""
+    """There is one definition of a feature, so training and service compute the same input for the model."""
     flights = tables["flights"].set_index("entity_id").loc[stored["entity_id"]].reset_index()[::9]
 
-    answers = client.post("/v1/predictions", json=[asked(flight) for _, flight in flights.iterrows()]).json()
+    answers = client.post("/v1/predictions", json=[request_of(flight) for _, flight in flights.iterrows()]).json()
 
     manifest = release.load_current(settings.releases).manifest
     expected = model.matrix_of(stored, manifest.categories)[::9]
@@ -71,26 +71,26 @@ def test_the_service_sees_bit_for_bit_what_training_saw(
     np.testing.assert_array_equal(got, expected)
 
 
-def test_a_materialised_flight_carries_the_moment_of_its_features(
+def test_the_prediction_of_a_materialised_flight_has_the_time_of_its_features(
     stored: pd.DataFrame, tables: Tables, client: TestClient
 ) -> None:
     flight = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[100]]
 
-    answer = client.post("/v1/predictions", json=asked(flight)).json()
+    answer = client.post("/v1/predictions", json=request_of(flight)).json()
 
     assert (answer["features"], answer["flags"]) == ("online", [])
     assert pd.Timestamp(answer["features_as_of"]) == flight["scheduled_departure"] - pd.Timedelta(minutes=120)
 
 
-def test_every_answer_is_what_the_openapi_document_promises(client: TestClient) -> None:
-    """Answers are plain dictionaries, for speed; this holds them to their model."""
+def test_every_response_matches_the_openapi_document(client: TestClient) -> None:
+    """The service returns plain dictionaries, for speed; their fields must be those of the response model."""
     answers = client.post("/v1/predictions?explain=true", content=json.dumps([FLIGHT, {**FLIGHT, "dest": "QQQ"}]))
 
     for answer in answers.json():
         Prediction.model_validate_json(json.dumps(answer), strict=True)
 
 
-def test_a_prediction_is_in_the_database_when_its_answer_arrives(client: TestClient, settings: Settings) -> None:
+def test_a_prediction_is_in_the_database_when_its_response_arrives(client: TestClient, settings: Settings) -> None:
     answer = client.post("/v1/predictions", json=FLIGHT).json()
 
     (row,) = logged(settings)
@@ -99,7 +99,7 @@ def test_a_prediction_is_in_the_database_when_its_answer_arrives(client: TestCli
     assert (row.model_version, row.features) == ("1", "request")
 
 
-def test_a_list_is_answered_in_its_order(client: TestClient, settings: Settings) -> None:
+def test_the_predictions_of_a_list_are_in_its_order(client: TestClient, settings: Settings) -> None:
     numbers = list(range(1000, 0, -1))
 
     answers = client.post("/v1/predictions", json=[{**FLIGHT, "flight_number": number} for number in numbers]).json()
@@ -115,7 +115,7 @@ def test_the_same_flight_twice_gets_two_predictions(client: TestClient) -> None:
     assert first["probability"] == second["probability"]
 
 
-def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClient) -> None:
+def test_the_prediction_does_not_depend_on_the_time_zone_of_the_request(client: TestClient) -> None:
     in_utc = {
         **FLIGHT,
         "scheduled_departure": "2013-11-05T10:15:00Z",
@@ -136,7 +136,7 @@ def test_the_answer_does_not_depend_on_how_the_time_is_written(client: TestClien
         ("2013-03-10T06:30:00Z", "2013-03-10T07:30:00Z", (90, 210), 60),  # 1:30 to 3:30 in one hour
     ],
 )
-def test_the_night_the_clocks_change_keeps_clock_and_duration_apart(
+def test_a_daylight_saving_change_affects_clock_times_but_not_durations(
     departure: str, arrival: str, minutes: tuple[int, int], elapsed: int, client: TestClient, settings: Settings
 ) -> None:
     flight = {**FLIGHT, "scheduled_departure": departure, "scheduled_arrival": arrival}
@@ -144,12 +144,12 @@ def test_the_night_the_clocks_change_keeps_clock_and_duration_apart(
     client.post("/v1/predictions", json=flight).raise_for_status()
 
     (row,) = logged(settings)
-    told = dict(zip(schema.FEATURE_NAMES, np.frombuffer(row.vector, "<f4").tolist(), strict=True))
-    assert (told["departure_minute"], told["arrival_minute"]) == minutes
-    assert told["elapsed_minutes"] == elapsed
+    values = dict(zip(schema.FEATURE_NAMES, np.frombuffer(row.vector, "<f4").tolist(), strict=True))
+    assert (values["departure_minute"], values["arrival_minute"]) == minutes
+    assert values["elapsed_minutes"] == elapsed
 
 
-def test_an_unknown_airline_and_destination_are_answered_and_flagged(client: TestClient) -> None:
+def test_an_unknown_airline_and_destination_are_scored_and_flagged(client: TestClient) -> None:
     answer = client.post("/v1/predictions", json={**FLIGHT, "carrier": "ZZ", "dest": "QQQ"}).json()
 
     assert set(answer["flags"]) == {"request_only", "unknown_category:carrier", "unknown_category:dest"}
@@ -191,7 +191,7 @@ WRONG: dict[str, tuple[object, str, str]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_named_with_place_and_reason(wrong: str, client: TestClient, settings: Settings) -> None:
+def test_an_error_names_its_place_and_reason(wrong: str, client: TestClient, settings: Settings) -> None:
     body, place, reason = WRONG[wrong]
 
     answer = client.post("/v1/predictions", content=json.dumps(body))
@@ -204,7 +204,7 @@ def test_what_is_wrong_is_named_with_place_and_reason(wrong: str, client: TestCl
 
 
 @pytest.mark.parametrize("field", ["origin", "scheduled_arrival"])
-def test_one_wrong_flight_in_a_thousand_is_named_by_position_and_field(
+def test_one_invalid_flight_in_a_thousand_is_named_by_position_and_field(
     field: str, client: TestClient, settings: Settings
 ) -> None:
     wrong = {"origin": "PHL", "scheduled_arrival": "2013-11-05T04:00:00-06:00"}
@@ -217,14 +217,14 @@ def test_one_wrong_flight_in_a_thousand_is_named_by_position_and_field(
     assert logged(settings) == []
 
 
-def test_of_very_many_problems_the_first_are_named_and_the_rest_counted(client: TestClient) -> None:
+def test_of_many_errors_the_first_are_named_and_the_rest_counted(client: TestClient) -> None:
     detail = client.post("/v1/predictions", json=[{}] * 1000).json()["detail"]
 
     assert len(detail) == 21
-    assert detail[-1] == {"place": "entities", "reason": "6980 more problems"}
+    assert detail[-1] == {"place": "entities", "reason": "6980 more errors"}
 
 
-def test_a_thousand_and_one_flights_are_too_many(client: TestClient) -> None:
+def test_more_than_1000_flights_are_rejected(client: TestClient) -> None:
     answer = client.post("/v1/predictions", json=[FLIGHT] * 1001)
 
     assert answer.status_code == 422
@@ -234,14 +234,14 @@ def test_a_thousand_and_one_flights_are_too_many(client: TestClient) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"   ", b"{", b"[1,", b"\xff\xfe\x00", b'{"carrier": NaN}', b"[" * 50_000, b"\x00", b'{"a": 1e999}']
 )
-def test_what_is_no_json_is_refused_and_never_a_fault(body: bytes, client: TestClient) -> None:
+def test_invalid_json_is_rejected_and_not_a_server_error(body: bytes, client: TestClient) -> None:
     answer = client.post("/v1/predictions", content=body)
 
     assert answer.status_code == 422
     assert answer.json()["detail"]
 
 
-def test_a_body_of_more_than_a_megabyte_is_refused(client: TestClient) -> None:
+def test_a_body_of_more_than_a_megabyte_is_rejected(client: TestClient) -> None:
     answer = client.post("/v1/predictions", content=b"[" + b" " * 1_000_001)
 
     assert answer.status_code == 413
@@ -249,20 +249,20 @@ def test_a_body_of_more_than_a_megabyte_is_refused(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("long", [{"dest": "X" * 5000}, {"x" * 5000: 1}], ids=["value", "name"])
-def test_a_refusal_repeats_nothing_long(long: dict[str, object], client: TestClient) -> None:
+def test_an_error_does_not_repeat_long_values(long: dict[str, object], client: TestClient) -> None:
     answer = client.post("/v1/predictions", json={**FLIGHT, **long})
 
     assert answer.status_code == 422
     assert len(answer.content) < 500
 
 
-def test_a_caller_who_hangs_up_halfway_is_no_fault_of_the_service(settings: Settings) -> None:
+def test_a_client_that_disconnects_halfway_is_not_a_server_error(settings: Settings) -> None:
     sent: list[Any] = []
-    heard = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
     scope = {"type": "http", "method": "POST", "path": "/v1/predictions", "query_string": b"", "headers": []}
 
     async def receive() -> Any:
-        return next(heard)
+        return next(messages)
 
     async def send(message: Any) -> None:
         sent.append(message)
@@ -273,15 +273,15 @@ def test_a_caller_who_hangs_up_halfway_is_no_fault_of_the_service(settings: Sett
     assert logged(settings) == []
 
 
-def test_the_model_says_what_it_is_and_where_it_came_from(client: TestClient) -> None:
-    told = client.get("/v1/model").json()
+def test_the_model_route_describes_the_model_and_its_lineage(client: TestClient) -> None:
+    model = client.get("/v1/model").json()
 
-    assert (told["version"], told["algorithm"], told["threshold"]) == ("1", "lightgbm", 0.25)
-    assert [feature["name"] for feature in told["features"]] == list(schema.FEATURE_NAMES)
-    assert set(told["features"][0]) == {"name", "unit", "meaning", "known"}
-    assert (told["name"], told["base_rate"], told["lead_minutes"]) == ("ontime", 0.24, 120)
-    assert (told["trained_from"], told["trained_until"]) == ("2013-02-04", "2013-02-18")
-    assert told["lineage"] == {"git_commit": "unknown", "mlflow_run": "none", "dvc_lock": {}}
+    assert (model["version"], model["algorithm"], model["threshold"]) == ("1", "lightgbm", 0.25)
+    assert [feature["name"] for feature in model["features"]] == list(schema.FEATURE_NAMES)
+    assert set(model["features"][0]) == {"name", "unit", "meaning", "known"}
+    assert (model["name"], model["base_rate"], model["lead_minutes"]) == ("ontime", 0.24, 120)
+    assert (model["trained_from"], model["trained_until"]) == ("2013-02-04", "2013-02-18")
+    assert model["lineage"] == {"git_commit": "unknown", "mlflow_run": "none", "dvc_lock": {}}
 
 
 def test_a_service_that_runs_is_alive_and_ready(client: TestClient) -> None:
@@ -302,7 +302,7 @@ def test_the_openapi_document_names_every_status(client: TestClient) -> None:
     assert set(paths["/health/ready"]["get"]["responses"]) == {"200", "503"}
 
 
-def test_every_route_has_a_summary_of_its_own_and_a_group(client: TestClient) -> None:
+def test_every_route_has_a_unique_summary_and_a_tag(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     operations = [operation for methods in document["paths"].values() for operation in methods.values()]
 
@@ -312,7 +312,7 @@ def test_every_route_has_a_summary_of_its_own_and_a_group(client: TestClient) ->
     assert len({operation["summary"] for operation in operations}) == len(operations)
 
 
-def test_the_examples_of_the_openapi_document_are_answered(client: TestClient) -> None:
+def test_the_examples_of_the_openapi_document_are_valid(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     tried: dict[tuple[str, int], int] = {}
     for path, methods in document["paths"].items():
@@ -352,7 +352,7 @@ def test_the_examples_are_real_flights(tables: Tables) -> None:
         (release.MANIFEST, "manifest.json: sha256 is not the one that was published"),
     ],
 )
-def test_a_tampered_release_is_refused_by_the_name_of_its_file(file: str, message: str, settings: Settings) -> None:
+def test_a_tampered_release_is_refused_and_its_file_named(file: str, message: str, settings: Settings) -> None:
     tampered = settings.releases / "1" / file
     tampered.write_bytes(tampered.read_bytes().replace(b"lightgbm", b"lightgbn", 1) + b" ")
 
@@ -372,13 +372,13 @@ def run_service(settings: Settings, **changed: str) -> subprocess.CompletedProce
     )
 
 
-def test_a_service_without_a_release_says_what_to_do(tmp_path: Path) -> None:
-    done = run_service(
+def test_a_service_without_a_release_exits_with_an_instruction(tmp_path: Path) -> None:
+    completed = run_service(
         Settings(releases=tmp_path, database_url=f"sqlite:///{tmp_path}/ontime.db", spool=tmp_path / "spool")
     )
 
-    assert done.returncode == 1
-    assert done.stderr == f"serve: {tmp_path}/current.json: no release yet; run `make train`\n"
+    assert completed.returncode == 1
+    assert completed.stderr == f"serve: {tmp_path}/current.json: no release yet; run `make train`\n"
 
 
 @pytest.mark.parametrize(
@@ -389,32 +389,34 @@ def test_a_service_without_a_release_says_what_to_do(tmp_path: Path) -> None:
         (release.POINTER, "Invalid JSON"),
     ],
 )
-def test_a_service_with_a_tampered_release_names_it_says_what_to_do_and_stops(
+def test_a_service_with_a_tampered_release_exits_with_an_instruction(
     file: str, reason: str, settings: Settings
 ) -> None:
     (settings.releases / file).write_bytes(b"\xff not what was published")
 
-    done = run_service(settings)
+    completed = run_service(settings)
 
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()
     assert line.startswith(f"serve: {settings.releases / file}: {reason}")
     assert line.endswith("; restore the releases from a copy, or remove them and run `make train`")
 
 
-def test_a_service_without_a_usable_database_says_so_and_stops(settings: Settings, tmp_path: Path) -> None:
+def test_a_service_without_a_usable_database_exits_with_an_error(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "no_database").write_bytes(b"something else\n" * 1000)
 
-    done = run_service(settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/no_database")}))
+    completed = run_service(
+        settings.model_copy(update={"database_url": SecretStr(f"sqlite:///{tmp_path}/no_database")})
+    )
 
-    assert done.returncode == 1
-    (line,) = done.stderr.splitlines()
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()
     assert "file is not a database" in line
-    assert line.endswith("look at ONTIME_RELEASES, ONTIME_DATABASE_URL and ONTIME_SPOOL")
+    assert line.endswith("check ONTIME_RELEASES, ONTIME_DATABASE_URL and ONTIME_SPOOL")
 
 
-def test_the_process_serves_on_a_socket_and_keeps_what_it_answered(settings: Settings) -> None:
-    # WEB_CONCURRENCY: many platforms set it; it must not change the number of workers.
+def test_the_process_serves_on_a_socket_and_stores_its_predictions(settings: Settings) -> None:
+    # Many platforms set WEB_CONCURRENCY; it must not change the number of workers.
     with running(settings, WEB_CONCURRENCY="2") as service:
         prediction = service.post("/v1/predictions", FLIGHT)
         service.stop()
@@ -422,7 +424,7 @@ def test_the_process_serves_on_a_socket_and_keeps_what_it_answered(settings: Set
     assert [row.prediction_id for row in logged(settings)] == [prediction["prediction_id"]]
 
 
-def test_serving_loads_none_of_the_heavy_tools() -> None:
+def test_serving_imports_none_of_the_heavy_libraries() -> None:
     heavy = {
         "dvc",
         "evidently",
@@ -437,8 +439,8 @@ def test_serving_loads_none_of_the_heavy_tools() -> None:
     }
     listing = "import sys, serving.app; print(*{name.partition('.')[0] for name in sys.modules})"
 
-    done = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
+    completed = subprocess.run([sys.executable, "-c", listing], cwd=ROOT, capture_output=True, text=True, check=True)
 
-    loaded = set(done.stdout.split())
+    loaded = set(completed.stdout.split())
     assert "fastapi" in loaded
     assert loaded & heavy == set()

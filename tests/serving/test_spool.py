@@ -1,4 +1,4 @@
-"""A spool keeps whole predictions through crashes, and hands each over at least once."""
+"""The spool survives crashes, and passes each prediction on at least once."""
 
 import fcntl
 import json
@@ -28,90 +28,90 @@ def spool(tmp_path: Path) -> Iterator[Spool]:
     opened.close()
 
 
-def test_what_was_appended_is_handed_over_as_it_was(spool: Spool) -> None:
+def test_rows_are_drained_unchanged(spool: Spool) -> None:
     spool.append([row(1), row(2)])
     spool.append([row(3)])
-    kept: list[Row] = []
+    stored: list[Row] = []
 
-    drained = spool.drain(kept.extend)
+    drained = spool.drain(stored.extend)
 
-    assert kept == [row(1), row(2), row(3)]
+    assert stored == [row(1), row(2), row(3)]
     assert (drained, len(spool)) == (3, 0)
-    assert spool.drain(kept.extend) == 0
+    assert spool.drain(stored.extend) == 0
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
-def test_any_bytes_come_back(vectors: list[bytes]) -> None:
+def test_any_bytes_survive_the_spool(vectors: list[bytes]) -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        spool, kept = Spool(Path(folder)), list[Row]()
+        spool, stored = Spool(Path(folder)), list[Row]()
         spool.append([row(number, vector) for number, vector in enumerate(vectors)])
-        spool.drain(kept.extend)
+        spool.drain(stored.extend)
         spool.close()
 
-    assert [each["vector"] for each in kept] == vectors
+    assert [each["vector"] for each in stored] == vectors
 
 
-def test_rows_that_cannot_be_handed_over_stay(spool: Spool) -> None:
+def test_rows_that_cannot_be_stored_stay_in_the_spool(spool: Spool) -> None:
     def away(_: object) -> None:
         raise OSError("no database")
 
     spool.append([row(1)])
-    kept: list[Row] = []
+    stored: list[Row] = []
 
     with pytest.raises(OSError, match="no database"):
         spool.drain(away)
 
     assert len(spool) == 1
-    spool.drain(kept.extend)
-    assert kept == [row(1)]
+    spool.drain(stored.extend)
+    assert stored == [row(1)]
 
 
-def test_a_living_process_keeps_its_spool_and_a_dead_ones_is_taken_over(tmp_path: Path) -> None:
+def test_only_the_spool_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     dead, alive = Spool(tmp_path), Spool(tmp_path)
-    kept: list[Row] = []
+    stored: list[Row] = []
     dead.append([row(1)])
     alive.append([row(2)])
 
     next_one = Spool(tmp_path)
-    next_one.drain(kept.extend)
-    before = list(kept)
+    next_one.drain(stored.extend)
+    before = list(stored)
     dead._file.close()  # as the kernel does when a process dies
-    next_one.drain(kept.extend)
+    next_one.drain(stored.extend)
 
-    assert (before, kept) == ([], [row(1)])
+    assert (before, stored) == ([], [row(1)])
     alive.close()
     next_one.close()
-    assert len(list(tmp_path.iterdir())) == 1  # what waits in the living one's
+    assert len(list(tmp_path.iterdir())) == 1  # the file of the living process
 
 
-def test_a_spool_is_never_seen_before_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else another worker would take the new file for a dead one's and remove it under its owner."""
-    seen: list[Path] = []
-    monkeypatch.setattr("serving.spool.fcntl.flock", lambda *_: seen.extend(tmp_path.glob("*.jsonl")))
+def test_a_spool_is_locked_before_it_is_visible(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise another worker could take the new file for that of a dead process and remove it."""
+    visible: list[Path] = []
+    monkeypatch.setattr("serving.spool.fcntl.flock", lambda *_: visible.extend(tmp_path.glob("*.jsonl")))
 
     Spool(tmp_path).close()
 
-    assert seen == []
+    assert visible == []
 
 
-def test_a_line_that_was_cut_by_a_crash_is_left_out(tmp_path: Path) -> None:
+def test_an_incomplete_line_is_ignored(tmp_path: Path) -> None:
     dead = Spool(tmp_path)
     dead.append([row(1), row(2)])
     path = next(tmp_path.iterdir())
     path.write_bytes(path.read_bytes()[:-10])
     dead._file.close()
-    kept: list[Row] = []
+    stored: list[Row] = []
 
     with_next = Spool(tmp_path)
-    with_next.drain(kept.extend)
+    with_next.drain(stored.extend)
     with_next.close()
 
-    assert kept == [row(1)]
+    assert stored == [row(1)]
 
 
-def test_a_disk_that_is_full_leaves_no_half_line(spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_no_incomplete_line(spool: Spool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool.append([row(1)])
 
     def full(_: int) -> None:
@@ -128,14 +128,14 @@ def test_a_disk_that_is_full_leaves_no_half_line(spool: Spool, tmp_path: Path, m
     assert len(spool) == 2
 
 
-def test_a_spool_in_which_nothing_waits_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_an_empty_spool_is_deleted(tmp_path: Path) -> None:
     Spool(tmp_path).close()
 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_dead_process_left_is_taken_over_also_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There a lock on the whole file stands in for flock: an exclusive one needs a file that is open for writing."""
+def test_the_spool_of_a_dead_process_is_taken_over_on_nfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS emulates flock with a lock on the whole file, and an exclusive one requires write access."""
     real = fcntl.flock
 
     def as_on_nfs(file: Any, operation: int) -> None:
@@ -144,9 +144,9 @@ def test_what_a_dead_process_left_is_taken_over_also_on_nfs(tmp_path: Path, monk
         real(file, operation)
 
     monkeypatch.setattr(fcntl, "flock", as_on_nfs)
-    dead, alive, kept = Spool(tmp_path), Spool(tmp_path), list[Row]()
+    dead, alive, stored = Spool(tmp_path), Spool(tmp_path), list[Row]()
     dead.append([row(1)])
     dead.close()
 
-    assert alive.drain(kept.extend) == 1
-    assert kept == [row(1)]
+    assert alive.drain(stored.extend) == 1
+    assert stored == [row(1)]

@@ -9,7 +9,7 @@ import pytest
 
 from ontime.problem.data import DATA
 from pipelines.tools import usage
-from serving.keys import Scope
+from serving.keys import KeyScope
 from tests import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -55,9 +55,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refused(folder: Path, *words: str) -> list[str]:
     """The lines that `make` says, less its own about the failure."""
-    done = subprocess.run(["make", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode != 0, done.stdout
-    return [line for line in done.stdout.splitlines() if not re.match(r"make(\[\d+\])?: \*\*\* \[", line)]
+    completed = subprocess.run(
+        ["make", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert completed.returncode != 0, completed.stdout
+    return [line for line in completed.stdout.splitlines() if not re.match(r"make(\[\d+\])?: \*\*\* \[", line)]
 
 
 @pytest.mark.parametrize("words", WRONG)
@@ -71,9 +73,9 @@ def test_a_wrong_call_is_answered_by_one_sentence_with_an_example(folder: Path, 
 @pytest.mark.parametrize("words", REFUSED)
 def test_a_value_that_cannot_be_meant_is_named(words: str) -> None:
     target, *values = words.split()
-    given = dict(value.split("=") for value in values)
+    arguments = dict(value.split("=") for value in values)
 
-    assert re.fullmatch(SENTENCE.format(target), usage.refusal(target, given, list(given)) or "")
+    assert re.fullmatch(SENTENCE.format(target), usage.refusal(target, arguments, list(arguments)) or "")
 
 
 @pytest.mark.parametrize(("target", "meant"), [("trian", "train"), ("tests", "test")])
@@ -117,10 +119,10 @@ def test_a_path_that_cannot_work_is_refused_before_anything_is_written(
     shutil.copytree(folder, there)
     before = sorted(there.rglob("*"))
 
-    said = " ".join(refused(there, "install"))
+    message = " ".join(refused(there, "install"))
 
-    assert named in said
-    assert "rename or move" in said
+    assert named in message
+    assert "rename or move" in message
     assert sorted(there.rglob("*")) == before
 
 
@@ -144,8 +146,8 @@ def test_every_value_that_a_target_passes_on_is_looked_at() -> None:
 def test_the_scopes_are_those_that_a_key_can_have() -> None:
     shape, words = usage.SHAPES["SCOPES"]
 
-    assert re.fullmatch(shape, ",".join(Scope))
-    assert words.endswith(", ".join(Scope))
+    assert re.fullmatch(shape, ",".join(KeyScope))
+    assert words.endswith(", ".join(KeyScope))
 
 
 def test_every_declared_dataset_can_be_named() -> None:
@@ -173,11 +175,11 @@ def test_no_value_of_a_target_comes_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ("serve PORT=8645", "serve: PORT= is unknown; the service's setting comes first: ONTIME_PORT=... make serve"),
         ("train VERSION=2", "train: VERSION= says nothing to this target; `make help` shows what it takes"),
     ],
 )
-def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, told: str) -> None:
-    assert refused(folder, *words.split()) == [told]
+def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, message: str) -> None:
+    assert refused(folder, *words.split()) == [message]

@@ -7,7 +7,7 @@ from infra.tests.kubernetes.manifests import Cluster, containers, pods, services
 from infra.tests.kubernetes.processes import image, loaded
 from ontime.settings import BadSettings, Settings
 from serving import routes
-from serving.guard import right_needed
+from serving.middleware import required_scope
 
 LOCKED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 
@@ -35,7 +35,7 @@ def probes_ask_open_routes_of_the_service(cluster: Cluster) -> list[str]:
         (service,) = [each for each in pod.containers if each.image == "ontime-serve"]
         for kind, path in {"startup": "live", "readiness": "ready", "liveness": "live"}.items():
             probe_path = service.spec.get(f"{kind}Probe", {}).get("httpGet", {}).get("path")
-            if probe_path not in paths or right_needed("GET", probe_path) is not None:
+            if probe_path not in paths or required_scope("GET", probe_path) is not None:
                 wrong.append(f"{pod.owner}: {probe_path} is not a route without authentication")
             elif probe_path != f"/health/{path}":
                 wrong.append(f"{pod.owner}: {kind} asks {probe_path}")

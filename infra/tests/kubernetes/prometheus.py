@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infra.tests.kubernetes.manifests import Cluster, of, selects, services_pods
 from infra.tests.kubernetes.parts import made_by_hand
-from serving.guard import right_needed
-from serving.keys import Scope
+from serving.keys import KeyScope
+from serving.middleware import required_scope
 
 
 class _Strict(BaseModel):
@@ -93,7 +93,7 @@ def prometheus_may_scrape_what_it_is_told_to(cluster: Cluster) -> list[str]:
         endpoint = spec.endpoints[0]
         if endpoint.port not in {port["name"] for service in services for port in service["spec"]["ports"]}:
             wrong.append(f"ServiceMonitor: no port {endpoint.port}")
-        if endpoint.path != "/metrics" or right_needed("GET", endpoint.path) is not Scope.ADMIN:
+        if endpoint.path != "/metrics" or required_scope("GET", endpoint.path) is not KeyScope.ADMIN:
             wrong.append(f"ServiceMonitor: {endpoint.path} has no metrics behind an administrator's key")
         key = endpoint.authorization.credentials
         if key.key not in made.get(key.name, set()):

@@ -1,0 +1,124 @@
+"""Starts uvicorn on `ONTIME_HOST`:`ONTIME_PORT`, by default 127.0.0.1:8000, with one or several workers."""
+
+import errno
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import suppress
+
+import sqlalchemy as sa
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from ontime import database
+from ontime.release import NoRelease, ReleaseRefused
+from ontime.settings import BadSettings, Settings, load_settings
+
+SWITCH_SECONDS = 0.001  # Python's default is 0.005
+
+
+def main() -> None:
+    # uvicorn stops gracefully and then raises the signal again, which would end the process with an error status.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        settings = load_settings()
+        # prometheus_client reads this variable on import: several workers share a folder of files.
+        with tempfile.TemporaryDirectory(prefix="ontime-metrics-") as folder:
+            if settings.workers > 1:
+                os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            _serve(settings)
+    except (BadSettings, NoRelease) as error:
+        sys.exit(f"serve: {error}")
+    except ReleaseRefused as error:
+        sys.exit(f"serve: {error}; restore the releases from a copy, or remove them and run `make train`")
+    except (OSError, sa.exc.SQLAlchemyError) as error:
+        reason = str(error).partition("\n")[0]
+        sys.exit(f"serve: {reason}; check ONTIME_RELEASES, ONTIME_DATABASE_URL and ONTIME_SPOOL")
+
+
+def _serve(settings: Settings) -> None:
+    from serving.model_store import ModelStore
+
+    # First of all, to report a port in use at once, and to reserve the port during the start.
+    with _listen(settings.host, settings.port) as listener:
+        if settings.workers > 1:
+            # Errors are reported once, here, and the tables exist before the workers start.
+            version = ModelStore(settings.releases).live.champion.manifest.version
+            database.connect(settings.database_url).dispose()
+            app: FastAPI | str = "serving.server:create_worker_app"
+        else:
+            app = create_worker_app()
+            version = app.state.model_store.live.champion.manifest.version
+        note = "" if settings.api_keys else "; without API keys, so on loopback only"
+        print(f"serve: release {version} on http://{_address(settings.host, settings.port)}{note}", flush=True)
+        config = _config(app, settings)
+        with suppress(KeyboardInterrupt):  # uvicorn has stopped gracefully, and raises the signal again
+            if settings.workers > 1:
+                Multiprocess(config, sockets=[listener]).run()
+            else:
+                uvicorn.Server(config).run(sockets=[listener])
+
+
+def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+    from serving.connection import Connection
+
+    return uvicorn.Config(
+        app,
+        factory=settings.workers > 1,
+        http=Connection,
+        # Always set, because uvicorn would otherwise read $WEB_CONCURRENCY and could refuse to start.
+        workers=settings.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",  # no WebSockets; importing their support slows the start
+        timeout_graceful_shutdown=int(settings.stop_seconds),
+    )
+
+
+BIND_ERRORS = {
+    errno.EADDRINUSE: "ONTIME_PORT={port}: {address} is in use by another process; try: ONTIME_PORT={next} make serve",
+    errno.EACCES: "ONTIME_PORT={port}: ports below 1024 need privileges that this process lacks; try: ONTIME_PORT=8000",
+    errno.EADDRNOTAVAIL: "ONTIME_HOST={host} is not an address of this machine; try: ONTIME_HOST=127.0.0.1",
+}
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening socket that child processes inherit. Raises BadSettings with the setting to change."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, backlog=2048)  # uvicorn's default
+    except OSError as error:
+        number = error.errno or 0
+        unresolved = number < 0  # an error of getaddrinfo: the host name does not resolve
+        message = BIND_ERRORS.get(errno.EADDRNOTAVAIL if unresolved else number, str(error.strerror))
+        next_port = port + 1 if port < 65535 else 8000
+        raise BadSettings(message.format(host=host, port=port, address=_address(host, port), next=next_port)) from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def create_worker_app() -> FastAPI:
+    """The app of one worker process, with its log configured."""
+    from serving.access_log import JSONFormatter
+    from serving.app import create_app
+    from serving.connection import Connection
+
+    # Under load the event loop is always busy; this bounds the wait of the database thread for the interpreter lock.
+    sys.setswitchinterval(SWITCH_SECONDS)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a TextIOWrapper; each log line is visible at once
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JSONFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    settings = load_settings()
+    Connection.head_seconds = settings.request_seconds
+    return create_app(settings)

@@ -1,0 +1,58 @@
+"""Shadow scoring: the release that did not answer scores the same entities, after the responses were sent."""
+
+from queue import Full, Queue
+from threading import Thread
+from typing import Any
+
+from serving import metrics, scoring
+from serving.model_store import LiveReleases
+from serving.prediction_log import PredictionLog
+from serving.scoring import MicroBatch
+
+MAX_SHADOW_BATCHES = 100
+
+
+class ShadowScorer:
+    """A thread with a queue. Batches that do not fit into the queue are counted and dropped."""
+
+    def __init__(self, prediction_log: PredictionLog) -> None:
+        self._log = prediction_log
+        self._queue: Queue[tuple[MicroBatch, LiveReleases, list[dict[str, Any]]] | None] = Queue(MAX_SHADOW_BATCHES)
+        self._thread = Thread(target=self._run, name="shadow", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Return after the queue is empty."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, batch: MicroBatch, live: LiveReleases, predictions: list[dict[str, Any]]) -> None:
+        try:
+            self._queue.put_nowait((batch, live, predictions))
+        except Full:
+            metrics.SHADOWS_LOST.inc(len(predictions))
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            batch, live, predictions = item
+            assert live.challenger is not None  # noqa: S101  only such batches are submitted
+            for release in (live.champion, live.challenger):
+                version = release.manifest.version
+                places = [place for place, each in enumerate(predictions) if each["model_version"] != version]
+                if not places:
+                    continue
+                _, probabilities = scoring.run_model(batch, places, release)
+                rows = [
+                    {
+                        "prediction_id": predictions[place]["prediction_id"],
+                        "model_version": version,
+                        "probability": probability,
+                    }
+                    for place, probability in zip(places, probabilities.tolist(), strict=True)
+                ]
+                if self._log.store_shadows(rows):
+                    metrics.SHADOWS.labels(version).inc(len(rows))
+                else:
+                    metrics.SHADOWS_LOST.inc(len(rows))
