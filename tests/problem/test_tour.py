@@ -14,11 +14,14 @@ LINKS = re.findall(r"\[`([\w.]+)`\]\(([\w./-]+\.py)\)", TOUR.read_text())
 
 
 def defined_in(file: Path) -> set[str]:
-    """The names that a module defines at its top level."""
+    """The names that a module defines, and the methods of its classes as `Class.method`."""
     names: set[str] = set()
     for node in ast.parse(file.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             names.add(node.name)
+        elif isinstance(node, ast.ClassDef):
+            functions = (each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef))
+            names |= {node.name} | {f"{node.name}.{function.name}" for function in functions}
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names |= {target.id for target in targets if isinstance(target, ast.Name)}
@@ -32,7 +35,7 @@ def test_every_link_leads_to_a_file_or_to_a_function_in_it(name: str, path: str)
     if name in (file.name, file.stem):
         assert file.is_file()
     else:
-        assert name.rsplit(".", maxsplit=1)[-1] in defined_in(file)
+        assert name.removeprefix(f"{file.stem}.") in defined_in(file)
 
 
 def test_the_tour_has_ten_stops_and_a_function_at_each() -> None:
