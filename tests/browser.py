@@ -13,11 +13,11 @@ QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-backgro
 @contextmanager
 def running() -> Iterator[Browser]:
     """Raises AssertionError where there is none: a test that cannot run fails."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    assert found, "Chromium is not on this machine: apt-get install chromium"
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    assert executable, "Chromium is not on this machine: apt-get install chromium"
     sandbox = ("--no-sandbox",) if os.geteuid() == 0 else ()  # it refuses to run as root with one
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=[*QUIET, *sandbox])
+        browser = playwright.chromium.launch(executable_path=executable, args=[*QUIET, *sandbox])
         try:
             yield browser
         finally:

@@ -90,9 +90,9 @@ class Service:
     def _end(self) -> str:
         if self.process.poll() is None:
             self.kill()  # else its output has no end
-        return self.said()
+        return self.output()
 
-    def said(self) -> str:
+    def output(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.read().decode()
 
@@ -148,28 +148,28 @@ class Load:
             caller.join(timeout=60)
 
     def _ask(self, number: int) -> None:
-        connection, asked = HTTPConnection("127.0.0.1", self._port, timeout=30), 0
+        connection, count = HTTPConnection("127.0.0.1", self._port, timeout=30), 0
         while not self._over.is_set():
-            asked += 1
-            body = json.dumps({**self._flight, "flight_number": number * 1000 + asked % 1000})
+            count += 1
+            body = json.dumps({**self._flight, "flight_number": number * 1000 + count % 1000})
             try:
                 connection.request("POST", "/v1/predictions", body)
                 response = connection.getresponse()
-                told = json.loads(response.read())
+                answer = json.loads(response.read())
             except (OSError, HTTPException) as error:  # without an answer nothing was promised
                 self.failures.append(repr(error))
                 connection.close()
                 return
             if response.status == 200:
-                self.answers.append(told)
+                self.answers.append(answer)
             else:
-                self.failures.append(f"{response.status} {told}")
+                self.failures.append(f"{response.status} {answer}")
 
 
-def wait_for(what: Callable[[], bool]) -> None:
-    """Until it is so. Raises AssertionError after 30 seconds."""
-    for _ in range(600):
-        if what():
-            return
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Return when the condition holds. Raises AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it did not happen within {seconds:g} seconds")
         time.sleep(0.05)
-    raise AssertionError("it did not happen within 30 seconds")

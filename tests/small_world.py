@@ -54,7 +54,7 @@ class Small(NamedTuple):
             base_rate=0.24,
             label_at_least=self.question.label_at_least,
             lead_minutes=self.question.lead_minutes,
-            names={field: dict(known) for field, known in self.names.items()},
+            names={field: dict(names) for field, names in self.names.items()},
             trained_from=date(2013, 2, 4),
             trained_until=date(2013, 2, 18),
             track_record=packaging.track_record(self.label.to_numpy(), self.probability.to_numpy(), 0.25, period),
@@ -64,16 +64,16 @@ class Small(NamedTuple):
 
 
 def _small(weeks: pd.DataFrame, tables: Tables, params: Params, trees: int) -> Small:
-    known = split.labelled(weeks)
-    before, after = known[known["day"] < STORED_FROM], known[known["day"] >= STORED_FROM]
+    labelled = split.labelled(weeks)
+    before, after = labelled[labelled["day"] < STORED_FROM], labelled[labelled["day"] >= STORED_FROM]
     categories = model.categories_of(before)
     few = params.train.changed("lightgbm", n_estimators=trees)
     fitted = model.fit("lightgbm", model.matrix_of(before, categories), before["label"].to_numpy(), few)
     timetable = tables["flights"].set_index("entity_id", drop=False)
     explainer = packaging.explainer_of("lightgbm", fitted, categories, after)
     contents = packaging.files_of(explainer, export.to_onnx("lightgbm", fitted), categories, after, timetable)
-    told = pd.Series(model.predict(fitted, model.matrix_of(after, categories)))
-    return Small(contents, categories, after["label"], told, params.question, DATA.names(tables))
+    probabilities = pd.Series(model.predict(fitted, model.matrix_of(after, categories)))
+    return Small(contents, categories, after["label"], probabilities, params.question, DATA.names(tables))
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ GUARDS: Mapping[str, Guard] = {
 # Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
-    "Failed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
+    "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed",
 }  # fmt: skip
@@ -143,9 +143,9 @@ def shortened(message: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 4].rsplit(' ', 1)[0]} ..."
 
 
-def row_of(done: Sabotage, message: str) -> dict[str, Any]:
-    where = GUARDS[done.stopped_by].where if done.stopped_by else ""
-    return {**asdict(done), "where": where, "reported": shortened(message)}
+def row_of(declared: Sabotage, message: str) -> dict[str, Any]:
+    where = GUARDS[declared.stopped_by].where if declared.stopped_by else ""
+    return {**asdict(declared), "where": where, "reported": shortened(message)}
 
 
 def committed() -> list[dict[str, Any]]:

@@ -24,13 +24,13 @@ def moved(probability: np.ndarray, times: float = 1, plus: float | np.ndarray = 
 @pytest.fixture
 def honest(winter: Model) -> np.ndarray:
     """The probabilities of the model of January and February for the flights of March."""
-    told: np.ndarray = winter.winner.predictions["lightgbm"].to_numpy()
-    return told
+    probabilities: np.ndarray = winter.winner.predictions["lightgbm"].to_numpy()
+    return probabilities
 
 
-def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **asked: Any) -> Verdict:
+def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **settings: Any) -> Verdict:
     judge = (winter.params.gate, winter.params.evaluate)
-    return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **asked)
+    return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **settings)
 
 
 @sabotage("probabilities too high", "a challenger that ranks better than the champion and says 0.05 too much", GATE)
@@ -96,9 +96,9 @@ def test_flights_of_the_training_are_found_by_their_keys(
     promotion_gate.judge(winter.winner, releases, engine, winter.params)
     flights = winter.winner.entities
     # As if these days of March had been trained on: the day column says nothing of it.
-    known = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
+    keys = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
 
     with pytest.raises(GateBroken) as refused:
-        promotion_gate.judge(winter.winner._replace(trained_on=known), releases, engine, winter.params)
+        promotion_gate.judge(winter.winner._replace(trained_on=keys), releases, engine, winter.params)
 
     reported(str(refused.value).split(", such as")[0])

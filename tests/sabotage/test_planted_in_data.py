@@ -248,8 +248,8 @@ def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, 
 )
 def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: Params, reported: Reported) -> None:
     def features_at(moment: datetime, tables: Tables) -> pd.DataFrame:
-        known = contract.clean(sources.as_of(tables, moment))[0]
-        return features.build(known, moment, moment + timedelta(hours=2), params.features, params.question)
+        clean = contract.clean(sources.as_of(tables, moment))[0]
+        return features.build(clean, moment, moment + timedelta(hours=2), params.features, params.question)
 
     planted = with_another_future(week, NOON)
 

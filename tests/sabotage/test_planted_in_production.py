@@ -88,10 +88,11 @@ def test_few_flipped_outcomes_are_not_seen(production_on_saturday: World, report
 def test_another_rule_of_lateness_opens_a_gap(
     production_on_saturday: World, timetable: pd.DataFrame, reported: Reported
 ) -> None:
-    known = [row["entity_id"] for row in production_on_saturday.outcomes()]
+    entity_ids = [row["entity_id"] for row in production_on_saturday.outcomes()]
     production_on_saturday.execute(sa.delete(database.outcomes))
-    told = materialise.outcomes_of(timetable.loc[known], at_least=1)  # by a caller who sends no delay in minutes
-    database.store_outcomes(production_on_saturday.engine, [{**each, "value": None} for each in told])
+    # From a caller who sends no delay in minutes.
+    outcomes = materialise.outcomes_of(timetable.loc[entity_ids], at_least=1)
+    database.store_outcomes(production_on_saturday.engine, [{**each, "value": None} for each in outcomes])
 
     reported(again(production_on_saturday).report("rate_gap"))
 
@@ -147,8 +148,8 @@ def standing_still(tables: Tables, since: datetime) -> Tables:
     """What would be known had nothing been heard since then; the timetable goes on."""
     flights = tables["flights"].copy()
     flights.loc[flights["departed_at"] > since, ["departed_at", "dep_delay_minutes", "dep_hhmm"]] = None
-    told = flights["arrived_at"] <= since
-    flights.loc[~told, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
+    arrived = flights["arrived_at"] <= since
+    flights.loc[~arrived, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
     return {**tables, "flights": flights, "weather": tables["weather"][tables["weather"]["known_at"] <= since]}
 
 
@@ -273,14 +274,14 @@ def test_another_lead_than_in_training_is_not_materialised(
 def test_vectors_of_another_feature_set_are_not_taken_for_ours(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    known = {answer["features"] for answer in production.ask(FRIDAY, FRIDAY)}
+    feature_sources = {answer["features"] for answer in production.ask(FRIDAY, FRIDAY)}
 
     with monkeypatch.context() as other_code:
         other_code.setattr(database, "FEATURE_SET", "another set")
         production.materialise(SATURDAY)
     answers = [each for each in production.ask(SATURDAY, SATURDAY) if "20130608T1" in each["entity_id"]]
 
-    assert known == {"online"}
+    assert feature_sources == {"online"}
     assert {answer["features"] for answer in answers} == {"request"}
     assert all("request_only" in answer["flags"] for answer in answers)
     reported("each answer says request_only")
@@ -288,8 +289,8 @@ def test_vectors_of_another_feature_set_are_not_taken_for_ours(
 
 def in_hours(window: problem_features._Window) -> problem_features.Columns:
     """Other code behind a feature than in training."""
-    told = ROTATION(window)
-    return told | {"aircraft_departure_delay": told["aircraft_departure_delay"] / 60}
+    rotated = ROTATION(window)
+    return rotated | {"aircraft_departure_delay": rotated["aircraft_departure_delay"] / 60}
 
 
 ROTATION = problem_features._rotation
@@ -372,8 +373,8 @@ def test_answers_that_are_distributed_otherwise_are_seen(
 ) -> None:
     assert sunday.seen.figures["prediction_psi"] is not None
 
-    told = database.predictions.c.probability
-    production_on_sunday.execute(sa.update(database.predictions).values(probability=told / 2))
+    probability = database.predictions.c.probability
+    production_on_sunday.execute(sa.update(database.predictions).values(probability=probability / 2))
     production_on_sunday.forget(SUNDAY)
 
     reported(production_on_sunday.look(SUNDAY).report("prediction_psi"))
@@ -402,9 +403,9 @@ def test_drift_is_found_and_calm_is_calm(winter: Model, production: World, repor
     assert calm < limit
 
     warmer = flights[1::2].assign(temp_f=lambda t: t["temp_f"] + 30)
-    found = drift.build_reports(half, warmer, 0.25, "warmer", ["temp_f"]).values()["features"]["temp_f"]
+    figures = drift.build_reports(half, warmer, 0.25, "warmer", ["temp_f"]).values()["features"]["temp_f"]
 
-    assert found > limit
+    assert figures > limit
     reported(f"feature_psi above {limit:g} (tier {production.params.monitor.alerts['feature_psi'].tier})")
 
 

@@ -77,8 +77,8 @@ def test_another_model_with_right_digests_does_not_give_the_probes(
     redigested(winter, model_onnx=other.contents[MODEL]).publish(releases, "2")
     release.point(releases, "2")
 
-    told = str(refusal(releases))
-    reported(told.split(" gets ")[0] + " gets another probability than when it was published")
+    message = str(refusal(releases))
+    reported(message.split(" gets ")[0] + " gets another probability than when it was published")
 
 
 @sabotage("tampered release", "the trees of another model, from which reasons are computed", matrix.REASONS)
@@ -90,8 +90,8 @@ def test_reasons_of_another_model_do_not_add_up(
     redigested(winter, trees_npz=other.contents[release.TREES]).publish(releases, "2")
     release.point(releases, "2")
 
-    told = str(refusal(releases))
-    reported(told.split(" add up to ")[0] + " add up to another probability")
+    message = str(refusal(releases))
+    reported(message.split(" add up to ")[0] + " add up to another probability")
 
 
 @sabotage("tampered release", "trees that are no trees", matrix.TREES)
@@ -138,8 +138,8 @@ def test_a_release_of_other_features_is_refused(releases: Path, reported: Report
     proven(releases)
 
     path = releases / "1" / release.MANIFEST
-    told = release.verify(releases / "1")
-    path.write_text(told.model_copy(update={"features": tuple(sorted(told.features))}).model_dump_json())
+    manifest = release.verify(releases / "1")
+    path.write_text(manifest.model_copy(update={"features": tuple(sorted(manifest.features))}).model_dump_json())
 
     with pytest.raises(ReleaseRefused) as refused:
         release.verify(releases / "1")
@@ -171,8 +171,8 @@ def test_other_code_than_in_training_does_not_give_the_probes(
 
     monkeypatch.setattr(schedule, "weekday", from_sunday)
 
-    told = str(refusal(releases))
-    reported(told.split(" gets ")[0] + " gets another probability than when it was published")
+    message = str(refusal(releases))
+    reported(message.split(" gets ")[0] + " gets another probability than when it was published")
 
 
 @sabotage("tampered outputs", "a trained model that is not the one of the committed dvc.lock", matrix.REPRODUCTION)

@@ -44,8 +44,8 @@ class Model(NamedTuple):
 
     def publish(self, releases: Path, version: str, **changed: Any) -> None:
         """`changed`: what the manifest says otherwise."""
-        told = packaging.manifest(self.winner, version, "none", "unknown", {}, self.params, self.contents)
-        release.publish(releases, self.contents, told.model_copy(update=changed))
+        manifest = packaging.manifest(self.winner, version, "none", "unknown", {}, self.params, self.contents)
+        release.publish(releases, self.contents, manifest.model_copy(update=changed))
 
 
 def labelled(tables: Tables, start: date, until: date, params: Params) -> pd.DataFrame:
@@ -61,11 +61,11 @@ def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params
     plain = model.matrix_of(train, categories)
     matrix, labels = model.with_request_only(plain, late, few.request_only_share, few.seed)
     fitted = {name: model.fit(name, matrix, labels, few) for name in (model.BASELINE, "lightgbm")}
-    asked = model.matrix_of(test, categories)
-    told = {name: model.predict(each, asked) for name, each in fitted.items()}
+    test_matrix = model.matrix_of(test, categories)
+    probabilities = {name: model.predict(each, test_matrix) for name, each in fitted.items()}
     training = {"champion": "lightgbm", "base_rate": round(float(late.mean()), 4), "categories": categories}
     onnx = export.to_onnx("lightgbm", fitted["lightgbm"])
-    predictions = test[["entity_id", "day", "label"]].assign(**told)
+    predictions = test[["entity_id", "day", "label"]].assign(**probabilities)
     explainer = packaging.explainer_of("lightgbm", fitted["lightgbm"], categories, test)
     trained_on = np.sort(split.row_keys(train["entity_id"]))
     winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
@@ -160,8 +160,8 @@ class World:
 
     def _ask_both(self, since: date) -> None:
         newest = database.newest_prediction(self.engine)
-        asked = len(self.ask(since, FRIDAY))
-        assert database.count_shadows(self.engine, newest) == asked  # the service ends when they are written
+        requests = len(self.ask(since, FRIDAY))
+        assert database.count_shadows(self.engine, newest) == requests  # the service ends when they are written
 
     def judge_trial(self, day: date) -> Decision:
         """What the policy makes of champion and challenger alone, without carrying it out."""
@@ -188,5 +188,5 @@ class World:
 
 
 def _request(flight: sa.Row[Any]) -> dict[str, Any]:
-    told = {name: flight._mapping[name] for name in PROBLEM.request.model_fields}
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in told.items()}
+    fields = {name: flight._mapping[name] for name in PROBLEM.request.model_fields}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in fields.items()}

@@ -229,7 +229,7 @@ def test_a_head_over_a_socket_has_no_body_and_is_logged_as_one(settings: Setting
             )
             answer = b"".join(iter(lambda: caller.recv(65_536), b""))
         service.stop()
-        lines = [json.loads(line) for line in service.said().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in service.output().splitlines() if line.startswith("{")]
 
     first, second = answer.split(b"HTTP/1.1 200 OK")[1:]
     assert first.endswith(b"\r\n\r\n")

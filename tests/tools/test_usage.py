@@ -55,9 +55,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def refused(folder: Path, *words: str) -> list[str]:
     """The lines that `make` says, less its own about the failure."""
-    done = subprocess.run(["make", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert done.returncode != 0, done.stdout
-    return [line for line in done.stdout.splitlines() if not re.match(r"make(\[\d+\])?: \*\*\* \[", line)]
+    completed = subprocess.run(
+        ["make", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert completed.returncode != 0, completed.stdout
+    return [line for line in completed.stdout.splitlines() if not re.match(r"make(\[\d+\])?: \*\*\* \[", line)]
 
 
 @pytest.mark.parametrize("words", WRONG)
@@ -71,9 +73,9 @@ def test_a_wrong_call_is_answered_by_one_sentence_with_an_example(folder: Path, 
 @pytest.mark.parametrize("words", REFUSED)
 def test_a_value_that_cannot_be_meant_is_named(words: str) -> None:
     target, *values = words.split()
-    given = dict(value.split("=") for value in values)
+    arguments = dict(value.split("=") for value in values)
 
-    assert re.fullmatch(SENTENCE.format(target), usage.refusal(target, given, list(given)) or "")
+    assert re.fullmatch(SENTENCE.format(target), usage.refusal(target, arguments, list(arguments)) or "")
 
 
 @pytest.mark.parametrize(("target", "meant"), [("trian", "train"), ("tests", "test")])
@@ -117,10 +119,10 @@ def test_a_path_that_cannot_work_is_refused_before_anything_is_written(
     shutil.copytree(folder, there)
     before = sorted(there.rglob("*"))
 
-    said = " ".join(refused(there, "install"))
+    message = " ".join(refused(there, "install"))
 
-    assert named in said
-    assert "rename or move" in said
+    assert named in message
+    assert "rename or move" in message
     assert sorted(there.rglob("*")) == before
 
 
@@ -136,16 +138,16 @@ def test_every_value_that_a_target_passes_on_is_looked_at() -> None:
     own = set(re.findall(r"^(?:export )?([A-Z_]+) [:?]?=", MAKEFILE, re.MULTILINE)) | {"MAKE", "STACK_ALSO"}
     for target, recipe in re.findall(r"^([a-z-]+):.*## .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE):
         passed = set(re.findall(r"\$\((?:if |or )?\$?\(?([A-Z]+)\b|\$\$\{?([A-Z]+)\b", recipe))
-        names = {a or b for a, b in passed} - own - {"DVC_REMOTE", "STACK_BACKUPS", "HOME"}
+        names = {first or second for first, second in passed} - own - {"DVC_REMOTE", "STACK_BACKUPS", "HOME"}
 
         assert names <= {*usage.NEEDS.get(target, ()), *usage.TAKES.get(target, ())}, target
 
 
 def test_the_scopes_are_those_that_a_key_can_have() -> None:
-    shape, words = usage.SHAPES["SCOPES"]
+    shape, description = usage.SHAPES["SCOPES"]
 
     assert re.fullmatch(shape, ",".join(Scope))
-    assert words.endswith(", ".join(Scope))
+    assert description.endswith(", ".join(Scope))
 
 
 def test_every_declared_dataset_can_be_named() -> None:
@@ -155,7 +157,7 @@ def test_every_declared_dataset_can_be_named() -> None:
 
 
 def test_a_command_in_a_value_is_not_taken_for_variables() -> None:
-    assert usage.given_variables(r"n -- VERSION=1 DO=make\ replay\ MONTHS=1") == ["VERSION", "DO"]
+    assert usage.command_line_variables(r"n -- VERSION=1 DO=make\ replay\ MONTHS=1") == ["VERSION", "DO"]
 
 
 def test_every_target_stands_under_a_heading_of_the_list() -> None:
@@ -173,11 +175,11 @@ def test_no_value_of_a_target_comes_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        ("serve PORT=8645", "serve: PORT= is unknown; the service's setting comes first: ONTIME_PORT=... make serve"),
-        ("train VERSION=2", "train: VERSION= says nothing to this target; `make help` shows what it takes"),
+        ("serve PORT=8645", "serve: PORT= is unknown; set it in the environment: ONTIME_PORT=... make serve"),
+        ("train VERSION=2", "train: VERSION= is not used by this target; `make help` lists the variables of each"),
     ],
 )
-def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, told: str) -> None:
-    assert refused(folder, *words.split()) == [told]
+def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, message: str) -> None:
+    assert refused(folder, *words.split()) == [message]
