@@ -33,7 +33,7 @@ def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **settin
     return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **settings)
 
 
-@sabotage("probabilities too high", "a challenger that ranks better than the champion and says 0.05 too much", GATE)
+@sabotage("probabilities too high", "a challenger that ranks better, with probabilities 0.05 too high", GATE)
 def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     winter: Model, honest: np.ndarray, reported: Reported
 ) -> None:
@@ -75,7 +75,7 @@ def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np
     reported(why.split(": AUC")[0])
 
 
-@sabotage("first model without skill", "a first model that hardly leaves the base rate", GATE)
+@sabotage("first model without skill", "a first model that predicts little more than the base rate", GATE)
 def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
     rate = winter.winner.training["base_rate"]
     champion = np.full(len(honest), rate)
@@ -88,7 +88,7 @@ def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarr
     reported(verdict.reason.split(", which")[0])
 
 
-@sabotage("falsified days", "a test period in which flights of the training stand, moved to its days", SEEN)
+@sabotage("falsified days", "a test period that contains training flights, moved to its days", SEEN)
 def test_flights_of_the_training_are_found_by_their_keys(
     winter: Model, releases: Path, tmp_path: Path, reported: Reported
 ) -> None:

@@ -104,13 +104,13 @@ def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it
 ) -> None:
     fault = next(each for each in FAULTS if each.planted == "100% of the outcomes of carrier UA flipped")
     plant(production, fault, timetable)
-    production.forget(FRIDAY - timedelta(days=4))
+    production.delete_monitoring(FRIDAY - timedelta(days=4))
     days = [FRIDAY - timedelta(days=count) for count in (4, 3, 2, 1, 0)]
-    seen = [production.look(day) for day in days]
+    results = [production.monitor_day(day) for day in days]
 
     decisions = [database.last_decision(production.engine, "monitor", day=str(day)) for day in days]
 
-    assert [bool(each.alerts) for each in seen] == [False, False, True, True, True]
+    assert [bool(each.alerts) for each in results] == [False, False, True, True, True]
     assert [row.evidence.get("why", "")[: len("carrier UA")] for row in decisions if row] == [
         "",
         "",

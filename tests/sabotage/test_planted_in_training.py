@@ -102,7 +102,7 @@ def test_a_feature_that_alone_tells_too_much_stops_the_training(
 
 
 @pytest.mark.usefixtures("workspace")
-@sabotage("future leak", "the actual departure delay, blurred until it alone does not tell too much", DOMINANT)
+@sabotage("future leak", "the actual departure delay, with noise, so that it alone does not reveal too much", DOMINANT)
 def test_a_feature_that_dominates_the_model_stops_the_training(
     weeks: pd.DataFrame, departure_delay: pd.Series, reported: Reported
 ) -> None:
@@ -134,7 +134,7 @@ def test_a_feature_from_the_future_that_was_accepted_stops_the_evaluation(
 @sabotage(
     "future leak",
     "the late share of each flight number over the year, from a file that the features' code reads by itself",
-    instead="a feature that takes all it needs from its tables, where the point-in-time rule sees it",
+    instead="features computed only from declared tables, which the point-in-time check covers",
 )
 def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     weeks: pd.DataFrame, tables: Tables, reported: Reported
@@ -214,7 +214,7 @@ def test_the_champion_itself_is_kept_out(winter: Model, releases: Path, tmp_path
     reported(verdict.reason)
 
 
-@sabotage("challenger equal to champion", "the release that answers, put in its own shadow", ITSELF)
+@sabotage("challenger equal to champion", "the live release as its own challenger", ITSELF)
 def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reported: Reported) -> None:
     other.publish(releases, "2")
     release.challenge(releases, "2")
