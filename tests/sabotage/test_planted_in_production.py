@@ -387,7 +387,7 @@ def test_answers_that_are_distributed_otherwise_are_seen(
     instead="features change with the seasons; what counts is whether the predictions are still right",
 )
 def test_a_season_is_reported_and_changes_nothing(sunday: Evening, reported: Reported) -> None:
-    result = sunday.seen
+    result = sunday.result
 
     assert result.figures["psi temp_f"] > 3  # type: ignore[operator]  # on a Sunday it is told
     assert {name: raised.tier for name, raised in result.alerts.items()} == {"feature_psi": Tier.REPORT}
