@@ -16,9 +16,9 @@ from pipelines.operations.local_server import free_port, wait_until_ready
 
 def _binaries() -> Path:
     """The newest version's folder. Raises AssertionError where there is none: a test that cannot run fails."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     on_path = shutil.which("initdb")
-    folder = found[-1] if found else Path(on_path).parent if on_path else None
+    folder = installed[-1] if installed else Path(on_path).parent if on_path else None
     assert folder is not None, "PostgreSQL's initdb is not on this machine: apt-get install postgresql"
     return folder
 

@@ -72,9 +72,9 @@ class Project:
         )
 
     def make(self, *words: str) -> str:
-        done = self.attempt(*words)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        completed = self.attempt(*words)
+        assert completed.returncode == 0, completed.stdout
+        return completed.stdout
 
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text())

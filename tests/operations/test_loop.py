@@ -793,7 +793,7 @@ def test_performance_is_told_by_day_release_and_slice(
         live(world, engine, weeks, tables, day)
     flights = weeks["day"].value_counts()
 
-    told = performance_report.measured(world, params, midnight(SUNDAY))
+    told = performance_report.measure_performance(world, params, midnight(SUNDAY))
 
     assert told is not None
     page = performance_report.write(told, tmp_path).read_text()
@@ -816,10 +816,10 @@ def test_performance_is_told_by_day_release_and_slice(
 def test_performance_without_an_outcome_is_said_to_be_nothing(
     day: date, world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path
 ) -> None:
-    assert performance_report.measured(world, params, midnight(SUNDAY)) is None
+    assert performance_report.measure_performance(world, params, midnight(SUNDAY)) is None
     live(world, engine, weeks, tables, day)
 
-    told = performance_report.measured(world, params, midnight(MONDAY))
+    told = performance_report.measure_performance(world, params, midnight(MONDAY))
 
     assert told is not None
     assert told.whole.labelled == 0

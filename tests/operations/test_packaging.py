@@ -54,7 +54,7 @@ def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params
 
 
 def test_a_model_does_not_deviate_from_itself(challenger: Challenger) -> None:
-    found = prediction_deviation.between(challenger.onnx, challenger)
+    found = prediction_deviation.deviation_between(challenger.onnx, challenger)
 
     assert (found.entities, found.largest) == (len(challenger.entities), 0.0)
 
@@ -66,7 +66,7 @@ def test_another_registered_model_deviates_and_the_worst_flight_is_named(
     other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
     apart = np.abs(model.predict(other, matrix) - model.predict(challenger.native, matrix))
 
-    found = prediction_deviation.between(export.to_onnx("logistic", other), challenger)
+    found = prediction_deviation.deviation_between(export.to_onnx("logistic", other), challenger)
 
     assert found.largest == pytest.approx(apart.max(), abs=1e-5)
     assert found.entity_id == challenger.entities["entity_id"].iloc[apart.argmax()]

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
@@ -18,6 +16,7 @@ import pytest
 
 from ontime import environment
 from tests import PARAMS_YAML, ROOT
+from tests.service import wait_for
 
 STAGE = """
 import sys, time
@@ -94,17 +93,9 @@ class Workspace:
 
     def wait_for_stage(self, name: str) -> psutil.Process:
         """The process of the stage, which has written half of its output."""
-        wait_for(lambda: (self.folder / name / "one").exists())
+        wait_for((self.folder / name / "one").exists, seconds=60)
         (found,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
         return found
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if what():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen within a minute")
 
 
 @pytest.fixture
@@ -125,7 +116,7 @@ def test_what_was_killed_leaves_nothing_running_and_the_next_training_goes_on(
     {"make train": process, "dvc": dvc, "stage": stage}[victim].kill()
 
     said, _ = process.communicate(timeout=60)
-    wait_for(lambda: workspace.processes() == [])
+    wait_for(lambda: workspace.processes() == [], seconds=60)
     assert victim == "make train" or "`make train` again goes on after the last complete stage" in said
     workspace.trained()
     assert workspace.outputs() == DONE
@@ -141,7 +132,7 @@ def test_an_interruption_ends_the_stage_and_says_how_to_go_on(sent: signal.Signa
 
     said, _ = process.communicate(timeout=60)
     assert said.splitlines()[-1] == ("train: interrupted; `make train` again goes on after the last complete stage")
-    wait_for(lambda: workspace.processes() == [])
+    wait_for(lambda: workspace.processes() == [], seconds=60)
 
 
 def test_a_second_training_is_refused_while_the_first_works(workspace: Workspace) -> None:

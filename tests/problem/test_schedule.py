@@ -32,9 +32,9 @@ def features_of(departure: str, arrival: str, miles: float = 760) -> dict[str, o
 
 
 def test_the_timetable_becomes_minutes_weekday_and_slack() -> None:
-    told = features_of("2013-11-05T10:15", "2013-11-05T13:15")  # New York is five hours behind
+    features = features_of("2013-11-05T10:15", "2013-11-05T13:15")  # New York is five hours behind
 
-    assert told == {
+    assert features == {
         "carrier": "UA",
         "origin": "EWR",
         "dest": "ORD",

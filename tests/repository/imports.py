@@ -46,17 +46,17 @@ FOR_TABLES = {"ontime.availability", "ontime.checks", "ontime.datasets", "ontime
 
 def all_behind(module: str) -> set[str]:
     """Every file of ours that running a module reads, its own included, as paths from the root; problem/ as one."""
-    found, waiting = set(), [module]
+    files, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
         file = file_of(name)
         if file is not None and PROBLEM in file.parents:
             waiting += FOR_REQUESTS | (FOR_TABLES if name.startswith("ontime.problem.data") else set())
-            found.add(PROBLEM)
-        elif file is not None and file not in found:
-            found.add(file)
+            files.add(PROBLEM)
+        elif file is not None and file not in files:
+            files.add(file)
             waiting += (other for other in imported_by(file) if (file.name, other) not in NOT_FOLLOWED)
-    return {str(file.relative_to(ROOT)) for file in found}
+    return {str(file.relative_to(ROOT)) for file in files}
 
 
 def templates_behind(module: str) -> set[str]:
@@ -73,11 +73,11 @@ def templates_of(file: Path) -> set[Path]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".jinja")
     }
     beside = {file.parent / name for name in names} | {file.parent / "templates" / name for name in names}
-    found, waiting = set[Path](), [template for template in beside if template.is_file()]
+    templates, waiting = set[Path](), [template for template in beside if template.is_file()]
     while waiting:
         template = waiting.pop()
-        if template not in found:
-            found.add(template)
+        if template not in templates:
+            templates.add(template)
             syntax = Environment(autoescape=True).parse(template.read_text())
             waiting += [template.parent / name for name in meta.find_referenced_templates(syntax) if name]
-    return found
+    return templates

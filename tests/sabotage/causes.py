@@ -126,9 +126,9 @@ def recoded(values: Matrix, _: Answered, rng: Rng) -> Matrix:
     """Codes of airlines and airports that stand for others; they are the first columns of the timetable."""
     mixed = values.copy()
     for place in range(len(schema.CATEGORICAL)):
-        known = ~np.isnan(values[:, place])
-        codes = rng.permutation(int(values[known, place].max()) + 1)
-        mixed[known, place] = codes[values[known, place].astype(int)]
+        present = ~np.isnan(values[:, place])
+        codes = rng.permutation(int(values[present, place].max()) + 1)
+        mixed[present, place] = codes[values[present, place].astype(int)]
     return mixed
 
 

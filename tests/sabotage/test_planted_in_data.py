@@ -15,7 +15,17 @@ from ontime.params import Params
 from ontime.problem.sources import minutes_of_day
 from tests.futures import with_another_future
 from tests.sabotage.conftest import Reported
-from tests.sabotage.matrix import AS_OF, CONTRACT, DATASET, LAST_WORD, QUARANTINE, REQUEST, SET_ASIDE, alert, sabotage
+from tests.sabotage.matrix import (
+    AS_OF,
+    CONTRACT,
+    DATASET,
+    KNOWN_ERRORS,
+    LAST_WORD,
+    QUARANTINE,
+    REQUEST,
+    alert,
+    sabotage,
+)
 from tests.sabotage.world import FRIDAY, SATURDAY, World
 
 NOON = midnight(SATURDAY) + timedelta(hours=12)
@@ -112,9 +122,9 @@ def test_a_column_that_is_empty_from_now_on_is_seen(production: World, reported:
     without = weather.assign(temp_f=weather["temp_f"].mask(weather["hour"] >= midnight(SATURDAY) - timedelta(hours=4)))
 
     production.tables = {**production.tables, "weather": without}
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    reported(seen.report("blind_features"))
+    reported(result.report("blind_features"))
 
 
 @sabotage("renamed category", "UA written as United", CONTRACT)
@@ -154,12 +164,12 @@ def test_a_day_in_celsius_is_set_aside_and_stops_everything(production: World, r
     changed = in_celsius(weather, on_saturday(weather["hour"]))
 
     production.tables = {**production.tables, "weather": changed}
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    reported(seen.report("quarantined_batches"))
+    reported(result.report("quarantined_batches"))
 
 
-@sabotage("duplicated batch", "a day of weather delivered twice", SET_ASIDE)
+@sabotage("duplicated batch", "a day of weather delivered twice", KNOWN_ERRORS)
 def test_weather_that_comes_twice_is_set_aside_and_counted(week: Tables, reported: Reported) -> None:
     again = pd.concat([week["weather"], week["weather"][on_saturday(week["weather"]["hour"])]], ignore_index=True)
 
@@ -170,7 +180,7 @@ def test_weather_that_comes_twice_is_set_aside_and_counted(week: Tables, reporte
     reported(f"{len(aside['weather'])} rows set aside: {aside['weather']['reason'].iloc[0]}")
 
 
-@sabotage("duplicated batch", "outcomes again, and an older word on them later", LAST_WORD)
+@sabotage("duplicated batch", "outcomes reported again, and an older report afterwards", LAST_WORD)
 def test_outcomes_that_come_again_change_nothing(production: World, reported: Reported) -> None:
     before = production.outcomes()
     older = [{**row, "label": not row["label"], "known_at": row["known_at"] - timedelta(minutes=1)} for row in before]
@@ -248,16 +258,16 @@ def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, 
 )
 def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: Params, reported: Reported) -> None:
     def features_at(moment: datetime, tables: Tables) -> pd.DataFrame:
-        known = contract.clean(sources.as_of(tables, moment))[0]
-        return features.build(known, moment, moment + timedelta(hours=2), params.features, params.question)
+        clean = contract.clean(sources.as_of(tables, moment))[0]
+        return features.build(clean, moment, moment + timedelta(hours=2), params.features, params.question)
 
     planted = with_another_future(week, NOON)
 
     hidden = features_at(NOON, planted)
 
     assert_frame_equal(hidden, features_at(NOON, week))
-    seen = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.question)
-    assert not seen.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.question))
+    result = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.question)
+    assert not result.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.question))
     reported("the features are the same, bit for bit")
 
 

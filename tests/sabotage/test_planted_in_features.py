@@ -139,7 +139,7 @@ def test_an_added_column_that_is_known_later_stops_the_stage(
     reported(refusal(lambda window: window.flights["bags_lost"][window.asked].to_numpy()))
 
 
-@sabotage("future leak", "code that looks at what left until the departure itself", POINT_IN_TIME)
+@sabotage("future leak", "code that uses departures up to the flight's own departure", POINT_IN_TIME)
 def test_code_that_takes_another_moment_stops_the_stage(
     workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
@@ -153,7 +153,7 @@ def test_code_that_takes_another_moment_stops_the_stage(
     reported(stage_refuses(workspace))
 
 
-@sabotage("future leak", "a new table of which nobody says when it is known", UNDECLARED)
+@sabotage("future leak", "a new table without a declaration of when it is known", UNDECLARED)
 def test_a_table_without_a_declaration_is_refused(week: Tables, reported: Reported) -> None:
     moment = week["flights"]["scheduled_departure"].iloc[-1].to_pydatetime()
     sources.as_of(week, moment)

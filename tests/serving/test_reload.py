@@ -217,7 +217,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
 
     engine = database.connect(settings.database_url)
     both = performance.paired_predictions(engine, *both_of(settings))
-    report = compare_releases.report(both, pointer)
+    report = compare_releases.comparison_report(both, pointer)
 
     with_outcome = stored.set_index("entity_id")["label"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
@@ -237,7 +237,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
     engine = database.connect(settings.database_url)
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
-        compare_releases.report(
+        compare_releases.comparison_report(
             performance.paired_predictions(engine, *both_of(settings)),
             pointer,
         )
