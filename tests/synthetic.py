@@ -1,4 +1,4 @@
-"""Flights that nobody flew: every feature drawn at random, for what only compares tables."""
+"""Synthetic flights: every feature drawn at random, for tests that only compare tables."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,7 +9,7 @@ from ontime import schema
 
 
 def flights(rows: int, seed: int, filled: Collection[str] = schema.FEATURE_NAMES) -> pd.DataFrame:
-    """Features, `probability` and a `label` that follows it; a feature that is not `known` holds no value."""
+    """Features, `probability` and a `label` drawn from it; features that are not in `filled` are missing."""
     drawn = np.random.default_rng(seed)
     numbers = [name for name in schema.FEATURE_NAMES if name not in schema.CATEGORICAL]
     features = {name: drawn.choice(["AA", "BB", "CC", "DD"], rows) for name in schema.CATEGORICAL}
@@ -22,6 +22,6 @@ def flights(rows: int, seed: int, filled: Collection[str] = schema.FEATURE_NAMES
 
 
 def with_outcomes(flights: pd.DataFrame, outcomes: Sequence[bool]) -> pd.DataFrame:
-    """The first flights' outcomes are `known`; nobody knows the others'."""
+    """The flights with outcomes for the first ones; the others have no known outcome."""
     unknown = [pd.NA] * (len(flights) - len(outcomes))
     return flights.assign(label=pd.array([*outcomes, *unknown], dtype="boolean"))

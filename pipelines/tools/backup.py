@@ -88,7 +88,7 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
     """Restore every part. Raises NotBackedUp or Busy before anything changes if the backup is damaged, if a store
     holds data and `replace` is not given, or if another process uses a store.
     """
-    inventory, parts = verify(folder), parts_of(settings)
+    inventory, parts = verified_inventory(folder), parts_of(settings)
     if missing := sorted(set(inventory.parts) ^ set(parts)):
         raise NotBackedUp(f"{', '.join(missing)}: not in both the backup and this environment's parts")
     occupied = [] if replace else [url for url in parts.values() if not backup_stores.is_empty(url)]
@@ -119,7 +119,7 @@ def _restore_parts(folder: Path, parts: dict[str, str]) -> None:
         restored.append(name)
 
 
-def verify(folder: Path) -> Inventory:
+def verified_inventory(folder: Path) -> Inventory:
     """The inventory of a complete, unchanged backup. Raises NotBackedUp."""
     try:
         inventory = Inventory.model_validate_json((folder / INVENTORY).read_bytes())
@@ -149,7 +149,7 @@ def main() -> None:
         if arguments.action == "make":
             inventory = make(settings, arguments.folder)
         elif arguments.action == "verify":
-            inventory = verify(arguments.folder)
+            inventory = verified_inventory(arguments.folder)
         else:
             inventory = restore(settings, arguments.folder, replace=arguments.replace)
     except (NotBackedUp, BadSettings, *STORE_ERRORS) as error:

@@ -41,7 +41,7 @@ class Rebuild(NamedTuple):
 
 def rebuild(origin: Origin) -> Rebuild:
     """Run the stages of `origin` again, and compare the models. Raises NotRebuilt."""
-    with clone(origin.git_commit) as folder:
+    with clone_at(origin.git_commit) as folder:
         (folder / PARAMS_FILE).write_text(origin.params_yaml)
         (folder / LOCK).unlink(missing_ok=True)  # so that DVC skips no stage
         _run(folder, "dvc", "repro", LAST_STAGE)
@@ -60,7 +60,7 @@ def module_of_deviation(folder: Path) -> str:
 
 
 @contextmanager
-def clone(commit: str) -> Iterator[Path]:
+def clone_at(commit: str) -> Iterator[Path]:
     """A clone of this repository at `commit`, in a temporary folder that is removed when the block ends.
 
     Not a `git worktree`: if this process is killed, the user's repository would keep an entry for it. The clone shares

@@ -120,7 +120,7 @@ def contract_violations(dataset: str) -> list[str]:
     raise ValueError(f"dataset {dataset} fulfils the contract without its adapter: remove the adapter")
 
 
-class Span(NamedTuple):
+class ReplayedDays(NamedTuple):
     """The days from `start` until `until`, exclusive, are replayed; data before `train_until` train the first model."""
 
     dataset: str
@@ -130,7 +130,7 @@ class Span(NamedTuple):
     name: str  # of the report
 
 
-def span(arguments: argparse.Namespace, params: Params) -> Span:
+def replayed_days(arguments: argparse.Namespace, params: Params) -> ReplayedDays:
     """Exits if the days are not in the dataset."""
     own, name = sources.dataset(params.dataset), arguments.dataset or params.dataset
     replayed, is_other = sources.dataset(name), name != params.dataset
@@ -143,7 +143,7 @@ def span(arguments: argparse.Namespace, params: Params) -> Span:
     report = f"replay_{name}" if is_other else "replay"
     if (start, until) != (first, end):
         report += f"_{start}_{until}"  # does not overwrite the committed report of the whole dataset
-    return Span(name, own.last_day + timedelta(days=1) if is_other else start, start, until, report)
+    return ReplayedDays(name, own.last_day + timedelta(days=1) if is_other else start, start, until, report)
 
 
 def refuse_without_baseline(params: Params) -> None:
@@ -175,7 +175,7 @@ def replay() -> None:
     parser.add_argument("--until", type=date.fromisoformat, metavar="2013-07-01", help="exclusive")
     parser.add_argument("--dataset", choices=sorted(DATA.datasets))
     params, started = load_params(), time.monotonic()
-    days = span(parser.parse_args(), params)
+    days = replayed_days(parser.parse_args(), params)
     refuse_without_baseline(params)
     violations = contract_violations(days.dataset) if days.dataset != params.dataset else []
     for line in violations:

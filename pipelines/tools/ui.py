@@ -92,7 +92,7 @@ def end_of_log(page: Page) -> str:
     return last_lines(page.log.read_text(errors="replace"))
 
 
-def show(ports: Ports) -> None:
+def show_pages(ports: Ports) -> None:
     """Show the pages until SIGINT or SIGTERM. Exits with 1 if a page fails."""
     # A handler that raises could interrupt between starting a process and registering it for the end.
     signals: list[int] = []
@@ -117,4 +117,4 @@ def show(ports: Ports) -> None:
 
 if __name__ == "__main__":
     environment.settle()
-    show(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))
+    show_pages(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))

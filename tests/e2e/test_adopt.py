@@ -1,4 +1,4 @@
-"""Another problem in the place of this one, by one command: trained, served, monitored, no word of flights left."""
+"""Another problem replaces this one by one command: trained, served, monitored, without a word about flights."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tests import browser
 from tests.project import Project
 from tests.service import Served, Service
 
-# Words of the problem that went. "Late" and "flight" also mean other things: a late answer, requests in flight.
+# Words of the replaced problem. "Late" and "flight" also have other meanings: a late response, requests in flight.
 WORDS = re.compile(
     r"\b(flights?|airlines?|airports?|depart\w*|arriv\w*|carriers?|EWR|JFK|LGA|thanksgiving)\b", re.IGNORECASE
 )
@@ -42,7 +42,7 @@ def trained(project: Project) -> Project:
 
 
 def weeks_behind() -> str:
-    """So many that the day before the feed's today is in the week of DAY."""
+    """The number of weeks that puts the feed's yesterday into the week of DAY."""
     return str((datetime.now(UTC).date() - DAY).days // 7)
 
 
@@ -153,7 +153,7 @@ def test_every_series_of_the_dashboards_exists(trained: Project, service: Servic
     }
 
     assert queried
-    assert queried - exposed <= {"ontime_alert", "ontime_retraining_asked_seconds"}  # there only while there is one
+    assert queried - exposed <= {"ontime_alert", "ontime_retraining_asked_seconds"}  # exposed only while it is set
 
 
 def test_a_problem_with_nothing_to_look_up_is_answered_and_monitored(tiny: Project) -> None:

@@ -36,7 +36,7 @@ def test_make_train_runs_every_stage_and_publishes_a_release(trained: str, proje
 
 
 def test_every_output_is_reproduced_or_named(trained: str, project: Project) -> None:
-    """Byte for byte on a machine like ours; elsewhere the line says which output differs, and the run goes on."""
+    """Byte for byte on a machine like ours; elsewhere the line names the outputs that differ, and the run continues."""
     committed = subprocess.run(["git", "diff", "--quiet", "dvc.lock"], cwd=project.folder).returncode == 0
 
     same = re.search(r"^reproduced: all \d+ outputs are byte for byte", trained, re.MULTILINE)
@@ -117,7 +117,7 @@ def test_a_second_make_train_runs_nothing(project: Project) -> None:
 
 
 def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) -> None:
-    """With the log of decisions gone everything is judged anew: the same version, against the release."""
+    """Without the log of decisions, the gate decides again: the same version against the release."""
     (project.folder / "var/ontime.db").unlink()
 
     again = project.make("train")

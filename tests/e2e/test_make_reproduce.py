@@ -43,7 +43,7 @@ def small(params_yaml: str, **changed: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Version 1 was made with parameters that were never committed; then the workspace went back to the commit."""
+    """Version 1 is trained with uncommitted parameters; afterwards the workspace is as committed."""
     made = Project(tmp_path_factory.mktemp("it's a clone"))
     params = made.folder / "params.yaml"
     params.write_text(small(params.read_text()))
@@ -55,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @contextmanager
 def recorded_with(project: Project, changed: str, into: str) -> Iterator[None]:
-    """While the parameters that MLflow keeps of version 1 say something else."""
+    """Within the block, MLflow has other parameters for version 1."""
     kept = {path: path.read_text() for path in project.folder.glob("var/mlflow-artifacts/*/artifacts/params.yaml")}
     for path, text in kept.items():
         assert changed in text

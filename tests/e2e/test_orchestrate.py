@@ -33,7 +33,7 @@ ask_for_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
 
 
 class Orchestra:
-    """The process of `python -m pipelines.operations.orchestrate`, in a folder that is as long as the project."""
+    """The process of `python -m pipelines.operations.orchestrate`, in a folder with the code of the project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.log = folder, local_server.free_port(), folder / "orchestrate.log"
@@ -60,7 +60,7 @@ class Orchestra:
         return self.log.read_text().count("runs next at") == 3
 
     def stop(self) -> int:
-        """The polite way; the exit code."""
+        """Stop it with SIGTERM; returns the exit code."""
         self.process.terminate()
         return self.process.wait(timeout=90)
 
@@ -68,7 +68,7 @@ class Orchestra:
         return dict(ask(self.api, f"/deployments/name/{name}"))
 
     def begin(self, name: str, **parameters: str) -> str:
-        """Ask for a run now; its id."""
+        """Start a run now, and return its id."""
         request = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return str(ask(self.api, f"/deployments/{self.deployment(name)['id']}/create_flow_run", request)["id"])
 
@@ -86,7 +86,7 @@ class Orchestra:
         )
 
     def logged(self, run: str) -> str:
-        """What the run has told Prefect, once it has told it: logs travel after the state."""
+        """The run's log, once it is complete: Prefect sends logs after the state."""
         request = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
         for _ in range(150):
             messages = "\n".join(each["message"] for each in ask(self.api, "/logs/filter", request))
@@ -97,7 +97,7 @@ class Orchestra:
 
 
 def processes_of(folder: Path) -> list[str]:
-    """The commands of all processes that run there, or keep Prefect's state there."""
+    """The commands of all processes with this folder in their environment."""
     commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:

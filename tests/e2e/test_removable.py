@@ -1,4 +1,4 @@
-"""The parts that docs/make-it-yours.md lists can be removed: its commands, then imports, a training, the service."""
+"""The parts that docs/make-it-yours.md lists can be removed by its commands; the rest imports, trains and serves."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""What is committed of long runs is what their numbers say."""
+"""Committed pages of long runs match their numbers."""
 
 from pipelines.layout import read_json
 from pipelines.tools import imbalance, imbalance_page

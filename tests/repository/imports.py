@@ -1,4 +1,4 @@
-"""Which of our files a module imports, and which templates these fill in, read from the source: nothing is run."""
+"""The files that a module imports and the templates that they render, read from the source without running it."""
 
 import ast
 from functools import cache
@@ -32,20 +32,20 @@ def imported_by(file: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-# The registry of candidates says which names and values params.yaml may have, and in which colours they are drawn.
-# That changes no result of a stage that fits nothing, so a new candidate does not run such a stage again.
+# The registry of candidates defines which names and values params.yaml may have, and the colours of figures. It does
+# not change the results of a stage that fits nothing, so a new candidate does not invalidate such a stage.
 NOT_FOLLOWED = {("params.py", "ontime.candidates"), ("plots.py", "ontime.candidates")}
 
 
-# A problem is one folder, whatever its files are called and import: another one changes no stage's list. So a stage
-# depends on the folder as a whole, and on all that a problem may import.
+# A stage depends on the folder of the problem as a whole, and on all that a problem may import: another problem, with
+# other files, does not change dvc.yaml.
 PROBLEM = ROOT / "src/ontime/problem"
 FOR_REQUESTS = {"ontime.declaration", "ontime.times"}
 FOR_TABLES = {"ontime.availability", "ontime.checks", "ontime.datasets", "ontime.events", "ontime.params"}
 
 
 def all_behind(module: str) -> set[str]:
-    """Every file of ours that running a module reads, its own included, as paths from the root; problem/ as one."""
+    """The files of ours that a module needs, including its own, as paths from the root; problem/ is one path."""
     files, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
@@ -60,7 +60,7 @@ def all_behind(module: str) -> set[str]:
 
 
 def templates_behind(module: str) -> set[str]:
-    """Every template that the files behind a module fill in, as paths from the root."""
+    """The templates that a module's files render, as paths from the root."""
     files = [ROOT / path for path in all_behind(module) if path.endswith(".py")]
     return {str(template.relative_to(ROOT)) for file in files for template in templates_of(file)}
 

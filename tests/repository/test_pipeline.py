@@ -1,4 +1,4 @@
-"""dvc.yaml says the truth: every file that a stage imports, every parameter that it reads."""
+"""dvc.yaml is complete: every file that a stage imports, every parameter that it reads."""
 
 import re
 from pathlib import Path

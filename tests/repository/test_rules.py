@@ -1,4 +1,4 @@
-"""The rules of the house: one tool one address, no skipped test, no address in a lock, no path of a machine."""
+"""Rules of the repository: one module imports each tool, no skipped test, no URL in a lock, no path of a machine."""
 
 import re
 import subprocess

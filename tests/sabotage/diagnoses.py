@@ -1,4 +1,4 @@
-"""`make bench-diagnose`: is the first-named cause the planted one, and what is said of fortnights without a fault?
+"""`make bench-diagnose`: whether the first cause is the planted one, and the diagnosis of fortnights without a fault.
 
 Faults are planted into the small production of tests/sabotage/world.py: its model of winter, its reference of March,
 its flights from 26 May to 8 June 2013; and, as a check on a model and days that no limit was chosen by, into the first
@@ -35,7 +35,7 @@ FIRST_MONTHS, HELD_OUT, VALID = date(2013, 3, 25), timedelta(days=21), timedelta
 
 
 class Subject(NamedTuple):
-    """A model's file, the codes of its categories, and the flights that it was measured on."""
+    """A model's file, the codes of its categories, and the flights that it was evaluated on."""
 
     onnx: bytes
     categories: Mapping[str, tuple[str, ...]]
@@ -55,7 +55,7 @@ def _period(now: Answered) -> LabelledSample:
 
 
 def planted(subject: Subject, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
-    """One fault, and what the diagnosis makes of it."""
+    """One fault, and its diagnosis."""
     result = subject.diagnose(fault.plant(healthy, np.random.default_rng(SEED)), params)
     first = result.causes[0]
     return {
@@ -78,7 +78,7 @@ def between(flights: pd.DataFrame, start: date, until: date) -> pd.DataFrame:
 def trained(
     flights: pd.DataFrame, timetable: pd.DataFrame, params: Params, *days: date, every: int, trees: int
 ) -> Subject:
-    """A model of [days 0, days 1), measured on [days 2, days 3)."""
+    """A model trained on [days 0, days 1), evaluated on [days 2, days 3)."""
     own = {"train_from": days[0], "valid_from": days[1], "test_from": days[2], "test_until": days[3]}
     dated = params.model_copy(update={"split": params.split.model_copy(update=own)})
     train = between(flights, *days[:2]).iloc[::every].reset_index(drop=True)
@@ -88,7 +88,7 @@ def trained(
 
 
 def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:
-    """Each fortnight with the model that was made last: of all before, less what it is validated and measured on."""
+    """Each fortnight with the newest model, trained on all days before its validation and evaluation."""
     day, trees = FIRST_MONTHS, params.train.of("lightgbm").model_dump()["n_estimators"]
     while day + FORTNIGHT <= params.split.test_until:
         test = day - HELD_OUT
@@ -115,7 +115,7 @@ def released(params: Params) -> Iterator[tuple[date, Subject]]:
 
 
 def calm(name: str, day: date, subject: Subject, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
-    """A fortnight without a planted fault: what stands out, and the alerts that its figures are over."""
+    """A fortnight without a planted fault: the causes that stand out, and the alerts that would fire."""
     result = subject.diagnose(subject.answered(between(flights, day, day + FORTNIGHT)), params)
     first = result.causes[0]
     return {
@@ -139,7 +139,7 @@ def _alerts(subject: Subject, flights: pd.DataFrame, params: Params) -> list[str
 
 
 def every_fault(subject: Subject, days: tuple[date, date], flights: pd.DataFrame, params: Params) -> dict[str, Any]:
-    """Each fault in these days, and the counts that the documentation tells."""
+    """Each fault in these days, and the counts for the documentation."""
     healthy = subject.answered(between(flights, *days))
     before = round(subject.diagnose(healthy, params).changes["log_loss"].after, 4)
     rows = Parallel(n_jobs=2)(delayed(planted)(subject, healthy, fault, params) for fault in FAULTS)

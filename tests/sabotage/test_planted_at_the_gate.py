@@ -1,4 +1,4 @@
-"""Challengers that look better than they are, and champions that have seen what judges them."""
+"""Challengers that look better than they are, and champions that were trained on test rows."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -95,7 +95,7 @@ def test_flights_of_the_training_are_found_by_their_keys(
     engine = database.connect(f"sqlite:///{tmp_path}/judged.db")
     promotion_gate.judge(winter.winner, releases, engine, winter.params)
     flights = winter.winner.entities
-    # As if these days of March had been trained on: the day column says nothing of it.
+    # As if these days of March had been trained on, which the day column does not show.
     keys = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
 
     with pytest.raises(GateBroken) as refused:

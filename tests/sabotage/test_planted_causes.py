@@ -36,7 +36,7 @@ CHOSEN = (
 
 
 def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
-    """As if the service had been given, and had answered, what the fault makes of its input."""
+    """Store the faulty input, and its predictions, as if the service had received it."""
     manifest = release.current(production.settings.releases)
     assert manifest is not None
     model = release.load_current(production.settings.releases).model

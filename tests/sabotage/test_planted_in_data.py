@@ -1,4 +1,4 @@
-"""Faults in what arrives: the contract, and what is done with a day that breaks it."""
+"""Faults in arriving data: the contract, and the quarantine of a day that breaks it."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ ONE_HOUR_WEST = ["ORD", "MDW", "DFW", "IAH", "HOU", "MSP", "MCI", "STL", "MSY", 
 
 @pytest.fixture
 def refusal(week: Tables) -> Refusal:
-    """What the contract says of other tables than these, which it accepts."""
+    """The contract's error for a change of these tables, which it accepts unchanged."""
     contract.clean(week)
 
     def refused(broken: Tables) -> ContractBroken:
@@ -177,7 +177,7 @@ def test_weather_that_comes_twice_is_set_aside_and_counted(week: Tables, reporte
     healed, aside, _ = contract.clean({**week, "weather": again})
 
     assert len(healed["weather"]) == len(kept["weather"]) == len(week["weather"])
-    reported(f"{len(aside['weather'])} rows set aside: {aside['weather']['reason'].iloc[0]}")
+    reported(f"{len(aside['weather'])} rows quarantined: {aside['weather']['reason'].iloc[0]}")
 
 
 @sabotage("duplicated batch", "outcomes reported again, and an older report afterwards", LAST_WORD)
@@ -195,7 +195,7 @@ def test_outcomes_that_come_again_change_nothing(production: World, reported: Re
 
     assert sum(now["label"] != then["label"] for now, then in zip(production.outcomes(), before, strict=True)) == 9
     assert kept == before
-    reported("the outcomes stay as they were; the word known last counts")
+    reported("the outcomes are unchanged; the report known last counts")
 
 
 @sabotage(

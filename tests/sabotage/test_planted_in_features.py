@@ -28,7 +28,7 @@ LATER_HOURS = 2
 
 @pytest.fixture(scope="session")
 def validated(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the stage `features` has run on two months, and its guard has nothing to say."""
+    """A folder in which the stage `features` has run on two months without an error."""
     folder = tmp_path_factory.mktemp("validated")
     start, end = (pd.Timestamp(day, tz=schema.ZONE) for day in ("2013-02-01", "2013-04-01"))
     part = sources.cut(tables, start, end)
@@ -51,7 +51,7 @@ def workspace(validated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def refusal(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], str]:
-    """What the stage says with another feature in the place of one, made of the window that the others see."""
+    """The stage's error with one feature replaced by another, computed from the same window."""
     honest = problem_features._rotation
 
     def refused(make: Make) -> str:

@@ -1,4 +1,4 @@
-"""Faults in a running production: what the monitor sees of them in the evening, and what the policy makes of that."""
+"""Faults in a running production: the monitor's result for the day, and the policy's decision."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -29,7 +29,7 @@ Vector = NDArray[np.float32]
 
 
 def monitor_again(production: World) -> DayResult:
-    """Five days looked at from the beginning, after something changed in what is known of them."""
+    """Monitor five days again, after a change of their data."""
     production.delete_monitoring(SATURDAY - timedelta(days=4))
     for days in (4, 3, 2, 1):
         production.monitor_day(SATURDAY - timedelta(days=days))
@@ -37,7 +37,7 @@ def monitor_again(production: World) -> DayResult:
 
 
 def flip(production: World, every: int) -> None:
-    """The outcome of every n-th flight is the opposite, as a caller says who sends no delay in minutes."""
+    """Invert the outcome of every n-th flight, as a caller could who sends no delay in minutes."""
     flights = [row["entity_id"] for row in production.outcomes()[::every]]
     opposite = {"label": sa.not_(OUTCOMES.label), "value": None}
     production.execute(sa.update(database.outcomes).where(OUTCOMES.entity_id.in_(flights)).values(opposite))
@@ -145,7 +145,7 @@ def test_a_feed_that_stands_still_stops_everything(production: World, reported: 
 
 
 def standing_still(tables: Tables, since: datetime) -> Tables:
-    """What would be known had nothing been heard since then; the timetable goes on."""
+    """The tables without any report since that moment, except for the timetable."""
     flights = tables["flights"].copy()
     flights.loc[flights["departed_at"] > since, ["departed_at", "dep_delay_minutes", "dep_hhmm"]] = None
     arrived = flights["arrived_at"] <= since
@@ -183,7 +183,10 @@ def test_wind_in_metres_per_second_is_not_seen(production: World, reported: Repo
 @sabotage("renamed category", "UA coded U2, with U2 accepted by hand", alert("unseen_share"))
 def test_an_airline_that_the_model_never_saw_is_counted(production: World, reported: Reported) -> None:
     production.tables = renamed(production.tables, "UA", "U2", accepted=True)
-    seldom = production.params.monitor.model_copy(update={"drift_every_days": 7919})  # takes seconds, and is not asked
+    seldom = production.params.monitor.model_copy(
+        update={"drift_every_days": 7919}
+        # Drift takes seconds, and is not needed.
+    )
     production.params = production.params.model_copy(update={"monitor": seldom})
     production.run_day(SATURDAY)
     result = production.run_day(SUNDAY)
@@ -203,11 +206,11 @@ def test_a_small_airline_by_another_code_is_flagged_in_each_answer(production: W
     others = {flag for answer in answers if answer["entity_id"].startswith("UA") for flag in answer["flags"]}
     assert not result.alerts
     assert "unknown_category:carrier" in flags - others
-    reported(f"each answer says {', '.join(sorted(flags))}; the monitor says {result.verdict}")
+    reported(f"flags of each prediction: {', '.join(sorted(flags))}; monitor: {result.verdict}")
 
 
 def renamed(tables: Tables, old: str, new: str, *, accepted: bool = False) -> Tables:
-    """From Saturday on one airline flies under another code, which the airlines know."""
+    """From Saturday on, one airline has another code, which is in the table of airlines."""
     flights = tables["flights"].copy()
     chosen = (flights["carrier"] == old) & (flights["scheduled_departure"] >= midnight(SATURDAY) + timedelta(hours=2))
     flights.loc[chosen, "carrier"] = new
@@ -240,7 +243,7 @@ def test_stored_features_in_the_wrong_places_stop_everything(production: World, 
 
 
 def skew(production: World, change: Callable[[Vector], Vector]) -> None:
-    """Another hand has been at the rows of Friday's last hours."""
+    """Change the stored vectors of Friday's last hours."""
     table = database.features
     with production.engine.begin() as connection:
         rows = connection.execute(sa.select(table).where(table.c.moment >= midnight(SATURDAY) - timedelta(hours=5)))
@@ -284,11 +287,11 @@ def test_vectors_of_another_feature_set_are_not_taken_for_ours(
     assert feature_sources == {"online"}
     assert {answer["features"] for answer in answers} == {"request"}
     assert all("request_only" in answer["flags"] for answer in answers)
-    reported("each answer says request_only")
+    reported("flags of each prediction: request_only")
 
 
 def in_hours(window: problem_features._Window) -> problem_features.Columns:
-    """Other code behind a feature than in training."""
+    """The feature's code, changed after the training."""
     rotated = ROTATION(window)
     return rotated | {"aircraft_departure_delay": rotated["aircraft_departure_delay"] / 60}
 
@@ -389,7 +392,7 @@ def test_answers_that_are_distributed_otherwise_are_seen(
 def test_a_season_is_reported_and_changes_nothing(sunday: Evening, reported: Reported) -> None:
     result = sunday.result
 
-    assert result.figures["psi temp_f"] > 3  # type: ignore[operator]  # on a Sunday it is told
+    assert result.figures["psi temp_f"] > 3  # type: ignore[operator]  # measured on Sundays
     assert {name: raised.tier for name, raised in result.alerts.items()} == {"feature_psi": Tier.REPORT}
     assert result.decision.action is Action.NOTHING
     reported(f"{result.report('feature_psi')}: {result.decision.reason}")

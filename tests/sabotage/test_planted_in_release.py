@@ -33,7 +33,7 @@ def refusal(releases: Path) -> ReleaseRefused:
 
 
 def redigested(made: Model, **changed: Any) -> Model:
-    """A whole release with right digests, whose files are not those that were made together."""
+    """A complete release with correct digests, whose files do not belong together."""
     contents = {**made.contents, **{name.replace("_", "."): content for name, content in changed.items()}}
     return made._replace(contents=contents)
 

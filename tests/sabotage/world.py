@@ -85,7 +85,7 @@ class DayResult:
     def report(self, name: str) -> str:
         """An alert without its value, whose last digits differ between processors."""
         alert = self.alerts[name]
-        return f"{name} above {alert.above:g} (tier {alert.tier}); the policy says: {self.decision.action}"
+        return f"{name} above {alert.above:g} (tier {alert.tier}); policy: {self.decision.action}"
 
 
 class World:

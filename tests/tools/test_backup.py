@@ -1,4 +1,4 @@
-"""A backup taken while the service answers, and everything back from it: the same answers, the same registry."""
+"""A backup made while the service serves traffic, and a full restore: same predictions, same registry."""
 
 import sqlite3
 from contextlib import closing
@@ -61,7 +61,7 @@ def test_after_a_restore_the_answers_the_releases_and_the_registry_are_what_they
     folder = tmp_path / "backup"
     with running(world) as service:
         before = [service.post("/v1/predictions", {**FLIGHT, "flight_number": number}) for number in range(1, 30)]
-        with Load(service.port, FLIGHT):  # it goes on answering
+        with Load(service.port, FLIGHT):  # keeps requesting
             backup.make(world, folder)
     kept, versions = {answer["prediction_id"] for answer in before}, registered(world)
     for path in (tmp_path / "ontime.db", tmp_path / "mlflow.db", world.artifacts, world.releases):

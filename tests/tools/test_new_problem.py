@@ -1,4 +1,4 @@
-"""A first problem from a file: what its columns are taken for, what is refused, and that the result reads the file."""
+"""A first problem from a file: the kinds of its columns, what is refused, and that the problem reads the file."""
 
 import os
 import shutil
@@ -155,7 +155,7 @@ def test_a_clone_has_the_raw_files(folder: Path) -> None:
     assert (folder / "clone/raw/noshows.csv").read_bytes() == (folder / "visits.csv").read_bytes()
 
 
-# Files that are odd in as many ways as fit: each problem reads its own, and the service computes the same features.
+# Files with unusual formats: each generated problem reads its file, and the service computes the same features.
 TIMED = VISITS.drop(columns="Visit no.")
 ODD: dict[str, tuple[pd.DataFrame, dict[str, str]]] = {
     "offsets, the time as key": (TIMED.assign(at=HOURS.dt.tz_localize("UTC").map(pd.Timestamp.isoformat)), {}),
@@ -210,7 +210,7 @@ def test_the_example_of_a_feature_that_is_looked_up_works(folder: Path) -> None:
     assert completed.returncode == 0, completed.stdout
 
 
-# The share of all rows up to a day before, in the 7 days before that, by hand.
+# The share of all rows known by then, in the 7 days before that, by hand.
 LOOKED_UP = """    rows, week = tables["rows"], pd.Timedelta(days=7)
     recent = rows[(rows["known_at"] <= at) & (rows["known_at"] > at - week)]
     assert row["recent_rate"] == pytest.approx(recent["missed"].mean())

@@ -1,4 +1,4 @@
-"""The project's name is replaced where it is a word of its own, and a name that could not be told apart is refused."""
+"""The project's name is replaced as a whole word; an ambiguous new name is refused."""
 
 import subprocess
 import sys

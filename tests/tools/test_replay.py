@@ -1,4 +1,4 @@
-"""The replay: the real service, a simulated clock, and nothing that the clock has not reached."""
+"""The replay: the real service on a simulated clock, without data from after the clock."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
 def replayed(
     settings: Settings, folder: Path, params: Params, tables: Tables, monitor_pool: ProcessPoolExecutor
 ) -> dict[str, list[Any]]:
-    """What is in the database after three days: everything but the wall clock's part of it."""
+    """The content of the database after three days, without wall-clock times."""
     own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
     folder.mkdir()
     replay.run(own, params, tables, START, UNTIL, monitor_pool)
@@ -76,7 +76,7 @@ def test_another_future_changes_nothing_that_the_clock_has_reached(
 
     assert not other["flights"].equals(february["flights"])
     assert len(honest["predictions"]) > 2000
-    assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # what was seen and what was decided, each day
+    assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # the monitor's and the policy's, each day
     assert with_other_future == honest
 
 
@@ -91,7 +91,7 @@ def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_
     assert parity["differing"] == 0
 
 
-def test_on_postgresql_it_lives_in_a_schema_of_its_own_and_begins_anew(
+def test_on_postgresql_it_has_a_schema_of_its_own_that_is_emptied_first(
     settings: Settings,
     params: Params,
     february: Tables,
@@ -178,7 +178,7 @@ def test_days_that_cannot_be_lived_through_are_refused(start: str, until: str, p
     first, last = (date.fromisoformat(day) for day in (start, until))
 
     with pytest.raises(SystemExit, match=OUTSIDE.format(f"{start} until {until}")):
-        replay.span(Namespace(start=first, until=last, months=None, dataset=None), params)
+        replay.replayed_days(Namespace(start=first, until=last, months=None, dataset=None), params)
 
 
 def test_a_replay_whose_retrainings_fit_no_baseline_is_refused_before_anything_is_removed(

@@ -1,4 +1,4 @@
-"""What is said of a rebuilt version, what is refused beforehand, and the clone that it is rebuilt in."""
+"""The comparison of a rebuilt version with its record, refused versions, and the clone for the rebuild."""
 
 import subprocess
 from pathlib import Path
@@ -33,7 +33,7 @@ def lock(models: str = "11", predictions: str = "22", seed: int = 2013, explored
 
 
 def without_explore(lock_text: str) -> str:
-    """As it is rebuilt: `explore` does not lead to the predictions."""
+    """The lock of a rebuild, which does not run `explore`."""
     content = yaml.safe_load(lock_text)
     del content["stages"]["explore"]
     return yaml.safe_dump(content)
@@ -96,7 +96,7 @@ def test_what_the_stages_read_otherwise_is_named_as_a_reason() -> None:
     assert "the inputs of its stages differ from the record: params.yaml train" in reproduction.lines
 
 
-def test_other_libraries_than_those_it_was_built_with_are_said() -> None:
+def test_libraries_that_differ_from_those_of_its_commit_are_reported() -> None:
     reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock(), same_libraries=False))
 
     assert reproduction.identical
@@ -124,7 +124,7 @@ def test_a_record_that_contradicts_itself_is_not_rebuilt() -> None:
 
 @pytest.fixture
 def abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """In a repository: a commit to which no branch leads any more."""
+    """A commit that no branch contains any longer; the working directory is its repository."""
     monkeypatch.chdir(tmp_path)
     for content in ("kept", "abandoned"):
         Path("file").write_text(content)
@@ -136,12 +136,12 @@ def abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_commit_that_no_branch_leads_to_is_cloned(abandoned: str) -> None:
-    with rebuild.clone(abandoned) as folder:
+    with rebuild.clone_at(abandoned) as folder:
         assert (folder / "file").read_text() == "abandoned"
 
 
 def test_a_clone_goes_also_when_its_block_fails(abandoned: str) -> None:
-    with pytest.raises(KeyboardInterrupt), rebuild.clone(abandoned):
+    with pytest.raises(KeyboardInterrupt), rebuild.clone_at(abandoned):
         raise KeyboardInterrupt
 
     assert list(rebuild.VAR.iterdir()) == []
@@ -149,7 +149,7 @@ def test_a_clone_goes_also_when_its_block_fails(abandoned: str) -> None:
 
 @pytest.mark.usefixtures("abandoned")
 def test_a_commit_that_is_not_here_is_named() -> None:
-    with pytest.raises(NotRebuilt, match=f"commit {COMMIT} is not in this repository"), rebuild.clone(COMMIT):
+    with pytest.raises(NotRebuilt, match=f"commit {COMMIT} is not in this repository"), rebuild.clone_at(COMMIT):
         pass
 
 

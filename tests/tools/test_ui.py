@@ -1,4 +1,4 @@
-"""`make ui` with its real pages: they show this project's data, on the loopback interface, and are gone afterwards."""
+"""`make ui` with its real pages: they show this project's data, on the loopback interface, until it is stopped."""
 
 import json
 import signal
@@ -48,18 +48,18 @@ class Shown:
         return all(local_server.answers(page.port) for page in pages)
 
     def processes(self) -> list[psutil.Process]:
-        """All that works in this folder: whatever was started, by whomever."""
+        """All processes with this working directory, whichever process started them."""
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def ended(self) -> tuple[int, str]:
-        """Its exit status and all it said."""
+        """Its exit status and its output."""
         self.process.wait(timeout=120)
         return self.process.returncode, self.output
 
 
 def started(folder: Path, ports: Ports, **changed: str) -> Shown:
     # Never the ports of a real `make ui`.
-    command = f"from pipelines.tools import ui, ui_pages; ui.show(ui_pages.Ports{astuple(ports)})"
+    command = f"from pipelines.tools import ui, ui_pages; ui.show_pages(ui_pages.Ports{astuple(ports)})"
     kept = without_settings()
     log = folder.parent / f"{folder.name}.log"
     with log.open("w") as written:
@@ -101,7 +101,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, int, str]:
-    """MLflow cannot start; with the exit status and what was said."""
+    """Pages of which MLflow cannot start, with the exit status and the output."""
     pages = started(tmp_path_factory.mktemp("failed"), free_ports(), ONTIME_TRACKING_URL="nonsense://nowhere")
     return pages, *pages.ended()
 
@@ -186,13 +186,13 @@ def test_the_service_is_told_what_is_shown(shown: Shown) -> None:
 
 
 def test_prefects_page_asks_its_own_server(shown: Shown) -> None:
-    """By default it would ask that of `make orchestrate`, which need not run."""
+    """By default the page calls the server of `make orchestrate`, which may not run."""
     with urlopen(f"http://127.0.0.1:{shown.ports.prefect}/ui-settings", timeout=30) as answer:
         assert json.load(answer)["api_url"] == f"http://127.0.0.1:{shown.ports.prefect}/api"
 
 
 class Orchestrated(BaseHTTPRequestHandler):
-    """What `make ui` asks of the server of `make orchestrate`, which has run one flow."""
+    """The responses of the server of `make orchestrate` to `make ui`, after one flow run."""
 
     answers: ClassVar = {
         "/api/health": True,

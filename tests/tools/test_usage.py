@@ -1,4 +1,4 @@
-"""A wrong call of `make` is answered by one sentence with an example, before anything runs."""
+"""A wrong call of `make` is refused in one sentence with an example, before anything runs."""
 
 import re
 import shutil
@@ -44,7 +44,7 @@ SENTENCE = r"{0}: \w+=.* is (missing|not|unknown) ?.*; for example: make {0} \w+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that `make` needs to refuse, and nothing that it could run."""
+    """The files that `make` needs to refuse a call, and no others."""
     made = tmp_path_factory.mktemp("with a space") / "and a #"
     modules = ("__init__", "operations/__init__", "operations/git", "tools/__init__", "tools/usage")
     for name in ("Makefile", "dvc.yaml", "src/ontime/environment.mk", *(f"pipelines/{each}.py" for each in modules)):
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(folder: Path, *words: str) -> list[str]:
-    """The lines that `make` says, less its own about the failure."""
+    """The lines that `make` prints, without its own about the failed recipe."""
     completed = subprocess.run(
         ["make", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -181,5 +181,5 @@ def test_no_value_of_a_target_comes_from_the_environment() -> None:
         ("train VERSION=2", "train: VERSION= is not used by this target; `make help` lists the variables of each"),
     ],
 )
-def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, message: str) -> None:
+def test_a_variable_that_no_target_uses_is_refused(folder: Path, words: str, message: str) -> None:
     assert refused(folder, *words.split()) == [message]
