@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import bench.gate
+import bench.gate_power
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
@@ -371,4 +371,4 @@ def test_what_a_diagnosis_finds_is_what_its_bench_says() -> None:
 def test_the_page_about_the_gate_is_what_its_bench_says() -> None:
     results = json.loads((ROOT / "reports/bench_gate.json").read_text())
 
-    assert (ROOT / "docs/gate.md").read_text() == bench.gate.page(results)
+    assert (ROOT / "docs/gate.md").read_text() == bench.gate_power.gate_page(results)
