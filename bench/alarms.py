@@ -74,7 +74,7 @@ def daily_performance(population: Population, label: Labels, probability: Floats
 
 
 def score_year() -> tuple[pd.DataFrame, Release]:
-    """Every entity of the year scored by the live release, with the columns of `performance.predictions_with_outcomes`."""
+    """The year scored by the live release, with the columns of `performance.predictions_with_outcomes`."""
     live = release.load_current(load_settings().releases)
     entities = read_months(FEATURES, months_in(FEATURES)).sort_values("day", ignore_index=True)
     matrix = model.matrix_of(entities, live.manifest.categories)

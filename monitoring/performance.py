@@ -23,7 +23,7 @@ from ontime.problem import PROBLEM
 from ontime.release import Manifest
 from ontime.schema import ZONE
 
-FEWEST_DAYS = evaluation.FEWEST_DAYS
+FEWEST_DAYS = evaluation.MIN_DAYS
 
 
 @dataclass(frozen=True)

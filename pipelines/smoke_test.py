@@ -97,7 +97,7 @@ def try_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Prob
         exported = release.Model(onnx)
         served = exported.predict(asked)
     if onnx != onnx_again:
-        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH")
+        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH_NAME")
     refuse_disparity(name, sample.asked, told, served, params.gate.parity_tolerance)
     with trying(name, "explained"):
         return told, refuse_wrong_reasons(name, fitted, sample, exported)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ontime import rendering, schema, slices
 from ontime.conformal import CONFIDENCE
-from ontime.evaluation import FEWEST_DAYS, Interval
+from ontime.evaluation import MIN_DAYS, Interval
 from ontime.explain import Method
 from ontime.params import Params
 from ontime.problem import PROBLEM
@@ -65,7 +65,7 @@ def model_card(report: Report, importance: Importance) -> str:
         ablations={name: _ablation(name) for name in PROBLEM.ablations},
         features=schema.BY_NAME,
         online=schema.ONLINE,
-        fewest_days=FEWEST_DAYS,
+        min_days=MIN_DAYS,
         confidence=CONFIDENCE,
         conformal_group=slices.GROUP,
     )

@@ -195,7 +195,7 @@ def test_the_first_model_must_be_skilful_and_honest(flights: pd.DataFrame, param
 
     assert skilful.promote
     assert timid.high < 0
-    assert "which is not surely more than gate.first_skill 5%" in timid.reason
+    assert "not significantly more than gate.first_skill 5%" in timid.reason
     assert "its probabilities are off by 0.0" in loud.reason
 
 
