@@ -67,14 +67,14 @@ def fit_candidate(name: str, entities: pd.DataFrame, params: Params) -> model.Cl
 
 
 def single_feature_aucs(entities: pd.DataFrame) -> Mapping[str, float]:
-    return leaks.auc_alone(entities[list(schema.FEATURE_NAMES)], entities["label"].to_numpy(bool))
+    return leaks.single_feature_aucs(entities[list(schema.FEATURE_NAMES)], entities["label"].to_numpy(bool))
 
 
 def honest_scores(entities: pd.DataFrame, params: Params) -> dict[str, float]:
     return {
         "auc": round(max(single_feature_aucs(entities).values()), 3),
         "explained": round(
-            max(share for share, _ in leaks.explained(entities, entities[["label", "value"]]).values()), 3
+            max(share for share, _ in leaks.explained_variance(entities, entities[["label", "value"]]).values()), 3
         ),
         **{name: largest_gain(name, entities, params) for name in WITH_GAIN},
     }

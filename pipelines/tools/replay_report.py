@@ -116,7 +116,9 @@ def coverage_by_month(found: Lived) -> list[dict[str, Any]]:
     rows = []
     for pair in pairwise(np.unique(months)):
         before, now = (months == month for month in pair)
-        calibration, asked = (conformal.Answered(found.told["living"][each], groups[each]) for each in (before, now))
+        calibration, asked = (
+            conformal.GroupedProbabilities(found.told["living"][each], groups[each]) for each in (before, now)
+        )
         sets = conformal.prediction_sets(calibration, found.label[before], asked)
         rows += conformal.coverage(found.label[now], sets, days[now], pd.DataFrame({"month": months[now]}))
     return rows

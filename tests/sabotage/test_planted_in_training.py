@@ -151,7 +151,7 @@ def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     auc = evaluation.scores(test.label, probability, params.cost)["auc"]
     evaluation.refuse_leak("lightgbm", auc, params.evaluate.leak_auc)
     period = labelled.read_period(split.periods(params.split)["train"])
-    alone = leaks.auc_alone(period[["plane_age_years"]], period["label"].to_numpy(bool))["plane_age_years"]
+    alone = leaks.single_feature_aucs(period[["plane_age_years"]], period["label"].to_numpy(bool))["plane_age_years"]
     reported(f"it alone has AUC {alone:.2f}, below leaks.feature_auc {params.leaks.feature_auc:g}")
 
 

@@ -160,11 +160,11 @@ def test_the_reports_state_the_question(other_params: Params) -> None:
     assert "share 30 minutes late or more" in texts[2]
 
 
-def _report(params: Params) -> card.Report:
+def _report(params: Params) -> card.EvaluationReport:
     figures = {"auc": 0.7, "average_precision": 0.5, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400}
     row = {"cut": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
            "mean_probability": 0.2, "missed": [0.5, 0.4, 0.6], "false_alarms": [0.1, 0.0, 0.2]}  # fmt: skip
-    return card.Report(
+    return card.EvaluationReport(
         params=params,
         champion="lightgbm",
         candidates={"lightgbm": {"valid": figures, "test": figures}},
