@@ -95,7 +95,7 @@ def wait_for_the_stages() -> None:
     from pipelines.operations import promotion_gate  # noqa: F401
 
     settings = load_settings()
-    registry.connect(settings.tracking_url, settings.artifacts)
+    registry.tracking_client(settings.tracking_url, settings.artifacts)
     if not sys.stdin.readline():
         sys.exit("promote: the parent process ended before the stages finished; run make train again")
 
@@ -153,15 +153,15 @@ def record_and_publish(training: Training) -> Candidate:
     settings, params = training.settings, training.params
     winner = packaging.challenger(params)
     packaging.refuse_disparity(winner, params.gate.parity_tolerance)
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), training.hashes)
-    ids = registry.record(client, training.pipeline, runs, packaging.papers(params))
+    ids = registry.record_runs(client, training.pipeline, runs, packaging.papers(params))
     run_id = ids[winner.name]
     description = f"Predicts {schema.in_words(params.question)}."
     version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
     contents = packaging.contents(winner, params)
     # The commit that the run was recorded with: repeated from another commit, this is still the same release.
-    commit = registry.tag(client, run_id, "git_commit")
+    commit = registry.run_tag(client, run_id, "git_commit")
     names = packaging.validated_names()
     manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
@@ -189,8 +189,8 @@ def decide(training: Training, candidate: Candidate) -> "Verdict":
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
         database.record_decision(engine, "gate", word, evidence, training.candidate_at)
     print(f"gate: {word} version {version} against {against}: {verdict.reason}")
-    client = registry.connect(settings.tracking_url, settings.artifacts)
-    registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
+    registry.tag_version(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
     return verdict
 
 

@@ -170,8 +170,8 @@ def _align_mlflow(
 
     roles = Roles.of(pointer)
     try:
-        client = registry.connect(settings.tracking_url, settings.artifacts)
-        registry.crown(client, {registry.CHAMPION: roles.champion, registry.CHALLENGER: roles.challenger})
-        registry.note(client, version, tags)
+        client = registry.tracking_client(settings.tracking_url, settings.artifacts)
+        registry.set_aliases(client, {registry.CHAMPION: roles.champion, registry.CHALLENGER: roles.challenger})
+        registry.tag_version(client, version, tags)
     except registry.NotRecorded as error:
         print(f"transitions: {error}", file=sys.stderr)

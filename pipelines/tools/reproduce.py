@@ -76,7 +76,7 @@ def reproduce(settings: Settings, words: Sequence[str]) -> Verdict:
         raise NotRebuilt("which version? try: make reproduce VERSION=3")
     (version,) = words
     git.refuse_without_commit()
-    origin = registry.origin(registry.connect(settings.tracking_url, settings.artifacts), version)
+    origin = registry.origin(registry.tracking_client(settings.tracking_url, settings.artifacts), version)
     refuse_unrecorded(version, origin)
     print(f"reproduce: version {version} was made from commit {origin.git_commit}", flush=True)
     return judge(version, origin, rebuild(origin))

@@ -101,7 +101,7 @@ def of_the_replay(ports: Ports, folder: Path) -> list[Page]:
     pages = []
     if (database := folder / "mlflow.db").exists():
         kept = Settings(tracking_url=f"sqlite:///{database}", artifacts=folder / "mlflow-artifacts")
-        locations.follow(kept.tracking_url, kept.artifacts)
+        locations.relocate(kept.tracking_url, kept.artifacts)
         pages.append(mlflow(ports.replay_mlflow, kept, "MLflow of the replay"))
     if (workspace := folder / "evidently").exists():
         pages.append(evidently(ports.replay_evidently, workspace, "Evidently of the replay"))
@@ -242,7 +242,7 @@ def show(ports: Ports) -> None:
     try:
         settings = load_settings()
         make_folders(settings)
-        locations.follow(settings.tracking_url, settings.artifacts)
+        locations.relocate(settings.tracking_url, settings.artifacts)
         pages, others = pages_to_start(ports, settings)
         print(f"ui: {', '.join(page.name for page in pages)} start, within a minute; Ctrl-C stops them", flush=True)
         links = Links(settings.ui_links)

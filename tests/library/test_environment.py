@@ -77,8 +77,8 @@ from ontime import registry, schema
 value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, len(schema.FEATURE_NAMES)])
 graph = helper.make_graph([helper.make_node("Identity", ["in"], ["out"])], "g", [value("in")], [value("out")])
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-client = registry.connect("sqlite:///ours.db", Path("artifacts"))
-ids = registry.record(client, "p", [registry.Run("lightgbm", {}, {}, {}, "one")], [])
+client = registry.tracking_client("sqlite:///ours.db", Path("artifacts"))
+ids = registry.record_runs(client, "p", [registry.Run("lightgbm", {}, {}, {}, "one")], [])
 print(registry.register(client, "p", ids["lightgbm"], model.SerializeToString(), "one"))
 """,
     "dvc": """

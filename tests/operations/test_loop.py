@@ -43,7 +43,7 @@ SUNDAY = date(2013, 2, 24)
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database with versions 1 to 3 of the model; made once, because it takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
-    client = registry.connect(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    client = registry.tracking_client(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     client.create_registered_model(registry.NAME)
     for _ in range(3):
         client.create_model_version(registry.NAME, "file:///nowhere", run_id=None)
@@ -156,7 +156,7 @@ def carry_out(settings: Settings, engine: sa.Engine, action: Action, version: st
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     return {alias: str(version) for alias, version in client.get_registered_model(registry.NAME).aliases.items()}
 
 
@@ -339,7 +339,7 @@ def test_a_candidate_that_does_not_prove_itself_is_never_promoted(
 def test_production_moves_without_mlflow_and_says_so(
     world: Settings, engine: sa.Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = registry.connect(world.tracking_url, world.artifacts)
+    client = registry.tracking_client(world.tracking_url, world.artifacts)
     client.delete_registered_model(registry.NAME)
     challenging(world, engine, "2", MONDAY - timedelta(days=7))
 
@@ -347,7 +347,7 @@ def test_production_moves_without_mlflow_and_says_so(
 
     assert pointer.version == "2"
     assert decided(engine, "promotion") == [("promotion", "by the policy")]
-    assert "transitions: MLflow's alias champion stays where it was" in capsys.readouterr().err
+    assert "transitions: MLflow's alias champion was not moved" in capsys.readouterr().err
 
 
 def test_a_bad_release_is_taken_back_by_itself(

@@ -69,7 +69,7 @@ def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFi
     message = by_hand.run(settings, ["rollback"])  # this MLflow has no registered model
 
     assert message == "release 1 answers again"
-    assert "MLflow's alias champion stays where it was" in capsys.readouterr().err
+    assert "MLflow's alias champion was not moved" in capsys.readouterr().err
     assert rows_of(settings, database.decisions)[0].kind == "rollback"
 
 

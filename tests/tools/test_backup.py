@@ -26,13 +26,13 @@ FLIGHT = {
 @pytest.fixture
 def world(settings: Settings, small: Small, tmp_path: Path) -> Settings:
     """The small world with a registry, and with nothing that lies outside `tmp_path`."""
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     ran = registry.Run("lightgbm", {"trees": 10}, {"auc": 0.7}, {"git_commit": "abc"}, "One candidate.")
-    ids = registry.record(client, "pipeline", [ran], [])
+    ids = registry.record_runs(client, "pipeline", [ran], [])
     version = registry.register(
         client, "pipeline", ids["lightgbm"], small.contents[release.MODEL], "Predicts arriving late."
     )
-    registry.crown(client, {registry.CHAMPION: version})
+    registry.set_aliases(client, {registry.CHAMPION: version})
     parts = backup.parts_of(settings)
     return settings.model_copy(update={"backup": _secret({**parts, "dvc": f"file://{tmp_path}/dvc-remote"})})
 
@@ -42,7 +42,7 @@ def _secret(parts: dict[str, str]) -> dict[str, SecretStr]:
 
 
 def registered(settings: Settings) -> list[tuple[object, ...]]:
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     found = client.search_model_versions(f"name='{registry.NAME}'")
     commits = [client.get_run(str(each.run_id)).data.tags["git_commit"] for each in found]
     return [(each.version, each.run_id, each.aliases, commit) for each, commit in zip(found, commits, strict=True)]
