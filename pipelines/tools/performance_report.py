@@ -113,7 +113,7 @@ def _page(told: Told) -> str:
         days=told.days,
         cuts=told.groups,
         without_interval=[cut for cut, by in told.groups.items() if not _has_intervals(by)],
-        fewest_days=performance.FEWEST_DAYS,
+        min_days=performance.FEWEST_DAYS,
         summary=_summary(told),
     )
 
