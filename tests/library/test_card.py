@@ -86,7 +86,9 @@ def test_a_card_without_a_slice_that_is_large_enough_says_so(params: Params) -> 
 
 
 def test_a_card_without_sets_says_so(params: Params) -> None:
-    (section,) = (part for part in card_of([], params).split("\n## ") if part.startswith("How certain one prediction is"))
+    (section,) = (
+        part for part in card_of([], params).split("\n## ") if part.startswith("How certain one prediction is")
+    )
 
     assert "Not measured in this training" in section
 
