@@ -6,7 +6,7 @@ the entities of a day share a mood as real days do (`bench.gate.MOOD`), with the
 *Feed and drift.* The year's own entities, weather and cancellations, day by day and fortnight by fortnight. Drift is
 measured against the three weeks that end a fortnight earlier, as if a release of middle age answered.
 Every day is judged by the monitor's own figures, by the alert rules and by the policy of params.yaml; a retraining
-changes nothing but the policy's memory of it. Metrics of what fails in the code (set-aside batches, skew, nothing
+changes nothing but the policy's memory of it. Metrics of what fails in the code (quarantined batches, skew, nothing
 asked, nothing materialised) are zero where nothing fails, and are not simulated.
 Writes reports/bench_alarms.json.
 """
@@ -26,7 +26,7 @@ from bench.gate import MOOD, World, sigmoid, year
 from monitoring import alerts, performance, samples, table_metrics
 from monitoring.alerts import Alert, Metrics, Tier
 from monitoring.policy import Action, DayState, choose_action
-from ontime import environment, model, release, schema
+from ontime import environment, model, release_pointer, schema
 from ontime.evaluation import Floats, Labels
 from ontime.params import Params, load_params
 from ontime.release import Release
@@ -75,7 +75,7 @@ def of_performance(world: World, label: Labels, probability: Floats) -> Iterator
 
 def answered() -> tuple[pd.DataFrame, Release]:
     """Every entity of the year with the live release's prediction, as `performance.predictions_with_outcomes`."""
-    live = release.load_current(load_settings().releases)
+    live = release_pointer.load_live(load_settings().releases)
     entities = read_months(FEATURES, months_in(FEATURES)).sort_values("day", ignore_index=True)
     matrix = model.matrix_of(entities, live.manifest.categories)
     vectors = [row.tobytes() for row in matrix.astype("<f4")]
@@ -203,5 +203,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

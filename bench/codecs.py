@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from bench import entities
 from bench.compare import VAR
 from ontime import database
-from ontime.declaration import kind_of
-from ontime.online import matrix_of
+from ontime.online import request_matrix
 from ontime.problem import PROBLEM
+from ontime.request_fields import kind_of
 from serving import scoring
 from serving.responses import Prediction
 
@@ -88,13 +88,13 @@ def answering() -> dict[str, float]:
     found = entities.stored(asked)
     vectors = [each.online for each in found]
     batch = scoring.MicroBatch(asked, [entity.entity_id for entity in asked], found)
-    matrix = matrix_of(asked, vectors, release)
+    matrix = request_matrix(asked, vectors, release)
     answers = scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release] * TOGETHER)
     if release.explainer is None:
         raise SystemExit("bench: this release gives no reasons")
 
     def score(count: int) -> Callable[[], Any]:
-        return lambda: release.model.predict(matrix_of(asked[:count], vectors[:count], release))
+        return lambda: release.model.predict(request_matrix(asked[:count], vectors[:count], release))
 
     def commit(count: int) -> Callable[[], Any]:
         def insert() -> None:
@@ -120,6 +120,6 @@ def answering() -> dict[str, float]:
 def _answer() -> dict[str, Any]:
     asked, release = entities.spread(1), entities.current_release()
     found = entities.stored(asked)
-    matrix = matrix_of(asked, [found[0].online], release)
+    matrix = request_matrix(asked, [found[0].online], release)
     batch = scoring.MicroBatch(asked, [asked[0].entity_id], found)
     return scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release])[0]

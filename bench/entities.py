@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import sqlalchemy as sa
 
-from ontime import database, online, release
+from ontime import database_tables, online, online_store, release_pointer
 from ontime.declaration import EntityRequest
 from ontime.problem import PROBLEM
 from ontime.release import Release
@@ -18,7 +18,7 @@ RELEASES = Path("releases")
 
 def spread(most: int) -> list[EntityRequest]:
     """So many entities of the store, evenly over its days, in order of their event time."""
-    table = database.entities
+    table = database_tables.entities
     wanted = sa.select(*(table.c[name] for name in PROBLEM.request.model_fields)).order_by(table.c.event_at)
     with _engine().connect() as connection:
         rows = connection.execute(wanted).all()
@@ -29,12 +29,12 @@ def spread(most: int) -> list[EntityRequest]:
 
 
 def current_release() -> Release:
-    return release.load_current(RELEASES)
+    return release_pointer.load_live(RELEASES)
 
 
-def stored(entities: Sequence[EntityRequest]) -> list[database.Stored]:
+def stored(entities: Sequence[EntityRequest]) -> list[online_store.Stored]:
     """The online store's rows of entities that are all in it."""
-    found = database.look_up_features(
+    found = online_store.look_up_features(
         _engine(), current_release().manifest.question, [entity.entity_id for entity in entities]
     )
     return [found[entity.entity_id] for entity in entities]
@@ -53,7 +53,7 @@ def lists(entities: Sequence[EntityRequest], size: int, most: int) -> list[str]:
 
 def rows(entities: Sequence[EntityRequest], field: str) -> list[str]:
     """One body an entity: `{field: [[...]]}` with the model's input as the service would build it; null is missing."""
-    matrix = online.matrix_of(entities, [each.online for each in stored(entities)], current_release())
+    matrix = online.request_matrix(entities, [each.online for each in stored(entities)], current_release())
     # orjson writes a float32 with its own few digits, and NaN as null; Python would write 17 digits.
     return [
         orjson.dumps({field: matrix[[place]]}, option=orjson.OPT_SERIALIZE_NUMPY).decode()

@@ -27,7 +27,7 @@ from ontime import (
     gate,
     model,
     operation_plots,
-    release,
+    release_pointer,
     rendering,
     slices,
     split,
@@ -107,7 +107,7 @@ def sigmoid(logits: Floats) -> Floats:
 
 def year() -> World:
     """Raises NoRelease where `make train` has not run."""
-    params, live = load_params(), release.load_current(load_settings().releases)
+    params, live = load_params(), release_pointer.load_live(load_settings().releases)
     entities = split.labelled(read_months(FEATURES, months_in(FEATURES))).sort_values("day", ignore_index=True)
     probability = live.model.predict(model.matrix_of(entities, live.manifest.categories)).astype(np.float64)
     starts = np.append(np.unique(entities["day"], return_index=True)[1], len(entities))
@@ -336,5 +336,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

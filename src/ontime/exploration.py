@@ -9,7 +9,7 @@ from ontime import schema
 from ontime.datasets import Tables
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
-from ontime.sources import month_of
+from ontime.sources import months_of
 
 BINS = 10
 EMPTY_SHARE = 1e-4  # what an empty bin counts as; the logarithm of zero has no use
@@ -23,7 +23,7 @@ def with_clock(entities: pd.DataFrame, at_least: float) -> pd.DataFrame:
     value = entities[PROBLEM.label.column]
     return entities.assign(
         label=(value >= at_least).astype(float).where(value.notna()),
-        month=month_of(entities[DATA.event_at]),
+        month=months_of(entities[DATA.event_at]),
         weekday=wall.dt.weekday,
         hour=wall.dt.hour,
     )
