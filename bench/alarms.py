@@ -26,7 +26,7 @@ from bench.gate_simulation import DAY_EFFECT, Population, load_population, sigmo
 from monitoring import alerts, performance, samples, table_metrics
 from monitoring.alerts import Alert, Metrics, Tier
 from monitoring.policy import Action, DayState, choose_action
-from ontime import environment, model, release, schema
+from ontime import environment, model, release_pointer, schema
 from ontime.evaluation import Floats, Labels
 from ontime.params import Params, load_params
 from ontime.release import Release
@@ -75,7 +75,7 @@ def daily_performance(population: Population, label: Labels, probability: Floats
 
 def score_year() -> tuple[pd.DataFrame, Release]:
     """The year scored by the live release, with the columns of `performance.predictions_with_outcomes`."""
-    live = release.load_current(load_settings().releases)
+    live = release_pointer.load_live(load_settings().releases)
     entities = read_months(FEATURES, months_in(FEATURES)).sort_values("day", ignore_index=True)
     matrix = model.matrix_of(entities, live.manifest.categories)
     vectors = [row.tobytes() for row in matrix.astype("<f4")]
@@ -203,5 +203,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -10,13 +10,13 @@ import bentoml
 import numpy as np
 from numpy.typing import NDArray
 
-from ontime import release
+from ontime import release_pointer
 
 
 @bentoml.service(workers=1)
 class Predictor:
     def __init__(self) -> None:
-        self._model = release.load_current(Path("releases")).model
+        self._model = release_pointer.load_live(Path("releases")).model
 
     @bentoml.api  # type: ignore[untyped-decorator]  # not installed where mypy looks
     async def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:

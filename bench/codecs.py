@@ -15,9 +15,9 @@ from pydantic import TypeAdapter
 from bench import entities
 from bench.server_comparison import VAR
 from ontime import database
-from ontime.declaration import kind_of
-from ontime.online import matrix_of
+from ontime.online import request_matrix
 from ontime.problem import PROBLEM
+from ontime.request_fields import kind_of
 from serving import scoring
 from serving.responses import Prediction
 
@@ -88,13 +88,13 @@ def time_scoring() -> dict[str, float]:
     stored = entities.stored(requests)
     vectors = [each.online for each in stored]
     batch = scoring.MicroBatch(requests, [entity.entity_id for entity in requests], stored)
-    matrix = matrix_of(requests, vectors, release)
+    matrix = request_matrix(requests, vectors, release)
     answers = scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release] * BATCH_SIZE)
     if release.explainer is None:
         raise SystemExit("bench: the current release has no explainer; promote a model that has one")
 
     def score(count: int) -> Callable[[], Any]:
-        return lambda: release.model.predict(matrix_of(requests[:count], vectors[:count], release))
+        return lambda: release.model.predict(request_matrix(requests[:count], vectors[:count], release))
 
     def commit(count: int) -> Callable[[], Any]:
         def insert() -> None:
@@ -120,6 +120,6 @@ def time_scoring() -> dict[str, float]:
 def _answer() -> dict[str, Any]:
     requests, release = entities.evenly_spaced(1), entities.current_release()
     stored = entities.stored(requests)
-    matrix = matrix_of(requests, [stored[0].online], release)
+    matrix = request_matrix(requests, [stored[0].online], release)
     batch = scoring.MicroBatch(requests, [requests[0].entity_id], stored)
     return scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release])[0]

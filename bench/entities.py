@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import sqlalchemy as sa
 
-from ontime import database, online, release
+from ontime import database_tables, online, online_store, release_pointer
 from ontime.declaration import EntityRequest
 from ontime.problem import PROBLEM
 from ontime.release import Release
@@ -18,7 +18,7 @@ RELEASES = Path("releases")
 
 def evenly_spaced(most: int) -> list[EntityRequest]:
     """At most so many entities of the store, evenly spaced in the order of their event times."""
-    table = database.entities
+    table = database_tables.entities
     query = sa.select(*(table.c[name] for name in PROBLEM.request.model_fields)).order_by(table.c.event_at)
     with _engine().connect() as connection:
         rows = connection.execute(query).all()
@@ -29,12 +29,12 @@ def evenly_spaced(most: int) -> list[EntityRequest]:
 
 
 def current_release() -> Release:
-    return release.load_current(RELEASES)
+    return release_pointer.load_live(RELEASES)
 
 
-def stored(entities: Sequence[EntityRequest]) -> list[database.Stored]:
+def stored(entities: Sequence[EntityRequest]) -> list[online_store.Stored]:
     """The online store's rows of these entities, all of which must be in it."""
-    rows = database.look_up_features(
+    rows = online_store.look_up_features(
         _engine(), current_release().manifest.question, [entity.entity_id for entity in entities]
     )
     return [rows[entity.entity_id] for entity in entities]
@@ -53,7 +53,7 @@ def lists(entities: Sequence[EntityRequest], size: int, most: int) -> list[str]:
 
 def model_rows(entities: Sequence[EntityRequest], field: str) -> list[str]:
     """One body per entity: `{field: [[...]]}` with the model's input as the service builds it; null is missing."""
-    matrix = online.matrix_of(entities, [each.online for each in stored(entities)], current_release())
+    matrix = online.request_matrix(entities, [each.online for each in stored(entities)], current_release())
     # orjson writes a float32 in its shortest form and NaN as null; Python's json would write 17 digits.
     return [
         orjson.dumps({field: matrix[[place]]}, option=orjson.OPT_SERIALIZE_NUMPY).decode()

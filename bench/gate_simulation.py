@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ontime import model, release, slices, split
+from ontime import model, release_pointer, slices, split
 from ontime.evaluation import Labels
 from ontime.params import Params, load_params
 from ontime.settings import load_settings
@@ -75,7 +75,7 @@ class Sample(NamedTuple):
 
 def load_population() -> Population:
     """Raises NoRelease if `make train` has not run."""
-    params, live = load_params(), release.load_current(load_settings().releases)
+    params, live = load_params(), release_pointer.load_live(load_settings().releases)
     entities = split.labelled(read_months(FEATURES, months_in(FEATURES))).sort_values("day", ignore_index=True)
     probability = live.model.predict(model.matrix_of(entities, live.manifest.categories)).astype(np.float64)
     starts = np.append(np.unique(entities["day"], return_index=True)[1], len(entities))

@@ -18,7 +18,7 @@ from bench.load import Load
 from bench.server_comparison import ServerRun, compare_servers, rounded
 from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
 from ontime import figures, operation_plots
-from ontime.online import matrix_of
+from ontime.online import request_matrix
 from pipelines.layout import REPORTS, write_json
 
 ROUNDS = 3
@@ -29,7 +29,7 @@ LABELS = {"ontime": "this service", "mlflow": "mlflow models serve", "bentoml": 
 def expected_probability() -> float:
     """The current release's probability for the first entity."""
     first, release = entities.evenly_spaced(servers.ENTITIES)[:1], entities.current_release()
-    return float(release.model.predict(matrix_of(first, [entities.stored(first)[0].online], release))[0])
+    return float(release.model.predict(request_matrix(first, [entities.stored(first)[0].online], release))[0])
 
 
 def report_of(runs: Mapping[str, ServerRun]) -> dict[str, Any]:

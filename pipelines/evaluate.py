@@ -193,5 +193,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("evaluate"):
+    with refusal.exit_on_refusal("evaluate"):
         main()

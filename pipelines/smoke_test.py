@@ -180,5 +180,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("smoke_test"):
+    with refusal.exit_on_refusal("smoke_test"):
         main()

@@ -74,5 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("train"):
+    with refusal.exit_on_refusal("train"):
         main()

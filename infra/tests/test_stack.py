@@ -367,9 +367,10 @@ def test_after_a_total_loss_a_restore_brings_back_predictions_and_registry(stack
 def test_a_restore_in_place_removes_what_is_newer_than_the_backup(stack: Stack) -> None:
     stack.make("stack-backup", "TO=before")
     publish_another = (
-        "from pathlib import Path; from ontime import release; R = Path('releases');"
+        "from pathlib import Path; from ontime import release, release_pointer; R = Path('releases');"
         "m = release.verify(R / '1').model_copy(update={'version': '2'});"
-        "release.publish(R, {name: (R / '1' / name).read_bytes() for name in m.sha256}, m); release.point(R, '2')"
+        "release.publish(R, {name: (R / '1' / name).read_bytes() for name in m.sha256}, m);"
+        "release_pointer.set_live(R, '2')"
     )
     stack.python(publish_another)
     _wait_for_version(stack, "2")

@@ -30,7 +30,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tqdm import tqdm
 
 from ontime import database, environment, files, locks
-from ontime.release import POINTER
+from ontime.release_pointer import POINTER
 from ontime.settings import BadSettings, Settings, load_settings
 
 INVENTORY = "backup.json"
@@ -103,7 +103,7 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
         raise NotBackedUp(f"{', '.join(taken)}: not empty; --replace puts the backup in its place (make: REPLACE=1)")
     with ExitStack() as alone:
         for lock in _locks_of(settings, parts):
-            alone.enter_context(locks.held(lock, "make restore"))
+            alone.enter_context(locks.hold(lock, "make restore"))
         _put_back(folder, parts)
     return inventory
 
@@ -271,5 +271,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -27,7 +27,7 @@ class NotInstalled(RuntimeError):
 def install(venv: Path) -> None:
     """Raises NotInstalled. Of two at once, the second waits and finds it done."""
     stamp = venv / ".installed"
-    with locks.in_turn(LOCK, "install"):
+    with locks.wait_and_hold(LOCK, "install"):
         if is_installed(stamp):
             return
         print(f"install: {venv.name} from {ALL} (under 2 GB, about a minute)", flush=True)

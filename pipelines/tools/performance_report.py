@@ -16,7 +16,7 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, environment, files, locks, operation_plots, plots, release, schema
+from ontime import database, environment, files, locks, operation_plots, plots, release, release_pointer, schema
 from ontime.declaration import Question
 from ontime.figures import Picture
 from ontime.params import Params, load_params
@@ -53,7 +53,7 @@ class Told(NamedTuple):
 def measured(settings: Settings, params: Params, known_by: datetime | None = None) -> Told | None:
     """Everything answered to the current release's question, with the outcomes; None where nothing was answered."""
     engine = database.connect(settings.database_url)
-    current = release.current(settings.releases)
+    current = release_pointer.live_manifest(settings.releases)
     question = current.question if current else params.question
     rows = performance.predictions_with_outcomes(engine, *EVER, question.label_at_least, known_by, vectors=True)
     if rows.empty:
@@ -171,5 +171,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -33,7 +33,7 @@ import sqlalchemy as sa
 from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import contract, database, environment, locks, model, release, sources
+from ontime import contract, database, environment, locks, model, online_store, release_pointer, sources
 from ontime.datasets import SourceBroken, Tables
 from ontime.local_time import midnight
 from ontime.params import Params, load_params
@@ -84,7 +84,7 @@ class World:
         self.settings, self.params, self.service = settings, params, asked
         self.engine = database.connect(settings.database_url)
         self._tables = tables
-        self._pointer: release.Pointer | None = None
+        self._pointer: release_pointer.Pointer | None = None
 
     def feed(self, start: datetime, end: datetime) -> Tables:
         return sources.cut(self._tables, start, end)
@@ -98,7 +98,7 @@ class World:
         self._wait_for_pointer()
         begin, end = midnight(day), midnight(day + timedelta(days=1))
         lead = timedelta(minutes=self.params.features.lead_minutes)
-        entities = database.entities_between(self.engine, begin + lead, end + lead)
+        entities = online_store.entities_between(self.engine, begin + lead, end + lead)
         newest = database.newest_prediction(self.engine)
         for first in range(0, len(entities), LIST_ENTITIES):
             self.service.post("/v1/predictions", [_request(each) for each in entities[first : first + LIST_ENTITIES]])
@@ -107,7 +107,7 @@ class World:
 
     def _wait_for_pointer(self) -> None:
         """Until the service answers with what the pointer names."""
-        pointer = release.read_pointer(self.settings.releases)
+        pointer = release_pointer.read_pointer(self.settings.releases)
         if pointer == self._pointer or pointer is None:
             return
         wanted = (pointer.version, pointer.challenger.version if pointer.challenger else None)
@@ -136,7 +136,7 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
     """Train on all that was known before the replay begins. Raises NotRetrained."""
     print(f"replay: the first model, of all that was known before {start}", flush=True)
     print(retrain.run(settings, params, start - timedelta(days=1)), flush=True)
-    if release.read_pointer(settings.releases) is None:
+    if release_pointer.read_pointer(settings.releases) is None:
         sys.exit("replay: without a first model there is nothing to live through")
     # The rate table is not served; the report compares with it.
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
@@ -241,7 +241,7 @@ def _months_after(day: date, months: int) -> date:
 
 def main() -> None:
     try:
-        with locks.held(FOLDER.with_suffix(".lock"), "make replay"):
+        with locks.hold(FOLDER.with_suffix(".lock"), "make replay"):
             replay()
     except (locks.Busy, SourceBroken) as refused:
         sys.exit(f"replay: {refused}")
@@ -271,5 +271,5 @@ def replay() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -28,6 +28,7 @@ from ontime import (
     figures,
     files,
     model,
+    online_store,
     operation_plots,
     release,
     schema,
@@ -228,7 +229,7 @@ def parity(settings: Settings, params: Params, tables: Tables, start: date, unti
     clean = contract.clean(tables)[0]
     built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.question)
     vectors, _ = features.online_of(built)
-    stored = database.look_up_all(engine, params.question, midnight(start), midnight(until))
+    stored = online_store.vectors_between(engine, params.question, midnight(start), midnight(until))
     at_once = {key: vector.astype("<f4").tobytes() for key, vector in zip(built[KEY], vectors, strict=True)}
     differing = sum(at_once.get(entity_id) != stored.get(entity_id) for entity_id in at_once.keys() | stored.keys())
     return {"entities": len(stored), "differing": differing}
@@ -312,5 +313,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -119,7 +119,7 @@ def make_folders(settings: Settings) -> None:
 def variables(page: Page) -> dict[str, str]:
     home = PREFECT_HOME.resolve()
     return {
-        **environment.settled(os.environ),
+        **environment.project_variables(os.environ),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # no job is ever sent to it, and they take 1.6 GB
         "PREFECT_HOME": str(home),
         "PREFECT_UI_API_URL": f"{page.address}/api",  # else its page asks the server of `make orchestrate`
@@ -257,5 +257,5 @@ def show(ports: Ports) -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     show(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))

@@ -9,7 +9,7 @@ from ontime import schema
 from ontime.datasets import Tables
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
-from ontime.sources import month_of
+from ontime.sources import months_of
 
 BINS = 10
 EMPTY_SHARE = 1e-4  # share assigned to an empty bin, to avoid the logarithm of zero
@@ -23,7 +23,7 @@ def with_clock(entities: pd.DataFrame, at_least: float) -> pd.DataFrame:
     value = entities[PROBLEM.label.column]
     return entities.assign(
         label=(value >= at_least).astype(float).where(value.notna()),
-        month=month_of(entities[DATA.event_at]),
+        month=months_of(entities[DATA.event_at]),
         weekday=local_time.dt.weekday,
         hour=local_time.dt.hour,
     )

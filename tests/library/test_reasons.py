@@ -40,8 +40,8 @@ def rows() -> Matrix:
 
 @pytest.fixture(scope="module")
 def late(rows: Matrix) -> NDArray[np.bool_]:
-    known = np.nan_to_num(rows)
-    odds = known[:, 0] - 1 + known[:, 1] * known[:, 2] + np.isnan(rows[:, 3])
+    fixed = np.nan_to_num(rows)
+    odds = fixed[:, 0] - 1 + fixed[:, 1] * fixed[:, 2] + np.isnan(rows[:, 3])
     return np.random.default_rng(1).random(len(rows)) < 1 / (1 + np.exp(-odds))
 
 
@@ -53,43 +53,43 @@ def shapley(worth: Worth, features: int) -> list[float]:
         values.append(
             sum(
                 factorial(size) * factorial(features - size - 1) / factorial(features)
-                * (worth([*known, feature]) - worth(known))
+                * (worth([*fixed, feature]) - worth(fixed))
                 for size in range(features)
-                for known in combinations(others, size)
+                for fixed in combinations(others, size)
             )
         )  # fmt: skip
     return values
 
 
-def expected_of_forest(tree: Any, row: NDArray[np.floating[Any]], known: Sequence[int], node: int = 0) -> float:
+def expected_of_forest(tree: Any, row: NDArray[np.floating[Any]], fixed: Sequence[int], node: int = 0) -> float:
     """Down a tree of scikit-learn; where the feature is not known, down both sides by their training rows."""
     left, right = tree.children_left[node], tree.children_right[node]
     if left < 0:
         return float(tree.value[node, 0, 1] / tree.value[node, 0].sum())
-    if tree.feature[node] in known:
+    if tree.feature[node] in fixed:
         value = row[tree.feature[node]]
         goes_left = tree.missing_go_to_left[node] if np.isnan(value) else value <= tree.threshold[node]
-        return expected_of_forest(tree, row, known, left if goes_left else right)
+        return expected_of_forest(tree, row, fixed, left if goes_left else right)
     weights = tree.weighted_n_node_samples
-    sides = (weights[side] * expected_of_forest(tree, row, known, side) for side in (left, right))
+    sides = (weights[side] * expected_of_forest(tree, row, fixed, side) for side in (left, right))
     return float(sum(sides) / weights[node])
 
 
 def expected_of(forest: Sequence[Any], row: NDArray[np.floating[Any]]) -> Worth:
-    return lambda known: float(np.mean([expected_of_forest(tree, row, known) for tree in forest]))
+    return lambda fixed: float(np.mean([expected_of_forest(tree, row, fixed) for tree in forest]))
 
 
-def expected_of_boosting(nodes: Any, row: Matrix, known: Sequence[int], place: int = 0) -> float:
+def expected_of_boosting(nodes: Any, row: Matrix, fixed: Sequence[int], place: int = 0) -> float:
     """The same down a tree of histogram boosting."""
     node = nodes[place]
     if node["is_leaf"]:
         return float(node["value"])
-    if node["feature_idx"] in known:
+    if node["feature_idx"] in fixed:
         value = row[node["feature_idx"]]
         goes_left = node["missing_go_to_left"] if np.isnan(value) else value <= node["num_threshold"]
-        return expected_of_boosting(nodes, row, known, int(node["left"] if goes_left else node["right"]))
+        return expected_of_boosting(nodes, row, fixed, int(node["left"] if goes_left else node["right"]))
     sides = (
-        nodes[side]["count"] * expected_of_boosting(nodes, row, known, side) for side in (node["left"], node["right"])
+        nodes[side]["count"] * expected_of_boosting(nodes, row, fixed, side) for side in (node["left"], node["right"])
     )
     return float(sum(sides) / node["count"])
 
@@ -132,8 +132,8 @@ def test_histogram_boosting_is_explained_in_log_odds(rows: Matrix, late: NDArray
     base = float(boosting._baseline_prediction[0, 0])
     grown = [tree.nodes for (tree,) in boosting._predictors]
 
-    def worth(row: Matrix, known: Sequence[int]) -> float:
-        return base + sum(expected_of_boosting(tree, row, known) for tree in grown)
+    def worth(row: Matrix, fixed: Sequence[int]) -> float:
+        return base + sum(expected_of_boosting(tree, row, fixed) for tree in grown)
 
     explainer = tree_readers.of_hist_gradient_boosting(boosting, rows)
 
@@ -156,21 +156,21 @@ def test_xgboost_is_explained_as_it_explains_itself() -> None:
 def test_a_linear_model_is_explained_against_the_mean_of_typical_rows(rows: Matrix, late: NDArray[np.bool_]) -> None:
     five = np.column_stack([rows[:, 0], rows[:, 0], rows[:, 0], rows[:, 1:3]])  # the first three columns are categories
     five[:, 1:3] = np.random.default_rng(2).integers(0, 4, (len(five), 2))
-    seen = five[~np.isnan(five[:, 0])]
-    fitted = candidates.logistic(LogisticParams(c=1.0), 0).fit(seen, late[~np.isnan(five[:, 0])])
+    present = five[~np.isnan(five[:, 0])]
+    fitted = candidates.logistic(LogisticParams(c=1.0), 0).fit(present, late[~np.isnan(five[:, 0])])
     typical = five[100:140]
 
-    def worth(row: Matrix, known: Sequence[int]) -> float:
+    def worth(row: Matrix, fixed: Sequence[int]) -> float:
         mixed = typical.copy()
-        mixed[:, list(known)] = row[list(known)]
+        mixed[:, list(fixed)] = row[list(fixed)]
         return float(fitted.decision_function(mixed).mean())
 
     explainer = linear.of_logistic(fitted, typical)
 
     for row in five[:8]:
-        found = explain.explain(explainer, row)
-        assert found.contributions == pytest.approx(shapley(partial(worth, row), 5), abs=1e-5)
-        assert found.total == pytest.approx(float(fitted.decision_function(row[None])[0]), abs=1e-5)
+        explanation = explain.explain(explainer, row)
+        assert explanation.contributions == pytest.approx(shapley(partial(worth, row), 5), abs=1e-5)
+        assert explanation.total == pytest.approx(float(fitted.decision_function(row[None])[0]), abs=1e-5)
 
 
 def test_the_probability_is_the_total_on_its_own_scale() -> None:

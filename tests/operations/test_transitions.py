@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from monitoring.policy import Action
-from ontime import database, registry, release
-from ontime.release import Pointer
+from ontime import database, registry, release, release_pointer
+from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import apply_policy, transitions
 from pipelines.operations import release_commands as by_hand
@@ -56,7 +56,7 @@ class World(NamedTuple):
 
     @property
     def pointer(self) -> Pointer | None:
-        return release.read_pointer(self.settings.releases)
+        return release_pointer.read_pointer(self.settings.releases)
 
     @property
     def rows(self) -> list[tuple[str, str, Any]]:

@@ -9,21 +9,21 @@ from ontime.datasets import Tables
 from ontime.params import Params
 
 
-def auc(known: pd.DataFrame, params: Params) -> float:
+def auc(labelled: pd.DataFrame, params: Params) -> float:
     """Fitted on two weeks, scored on the third."""
-    past, future = known[known["day"] < "2013-02-18"], known[known["day"] >= "2013-02-18"]
+    past, future = labelled[labelled["day"] < "2013-02-18"], labelled[labelled["day"] >= "2013-02-18"]
     categories = model.categories_of(past)
     fitted = model.fit("lightgbm", model.matrix_of(past, categories), past["label"].to_numpy(), params.train)
     return float(roc_auc_score(future["label"], model.predict(fitted, model.matrix_of(future, categories))))
 
 
 def test_the_actual_departure_delay_stops_the_evaluation(weeks: pd.DataFrame, tables: Tables, params: Params) -> None:
-    known = split.labelled(weeks)
-    delay = tables["flights"].set_index("entity_id")["dep_delay_minutes"].loc[known["entity_id"]]
-    planted = known.assign(aircraft_departure_delay=delay.to_numpy())
+    labelled = split.labelled(weeks)
+    delay = tables["flights"].set_index("entity_id")["dep_delay_minutes"].loc[labelled["entity_id"]]
+    planted = labelled.assign(aircraft_departure_delay=delay.to_numpy())
     assert "aircraft_departure_delay" in schema.FEATURE_NAMES
 
-    honest, leaking = auc(known, params), auc(planted, params)
+    honest, leaking = auc(labelled, params), auc(planted, params)
 
     evaluation.refuse_leak("honest", honest, params.evaluate.leak_auc)
     with pytest.raises(evaluation.LeakSuspected):

@@ -185,10 +185,10 @@ def gate_rows(replay: dict[str, Any]) -> list[str]:
 def hindsight_sentence(replay: dict[str, Any]) -> str:
     """How often the gate was right, as the four weeks after its verdicts tell."""
     through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
-    kept = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
+    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
     return (
         f"{sum(through)} of {len(through)} promoted candidates beat the model that they were compared with, "
-        f"and {sum(each >= 0 for each in kept)} of {len(kept)} rejected candidates did not."
+        f"and {sum(each >= 0 for each in rejected)} of {len(rejected)} rejected candidates did not."
     )
 
 
@@ -332,12 +332,12 @@ def test_its_tree_is_the_real_tree() -> None:
 
 def test_the_decision_on_leaks_says_what_was_measured() -> None:
     lines = (ROOT / "docs/decisions/26-point-in-time-and-leak-checks.md").read_text().splitlines()
-    found = json.loads((ROOT / "reports/bench_leaks.json").read_text())
+    results = json.loads((ROOT / "reports/bench_leaks.json").read_text())
     figures = ("auc", "explained", "lightgbm", "hist_gradient_boosting")
     rows = [f"| {name} | {' | '.join(f'{each[key]:.2f}' for key in figures)} |"
-            for name, each in found["honest"].items()]  # fmt: skip
+            for name, each in results["honest"].items()]  # fmt: skip
     rows += [f"| {name} | {each['auc']:.2f} | {each['gain']:.2f} | {each['test_auc']:.3f} |"
-             for name, each in found["leaking"].items()]  # fmt: skip
+             for name, each in results["leaking"].items()]  # fmt: skip
 
     assert [row for row in rows if not any(line.strip().startswith(row) for line in lines)] == []
 
@@ -359,8 +359,8 @@ def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
 
 
 def test_what_a_diagnosis_finds_is_what_its_bench_says() -> None:
-    found = json.loads((ROOT / "reports/bench_diagnose.json").read_text())
-    ours, other, calm = found["sabotage_world"], found["released_model"], found["without_fault"]
+    results = json.loads((ROOT / "reports/bench_diagnose.json").read_text())
+    ours, other, calm = results["sabotage_world"], results["released_model"], results["without_fault"]
 
     assert f"names the right cause first in {ours['right']} of {ours['worse']}" in README
     assert f"another model and other days in {other['right']} of {other['worse']}" in README

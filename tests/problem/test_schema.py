@@ -56,8 +56,8 @@ def test_the_key_is_the_same_in_every_time_zone(flight: Flight, offset: int) -> 
 
 def test_the_key_of_a_request_is_the_key_in_the_tables(raw: Tables) -> None:
     for _, row in raw["flights"][::10_000].iterrows():
-        asked = request.flight_key(row["carrier"], row["flight_number"], row["origin"], row["scheduled_departure"])
-        assert asked == row["entity_id"]
+        key = request.flight_key(row["carrier"], row["flight_number"], row["origin"], row["scheduled_departure"])
+        assert key == row["entity_id"]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "text"),
     [
         ("carrier", "VX", "airline: Virgin America"),
         ("carrier", np.nan, "airline: Virgin America, new to the model"),
@@ -43,20 +43,20 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
         ("return_slack_expected", -30, "with its delay the aircraft is back 30 minutes too late"),
     ],
 )
-def test_a_feature_is_said_in_words(name: str, value: float | str, said: str) -> None:
-    assert reason(name, value) == said
+def test_a_feature_is_said_in_words(name: str, value: float | str, text: str) -> None:
+    assert reason(name, value) == text
 
 
 def test_late_in_a_reason_is_what_the_release_calls_late() -> None:
-    said = reason("arrivals_dest_24h_late", 0.5, label_at_least=30)
+    text = reason("arrivals_dest_24h_late", 0.5, label_at_least=30)
 
-    assert said == "50 % of the arrivals at SFO from New York in the last 24 hours were 30 minutes late or more"
+    assert text == "50 % of the arrivals at SFO from New York in the last 24 hours were 30 minutes late or more"
 
 
 def test_what_has_no_name_is_said_by_its_code() -> None:
-    told = [reason(name, code, names={}) for name, code in (("carrier", "VX"), ("dest", "SFO"))]
+    texts = [reason(name, code, names={}) for name, code in (("carrier", "VX"), ("dest", "SFO"))]
 
-    assert told == ["airline: VX", "to SFO"]
+    assert texts == ["airline: VX", "to SFO"]
 
 
 @pytest.mark.parametrize("name", schema.FEATURE_NAMES)
@@ -67,7 +67,7 @@ def test_every_feature_can_be_said_without_its_own_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", schema.ONLINE)
 def test_a_feature_that_is_not_known_says_what_is_not_known(name: str) -> None:
-    said = reason(name, np.nan)
+    text = reason(name, np.nan)
 
-    assert said == "no gusts reported at JFK" or said.startswith("not known: ")
-    assert "the timetable" not in said or name == "return_slack_scheduled"
+    assert text == "no gusts reported at JFK" or text.startswith("not known: ")
+    assert "the timetable" not in text or name == "return_slack_scheduled"

@@ -33,7 +33,7 @@ class Guard:
 
 CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
 QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "dataset's adapter", "parameters' types"
-POINT_IN_TIME, SET_ASIDE, SEEN, GATE = "point in time", "known dirt", "flights already seen", "gate"
+POINT_IN_TIME, QUARANTINED_ROWS, SEEN, GATE = "point in time", "known data errors", "flights already seen", "gate"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
 MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are kept", "no duel with itself", "trees' file"
 LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of an answer", "request's types"
@@ -60,7 +60,7 @@ GUARDS: Mapping[str, Guard] = {
     SETTINGS: Guard("src/ontime/settings.py", "BadSettings"),
     DATASET: Guard("src/ontime/problem/sources.py", "SourceBroken"),
     CONTRACT: Guard("src/ontime/contract.py", "ContractBroken"),
-    SET_ASIDE: Guard("src/ontime/contract.py"),
+    QUARANTINED_ROWS: Guard("src/ontime/contract.py"),
     AS_OF: Guard("src/ontime/sources.py"),
     UNDECLARED: Guard("src/ontime/sources.py", "NotDeclared"),
     POINT_IN_TIME: Guard("src/ontime/point_in_time.py", "FutureLeak"),
@@ -78,13 +78,13 @@ GUARDS: Mapping[str, Guard] = {
     MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),
     OVERWRITE: Guard("src/ontime/release.py", "ReleaseRefused"),
     DIGESTS: Guard("src/ontime/release.py", "ReleaseRefused"),
-    ITSELF: Guard("src/ontime/release.py", "ReleaseRefused"),
+    ITSELF: Guard("src/ontime/release_pointer.py", "ReleaseRefused"),
     TREES: Guard("src/ontime/trees.py", "NoArrays"),
     PROBES: Guard("src/ontime/online.py", "ReleaseRefused"),
     REASONS: Guard("src/ontime/online.py", "ReleaseRefused"),
     LEAD: Guard("pipelines/operations/materialise.py", "QuestionDiffers"),
     QUARANTINE: Guard("pipelines/operations/arrivals.py"),
-    FEATURE_SET: Guard("src/ontime/database.py"),
+    FEATURE_SET: Guard("src/ontime/online_store.py"),
     LAST_WORD: Guard("src/ontime/database.py"),
     REQUEST: Guard("src/ontime/declaration.py"),
     FLAGS: Guard("serving/scoring.py"),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ontime import database, evaluation, gate, leaks, release, split
+from ontime import database, evaluation, gate, leaks, release, release_pointer, split
 from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
@@ -204,11 +204,11 @@ def judged(winner: Model, releases: Path) -> Verdict:
 
 @sabotage("challenger equal to champion", "the champion's own model, judged as a challenger", GATE)
 def test_the_champion_itself_is_kept_out(winter: Model, releases: Path, tmp_path: Path, reported: Reported) -> None:
-    against_the_usual_rate = judged(winter, tmp_path / "no releases")
+    against_the_base_rate = judged(winter, tmp_path / "no releases")
 
     verdict = judged(winter, releases)
 
-    assert against_the_usual_rate.promote
+    assert against_the_base_rate.promote
     assert not verdict.promote
     reported(verdict.reason)
 
@@ -216,10 +216,10 @@ def test_the_champion_itself_is_kept_out(winter: Model, releases: Path, tmp_path
 @sabotage("challenger equal to champion", "the release that answers, put in its own shadow", ITSELF)
 def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reported: Reported) -> None:
     other.publish(releases, "2")
-    release.challenge(releases, "2")
+    release_pointer.set_challenger(releases, "2")
 
     with pytest.raises(release.ReleaseRefused) as refused:
-        release.challenge(releases, "1")
+        release_pointer.set_challenger(releases, "1")
 
     reported(refused.value)
 
@@ -248,7 +248,7 @@ def test_a_champion_that_has_seen_the_test_days_is_no_measure(
     judged(other, releases)
 
     winter.publish(releases, "2", trained_until=date(2013, 3, 9))
-    release.point(releases, "2")
+    release_pointer.set_live(releases, "2")
     with pytest.raises(GateBroken) as refused:
         judged(other, releases)
 

@@ -17,7 +17,18 @@ from fastapi.testclient import TestClient
 from monitoring.alerts import Alert, Tier
 from monitoring.daily_metrics import DayContext
 from monitoring.policy import Decision, choose_action
-from ontime import database, export, features, model, release, sources, split
+from ontime import (
+    database,
+    database_tables,
+    export,
+    features,
+    model,
+    online_store,
+    release,
+    release_pointer,
+    sources,
+    split,
+)
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
@@ -117,7 +128,7 @@ class World:
 
     def requests(self, first: date, last: date) -> list[dict[str, Any]]:
         """What a caller would ask of the flights of these days."""
-        flights = database.entities_between(self.engine, midnight(first), midnight(last + timedelta(days=1)))
+        flights = online_store.entities_between(self.engine, midnight(first), midnight(last + timedelta(days=1)))
         return [_request(each) for each in flights]
 
     def ask(self, first: date, last: date) -> list[dict[str, Any]]:
@@ -147,14 +158,14 @@ class World:
 
     def challenge(self, version: str, since: date) -> None:
         """A release that the gate let through has been in the shadow since that day, and has scored every flight."""
-        release.challenge(self.settings.releases, version)
+        release_pointer.set_challenger(self.settings.releases, version)
         database.record_decision(self.engine, "gate", "promote", {"version": version}, midnight(since))
         database.record_decision(self.engine, "challenge", "share 0", {"version": version}, midnight(since))
         self._ask_both(since)
 
     def crown(self, version: str, since: date) -> None:
         """A release has answered since that day, watched beside the one before it."""
-        release.point(self.settings.releases, version, watched=True)
+        release_pointer.set_live(self.settings.releases, version, watched=True)
         database.record_decision(self.engine, "promotion", "published", {"version": version}, midnight(since))
         self._ask_both(since)
 
@@ -165,21 +176,23 @@ class World:
 
     def judge_trial(self, day: date) -> Decision:
         """What the policy makes of champion and challenger alone, without carrying it out."""
-        pointer = release.read_pointer(self.settings.releases)
+        pointer = release_pointer.read_pointer(self.settings.releases)
         assert pointer is not None
         context = DayContext(self.settings, self.params, self.engine, day, midnight(day + timedelta(days=1)))
         return choose_action(monitor.observe(context, pointer, ()), self.params.policy)
 
     def forget(self, since: date) -> None:
         """The monitor has not looked at these days yet."""
-        decided = database.decisions.c
+        decided = database_tables.decisions.c
         kinds, day = ("monitor", "policy"), decided.evidence["day"].as_string()
-        self.execute(sa.delete(database.decisions).where(decided.kind.in_(kinds), day >= str(since)))
+        self.execute(sa.delete(database_tables.decisions).where(decided.kind.in_(kinds), day >= str(since)))
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Every outcome, by flight."""
         with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(database.outcomes).order_by(database.outcomes.c.entity_id))
+            rows = connection.execute(
+                sa.select(database_tables.outcomes).order_by(database_tables.outcomes.c.entity_id)
+            )
             return [dict(row._mapping) for row in rows]
 
     def execute(self, statement: Any) -> None:
