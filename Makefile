@@ -254,13 +254,13 @@ fuzz: install  ## send generated requests to the service, 2000 per route: make f
 	@$(PY) -m pytest tests/serving/test_openapi.py --examples $(or $(EXAMPLES),2000)
 
 bench-train: install  ## measure time and memory of each stage, relative to bare csv reading and fitting
-	@$(PY) -m bench.train
+	@$(PY) -m bench.training_time
 
 bench-gate: install  ## measure the gate's error rates and power: 2,000 simulations per row (a quarter of an hour)
-	@$(PY) -m bench.gate
+	@$(PY) -m bench.gate_power
 
 bench-leaks: install  ## measure what one honest feature reaches, alone and in a model, and what one leaking feature reaches
-	@$(PY) -m bench.leaks
+	@$(PY) -m bench.leak_limits
 
 bench-alarms: install  ## simulate a year without faults, and count alerts, pages and retrainings
 	@$(PY) -m bench.alarms

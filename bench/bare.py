@@ -1,4 +1,4 @@
-"""The limit: what FastAPI and pydantic cost for the same body and the same answer, with nothing in between."""
+"""The upper bound: a FastAPI route that parses the same request and returns a constant response."""
 
 from datetime import UTC, datetime
 
@@ -23,7 +23,7 @@ app = FastAPI()
 
 
 @app.post("/v1/predictions")
-async def predict(entity: PROBLEM.request) -> Prediction:  # type: ignore[name-defined]  # noqa: ARG001  its parsing is what is measured
+async def predict(entity: PROBLEM.request) -> Prediction:  # type: ignore[name-defined]  # noqa: ARG001  its parsing is measured
     return ANSWER
 
 

@@ -1,7 +1,7 @@
-"""BentoML's side of `bench.serve`: the model of the current release, loaded by the same code, one thread.
+"""The BentoML service of `bench.serve`: the model of the current release, loaded by the same code, in one thread.
 
-Runs from the project's root in the environment of requirements/bench.txt: `bentoml serve bench.bento:Late`.
-Asynchronous, because the thread pool of a plain `def` costs it 30 % of its answers a second (16 connections).
+Runs from the project's root in the environment of requirements/bench.txt: `bentoml serve bench.bento:Predictor`.
+Asynchronous, because the thread pool of a plain `def` costs 30 % of the requests per second (16 connections).
 """
 
 from pathlib import Path
@@ -10,15 +10,15 @@ import bentoml
 import numpy as np
 from numpy.typing import NDArray
 
-from ontime import release
+from ontime import release_pointer
 
 
 @bentoml.service(workers=1)
-class Late:
+class Predictor:
     def __init__(self) -> None:
-        self._model = release.load_current(Path("releases")).model
+        self._model = release_pointer.load_live(Path("releases")).model
 
     @bentoml.api  # type: ignore[untyped-decorator]  # not installed where mypy looks
     async def predict(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of label of each row."""
+        """The probability of a positive label for each row."""
         return self._model.predict(rows)

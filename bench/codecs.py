@@ -1,4 +1,4 @@
-"""Microseconds, in one thread, for the parts of a request: read, scored, committed, explained, written."""
+"""Microseconds, in one thread, for each part of a request: parse, score, commit, explain, serialise."""
 
 import re
 import tempfile
@@ -13,20 +13,20 @@ from msgspec import Meta
 from pydantic import TypeAdapter
 
 from bench import entities
-from bench.compare import VAR
+from bench.server_comparison import VAR
 from ontime import database
-from ontime.declaration import kind_of
-from ontime.online import matrix_of
+from ontime.online import request_matrix
 from ontime.problem import PROBLEM
+from ontime.request_fields import kind_of
 from serving import scoring
 from serving.responses import Prediction
 
 REPEATS = 7
-TOGETHER = 64
+BATCH_SIZE = 64
 
 
 def _struct() -> type[msgspec.Struct]:
-    """`PROBLEM.request` for msgspec, with its ranges and patterns. It tells of the first problem only, not of all."""
+    """`PROBLEM.request` for msgspec, with its ranges and patterns. It reports the first error only, pydantic all."""
     fields = []
     for name, declared in PROBLEM.request.model_fields.items():
         limits = {
@@ -42,32 +42,32 @@ def _struct() -> type[msgspec.Struct]:
 
 
 def microseconds(call: Callable[[], object]) -> float:
-    """Of one call: the best of some repeats, since whatever else runs can only add."""
+    """The time of one call: the minimum of some repeats, because other processes can only add to it."""
     timer = timeit.Timer(call)
     calls, _ = timer.autorange()
     return 1e6 * min(timer.repeat(REPEATS, calls)) / calls
 
 
-def validating() -> dict[str, float]:
-    """One entity's body, to an entity that was checked."""
-    body = entities.single(entities.spread(1))[0].encode()
+def time_parsing() -> dict[str, float]:
+    """From one request body to a validated entity."""
+    body = entities.single(entities.evenly_spaced(1))[0].encode()
     adapter, decoder = TypeAdapter(PROBLEM.request), msgspec.json.Decoder(_struct())
     ways: Mapping[str, Callable[[], Any]] = {
         "pydantic validate_json": lambda: adapter.validate_json(body),
-        # Fair as it is: the times of a strict request are not strict, so text is as good for them here as in JSON.
+        # A fair comparison: datetimes of the strict request are parsed from text in both modes.
         "orjson, pydantic validate_python": lambda: adapter.validate_python(orjson.loads(body)),
         "msgspec": lambda: decoder.decode(body),
     }
-    wanted = adapter.validate_json(body).model_dump()
+    expected = adapter.validate_json(body).model_dump()
     for name, way in ways.items():
         read = way()
-        if {field: getattr(read, field) for field in wanted} != wanted:
-            raise SystemExit(f"bench: {name} reads {read}, not {wanted}")
+        if {field: getattr(read, field) for field in expected} != expected:
+            raise SystemExit(f"bench: {name} parses {read} instead of {expected}")
     return {name: microseconds(way) for name, way in ways.items()}
 
 
-def serialising() -> dict[str, float]:
-    """One answer, as the desk makes it, to a body."""
+def time_serialising() -> dict[str, float]:
+    """From one response, as the batcher builds it, to a response body."""
     answer = _answer()
     built, encoder = Prediction(**answer), msgspec.json.Encoder()
     ways: Mapping[str, Callable[[], str | bytes]] = {
@@ -78,23 +78,23 @@ def serialising() -> dict[str, float]:
     }
     for name, way in ways.items():
         if (written := Prediction.model_validate_json(way())) != built:
-            raise SystemExit(f"bench: {name} writes {written}, not {built}")
+            raise SystemExit(f"bench: {name} writes {written} instead of {built}")
     return {name: microseconds(way) for name, way in ways.items()}
 
 
-def answering() -> dict[str, float]:
-    """What lies between the two, for an entity that was looked up: alone, and as one of many that share the work."""
-    release, asked = entities.current_release(), entities.spread(TOGETHER)
-    found = entities.stored(asked)
-    vectors = [each.online for each in found]
-    batch = scoring.MicroBatch(asked, [entity.entity_id for entity in asked], found)
-    matrix = matrix_of(asked, vectors, release)
-    answers = scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release] * TOGETHER)
+def time_scoring() -> dict[str, float]:
+    """From a validated entity to its response: alone, and as one of a batch."""
+    release, requests = entities.current_release(), entities.evenly_spaced(BATCH_SIZE)
+    stored = entities.stored(requests)
+    vectors = [each.online for each in stored]
+    batch = scoring.MicroBatch(requests, [entity.entity_id for entity in requests], stored)
+    matrix = request_matrix(requests, vectors, release)
+    answers = scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release] * BATCH_SIZE)
     if release.explainer is None:
-        raise SystemExit("bench: this release gives no reasons")
+        raise SystemExit("bench: the current release has no explainer; promote a model that has one")
 
     def score(count: int) -> Callable[[], Any]:
-        return lambda: release.model.predict(matrix_of(asked[:count], vectors[:count], release))
+        return lambda: release.model.predict(request_matrix(requests[:count], vectors[:count], release))
 
     def commit(count: int) -> Callable[[], Any]:
         def insert() -> None:
@@ -106,20 +106,20 @@ def answering() -> dict[str, float]:
 
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR) as folder:
         engine = database.connect(f"sqlite:///{folder}/ontime.db")
-        told = {
+        times = {
             "scored alone": microseconds(score(1)),
-            f"scored with {TOGETHER}": microseconds(score(TOGETHER)) / TOGETHER,
+            f"scored with {BATCH_SIZE}": microseconds(score(BATCH_SIZE)) / BATCH_SIZE,
             "committed alone": microseconds(commit(1)),
-            f"committed with {TOGETHER}": microseconds(commit(TOGETHER)) / TOGETHER,
-            "explained (?explain=true)": microseconds(lambda: scoring.reasons_of(asked[0], matrix[0], release)),
+            f"committed with {BATCH_SIZE}": microseconds(commit(BATCH_SIZE)) / BATCH_SIZE,
+            "explained (?explain=true)": microseconds(lambda: scoring.reasons_of(requests[0], matrix[0], release)),
         }
         engine.dispose()
-    return told
+    return times
 
 
 def _answer() -> dict[str, Any]:
-    asked, release = entities.spread(1), entities.current_release()
-    found = entities.stored(asked)
-    matrix = matrix_of(asked, [found[0].online], release)
-    batch = scoring.MicroBatch(asked, [asked[0].entity_id], found)
+    requests, release = entities.evenly_spaced(1), entities.current_release()
+    stored = entities.stored(requests)
+    matrix = request_matrix(requests, [stored[0].online], release)
+    batch = scoring.MicroBatch(requests, [requests[0].entity_id], stored)
     return scoring.predictions_of(batch, matrix, release.model.predict(matrix), [release])[0]

@@ -1,4 +1,4 @@
-"""What the servers are asked: real entities of the online store, as our request's body or as the model's own rows."""
+"""The requests of the benchmarks: real entities of the online store, as our request bodies or as rows of features."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import orjson
 import sqlalchemy as sa
 
-from ontime import database, online, release
+from ontime import database_tables, online, online_store, release_pointer
 from ontime.declaration import EntityRequest
 from ontime.problem import PROBLEM
 from ontime.release import Release
@@ -16,12 +16,12 @@ DATABASE = Path("var/ontime.db")
 RELEASES = Path("releases")
 
 
-def spread(most: int) -> list[EntityRequest]:
-    """So many entities of the store, evenly over its days, in order of their event time."""
-    table = database.entities
-    wanted = sa.select(*(table.c[name] for name in PROBLEM.request.model_fields)).order_by(table.c.event_at)
+def evenly_spaced(most: int) -> list[EntityRequest]:
+    """At most so many entities of the store, evenly spaced in the order of their event times."""
+    table = database_tables.entities
+    query = sa.select(*(table.c[name] for name in PROBLEM.request.model_fields)).order_by(table.c.event_at)
     with _engine().connect() as connection:
-        rows = connection.execute(wanted).all()
+        rows = connection.execute(query).all()
     if not rows:
         raise SystemExit(f"bench: {DATABASE} holds no entities; run `make train`")
     places = np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int).tolist()
@@ -29,32 +29,32 @@ def spread(most: int) -> list[EntityRequest]:
 
 
 def current_release() -> Release:
-    return release.load_current(RELEASES)
+    return release_pointer.load_live(RELEASES)
 
 
-def stored(entities: Sequence[EntityRequest]) -> list[database.Stored]:
-    """The online store's rows of entities that are all in it."""
-    found = database.look_up_features(
+def stored(entities: Sequence[EntityRequest]) -> list[online_store.Stored]:
+    """The online store's rows of these entities, all of which must be in it."""
+    rows = online_store.look_up_features(
         _engine(), current_release().manifest.question, [entity.entity_id for entity in entities]
     )
-    return [found[entity.entity_id] for entity in entities]
+    return [rows[entity.entity_id] for entity in entities]
 
 
 def single(entities: Sequence[EntityRequest]) -> list[str]:
-    """One body an entity."""
+    """One request body per entity."""
     return [entity.model_dump_json() for entity in entities]
 
 
 def lists(entities: Sequence[EntityRequest], size: int, most: int) -> list[str]:
-    """At most so many bodies, each with that many entities."""
-    begins = range(0, len(entities) - size + 1, size)[:most]
-    return [f"[{','.join(single(entities[begin : begin + size]))}]" for begin in begins]
+    """At most `most` request bodies of `size` entities each."""
+    starts = range(0, len(entities) - size + 1, size)[:most]
+    return [f"[{','.join(single(entities[start : start + size]))}]" for start in starts]
 
 
-def rows(entities: Sequence[EntityRequest], field: str) -> list[str]:
-    """One body an entity: `{field: [[...]]}` with the model's input as the service would build it; null is missing."""
-    matrix = online.matrix_of(entities, [each.online for each in stored(entities)], current_release())
-    # orjson writes a float32 with its own few digits, and NaN as null; Python would write 17 digits.
+def model_rows(entities: Sequence[EntityRequest], field: str) -> list[str]:
+    """One body per entity: `{field: [[...]]}` with the model's input as the service builds it; null is missing."""
+    matrix = online.request_matrix(entities, [each.online for each in stored(entities)], current_release())
+    # orjson writes a float32 in its shortest form and NaN as null; Python's json would write 17 digits.
     return [
         orjson.dumps({field: matrix[[place]]}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         for place in range(len(entities))

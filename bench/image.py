@@ -1,7 +1,7 @@
-"""How long a container of the service takes from `docker run` to its first ready answer: `make bench-image`.
+"""`make bench-image`: seconds from `docker run` to the first ready response of the service.
 
-Read-only and without capabilities, as it will run. The engine's own time is in it: a container that does nothing is
-started beside it, round after round.
+The container is read-only and without capabilities, as in production. The time includes the container engine's own,
+which each round measures with a container that does nothing.
 """
 
 import statistics
@@ -19,26 +19,26 @@ from serving import keys
 
 ROUNDS = 7
 IMAGE = "ontime-serve"
-TIGHT = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
+HARDENED = ("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
 
 
-def docker(*words: str) -> str:
-    return subprocess.run(["docker", *words], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603, S607  our own words
+def docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603, S607  our own arguments
 
 
-def seconds_until(started: Callable[[], str], is_there: Callable[[], bool]) -> float:
-    """From before the start until it is there; the container is removed afterwards."""
+def seconds_until(start: Callable[[], str], is_ready: Callable[[], bool]) -> float:
+    """From the start of the container until it is ready; removes the container."""
     began = time.perf_counter()
-    container = started()
+    container = start()
     try:
-        while not is_there():
+        while not is_ready():
             time.sleep(0.01)
         return time.perf_counter() - began
     finally:
         docker("rm", "--force", "--volumes", container)
 
 
-def ready(folder: Path) -> float:
+def service_seconds(folder: Path) -> float:
     port = local_server.free_port()
     options = [
         f"--publish=127.0.0.1:{port}:8000",
@@ -47,26 +47,27 @@ def ready(folder: Path) -> float:
         "--env=ONTIME_API_KEYS=/run/keys.json",
     ]
     return seconds_until(
-        lambda: docker("run", "--detach", *TIGHT, *options, IMAGE), lambda: local_server.answers(port, "/health/ready")
+        lambda: docker("run", "--detach", *HARDENED, *options, IMAGE),
+        lambda: local_server.answers(port, "/health/ready"),
     )
 
 
-def nothing() -> float:
-    started = ("run", "--detach", *TIGHT, "--entrypoint=true", IMAGE)
-    return seconds_until(lambda: docker(*started), lambda: True)
+def engine_seconds() -> float:
+    command = ("run", "--detach", *HARDENED, "--entrypoint=true", IMAGE)
+    return seconds_until(lambda: docker(*command), lambda: True)
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         keys.add(Path(folder) / "keys.json", "bench", ["admin"])
         (Path(folder) / "keys.json").chmod(0o644)
-        rounds = [(ready(Path(folder)), nothing()) for _ in trange(ROUNDS, desc="bench", disable=None)]
-    told = {
+        rounds = [(service_seconds(Path(folder)), engine_seconds()) for _ in trange(ROUNDS, desc="bench", disable=None)]
+    seconds = {
         name: {"min": round(min(each), 2), "median": round(statistics.median(each), 2), "max": round(max(each), 2)}
         for name, each in zip(("ready_seconds", "engine_seconds"), zip(*rounds, strict=True), strict=True)
     }
-    write_json(REPORTS / "bench_image.json", {"rounds": ROUNDS, **told})
-    ready_after, engine = told["ready_seconds"]["median"], told["engine_seconds"]["median"]
+    write_json(REPORTS / "bench_image.json", {"rounds": ROUNDS, **seconds})
+    ready_after, engine = seconds["ready_seconds"]["median"], seconds["engine_seconds"]["median"]
     print(f"bench-image: ready after {ready_after} s, of which the engine takes {engine} s")
 
 

@@ -1,5 +1,5 @@
--- For wrk: posts the lines of a file (the argument after --) one after the other, and tells what came of it as JSON.
-local requests, at = {}, 0
+-- For wrk: posts the lines of a file (the argument after --) in a cycle, and prints the results as JSON.
+local requests, position = {}, 0
 
 function init(args)
   wrk.method = "POST"
@@ -10,8 +10,8 @@ function init(args)
 end
 
 function request()
-  at = at % #requests + 1
-  return requests[at]
+  position = position % #requests + 1
+  return requests[position]
 end
 
 function done(summary, latency, _)

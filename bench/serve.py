@@ -1,10 +1,10 @@
-"""This service against `mlflow models serve`, BentoML and a bare FastAPI route, on this machine, in one run.
+"""`make bench-serve`: this service against `mlflow models serve`, BentoML and a bare FastAPI route, on this machine.
 
-All answer for the same 200 entities with the same model, one worker each, as they come: their logs go nowhere, their
-telemetry is off. What they do is not the same. This service takes an entity as the timetable tells it, looks up
-its features, and answers when the prediction is on disk. MLflow's and BentoML's servers know no look-up and keep
-nothing: they are handed the finished row of 70 numbers. The bare route parses the entity and answers a constant:
-nothing that leaves parsing to FastAPI is faster.
+All score the same 200 entities with the same model and one worker each, in their default configuration; logs are
+discarded and telemetry is off. They do not do the same work. This service parses a request, looks up the entity's
+features, and responds when the prediction is on disk. MLflow's and BentoML's servers receive the complete row of
+features, look up nothing and store nothing. The bare route parses the request and returns a constant: no service that
+parses with FastAPI can be faster.
 
 Writes reports/bench_serving.json and .png. Absolute numbers depend on the machine, which wrk shares; ratios much less.
 """
@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench import entities, servers
-from bench.compare import Run, compare, rounded
 from bench.load import Load
+from bench.server_comparison import ServerRun, compare_servers, rounded
 from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
 from ontime import figures, operation_plots
-from ontime.online import matrix_of
+from ontime.online import request_matrix
 from pipelines.layout import REPORTS, write_json
 
 ROUNDS = 3
@@ -26,13 +26,13 @@ WARM_UP, SECONDS = 2, 5
 LABELS = {"ontime": "this service", "mlflow": "mlflow models serve", "bentoml": "BentoML", "bare": "bare FastAPI route"}
 
 
-def expected() -> float:
-    """The current release's probability for the entity that is asked for first."""
-    first, release = entities.spread(servers.ENTITIES)[:1], entities.current_release()
-    return float(release.model.predict(matrix_of(first, [entities.stored(first)[0].online], release))[0])
+def expected_probability() -> float:
+    """The current release's probability for the first entity."""
+    first, release = entities.evenly_spaced(servers.ENTITIES)[:1], entities.current_release()
+    return float(release.model.predict(request_matrix(first, [entities.stored(first)[0].online], release))[0])
 
 
-def report_of(runs: Mapping[str, Run]) -> dict[str, Any]:
+def report_of(runs: Mapping[str, ServerRun]) -> dict[str, Any]:
     ours, two = runs["ontime"], runs["two workers"]
     return {
         "cores": os.cpu_count(),
@@ -54,7 +54,7 @@ def report_of(runs: Mapping[str, Run]) -> dict[str, Any]:
 
 
 def _goals(loads: Mapping[str, Load]) -> dict[str, float]:
-    """This service's figures by the others', over the most connections."""
+    """This service's metrics as ratios to the others', with the most connections."""
     ours, mlflow, bare = loads["ontime"], loads["mlflow"], loads["bare"]
     return {
         "throughput_against_mlflow": round(ours.requests_per_second / mlflow.requests_per_second, 2),
@@ -69,8 +69,8 @@ def _in_entities(size: int, load: Load) -> dict[str, float]:
     return {"entities_per_second": round(size * load.requests_per_second), **figures}
 
 
-def draw(report: Mapping[str, Any]) -> None:
-    """reports/bench_serving.png, from what is in reports/bench_serving.json."""
+def draw_serving(report: Mapping[str, Any]) -> None:
+    """reports/bench_serving.png, from the contents of reports/bench_serving.json."""
     curves = {
         name: {
             int(connections): (load["requests_per_second"], load["p99_ms"])
@@ -81,7 +81,7 @@ def draw(report: Mapping[str, Any]) -> None:
     figures.save(operation_plots.serving(curves, LABELS), REPORTS / "bench_serving.png")
 
 
-def show(report: Mapping[str, Any]) -> None:
+def print_serving(report: Mapping[str, Any]) -> None:
     loads = {LABELS[name]: each["by_connections"] for name, each in report["servers"].items()}
     loads["this service, 2 workers"] = {BUSY: report["workers"]["2"]}
     _head("one entity a request", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors")
@@ -108,11 +108,13 @@ def _figures(load: Mapping[str, Any], rate: str) -> str:
 
 def main() -> None:
     servers.make_environment()
-    runs = compare(servers.contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS, expected=expected())
+    runs = compare_servers(
+        servers.serving_contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS, expected=expected_probability()
+    )
     report = report_of(runs)
     write_json(REPORTS / "bench_serving.json", report)
-    draw(report)
-    show(report)
+    draw_serving(report)
+    print_serving(report)
 
 
 if __name__ == "__main__":

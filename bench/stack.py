@@ -1,7 +1,7 @@
-"""Why uvicorn, pydantic and orjson: what else there is, measured on the same route, the same body, the same answer.
+"""`make bench-stack`: uvicorn, pydantic and orjson against their alternatives, on the same route and bodies.
 
-Two servers under bench/bare.py, one worker and one event loop (uvloop) each; and the ways from a body to an entity
-and from an answer to a body (bench/codecs.py). Writes reports/bench_stack.json.
+Two servers run bench/bare.py, with one worker and one event loop (uvloop) each; parsers and serialisers are measured
+alone (bench/codecs.py). Writes reports/bench_stack.json.
 """
 
 import os
@@ -11,26 +11,26 @@ from pathlib import Path
 from typing import Any
 
 from bench import codecs, entities, servers
-from bench.compare import Contender, Launch, compare, rounded
+from bench.server_comparison import Contender, Launch, compare_servers, rounded
 from pipelines.layout import REPORTS, write_json
 
 ROUNDS = 3
 WARM_UP, SECONDS = 2, 5
 
 
-def granian(port: int, _: Path) -> Launch:
+def launch_granian(port: int, _: Path) -> Launch:
     command = [sys.executable, "-m", "granian", "bench.bare:app", "--interface", "asgi", "--runtime-mode", "st"]
     options = ["--loop", "uvloop", "--workers", "1", "--no-access-log", "--log-level", "warning"]
     return Launch([*command, *options, *servers.LOCAL, str(port)], {})
 
 
-def contenders() -> dict[str, Contender]:
-    tasks = servers.at_each(entities.single(entities.spread(servers.ENTITIES)))
-    launches = {"uvicorn": servers.bare, "granian": granian}
+def stack_contenders() -> dict[str, Contender]:
+    tasks = servers.at_each(entities.single(entities.evenly_spaced(servers.ENTITIES)))
+    launches = {"uvicorn": servers.launch_bare, "granian": launch_granian}
     return {name: Contender(launch, "/health/ready", "/v1/predictions", tasks) for name, launch in launches.items()}
 
 
-def show(report: Mapping[str, Any]) -> None:
+def print_stack(report: Mapping[str, Any]) -> None:
     print(f"\n{'':<10}{'connections':>12}{'requests/s':>12}{'p50 ms':>9}{'p99 ms':>9}{'errors':>8}")
     for name, by_connections in report["servers"].items():
         for connections, load in by_connections.items():
@@ -47,11 +47,11 @@ def show(report: Mapping[str, Any]) -> None:
 def main() -> None:
     # First, while the machine is quiet.
     microseconds = {
-        "one body to an entity": codecs.validating(),
-        "one entity to its answer": codecs.answering(),
-        "one answer to a body": codecs.serialising(),
+        "one body to an entity": codecs.time_parsing(),
+        "one entity to its answer": codecs.time_scoring(),
+        "one answer to a body": codecs.time_serialising(),
     }
-    runs = compare(contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS)
+    runs = compare_servers(stack_contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS)
     report = {
         "cores": os.cpu_count(),
         "seconds": SECONDS,
@@ -62,7 +62,7 @@ def main() -> None:
         "microseconds": {what: {way: round(us, 2) for way, us in ways.items()} for what, ways in microseconds.items()},
     }
     write_json(REPORTS / "bench_stack.json", report)
-    show(report)
+    print_stack(report)
 
 
 if __name__ == "__main__":

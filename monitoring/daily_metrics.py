@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from monitoring import performance, samples, table_metrics
 from monitoring.alerts import Metrics
 from monitoring.performance import Performance
-from ontime import database, release
+from ontime import database, online_store, release
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.release import Manifest
@@ -83,7 +83,7 @@ def read_metrics(context: DayContext, champion: Manifest, window: Window) -> Met
     """Every metric that an alert rule may name; None if there are no data for it."""
     rows, reference = window.rows, samples.read_reference(context.settings, champion)
     today = predictions_since(context, context.day, champion, vectors=True)
-    texts = database.texts_between(context.engine, champion.question, midnight(context.day), context.now)
+    texts = online_store.texts_between(context.engine, champion.question, midnight(context.day), context.now)
     settled = rows[rows["day"] == pd.Timestamp(context.day - timedelta(days=context.params.monitor.settle_days))]
     return {
         "quarantined_batches": float(len(_decisions_today(context, "quarantine"))),

@@ -28,7 +28,7 @@ NOTABLE_LOG_LOSS = 0.01  # the smallest cost of a notable cause
 WIDENING = 1.4  # from a 95 % to a 99 % interval over a fortnight, because some 35 causes are tested
 SILENT_RATIO = 1 / 3  # a family that moves predictions less than this share of before is silent
 SLOPE_SHARE = 0.2  # if the slope saves more than this share, the base rate alone does not explain the loss
-MIN_DAYS = 2 * evaluation.FEWEST_DAYS  # each half needs an interval
+MIN_DAYS = 2 * evaluation.MIN_DAYS  # each half needs an interval
 RELATION = "the relation itself"
 NO_ENTITIES = Estimate(0.0, 0.0, 0.0, 0.0, 0)
 

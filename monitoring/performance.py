@@ -16,14 +16,14 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from ontime import database, evaluation, release, schema, slices
+from ontime import database, database_tables, evaluation, release_pointer, schema, slices
 from ontime.declaration import Question
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.release import Manifest
 from ontime.schema import ZONE
 
-FEWEST_DAYS = evaluation.FEWEST_DAYS
+FEWEST_DAYS = evaluation.MIN_DAYS
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def predictions_with_outcomes(
 
     `label` is null if no outcome is known. With `vectors`, the column `vector` has the model's whole input as bytes.
     """
-    entity, prediction = database.entities.c, database.predictions.c
+    entity, prediction = database_tables.entities.c, database_tables.predictions.c
     outcomes = database.known_outcomes(label_at_least, known_by)
     query = (
         sa.select(
@@ -72,7 +72,7 @@ def predictions_with_outcomes(
             *([prediction.vector] if vectors else []),
             outcomes.c.label,
         )
-        .join(database.predictions, prediction.entity_id == entity.entity_id)
+        .join(database_tables.predictions, prediction.entity_id == entity.entity_id)
         .outerjoin(outcomes, outcomes.c.entity_id == entity.entity_id)
         .where(entity.event_at >= since, entity.event_at < until)
         .order_by(prediction.prediction_id)
@@ -196,7 +196,7 @@ def paired_predictions(
 
     Entities that either model was trained on are left out. Raises ReleaseRefused for different questions.
     """
-    release.refuse_another_question(challenger, champion)
+    release_pointer.require_same_question(challenger, champion)
     rows = _read_pairs(
         engine, champion.version, challenger.version, database.known_outcomes(champion.label_at_least, known_by)
     )
@@ -205,18 +205,18 @@ def paired_predictions(
 
 
 def _read_pairs(engine: sa.Engine, champion: str, challenger: str, outcomes: sa.Subquery) -> pd.DataFrame:
-    live, shadow = database.predictions.c, database.shadows.c
+    live, shadow = database_tables.predictions.c, database_tables.shadows.c
     query = (
         sa.select(
             live.entity_id,
-            database.entities.c.event_at,
+            database_tables.entities.c.event_at,
             live.model_version.label("live_version"),
             live.probability.label("live"),
             shadow.probability.label("shadow"),
             outcomes.c.label,
         )
-        .join(database.shadows, shadow.prediction_id == live.prediction_id)
-        .join(database.entities, database.entities.c.entity_id == live.entity_id)
+        .join(database_tables.shadows, shadow.prediction_id == live.prediction_id)
+        .join(database_tables.entities, database_tables.entities.c.entity_id == live.entity_id)
         .join(outcomes, outcomes.c.entity_id == live.entity_id)
         .where(
             sa.or_(

@@ -121,7 +121,9 @@ def _online(rows: pd.DataFrame) -> pd.DataFrame:
 def _stale_feed_share(rows: pd.DataFrame) -> float | None:
     """The share of rows whose features show a stale feed: the largest of all declared freshness checks."""
     online = _online(rows)
-    shares = (_share(pd.Series(~sign.alive(online[sign.feature].to_numpy()))) for sign in PROBLEM.signs_of_life)
+    shares = (
+        _share(pd.Series(~check.is_fresh(online[check.feature].to_numpy()))) for check in PROBLEM.freshness_checks
+    )
     return max((share for share in shares if share is not None), default=None)
 
 

@@ -95,11 +95,13 @@ def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[d
         slices.of_entities(test.entities),
     )
     probability = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.Answered(probability, slices.groups(valid_cuts))
-    sets = conformal.prediction_sets(calibration, valid_label, conformal.Answered(told, slices.groups(cuts)))
+    calibration = conformal.GroupedProbabilities(probability, slices.groups(valid_cuts))
+    sets = conformal.prediction_sets(
+        calibration, valid_label, conformal.GroupedProbabilities(told, slices.groups(cuts))
+    )
     shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in (slices.GROUP, "month") if cut}})
     return [
-        *conformal.control(calibration, valid_label, valid["day"].to_numpy()),
+        *conformal.control_coverage(calibration, valid_label, valid["day"].to_numpy()),
         *conformal.coverage(test.label, sets, test.entities["day"].to_numpy(), shown),
     ]
 
@@ -126,7 +128,7 @@ def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: ND
     return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
 
 
-def draw_costs(report: card.Report) -> None:
+def draw_costs(report: card.EvaluationReport) -> None:
     """Quality against latency: measured anew in every run, so git ignores it like reports/costs.json."""
     from ontime import plots
 
@@ -152,7 +154,7 @@ def main() -> None:
     days, cuts = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
     groups = cuts.drop(columns="month")  # a month is nobody's group
     full = params.evaluate.full_card
-    report = card.Report(
+    report = card.EvaluationReport(
         params=params,
         champion=champion,
         candidates=candidates,
@@ -161,7 +163,7 @@ def main() -> None:
             for name, probability in probabilities.items()
         },
         variants=variants(test, params),
-        slices=slices.report(test.label, probabilities[champion], days, cuts, params),
+        slices=slices.scores_by_slice(test.label, probabilities[champion], days, cuts, params),
         equalised=fairness.equalised(test.label, probabilities[champion], days, groups, params) if full else [],
         coverage=uncertainty(test, probabilities[champion], params) if full else [],
         entities={**test.training["entities"], "test": len(test.entities)},
@@ -175,7 +177,7 @@ def main() -> None:
         if full:
             from ontime import card_plots  # here: matplotlib loads for a second, and not every card has pictures
 
-            card_plots.draw(test.label, probabilities, ranks, report, folder)
+            card_plots.draw_card(test.label, probabilities, ranks, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:
         columns = test.entities[["entity_id", "day", "label"]].assign(**probabilities)
@@ -191,5 +193,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("evaluate"):
+    with refusal.exit_on_refusal("evaluate"):
         main()

@@ -11,7 +11,7 @@ from ontime.declaration import Question
 from ontime.params import load_params
 from ontime.problem.data import DATA
 from ontime.schema import WORDS
-from ontime.sources import month_of
+from ontime.sources import months_of
 from pipelines.layout import EDA, REPORTS, VALIDATED, read_tables, replacing_folder
 
 TEMPLATE = Path(__file__).parent / "templates/eda.md.jinja"
@@ -53,7 +53,7 @@ def drift_of(tables: Tables) -> pd.DataFrame:
     found = []
     for name, columns in DATA.drift_of.items():
         table = DATA.table(name)
-        rows = tables[name].assign(month=month_of(tables[name][table.moment]))
+        rows = tables[name].assign(month=months_of(tables[name][table.moment]))
         found.append(exploration.drift_by_month(rows, columns))
     return pd.concat(found) if found else pd.DataFrame()
 

@@ -72,5 +72,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("features"):
+    with refusal.exit_on_refusal("features"):
         main()

@@ -15,5 +15,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("ingest"):
+    with refusal.exit_on_refusal("ingest"):
         main()

@@ -12,11 +12,11 @@ import pandas as pd
 from ontime import files
 from ontime.datasets import Tables
 from ontime.problem.data import DATA
-from ontime.sources import month_of
+from ontime.sources import months_of
 
 INGESTED = Path("data/ingested")
 VALIDATED = Path("data/validated")
-SET_ASIDE = Path("data/set_aside")
+QUARANTINED = Path("data/quarantined")
 FEATURES = Path("data/features")
 PREDICTIONS = Path("data/predictions")
 SMOKE_TEST = Path("data/smoke_test.json")
@@ -60,7 +60,7 @@ def write_tables(tables: Tables, folder: Path) -> None:
         if table.moment is None:
             write_table(rows, folder / f"{table.name}.parquet")
         else:
-            write_months(rows, month_of(rows[table.moment]), folder / table.name)
+            write_months(rows, months_of(rows[table.moment]), folder / table.name)
 
 
 def read_tables(folder: Path, months: Collection[str] | None = None) -> Tables:

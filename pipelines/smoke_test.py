@@ -97,7 +97,7 @@ def try_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Prob
         exported = release.Model(onnx)
         served = exported.predict(asked)
     if onnx != onnx_again:
-        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH")
+        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH_NAME")
     refuse_disparity(name, sample.asked, told, served, params.gate.parity_tolerance)
     with trying(name, "explained"):
         return told, refuse_wrong_reasons(name, fitted, sample, exported)
@@ -153,7 +153,7 @@ def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mappi
                "negative_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*probabilities]):
-        report = card.Report(
+        report = card.EvaluationReport(
             params=params, champion=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
             intervals=intervals, variants=dict.fromkeys(("request_only", *PROBLEM.ablations), scores[name]),
             slices=[piece] * 5, equalised=[equal], coverage=[covered] * 2,
@@ -163,7 +163,7 @@ def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mappi
         with trying(name, "described in a model card"):
             card.model_card(report, ranks)
     with trying(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
-        card_plots.draw(label, probabilities, ranks, report, Path(folder))
+        card_plots.draw_card(label, probabilities, ranks, report, Path(folder))
         costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in scores])
         plots.save(costs, Path(folder) / "quality_latency.png")
 
@@ -180,5 +180,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("smoke_test"):
+    with refusal.exit_on_refusal("smoke_test"):
         main()

@@ -63,7 +63,7 @@ def main() -> None:
     periods = split.periods(params.split)
     train, valid = read_period(periods["train"]), read_period(periods["valid"])
     leaks.refuse(train, train[["label", "value"]], params.leaks)
-    leaks.refuse_telling(train, train["label"], params.leaks)
+    leaks.refuse_predictive(train, train["label"], params.leaks)
     with replacing_folder(MODELS) as folder:
         training = fit_candidates(train, valid, params, folder)
         write_json(folder / "training.json", training)
@@ -74,5 +74,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with refusal.told("train"):
+    with refusal.exit_on_refusal("train"):
         main()

@@ -1,11 +1,11 @@
-"""Stage 2: data/ingested/ -> data/validated/, data/set_aside/ and reports/data_quality.json, or a full stop."""
+"""Stage 2: data/ingested/ -> data/validated/, data/quarantined/ and reports/data_quality.json."""
 
 from ontime import contract, refusal
 from ontime.schema import WORDS
 from pipelines.layout import (
     INGESTED,
+    QUARANTINED,
     REPORTS,
-    SET_ASIDE,
     VALIDATED,
     read_tables,
     replacing_folder,
@@ -16,20 +16,20 @@ from pipelines.layout import (
 
 
 def main() -> None:
-    tables, set_aside, report = contract.clean(read_tables(INGESTED))
+    tables, quarantined, report = contract.clean(read_tables(INGESTED))
     with replacing_folder(VALIDATED) as folder:
         write_tables(tables, folder)
-    with replacing_folder(SET_ASIDE) as folder:
-        for name, rows in set_aside.items():
+    with replacing_folder(QUARANTINED) as folder:
+        for name, rows in quarantined.items():
             write_table(rows, folder / f"{name}.parquet")
     write_json(REPORTS / "data_quality.json", report)
     hits = sum(rule["hits"] for rule in report["rules"] if rule["action"] != "noted")
     print(
-        f"validate: contract holds; {hits:,} rows repaired or set aside, "
+        f"validate: contract holds; {hits:,} rows repaired or quarantined, "
         f"{report['labelled']:,} {WORDS.entities} labelled"
     )
 
 
 if __name__ == "__main__":
-    with refusal.told("validate"):
+    with refusal.exit_on_refusal("validate"):
         main()

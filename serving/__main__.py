@@ -8,7 +8,7 @@ from ontime import environment
 gc.disable()
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     from serving.server import main  # here, because multiprocessing imports this module again in each worker
 
     main()

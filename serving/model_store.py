@@ -11,8 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from threading import Event, Thread
 
-from ontime import online, release
-from ontime.release import Pointer, Release, ReleaseRefused
+from ontime import online, release, release_pointer
+from ontime.release import Release, ReleaseRefused
+from ontime.release_pointer import Pointer
 
 logger = logging.getLogger(__name__)
 
@@ -75,21 +76,21 @@ class ModelStore:
     def _pointer_fingerprint(self) -> tuple[int, int, int] | None:
         """Changes with each move of the pointer, because a new file always replaces it."""
         try:
-            stat = (self._releases / release.POINTER).stat()
+            stat = (self._releases / release_pointer.POINTER).stat()
         except OSError:
             return None
         return stat.st_ino, stat.st_mtime_ns, stat.st_size
 
 
 def _load_live(releases: Path) -> LiveReleases:
-    pointer = release.require_pointer(releases)
+    pointer = release_pointer.require_pointer(releases)
     champion = _load_verified(releases, pointer)
     challenger = _load_verified(releases, pointer.challenger) if pointer.challenger else None
     share = pointer.challenger.share if pointer.challenger else 0.0
     return LiveReleases(champion, challenger, share, datetime.now(UTC))
 
 
-def _load_verified(releases: Path, target: Pointer | release.Challenger) -> Release:
+def _load_verified(releases: Path, target: Pointer | release_pointer.Challenger) -> Release:
     loaded = release.load(releases, target.version, target.manifest_sha256)
-    online.prove(loaded)  # also warms up the model
+    online.check_probes(loaded)  # also warms up the model
     return loaded

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from ontime import database, release
-from ontime.release import Pointer, ReleaseRefused
+from ontime import database, database_tables, release, release_pointer
+from ontime.release import ReleaseRefused
+from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from serving.links import current_links
 from serving.metrics import MonitorMetrics
@@ -35,7 +36,7 @@ EPOCH = date(1970, 1, 1)
 def overview(model_store: ModelStore, prediction_log: PredictionLog, settings: Settings) -> Operations:
     """The data of the page /ops; while the database is down, everything that is not read from it."""
     releases = settings.releases
-    pointer, live = release.read_pointer(releases), model_store.live
+    pointer, live = release_pointer.read_pointer(releases), model_store.live
     live_version = live.champion.manifest.version
     database_up = prediction_log.database_error is None
     if database_up:
@@ -132,7 +133,7 @@ def _state(releases: Path, version: str, live_version: str, pointer: Pointer | N
 
 
 def _traffic(engine: sa.Engine) -> Traffic:
-    table, since = database.predictions.c, datetime.now(UTC) - timedelta(minutes=TRAFFIC_MINUTES)
+    table, since = database_tables.predictions.c, datetime.now(UTC) - timedelta(minutes=TRAFFIC_MINUTES)
     # Both databases format a time as 2013-11-05 10:15:00, in UTC; this prefix is the minute.
     minute = sa.func.substr(sa.cast(table.answered_at, sa.String), 1, len("2013-11-05 10:15")).label("minute")
     request_only = sa.case((table.features == "request", 1), else_=0)
@@ -166,7 +167,7 @@ def _requests(connection: sa.Connection, since: datetime) -> list[tuple[int, flo
     The rows of one request have the same time of writing and exactly the same latency, which is measured from the
     receipt of the request. Requests of one batch have only the time of writing in common.
     """
-    table = database.predictions.c
+    table = database_tables.predictions.c
     recent = sa.select(table.answered_at).where(table.answered_at >= since).order_by(table.answered_at.desc())
     first = connection.execute(recent.offset(MAX_LATENCY_ROWS - 1).limit(1)).scalar() or since
     by_request = (

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationE
 from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
-from ontime import database
+from ontime import online_store
 from ontime.declaration import EntityRequest, Question
 from ontime.problem import PROBLEM
 from ontime.schema import WORDS, Outcome
@@ -121,7 +121,7 @@ def parse_outcomes(body: bytes, question: Question) -> tuple[list[Outcome], bool
 
 def reject_outcomes_before_event(engine: sa.Engine, outcomes: Sequence[Outcome], is_list: bool) -> None:
     """Raises RequestRejected with status 422 if `known_at` is before the event. Unknown entities are not checked."""
-    events = database.event_times(engine, [each.entity_id for each in outcomes])
+    events = online_store.event_times(engine, [each.entity_id for each in outcomes])
     details = [
         ErrorDetail(
             place=f"outcomes.{place}.known_at" if is_list else "outcome.known_at",

@@ -11,7 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ontime import database
+from ontime import database, online_store
 from ontime.declaration import Question
 from serving import metrics
 from serving.monitoring_status import latest_status
@@ -58,11 +58,11 @@ class PredictionLog:
         """Update `monitoring`. Raises SQLAlchemyError while the database is down."""
         self.monitoring = latest_status(self.engine)
 
-    def look_up_features(self, question: Question, entity_ids: Sequence[str]) -> Mapping[str, database.Stored]:
+    def look_up_features(self, question: Question, entity_ids: Sequence[str]) -> Mapping[str, online_store.Stored]:
         """The rows of the online store by entity; empty while the database is down."""
         if self.database_error is None:
             try:
-                return database.look_up_features(self.engine, question, entity_ids)
+                return online_store.look_up_features(self.engine, question, entity_ids)
             except sa.exc.SQLAlchemyError as error:
                 self._set_database_error(error)
         return {}

@@ -175,7 +175,7 @@ def _schema_of(model: type[BaseModel]) -> dict[str, Any]:
 def _example(model_store: ModelStore) -> dict[str, Any]:
     """A request with the row of a real entity: the first probe of the release."""
     champion = model_store.live.champion
-    row = online.rows_of(champion.probes[:1], champion)[0]
+    row = online.probe_matrix(champion.probes[:1], champion)[0]
     data = [None if np.isnan(value) else float(str(value)) for value in row]
     return {"inputs": [{"name": INPUT, "shape": [1, WIDTH], "datatype": DATATYPE, "data": data}]}
 

@@ -162,7 +162,9 @@ def add_lookups(app: FastAPI, model_store: ModelStore, engine: sa.Engine) -> Non
         manifest = model_store.live.champion.manifest
         fields = manifest.model_dump(include=set(ModelInfo.model_fields) - {"features"})
         features = tuple(
-            FeatureInfo(name=each.name, unit=each.unit, meaning=each.meaning(manifest.question), known=each.known.value)
+            FeatureInfo(
+                name=each.name, unit=each.unit, meaning=each.meaning(manifest.question), known=each.known_from.value
+            )
             for each in schema.FEATURES
         )
         return ModelInfo(**fields, features=features)

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ontime import explain, online, schema
-from ontime.database import Stored, new_prediction_id
+from ontime.database import new_prediction_id
 from ontime.declaration import EntityRequest
+from ontime.online_store import Stored
 from ontime.problem import PROBLEM
 from ontime.release import Release
 from serving.model_store import LiveReleases
@@ -55,8 +56,8 @@ def run_model(
     batch: MicroBatch, places: Sequence[int], release: Release
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """The model's input and its probabilities, for the entities at these places."""
-    rows = [online.NOTHING_KNOWN if (stored := batch.stored[place]) is None else stored.online for place in places]
-    matrix = online.matrix_of([batch.entities[place] for place in places], rows, release)
+    rows = [online.EMPTY_ROW if (stored := batch.stored[place]) is None else stored.online for place in places]
+    matrix = online.request_matrix([batch.entities[place] for place in places], rows, release)
     return matrix, release.model.predict(matrix)
 
 
@@ -96,7 +97,7 @@ def _flags(entity: EntityRequest, stored: Stored | None, row: NDArray[np.float32
     """`row`: the model's input; a category is NaN in it if it is missing, or was not in the training data."""
     flags = ["request_only"] if stored is None and schema.ONLINE else []
     if not_encoded := [name for name, place in CATEGORIES if np.isnan(row[place])]:
-        present = online.categories_told(entity, online.NOTHING_KNOWN if stored is None else stored.online)
+        present = online.categories_present(entity, online.EMPTY_ROW if stored is None else stored.online)
         flags += [f"unknown_category:{name}" for name in not_encoded if name in present]
     return flags
 

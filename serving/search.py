@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ontime import database
-from ontime.declaration import Names, Search, choices_of, kind_of
+from ontime import database_tables
+from ontime.declaration import Names, Search
 from ontime.local_time import day_of, midnight
 from ontime.problem import PROBLEM
 from ontime.release import Manifest
+from ontime.request_fields import choices_of, kind_of
 from ontime.schema import WORDS, ZONE
 from serving.parsing import Day, Integer, NaturalNumber
 from serving.responses import ListedEntity, Listing, ProblemInfo, SearchChoice, SearchField
@@ -51,7 +52,7 @@ Query: Any = create_model(  # type: ignore[call-overload]  # its fields are know
 
 
 def find_entities(engine: sa.Engine, query: Any, names: Names) -> Listing:
-    table, event = database.entities, database.entities.c.event_at
+    table, event = database_tables.entities, database_tables.entities.c.event_at
     with engine.connect() as connection:
         first, last = connection.execute(sa.select(sa.func.min(event), sa.func.max(event))).one()
         if first is None:
@@ -78,7 +79,7 @@ def find_entities(engine: sa.Engine, query: Any, names: Names) -> Listing:
 
 def find_entity(engine: sa.Engine, entity_id: str, names: Names) -> ListedEntity | None:
     with engine.connect() as connection:
-        statement = sa.select(database.entities).where(database.entities.c.entity_id == entity_id)
+        statement = sa.select(database_tables.entities).where(database_tables.entities.c.entity_id == entity_id)
         row = connection.execute(statement).mappings().first()
     return None if row is None else _listed(row, names)
 

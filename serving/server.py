@@ -15,7 +15,8 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from ontime import database
-from ontime.release import NoRelease, ReleaseRefused
+from ontime.release import ReleaseRefused
+from ontime.release_pointer import NoRelease
 from ontime.settings import BadSettings, Settings, load_settings
 
 SWITCH_SECONDS = 0.001  # Python's default is 0.005

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
-from ontime import database, export, model, release, schema, split
+from ontime import database, export, model, release, release_pointer, schema, split
 from ontime.datasets import Tables
 from ontime.declaration import Names, Question
 from ontime.params import Params
@@ -113,7 +113,7 @@ def published(folder: Path, small: Small, other: Small) -> Settings:
     releases = folder / "releases"
     release.publish(releases, small.contents, small.manifest("1"))
     release.publish(releases, other.contents, other.manifest("2"))
-    release.point(releases, "1")
+    release_pointer.set_live(releases, "1")
     return Settings(
         releases=releases,
         database_url=f"sqlite:///{folder}/ontime.db",

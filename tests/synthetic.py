@@ -8,8 +8,8 @@ import pandas as pd
 from ontime import schema
 
 
-def flights(rows: int, seed: int, filled: Collection[str] = schema.FEATURE_NAMES) -> pd.DataFrame:
-    """Features, `probability` and a `label` drawn from it; features that are not in `filled` are missing."""
+def flights(rows: int, seed: int, complete: Collection[str] = schema.FEATURE_NAMES) -> pd.DataFrame:
+    """Features, `probability` and a `label` that follows it; a numeric feature that is not in `complete` is missing."""
     drawn = np.random.default_rng(seed)
     numbers = [name for name in schema.FEATURE_NAMES if name not in schema.CATEGORICAL]
     features = {name: drawn.choice(["AA", "BB", "CC", "DD"], rows) for name in schema.CATEGORICAL}
@@ -18,10 +18,10 @@ def flights(rows: int, seed: int, filled: Collection[str] = schema.FEATURE_NAMES
     probability = drawn.beta(2, 6, rows)
     late = pd.array(drawn.random(rows) < probability, dtype="boolean")
     table = table.loc[:, list(schema.FEATURE_NAMES)].assign(probability=probability, label=late)
-    return table.assign(**{name: np.nan for name in numbers if name not in filled})
+    return table.assign(**{name: np.nan for name in numbers if name not in complete})
 
 
-def with_outcomes(flights: pd.DataFrame, outcomes: Sequence[bool]) -> pd.DataFrame:
-    """The flights with outcomes for the first ones; the others have no known outcome."""
-    unknown = [pd.NA] * (len(flights) - len(outcomes))
-    return flights.assign(label=pd.array([*outcomes, *unknown], dtype="boolean"))
+def with_outcomes(flights: pd.DataFrame, labels: Sequence[bool]) -> pd.DataFrame:
+    """The first flights have these `labels`; the others have none."""
+    unknown = [pd.NA] * (len(flights) - len(labels))
+    return flights.assign(label=pd.array([*labels, *unknown], dtype="boolean"))

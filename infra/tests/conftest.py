@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from infra.tests.watchers import Stack, alertmanager_telling, prometheus_watching, receiving
-from ontime import database, local_time, release
+from ontime import database, local_time, release_pointer
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
@@ -45,7 +45,7 @@ def world(
     settings = published(folder, small, other).model_copy(update={"evidently": folder / "evidently"})
     stored = store(settings, weeks, tables)
     # Not by pipelines.operations.transitions, which would need an MLflow registry with these two versions.
-    release.challenge(settings.releases, "2", 0.5)
+    release_pointer.set_challenger(settings.releases, "2", 0.5)
     timetable = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]]
     flights = [request_of(flight) for _, flight in timetable.iterrows()]
     with running(settings) as service:

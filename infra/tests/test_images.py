@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from infra.tests.containers import TIGHT, docker, image, inspect, port_of, running, volume
 from infra.tests.tools import ROOT, tool
-from ontime import database
+from ontime import database, database_tables
 from ontime.settings import Settings
 from pipelines.operations import mirror
 from serving import keys
@@ -81,7 +81,7 @@ def logged(container: str, folder: Path) -> set[str]:
     docker("cp", f"{container}:/app/var", str(folder))
     engine = database.connect(f"sqlite:///{folder}/ontime.db")
     with engine.connect() as connection:
-        return set(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
+        return set(connection.execute(sa.select(database_tables.predictions.c.prediction_id)).scalars())
 
 
 def test_predictions_survive_a_kill_and_a_restart(served: Served, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_model_trained_in_it_predicts_as_everywhere(stack: Stack) -> None:
 def test_a_training_is_on_the_server_and_its_data_and_model_in_the_buckets(stack: Stack) -> None:
     output = stack.python(
         "from ontime.settings import load_settings; from ontime import registry; import fsspec, os;"
-        "client = registry.connect(load_settings().tracking_url, None);"
+        "client = registry.tracking_client(load_settings().tracking_url, None);"
         "v = client.get_model_version_by_alias('ontime', 'champion');"
         "s3 = fsspec.filesystem('s3');"
         "print(v.version, len(client.search_runs(['1'])),"
@@ -359,7 +359,7 @@ def test_after_a_total_loss_a_restore_brings_back_predictions_and_registry(stack
     assert again["probability"] == answer["probability"]
     assert again["model_version"] == answer["model_version"]
     assert before | {answer["prediction_id"]} <= stack.logged()
-    champion = "from ontime import registry; print(registry.connect('http://mlflow:5000', None)" \
+    champion = "from ontime import registry; print(registry.tracking_client('http://mlflow:5000', None)" \
         ".get_model_version_by_alias('ontime', 'champion').version)"  # fmt: skip
     assert stack.python(champion).splitlines()[-1] == "1"
 
@@ -367,9 +367,10 @@ def test_after_a_total_loss_a_restore_brings_back_predictions_and_registry(stack
 def test_a_restore_in_place_removes_what_is_newer_than_the_backup(stack: Stack) -> None:
     stack.make("stack-backup", "TO=before")
     publish_another = (
-        "from pathlib import Path; from ontime import release; R = Path('releases');"
+        "from pathlib import Path; from ontime import release, release_pointer; R = Path('releases');"
         "m = release.verify(R / '1').model_copy(update={'version': '2'});"
-        "release.publish(R, {name: (R / '1' / name).read_bytes() for name in m.sha256}, m); release.point(R, '2')"
+        "release.publish(R, {name: (R / '1' / name).read_bytes() for name in m.sha256}, m);"
+        "release_pointer.set_live(R, '2')"
     )
     stack.python(publish_another)
     _wait_for_version(stack, "2")

@@ -1,4 +1,4 @@
-"""What has arrived by a moment: the feed as of then, day by day through the contract, broken batches set aside.
+"""What has arrived by a moment: the feed as of then, day by day through the contract, broken batches quarantined.
 
 The feed is data/ingested: in this project the whole dataset lies there, and `sources.as_of` hides what is ahead of the
 clock. Whoever has a live source returns its tables from `near` instead.
@@ -70,11 +70,11 @@ def reach(params: Params) -> timedelta:
 
 
 def _refuse_a_later_plan(lead: timedelta) -> None:
-    known = next(table.known for table in DATA.tables if table.name == DATA.entities)
-    if isinstance(known, Scheduled) and known.ahead < lead:
+    availability = next(table.availability for table in DATA.tables if table.name == DATA.entities)
+    if isinstance(availability, Scheduled) and availability.ahead < lead:
         raise sources.NotDeclared(
             f"features.lead_minutes asks {lead} before the event, but problem/data.py declares that a row of "
-            f"{DATA.entities} is known {known.ahead} before (ahead): ask later, or declare how early it is known"
+            f"{DATA.entities} is known {availability.ahead} before (ahead): ask later, or declare how early it is known"
         )
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, environment, features, files, locks, release, schema, split
+from ontime import database, environment, features, files, locks, online_store, release_pointer, schema, split
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.params import Params, load_params
@@ -58,9 +58,9 @@ def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entit
     ):
         part = rows.iloc[start : start + BATCH_ROWS]
         own = entities.loc[part[KEY]]
-        database.store_entities(engine, _records(own[[KEY, *REQUEST]].assign(event_at=own[DATA.event_at])))
+        online_store.store_entities(engine, _records(own[[KEY, *REQUEST]].assign(event_at=own[DATA.event_at])))
         vectors, texts = features.online_of(part)
-        database.store_features(
+        online_store.store_features(
             engine,
             question,
             part[KEY].tolist(),
@@ -117,7 +117,7 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
     refuse_another_question(settings, params)
     engine = database.connect(settings.database_url)
     now = now.replace(second=0, microsecond=0)
-    last = database.last_moment(engine, params.question, now)
+    last = online_store.last_moment(engine, params.question, now)
     since = last - OVERLAP if last else now - FIRST_TIME
     arrived = arrivals.by(now, since, feed, params)
     quarantine(settings, engine, arrived.broken, now)
@@ -132,7 +132,7 @@ def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed 
 
 def refuse_another_question(settings: Settings, params: Params) -> None:
     """Raise QuestionDiffers where what would be materialised is not what the current release was trained on."""
-    champion = release.current(settings.releases)
+    champion = release_pointer.live_manifest(settings.releases)
     if champion is None:
         return
     for name, asked, trained in (
@@ -152,7 +152,7 @@ def note_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: d
     The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
     or an event that became known later than it says: whichever it is, training sees other features than production.
     """
-    stored = database.look_up_features(engine, question, built["entity_id"])
+    stored = online_store.look_up_features(engine, question, built["entity_id"])
     rows = zip(built[KEY], *features.online_of(built), strict=True)
     differing = [
         each
@@ -184,7 +184,7 @@ def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Bat
             "rules": rules,
             "reason": "; ".join(batch.reasons),
         }
-        database.record_decision(engine, "quarantine", "set aside", evidence, now)
+        database.record_decision(engine, "quarantine", "quarantined", evidence, now)
 
 
 def test_period(settings: Settings, params: Params) -> str:
@@ -213,5 +213,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -24,7 +24,8 @@ from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
 from ontime import environment, files, release
-from ontime.release import MANIFEST, POINTER, Pointer, ReleaseRefused
+from ontime.release import MANIFEST, ReleaseRefused
+from ontime.release_pointer import POINTER, Pointer
 from ontime.settings import BadSettings, Settings, load_settings
 
 AWAY = (OSError, BotoCoreError, ReleaseRefused)  # what a later try may mend; s3fs makes S3's refusals OSErrors
@@ -166,5 +167,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -18,10 +18,11 @@ from monitoring import alerts, daily_metrics, diagnosis, diagnosis_text, perform
 from monitoring.alerts import Alert, Tier
 from monitoring.daily_metrics import DayContext
 from monitoring.policy import Action, DayState, Decision, Trial, choose_action
-from ontime import database, environment, local_time, locks, release
+from ontime import database, environment, local_time, locks, release, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params, load_params
-from ontime.release import Manifest, Pointer
+from ontime.release import Manifest
+from ontime.release_pointer import Pointer
 from ontime.settings import Settings, load_settings
 from pipelines.operations import apply_policy, feed_clock, retrain
 from pipelines.operations.promotion_checks import kept_out
@@ -31,14 +32,14 @@ FIGURES, QUALITY = "figures", "quality"
 
 def run(settings: Settings, params: Params, day: date) -> Decision:
     """Look at one day, which is over. Raises NoRelease where nothing answers, so that there is nothing to monitor."""
-    with locks.in_turn(settings.releases / ".monitor.lock", "monitor"):
+    with locks.wait_and_hold(settings.releases / ".monitor.lock", "monitor"):
         return _run_in_turn(settings, params, day)
 
 
 def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     engine = database.connect(settings.database_url)
     context = DayContext(settings, params, engine, day, midnight(day + timedelta(days=1)))
-    pointer = release.require_pointer(settings.releases)
+    pointer = release_pointer.require_pointer(settings.releases)
     figures = _once(context, "monitor", lambda: _judge(context, pointer))
     raised = alerts.from_json(figures["alerts"])
     webhook.post_alerts(engine, settings.webhook)
@@ -188,5 +189,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

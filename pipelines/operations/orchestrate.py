@@ -52,7 +52,7 @@ class Place(NamedTuple):
     def environment(self) -> dict[str, str]:
         """What each process of Prefect is told."""
         return {
-            **environment.settled(os.environ),
+            **environment.project_variables(os.environ),
             "PWD": str(Path.cwd()),  # prefect.yaml's pull step leads there
             "PROBLEM_ZONE": PROBLEM.zone,
             "PREFECT_HOME": str(self.home.resolve()),
@@ -227,5 +227,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

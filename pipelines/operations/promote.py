@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import sqlalchemy as sa
 
-from ontime import database, environment, locks, online, refusal, release, schema
+from ontime import database, environment, locks, online, refusal, release, release_pointer, schema
 from ontime.params import Params, load_params
-from ontime.release import Pointer
+from ontime.release_pointer import Pointer
 from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.operations import git, lineage, transition_log, transitions
@@ -95,7 +95,7 @@ def wait_for_the_stages() -> None:
     from pipelines.operations import promotion_gate  # noqa: F401
 
     settings = load_settings()
-    registry.connect(settings.tracking_url, settings.artifacts)
+    registry.tracking_client(settings.tracking_url, settings.artifacts)
     if not sys.stdin.readline():
         sys.exit("promote: the parent process ended before the stages finished; run make train again")
 
@@ -104,15 +104,15 @@ def settle(candidate_at: datetime | None = None) -> None:
     """Let this training's model answer, challenge, stand by, or stay what it is already."""
     settings = load_settings()
     # One after the other: a second one is judged against what the first has let answer.
-    with locks.in_turn(settings.releases / ".promotion.lock", "promote"):
+    with locks.wait_and_hold(settings.releases / ".promotion.lock", "promote"):
         _settle(settings, candidate_at)
 
 
 def _settle(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url)
-    release.current(settings.releases)  # a release that was tampered with stops everything, here
-    pointer = release.read_pointer(settings.releases)
+    release_pointer.live_manifest(settings.releases)  # a release that was tampered with stops everything, here
+    pointer = release_pointer.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None
     training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
     settled = already_settled(engine, pointer, training.pipeline)
@@ -153,20 +153,20 @@ def record_and_publish(training: Training) -> Candidate:
     settings, params = training.settings, training.params
     winner = packaging.challenger(params)
     packaging.refuse_disparity(winner, params.gate.parity_tolerance)
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), training.hashes)
-    ids = registry.record(client, training.pipeline, runs, packaging.papers(params))
+    ids = registry.record_runs(client, training.pipeline, runs, packaging.papers(params))
     run_id = ids[winner.name]
     description = f"Predicts {schema.in_words(params.question)}."
     version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
     contents = packaging.contents(winner, params)
     # The commit that the run was recorded with: repeated from another commit, this is still the same release.
-    commit = registry.tag(client, run_id, "git_commit")
+    commit = registry.run_tag(client, run_id, "git_commit")
     names = packaging.validated_names()
     manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
-    online.prove(release.load(settings.releases, version))
-    champion = release.current(settings.releases)
+    online.check_probes(release.load(settings.releases, version))
+    champion = release_pointer.live_manifest(settings.releases)
     return Candidate(winner, version, champion is None or champion.question == params.question)
 
 
@@ -179,7 +179,7 @@ def decide(training: Training, candidate: Candidate) -> "Verdict":
     verdict, against = promotion_gate.judge(
         candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
     )
-    champion = release.current(settings.releases)
+    champion = release_pointer.live_manifest(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:
         reason = f"a shadow cannot compare it with release {champion.version}"
         insist = f"make promote VERSION={version} FORCE=1 serves it"
@@ -189,8 +189,8 @@ def decide(training: Training, candidate: Candidate) -> "Verdict":
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
         database.record_decision(engine, "gate", word, evidence, training.candidate_at)
     print(f"gate: {word} version {version} against {against}: {verdict.reason}")
-    client = registry.connect(settings.tracking_url, settings.artifacts)
-    registry.note(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
+    registry.tag_version(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
     return verdict
 
 
@@ -206,7 +206,7 @@ def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
         print(f"materialise: {materialise.test_period(settings, training.params)}")
     cause, name = training.cause(verdict.reason), candidate.winner.name
     if not verdict.promote:
-        pointer = release.read_pointer(settings.releases)
+        pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None:
             sys.exit("promote: the gate refused the first model, so there is no release to serve")
         print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
@@ -219,6 +219,6 @@ def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
-    with refusal.told("promote"):
+    environment.enforce()
+    with refusal.exit_on_refusal("promote"):
         main()

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import sqlalchemy as sa
 
-from ontime import database, release
-from ontime.release import Pointer
+from ontime import database, database_tables, release, release_pointer
+from ontime.release_pointer import Pointer
 from ontime.schema import WORDS
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Comparison(NamedTuple):
 
 def objection(engine: sa.Engine, releases: Path, version: str) -> str | None:
     """Why `version` should not take the champion's place, or None where nothing is known against it."""
-    pointer = release.read_pointer(releases)
+    pointer = release_pointer.read_pointer(releases)
     champion = _champion_before(pointer, version)
     comparison = compared(engine, releases, champion, version) if champion else None
     reasons = [
@@ -76,13 +76,13 @@ def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> 
 
 
 def _scored_by_both(engine: sa.Engine, champion: str, version: str) -> bool:
-    answered, shadowed = database.predictions.c, database.shadows.c
+    answered, shadowed = database_tables.predictions.c, database_tables.shadows.c
     pair = sa.or_(
         sa.and_(answered.model_version == champion, shadowed.model_version == version),
         sa.and_(answered.model_version == version, shadowed.model_version == champion),
     )
     both = sa.select(sa.literal(1)).join_from(
-        database.shadows, database.predictions, shadowed.prediction_id == answered.prediction_id
+        database_tables.shadows, database_tables.predictions, shadowed.prediction_id == answered.prediction_id
     )
     with engine.connect() as connection:
         return connection.execute(both.where(pair).limit(1)).first() is not None

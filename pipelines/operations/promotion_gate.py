@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from ontime import database, gate, model, release, schema
+from ontime import database, gate, model, release, release_pointer, schema
 from ontime.gate import Rival, Verdict
 from ontime.params import Params
 from pipelines.operations.packaging import Challenger
@@ -42,7 +42,7 @@ def judge(
         best=rivals.best,
         base_rate=rivals.base_rate,
     )
-    current = release.current(releases)
+    current = release_pointer.live_manifest(releases)
     if current is not None and current.question != params.question:
         predicts = f"release {current.version} predicts {schema.in_words(current.question)}"
         why = f"{predicts}, so the measure is the {rivals.champion.name}"
@@ -51,7 +51,7 @@ def judge(
 
 
 def rivals_of(winner: Challenger, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
-    current = release.current(releases)
+    current = release_pointer.live_manifest(releases)
     if current is None or current.question != params.question:
         return Rivals(_baseline(winner), None, winner.training["base_rate"])
     best = best_so_far(engine, releases)
@@ -80,7 +80,7 @@ def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
     One that was only found to be no worse does not take this place: so what refreshes may lose is bounded, however
     many there are. None where the gate's log says of no release that still stands.
     """
-    pointer, current = release.read_pointer(releases), release.current(releases)
+    pointer, current = release_pointer.read_pointer(releases), release_pointer.live_manifest(releases)
     if pointer is None or current is None:
         return None
     served = {*pointer.history, pointer.version} - {*pointer.rolled_back}

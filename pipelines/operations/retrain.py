@@ -20,7 +20,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, local_time, locks, refusal, release, sources
+from ontime import database, environment, local_time, locks, refusal, release_pointer, sources
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
 from ontime.settings import PREFIX, Settings, load_settings
@@ -55,14 +55,14 @@ def run(settings: Settings, params: Params, day: date) -> str:
     What a stage or the gate refuses is a decision like any other, and asked for no more.
     """
     git.refuse_without_commit()
-    with locks.held(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
+    with locks.hold(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
         return _run_alone(settings, params, day)
 
 
 def _run_alone(settings: Settings, params: Params, day: date) -> str:
     engine = database.connect(settings.database_url)
     now = local_time.midnight(day + timedelta(days=1))
-    pointer = release.read_pointer(settings.releases)
+    pointer = release_pointer.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
         return f"release {pointer.challenger.version} is on trial; a retraining would end that"
     if reason := too_early(params, day):
@@ -165,7 +165,7 @@ def _promoted(promotion: "subprocess.Popen[str]") -> str:
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
     """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
-    told = environment.settled(os.environ, workspace.resolve())
+    told = environment.project_variables(os.environ, workspace.resolve())
     if settings is not None:
         told |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
@@ -194,7 +194,7 @@ def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
     try:
         return processes.output_of(process, name, text)
     except processes.ProcessFailed as failed:
-        if reason := refusal.found_in(failed.output):
+        if reason := refusal.find_refusal(failed.output):
             raise Refusal(reason) from None
         raise NotRetrained(str(failed)) from None
 
@@ -214,5 +214,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

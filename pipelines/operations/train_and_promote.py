@@ -34,7 +34,7 @@ def train() -> None:
     params = load_params()  # refused here, before a stage shows where in the code it was read
     dataset = sources.dataset(params.dataset)
     split.refuse_outside(params.split, dataset.first_day, dataset.last_day)
-    with locks.held(locks.WORKSPACE, "make train"):
+    with locks.hold(locks.WORKSPACE, "make train"):
         mend()
         _dvc("repro")
         promote.main()
@@ -108,5 +108,5 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main(sys.argv[1:])

@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import sqlalchemy as sa
 
 from ontime import database
-from ontime.release import Pointer
+from ontime.release_pointer import Pointer
 
 PROMOTION, ROLLBACK, CHALLENGE = "promotion", "rollback", "challenge"  # the kinds of rows
 BY_HAND, BY_POLICY, BY_TRAINING, FORCED, CUT_OFF = "by hand", "by the policy", "published", "forced", "cut off"

@@ -13,8 +13,8 @@ from types import MappingProxyType
 
 import sqlalchemy as sa
 
-from ontime import locks, online, release
-from ontime.release import Pointer
+from ontime import locks, online, release, release_pointer
+from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import transition_log
 from pipelines.operations.promotion_checks import kept_out, objection
@@ -48,7 +48,7 @@ def promote(
     with _in_turn(settings):
         move = Move(PROMOTION, version)
         _resume(settings, engine, cause, move.__eq__)
-        pointer = release.read_pointer(settings.releases)
+        pointer = release_pointer.read_pointer(settings.releases)
         serves = pointer is not None and pointer.version == version
         if watched and not serves and not _challenges(pointer, version):
             return None
@@ -60,7 +60,7 @@ def promote(
         if against and not (force or serves):
             insist = f"make promote VERSION={version} FORCE=1 promotes it anyway"
             raise Refused(f"{against}. It stays as it is; {insist}")
-        release.point(settings.releases, version, watched=watched)
+        release_pointer.set_live(settings.releases, version, watched=watched)
         if against:
             by, reason = (FORCED, "forced by hand") if force else (cause.by, cause.reason)
             cause = cause._replace(by=by, reason=f"{reason}; {against}")
@@ -77,9 +77,9 @@ def challenge(settings: Settings, engine: sa.Engine, version: str, share: float,
         move = Move(CHALLENGE, version, share)
         _resume(settings, engine, cause, move.__eq__)
         _prove(settings, version)
-        pointer = release.read_pointer(settings.releases)
+        pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None or Roles.of(pointer)[1:] != (version, share):
-            release.challenge(settings.releases, version, share)
+            release_pointer.set_challenger(settings.releases, version, share)
         elif transition_log.on_record(engine, pointer):
             _align_mlflow(settings, pointer)
             return False
@@ -92,11 +92,11 @@ def withdraw(settings: Settings, engine: sa.Engine, cause: Cause, version: str |
     with _in_turn(settings):
         move = _resume(settings, engine, cause, lambda each: each.is_withdrawal and version in (None, each.version))
         if move is None:
-            pointer = release.read_pointer(settings.releases)
+            pointer = release_pointer.read_pointer(settings.releases)
             if pointer is None or pointer.challenger is None or version not in (None, pointer.challenger.version):
                 return None
             move = Move(CHALLENGE, pointer.challenger.version)
-            release.challenge(settings.releases, None)
+            release_pointer.set_challenger(settings.releases, None)
         _finish(settings, engine, move, cause)
         return move.version
 
@@ -109,22 +109,22 @@ def roll_back(settings: Settings, engine: sa.Engine, cause: Cause, to: str | Non
     with _in_turn(settings):
         move = _resume(settings, engine, cause, lambda each: each.kind == ROLLBACK and to in (None, each.version))
         if move is None:
-            pointer = release.read_pointer(settings.releases)
+            pointer = release_pointer.read_pointer(settings.releases)
             if to is not None and (pointer is None or pointer.history[-1:] != (to,)):
                 return None
             left = pointer.version if pointer else None
-            move = Move(ROLLBACK, release.roll_back(settings.releases), left=left)
+            move = Move(ROLLBACK, release_pointer.revert(settings.releases), left=left)
         _finish(settings, engine, move, cause)
         return move.version
 
 
 def _in_turn(settings: Settings) -> AbstractContextManager[None]:
-    return locks.in_turn(settings.releases / LOCK, "move of a release")
+    return locks.wait_and_hold(settings.releases / LOCK, "move of a release")
 
 
 def _resume(settings: Settings, engine: sa.Engine, cause: Cause, is_own: Callable[[Move], bool]) -> Move | None:
     """The move that was cut off, if this command is its own; that of another one is put on record instead."""
-    move = transition_log.cut_off(engine, release.read_pointer(settings.releases))
+    move = transition_log.cut_off(engine, release_pointer.read_pointer(settings.releases))
     if move is None or is_own(move):
         return move
     why = "the pointer shows this move; the process that made it ended before it was on record"
@@ -145,7 +145,7 @@ def _objection(settings: Settings, engine: sa.Engine, version: str, cause: Cause
 
 def _prove(settings: Settings, version: str) -> None:
     try:
-        online.prove(release.load(settings.releases, version))
+        online.check_probes(release.load(settings.releases, version))
     except release.ReleaseRefused as broken:
         raise release.ReleaseRefused(
             f"{broken}. The release is broken and every service would refuse it, so FORCE=1 does not help"
@@ -154,9 +154,11 @@ def _prove(settings: Settings, version: str) -> None:
 
 def _finish(settings: Settings, engine: sa.Engine, move: Move, cause: Cause) -> None:
     """The steps after the pointer has moved."""
-    pointer = release.read_pointer(settings.releases)
+    pointer = release_pointer.read_pointer(settings.releases)
     if pointer is None:
-        raise release.NoRelease(f"{settings.releases / release.POINTER} is gone in the middle of a move")
+        raise release_pointer.NoRelease(
+            f"{settings.releases / release_pointer.POINTER} is gone in the middle of a move"
+        )
     day = cause.about.get("day", f"{cause.at or datetime.now(UTC):%Y-%m-%d}")
     _align_mlflow(settings, pointer, move.version, {f"{move.kind}.{day}": move.verdict(cause.by)})
     transition_log.record(engine, move, cause, pointer)
@@ -170,8 +172,8 @@ def _align_mlflow(
 
     roles = Roles.of(pointer)
     try:
-        client = registry.connect(settings.tracking_url, settings.artifacts)
-        registry.crown(client, {registry.CHAMPION: roles.champion, registry.CHALLENGER: roles.challenger})
-        registry.note(client, version, tags)
+        client = registry.tracking_client(settings.tracking_url, settings.artifacts)
+        registry.set_aliases(client, {registry.CHAMPION: roles.champion, registry.CHALLENGER: roles.challenger})
+        registry.tag_version(client, version, tags)
     except registry.NotRecorded as error:
         print(f"transitions: {error}", file=sys.stderr)

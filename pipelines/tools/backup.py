@@ -97,7 +97,7 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
         raise NotBackedUp(f"{names}: not empty; --replace puts the backup in its place (make: REPLACE=1)")
     with ExitStack() as stack:
         for lock in _locks_of(settings, parts):
-            stack.enter_context(locks.held(lock, "make restore"))
+            stack.enter_context(locks.hold(lock, "make restore"))
         _restore_parts(folder, parts)
     return inventory
 
@@ -159,5 +159,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

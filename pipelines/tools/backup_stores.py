@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from botocore.exceptions import BotoCoreError
 
 from ontime import files
-from ontime.release import POINTER
+from ontime.release_pointer import POINTER
 from pipelines.operations import processes
 
 DATABASES = ("sqlite", "postgresql")

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from monitoring import performance
-from ontime import database, environment, evaluation, locks, release
-from ontime.release import NoRelease, Pointer
+from ontime import database, environment, evaluation, locks, release, release_pointer
+from ontime.release_pointer import NoRelease, Pointer
 from ontime.schema import WORDS
 from ontime.settings import load_settings
 from pipelines.operations.promotion_checks import Comparison
@@ -55,7 +55,7 @@ def comparison_report(entities: pd.DataFrame, pointer: Pointer) -> str:
 def main() -> None:
     try:
         settings = load_settings()
-        pointer = release.read_pointer(settings.releases)
+        pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None or pointer.challenger is None:
             raise NoRelease("there is no challenger; for example: make shadow VERSION=2")
         engine = database.connect(settings.database_url)
@@ -70,5 +70,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from monitoring import diagnosis, diagnosis_text, performance, samples
 from monitoring.decomposition import Change, Difference, LabelledSample
 from monitoring.diagnosis import Diagnosis
-from ontime import database, environment, files, locks, operation_plots, release
+from ontime import database, environment, files, locks, operation_plots, release, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params, load_params
 from ontime.release import Manifest
@@ -50,7 +50,7 @@ class Days(NamedTuple):
 
 def diagnose_days(settings: Settings, params: Params, now: Days, against: Days | None) -> DiagnosisReport:
     """Raises ReleaseRefused, and TooFewDays if a period has too few days with outcomes."""
-    live = release.load_current(settings.releases)
+    live = release_pointer.load_live(settings.releases)
     engine = database.connect(settings.database_url)
     manifest = live.manifest
     if against is None:
@@ -140,5 +140,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

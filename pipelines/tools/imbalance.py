@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ontime import environment, evaluation, figures, files, model, plots, split
-from ontime.fairness import paid_per_1000
+from ontime.fairness import entity_costs_per_1000
 from ontime.params import Cost, Params, load_params
 from pipelines.labelled import read_period
 from pipelines.layout import MODELS, REPORTS, read_json, replacing_folder, write_json
@@ -115,14 +115,14 @@ def _figures(periods: Periods, valid: Floats, test: Floats, plain: Floats, cost:
     label, days = periods.test["label"].to_numpy(), periods.test["day"].to_numpy()
     valid_label = periods.valid["label"].to_numpy()
     threshold = float(min(THRESHOLDS, key=lambda each: evaluation.cost_per_1000(valid_label, valid, cost, each)))
-    plain_cost = paid_per_1000(label, plain, cost, cost.alert_threshold)
+    plain_cost = entity_costs_per_1000(label, plain, cost, cost.alert_threshold)
     differences = {
         "log_loss": evaluation.paired_difference(label, test, plain, days),
         "cost_per_1000": evaluation.mean_interval(
-            paid_per_1000(label, test, cost, cost.alert_threshold) - plain_cost, days
+            entity_costs_per_1000(label, test, cost, cost.alert_threshold) - plain_cost, days
         ),
         "cost_at_own_threshold": evaluation.mean_interval(
-            paid_per_1000(label, test, cost, threshold) - plain_cost, days
+            entity_costs_per_1000(label, test, cost, threshold) - plain_cost, days
         ),
     }
     return {
@@ -190,5 +190,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -26,7 +26,7 @@ class NotInstalled(RuntimeError):
 def install(venv: Path) -> None:
     """Install into `venv` unless it is up to date; a second process waits for the first. Raises NotInstalled."""
     stamp = venv / ".installed"
-    with locks.in_turn(LOCK, "install"):
+    with locks.wait_and_hold(LOCK, "install"):
         if is_installed(stamp):
             return
         print(f"install: {venv.name} from {ALL} (under 2 GB, about a minute)", flush=True)

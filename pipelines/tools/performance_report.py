@@ -16,7 +16,7 @@ import pandas as pd
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, environment, files, locks, operation_plots, plots, release, schema
+from ontime import database, environment, files, locks, operation_plots, plots, release, release_pointer, schema
 from ontime.declaration import Question
 from ontime.figures import Picture
 from ontime.params import Params, load_params
@@ -54,7 +54,7 @@ def measure_performance(
 ) -> PerformanceReport | None:
     """The scores of all predictions for the current release's question; None if there are no predictions."""
     engine = database.connect(settings.database_url)
-    current = release.current(settings.releases)
+    current = release_pointer.live_manifest(settings.releases)
     question = current.question if current else params.question
     rows = performance.predictions_with_outcomes(engine, *ALL_TIME, question.label_at_least, known_by, vectors=True)
     if rows.empty:
@@ -115,7 +115,7 @@ def _page(report: PerformanceReport) -> str:
         days=report.days,
         cuts=report.groups,
         without_interval=[cut for cut, by in report.groups.items() if not _has_intervals(by)],
-        fewest_days=performance.FEWEST_DAYS,
+        min_days=performance.FEWEST_DAYS,
         summary=_summary(report),
     )
 
@@ -170,5 +170,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

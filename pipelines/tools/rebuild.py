@@ -93,4 +93,4 @@ def _run(folder: Path, *module_and_arguments: str) -> None:
 
 def _environment(folder: Path) -> dict[str, str]:
     """The environment without variables that refer to code or caches outside the clone."""
-    return environment.settled(os.environ, folder)
+    return environment.project_variables(os.environ, folder)

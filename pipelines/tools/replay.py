@@ -32,7 +32,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import contract, environment, locks, model, release, sources
+from ontime import contract, environment, locks, model, release_pointer, sources
 from ontime.datasets import SourceBroken, Tables
 from ontime.params import Params, load_params
 from ontime.problem.data import DATA
@@ -49,7 +49,7 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
     """Train on all data known before the replay starts. Raises NotRetrained."""
     print(f"replay: training the first model on the data known before {start}", flush=True)
     print(retrain.run(settings, params, start - timedelta(days=1)), flush=True)
-    if release.read_pointer(settings.releases) is None:
+    if release_pointer.read_pointer(settings.releases) is None:
         sys.exit("replay: the gate rejected the first model, so there is no release to replay with")
     # Not part of a release; the report compares with it.
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
@@ -162,7 +162,7 @@ def _months_after(day: date, months: int) -> date:
 
 def main() -> None:
     try:
-        with locks.held(FOLDER.with_suffix(".lock"), "make replay"):
+        with locks.hold(FOLDER.with_suffix(".lock"), "make replay"):
             replay()
     except (locks.Busy, SourceBroken) as error:
         sys.exit(f"replay: {error}")
@@ -193,5 +193,5 @@ def replay() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

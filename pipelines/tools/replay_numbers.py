@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from monitoring import performance, table_metrics
-from ontime import conformal, contract, database, evaluation, features, model, release, schema, slices
+from ontime import conformal, contract, database, evaluation, features, model, online_store, release, schema, slices
 from ontime.datasets import KEY, Tables
 from ontime.local_time import day_of, midnight
 from ontime.params import Params
@@ -90,12 +90,10 @@ def coverage_by_month(results: Results) -> list[dict[str, Any]]:
     """
     months = results.entities["day"].dt.strftime("%Y-%m").to_numpy(str)
     days, groups = results.entities["day"].to_numpy(), slices.groups(slices.of_entities(results.features))
-    rows = []
+    living, rows = results.probabilities["living"], []
     for pair in pairwise(np.unique(months)):
         before, now = (months == month for month in pair)
-        calibration, current = (
-            conformal.Answered(results.probabilities["living"][each], groups[each]) for each in (before, now)
-        )
+        calibration, current = (conformal.GroupedProbabilities(living[each], groups[each]) for each in (before, now))
         sets = conformal.prediction_sets(calibration, results.label[before], current)
         rows += conformal.coverage(results.label[now], sets, days[now], pd.DataFrame({"month": months[now]}))
     return rows
@@ -206,7 +204,7 @@ def parity(settings: Settings, params: Params, tables: Tables, start: date, unti
     clean = contract.clean(tables)[0]
     built = features.build(clean, midnight(start) + lead, midnight(until) + lead, params.features, params.question)
     vectors, _ = features.online_of(built)
-    stored = database.look_up_all(engine, params.question, midnight(start), midnight(until))
+    stored = online_store.vectors_between(engine, params.question, midnight(start), midnight(until))
     one_pass = {key: vector.astype("<f4").tobytes() for key, vector in zip(built[KEY], vectors, strict=True)}
     differing = sum(one_pass.get(entity_id) != stored.get(entity_id) for entity_id in one_pass.keys() | stored.keys())
     return {"entities": len(stored), "differing": differing}

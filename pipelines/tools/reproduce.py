@@ -76,7 +76,7 @@ def reproduce(settings: Settings, arguments: Sequence[str]) -> Reproduction:
         raise NotRebuilt("VERSION= is missing; for example: make reproduce VERSION=3")
     (version,) = arguments
     git.refuse_without_commit()
-    origin = registry.origin(registry.connect(settings.tracking_url, settings.artifacts), version)
+    origin = registry.origin(registry.tracking_client(settings.tracking_url, settings.artifacts), version)
     refuse_unrecorded(version, origin)
     print(f"reproduce: version {version} was trained at commit {origin.git_commit}", flush=True)
     return compare_with_record(version, origin, rebuild(origin))
@@ -93,5 +93,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -8,7 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ontime import database, release, sources
+from ontime import database, online_store, release_pointer, sources
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
@@ -57,7 +57,7 @@ class SimulatedProduction:
         self.settings, self.params, self.service = settings, params, service
         self.engine = database.connect(settings.database_url)
         self._tables = tables
-        self._pointer: release.Pointer | None = None
+        self._pointer: release_pointer.Pointer | None = None
 
     def feed(self, start: datetime, end: datetime) -> Tables:
         return sources.cut(self._tables, start, end)
@@ -71,7 +71,7 @@ class SimulatedProduction:
         self._wait_for_pointer()
         start, end = midnight(day), midnight(day + timedelta(days=1))
         lead = timedelta(minutes=self.params.features.lead_minutes)
-        entities = database.entities_between(self.engine, start + lead, end + lead)
+        entities = online_store.entities_between(self.engine, start + lead, end + lead)
         newest = database.newest_prediction(self.engine)
         for first in range(0, len(entities), LIST_ENTITIES):
             self.service.post("/v1/predictions", [_request(each) for each in entities[first : first + LIST_ENTITIES]])
@@ -80,7 +80,7 @@ class SimulatedProduction:
 
     def _wait_for_pointer(self) -> None:
         """Wait until the service has loaded the releases that the pointer names."""
-        pointer = release.read_pointer(self.settings.releases)
+        pointer = release_pointer.read_pointer(self.settings.releases)
         if pointer == self._pointer or pointer is None:
             return
         versions = (pointer.version, pointer.challenger.version if pointer.challenger else None)

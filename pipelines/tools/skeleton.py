@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).with_name("templates")
 FILES = {
     "problem/__init__.py": "problem.py",
     "problem/data.py": "data.py",
-    "problem/as_of.py": "as_of.py",
+    "problem/online_features.py": "online_features.py",
     "params.yaml": "params.yaml",
 }
 WEEKS_OF_LABELS = 3

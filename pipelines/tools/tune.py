@@ -64,5 +64,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

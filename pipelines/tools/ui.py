@@ -101,7 +101,7 @@ def show_pages(ports: Ports) -> None:
     try:
         settings = load_settings()
         make_folders(settings)
-        locations.follow(settings.tracking_url, settings.artifacts)
+        locations.relocate(settings.tracking_url, settings.artifacts)
         pages, others = pages_to_start(ports, settings)
         print(f"ui: starting {', '.join(page.name for page in pages)}, within a minute; Ctrl-C stops them", flush=True)
         links = Links(settings.ui_links)
@@ -116,5 +116,5 @@ def show_pages(ports: Ports) -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     show_pages(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))

@@ -85,7 +85,7 @@ def replay_pages(ports: Ports, folder: Path) -> list[Page]:
     pages = []
     if (database := folder / "mlflow.db").exists():
         stores = Settings(tracking_url=f"sqlite:///{database}", artifacts=folder / "mlflow-artifacts")
-        locations.follow(stores.tracking_url, stores.artifacts)
+        locations.relocate(stores.tracking_url, stores.artifacts)
         pages.append(mlflow_page(ports.replay_mlflow, stores, "MLflow of the replay"))
     if (workspace := folder / "evidently").exists():
         pages.append(evidently_page(ports.replay_evidently, workspace, "Evidently of the replay"))
@@ -103,7 +103,7 @@ def make_folders(settings: Settings) -> None:
 def variables(page: Page) -> dict[str, str]:
     home = PREFECT_HOME.resolve()
     return {
-        **environment.settled(os.environ),
+        **environment.project_variables(os.environ),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # not used, and they take 1.6 GB of memory
         "PREFECT_HOME": str(home),
         "PREFECT_UI_API_URL": f"{page.address}/api",  # by default the page calls the server of `make orchestrate`

@@ -1,6 +1,7 @@
-"""When what a table says is known. A declaration names the columns known early; every other column is known last.
+"""The availability of a table: when its rows and columns are known, and the table as of a moment.
 
-So a column that nobody has declared stays hidden until its row has ended: forgetting one hides it, and cannot leak it.
+A declaration names the columns that are known early. Any other column is hidden until its row has ended, so a column
+that is missing from the declaration cannot leak.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Static:
-    """A table that is known all along, such as a list of places."""
+    """A table that is always known, such as a list of places."""
 
     columns: tuple[str, ...] = ()
 
@@ -22,13 +23,13 @@ class Static:
 
 @dataclass(frozen=True)
 class Observed:
-    """A table whose rows are known as a whole, each from the moment in its column `known_at` on."""
+    """A table whose whole rows are known from the time in the column `known_at` on."""
 
     known_at: str = "known_at"
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those that the table must have."""
+        """The columns that the table must have."""
         return (self.known_at,)
 
     def as_of(self, table: pd.DataFrame, moment: datetime) -> pd.DataFrame:
@@ -37,11 +38,11 @@ class Observed:
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A table of what is planned, and of what happens to it.
+    """A table of planned entities and of the events that happen to them.
 
-    A row is known from `ahead` before the moment in its column `at` on, with its `planned` columns. Each of `events`
-    is the column of a moment, with the columns that are known from that moment on. The row ends at the moment in
-    `end`, or, where that never comes, `final_after` the moment in `due`; then all of its columns are known.
+    The `planned` columns of a row are known from `ahead` before the time in its column `at`. Each key of `events` is a
+    column with a time, from which that column and the ones listed for it are known. The row ends at the time in `end`,
+    or, if that is missing, `final_after` the time in `due`; then all of its columns are known.
     """
 
     at: str
@@ -54,21 +55,21 @@ class Scheduled:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Those that the table must have."""
-        happening = (name for event, names in self.events.items() for name in (event, *names))
-        return (self.at, *self.planned, *happening, self.end, self.due)
+        """The columns that the table must have."""
+        event_columns = (name for event, names in self.events.items() for name in (event, *names))
+        return (self.at, *self.planned, *event_columns, self.end, self.due)
 
     def as_of(self, table: pd.DataFrame, moment: datetime) -> pd.DataFrame:
-        """The rows known at `moment`, null where their columns are not. An integer column may become one of floats."""
+        """The rows known at `moment`, with null for values not known yet. An integer column may become float."""
         rows = table[table[self.at] < moment + self.ahead].copy()
         ended = (rows[self.end] <= moment) | (rows[self.end].isna() & (rows[self.due] + self.final_after <= moment))
-        known = {
+        is_known = {
             name: (rows[event] <= moment) | (rows[event].isna() & ended)
             for event, names in self.events.items()
             for name in (event, *names)
         }
         for name in rows.columns.difference([*self.planned]):
-            rows[name] = rows[name].where(known.get(name, ended))
+            rows[name] = rows[name].where(is_known.get(name, ended))
         return rows
 
 

@@ -1,6 +1,6 @@
-"""The registry of candidates: one entry says how a model is built, exported and explained. docs/models.md adds one.
+"""The registry of candidates: how each model is built, exported and explained. docs/models.md shows how to add one.
 
-params.py reads this file in every command, so a library is imported only where a candidate needs it.
+params.py imports this module in every command, so libraries are imported only inside the functions that need them.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from ontime import linear, schema, trees
+from ontime import linear, schema, tree_readers
 from ontime.linear import Linear
-from ontime.trees import TooManyConditions, Trees
+from ontime.tree_readers import TooManyConditions
+from ontime.trees import Trees
 
 Matrix = NDArray[np.float32]
 Explainer = Trees | Linear
@@ -26,7 +27,7 @@ CATEGORY_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGO
 
 
 class Parameters(BaseModel):
-    """A candidate's own section under `train` in params.yaml; this one is empty."""
+    """A candidate's section under `train` in params.yaml; empty unless a subclass adds fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,19 +36,19 @@ class Parameters(BaseModel):
 class Candidate:
     """One model that `train.candidates` may list.
 
-    `build` takes its parameters and the seed. The matrix that `fit` and `predict_proba` get is float32: categories
-    as codes, NaN where a value is missing or a category was not seen in training.
+    `build` takes its parameters and the seed. `fit` and `predict_proba` receive a float32 matrix: categories as codes,
+    NaN for a missing value or a category that was not seen in training.
     """
 
     build: Callable[[Any, int], Any]
     parameters: type[Parameters] = Parameters
     fit_arguments: Mapping[str, Any] = field(default_factory=dict)
     after_fit: Callable[[Any], None] | None = None
-    # From the fitted model to an ONNX model. None: it is only there to be beaten, and can never be released.
+    # From the fitted model to an ONNX model. None: a baseline, which cannot be released.
     export: Callable[[Any], Any] | None = None
-    # From the fitted model and typical rows to what reasons are computed from; or why there are none.
+    # From the fitted model and background rows to an explainer; or the reason why there is none.
     explain: Callable[[Any, Matrix], Explainer] | str = "no method is declared for this model"
-    # From the fitted model to what its splits on each feature gain together; a feature that has most of it is refused.
+    # From the fitted model to the total gain of its splits on each feature; a dominant feature is rejected as a leak.
     gain: Callable[[Any], Sequence[float]] | None = None
 
 
@@ -96,7 +97,7 @@ def logistic(parameters: LogisticParams, _: int) -> Any:
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     numbers = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    # A missing category is one of its own, where the training has any.
+    # A missing category is a category of its own, if there are any in training.
     codes = make_pipeline(
         SimpleImputer(strategy="constant", fill_value=-1.0),
         OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32),
@@ -104,19 +105,19 @@ def logistic(parameters: LogisticParams, _: int) -> Any:
     prepared = (
         make_column_transformer((codes, CATEGORY_POSITIONS), remainder=numbers) if CATEGORY_POSITIONS else numbers
     )
-    # Newton with Cholesky: many more rows than columns, so each of its few steps is cheap.
+    # Newton-Cholesky: with many more rows than columns, each of its few steps is cheap.
     return make_pipeline(prepared, LogisticRegression(C=parameters.c, solver="newton-cholesky"))
 
 
 def hist_gradient_boosting(parameters: HistGradientBoostingParams, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
-    # Codes as plain numbers: with native categories skl2onnx converts it wrongly, without a word.
+    # Codes as plain numbers: skl2onnx converts native categories wrongly, without an error.
     return HistGradientBoostingClassifier(**parameters.model_dump(), early_stopping=False, random_state=seed)
 
 
-def _forget_threads(model: Any) -> None:
-    model._bin_mapper.n_threads = 1  # else the saved file remembers how many cores this machine has
+def _reset_thread_count(model: Any) -> None:
+    model._bin_mapper.n_threads = 1  # otherwise the saved file contains the number of cores of this machine
 
 
 def lightgbm(parameters: LightGBMParams, seed: int) -> Any:
@@ -132,7 +133,7 @@ def lightgbm(parameters: LightGBMParams, seed: int) -> Any:
 
 
 def sklearn_onnx(model: Any) -> Any:
-    """Any estimator that skl2onnx converts; the smoke test holds the result to the model."""
+    """For any estimator that skl2onnx converts; the smoke test compares the result with the model."""
     from ontime import export
 
     return export.from_sklearn(model)
@@ -167,9 +168,9 @@ CANDIDATES: dict[str, Candidate] = {
     "hist_gradient_boosting": Candidate(
         hist_gradient_boosting,
         HistGradientBoostingParams,
-        after_fit=_forget_threads,
+        after_fit=_reset_thread_count,
         export=hist_gradient_boosting_onnx,
-        explain=trees.of_hist_gradient_boosting,
+        explain=tree_readers.of_hist_gradient_boosting,
         gain=hist_gradient_boosting_gain,
     ),
     "lightgbm": Candidate(
@@ -177,23 +178,23 @@ CANDIDATES: dict[str, Candidate] = {
         LightGBMParams,
         fit_arguments={"categorical_feature": CATEGORY_POSITIONS},
         export=lightgbm_onnx,
-        explain=trees.of_lightgbm,
+        explain=tree_readers.of_lightgbm,
         gain=lightgbm_gain,
     ),
 }
 
 
 def exportable(names: Mapping[str, object] | list[str]) -> list[str]:
-    """Those of these candidates that can be released."""
+    """The candidates that can be released: those with an export."""
     return [name for name in names if CANDIDATES[name].export is not None]
 
 
-def explainer(name: str, fitted: Any, typical: Matrix) -> Explainer | str:
-    """What the reasons of this candidate are computed from, or why it gives none."""
+def explainer(name: str, fitted: Any, background: Matrix) -> Explainer | str:
+    """The explainer of this candidate, or the reason why it has none."""
     explain = CANDIDATES[name].explain
     if isinstance(explain, str):
         return explain
     try:
-        return explain(fitted, typical)
+        return explain(fitted, background)
     except TooManyConditions as error:
         return str(error)

@@ -1,4 +1,4 @@
-"""The pictures of the model card that are the same in every run."""
+"""Draws the plots of the model card."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,16 +7,16 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ontime import evaluation, plots
-from ontime.card import Importance, Report
+from ontime.card import EvaluationReport, Importance
 from ontime.model import Labels, Probabilities
 
 THRESHOLDS = np.linspace(0.02, 0.9, 89)
 
 
-def draw(
-    label: Labels, probabilities: Mapping[str, Probabilities], ranks: Importance, report: Report, folder: Path
+def draw_card(
+    label: Labels, probabilities: Mapping[str, Probabilities], ranks: Importance, report: EvaluationReport, folder: Path
 ) -> None:
-    """Draw the test period of `report` into `folder`: each candidate's curves, and the champion's features and slices.
+    """Draw into `folder` each candidate's curves on the test period, and the champion's importance and slices.
 
     `probabilities`: by candidate, of the entities that have the labels `label`. `ranks`: feature, mean, deviation.
     """
@@ -32,13 +32,17 @@ def draw(
     plots.save(plots.slices(gated, overall, "on the test period"), folder / "slices.png")
 
 
-def _draw_ranking(label: Labels, probabilities: Mapping[str, Probabilities], report: Report, folder: Path) -> None:
+def _draw_ranking(
+    label: Labels, probabilities: Mapping[str, Probabilities], report: EvaluationReport, folder: Path
+) -> None:
     scores = {name: periods["test"] for name, periods in report.candidates.items()}
-    rocs = {name: (*roc_curve(label, p)[:2], scores[name]["auc"]) for name, p in probabilities.items()}
+    rocs = {
+        name: (*roc_curve(label, probability)[:2], scores[name]["auc"]) for name, probability in probabilities.items()
+    }
     precision_recalls = {}
     for name, probability in probabilities.items():
         precision, recall, _ = precision_recall_curve(label, probability)
-        # The last point, precision 1 at recall 0, is made up: a constant would get a line that it never earned.
+        # The last point, precision 1 at recall 0, is a convention: it would draw a line for a constant predictor.
         precision_recalls[name] = (recall[:-1], precision[:-1], scores[name]["average_precision"])
     plots.save(plots.roc(rocs, report.champion), folder / "roc.png")
     plots.save(
@@ -47,13 +51,16 @@ def _draw_ranking(label: Labels, probabilities: Mapping[str, Probabilities], rep
 
 
 def _draw_probabilities(
-    label: Labels, probabilities: Mapping[str, Probabilities], report: Report, folder: Path
+    label: Labels, probabilities: Mapping[str, Probabilities], report: EvaluationReport, folder: Path
 ) -> None:
     cost = report.params.cost
-    curves = {name: evaluation.calibration(label, p) for name, p in probabilities.items()}
+    curves = {name: evaluation.calibration(label, probability) for name, probability in probabilities.items()}
     costs = {
-        name: (THRESHOLDS, np.array([evaluation.cost_per_1000(label, p, cost, t) for t in THRESHOLDS]))
-        for name, p in probabilities.items()
+        name: (
+            THRESHOLDS,
+            np.array([evaluation.cost_per_1000(label, probability, cost, threshold) for threshold in THRESHOLDS]),
+        )
+        for name, probability in probabilities.items()
     }
     without_alerts = 1000 * cost.missed * float(label.mean())
     plots.save(plots.reliability(curves, report.champion), folder / "reliability.png")

@@ -1,4 +1,4 @@
-"""Pieces of a contract that the rules of any problem are made of."""
+"""Building blocks for the contracts of tables."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +10,7 @@ from ontime import schema
 from ontime.datasets import Tables
 
 UTC = pd.DatetimeTZDtype("us", "UTC")
-HANDFUL = 10  # fewer rows of a day are no pattern, whatever their share
+MIN_ROWS = 10  # fewer rows of a day are not a pattern, whatever their share
 
 
 def between(limits: tuple[float, float], name: str) -> pa.Check:
@@ -26,7 +26,7 @@ def one_of(values: Any, name: str) -> pa.Check:
 
 
 def few(marked: Callable[[pd.Series], pd.Series], limit: float, name: str) -> pa.Check:
-    """The marked values of a column break it only together, when they are more than `limit` of all."""
+    """A check that fails if more than the share `limit` of the values is marked; then each marked value fails."""
 
     def holds(column: pd.Series) -> pd.Series:
         wrong = marked(column)
@@ -36,21 +36,22 @@ def few(marked: Callable[[pd.Series], pd.Series], limit: float, name: str) -> pa
 
 
 def in_bulk(wrong: pd.Series, moments: pd.Series, limit: float) -> pd.Series:
-    """The wrong rows of the days on which more than `limit` of the rows, and not just a handful, are wrong."""
+    """Marks wrong rows of days on which more than the share `limit`, and at least MIN_ROWS, of the rows are wrong."""
     by_day = wrong.groupby(moments.dt.tz_convert(schema.ZONE).dt.date)
-    return wrong & (by_day.transform("mean") > limit) & (by_day.transform("sum") >= HANDFUL)
+    return wrong & (by_day.transform("mean") > limit) & (by_day.transform("sum") >= MIN_ROWS)
 
 
 def null(table: str, column: str) -> Callable[[Tables], pd.Series]:
+    """Marks the rows of `table` without a value in `column`."""
     return lambda tables: tables[table][column].isna()
 
 
 def without(table: str, column: str, other: str, key: str) -> Callable[[Tables], pd.Series]:
-    """The rows of `table` whose `column` is not among the keys of the other table."""
+    """Marks the rows of `table` whose `column` has no match in the column `key` of the table `other`."""
 
     def hits(tables: Tables) -> pd.Series:
-        rows, known = tables[table][column], pd.Index(tables[other][key]).unique()
-        # By the index: `isin` takes each of the few thousand known values out of its column first.
-        return pd.Series(known.get_indexer(rows) == -1, rows.index)
+        rows, keys = tables[table][column], pd.Index(tables[other][key]).unique()
+        # By index, because `isin` first copies the thousands of keys out of their column.
+        return pd.Series(keys.get_indexer(rows) == -1, rows.index)
 
     return hits

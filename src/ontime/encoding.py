@@ -1,4 +1,4 @@
-"""The coding of all features into the model's numbers, in training and in the service."""
+"""Encodes all features as the model's input, in training and in the service."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

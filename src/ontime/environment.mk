@@ -1,16 +1,16 @@
-# What the tools read from the environment, whatever the caller's says: the Makefile includes this file, and
-# environment.py reads it for who calls `python -m pipelines...` without make.
+# The environment variables of the tools, independent of the caller's environment. The Makefile includes this file;
+# environment.py reads it for `python -m pipelines...` without make.
 
-# Not passed on: each of these could send our models, runs, commits or packages to a place that is not this project's,
-# or change what Python, pandas and pandera make of our code and data.
+# Removed: each of these could send models, runs, commits or packages of this project somewhere else, or change how
+# Python, pandas and pandera treat its code and data.
 FOREIGN := MLFLOW_% _MLFLOW_% DVC_% DVCLIVE_% STUDIO_% PREFECT_% EVIDENTLY_% \
 	GIT_ALTERNATE_OBJECT_DIRECTORIES GIT_COMMON_DIR GIT_DIR GIT_GRAFT_FILE GIT_IMPLICIT_WORK_TREE GIT_INDEX_FILE \
 	GIT_NAMESPACE GIT_OBJECT_DIRECTORY GIT_PREFIX GIT_QUARANTINE_PATH GIT_REPLACE_REF_BASE GIT_SHALLOW_FILE GIT_WORK_TREE \
 	PIP_% UV_% PYTHON% MPL% MATPLOTLIBRC PANDAS_% PANDERA_% SKLEARN_% SCIPY_ARRAY_API \
 	PGHOSTADDR PGOPTIONS PGSERVICE PROMETHEUS_% prometheus_% UVICORN_% GUNICORN_% WEB_CONCURRENCY
 
-# Passed on: credentials and certificates of the server in ONTIME_TRACKING_URL, of a bucket, and of a mirror of PyPI; the
-# ports and remotes that our own commands ask for; how much Python says and compiles.
+# Kept: credentials and certificates of the server in ONTIME_TRACKING_URL, of a bucket, and of a mirror of PyPI; the
+# ports and remotes that this project's commands use; Python's output and compilation.
 KEPT := MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD MLFLOW_TRACKING_TOKEN MLFLOW_TRACKING_AUTH \
 	MLFLOW_TRACKING_AWS_SIGV4 MLFLOW_TRACKING_INSECURE_TLS MLFLOW_TRACKING_SERVER_CERT_PATH \
 	MLFLOW_TRACKING_CLIENT_CERT_PATH MLFLOW_HTTP_REQUEST_% MLFLOW_S3_% MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE \
@@ -23,7 +23,7 @@ KEPT := MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD MLFLOW_TRACKING_TOKEN 
 
 unexport $(filter-out $(KEPT),$(filter $(FOREIGN),$(.VARIABLES)))
 
-# Nothing phones home.
+# No telemetry.
 export BENTOML_DO_NOT_TRACK := True
 export DO_NOT_TRACK := true
 export DVC_NO_ANALYTICS := 1
@@ -37,15 +37,15 @@ export ORT_DISABLE_TELEMETRY := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export UV_PYTHON_DOWNLOADS := never
 
-# OpenMP threads that wait spin a moment and then sleep: without any spin LightGBM is slower on an idle machine, with
-# the default's long one it is slower on a busy one.
+# Waiting OpenMP threads spin briefly, then sleep: with no spinning LightGBM is slower on an idle machine, with the
+# default's long spinning it is slower on a busy one.
 export GOMP_SPINCOUNT := 1000
 
 # Nothing is written outside this folder.
 export DVC_GLOBAL_CONFIG_DIR := $(CURDIR)/var/dvc
 export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/var/dvc
 ifeq ($(shell env $(addprefix -u ,$(filter GIT_%,$(FOREIGN))) git rev-parse --git-dir 2> /dev/null),)
-  # Outside a git repository, such as in a downloaded zip, DVC has to be told that it is meant to be so.
+  # Outside a git repository, such as in a downloaded zip, DVC needs this configuration.
   export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/.dvc/without-git
 endif
 export DVC_SITE_CACHE_DIR := $(CURDIR)/var/dvc
@@ -55,29 +55,29 @@ export PREFECT_HOME := $(CURDIR)/var/prefect
 export UV_CACHE_DIR := $(CURDIR)/var/cache/uv
 export XDG_CACHE_HOME := $(CURDIR)/var/cache
 
-# The code of this folder, and none that lies elsewhere under the same name.
+# Import the code of this folder, not of another one with the same name.
 export PYTHONPATH := $(CURDIR):$(CURDIR)/src
 
-# DVC gives each stage to this shell; some accounts' own is one that runs nothing.
+# DVC runs each stage with this shell; some accounts have one that runs nothing.
 export SHELL := /bin/sh
 
-# Flows report to this server. Without it, a flow that is run by hand starts one for itself.
+# Flows report to this server. Without it, a flow that runs by hand starts a temporary one.
 ifdef ONTIME_PREFECT_URL
 export PREFECT_API_URL := $(ONTIME_PREFECT_URL)
 endif
 
-# Where the folder lies on a network's disk, DVC's own database should not.
+# If this folder is on a network disk, DVC's internal database should not be.
 ifdef ONTIME_DVC_SITE_CACHE
   export DVC_SITE_CACHE_DIR := $(ONTIME_DVC_SITE_CACHE)
 endif
 
-# Requests to this machine pass by a proxy.
+# Requests to this machine bypass a proxy.
 bypassed = $(if $(findstring 127.0.0.1,$(1)),$(1),127.0.0.1$(comma)localhost$(if $(1),$(comma)$(1)))
 comma := ,
 export NO_PROXY := $(call bypassed,$(NO_PROXY))
 export no_proxy := $(call bypassed,$(or $(no_proxy),$(NO_PROXY)))
 
-# A target's arguments stand on make's command line: a VERSION or a VOLUMES=1 of somebody else's says nothing to ours.
+# Arguments of targets come from make's command line only: a VERSION or VOLUMES in the environment is ignored.
 ARGUMENTS := AGAINST_FROM AGAINST_UNTIL BASE DATASET DO EXAMPLES FORCE FROM LABEL MONTHS NAME NOW REPLACE SCOPES SHARE TIME TO UNTIL UPGRADE VERSION VOLUMES
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)$(eval unexport $(name))))
 

@@ -1,6 +1,6 @@
-"""Sums over sliding windows of past events, for many queries at once, by binary search.
+"""Counts and sums over sliding windows of past events, for many queries at once, by binary search.
 
-Exact: values are integers (whole minutes, counts), so a sum does not depend on where the history begins.
+Sums are exact, because values are integers (minutes, counts): they do not depend on where the history begins.
 """
 
 from collections.abc import Mapping
@@ -11,15 +11,20 @@ from numpy.typing import NDArray
 
 Integers = NDArray[np.integer[Any]]
 
-NEVER = 2**60  # the moment of what has not happened
-ALL_HISTORY = 2**60  # a span without end
+NEVER = 2**60  # the time of an event that has not happened, in minutes
+ALL_HISTORY = 2**60  # an unlimited span, in minutes
 
 
 class Events:
-    """Events of `groups` (codes >= 0) at `moments` (minutes), with `values` to add up.
+    """Events of `groups` (codes >= 0) at `moments` (minutes), with `values` to sum.
 
-    Each group has its own stretch of one sorted number line, so one search answers for all groups.
-    An event at NEVER, or of a group below 0 (unknown), is left out.
+    Each group has its own range in one sorted array of keys, so one search serves all groups. Events at NEVER, or of a
+    group below 0 (unknown), are ignored.
+
+    >>> events = Events(np.array([0, 0, 1]), np.array([10, 50, 55]), {"delay": np.array([3, 9, 1])})
+    >>> count, sums = events.within(groups=np.array([0, 1]), until=np.array([60, 60]), span=30)
+    >>> count.tolist(), sums["delay"].tolist()
+    ([1, 1], [9, 1])
     """
 
     def __init__(self, groups: Integers, moments: Integers, values: Mapping[str, Integers] | None = None) -> None:
@@ -37,17 +42,17 @@ class Events:
         }
 
     def _position(self, groups: Integers, moments: Integers) -> Integers:
-        """How many events lie in earlier groups, or in this group at or before the moment."""
+        """The number of events in lower groups, plus those of this group at or before the moment."""
         offset = np.clip(moments - self._begin, -1, self._length)
         return np.searchsorted(self._keys, groups * (self._length + 2) + offset, side="right").astype(np.int64)
 
     def within(self, groups: Integers, until: Integers, span: int) -> tuple[Integers, dict[str, Integers]]:
-        """For each query the count of events in (until - span, until] of its group, and the sum of each value."""
+        """For each query, the number of events of its group in (until - span, until], and the sum of each value."""
         last, first = self._position(groups, until), self._position(groups, until - span)
         return last - first, {name: total[last] - total[first] for name, total in self._totals.items()}
 
     def latest(self, groups: Integers, until: Integers, span: int) -> Integers:
-        """For each query the row of the last event in (until - span, until] of its group, -1 where there is none."""
+        """For each query, the row of the latest event of its group in (until - span, until]; -1 if there is none."""
         last, first = self._position(groups, until), self._position(groups, until - span)
         rows = np.append(self._rows, -1)
         return np.where(last > first, rows[last - 1], -1)

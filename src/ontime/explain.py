@@ -1,15 +1,15 @@
-"""Why this probability: exact Shapley values, in numpy, from a file without code.
+"""Explains a probability: exact Shapley values in numpy, from a file without code.
 
 Of trees: the "path-dependent" values of Lundberg et al., "Consistent Individualized Feature Attribution for Tree
-Ensembles" (2018), the same that LightGBM's and XGBoost's `pred_contrib` give. A leaf counts for feature j
+Ensembles" (2018), the same as from LightGBM's and XGBoost's `pred_contrib`. A leaf contributes to feature j
 
     value * (o_j - z_j) * integral over t in 0..1 of the product over k != j of (o_k t + z_k (1 - t))
 
 where o is 1 if the entity meets the conditions on k along the leaf's path, and z is the share of training
 entities that do. The integrand is a polynomial, so Gauss-Legendre quadrature of enough points is exact.
 
-Of a linear model: what a feature adds to the log-odds, less what it adds on average, which is the Shapley value
-where features are taken as independent (Strumbelj and Kononenko, 2014).
+Of a linear model: a feature's contribution to the log-odds minus its mean contribution, which is the Shapley value for
+independent features (Strumbelj and Kononenko, 2014).
 """
 
 from typing import Literal, NamedTuple
@@ -31,17 +31,17 @@ UNIT = {"log_odds": "log-odds", "probability": "probability, because the trees' 
 
 
 class Method(BaseModel):
-    """How the reasons of a model are computed: what its manifest, its card and the service say of them."""
+    """How the reasons of a model are computed, as stated in its manifest, its card and by the service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["tree_shap", "linear_shap", "none"]
-    scale: Scale | None  # what the base value and the contributions add up to
+    scale: Scale | None  # of the base value and the contributions
     about: str
 
 
 def method_of(explainer: Explainer | str) -> Method:
-    """The method of what reasons are computed from, or of the sentence that says why there are none."""
+    """The method of this explainer, or of a string that gives the reason why there is none."""
     if isinstance(explainer, str):
         return Method(method="none", scale=None, about=explainer)
     about = f"{ABOUT[explainer.method]}, in {UNIT[explainer.scale]}"
@@ -49,15 +49,15 @@ def method_of(explainer: Explainer | str) -> Method:
 
 
 class Explanation(NamedTuple):
-    """`usual` and all of `contributions` add up to `total`, which is the answer on this scale."""
+    """`base_value` and all `contributions` add up to `total`, the prediction on this scale."""
 
-    usual: float
+    base_value: float
     contributions: Floats  # (features,)
     scale: Scale
 
     @property
     def total(self) -> float:
-        return float(self.usual + self.contributions.sum())
+        return float(self.base_value + self.contributions.sum())
 
     @property
     def probability(self) -> float:
@@ -65,13 +65,13 @@ class Explanation(NamedTuple):
 
 
 def explain(explainer: Explainer, row: NDArray[np.float32]) -> Explanation:
-    """What each feature adds for this one row of the model's input, shape (features,)."""
+    """The contribution of each feature for one row of the model's input, shape (features,)."""
     contributions = _linear(explainer, row) if isinstance(explainer, Linear) else _trees(explainer, row)
     return Explanation(float(explainer.usual[0]), contributions, explainer.scale)
 
 
 def _linear(linear: Linear, row: NDArray[np.float32]) -> Floats:
-    return linear.added(row[None])[0] - linear.means
+    return linear.contributions(row[None])[0] - linear.means
 
 
 def _trees(trees: Trees, row: NDArray[np.float32]) -> Floats:
@@ -83,20 +83,20 @@ def _trees(trees: Trees, row: NDArray[np.float32]) -> Floats:
     share = trees.slot_share
     longest = int(np.bincount(trees.slot_leaf).max())
     points, weights = np.polynomial.legendre.leggauss((longest + 1) // 2)
-    at, weights = (points + 1) / 2, weights / 2  # from -1..1 to 0..1
-    factors = met[:, None] * at + share[:, None] * (1 - at)
+    points, weights = (points + 1) / 2, weights / 2  # from -1..1 to 0..1
+    factors = met[:, None] * points + share[:, None] * (1 - points)
     products = np.multiply.reduceat(factors, trees.leaf_first_slot)
     others = (products[trees.slot_leaf] / factors) @ weights
-    added = trees.leaf_value[trees.slot_leaf] * (met - share) * others
-    return np.bincount(trees.slot_feature, added, len(row)).astype(np.float64)
+    contributions = trees.leaf_value[trees.slot_leaf] * (met - share) * others
+    return np.bincount(trees.slot_feature, contributions, len(row)).astype(np.float64)
 
 
 def _goes_left(trees: Trees, row: NDArray[np.float32]) -> Flags:
-    """For each node whether this row goes left there."""
+    """For each node, whether this row goes left."""
     values = row.astype(np.float64)[trees.node_feature]
     left = values <= trees.node_threshold
     categorical = np.flatnonzero(trees.node_categories >= 0)
     codes = np.nan_to_num(values[categorical], nan=-1).astype(np.int64)
-    known = (codes >= 0) & (codes < trees.categories.shape[1])
-    left[categorical] = trees.categories[trees.node_categories[categorical], np.where(known, codes, 0)] & known
+    in_table = (codes >= 0) & (codes < trees.categories.shape[1])
+    left[categorical] = trees.categories[trees.node_categories[categorical], np.where(in_table, codes, 0)] & in_table
     return np.where(np.isnan(values), trees.node_missing_left, left)

@@ -1,4 +1,4 @@
-"""What the data look like before any model: the small tables behind the exploration report."""
+"""The tables behind the exploration report on the data."""
 
 from collections.abc import Sequence
 
@@ -9,23 +9,23 @@ from ontime import schema
 from ontime.datasets import Tables
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
-from ontime.sources import month_of
+from ontime.sources import months_of
 
 BINS = 10
-EMPTY_SHARE = 1e-4  # what an empty bin counts as; the logarithm of zero has no use
+EMPTY_SHARE = 1e-4  # share assigned to an empty bin, to avoid the logarithm of zero
 REFERENCE_MONTHS = 3
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def with_clock(entities: pd.DataFrame, at_least: float) -> pd.DataFrame:
-    """The entities with `label` (null where unknown) and month, weekday and hour on the problem's clock."""
-    wall = entities[DATA.event_at].dt.tz_convert(schema.ZONE)
+    """The entities with `label` (null where unknown) and month, weekday and hour in the problem's time zone."""
+    local_time = entities[DATA.event_at].dt.tz_convert(schema.ZONE)
     value = entities[PROBLEM.label.column]
     return entities.assign(
         label=(value >= at_least).astype(float).where(value.notna()),
-        month=month_of(entities[DATA.event_at]),
-        weekday=wall.dt.weekday,
-        hour=wall.dt.hour,
+        month=months_of(entities[DATA.event_at]),
+        weekday=local_time.dt.weekday,
+        hour=local_time.dt.hour,
     )
 
 
@@ -43,9 +43,13 @@ def missing_shares(tables: Tables) -> pd.Series:
 
 
 def population_stability_index(reference: pd.Series, current: pd.Series) -> float:
-    """How far `current` is from `reference`: sum of (p - q) ln(p / q) over bins (Siddiqi, Credit Risk Scorecards).
+    """The sum of (p - q) ln(p / q) over bins, p of `current` and q of `reference` (Siddiqi, Credit Risk Scorecards).
 
-    Numbers fall into the deciles of the reference, with nulls as a bin of their own; text is its own bin.
+    Bins are the deciles of the reference and one of nulls for numbers, and the distinct values for text.
+
+    >>> reference, current = pd.Series(["a"] * 9 + ["b"]), pd.Series(["a"] * 5 + ["b"] * 5)
+    >>> round(population_stability_index(reference, current), 3)
+    0.879
     """
     if pd.api.types.is_numeric_dtype(reference):
         edges = np.unique(reference.quantile(np.linspace(0, 1, BINS + 1)[1:-1]))
@@ -54,14 +58,14 @@ def population_stability_index(reference: pd.Series, current: pd.Series) -> floa
         )
     else:
         before, after = reference.fillna("null"), current.fillna("null")
-    p, q = (each.value_counts(normalize=True) for each in (after, before))
-    bins = p.index.union(q.index)
-    p, q = (each.reindex(bins, fill_value=0).clip(lower=EMPTY_SHARE) for each in (p, q))
-    return float(((p - q) * np.log(p / q)).sum())
+    shares = [each.value_counts(normalize=True) for each in (after, before)]
+    bins = shares[0].index.union(shares[1].index)
+    current_shares, reference_shares = (each.reindex(bins, fill_value=0).clip(lower=EMPTY_SHARE) for each in shares)
+    return float(((current_shares - reference_shares) * np.log(current_shares / reference_shares)).sum())
 
 
 def drift_by_month(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The index of each column in each month against the first three; `table` has a `month`."""
+    """The stability index of each column in each month against the first three; `table` has a column `month`."""
     by_month = {str(month): rows for month, rows in table.groupby("month", sort=True)[[*columns]]}
     reference = pd.concat(list(by_month.values())[:REFERENCE_MONTHS])
     return pd.DataFrame(

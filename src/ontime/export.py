@@ -1,4 +1,4 @@
-"""A fitted model as ONNX, exactly: the file that production runs, in place of a pickle."""
+"""Exports a fitted model to ONNX, which production runs instead of a pickle, without changing its predictions."""
 
 import re
 from copy import deepcopy
@@ -17,33 +17,33 @@ from ontime.candidates import CANDIDATES
 from ontime.model import Classifier
 
 ONNX_OPSET = 15
-GRAPH = "ontime"  # a name of their own making would be another one each time, and so would the bytes
+GRAPH_NAME = "ontime"  # fixed: converters generate a new name each time, and the bytes would differ
 
 
 class NotExportable(ValueError):
-    """A candidate that no release can be made of."""
+    """A candidate without an export, which cannot be released."""
 
 
 def to_onnx(name: str, model: Classifier) -> bytes:
     """The fitted candidate as ONNX: float32 [n, features] in, probabilities [n, 2] as the last output."""
     export = CANDIDATES[name].export
     if export is None:
-        raise NotExportable(f"{name} is only there to be beaten: it has no export in src/ontime/candidates.py")
+        raise NotExportable(f"{name} is a baseline: it has no export in src/ontime/candidates.py")
     converted = export(model)
-    # The converters keep these in a set, and a set's order is another one in one process of eight.
+    # Converters store these in a set, whose order differs between processes.
     converted.opset_import.sort(key=lambda imported: imported.domain)
     return bytes(converted.SerializeToString())
 
 
 def input_type() -> list[tuple[str, FloatTensorType]]:
-    """What onnxmltools' converters ask for as `initial_types`."""
+    """The `initial_types` of onnxmltools' converters."""
     return [("features", FloatTensorType([None, len(schema.FEATURE_NAMES)]))]
 
 
 def from_sklearn(model: Any) -> Any:
-    """An estimator or pipeline that skl2onnx knows."""
+    """From an estimator or pipeline that skl2onnx supports."""
     row = np.zeros((1, len(schema.FEATURE_NAMES)), np.float32)
-    return sklearn_to_onnx(model, row, target_opset=ONNX_OPSET, options={"zipmap": False}, name=GRAPH)
+    return sklearn_to_onnx(model, row, target_opset=ONNX_OPSET, options={"zipmap": False}, name=GRAPH_NAME)
 
 
 def from_hist_gradient_boosting(model: HistGradientBoostingClassifier) -> Any:
@@ -60,15 +60,18 @@ def from_lightgbm(model: LGBMClassifier) -> Any:
         initial_types=input_type(),
         target_opset=ONNX_OPSET,
         zipmap=False,
-        name=GRAPH,
+        name=GRAPH_NAME,
     )
 
 
 def _snap(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest float32 at or below each threshold.
 
-    ONNX holds thresholds as float32. Rounded to the *nearest*, one that lies between two neighbouring values
-    moves onto the upper, and an entity takes the other branch. Rounded down, every float32 input goes where it went.
+    ONNX stores thresholds as float32. Rounding to the *nearest* moves a threshold between two neighbouring values
+    onto the upper one, and an entity takes the other branch. Rounding down keeps the branch of every float32 input.
+
+    >>> _snap(np.array([0.1])).item() <= 0.1 < np.float32(0.1).item()
+    True
     """
     with np.errstate(over="ignore"):  # "always left" is 1e308: infinite in float32, then the largest finite
         nearest = thresholds.astype(np.float32)
@@ -80,5 +83,5 @@ def _snap_lightgbm(text: str) -> str:
         return "threshold=" + " ".join(map(repr, _snap(np.array(line[1].split(), np.float64)).tolist()))
 
     text = re.sub(r"^threshold=(.*)$", snapped, text, flags=re.MULTILINE)
-    # Each tree is found by its length in bytes, which has changed; without the list LightGBM reads them one by one.
+    # The list of tree sizes in bytes is wrong now; without it LightGBM reads the trees one by one.
     return re.sub(r"^tree_sizes=.*\n", "", text, flags=re.MULTILINE)

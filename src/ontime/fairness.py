@@ -1,6 +1,6 @@
-"""What one alert threshold for each slice would change: the errors made equal, and what that costs in all.
+"""The effect of separate alert thresholds that equalise the error rates of slices, and their total cost.
 
-Shown in the model card, never enforced; the card says why.
+Shown in the model card, not enforced; the card gives the reasons.
 """
 
 from typing import Any
@@ -16,20 +16,20 @@ Labels = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-def paid_per_1000(label: Labels, probability: Floats, cost: Cost, threshold: float | Floats) -> Floats:
-    """What alerting from a threshold costs for each entity, times 1000: its mean is `evaluation.cost_per_1000`."""
+def entity_costs_per_1000(label: Labels, probability: Floats, cost: Cost, threshold: float | Floats) -> Floats:
+    """Each entity's cost times 1,000 when alerting from a threshold on; their mean is `evaluation.cost_per_1000`."""
     alert = probability >= threshold
-    paid: Floats = 1000.0 * (cost.missed * (label & ~alert) + cost.false_alarm * (~label & alert))
-    return paid
+    costs: Floats = 1000.0 * (cost.missed * (label & ~alert) + cost.false_alarm * (~label & alert))
+    return costs
 
 
 def equalised(
     label: Labels, probability: Floats, days: NDArray[np.datetime64], cuts: pd.DataFrame, params: Params
 ) -> list[dict[str, Any]]:
-    """For each cut: thresholds by which every slice misses the same share of its positive rows as all entities do.
+    """For each cut: thresholds with which every slice misses the same share of its positive rows.
 
     Equality of opportunity (Hardt, Price & Srebro 2016). Slices too small to judge keep the declared threshold. The
-    thresholds are chosen on the entities that they are scored on: on later ones the errors would be less equal.
+    thresholds are chosen on the entities on which they are scored: on later ones the errors would be less equal.
     """
     declared = params.cost.alert_threshold
     missed = float((probability[label] < declared).mean())
@@ -40,18 +40,21 @@ def equalised(
         thresholds = np.full(len(label), declared)
         for each in judged:
             thresholds[slice_of == each] = np.quantile(probability[label & (slice_of == each)], missed)
-        one, own = (probability >= threshold for threshold in (declared, thresholds))
-        paid = [paid_per_1000(label, probability, params.cost, threshold) for threshold in (declared, thresholds)]
-        more = evaluation.mean_interval(paid[1] - paid[0], days)
+        common, separate = (probability >= threshold for threshold in (declared, thresholds))
+        costs = [
+            entity_costs_per_1000(label, probability, params.cost, threshold) for threshold in (declared, thresholds)
+        ]
+        difference = evaluation.mean_interval(costs[1] - costs[0], days)
         rows.append(
             {
                 "cut": cut,
                 "slices": len(judged),
-                "missed": [_range(~alert[label], slice_of[label], judged) for alert in (one, own)],
-                "false_alarms": [_range(alert[~label], slice_of[~label], judged) for alert in (one, own)],
+                "missed": [_range(~alert[label], slice_of[label], judged) for alert in (common, separate)],
+                "false_alarms": [_range(alert[~label], slice_of[~label], judged) for alert in (common, separate)],
                 "thresholds": _ends([float(thresholds[slice_of == each][0]) for each in judged]),
-                "cost_per_1000": round(float(paid[1].mean()), 1),
-                "cost_more": more and [round(each, 1) for each in (more.value, more.low, more.high)],
+                "cost_per_1000": round(float(costs[1].mean()), 1),
+                "cost_more": difference
+                and [round(each, 1) for each in (difference.value, difference.low, difference.high)],
             }
         )
     return rows
@@ -62,7 +65,7 @@ def _is_judged(label: Labels, params: Params) -> bool:
 
 
 def _range(wrong: Labels, slice_of: NDArray[np.intp], judged: list[int]) -> list[float] | None:
-    """The lowest and the highest share of `wrong` over the slices."""
+    """The lowest and the highest share of `wrong` among the slices."""
     return _ends([float(wrong[slice_of == each].mean()) for each in judged])
 
 

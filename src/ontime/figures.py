@@ -1,8 +1,7 @@
-"""How every picture looks, and how it becomes a PNG or a part of a page. What is drawn is in plots.py.
+"""The style of all figures, and their output as PNG or as SVG in a page. plots.py and operation_plots.py draw them.
 
-A picture is as wide as a phone's page, so that nothing in it has to shrink there; its title stands outside of the axes,
-because a page writes it in its own letters. The same numbers give the same bytes, so that DVC can say whether a
-picture was reproduced.
+A figure is as wide as a page on a phone, so that it is never scaled down; its title is outside the axes, because a page
+sets it in its own font. The same numbers give the same bytes, so that DVC can tell whether a figure was reproduced.
 """
 
 import io
@@ -24,12 +23,13 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from ontime import files
 
-# serving/pages/style.css in light, by its names: a picture has to be readable where no page lends it colours.
+# The light colours of serving/pages/style.css, by their names, for figures outside a page.
 SHEET, INK, SOFT, RULE, EDGE = "#fffdf8", "#1a1c1e", "#575a5c", "#d8d2c4", "#85806f"
 CALM, ALERT, CALM_SOFT, ALERT_SOFT = "#0b5c70", "#a33a06", "#d3e3e4", "#f2dccb"
 
-WIDTH = 358  # points: a phone of 390 px less the margins of a page
-MARGIN = 10  # around a PNG, which is a sheet of its own
+# In points.
+WIDTH = 358  # of a phone, 390 px, minus the margins of a page
+MARGIN = 10  # around a PNG
 TEXT, TITLE = 12, 17
 LINE, TITLE_LINE = 15.5, 20
 DPI = 144
@@ -42,7 +42,7 @@ STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": TEXT,
     "text.color": INK,
-    "text.parse_math": False,  # a name may hold a dollar
+    "text.parse_math": False,  # a name may contain a dollar sign
     "axes.facecolor": "none",
     "axes.labelcolor": SOFT,
     "axes.labelsize": TEXT,
@@ -72,8 +72,8 @@ STYLE: Any = {
 HEADING = FontProperties(family="STIXGeneral", weight="bold")
 
 
-class Sheet(Figure):
-    """A figure as wide as all others, that knows how much of its height is a legend's."""
+class PageFigure(Figure):
+    """A figure of the common width, which stores the height of its legend."""
 
     legend_points = 0.0
 
@@ -81,7 +81,7 @@ class Sheet(Figure):
         super().__init__(figsize=(WIDTH / 72, height / 72))
 
     def arrange(self, margin: float, head: float) -> None:
-        """The axes and the legend as they are, with a margin around and room for a title above."""
+        """Add a margin around axes and legend, and space for a title of height `head` above them."""
         width, body = WIDTH + 2 * margin, self.get_figheight() * 72
         height = body + head + 2 * margin
         self.set_size_inches(width / 72, height / 72)
@@ -93,36 +93,36 @@ class Sheet(Figure):
 
 
 class Picture(NamedTuple):
-    """`figure` is None where there is nothing to draw: then finding and measure are what is shown."""
+    """A figure with its title. Without data `figure` is None, and only finding and measure are shown."""
 
-    finding: str  # the title: what the numbers say
-    measure: str  # what is drawn, and its unit; or what to do about nothing
-    figure: Sheet | None
+    finding: str  # the title: the result in a sentence
+    measure: str  # the subtitle: the quantity and its unit; without data, what to do
+    figure: PageFigure | None
 
 
 @contextmanager
-def axes_of(height: float, x: str = "") -> Iterator[tuple[Sheet, Axes]]:
-    """A figure of one picture's width and `height` points, with one pair of axes."""
+def axes_of(height: float, x: str = "") -> Iterator[tuple[PageFigure, Axes]]:
+    """A figure of the common width and `height` points, with one pair of axes."""
     with rc_context(STYLE):
-        figure = Sheet(height)
+        figure = PageFigure(height)
         yield figure, figure.add_subplot(xlabel=x)
 
 
 def text_width(text: str, size: float = TEXT, heading: bool = False) -> float:
-    """In points, of the widest line; a little more than it is, because letters are set on whole pixels."""
+    """The width of the widest line in points, plus 2 % because letters are placed on whole pixels."""
     return 1.02 * size * max(sum(_advance(letter, heading) for letter in line) for line in text.split("\n"))
 
 
 @cache
 def _advance(letter: str, heading: bool) -> float:
-    """How far a letter moves the next one, at a size of one point."""
+    """The advance width of a letter at a size of one point."""
     font = get_font(findfont(HEADING if heading else FontProperties(family="DejaVu Sans")))
     font.set_size(100, 72)
     return float(font.load_char(ord(letter)).linearHoriAdvance) / 65536 / 100
 
 
 def wrapped(text: str, width: float, size: float = TEXT, heading: bool = False) -> list[str]:
-    """The text in lines that are no wider than `width`; a word that is wider is shortened."""
+    """The text in lines of at most `width` points; a wider word is shortened."""
     lines: list[str] = []
     for word in text.split(" "):
         longer = f"{lines[-1]} {word}" if lines else word
@@ -134,66 +134,70 @@ def wrapped(text: str, width: float, size: float = TEXT, heading: bool = False) 
 
 
 def shortened(text: str, width: float, size: float = TEXT, heading: bool = False) -> str:
-    """The text, without its middle where it is wider than `width`: names differ at their ends."""
-    kept = len(text)
+    """The text, with its middle elided if it is wider than `width`: names differ at their ends.
+
+    >>> shortened("minutes_since_previous_event", 100)
+    'minute…_event'
+    """
+    length = len(text)
     short = text
-    while text_width(short, size, heading) > width and kept > 2:
-        kept -= 1
-        short = f"{text[: (kept + 1) // 2]}…{text[len(text) - kept // 2 :]}"
+    while text_width(short, size, heading) > width and length > 2:
+        length -= 1
+        short = f"{text[: (length + 1) // 2]}…{text[len(text) - length // 2 :]}"
     return short
 
 
 def save(picture: Picture, path: Path) -> None:
-    """Write the picture under its title as PNG, whole or not at all; without the time or the program's version."""
-    with files.replacing(path) as aside, rc_context(STYLE), headed(picture) as figure:
-        figure.savefig(aside, format="png", dpi=DPI, metadata={"Software": None})
+    """Write the figure with its title as PNG, atomically; its metadata hold no time and no version."""
+    with files.replacing(path) as temporary, rc_context(STYLE), headed(picture) as figure:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
 
 
 @contextmanager
 def headed(picture: Picture) -> Iterator[Figure]:
-    """The figure as a sheet of its own: with title, measure and margins; afterwards it is as it was."""
-    figure = picture.figure or Sheet(1e-3)
+    """The figure with title, subtitle and margins; restored at the end of the block."""
+    figure = picture.figure or PageFigure(1e-3)
     titles, measures = wrapped(picture.finding, WIDTH, TITLE, heading=True), wrapped(picture.measure, WIDTH)
     body = figure.get_figheight()
     figure.arrange(MARGIN, len(titles) * TITLE_LINE + len(measures) * LINE + 10)
     width, height = WIDTH + 2 * MARGIN, figure.get_figheight() * 72
-    written, top = [], height - MARGIN
+    texts, top = [], height - MARGIN
     for line in titles:
-        written.append(figure.text(MARGIN / width, top / height, line, fontproperties=HEADING, size=TITLE, va="top"))
+        texts.append(figure.text(MARGIN / width, top / height, line, fontproperties=HEADING, size=TITLE, va="top"))
         top -= TITLE_LINE
     for line in measures:
-        written.append(figure.text(MARGIN / width, (top - 3) / height, line, color=SOFT, va="top"))
+        texts.append(figure.text(MARGIN / width, (top - 3) / height, line, color=SOFT, va="top"))
         top -= LINE
     try:
         yield figure
     finally:
-        for text in written:
+        for text in texts:
             text.remove()
         figure.set_figheight(body)
 
 
-def svg(figure: Sheet, name: str, variables: Mapping[str, str]) -> str:
-    """The figure without a title, as an element of a page; `variables` are the page's colours by their light value.
+def svg(figure: PageFigure, name: str, variables: Mapping[str, str]) -> str:
+    """The figure without its title as an SVG element; `variables` maps light colours to the page's CSS variables.
 
-    Its letters are the page's, its colours follow the page into the dark, and its ids begin with `name`.
+    It uses the page's font and colours, also in dark mode, and its ids begin with `name`.
     """
-    written = io.StringIO()
+    buffer = io.StringIO()
     figure.arrange(0, 0)
     with rc_context({**STYLE, "savefig.transparent": True}):
-        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    drawn = written.getvalue()
-    drawn = re.sub(r"<metadata>.*?</metadata>\s*", "", drawn[drawn.index("<svg") :], flags=re.DOTALL)
-    drawn = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', rf"<svg {HIDDEN} \1>", drawn, count=1)
-    drawn = re.sub(r'\bid="', f'id="{name}-', drawn)
-    drawn = re.sub(r'(url\(|xlink:href=")#', rf"\1#{name}-", drawn).replace("xlink:href", "href")
-    drawn = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", drawn)
-    return re.sub(r"#[0-9a-f]{6}\b", lambda colour: variables.get(colour[0], colour[0]), drawn)
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    markup = buffer.getvalue()
+    markup = re.sub(r"<metadata>.*?</metadata>\s*", "", markup[markup.index("<svg") :], flags=re.DOTALL)
+    markup = re.sub(r'<svg [^>]*(viewBox="[^"]*")[^>]*>', rf"<svg {HIDDEN} \1>", markup, count=1)
+    markup = re.sub(r'\bid="', f'id="{name}-', markup)
+    markup = re.sub(r'(url\(|xlink:href=")#', rf"\1#{name}-", markup).replace("xlink:href", "href")
+    markup = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", markup)
+    return re.sub(r"#[0-9a-f]{6}\b", lambda colour: variables.get(colour[0], colour[0]), markup)
 
 
-HIDDEN = 'aria-hidden="true"'  # the caption says it in words, the tables in numbers
+HIDDEN = 'aria-hidden="true"'  # captions and tables hold the same information
 
 
-# Labels that never collide: what does not fit is left out, evenly.
+# Tick labels never overlap: labels that do not fit are left out at even steps.
 
 
 def percents(axes: Axes, which: str) -> None:
@@ -206,20 +210,20 @@ def few_ticks(axes: Axes, which: str, most: int = 6) -> None:
 
 
 def sparse(labels: Sequence[str], width: float) -> list[int]:
-    """The places of labels that fit side by side into `width`, each as far from the last."""
+    """The positions of evenly spaced labels that fit side by side into `width`."""
     gap, widest = width / max(1, len(labels)), max(map(text_width, labels), default=0) + 6
     step = next((step for step in (1, 2, 3, 4, 5, 6, 10, 12, 20, 50) if step * gap >= widest), len(labels))
     return list(range(0, len(labels), max(1, step)))
 
 
 def label_places(axes: Axes, labels: Sequence[str], width: float = WIDTH - 50) -> None:
-    """The categories at 0, 1, 2 ..."""
+    """Label the categories at 0, 1, 2 ..."""
     shown = sparse(labels, width)
     axes.set_xticks(shown, [labels[place] for place in shown])
 
 
 def label_months(axes: Axes, months: Sequence[str], width: float = WIDTH - 50) -> None:
-    """The months at 0, 1, 2 ...: names, with the year below the first and each January; or years alone."""
+    """Label the months at 0, 1, 2 ... with names, and years below the first and each January; or with years only."""
     periods = [pd.Period(month, "M") for month in months]
     numbers = [(period.year - periods[0].year) * 12 + period.month - 1 for period in periods]
     gap = width / len(periods)
@@ -237,7 +241,7 @@ def label_months(axes: Axes, months: Sequence[str], width: float = WIDTH - 50) -
 
 
 def _label_years(axes: Axes, shown: Sequence[tuple[Any, str, bool]], gap: float) -> None:
-    """A second line of labels; (place, year, whether it begins there)."""
+    """A second line of labels: (position, year, whether the year begins there)."""
     years = [each for number, each in enumerate(shown) if each[2] or number == 0]
     if len(years) > 1 and gap * _distance(years[0][0], years[1][0]) < text_width("2013") + 6:
         del years[0]
@@ -251,14 +255,14 @@ def _distance(first: Any, second: Any) -> float:
 
 
 def label_days(axes: Axes, first: pd.Timestamp, last: pd.Timestamp, width: float = WIDTH - 50) -> None:
-    """Days from `first` to `last`: so many labels as fit, as days, months or years."""
+    """Label the days from `first` to `last` with as many days, months or years as fit."""
     axes.set_xlim(first, last)  # type: ignore[arg-type]  # dates
     gap = width / max(1, (last - first).days)
     for freq, form in (("D", "%-d %b"), ("2D", "%-d %b"), ("7D", "%-d %b"), ("14D", "%-d %b"), ("MS", "%b"),
                        ("2MS", "%b"), ("QS", "%b"), ("YS", "%Y"), ("5YS", "%Y")):  # fmt: skip
         days = list(pd.date_range(first.normalize(), last, freq=freq))
         labels = [day.strftime(form) for day in days]
-        nearest = min(((b - a).days * gap for a, b in pairwise(days)), default=width)
+        nearest = min(((later - earlier).days * gap for earlier, later in pairwise(days)), default=width)
         if days and nearest >= max(map(text_width, labels)) + 5:
             axes.set_xticks(days, labels)  # type: ignore[arg-type]
             if form != "%Y":
@@ -267,8 +271,8 @@ def label_days(axes: Axes, first: pd.Timestamp, last: pd.Timestamp, width: float
             return
 
 
-def legend(figure: Sheet, entries: Sequence[tuple[Any, str]]) -> None:
-    """Above the axes, in as many columns as fit; the figure grows by its height, so that the axes keep theirs."""
+def legend(figure: PageFigure, entries: Sequence[tuple[Any, str]]) -> None:
+    """Add a legend above the axes, in as many columns as fit; the figure grows by its height."""
     handle = 1.3 * TEXT + 0.8 * TEXT
     labels = [shortened(label, WIDTH - handle - 4) for _, label in entries]
     cell = max(map(text_width, labels)) + handle + 1.4 * TEXT
@@ -281,5 +285,5 @@ def legend(figure: Sheet, entries: Sequence[tuple[Any, str]]) -> None:
 
 
 def write(axes: Axes, text: str, x: float, y: float, ha: str = "left", color: str = SOFT) -> None:
-    """Text at a share of the axes' width, on a row of the data."""
+    """Write text at x, a share of the axes' width, and y in data coordinates."""
     axes.annotate(text, (x, y), xycoords=("axes fraction", "data"), ha=ha, va="center", color=color)

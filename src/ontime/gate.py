@@ -1,8 +1,9 @@
-"""May the challenger replace the champion? All are scored on the same entities, which none of them was trained on.
+"""Decides whether the challenger may replace the champion.
 
-`decide` asks, in this order: is it better (or, for a refresh, no worse), also than the best release so far; does any
-slice get worse; are its probabilities as well calibrated; is it too good to be true. `make bench-gate` measures how
-often each question is answered wrongly.
+Both are scored on the same entities, which neither was trained on. `decide` checks, in this order, that the challenger
+is better (or, for a refresh, not worse), also than the best release so far; that no slice gets worse; that its
+probabilities are as well calibrated; and that it is not too good to be true. `make bench-gate` measures the error rate
+of each check.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +25,11 @@ from ontime.schema import WORDS
 
 
 class GateBroken(Refusal):
-    """The comparison itself would be worthless; the message says why."""
+    """The models cannot be compared on these entities."""
 
 
 class Rival(NamedTuple):
-    """What a challenger is compared with: a release, or a baseline where there is none."""
+    """What a challenger is compared with: a release, or a baseline if there is no release."""
 
     name: str
     probabilities: Floats
@@ -36,7 +37,7 @@ class Rival(NamedTuple):
 
 @dataclass(frozen=True)
 class Verdict:
-    """Differences are challenger less champion in log-loss: below zero is better."""
+    """The gate's decision. Differences are of log-loss, challenger minus champion: below zero is better."""
 
     promote: bool
     reason: str
@@ -47,7 +48,7 @@ class Verdict:
     days: int
     worse_slices: Sequence[str]
     calibration: Mapping[str, float]
-    best: str | None = None  # the best release so far, where that is another one than the champion
+    best: str | None = None  # the best release so far, if it is not the champion
     best_high: float | None = None  # upper end of the interval of the difference from it
 
     def evidence(self) -> dict[str, Any]:
@@ -55,21 +56,21 @@ class Verdict:
 
 
 def refuse_seen_days(name: str, trained_until: date, judged_from: date) -> None:
-    """Raise GateBroken for a model whose training period reaches into the days that it is to be judged by."""
+    """Raise GateBroken if the model's training period overlaps the days on which it is judged."""
     if trained_until > judged_from:
         raise GateBroken(f"{name} was trained until {trained_until}, so it has seen {WORDS.entities} of {judged_from}")
 
 
 def refuse_seen_entities(name: str, trained_on: NDArray[np.uint64], judged: pd.Series) -> None:
-    """Raise GateBroken for a model that was fitted on any of the entities that it is to be judged by.
+    """Raise GateBroken if the model was fitted on any of the entities on which it is judged.
 
-    By the entities' keys (`split.row_keys`), whatever their day column says.
+    Compares the entities' keys (`split.row_keys`), independently of the `day` column.
     """
     seen = np.isin(split.row_keys(judged), trained_on)
     if seen.any():
         raise GateBroken(
             f"{name} was trained on {seen.sum():,} of the {len(judged):,} {WORDS.entities} that judge it, such as "
-            f"{judged.to_numpy()[seen][0]}: look at the `day` column, which divides training from test"
+            f"{judged.to_numpy()[seen][0]}: check the `day` column, which separates training from test"
         )
 
 
@@ -84,12 +85,12 @@ def decide(
     best: Rival | None = None,
     base_rate: float | None = None,
 ) -> Verdict:
-    """The verdict. `entities` has `label`, `day` and the features that slices need. Raises GateBroken for one day.
+    """The verdict. `entities` has `label`, `day` and the features of the slices. Raises GateBroken for a single day.
 
-    With `refresh` the challenger need not be better, only not worse than the margin: the policy wants a newer model.
-    `best` is the best release so far, which a refresh must not fall behind either, so that many small steps down do
-    not add up. With `base_rate`, the share of positive rows in training, the challenger is the first model of all: it
-    must show some skill and honest probabilities too, because nothing that it replaces has shown them.
+    With `refresh`, the challenger need not be better, only not worse by more than the margin. It must not fall behind
+    `best`, the best release so far, either, so that small losses do not add up over many refreshes. `base_rate`, the
+    share of positive rows in training, is given for the first model only: it must also show skill and calibrated
+    probabilities, because there is no predecessor that has shown them.
     """
     label, days = entities["label"].to_numpy(bool), entities["day"].to_numpy()
     losses = evaluation.losses(label, challenger) - evaluation.losses(label, champion.probabilities)
@@ -123,10 +124,10 @@ def decide(
 
 
 def _mean(values: Floats, days: NDArray[np.datetime64]) -> Estimate:
-    found = evaluation.mean_interval(values, days)
-    if found is None:
-        raise GateBroken(f"all {len(values):,} {WORDS.entities} are of one day: an interval by days needs two at least")
-    return found
+    estimate = evaluation.mean_interval(values, days)
+    if estimate is None:
+        raise GateBroken(f"all {len(values):,} {WORDS.entities} are of one day: an interval by days needs at least two")
+    return estimate
 
 
 def _passed(high: float, limit: float) -> str:
@@ -149,41 +150,41 @@ def _behind(best: Rival | None, behind: Estimate | None, gate: Gate) -> Iterator
 def slice_differences(
     cuts: pd.DataFrame, label: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
 ) -> dict[str, Estimate]:
-    """The mean difference, with its interval by days, of each slice that is large enough to decide anything by."""
-    found: dict[str, Estimate] = {}
+    """The mean difference, with its interval by days, of each slice that is large enough to gate."""
+    estimates: dict[str, Estimate] = {}
     for cut in cuts:
         judged = pd.Series(label).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
-        found |= {
+        estimates |= {
             f"{cut} {name}": estimate
             for name, estimate in evaluation.mean_intervals(difference, cuts[cut], days).items()
             if slices.gated(int(judged["size"][name]), int(judged["sum"][name]), evaluate)
         }
-    return found
+    return estimates
 
 
-def worse_slices(found: dict[str, Estimate], gate: Gate) -> list[str]:
-    """The slices in which the challenger's log-loss is higher by more than the margin, and surely higher at all.
+def worse_slices(estimates: dict[str, Estimate], gate: Gate) -> list[str]:
+    """The slices in which the challenger's log-loss is significantly higher, and by more than the margin.
 
-    "Surely" holds for all slices together: Holm (1979) keeps the chance to find any in a model that is no worse below
-    `gate.slice_alarm`, however many slices there are.
+    Holm's procedure (1979) corrects for the number of slices: the probability that a model that is not worse has any
+    such slice stays below `gate.slice_alarm`.
     """
-    surely = holm({name: _chance(estimate) for name, estimate in found.items()}, gate.slice_alarm)
+    significant = holm({name: _p_value(estimate) for name, estimate in estimates.items()}, gate.slice_alarm)
     return [
         f"{name}: {estimate.value:+.4f}"
-        for name, estimate in found.items()
-        if name in surely and estimate.value > gate.margin_slice_log_loss
+        for name, estimate in estimates.items()
+        if name in significant and estimate.value > gate.margin_slice_log_loss
     ]
 
 
-def _chance(estimate: Estimate) -> float:
-    """How likely a mean at least so far above zero is where the true one is zero: a t test by days, one-sided."""
+def _p_value(estimate: Estimate) -> float:
+    """One-sided t test by days: the probability of a mean at least this high if the true mean is zero."""
     if estimate.error == 0:
         return 0.0 if estimate.value > 0 else 1.0
     return float(stdtr(estimate.days - 1, -estimate.value / estimate.error))
 
 
-def holm(chances: dict[str, float], level: float) -> set[str]:
-    """The names whose hypothesis Holm's step-down procedure rejects at that level.
+def holm(p_values: dict[str, float], level: float) -> set[str]:
+    """The names whose hypothesis Holm's step-down procedure rejects at this level.
 
     >>> sorted(holm({"a": 0.01, "b": 0.03, "c": 0.02, "d": 0.9}, 0.05))
     ['a']
@@ -191,17 +192,17 @@ def holm(chances: dict[str, float], level: float) -> set[str]:
     ['a', 'b', 'c', 'd']
     """
     rejected: set[str] = set()
-    for name, chance in sorted(chances.items(), key=lambda each: each[1]):
-        if chance > level / (len(chances) - len(rejected)):
+    for name, p_value in sorted(p_values.items(), key=lambda each: each[1]):
+        if p_value > level / (len(p_values) - len(rejected)):
             break
         rejected.add(name)
     return rejected
 
 
 class Calibration(NamedTuple):
-    """How far probabilities are from what happens: the mean gap (above zero: too high) and the ECE, of both models.
+    """The calibration of both models: the mean gap (above zero: probabilities too high) and the ECE.
 
-    `worse_mean` and `worse_ece` say by how much the challenger is further off than the champion, with intervals.
+    `worse_mean` and `worse_ece` are the differences of these errors, challenger minus champion, with intervals.
     """
 
     mean_gap: Estimate
@@ -212,17 +213,18 @@ class Calibration(NamedTuple):
     worse_ece: Estimate
 
     def evidence(self) -> dict[str, float]:
-        told = {"mean_gap": self.mean_gap.value, "mean_gap_low": self.mean_gap.low, "mean_gap_high": self.mean_gap.high}
-        told |= {name: getattr(self, name) for name in ("champion_mean_gap", "ece", "champion_ece")}
+        gap = self.mean_gap
+        evidence = {"mean_gap": gap.value, "mean_gap_low": gap.low, "mean_gap_high": gap.high}
+        evidence |= {name: getattr(self, name) for name in ("champion_mean_gap", "ece", "champion_ece")}
         for name in ("worse_mean", "worse_ece"):
-            found: Estimate = getattr(self, name)
-            told |= {f"{name}_low": found.low, f"{name}_high": found.high}
-        return {name: round(value, 4) for name, value in told.items()}
+            estimate: Estimate = getattr(self, name)
+            evidence |= {f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        return {name: round(value, 4) for name, value in evidence.items()}
 
 
 def calibration_of(label: Labels, days: NDArray[np.datetime64], challenger: Floats, champion: Floats) -> Calibration:
-    """Raises GateBroken for entities of one day."""
-    # Differences of two errors on the same outcomes: what the days' weather adds to one it adds to the other.
+    """Raises GateBroken for entities of a single day."""
+    # Paired differences on the same outcomes: the effect of a day is the same in both errors, and cancels.
     worse_mean, worse_ece = (
         _mean(
             evaluation.calibration_parts(label, challenger, bins) - evaluation.calibration_parts(label, champion, bins),
@@ -241,47 +243,47 @@ def calibration_of(label: Labels, days: NDArray[np.datetime64], challenger: Floa
 
 
 def miscalibrated(calibration: Calibration, gate: Gate) -> Iterator[str]:
-    """What makes the challenger's probabilities less honest than the champion's: beyond the margin, and surely at all.
+    """The calibration errors in which the challenger is significantly worse than the champion, and beyond the margin.
 
-    A baseline is no measure for this: it says so little that its few probabilities are always right on average.
+    Not for a baseline as champion: its few, cautious probabilities are always right on average.
     """
-    if _surely_worse(calibration.worse_mean, gate):
+    if _significantly_worse(calibration.worse_mean, gate):
         yield (
             f"its mean probability is off by {calibration.mean_gap.value:+.3f}, the champion's by "
             f"{calibration.champion_mean_gap:+.3f}: {_further_off(calibration.worse_mean, gate)}"
         )
-    if _surely_worse(calibration.worse_ece, gate):
+    if _significantly_worse(calibration.worse_ece, gate):
         yield (
             f"its calibration error (ECE) is {calibration.ece:.3f}, the champion's {calibration.champion_ece:.3f}: "
             f"{_further_off(calibration.worse_ece, gate)}"
         )
 
 
-def _surely_worse(found: Estimate, gate: Gate) -> bool:
-    return found.value > gate.margin_calibration and found.low > 0
+def _significantly_worse(estimate: Estimate, gate: Gate) -> bool:
+    return estimate.value > gate.margin_calibration and estimate.low > 0
 
 
-def _further_off(found: Estimate, gate: Gate) -> str:
+def _further_off(estimate: Estimate, gate: Gate) -> str:
     return (
-        f"worse by {found.value:.3f} ({found.low:+.3f} to {found.high:+.3f}), more than gate.margin_calibration "
-        f"{gate.margin_calibration:g}"
+        f"worse by {estimate.value:.3f} ({estimate.low:+.3f} to {estimate.high:+.3f}), "
+        f"more than gate.margin_calibration {gate.margin_calibration:g}"
     )
 
 
 def _too_good(
     label: Labels, challenger: Floats, rivals: Sequence[Rival], gate: Gate, base_rate: float | None
 ) -> Iterator[str]:
-    """A jump that no honest retraining makes is a leak until somebody has looked. A baseline says nothing of it."""
+    """A jump larger than retraining explains may be a leak, and needs a person's review. Not against a baseline."""
     if base_rate is not None:
         return
-    areas = {rival.name: float(roc_auc_score(label, rival.probabilities)) for rival in rivals}
-    name, known = max(areas.items(), key=lambda each: each[1])
-    area = float(roc_auc_score(label, challenger))
-    if area - known > gate.margin_auc:
+    aucs = {rival.name: float(roc_auc_score(label, rival.probabilities)) for rival in rivals}
+    name, highest = max(aucs.items(), key=lambda each: each[1])
+    auc = float(roc_auc_score(label, challenger))
+    if auc - highest > gate.margin_auc:
         yield (
-            f"too good to be true: AUC {area:.3f} where {name} has {known:.3f} on the same {WORDS.entities}, more than "
-            f"gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that knows what happened later; "
-            "if there is none, promote it by hand"
+            f"too good to be true: AUC {auc:.3f} where {name} has {highest:.3f} on the same {WORDS.entities}, "
+            f"more than gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that knows what happened "
+            "later; if there is none, promote it by hand"
         )
 
 
@@ -295,14 +297,14 @@ def _first_of_all(
 ) -> Iterator[str]:
     if base_rate is None:
         return
-    ignorant = evaluation.losses(label, np.full(len(label), base_rate))
-    short = evaluation.mean_interval(evaluation.losses(label, challenger) - (1 - gate.first_skill) * ignorant, days)
-    if short is not None and not short.high < 0:
-        skill = 1 - evaluation.losses(label, challenger).mean() / ignorant.mean()
+    baseline = evaluation.losses(label, np.full(len(label), base_rate))
+    shortfall = evaluation.mean_interval(evaluation.losses(label, challenger) - (1 - gate.first_skill) * baseline, days)
+    if shortfall is not None and not shortfall.high < 0:
+        skill = 1 - evaluation.losses(label, challenger).mean() / baseline.mean()
         yield (
-            f"its log-loss is {skill:.1%} below that of the base rate alone, which is not surely more than "
+            f"its log-loss is {skill:.1%} below that of the base rate alone, not significantly more than "
             f"gate.first_skill {gate.first_skill:.0%}"
         )
-    off = max(abs(calibration.mean_gap.value), calibration.ece)
-    if off > gate.first_calibration:
-        yield f"its probabilities are off by {off:.3f}, more than gate.first_calibration {gate.first_calibration:g}"
+    error = max(abs(calibration.mean_gap.value), calibration.ece)
+    if error > gate.first_calibration:
+        yield f"its probabilities are off by {error:.3f}, more than gate.first_calibration {gate.first_calibration:g}"

@@ -1,4 +1,4 @@
-"""Features that know too much: refused before a model is fitted on them, or by what it made of them."""
+"""Target leak checks: on features before a model is fitted, and on the gain of its splits afterwards."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,62 +12,63 @@ from ontime import schema
 from ontime.params import Leaks
 from ontime.refusal import Refusal
 
-SAMPLE_ROWS = 50_000
-ALONE_ROWS = 20_000  # an AUC of so many rows is off by less than 0.01
-GROUPS = 20  # of about equal size, into which the values of a number are put
-KNOWN_ROWS = 1_000  # fewer values that are known say nothing for sure
+REGRESSION_ROWS = 50_000
+AUC_ROWS = 20_000  # the error of an AUC of so many rows is below 0.01
+QUANTILE_GROUPS = 20  # of a numeric feature
+MIN_VALUES = 1_000  # fewer non-missing values give no reliable AUC
 FOLDS = 5
 
 
 class LeakFound(Refusal):
-    """A feature, or several together, tell the label. Names them."""
+    """One feature, or several together, reveal the label; the message names them."""
 
 
 def refuse(features: pd.DataFrame, outcomes: pd.DataFrame, limits: Leaks) -> None:
     """Raise LeakFound if features explain more than `limits.explained` of any column of `outcomes` (label, value).
 
-    Those that somebody has accepted are left out. See `explained`.
+    Features in `limits.accepted` are left out. See `explained_variance`.
     """
-    for name, (share, culprits) in explained(features, outcomes, limits.accepted).items():
+    for name, (share, culprits) in explained_variance(features, outcomes, limits.accepted).items():
         if share > limits.explained:
             raise LeakFound(
                 f"features explain {share:.1%} of {name}; look at {', '.join(culprits)}: the limit is "
-                f"leaks.explained {limits.explained:g}. If they are honest, add them to leaks.accepted in params.yaml"
+                f"leaks.explained {limits.explained:g}. If they are legitimate, add them to leaks.accepted in "
+                "params.yaml"
             )
 
 
-def explained(
+def explained_variance(
     features: pd.DataFrame, outcomes: pd.DataFrame, accepted: Sequence[str] = ()
 ) -> dict[str, tuple[float, list[str]]]:
-    """The share of each outcome's variance that a sum of all numeric features explains, and the three that weigh most.
+    """The R² of a linear regression of each outcome on all numeric features, and the three features of largest weight.
 
-    Least squares. Rows in the same order, without nulls in `outcomes`. Missing features count as their mean.
+    Both tables have the same rows; `outcomes` has no nulls. Missing features are imputed with their mean.
     """
     numeric = [name for name in schema.FEATURE_NAMES if name not in {*schema.CATEGORICAL, *accepted}]
-    step = max(1, len(features) // SAMPLE_ROWS)
+    step = max(1, len(features) // REGRESSION_ROWS)
     sample = features[numeric].iloc[::step]
     spread = sample.std().replace(0, np.nan)
     scaled = ((sample - sample.mean()) / spread).fillna(0).to_numpy(np.float64)
-    found = {}
+    explained = {}
     for name in outcomes:
         values = outcomes[name].iloc[::step].to_numpy(np.float64)
         centred = values - values.mean()
         weights = np.linalg.lstsq(scaled, centred, rcond=None)[0]
         share = float(1 - np.var(centred - scaled @ weights) / np.var(centred))
-        found[str(name)] = share, [numeric[i] for i in np.argsort(-np.abs(weights))[:3]]
-    return found
+        explained[str(name)] = share, [numeric[i] for i in np.argsort(-np.abs(weights))[:3]]
+    return explained
 
 
-def refuse_telling(features: pd.DataFrame, label: pd.Series, limits: Leaks) -> None:
-    """Raise LeakFound if one feature alone has a higher AUC than `limits.feature_auc`, and nobody has accepted it."""
-    alone = auc_alone(features[list(schema.FEATURE_NAMES)], label.to_numpy(bool))
-    _refuse(alone, limits.feature_auc, limits.accepted, "leaks.feature_auc", "alone has AUC {:.3f}")
+def refuse_predictive(features: pd.DataFrame, label: pd.Series, limits: Leaks) -> None:
+    """Raise LeakFound if a feature that is not accepted has, alone, a higher AUC than `limits.feature_auc`."""
+    aucs = single_feature_aucs(features[list(schema.FEATURE_NAMES)], label.to_numpy(bool))
+    _refuse(aucs, limits.feature_auc, limits.accepted, "leaks.feature_auc", "alone has AUC {:.3f}")
 
 
 def refuse_dominant(gain: Sequence[float], limits: Leaks) -> None:
-    """Raise LeakFound if one feature has more than `limits.gain_share` of a model's gain, and nobody has accepted it.
+    """Raise LeakFound if a feature that is not accepted has more than `limits.gain_share` of a model's gain.
 
-    `gain` is what the model's splits on each feature have gained, in the order of `schema.FEATURE_NAMES`.
+    `gain` is the total gain of the model's splits on each feature, in the order of `schema.FEATURE_NAMES`.
     """
     total = sum(gain) or 1.0  # a model without a split
     shares = {name: each / total for name, each in zip(schema.FEATURE_NAMES, gain, strict=True)}
@@ -80,19 +81,19 @@ def _refuse(figures: Mapping[str, float], limit: float, accepted: Sequence[str],
     )
     if figure > limit:
         raise LeakFound(
-            f"{name} {what.format(figure)}, above {parameter} {limit:g}: it may know the outcome. Look at what it is "
-            f"made of and when that is known. If it is honest, add {name} to leaks.accepted in params.yaml"
+            f"{name} {what.format(figure)}, above {parameter} {limit:g}: it may know the outcome. Check its sources "
+            f"and when they are known. If it is legitimate, add {name} to leaks.accepted in params.yaml"
         )
 
 
-def auc_alone(features: pd.DataFrame, label: np.ndarray) -> dict[str, float]:
-    """How well each feature alone tells positive rows from the others: the larger of two AUCs.
+def single_feature_aucs(features: pd.DataFrame, label: np.ndarray) -> dict[str, float]:
+    """The AUC of each feature alone: the larger of two.
 
-    One ranks the values as they are, or the other way round, where they are known. The other ranks the label share of
-    each category, or of twenty groups of values and the missing ones, as the other folds have it (scikit-learn's
-    TargetEncoder): so it also sees what does not rise or fall steadily.
+    One ranks by the non-missing values, ascending or descending. The other ranks by the label share of each category,
+    or of twenty quantile groups and the missing values, cross-fitted by scikit-learn's TargetEncoder: it also detects
+    relations that are not monotonic.
     """
-    step = max(1, len(features) // ALONE_ROWS)
+    step = max(1, len(features) // AUC_ROWS)
     sample, label = features.iloc[::step], label[::step]
     groups = np.column_stack([_groups(sample[name]) for name in sample])
     folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
@@ -106,13 +107,13 @@ def auc_alone(features: pd.DataFrame, label: np.ndarray) -> dict[str, float]:
 def _groups(values: pd.Series) -> np.ndarray:
     if not pd.api.types.is_numeric_dtype(values):
         return pd.factorize(values)[0]
-    # By rank, and not by quantiles, among which two frequent values may share a group.
-    return (values.rank(pct=True) * GROUPS // 1).fillna(-1).to_numpy(int)
+    # By rank instead of quantiles: with those, two frequent values may fall into one group.
+    return (values.rank(pct=True) * QUANTILE_GROUPS // 1).fillna(-1).to_numpy(int)
 
 
 def _ranked(values: pd.Series, label: np.ndarray) -> float:
-    known = values.notna().to_numpy()
-    if not pd.api.types.is_numeric_dtype(values) or known.sum() < KNOWN_ROWS or len(set(label[known])) < 2:
+    has_value = values.notna().to_numpy()
+    if not pd.api.types.is_numeric_dtype(values) or has_value.sum() < MIN_VALUES or len(set(label[has_value])) < 2:
         return 0.5
-    auc = float(roc_auc_score(label[known], values[known]))
+    auc = float(roc_auc_score(label[has_value], values[has_value]))
     return max(auc, 1 - auc)

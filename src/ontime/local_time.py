@@ -1,4 +1,4 @@
-"""The problem's calendar: where its days begin, and which day a moment is of. No pandas, for the service."""
+"""Days in the problem's time zone. Without pandas, for the service."""
 
 from datetime import UTC, date, datetime, time
 from zoneinfo import ZoneInfo
@@ -7,13 +7,13 @@ from ontime.schema import ZONE
 
 
 def midnight(day: date, zone: ZoneInfo = ZONE) -> datetime:
-    """The beginning of a day, in UTC.
+    """The start of a day, in UTC.
 
-    Of a midnight that the clocks skip, the moment of the change; of one that they repeat, the first.
+    If a clock change skips midnight, the time of the change; if it repeats midnight, the first.
     """
     return datetime.combine(day, time(), zone).astimezone(UTC)
 
 
 def day_of(moment: datetime) -> date:
-    """The day on the calendar of a moment with a zone."""
+    """The date of an aware datetime in the problem's time zone."""
     return moment.astimezone(ZONE).date()

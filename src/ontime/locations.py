@@ -1,7 +1,7 @@
-"""Where MLflow looks for artifacts: made to follow the folder when it is moved, copied or restored elsewhere.
+"""Updates the artifact locations in MLflow's database after the folder was moved, copied or restored elsewhere.
 
-MLflow keeps absolute locations, so that a moved folder would be written to in its old place. Only its database in a
-file is looked at, by its tables, for MLflow has no other way: a server keeps its own locations.
+MLflow stores absolute locations, so after a move it would go on writing to the old folder. It has no API to change
+them: the tables of a database file are updated directly. A server has its own locations.
 """
 
 import sqlite3
@@ -19,8 +19,8 @@ COLUMNS = (  # of MLflow's tables, besides `experiments`
 )
 
 
-def follow(tracking_url: str, artifacts: Path) -> None:
-    """Let MLflow find what lies under `artifacts`, and write there. What lies only in another place stays there."""
+def relocate(tracking_url: str, artifacts: Path) -> None:
+    """Point MLflow to `artifacts` for reading and writing. Locations that exist only elsewhere are kept."""
     database = _file(tracking_url)
     if database is None or not database.exists():
         return
@@ -34,7 +34,7 @@ def follow(tracking_url: str, artifacts: Path) -> None:
             for table, column in COLUMNS:
                 _move(connection, table, column, before, here)
             _locate(connection, EXPERIMENT, here)
-        # The one that MLflow makes by itself, for whoever names none, lies under `mlruns` of the folder of that moment.
+        # MLflow creates the experiment `Default` itself, under `mlruns` of the working directory of that moment.
         if locations.get("Default", f"{here}/0") != f"{here}/0":
             _locate(connection, "Default", f"{here}/0")
 
@@ -49,7 +49,7 @@ def _locate(connection: sqlite3.Connection, experiment: str, location: str) -> N
 
 
 def _move(connection: sqlite3.Connection, table: str, column: str, before: str, here: str) -> None:
-    """Change the beginning of a location, unless only the old place has what it names."""
+    """Replace the folder of each location, unless the artifact exists only in the old folder."""
     rows = connection.execute(f"SELECT DISTINCT {column} FROM {table} WHERE {column} IS NOT NULL")  # noqa: S608  COLUMNS
     for (location,) in rows.fetchall():
         moved = here + location.removeprefix(before)

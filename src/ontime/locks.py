@@ -1,9 +1,8 @@
-"""Work that two processes must not do at once in one folder, each kind with a lock file of its own.
+"""Lock files for work that two processes must not do at the same time in one folder.
 
-    python -m ontime.locks var/workspace.lock 'make clean' rm -rf data      a command that holds one
+    python -m ontime.locks var/workspace.lock 'make clean' rm -rf data      runs a command that holds the lock
 
-
-The kernel lets go of a lock when its holder has died, however that was: none is ever left behind.
+The kernel releases a lock when its holder ends, however it ends, so there are no stale locks.
 """
 
 import fcntl
@@ -17,14 +16,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
-WORKSPACE = Path("var/workspace.lock")  # of who writes all of it: make train, restore, clean
-
-PATIENCE_SECONDS = 3.0  # of who shares: another may hold it for a moment, to empty it
-ALONE, SHARED, AT_ONCE = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
+WORKSPACE = Path("var/workspace.lock")  # held by commands that write the whole workspace: make train, restore, clean
+PATIENCE_SECONDS = 3.0  # for a shared lock: another process may hold it briefly, to truncate the file
+EXCLUSIVE, SHARED, NONBLOCKING = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
 
 
 class Busy(BlockingIOError):
-    """Another process holds the lock; the message says which, since when, and what to do."""
+    """Another process holds the lock; the message says which one, since when, and what to do."""
 
     def __init__(self, holders: str) -> None:
         super().__init__(f"{holders}; wait until it has ended, or stop it, then try again")
@@ -32,55 +30,55 @@ class Busy(BlockingIOError):
 
 
 @contextmanager
-def held(path: Path, task: str) -> Iterator[None]:
-    """Hold the lock `path` for this block. Raises Busy if another process holds it, or has a share in it."""
-    with _locked(path, ALONE | AT_ONCE) as file:
+def hold(path: Path, task: str) -> Iterator[None]:
+    """Hold the lock `path` exclusively in this block. Raises Busy if another process holds or shares it."""
+    with _locked(path, EXCLUSIVE | NONBLOCKING) as file:
         file.truncate(0)
         _sign(file, task)
         yield
 
 
 @contextmanager
-def in_turn(path: Path, task: str) -> Iterator[None]:
-    """Hold the lock `path` for this block, after whoever holds it."""
+def wait_and_hold(path: Path, task: str) -> Iterator[None]:
+    """Wait until the lock `path` is free, then hold it exclusively in this block."""
     try:
-        file = _locked(path, ALONE | AT_ONCE)
+        file = _locked(path, EXCLUSIVE | NONBLOCKING)
     except Busy as busy:
         print(f"{task}: waiting, because {busy.holders}", file=sys.stderr, flush=True)
-        file = _locked(path, ALONE)
+        file = _locked(path, EXCLUSIVE)
     with file:
         file.truncate(0)
         _sign(file, task)
         yield
 
 
-def share(path: Path) -> IO[str]:
-    """A share in the lock `path`, until the returned file is closed. Raises Busy if a process holds it alone."""
-    with suppress(Busy), _locked(path, ALONE | AT_ONCE) as emptied:
-        emptied.truncate(0)  # whoever signed before has gone
-    until = time.monotonic() + PATIENCE_SECONDS
+def hold_shared(path: Path) -> IO[str]:
+    """Share the lock `path` until the returned file is closed. Raises Busy if a process holds it exclusively."""
+    with suppress(Busy), _locked(path, EXCLUSIVE | NONBLOCKING) as file:
+        file.truncate(0)  # removes the lines of earlier holders
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            file = _locked(path, SHARED | AT_ONCE)
+            file = _locked(path, SHARED | NONBLOCKING)
             break
-        except Busy:  # for a moment by who empties it, as above
-            if time.monotonic() > until:
+        except Busy:  # perhaps another process truncates the file, as above
+            if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
     _sign(file, " ".join(["python", *sys.orig_argv[1:4]]))
     return file
 
 
-def _locked(path: Path, how: int) -> IO[str]:
+def _locked(path: Path, operation: int) -> IO[str]:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         file = path.open("a+", encoding="utf-8")
         try:
-            fcntl.flock(file, how)
+            fcntl.flock(file, operation)
         except BlockingIOError:
             with file:
                 raise Busy(_holders(path, file)) from None
-        # `make clean` may have removed the file meanwhile: a lock on it would be one that nobody else looks at.
+        # `make clean` may have removed the file meanwhile; a lock on a removed file excludes nobody.
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 return file
@@ -95,25 +93,25 @@ def _sign(file: IO[str], task: str) -> None:
 
 def _holders(path: Path, file: IO[str]) -> str:
     file.seek(0)
-    signed = re.findall(r"^(\d+) (\S+) (.+)$", file.read(), re.MULTILINE)
-    living = [f"{task} (process {pid}, since {since})" for pid, since, task in signed if _lives(int(pid))]
-    return f"{' and '.join(living) or 'another process'} holds {path}"
+    holders = re.findall(r"^(\d+) (\S+) (.+)$", file.read(), re.MULTILINE)
+    running = [f"{task} (process {pid}, since {since})" for pid, since, task in holders if _is_running(int(pid))]
+    return f"{' and '.join(running) or 'another process'} holds {path}"
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user
+    except PermissionError:  # a process of another user
         return True
     return True
 
 
 def main(path: str, task: str, *command: str) -> None:
-    """Become the command, which holds the lock until it ends."""
+    """Replace this process by the command, which holds the lock until it ends."""
     try:
-        file = _locked(Path(path), ALONE | AT_ONCE)
+        file = _locked(Path(path), EXCLUSIVE | NONBLOCKING)
     except Busy as busy:
         sys.exit(f"{task}: {busy}")
     file.truncate(0)

@@ -1,7 +1,7 @@
-"""Fitting and asking the candidates of candidates.py, all on the same numbers: `encoding.encode`'s float32 matrix.
+"""Fits the candidates of candidates.py and predicts with them, all on the float32 matrix of `encoding.encode`.
 
-Columns are in the order of schema.FEATURE_NAMES; a category is its code, NaN where unseen.
-Same seed, same model, whatever the number of threads.
+Columns are in the order of schema.FEATURE_NAMES; a category is its code, NaN if it was not seen in training.
+The same seed gives the same model, with any number of threads.
 """
 
 import warnings
@@ -25,8 +25,8 @@ Matrix = NDArray[np.float32]
 Labels = NDArray[np.bool_]
 Probabilities = NDArray[np.float64]
 
-SIDE = 2**12  # values of one side of a cell of the rate table
-BASELINE = "rate_table"  # what a spreadsheet would do; the first champion must beat it
+MAX_SIDE_VALUES = 2**12  # of one side of a cell of the rate table
+BASELINE = "rate_table"  # a lookup table of rates; the first champion must beat it
 ONLINE_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.ONLINE]
 
 
@@ -37,7 +37,7 @@ class Classifier(Protocol):
 
 
 class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
-    """The share positive of each cell of `PROBLEM.baseline`, pulled to the overall rate where entities are few."""
+    """The share of positive rows in each cell of `PROBLEM.baseline`, shrunk towards the overall rate."""
 
     def __init__(self, prior_rows: int) -> None:
         self.prior_rows = prior_rows
@@ -54,22 +54,25 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         return np.column_stack([1 - rate, rate])
 
     def _cells(self, matrix: Matrix) -> NDArray[np.int64]:
-        """A number for each row's cell, exact as long as no side has more than SIDE values."""
+        """A number for each row's cell, exact as long as no side has more than MAX_SIDE_VALUES values."""
         cell = np.zeros(len(matrix), dtype=np.int64)
         for side in PROBLEM.baseline:
             value = matrix[:, schema.FEATURE_NAMES.index(side.feature)].astype(np.float64)
-            cell = cell * SIDE + np.nan_to_num(np.floor(value / side.width), nan=-1).astype(np.int64) % SIDE
+            cell = (
+                cell * MAX_SIDE_VALUES
+                + np.nan_to_num(np.floor(value / side.width), nan=-1).astype(np.int64) % MAX_SIDE_VALUES
+            )
         return cell
 
 
 def fit(
     name: str, matrix: Matrix, label: Labels, params: Train, weights: NDArray[np.float64] | None = None
 ) -> Classifier:
-    """The fitted candidate, whose thread count changes nothing but the time; `weights` are of the rows, if any."""
+    """The fitted candidate; the number of threads changes only the time. `weights`, if given, are of the rows."""
     candidate = CANDIDATES[name]
     estimator: Classifier = candidate.build(params.of(name), params.seed)
     weighted = {} if weights is None else {_weights_argument(estimator): weights}
-    # A BLAS sum depends on how many threads share it.
+    # The result of a BLAS sum depends on the number of threads.
     with threadpool_limits(1, user_api="blas"):
         fitted: Classifier = estimator.fit(matrix, label, **candidate.fit_arguments, **weighted)
     if candidate.after_fit is not None:
@@ -78,36 +81,36 @@ def fit(
 
 
 def _weights_argument(estimator: Any) -> str:
-    """A pipeline hands arguments on to a step by its name."""
+    """A pipeline passes a fit argument to a step by the step's name."""
     return f"{estimator.steps[-1][0]}__sample_weight" if hasattr(estimator, "steps") else "sample_weight"
 
 
 def predict(model: Classifier, matrix: Matrix) -> Probabilities:
-    """The probability of label, shape (n,)."""
+    """The probability of a positive label, shape (n,)."""
     with warnings.catch_warnings():
-        # LightGBM names the columns by itself, and scikit-learn then asks every matrix for names.
+        # LightGBM sets column names itself, and scikit-learn then expects them in every matrix.
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
         return np.asarray(model.predict_proba(matrix)[:, 1], dtype=np.float64)
 
 
 def with_request_only(matrix: Matrix, label: Labels, share: float, seed: int) -> tuple[Matrix, Labels]:
-    """The rows, and a share of them once more as they look without the online store: all but the request missing.
+    """The rows, and copies of a share of them with all features missing that come from the online store.
 
-    Without these the model has never seen such an entity, and answers it worse.
+    A model that has not seen such rows in training predicts worse for entities that are not in the store.
     """
     chosen = np.random.default_rng(seed).choice(len(matrix), int(share * len(matrix)), replace=False)
     return np.vstack([matrix, request_only(matrix[chosen])]), np.concatenate([label, label[chosen]])
 
 
 def request_only(matrix: Matrix) -> Matrix:
-    """The same entities, as if nothing but their request were known."""
+    """The same entities with request features only; all others are missing."""
     masked = matrix.copy()
     masked[:, ONLINE_POSITIONS] = np.nan
     return masked
 
 
 def ablated(matrix: Matrix, ablation: str) -> Matrix:
-    """The same entities, as if the feature families that the problem declares for this ablation were never known."""
+    """The same entities without the feature families that the problem declares for this ablation."""
     names = [name for family in PROBLEM.ablations[ablation].families for name in schema.FAMILIES[family]]
     masked = matrix.copy()
     masked[:, [schema.FEATURE_NAMES.index(name) for name in names]] = np.nan
@@ -117,14 +120,14 @@ def ablated(matrix: Matrix, ablation: str) -> Matrix:
 def categories_of(features: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """The values of each categorical feature; the position of a value is its code.
 
-    Raises ProblemBroken for a value that is not text: 3 may come back as 3.0, and would be another category.
+    Raises ProblemBroken for a value that is not text: 3 may be read back as 3.0, a different category.
     """
     categories = {name: features[name].dropna().unique() for name in schema.CATEGORICAL}
     for name, values in categories.items():
-        if wrong := [value for value in values if not isinstance(value, str)]:
+        if not_text := [value for value in values if not isinstance(value, str)]:
             raise ProblemBroken(
-                f"features: {name} is declared categorical, but {wrong[0]!r} is not text: "
-                "make text of it where the feature is computed, or declare a number"
+                f"features: {name} is declared categorical, but {not_text[0]!r} is not text: "
+                "convert it to text where the feature is computed, or declare it a number"
             )
     return {name: tuple(sorted(map(str, values))) for name, values in categories.items()}
 

@@ -1,6 +1,6 @@
-"""The pictures of production: the bench of servers, the replay, the performance of the answers.
+"""Plots of production: server benchmark, gate power, replay, performance and diagnosis.
 
-All but the bench are drawn in a page's own colours, which have a variant for the dark.
+All but the benchmarks use the page's colours, which have a dark variant.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,8 +19,8 @@ from ontime.figures import (
     INK,
     SOFT,
     WIDTH,
+    PageFigure,
     Picture,
-    Sheet,
     axes_of,
     few_ticks,
     label_days,
@@ -33,7 +33,7 @@ from ontime.figures import (
 )
 from ontime.schema import WORDS
 
-Looks = Mapping[str, tuple[str, dict[str, Any]]]  # column -> its name in the legend, how it is drawn
+Looks = Mapping[str, tuple[str, dict[str, Any]]]  # column -> its name in the legend, its line style
 
 SERVER_COLOURS = {
     "ontime": "#0072b2",
@@ -44,7 +44,7 @@ SERVER_COLOURS = {
 
 
 def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Mapping[str, str]) -> Picture:
-    """Server -> connections -> (requests a second, p99 in milliseconds); `labels` are the servers' full names."""
+    """Server -> connections -> (requests per second, p99 in milliseconds); `labels` are the servers' full names."""
     if not servers:
         return Picture("No server was measured", "Run `make bench-serve`.", None)
     with axes_of(400) as (figure, above):
@@ -60,21 +60,21 @@ def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Ma
             axes.set_title(y, loc="left", fontsize=12, color=SOFT)
             _plain_ticks(axes, sorted({connections for loads in servers.values() for connections in loads}))
         legend(figure, [(line, labels[name]) for name, line in lines.items()])
-    measure = "Requests a second: higher is better. p99, the wait of the slowest of 100: lower is better"
+    measure = "Requests per second: higher is better. p99, the latency that 1 of 100 requests exceeds: lower is better"
     return Picture(findings.serving(servers, labels, "ontime"), measure, figure)
 
 
-DAY_LOOKS = ("#9aa5b1", "#0072b2", "#e69f00", "#cc79a7", "#009e73")
+DAY_COLOURS = ("#9aa5b1", "#0072b2", "#e69f00", "#cc79a7", "#009e73")
 
 
 def gate_power(better: Sequence[Mapping[str, Any]], equal: Sequence[Mapping[str, Any]]) -> Picture:
-    """How often a model is promoted that is truly better by so much; `equal` gives the point of no difference."""
+    """How often a better model is promoted, by its true difference; `equal` gives the point at no difference."""
     with axes_of(260, "true log-loss below the champion's") as (figure, axes):
         lines = []
-        alike = {row["days"]: row["promoted"] for row in equal if row["noise"] == "both"}
-        for colour, days in zip(DAY_LOOKS, alike, strict=False):
+        equally_good = {row["days"]: row["promoted"] for row in equal if row["noise"] == "both"}
+        for colour, days in zip(DAY_COLOURS, equally_good, strict=False):
             points = [
-                (0.0, alike[days]),
+                (0.0, equally_good[days]),
                 *((row["difference"], row["promoted"]) for row in better if row["days"] == days),
             ]
             across, shares = zip(*points, strict=True)
@@ -84,19 +84,21 @@ def gate_power(better: Sequence[Mapping[str, Any]], equal: Sequence[Mapping[str,
         few_ticks(axes, "x")
         legend(figure, lines)
     return Picture(
-        findings.gate_power(better), "Share of simulated gates that promote, by days of the test period", figure
+        findings.gate_power(better),
+        "Share of simulated challengers that are promoted, by days of the test period",
+        figure,
     )
 
 
 def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
-    """Log axes that say 16 and 2,000, not 2 x 10^3."""
+    """Log axes labelled 16 and 2,000 instead of powers of ten."""
     span = np.log(across[-1] / across[0]) or 1.0
-    kept: list[int] = []
+    shown: list[int] = []
     for each in across:
-        room = np.log(each / kept[-1]) / span * (WIDTH - 90) if kept else np.inf
-        if room > (text_width(f"{each:,}") + text_width(f"{kept[-1]:,}" if kept else "")) / 2 + 6:
-            kept.append(each)
-    axes.set_xticks(kept, [f"{each:,}" for each in kept])
+        room = np.log(each / shown[-1]) / span * (WIDTH - 90) if shown else np.inf
+        if room > (text_width(f"{each:,}") + text_width(f"{shown[-1]:,}" if shown else "")) / 2 + 6:
+            shown.append(each)
+    axes.set_xticks(shown, [f"{each:,}" for each in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if np.ptp(np.log10(axes.get_ylim())) < 2.5 else (1,)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
@@ -113,17 +115,17 @@ REPLAY_LOOK: dict[str, dict[str, Any]] = {
 def _over_months(
     months: Sequence[Mapping[str, Any]], names: Mapping[str, str], figure_name: str, measure: str, digits: int
 ) -> Picture:
-    """One line a system, with the mean of its months in the legend; of a single month, a row a system."""
+    """One line per system, with its mean over the months in the legend; for a single month one row per system."""
     if not months:
-        return Picture("No month has a label", "Replay more days: make replay MONTHS=1", None)
+        return Picture("No month has a label", "Replay more days: `make replay MONTHS=1`.", None)
     values = {name: [month[name][figure_name] for month in months] for name in names}
     finding = findings.retraining(months, figure_name, digits)
     if len(months) == 1:
-        told = {
+        rows = {
             words: (values[name][0], f"{values[name][0]:.{digits}f}", REPLAY_LOOK[name])
             for name, words in names.items()
         }
-        return Picture(finding, f"{measure}, {pd.Period(months[0]['month']).strftime('%B %Y')}", _dots(told))
+        return Picture(finding, f"{measure}, {pd.Period(months[0]['month']).strftime('%B %Y')}", _dots(rows))
     with axes_of(200) as (figure, axes):
         lines = [(axes.plot(range(len(months)), values[name], **REPLAY_LOOK[name])[0],
                   f"{words}, mean {np.mean(values[name]):.{digits}f}") for name, words in names.items()]  # fmt: skip
@@ -135,14 +137,14 @@ def _over_months(
     return Picture(finding, f"{measure}, by month", figure)
 
 
-def _dots(told: Mapping[str, tuple[float, str, Mapping[str, Any]]]) -> Sheet:
-    """A row a value, for what is too little to be a course: name -> (value, the value in words, its look)."""
-    with axes_of(31 * len(told) + 8) as (figure, axes):
-        for place, (name, (value, text, look)) in enumerate(told.items()):
+def _dots(rows: Mapping[str, tuple[float, str, Mapping[str, Any]]]) -> PageFigure:
+    """One row per value, for too few points for a line: name -> (value, its text, its style)."""
+    with axes_of(31 * len(rows) + 8) as (figure, axes):
+        for place, (name, (value, text, look)) in enumerate(rows.items()):
             axes.plot([value], [place + 0.2], color=look["color"], marker=look.get("marker", "o"), markersize=9)
             write(axes, name, 0, place - 0.2, color=INK)
             write(axes, text, 1, place - 0.2, ha="right", color=INK)
-        axes.set_ylim(len(told) - 0.4, -0.6)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.set(xticks=[], yticks=[])
         axes.spines["left"].set_visible(False)
         axes.margins(x=0.12)
@@ -150,18 +152,18 @@ def _dots(told: Mapping[str, tuple[float, str, Mapping[str, Any]]]) -> Sheet:
 
 
 def replay_auc(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Picture:
-    return _over_months(months, names, "auc", f"AUC on the {WORDS.entities} that were answered", 3)
+    return _over_months(months, names, "auc", f"AUC on the predicted {WORDS.entities}", 3)
 
 
 def replay_cost(months: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> Picture:
-    return _over_months(months, names, "cost_per_1000", f"Cost of 1,000 {WORDS.entities}, in false alarms", 0)
+    return _over_months(months, names, "cost_per_1000", f"Cost per 1,000 {WORDS.entities}, in false alarms", 0)
 
 
 TIERS = {1: ("alert: stop", ALERT), 2: ("alert: retrain", CALM), 3: ("alert: report", EDGE)}
-EVENTS = {  # row of the time line: what is drawn there, and how
+EVENTS = {  # a row of the timeline: its label, marker and colour
     "retraining": ("retraining", "o", CALM),
-    "gate promote": ("gate: through", "^", CALM),
-    "gate keep": ("gate: kept out", "v", ALERT),
+    "gate promote": ("gate: promoted", "^", CALM),
+    "gate keep": ("gate: rejected", "v", ALERT),
     "promotion": ("promotion", "D", CALM),
     "rollback": ("rollback", "X", ALERT),
 }
@@ -170,14 +172,16 @@ EVENTS = {  # row of the time line: what is drawn there, and how
 def replay_timeline(
     events: Sequence[Mapping[str, Any]], days: Sequence[Mapping[str, Any]], start: str, until: str
 ) -> Picture:
-    """Alerts of each tier, and what was done: one row each with its count, days from left to right."""
+    """Alerts of each tier and actions: one row each with its count, days from left to right."""
     if not days and not events:
-        return Picture("Nothing was watched and nothing moved", "Replay more days: make replay MONTHS=1", None)
-    lived = [event for event in events if event["day"] >= start]  # before it, the first model was made
+        return Picture(
+            "No alerts and no actions: no day was monitored", "Replay more days: `make replay MONTHS=1`.", None
+        )
+    replayed = [event for event in events if event["day"] >= start]  # earlier ones concern the first model
     rows: dict[str, tuple[list[pd.Timestamp], str, str]] = {
         words: (when, marker, colour)
         for kind, (words, marker, colour) in EVENTS.items()
-        for when in [[pd.Timestamp(event["day"]) for event in lived
+        for when in [[pd.Timestamp(event["day"]) for event in replayed
                       if kind in (event["kind"], f"{event['kind']} {event['verdict']}")]]
     } | {
         words: ([pd.Timestamp(day["day"]) for day in days if any(alert["tier"] == tier for alert in day["alerts"])],
@@ -195,11 +199,11 @@ def replay_timeline(
         label_days(axes, first, last, WIDTH - 130)
         pad = 0.03 * (last - first)
         axes.set_xlim(first - pad, last + pad)  # type: ignore[arg-type]  # dates
-    measure = "What was done, and days with an alert of each tier; at the right how many"
+    measure = "Actions, and days with an alert of each tier, with their number on the right"
     return Picture(findings.timeline(events, start, len(days)), measure, figure)
 
 
-OUTCOMES = "`make materialise` brings in the outcomes that have come."
+OUTCOMES = "Run `make materialise` to load the outcomes that have arrived."
 LOSSES: Looks = {
     "log_loss": ("measured", {"color": CALM, "linewidth": 2}),
     "expected": ("if the probabilities were exactly right", {"color": SOFT, "linestyle": "--", "marker": "s"}),
@@ -211,64 +215,66 @@ SHARES: Looks = {
 
 
 def loss_by_day(days: pd.DataFrame) -> Picture:
-    """By date: log_loss, expected (what exactly right probabilities would have), labelled; NaN where not known."""
-    known = days.dropna(subset=list(LOSSES))
-    if known.empty:
-        return Picture("No day has both labels among its known outcomes", OUTCOMES, None)
-    finding = findings.loss(*_means(known, LOSSES))
-    return Picture(finding, f"Log-loss of each day's {WORDS.entities}; lower is better", _by_day(known, LOSSES, ".3f"))
+    """By date: log_loss, expected (of exactly right probabilities), labelled; NaN without labels."""
+    labelled = days.dropna(subset=list(LOSSES))
+    if labelled.empty:
+        return Picture("No day has outcomes of both labels", OUTCOMES, None)
+    finding = findings.loss(*_means(labelled, LOSSES))
+    return Picture(
+        finding, f"Log-loss of each day's {WORDS.entities}; lower is better", _by_day(labelled, LOSSES, ".3f")
+    )
 
 
 def shares_by_day(days: pd.DataFrame) -> Picture:
-    """By date: positive, predicted (shares of the labelled entities), labelled; NaN where not known."""
-    known = days.dropna(subset=list(SHARES))
-    if known.empty:
+    """By date: positive, predicted (shares of the labelled entities), labelled; NaN without labels."""
+    labelled = days.dropna(subset=list(SHARES))
+    if labelled.empty:
         return Picture("No outcomes yet", OUTCOMES, None)
-    measure = f"Share of {WORDS.entities}, of those with a known outcome, by day"
-    return Picture(findings.predicted(*_means(known, SHARES)), measure, _by_day(known, SHARES, ".1%"))
+    measure = f"Share of {WORDS.entities} with a known outcome, by day"
+    return Picture(findings.predicted(*_means(labelled, SHARES)), measure, _by_day(labelled, SHARES, ".1%"))
 
 
 def _means(days: pd.DataFrame, columns: Looks) -> list[float]:
     return [float(np.average(days[name], weights=days["labelled"])) for name in columns]
 
 
-def _by_day(days: pd.DataFrame, looks: Looks, form: str) -> Sheet:
-    """A line a column; of one day a row a value. A day without neighbours would be no line: it gets a dot."""
+def _by_day(days: pd.DataFrame, looks: Looks, form: str) -> PageFigure:
+    """One line per column, or for a single day one row per value. A day without neighbours is a dot."""
     if len(days) == 1:
         return _dots({words: (float(days[name].iloc[0]), format(days[name].iloc[0], form), look)
                       for name, (words, look) in looks.items()})  # fmt: skip
-    every = pd.date_range(days.index[0], days.index[-1])
+    all_days = pd.date_range(days.index[0], days.index[-1])
     with axes_of(190) as (figure, axes):
         lines = []
         for name, (words, look) in looks.items():
-            course = days[name].reindex(every)
-            alone = course[course.notna() & course.shift().isna() & course.shift(-1).isna()]
-            shown = {"marker": "o", "markersize": 4, **look} if len(every) <= 31 else {**look, "marker": ""}
-            lines.append((axes.plot(every, course, **shown)[0], words))
+            series = days[name].reindex(all_days)
+            alone = series[series.notna() & series.shift().isna() & series.shift(-1).isna()]
+            shown = {"marker": "o", "markersize": 4, **look} if len(all_days) <= 31 else {**look, "marker": ""}
+            lines.append((axes.plot(all_days, series, **shown)[0], words))
             axes.scatter(alone.index, alone, s=24, color=look["color"], zorder=3)
         few_ticks(axes, "y", 5)
         if form.endswith("%"):
             percents(axes, "y")
-        label_days(axes, every[0], every[-1])
-        pad = 0.02 * (every[-1] - every[0])
-        axes.set_xlim(every[0] - pad, every[-1] + pad)  # type: ignore[arg-type]  # dates
+        label_days(axes, all_days[0], all_days[-1])
+        pad = 0.02 * (all_days[-1] - all_days[0])
+        axes.set_xlim(all_days[0] - pad, all_days[-1] + pad)  # type: ignore[arg-type]  # dates
         legend(figure, lines)
     return figure
 
 
-MARKS = 0.32  # of a row: its interval is drawn below its name
+INTERVAL_OFFSET = 0.32  # of a row: its interval is drawn below its name
 Parts = tuple[float, float, float]  # value, low, high
 
 
 def causes(rows: Sequence[tuple[str, Parts, bool]], limit: float) -> Picture:
-    """A row a cause, the most costly first: name, cost in log-loss with its interval, whether it stands out."""
+    """One row per cause, the most costly first: name, cost in log-loss with its interval, whether it stands out."""
     coloured = [(name, parts, ALERT if out else SOFT) for name, parts, out in rows]
-    measure = f"Log-loss that each costs more than before, with 95 % interval. Dashed: {limit:g}, where it stands out"
+    measure = f"Increase of the log-loss by cause, with 95 % interval. Dashed: {limit:g}, from which a cause stands out"
     return Picture(findings.causes(rows), measure, _intervals(coloured, limit))
 
 
 def parts_of_change(rows: Sequence[tuple[str, Parts]]) -> Picture:
-    """A row a part of the change of the log-loss; the first is the whole."""
+    """One row per part of the change of the log-loss; the first is the total."""
     coloured = [(name, parts, INK if number == 0 else CALM) for number, (name, parts) in enumerate(rows)]
     measure = (
         "Change of the log-loss, with 95 % interval by days; above zero is worse. The parts add up to the first row"
@@ -276,16 +282,16 @@ def parts_of_change(rows: Sequence[tuple[str, Parts]]) -> Picture:
     return Picture(findings.parts_of_change(rows), measure, _intervals(coloured, None))
 
 
-def _intervals(rows: Sequence[tuple[str, Parts, str]], limit: float | None) -> Sheet:
-    """A row each: its name and value above, its interval below, on short marks that no word is written over."""
+def _intervals(rows: Sequence[tuple[str, Parts, str]], limit: float | None) -> PageFigure:
+    """One row each, with name and value above the interval, so that no text overlaps a line."""
     with axes_of(38 * len(rows) + 34) as (figure, axes):
         for place, (name, (value, low, high), colour) in enumerate(rows):
-            span = place + MARKS - 0.22, place + MARKS + 0.22
+            span = place + INTERVAL_OFFSET - 0.22, place + INTERVAL_OFFSET + 0.22
             axes.vlines(0, *span, color=EDGE, linewidth=1)
             if limit is not None:
                 axes.vlines(limit, *span, color=EDGE, linewidth=1, linestyle=(0, (2, 2)))
-            axes.plot([low, high], [place + MARKS] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
-            axes.plot([value], [place + MARKS], color=colour, marker="o", markersize=7)
+            axes.plot([low, high], [place + INTERVAL_OFFSET] * 2, color=colour, linewidth=2.2, solid_capstyle="butt")
+            axes.plot([value], [place + INTERVAL_OFFSET], color=colour, marker="o", markersize=7)
             write(axes, shortened(name, WIDTH - 70), 0, place - 0.14, color=INK)
             write(axes, f"{value:+z.3f}", 1, place - 0.14, ha="right", color=INK)
         axes.set_ylim(len(rows) - 0.25, -0.5)

@@ -1,4 +1,4 @@
-"""params.yaml, typed: a typo in a name or a value of the wrong kind is refused, by name."""
+"""params.yaml, typed: an unknown name or an invalid value is rejected, with its place and value."""
 
 from datetime import date
 from pathlib import Path
@@ -30,14 +30,14 @@ NotNegative = Annotated[int, Field(ge=0)]
 
 
 class ParamsBroken(ValueError):
-    """params.yaml says something that cannot be."""
+    """params.yaml is invalid; the message names each wrong key and its value."""
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Label(_Section):
+class LabelParams(_Section):
     at_least: int | float
 
     @field_validator("at_least")
@@ -45,7 +45,7 @@ class Label(_Section):
     def is_reached_by_some(cls, value: float) -> float:
         low, high = PROBLEM.label.limits
         if not low < value <= high:
-            raise ValueError(f"no label or every label reaches it: the problem's values are {low:g} to {high:g}")
+            raise ValueError(f"must be in ({low:g}, {high:g}], the problem's values: otherwise all labels are equal")
         return value
 
 
@@ -58,7 +58,9 @@ class FeatureParams(_Section):
     def halo_covers_lookback(self) -> Self:
         needed = self.lookback_hours + PROBLEM.halo_hours + self.lead_minutes / 60
         if self.halo_hours < needed:
-            raise ValueError(f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs")
+            raise ValueError(
+                f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs; raise it"
+            )
         return self
 
 
@@ -81,23 +83,23 @@ class Cost(_Section):
     alert_threshold: Share
 
 
-def _known() -> str:
-    return f"the known ones are {', '.join(CANDIDATES)} (src/ontime/candidates.py)"
+def _candidate_names() -> str:
+    return f"the candidates are {', '.join(CANDIDATES)} (src/ontime/candidates.py)"
 
 
-def _a_candidate(name: str) -> str:
+def _is_candidate(name: str) -> str:
     if name not in CANDIDATES:
-        raise ValueError(f"is not a candidate; {_known()}")
+        raise ValueError(f"is not a candidate; {_candidate_names()}")
     return name
 
 
-def _one_can_be_released(names: list[str]) -> list[str]:
+def _includes_exportable(names: list[str]) -> list[str]:
     if not exportable(names):
-        raise ValueError("none of these can be released; list one that has an export in src/ontime/candidates.py")
+        raise ValueError("none of these can be released; add one that has an export in src/ontime/candidates.py")
     return names
 
 
-Candidates = Annotated[list[Annotated[str, AfterValidator(_a_candidate)]], AfterValidator(_one_can_be_released)]
+Candidates = Annotated[list[Annotated[str, AfterValidator(_is_candidate)]], AfterValidator(_includes_exportable)]
 
 
 class Train(_Section):
@@ -105,17 +107,19 @@ class Train(_Section):
     request_only_share: Share
     candidates: Candidates
     ablations: bool
-    parameters: dict[str, SerializeAsAny[Parameters]]  # in params.yaml each is a section beside these, by its name
+    parameters: dict[
+        str, SerializeAsAny[Parameters]
+    ]  # in params.yaml, sections of train: name of the candidate -> its parameters
 
     @model_validator(mode="before")
     @classmethod
     def sections_are_those_of_candidates(cls, content: Any) -> Any:
         if not isinstance(content, dict):
             return content
-        known = cls.model_fields.keys() - {"parameters"}
-        sections = {name: value for name, value in content.items() if name not in known}
+        own = cls.model_fields.keys() - {"parameters"}
+        sections = {name: value for name, value in content.items() if name not in own}
         parameters = _typed_sections(sections, content.get("candidates"))
-        return {**{name: content[name] for name in known & content.keys()}, "parameters": parameters}
+        return {**{name: content[name] for name in own & content.keys()}, "parameters": parameters}
 
     @model_serializer(mode="wrap")
     def as_in_the_file(self, flat: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -126,16 +130,16 @@ class Train(_Section):
         return self.parameters.get(candidate, Parameters())
 
     def changed(self, candidate: str, **values: object) -> Self:
-        """The same but for these parameters of a candidate."""
-        own = self.of(candidate)
-        parameters = type(own).model_validate({**own.model_dump(), **values})
+        """A copy with other values of these parameters of a candidate."""
+        current = self.of(candidate)
+        parameters = type(current).model_validate({**current.model_dump(), **values})
         return self.model_copy(update={"parameters": {**self.parameters, candidate: parameters}})
 
 
 def _typed_sections(sections: dict[str, Any], listed: Any) -> dict[str, Parameters]:
-    """Each candidate's own parameters. Raises ValidationError with the name of the section, or the place in it."""
+    """The parameters of each candidate. Raises ValidationError with the section, or the place in it."""
     unknown = sections.keys() - CANDIDATES.keys()
-    wrong = {name: f"is neither a parameter of train nor a candidate; {_known()}" for name in unknown}
+    wrong = {name: f"is neither a parameter of train nor a candidate; {_candidate_names()}" for name in unknown}
     for name in listed if isinstance(listed, list) else ():
         if name in CANDIDATES and name not in sections and (needed := CANDIDATES[name].parameters.model_fields):
             wrong[name] = f"is listed in train.candidates but has no section with its {', '.join(needed)}"
@@ -173,9 +177,9 @@ class Gate(_Section):
     parity_tolerance: Positive
 
 
-def _a_feature(name: str) -> str:
+def _is_feature(name: str) -> str:
     if name not in schema.FEATURE_NAMES:
-        raise ValueError("is no feature; docs/features.md lists them")
+        raise ValueError("is not a feature; docs/features.md lists them")
     return name
 
 
@@ -183,11 +187,11 @@ class Leaks(_Section):
     explained: Share
     feature_auc: Share
     gain_share: Share
-    accepted: list[Annotated[str, AfterValidator(_a_feature)]]
+    accepted: list[Annotated[str, AfterValidator(_is_feature)]]
 
 
 class AlertRule(_Section):
-    """Alert when the figure of this name was above its limit on `days` of the last `of` times it was told."""
+    """Alert if at least `days` of the last `of` values of the metric are above the limit."""
 
     tier: Literal[1, 2, 3]
     above: float
@@ -198,14 +202,14 @@ class AlertRule(_Section):
     @model_validator(mode="after")
     def can_be_reached(self) -> Self:
         if self.days > self.of:
-            raise ValueError(f"{self.days} of {self.of} days can never be reached")
+            raise ValueError(f"days is {self.days}, more than of, which is {self.of}: the alert could never fire")
         return self
 
 
 class Monitor(_Section):
     window_days: Count
     drift_every_days: Count
-    drift_features: list[Annotated[str, AfterValidator(_a_feature)]]
+    drift_features: list[Annotated[str, AfterValidator(_is_feature)]]
     settle_days: Count
     alerts: dict[str, AlertRule]
 
@@ -232,7 +236,7 @@ class Retrain(_Section):
 class Params(_Section):
     dataset: str
     known_until: AwareDatetime | None
-    label: Label
+    label: LabelParams
     features: FeatureParams
     split: Split
     cost: Cost
@@ -258,7 +262,7 @@ class Params(_Section):
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
-    """The parameters in `path`. Raises ParamsBroken naming each wrong key and its value."""
+    """The parameters in `path`. Raises ParamsBroken with each wrong key and its value."""
     try:
         return Params.model_validate(yaml.safe_load(path.read_text()))
     except ValidationError as error:

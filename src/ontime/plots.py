@@ -1,4 +1,4 @@
-"""The pictures of the data and of a model. Functions take small tables and return a picture with what it says."""
+"""Plots of the data and of a model. Each function takes a small table and returns a figure with its title."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -24,8 +24,8 @@ from ontime.figures import (
     SHEET,
     SOFT,
     WIDTH,
+    PageFigure,
     Picture,
-    Sheet,
     axes_of,
     few_ticks,
     label_months,
@@ -44,16 +44,16 @@ __all__ = ["Picture", "save"]
 
 Floats = NDArray[np.floating[Any]]
 
-# Okabe and Ito's palette, and three of Tol's: told apart by colour-blind readers too. By its place in the registry a
-# candidate has a colour without asking for one, and keeps it everywhere.
+# Okabe and Ito's palette and three of Tol's, which colour-blind readers can distinguish. A candidate's position in the
+# registry determines its colour in all plots.
 PALETTE = ("#9aa5b1", "#cc79a7", "#e69f00", "#009e73", "#0072b2", "#d55e00", "#56b4e9", "#882255", "#117733", "#332288")
 COLOURS = dict(zip(CANDIDATES, cycle(PALETTE), strict=False))
-MOST_COLUMNS = 12  # of a heat map's columns and a drift's rows: more would not fit side by side
-MOST_BARS = 20
+MAX_COLUMNS = 12  # of a heat map: more do not fit side by side
+MAX_BARS = 20
 HIGHER = LinearSegmentedColormap.from_list("higher", [SHEET, ALERT_SOFT, "#d98d5f", ALERT])
 FARTHER = LinearSegmentedColormap.from_list("farther", [SHEET, CALM_SOFT, "#5a9aa9", CALM])
-NO_LABEL = "Run `make train`, or look into reports/data_quality.json: no row of the data has a label."
-E, POSITIVE, NEGATIVE = WORDS.entities, WORDS.positive, WORDS.negative
+NO_LABEL = "No row of the data has a label: run `make train`, or see reports/data_quality.json."
+ENTITIES, POSITIVE, NEGATIVE = WORDS.entities, WORDS.positive, WORDS.negative
 
 
 def _label(name: str) -> str:
@@ -61,72 +61,70 @@ def _label(name: str) -> str:
 
 
 def rate_by_month(rates: pd.Series, overall: float) -> Picture:
-    """The share of positive rows of each month, by `2013-01`; NaN where none has an outcome."""
-    known = rates.dropna()
-    if known.empty:
-        return Picture(f"No month has {E} whose label is known", NO_LABEL, None)
-    figure, axes = _rate_bars(known, overall, findings.highest(known))
-    label_months(axes, [str(month) for month in known.index])
-    return Picture(findings.rate_by_month(known), f"Share of {E} that were {POSITIVE}, by month", figure)
+    """The share of positive rows by month (`2013-01`); NaN without labels."""
+    labelled = rates.dropna()
+    if labelled.empty:
+        return Picture(f"No month has {ENTITIES} with a label", NO_LABEL, None)
+    figure, axes = _rate_bars(labelled, overall, findings.highest(labelled))
+    label_months(axes, [str(month) for month in labelled.index])
+    return Picture(findings.rate_by_month(labelled), f"Share of {ENTITIES} that were {POSITIVE}, by month", figure)
 
 
 def rate_by_hour(rates: pd.Series, overall: float) -> Picture:
-    """The share of positive rows of each hour of the day."""
-    known = rates.dropna()
-    if known.empty:
-        return Picture(f"No hour has enough {E} whose label is known", NO_LABEL, None)
-    figure, axes = _rate_bars(known, overall, known == known.max())
-    label_places(axes, [str(hour) for hour in known.index])
-    measure = f"Share of {E} that were {POSITIVE}, by hour of the {WORDS.event} ({PROBLEM.zone})"
-    return Picture(findings.rate_by_hour(known), measure, figure)
+    """The share of positive rows by hour of the day; NaN without labels."""
+    labelled = rates.dropna()
+    if labelled.empty:
+        return Picture(f"No hour has enough {ENTITIES} with a label", NO_LABEL, None)
+    figure, axes = _rate_bars(labelled, overall, labelled == labelled.max())
+    label_places(axes, [str(hour) for hour in labelled.index])
+    measure = f"Share of {ENTITIES} that were {POSITIVE}, by hour of the {WORDS.event} ({PROBLEM.zone})"
+    return Picture(findings.rate_by_hour(labelled), measure, figure)
 
 
-def _rate_bars(rates: pd.Series, overall: float, named: "pd.Series[bool]") -> tuple[Sheet, Axes]:
-    """Bars of a share positive, in another colour those that the title names; that of all entities as a line."""
+def _rate_bars(rates: pd.Series, overall: float, highlighted: "pd.Series[bool]") -> tuple[PageFigure, Axes]:
+    """Bars of the shares, highlighted if the title names them; the overall share is a line."""
     with axes_of(220) as (figure, axes):
-        colours = np.where(named, ALERT, CALM)
+        colours = np.where(highlighted, ALERT, CALM)
         axes.bar(range(len(rates)), rates, color=list(colours), width=0.75 if len(rates) > 3 else 0.3)
         line = axes.axhline(overall, color=INK, linewidth=1.2, linestyle="--")
         axes.set_xlim(-0.6, len(rates) - 0.4)
         axes.grid(axis="x", visible=False)
         few_ticks(axes, "y")
         percents(axes, "y")
-        legend(figure, [(line, f"all {E}, {findings.percent(overall)}")])
+        legend(figure, [(line, f"all {ENTITIES}, {findings.percent(overall)}")])
     return figure, axes
 
 
 def rate_by_hour_and_weekday(rates: pd.DataFrame) -> Picture:
-    """`rates`: weekdays in rows, hours in columns. Drawn with the hours from top to bottom; darker is higher."""
+    """`rates`: weekdays in rows, hours in columns. Drawn with hours from top to bottom; darker is higher."""
     if rates.size == 0 or rates.isna().all(axis=None):
-        return Picture(f"No hour has enough {E} whose label is known", NO_LABEL, None)
+        return Picture(f"No hour has enough {ENTITIES} with a label", NO_LABEL, None)
     clock = rates.T.rename(index=lambda hour: f"{hour}:00")
     figure = _heatmap(clock, lambda value: f"{100 * value:.0f}", HIGHER, 0.5)
-    measure = (
-        f"{E.capitalize()} that were {POSITIVE}, in percent, by weekday and hour of the {WORDS.event} ({PROBLEM.zone})"
-    )
+    when = f"by weekday and hour of the {WORDS.event} ({PROBLEM.zone})"
+    measure = f"{ENTITIES.capitalize()} that were {POSITIVE}, in percent, {when}"
     return Picture(findings.rate_by_hour_and_weekday(rates), measure, figure)
 
 
 def drift(indices: pd.DataFrame, reference_months: int) -> Picture:
-    """`indices`: columns of the data in rows, months in columns, each held against the first so many."""
+    """`indices`: columns of the data in rows, months in columns; the first `reference_months` are the reference."""
     if indices.shape[1] <= reference_months:
-        few = f"The first {reference_months} months are the reference that later ones are compared with."
-        return Picture(f"Nothing to compare: the data have {indices.shape[1]} months", few, None)
+        hint = f"The first {reference_months} months are the reference for later ones."
+        return Picture(f"No month to compare: the data have {indices.shape[1]} months", hint, None)
     ends = [findings.month_names([str(indices.columns[place])])[0] for place in (0, reference_months - 1)]
     reference = " to ".join(dict.fromkeys(ends))
-    most = indices.max(axis=1).nlargest(MOST_COLUMNS).index
+    most = indices.max(axis=1).nlargest(MAX_COLUMNS).index
     table = indices.loc[[name for name in indices.index if name in most]].rename(index=_label)
     names = [pd.Period(month, "M") for month in indices.columns]
     table.columns = pd.Index([name.strftime("%b %Y") for name in names])
     figure = _heatmap(table.T, lambda value: f"{value:.{int(0.05 <= value < 9.95)}f}", FARTHER, 1.0)
-    some = f"; the {len(table)} of {len(indices)} columns that shift most" if len(table) < len(indices) else ""
-    measure = (
-        f"Population stability index of each month against {reference}; above {findings.SHIFTED:g} is a shift{some}"
-    )
+    selection = f"; the {len(table)} of {len(indices)} columns that shift most" if len(table) < len(indices) else ""
+    shift = f"above {findings.SHIFTED:g} is a shift"
+    measure = f"Population stability index of each month against {reference}; {shift}{selection}"
     return Picture(findings.drift(indices), measure, figure)
 
 
-def _heatmap(table: pd.DataFrame, written: Any, colours: LinearSegmentedColormap, most: float) -> Sheet:
+def _heatmap(table: pd.DataFrame, form: Any, colours: LinearSegmentedColormap, most: float) -> PageFigure:
     names = [shortened(str(name), 130) for name in table.columns]
     upright = max(map(text_width, names)) + 4 > (WIDTH - 75) / len(names)
     head = max(map(text_width, names)) if upright else LINE
@@ -141,29 +139,31 @@ def _heatmap(table: pd.DataFrame, written: Any, colours: LinearSegmentedColormap
         for (row, column), value in np.ndenumerate(table.to_numpy(float)):
             if not np.isnan(value):
                 colour = SHEET if value > 0.6 * most else INK
-                axes.text(column, row, written(value), ha="center", va="center_baseline", color=colour)
+                axes.text(column, row, form(value), ha="center", va="center_baseline", color=colour)
     return figure
 
 
 def missingness(shares: pd.Series) -> Picture:
-    """Share of nulls of each column that has any."""
+    """The share of nulls of each column that has any."""
     if shares.empty:
         return Picture("Nothing is missing", "Every column of every table has a value in each row.", None)
     ordered = shares.sort_values(ascending=False)
-    shown = ordered.iloc[:MOST_BARS]
+    shown = ordered.iloc[:MAX_BARS]
     texts = ["< 0.1\N{NO-BREAK SPACE}%" if share < 0.0005 else findings.percent(share) for share in shown]
-    some = f", the {len(shown)} of {len(ordered)} columns that miss most" if len(shown) < len(ordered) else ""
+    selection = (
+        f", the {len(shown)} of {len(ordered)} columns with most missing values" if len(shown) < len(ordered) else ""
+    )
     return Picture(
         findings.missing(shares),
-        f"Share of rows without a value{some}",
+        f"Share of rows without a value{selection}",
         _named_bars([str(name) for name in shown.index], shown.to_list(), texts),
     )
 
 
 def _named_bars(
     names: Sequence[str], values: Sequence[float], texts: Sequence[str], spread: Sequence[float] | None = None
-) -> Sheet:
-    """A bar a row under its name, which may be as long as the picture is wide; the value at the right."""
+) -> PageFigure:
+    """One bar per row below its name, which may be as long as the figure is wide; the value is on the right."""
     with axes_of(31 * len(names) + 6) as (figure, axes):
         places = np.arange(len(names))
         axes.barh(places + 0.22, values, height=0.3, color=CALM)
@@ -174,8 +174,8 @@ def _named_bars(
             write(axes, left, 0, place - 0.2, color=INK)
             write(axes, text, 1, place - 0.2, ha="right")
         axes.set_ylim(len(names) - 0.45, -0.55)
-        off = np.zeros(len(names)) if spread is None else np.asarray(spread)
-        axes.set_xlim(min(0.0, np.min(values - off)), max(np.max(values + off), 1e-12))
+        errors = np.zeros(len(names)) if spread is None else np.asarray(spread)
+        axes.set_xlim(min(0.0, np.min(values - errors)), max(np.max(values + errors), 1e-12))
         axes.axis("off")
     return figure
 
@@ -203,9 +203,9 @@ def roc(curves: Mapping[str, tuple[Floats, Floats, float]], champion: str) -> Pi
                  for name, (false, true, auc) in curves.items()]  # fmt: skip
         _curves_axes(axes)
         legend(figure, [*lines, (guess[0], "chance  0.500")])
-    areas = {name: auc for name, (_, _, auc) in curves.items()}
+    aucs = {name: auc for name, (_, _, auc) in curves.items()}
     measure = f"Alerts among those {POSITIVE} by alerts among those {NEGATIVE}, at each threshold; with the AUC"
-    return Picture(findings.best_of(areas, champion, "AUC"), measure, figure)
+    return Picture(findings.best_of(aucs, champion, "AUC"), measure, figure)
 
 
 def precision_recall(
@@ -228,7 +228,7 @@ def reliability(
     champion: str,
     colours: Mapping[str, str] = COLOURS,
 ) -> Picture:
-    """name -> (mean prediction, observed rate, entities) of each bin; a dot's area is its entities."""
+    """name -> (mean prediction, observed rate, entities) of each bin; a dot's area shows its number of entities."""
     with axes_of(300, "predicted probability") as (figure, axes):
         exact = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
         lines = []
@@ -240,15 +240,15 @@ def reliability(
                 axes.scatter(predicted, observed, s=260 * entities / entities.max() + 8, color=look["color"], zorder=4)
         _curves_axes(axes)
         legend(figure, [*lines, (exact[0], "exactly right")])
-    shown = f"{E.capitalize()} that were {POSITIVE}, by predicted probability"
-    measure = f"{shown}; a dot's area is its number ({_label(champion)})"
+    shown = f"{ENTITIES.capitalize()} that were {POSITIVE}, by predicted probability"
+    measure = f"{shown}; the area of a dot shows their number ({_label(champion)})"
     return Picture(findings.reliability(*curves[champion], champion), measure, figure)
 
 
 def cost_by_threshold(
     curves: Mapping[str, tuple[Floats, Floats]], threshold: float, no_alert_cost: float, champion: str
 ) -> Picture:
-    """name -> (thresholds, cost of 1000 entities)."""
+    """name -> (thresholds, cost per 1,000 entities)."""
     with axes_of(230, "alert from this probability on") as (figure, axes):
         silent = axes.axhline(no_alert_cost, color=SOFT, linewidth=1.2, linestyle=":")
         chosen = axes.axvline(threshold, color=ALERT, linewidth=1.4, linestyle="--")
@@ -258,12 +258,12 @@ def cost_by_threshold(
         few_ticks(axes, "y")
         legend(figure, [*lines, (chosen, f"alert from {findings.percent(threshold, 0)}"), (silent, "never alerting")])
     finding = findings.threshold(*curves[champion], threshold, no_alert_cost)
-    return Picture(finding, f"Cost of 1,000 {E}, in false alarms, by alert threshold", figure)
+    return Picture(finding, f"Cost per 1,000 {ENTITIES}, in false alarms, by alert threshold", figure)
 
 
 def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Picture:
-    """(name, microseconds a row, log-loss, bytes); down and left is better."""
-    with axes_of(200, "microseconds a row (native model, batches)") as (figure, axes):
+    """(name, microseconds per row, log-loss, bytes); lower left is better."""
+    with axes_of(200, "microseconds per row (native model, batches)") as (figure, axes):
         lines = []
         for name, microseconds, loss, size in rows:
             colour = COLOURS.get(name, EDGE)
@@ -282,41 +282,42 @@ def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Pi
 
 
 def importance(names: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Picture:
-    """The twenty columns that the champion would miss most."""
+    """The twenty features of highest permutation importance for the champion."""
     if not names:
-        return Picture(
-            "The importance of the columns was not measured", "Set `evaluate.full_card` in params.yaml.", None
-        )
-    few = slice(None, MOST_BARS)
-    figure = _named_bars(names[few], means[few], [f"{mean:.4f}" for mean in means[few]], deviations[few])
-    measure = "Log-loss lost when a column is shuffled, mean and standard deviation"
+        return Picture("Feature importance was not measured", "Set `evaluate.full_card` in params.yaml.", None)
+    top = slice(None, MAX_BARS)
+    figure = _named_bars(names[top], means[top], [f"{mean:.4f}" for mean in means[top]], deviations[top])
+    measure = "Increase of the log-loss when a feature is shuffled, mean and standard deviation"
     return Picture(findings.importance(names, means), measure, figure)
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float, where: str) -> Picture:
-    """(cut, slice, AUC, its 95 % interval, entities) of each slice; no interval where there are too few days."""
+    """(cut, slice, AUC, its 95 % interval, entities) of each slice; no interval for too few days."""
     if not rows:
-        enough = "evaluate.slice_min_rows and slice_min_positive of params.yaml say what is enough"
-        return Picture(f"No slice has enough {E} to be judged", enough, None)
+        hint = "The minimum is evaluate.slice_min_rows and slice_min_positive in params.yaml."
+        return Picture(f"No slice has enough {ENTITIES} to judge", hint, None)
     lines: list[tuple[str, tuple[float, Sequence[float] | None, int] | None]] = []
     for cut in dict.fromkeys(row[0] for row in rows):
-        lines += [(cut, None), *((name, (auc, interval, n)) for each, name, auc, interval, n in rows if each == cut)]
+        lines += [
+            (cut, None),
+            *((name, (auc, interval, count)) for each, name, auc, interval, count in rows if each == cut),
+        ]
     with axes_of(18.5 * len(lines) + 34) as (figure, axes):
         axes.axvline(overall, color=SOFT, linewidth=1.2, linestyle=":")
-        for place, (_, told) in enumerate(lines):
-            if told is not None:
-                _slice(axes, place, *told, overall)
+        for place, (_, score) in enumerate(lines):
+            if score is not None:
+                _slice(axes, place, *score, overall)
         labels = axes.set_yticks(range(len(lines)), [shortened(name, 130) for name, _ in lines])
-        for tick, (_, told) in zip(labels, lines, strict=True):
-            tick.label1.set(fontweight="normal" if told else "bold", color=SOFT if told else INK)
-        write(axes, E, 1.17, 0, ha="right")
+        for tick, (_, score) in zip(labels, lines, strict=True):
+            tick.label1.set(fontweight="normal" if score else "bold", color=SOFT if score else INK)
+        write(axes, ENTITIES, 1.17, 0, ha="right")
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(lines) - 0.4, -0.7)
         axes.margins(x=0.08)
         few_ticks(axes, "x", 4)
         axes.grid(axis="y", visible=False)
     none = "" if all(interval for _, _, _, interval, _ in rows) else "; hollow: too few days for an interval"
-    measure = f"AUC {where} with 95\N{NO-BREAK SPACE}% interval by days; dotted: all {E}, {overall:.3f}{none}"
+    measure = f"AUC {where} with 95\N{NO-BREAK SPACE}% interval by days; dotted: all {ENTITIES}, {overall:.3f}{none}"
     return Picture(findings.slices(rows, overall), measure, figure)
 
 

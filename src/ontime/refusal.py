@@ -1,6 +1,6 @@
-"""What a stage refuses: data or a model that it would refuse again, so nothing is gained by another try.
+"""Refusals: errors that a stage raises on purpose, about data or a model. A retry would fail in the same way.
 
-A stage that refuses ends with status 3 after one line of its own; one that breaks has a traceback and status 1.
+A stage that refuses prints one line and exits with status 3; one that crashes prints a traceback and exits with 1.
 """
 
 import re
@@ -13,12 +13,12 @@ LINE = re.compile(r"^(\w+): refused: (.*?)(?=^ERROR: failed to reproduce|\Z)", r
 
 
 class Refusal(ValueError):
-    """The message says what is refused, and what to do about it."""
+    """The message says what is refused, why, and what to do."""
 
 
 @contextmanager
-def told(stage: str) -> Iterator[None]:
-    """Around a stage: ends the process with the message instead of a traceback if anything is refused."""
+def exit_on_refusal(stage: str) -> Iterator[None]:
+    """Exit with the message instead of a traceback if the stage in this block raises a Refusal."""
     try:
         yield
     except Refusal as refused:
@@ -26,7 +26,11 @@ def told(stage: str) -> Iterator[None]:
         sys.exit(STATUS)
 
 
-def found_in(output: str) -> str | None:
-    """What a stage refused, from its output or from that of the DVC that ran it; None where it refused nothing."""
+def find_refusal(output: str) -> str | None:
+    """The refusal in the output of a stage, or of the DVC that ran it; None if there is none.
+
+    >>> find_refusal("train: refused: 3 rows have no label\\nERROR: failed to reproduce 'train'")
+    'train: 3 rows have no label'
+    """
     line = LINE.search(output)
     return f"{line[1]}: {line[2].strip()}" if line else None

@@ -1,6 +1,6 @@
-"""The only file that knows MLflow: runs, registered versions, and the alias of the champion.
+"""Runs, registered versions and their aliases; the only file that imports MLflow.
 
-History, not production: the service runs a release folder and never asks MLflow anything.
+MLflow keeps the history: the service runs a release folder, and never connects to MLflow.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,18 +19,18 @@ from mlflow.tracking import MlflowClient
 from ontime import locations, schema
 
 NAME = locations.EXPERIMENT  # of the registered model as well
-ABOUT = f"{schema.WORDS.title} Each version says what exactly, and when it is asked."
+ABOUT = f"{schema.WORDS.title} The description of a version has the exact question and its prediction moment."
 CHAMPION, CHALLENGER = "champion", "challenger"  # the aliases
-SERVES_WITH = ["onnxruntime", "numpy"]  # named, so that MLflow does not spend seconds on finding out
+SERVES_WITH = ["onnxruntime", "numpy"]  # listed, because MLflow takes seconds to infer it
 
 
 class NotRecorded(Exception):
-    """MLflow is away, or knows no such version; the message says which."""
+    """MLflow cannot be reached, or has no such version."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is kept of one candidate."""
+    """The run of one candidate, as recorded in MLflow."""
 
     candidate: str
     params: Mapping[str, object]
@@ -41,7 +41,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Origin:
-    """What a version was made from, and what it became: enough to make it again and compare."""
+    """The inputs and the model of a version: enough to rebuild and compare it."""
 
     git_commit: str
     pipeline: str
@@ -50,10 +50,11 @@ class Origin:
     onnx: bytes
 
 
-def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
-    """A client on a store that exists, with our experiment in it. `artifacts` is for a file: a server keeps its own.
+def tracking_client(tracking_url: str, artifacts: Path) -> MlflowClient:
+    """A client of the MLflow at this address; creates the experiment if it does not exist.
 
-    Raises NotRecorded where MLflow does not answer.
+    `artifacts` is used with a database file only: a server has its own location. Raises NotRecorded if MLflow cannot
+    be reached.
     """
     if tracking_url.startswith("sqlite:///"):
         Path(tracking_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
@@ -61,20 +62,20 @@ def connect(tracking_url: str, artifacts: Path) -> MlflowClient:
     client = MlflowClient()
     try:
         if client.get_experiment_by_name(NAME) is None:
-            served = tracking_url.startswith(("http://", "https://"))
-            client.create_experiment(NAME, artifact_location=None if served else artifacts.resolve().as_uri())
+            is_server = tracking_url.startswith(("http://", "https://"))
+            client.create_experiment(NAME, artifact_location=None if is_server else artifacts.resolve().as_uri())
     except MlflowException as error:
-        raise NotRecorded(f"MLflow does not answer: {error.message}") from None
+        raise NotRecorded(f"MLflow cannot be reached: {error.message}") from None
     if tracking_url.startswith("sqlite"):
-        locations.follow(tracking_url, artifacts)
+        locations.relocate(tracking_url, artifacts)
     return client
 
 
-def record(client: MlflowClient, pipeline: str, runs: Sequence[Run], reports: Sequence[Path]) -> dict[str, str]:
-    """One run a candidate; the id of each. A pipeline that was recorded before is not recorded again."""
-    experiment = client.get_experiment_by_name(NAME).experiment_id  # type: ignore[union-attr]  # connect made it
-    known = client.search_runs([experiment], f"tags.pipeline = '{pipeline}' and attributes.status = 'FINISHED'")
-    ids = {run.data.tags["candidate"]: run.info.run_id for run in known}
+def record_runs(client: MlflowClient, pipeline: str, runs: Sequence[Run], reports: Sequence[Path]) -> dict[str, str]:
+    """Record one run per candidate, and return their ids. Idempotent: runs of a recorded pipeline are reused."""
+    experiment = client.get_experiment_by_name(NAME).experiment_id  # type: ignore[union-attr]  # tracking_client has created it
+    recorded = client.search_runs([experiment], f"tags.pipeline = '{pipeline}' and attributes.status = 'FINISHED'")
+    ids = {run.data.tags["candidate"]: run.info.run_id for run in recorded}
     for run in runs:
         if run.candidate not in ids:
             ids[run.candidate] = _record_one(client, experiment, pipeline, run, reports)
@@ -101,7 +102,7 @@ def _record_one(client: MlflowClient, experiment: str, pipeline: str, run: Run, 
 
 
 def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes, description: str) -> str:
-    """The registered version of this pipeline's winner: the one that exists, or a new one."""
+    """The registered version of this pipeline's model; registers it if it is not."""
     for version in _versions(client):
         if version.tags.get("pipeline") == pipeline:
             return str(version.version)
@@ -113,7 +114,7 @@ def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes, des
             signature=infer_signature(row, {"probabilities": np.zeros((1, 2), np.float32)}),
             pip_requirements=SERVES_WITH,
         )
-    if not any(known.name == NAME for known in client.search_registered_models()):
+    if not any(registered.name == NAME for registered in client.search_registered_models()):
         client.create_registered_model(NAME, description=ABOUT)
     version = client.create_model_version(
         NAME, logged.model_uri, run_id, {"pipeline": pipeline}, description=description, model_id=logged.model_id
@@ -121,13 +122,13 @@ def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes, des
     return str(version.version)
 
 
-def tag(client: MlflowClient, run_id: str, name: str) -> str:
-    """What was recorded with a run."""
+def run_tag(client: MlflowClient, run_id: str, name: str) -> str:
+    """The value of a tag of a run."""
     return str(client.get_run(run_id).data.tags[name])
 
 
-def crown(client: MlflowClient, aliases: Mapping[str, str | None]) -> None:
-    """Let each alias, such as champion, name its version, or none; again is no change. Raises NotRecorded."""
+def set_aliases(client: MlflowClient, aliases: Mapping[str, str | None]) -> None:
+    """Point each alias, such as champion, to its version, or delete it for None. Idempotent. Raises NotRecorded."""
     for alias, version in aliases.items():
         try:
             if version is None:
@@ -135,41 +136,39 @@ def crown(client: MlflowClient, aliases: Mapping[str, str | None]) -> None:
             else:
                 client.set_registered_model_alias(NAME, alias, version)
         except MlflowException as error:
-            raise NotRecorded(f"MLflow's alias {alias} stays where it was: {error.message}") from None
+            raise NotRecorded(f"MLflow's alias {alias} was not moved: {error.message}") from None
 
 
-def note(client: MlflowClient, version: str, said: Mapping[str, str]) -> None:
-    """Tag a registered version with what was decided about it. Raises NotRecorded."""
-    for name, value in said.items():
+def tag_version(client: MlflowClient, version: str, tags: Mapping[str, str]) -> None:
+    """Tag a registered version, for example with the gate's decision. Raises NotRecorded."""
+    for name, value in tags.items():
         try:
             client.set_model_version_tag(NAME, version, name, value)
         except MlflowException as error:
-            raise NotRecorded(
-                f"MLflow does not know what was decided about version {version}: {error.message}"
-            ) from None
+            raise NotRecorded(f"MLflow did not store the tag {name} of version {version}: {error.message}") from None
 
 
 def origin(client: MlflowClient, version: str) -> Origin:
-    """Where a registered version comes from. Raises NotRecorded."""
-    known = {str(each.version): each for each in _versions(client)}
-    if version not in known:
-        there = ", ".join(sorted(known, key=int)) or "none; `make train` makes one"
-        raise NotRecorded(f"version {version} is not registered; registered are {there}")
-    run_id = known[version].run_id
+    """The origin of a registered version. Raises NotRecorded."""
+    versions = {str(each.version): each for each in _versions(client)}
+    if version not in versions:
+        registered = ", ".join(sorted(versions, key=int)) or "none; run `make train`"
+        raise NotRecorded(f"version {version} is not registered; registered are {registered}")
+    run_id = versions[version].run_id
     try:
         return Origin(
-            git_commit=tag(client, run_id, "git_commit"),
-            pipeline=tag(client, run_id, "pipeline"),
-            params_yaml=_kept(client, version, run_id, "params.yaml"),
-            dvc_lock=_kept(client, version, run_id, "dvc.lock"),
+            git_commit=run_tag(client, run_id, "git_commit"),
+            pipeline=run_tag(client, run_id, "pipeline"),
+            params_yaml=_artifact_text(client, version, run_id, "params.yaml"),
+            dvc_lock=_artifact_text(client, version, run_id, "dvc.lock"),
             onnx=mlflow.onnx.load_model(f"models:/{NAME}/{version}").SerializeToString(),
         )
     except (MlflowException, OSError) as error:
-        raise NotRecorded(f"version {version} is registered, but not all of it is there: {error}") from None
+        raise NotRecorded(f"version {version} is registered, but its artifacts are incomplete: {error}") from None
 
 
-def _kept(client: MlflowClient, version: str, run_id: str, name: str) -> str:
-    """A text that was recorded beside a version's run."""
+def _artifact_text(client: MlflowClient, version: str, run_id: str, name: str) -> str:
+    """The text of an artifact of a version's run."""
     if name not in {file.path for file in client.list_artifacts(run_id)}:
         raise NotRecorded(f"version {version} was registered without its {name} (run {run_id})")
     return str(mlflow.artifacts.load_text(f"runs:/{run_id}/{name}"))

@@ -1,7 +1,7 @@
-"""The only file that knows Jinja2: pages and documents, from templates in which the words stand beside the markup.
+"""Renders pages and documents from templates; the only file that imports Jinja2.
 
-A template is named by what it makes: `*.html.jinja` escapes every value, `*.md.jinja` none. All of them may use
-`words`, the problem's, and the filter `fmt`: `{{ share | fmt(".1%") }}` is Python's `format(share, ".1%")`.
+Values are escaped in `*.html.jinja`, not in `*.md.jinja`. Every template can use `words`, the declared words of the
+problem, and the filter `fmt`: `{{ share | fmt(".1%") }}` is Python's `format(share, ".1%")`.
 """
 
 from functools import cache
@@ -14,9 +14,9 @@ from ontime.schema import WORDS
 
 
 def render(template: Path, **values: Any) -> str:
-    """The template, filled in; others in its folder may be extended and included.
+    """The rendered template; it may extend and import others in its folder.
 
-    Raises jinja2.UndefinedError for a name that has no value: nothing is left blank unnoticed.
+    Raises jinja2.UndefinedError for a name without a value, instead of leaving a blank.
     """
     return _environment(template.parent).get_template(template.name).render(values)
 

@@ -1,4 +1,4 @@
-"""A row of the entities' table as the request that a caller would send for it."""
+"""Converts a row of the entities' table into the request that a caller would send for it."""
 
 import re
 from collections.abc import Iterator
@@ -12,17 +12,17 @@ from ontime.declaration import ENTITY_ID, EntityRequest
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
 
-TRIED_ROWS = 200
+CHECKED_ROWS = 200
 
 
 def request_of(row: pd.Series) -> EntityRequest:
-    """A row of the entities' table as a request."""
-    told = {name: row[name] for name in PROBLEM.request.model_fields}
-    return PROBLEM.request.model_validate({name: _plain(value) for name, value in told.items()})
+    """The request for a row of the entities' table. Raises pydantic's ValidationError."""
+    fields = {name: row[name] for name in PROBLEM.request.model_fields}
+    return PROBLEM.request.model_validate({name: _plain(value) for name, value in fields.items()})
 
 
 def _plain(value: object) -> object:
-    """Python's own number, text or moment; None for what is missing."""
+    """The value as a Python number, str or datetime; None if it is missing."""
     if pd.isna(value):  # type: ignore[call-overload]  # one value of a row
         return None
     if isinstance(value, pd.Timestamp):
@@ -30,20 +30,20 @@ def _plain(value: object) -> object:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def differing(entities: pd.DataFrame) -> Iterator[str]:
-    """Why rows are not the entities that a caller would ask about, tried on TRIED_ROWS of them, evenly spread.
+def request_errors(entities: pd.DataFrame) -> Iterator[str]:
+    """Why a row differs from its request: the first such row of CHECKED_ROWS evenly spread ones.
 
-    Else training would see entities that the service refuses, or knows by another key, and no outcome would meet its
-    prediction.
+    Without this check, training could use entities that the service rejects, or that it stores under another key, so
+    that no outcome matches its prediction.
     """
-    chosen = entities.iloc[np.linspace(0, len(entities) - 1, min(TRIED_ROWS, len(entities))).astype(int)]
+    chosen = entities.iloc[np.linspace(0, len(entities) - 1, min(CHECKED_ROWS, len(entities))).astype(int)]
     for number, row in chosen.iterrows():
-        if said := _refusal(row):
-            yield f"{DATA.entities}: a request cannot be made of row {number}, {KEY} {row[KEY]!r}: {said}"
+        if reason := _mismatch(row):
+            yield f"{DATA.entities}: a request cannot be made of row {number}, {KEY} {row[KEY]!r}: {reason}"
             return
 
 
-def _refusal(row: pd.Series) -> str | None:
+def _mismatch(row: pd.Series) -> str | None:
     try:
         request = request_of(row)
     except ValidationError as error:
@@ -52,7 +52,7 @@ def _refusal(row: pd.Series) -> str | None:
     if request.entity_id != row[KEY]:
         return f"the request's own is {request.entity_id!r}"
     if not re.fullmatch(ENTITY_ID, request.entity_id):
-        return f"it may have letters, digits and _.:+- only: {ENTITY_ID}"
+        return f"only letters, digits and _.:+- are allowed: {ENTITY_ID}"
     if request.event_at != row[DATA.event_at]:
         return f"{DATA.event_at} is {row[DATA.event_at]}, the request's event_at {request.event_at}"
     return None

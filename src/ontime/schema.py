@@ -1,6 +1,6 @@
-"""What follows from the problem's declaration for everybody: the features by group, their order, the outcome.
+"""Derived from the problem's declaration: the features by group, their order, and the type of an outcome.
 
-The service imports this file, so it knows pydantic and numpy only.
+The service imports this file, so it needs pydantic and numpy only.
 """
 
 import re
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from ontime.declaration import ENTITY_ID, FIRST_YEAR, LAST_YEAR, Feature, Known, Question, Time, span
+from ontime.declaration import ENTITY_ID, FIRST_YEAR, LAST_YEAR, Feature, KnownFrom, Question, Time, span
 from ontime.problem import PROBLEM
 
 __all__ = ["FIRST_YEAR", "LAST_YEAR", "Question", "span"]
@@ -19,17 +19,19 @@ __all__ = ["FIRST_YEAR", "LAST_YEAR", "Question", "span"]
 WORDS = PROBLEM.words
 ZONE = ZoneInfo(PROBLEM.zone)
 EXAMPLE: str = PROBLEM.example_outcome["entity_id"]
-CLOCK_SKEW = timedelta(minutes=5)  # a caller's clock may be ahead of ours by this much
-LEAST_VALUE = PROBLEM.label.limits[0] - 1  # below every value: stands for one that nobody told
+CLOCK_SKEW = timedelta(minutes=5)  # a caller's clock may be this much ahead
+LEAST_VALUE = PROBLEM.label.limits[0] - 1  # less than every value: stands for a missing one
 
 FEATURES = tuple(PROBLEM.features)
 FEATURE_NAMES = tuple(feature.name for feature in FEATURES)
 CATEGORICAL = tuple(feature.name for feature in FEATURES if feature.categorical)
-REQUEST = tuple(feature.name for feature in FEATURES if feature.known is Known.REQUEST)
-ONLINE = tuple(feature.name for feature in FEATURES if feature.known is not Known.REQUEST)  # looked up, not computed
+REQUEST = tuple(feature.name for feature in FEATURES if feature.known_from is KnownFrom.REQUEST)
+ONLINE = tuple(
+    feature.name for feature in FEATURES if feature.known_from is not KnownFrom.REQUEST
+)  # from the online store
 ONLINE_TEXTS = tuple(name for name in ONLINE if name in CATEGORICAL)
 BY_NAME: Mapping[str, Feature] = {feature.name: feature for feature in FEATURES}
-# Features that come from one source, and break together: family -> names, in the order of FEATURES.
+# Features of one source, which fail together: family -> names, in the order of FEATURES.
 FAMILIES: Mapping[str, tuple[str, ...]] = {
     family: tuple(feature.name for feature in FEATURES if feature.family == family)
     for family in dict.fromkeys(feature.family for feature in FEATURES)
@@ -37,12 +39,12 @@ FAMILIES: Mapping[str, tuple[str, ...]] = {
 
 
 def in_words(question: Question) -> str:
-    """What a model is asked."""
+    """What a model predicts, in words."""
     return WORDS.question.format(**question.terms)
 
 
 class Outcome(BaseModel):
-    """How it ended: what the model was asked for."""
+    """The outcome of an entity, as callers send it."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -56,7 +58,9 @@ class Outcome(BaseModel):
             description=f"{WORDS.value}, in {PROBLEM.label.unit}, where it is known",
         ),
     ] = None
-    known_at: Annotated[Time, Field(description="with offset; not in the future; the latest word stays")]
+    known_at: Annotated[
+        Time, Field(description="with offset; not in the future; the outcome with the latest known_at counts")
+    ]
 
     @field_validator("entity_id")
     @classmethod
@@ -75,5 +79,5 @@ class Outcome(BaseModel):
 
     @property
     def rank(self) -> tuple[datetime, float, bool]:
-        """Of two outcomes of an entity the greater stays: `database.store_outcomes` orders them alike."""
+        """The outcome with the highest rank counts; `database.store_outcomes` uses the same order."""
         return self.known_at, LEAST_VALUE if self.value is None else self.value, self.label

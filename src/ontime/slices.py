@@ -1,4 +1,4 @@
-"""Groups of entities whose scores are watched one by one."""
+"""Slices: groups of entities that are scored separately."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,13 +13,13 @@ from ontime.params import Evaluate, Params
 from ontime.problem import PROBLEM
 
 BANDS = [name for cut in PROBLEM.slices for name in cut.bands]
-UNKNOWN = "unknown"  # the slice of those without a value
-# Within which conformal sets are calibrated. Never the month: one of the test period has nothing that calibrates it.
+UNKNOWN = "unknown"  # the slice of entities without a value
+# The cut within which conformal sets are calibrated. Not the month: a test month has no calibration entities.
 GROUP = next((cut.name for cut in PROBLEM.slices if cut.bands), None)
 
 
 def _band(values: pd.Series, bands: Mapping[str, tuple[float, float]]) -> NDArray[np.object_]:
-    """The name of the band that holds each value, its upper edge excluded; "nan" where none does."""
+    """The name of the band of each value, whose upper edge is excluded; "nan" if there is none."""
     edges = [low for low, _ in bands.values()] + [list(bands.values())[-1][1]]
     names = np.array(["nan", *bands, "nan"], dtype=object)
     band: NDArray[np.object_] = names[np.searchsorted(edges, values.to_numpy(np.float64), side="right")]
@@ -32,7 +32,7 @@ def _month(days: pd.Series) -> NDArray[np.object_]:
 
 
 def of_entities(features: pd.DataFrame) -> pd.DataFrame:
-    """The slice of each entity in each of the declared ways to cut, and its month; from its features and its day."""
+    """The slice of each entity in each declared cut, and its month; from its features and its day."""
     cuts = {
         cut.name: _band(features[cut.feature], cut.bands) if cut.bands else features[cut.feature].fillna(UNKNOWN)
         for cut in PROBLEM.slices
@@ -41,25 +41,25 @@ def of_entities(features: pd.DataFrame) -> pd.DataFrame:
 
 
 def groups(cuts: pd.DataFrame) -> NDArray[np.str_]:
-    """The group of each entity within which its conformal set is calibrated: one for all where no slice has bands."""
+    """The group in which each entity's conformal set is calibrated: a single one if no cut has bands."""
     return cuts[GROUP].to_numpy(str) if GROUP else np.full(len(cuts), "all")
 
 
 def gated(entities: int, positives: int, params: Evaluate) -> bool:
-    """Whether a slice is large enough to decide anything by; smaller ones are only reported."""
+    """Whether a slice is large enough for the gate; smaller ones are only reported."""
     return entities >= params.slice_min_rows and positives >= params.slice_min_positive
 
 
-def report(
+def scores_by_slice(
     label: NDArray[np.bool_],
     probability: NDArray[np.float64],
     days: NDArray[np.datetime64],
     cuts: pd.DataFrame,
     params: Params,
 ) -> list[dict[str, Any]]:
-    """For each slice: entities, positives, AUC, log-loss, mean probability, the alert's two errors, and if it gates.
+    """For each slice: size, AUC, log-loss, mean probability, error rates of the alert, and whether it gates.
 
-    The errors: the share of positive rows missed, and of negative ones alerted. They and the AUC have intervals by
+    Error rates: the share of positive rows missed, and of negative rows alerted. They and the AUC have intervals by
     days.
     """
     rows = []
@@ -72,19 +72,19 @@ def report(
     return rows
 
 
-def share(held: NDArray[np.bool_], days: NDArray[np.datetime64]) -> list[float] | None:
-    """How often something held, and its 95 % interval by days; the share alone for a single day, None of no entity."""
-    if not len(held):
+def share_with_interval(outcomes: NDArray[np.bool_], days: NDArray[np.datetime64]) -> list[float] | None:
+    """The share of True with its 95 % interval by days; without one for a single day, None for no entities."""
+    if not len(outcomes):
         return None
-    estimate = mean_interval(held.astype(np.float64), days)
+    estimate = mean_interval(outcomes.astype(np.float64), days)
     ends = (max(estimate.low, 0.0), min(estimate.high, 1.0)) if estimate else ()
-    return [round(float(each), 4) for each in (held.mean(), *ends)]
+    return [round(float(each), 4) for each in (outcomes.mean(), *ends)]
 
 
 def _figures(
     label: NDArray[np.bool_], probability: NDArray[np.float64], days: NDArray[np.datetime64], threshold: float
 ) -> dict[str, Any]:
-    """The scores of one slice; None where there is nothing to score."""
+    """The scores of one slice; None for those that need both labels if only one occurs."""
     both, alert = 0 < label.sum() < len(label), probability >= threshold
     return {
         "entities": len(label),
@@ -93,11 +93,11 @@ def _figures(
         "log_loss": round(float(losses(label, probability).mean()), 4),
         "auc_interval": auc_interval(label, probability, days),
         "mean_probability": round(float(probability.mean()), 4),
-        "missed": share(~alert[label], days[label]),
-        "false_alarms": share(alert[~label], days[~label]),
+        "missed": share_with_interval(~alert[label], days[label]),
+        "false_alarms": share_with_interval(alert[~label], days[~label]),
     }
 
 
 def order(name: str) -> tuple[int, str]:
-    """Bands in their own order, everything else by name."""
+    """Sort key: bands in their declared order, everything else by name."""
     return (BANDS.index(name) if name in BANDS else -1, name)

@@ -1,4 +1,4 @@
-"""Training, validation and test by time: a random split would let a model see the future of its test days."""
+"""Splits training, validation and test by time: a random split would let a model see the future of its test days."""
 
 from datetime import date, timedelta
 from hashlib import blake2b
@@ -14,11 +14,11 @@ from ontime.schema import WORDS
 
 
 class SplitBroken(Refusal):
-    """Entities where they must not be; names the period, and the days that do not belong to it."""
+    """Entities outside their period, an empty period, or one outside the dataset."""
 
 
 class Period(NamedTuple):
-    """Days on the problem's calendar; `until` is exclusive."""
+    """Days in the problem's time zone; `until` is exclusive."""
 
     start: date
     until: date
@@ -33,7 +33,11 @@ def periods(split: Split) -> dict[str, Period]:
 
 
 def months(period: Period) -> list[str]:
-    """The months that a period touches, as `2013-01`."""
+    """The months that a period overlaps, as `2013-01`.
+
+    >>> months(Period(date(2013, 12, 15), date(2014, 2, 1)))
+    ['2013-12', '2014-01']
+    """
     first = period.start.year * 12 + period.start.month - 1
     last = period.until.year * 12 + period.until.month - (2 if period.until.day == 1 else 1)
     return [f"{month // 12}-{month % 12 + 1:02d}" for month in range(first, last + 1)]
@@ -46,13 +50,13 @@ def within(features: pd.DataFrame, period: Period) -> pd.DataFrame:
 
 
 def refuse_strays(name: str, entities: pd.DataFrame, period: Period) -> None:
-    """Raise SplitBroken for entities outside of their period: a random split, however it came about."""
+    """Raise SplitBroken for entities outside their period, as after a random split."""
     days = entities["day"]
     strays = days[(days < pd.Timestamp(period.start)) | (days >= pd.Timestamp(period.until))]
     if len(strays):
         raise SplitBroken(
             f"{name}: {len(strays):,} of {len(entities):,} {WORDS.entities} are of {strays.min().date()} to "
-            f"{strays.max().date()}, outside of {period.start} until {period.until}"
+            f"{strays.max().date()}, outside {period.start} until {period.until}"
         )
 
 
@@ -75,11 +79,11 @@ def refuse_empty(entities: pd.DataFrame, period: Period) -> None:
 
 def labelled(features: pd.DataFrame) -> pd.DataFrame:
     """The entities whose label is known, with `label` as plain True or False."""
-    known = features[features["label"].notna()]
-    return known.assign(label=known["label"].astype(bool)).reset_index(drop=True)
+    rows = features[features["label"].notna()]
+    return rows.assign(label=rows["label"].astype(bool)).reset_index(drop=True)
 
 
 def row_keys(names: pd.Series) -> NDArray[np.uint64]:
-    """64 bits of each row's name: enough to find a row among 300,000 without keeping their names."""
+    """A 64-bit hash of each row's name: enough to identify 300,000 rows without storing their names."""
     keys = [blake2b(name.encode(), digest_size=8).digest() for name in names]
     return np.frombuffer(b"".join(keys), "<u8")

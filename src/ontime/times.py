@@ -1,4 +1,4 @@
-"""Moments in UTC as a zone's clock shows them, in numpy: the service has no pandas."""
+"""Converts times from UTC to a time zone, in numpy, because the service has no pandas."""
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -7,29 +7,35 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-QUARTER = 15 * 60  # seconds; no zone changes its offset within one
+QUARTER_SECONDS = 15 * 60  # no zone changes its offset within a quarter of an hour
 Moments = NDArray[np.datetime64]
 
 
 def wall(moments: Moments, zone: str) -> Moments:
-    """Of moments in UTC, what the zone's clock shows, to the microsecond."""
+    """The wall clock of a time zone at times in UTC, to the microsecond.
+
+    >>> wall(np.array(["2013-07-01T12:00"], "datetime64[m]"), "America/New_York").astype(str).tolist()
+    ['2013-07-01T08:00:00.000000']
+    """
     exact = moments.astype("datetime64[us]")
-    quarters, place = np.unique(exact.astype("datetime64[s]").astype(np.int64) // QUARTER, return_inverse=True)
-    ahead = np.array([_seconds_ahead(quarter, zone) for quarter in quarters.tolist()], dtype="timedelta64[s]")
-    shown: Moments = exact + ahead[place]
-    return shown
+    quarters, positions = np.unique(
+        exact.astype("datetime64[s]").astype(np.int64) // QUARTER_SECONDS, return_inverse=True
+    )
+    offsets = np.array([_seconds_ahead(quarter, zone) for quarter in quarters.tolist()], dtype="timedelta64[s]")
+    local: Moments = exact + offsets[positions]
+    return local
 
 
 @lru_cache(maxsize=100_000)
 def _seconds_ahead(quarter: int, zone: str) -> int:
-    offset = datetime.fromtimestamp(quarter * QUARTER, UTC).astimezone(ZoneInfo(zone)).utcoffset()
+    offset = datetime.fromtimestamp(quarter * QUARTER_SECONDS, UTC).astimezone(ZoneInfo(zone)).utcoffset()
     return int((offset or timedelta(0)).total_seconds())
 
 
-def minute_of_day(shown: Moments) -> NDArray[np.float64]:
-    return (shown - shown.astype("datetime64[D]")).astype("timedelta64[m]").astype(np.float64)
+def minute_of_day(local: Moments) -> NDArray[np.float64]:
+    return (local - local.astype("datetime64[D]")).astype("timedelta64[m]").astype(np.float64)
 
 
-def weekday(shown: Moments) -> NDArray[np.float64]:
+def weekday(local: Moments) -> NDArray[np.float64]:
     """Monday is 0."""
-    return ((shown.astype("datetime64[D]").astype(np.int64) + 3) % 7).astype(np.float64)  # 1 January 1970: a Thursday
+    return ((local.astype("datetime64[D]").astype(np.int64) + 3) % 7).astype(np.float64)  # 1 January 1970: a Thursday

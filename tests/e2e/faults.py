@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, release
+from ontime import database, database_tables, release, release_pointer
 from ontime.settings import Settings
 from pipelines.layout import REPORTS, write_json
 from tests.service import MORNING, Load, running, wait_for
@@ -26,12 +26,12 @@ VAR = Path("var")  # another temporary folder may be in memory, where fsync cost
 
 def small_world(folder: Path) -> Settings:
     """The current release, published as 1 and as 2, and an empty database."""
-    current = release.load_current(Settings().releases).manifest
+    current = release_pointer.load_live(Settings().releases).manifest
     names = list(current.sha256)
     contents = {name: (Settings().releases / current.version / name).read_bytes() for name in names}
     for version in ("1", "2"):
         release.publish(folder / "releases", contents, current.model_copy(update={"version": version}))
-    release.point(folder / "releases", "1")
+    release_pointer.set_live(folder / "releases", "1")
     return Settings(
         releases=folder / "releases", database_url=f"sqlite:///{folder.resolve()}/ontime.db", spool=folder / "spool"
     )
@@ -50,7 +50,7 @@ def kill_under_load(settings: Settings) -> dict[str, int]:
             service.kill()
         answered |= {answer["prediction_id"] for answer in load.answers}
     with database.connect(settings.database_url).connect() as connection:
-        kept = set(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
+        kept = set(connection.execute(sa.select(database_tables.predictions.c.prediction_id)).scalars())
     return {"kills": KILLS, "answered": len(answered), "lost": len(answered - kept)}
 
 
@@ -61,7 +61,7 @@ def move_under_load(settings: Settings) -> dict[str, float]:
         for move in tqdm(range(MOVES), desc="move the pointer", disable=None):
             old, new = ("1", "2") if move % 2 == 0 else ("2", "1")
             begin, moved = len(load.answers), time.time_ns()
-            release.point(settings.releases, new)
+            release_pointer.set_live(settings.releases, new)
             wait_for(lambda new=new: {each["model_version"] for each in load.answers[-200:]} == {new})  # type: ignore[misc]
             # The first half of a prediction's id is its time.
             lasted = [

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ontime import database, sources
+from ontime import database, database_tables, sources
 from ontime.datasets import Tables
 from pipelines import layout
 from pipelines.operations import local_server
@@ -120,8 +120,8 @@ def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     flights, weather = raw["flights"], raw["weather"]
     february = {
         **raw,
-        "flights": flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
-        "weather": weather[sources.month_of(weather["hour"]) == "2013-02"],
+        "flights": flights[sources.months_of(flights["scheduled_departure"]) == "2013-02"],
+        "weather": weather[sources.months_of(weather["hour"]) == "2013-02"],
     }
     layout.write_tables(february, folder / layout.INGESTED)
     started = Orchestra(folder)
@@ -168,7 +168,7 @@ def test_the_worker_materialises(orchestra: Orchestra) -> None:
     log = orchestra.logged(run)
     engine = database.connect(f"sqlite:///{orchestra.folder}/var/ontime.db")
     with engine.connect() as connection:
-        stored = connection.execute(sa.select(sa.func.count()).select_from(database.features)).scalar_one()
+        stored = connection.execute(sa.select(sa.func.count()).select_from(database_tables.features)).scalar_one()
     assert state == "COMPLETED", log
     assert "2013-02-20 17:00 UTC on the feed's clock: " in log
     assert stored > 500

@@ -24,7 +24,7 @@ def flights(days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame
 
 def card_of(rows: list[dict[str, Any]], params: Params) -> str:
     """The card of a training that measured nothing but scores and slices."""
-    report = card.Report(
+    report = card.EvaluationReport(
         params=params,
         champion="lightgbm",
         candidates={"lightgbm": {"valid": SCORES, "test": SCORES}},
@@ -49,7 +49,7 @@ def loose(params: Params) -> Params:
 
 
 def test_a_slice_is_told_with_its_interval_by_days(params: Params) -> None:
-    rows = slices.report(*flights(20), params)
+    rows = slices.scores_by_slice(*flights(20), params)
 
     low, high = rows[0]["auc_interval"]
     assert low < rows[0]["auc"] < high
@@ -58,7 +58,7 @@ def test_a_slice_is_told_with_its_interval_by_days(params: Params) -> None:
 
 
 def test_a_slice_of_a_single_day_is_told_to_have_no_interval(params: Params) -> None:
-    rows = slices.report(*flights(1), params)
+    rows = slices.scores_by_slice(*flights(1), params)
 
     assert rows[0]["auc_interval"] is None
     assert f"{rows[0]['auc']:.3f} (no interval)" in card_of(rows, params)
@@ -66,7 +66,7 @@ def test_a_slice_of_a_single_day_is_told_to_have_no_interval(params: Params) -> 
 
 
 def test_a_slice_is_told_with_both_errors_of_its_alert(loose: Params) -> None:
-    (row,) = slices.report(*flights(20), loose)
+    (row,) = slices.scores_by_slice(*flights(20), loose)
 
     text = card_of([row], loose)
 
@@ -77,7 +77,7 @@ def test_a_slice_is_told_with_both_errors_of_its_alert(loose: Params) -> None:
 
 
 def test_a_card_without_a_slice_that_is_large_enough_says_so(params: Params) -> None:
-    rows = [{**row, "gated": False} for row in slices.report(*flights(1), params)]
+    rows = [{**row, "gated": False} for row in slices.scores_by_slice(*flights(1), params)]
 
     text = card_of(rows, params)
 
@@ -86,14 +86,16 @@ def test_a_card_without_a_slice_that_is_large_enough_says_so(params: Params) -> 
 
 
 def test_a_card_without_sets_says_so(params: Params) -> None:
-    (section,) = (part for part in card_of([], params).split("\n## ") if part.startswith("How sure one answer is"))
+    (section,) = (
+        part for part in card_of([], params).split("\n## ") if part.startswith("How certain one prediction is")
+    )
 
     assert "Not measured in this training" in section
 
 
 def test_a_short_card_shows_no_picture(loose: Params) -> None:
     short = loose.model_copy(update={"evaluate": loose.evaluate.model_copy(update={"full_card": False})})
-    rows = slices.report(*flights(20), loose)
+    rows = slices.scores_by_slice(*flights(20), loose)
 
     assert "![" in card_of(rows, loose)
     assert "![" not in card_of(rows, short)

@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 
 from ontime import conformal, slices
-from ontime.conformal import CONFIDENCE, Answered, Sets
+from ontime.conformal import CONFIDENCE, GroupedProbabilities, PredictionSets
 
 
-def answered(flights: int, seed: int, group: str = "morning") -> tuple[Answered, np.ndarray]:
+def answered(flights: int, seed: int, group: str = "morning") -> tuple[GroupedProbabilities, np.ndarray]:
     """Probabilities that are right, and what happened."""
     rng = np.random.default_rng(seed)
     probability = rng.beta(1, 3, flights)
-    return Answered(probability, np.full(flights, group)), rng.random(flights) < probability
+    return GroupedProbabilities(probability, np.full(flights, group)), rng.random(flights) < probability
 
 
 def test_flights_of_one_kind_are_covered_as_often_as_asked() -> None:
@@ -27,8 +27,8 @@ def test_flights_of_one_kind_are_covered_as_often_as_asked() -> None:
 
 def test_each_group_is_calibrated_by_itself() -> None:
     sharp, sharp_late = answered(4000, 1)
-    blind = Answered(np.full(4000, 0.25), np.full(4000, "evening"))
-    both = Answered(*(np.concatenate(pair) for pair in zip(sharp, blind, strict=True)))
+    blind = GroupedProbabilities(np.full(4000, 0.25), np.full(4000, "evening"))
+    both = GroupedProbabilities(*(np.concatenate(pair) for pair in zip(sharp, blind, strict=True)))
     late = np.concatenate([sharp_late, np.random.default_rng(3).random(4000) < 0.25])
 
     sets = conformal.prediction_sets(both, late, both)
@@ -49,7 +49,7 @@ def test_a_group_without_calibration_flights_rules_nothing_out() -> None:
 
 def test_the_coverage_counts_each_label_by_itself() -> None:
     late = np.array([True, True, False, False])
-    sets = Sets(negative=np.array([True, True, True, False]), positive=np.array([True, False, True, True]))
+    sets = PredictionSets(negative=np.array([True, True, True, False]), positive=np.array([True, False, True, True]))
     days = np.array(["2013-11-01", "2013-11-02"] * 2, dtype="datetime64[D]")
 
     (row,) = conformal.coverage(late, sets, days, pd.DataFrame({"origin": ["EWR"] * 4}))
@@ -63,7 +63,7 @@ def test_the_control_tests_the_days_that_did_not_calibrate() -> None:
     flights, late = answered(4000, 1)
     days = np.datetime64("2013-09-01") + np.arange(4000) // 100
 
-    (row,) = conformal.control(flights, late, days)
+    (row,) = conformal.control_coverage(flights, late, days)
 
     assert row["entities"] == 2000
     assert abs(row["positive_covered"][0] - CONFIDENCE) < 0.06
@@ -76,8 +76,8 @@ def test_without_a_slice_of_bands_all_months_are_one_group(monkeypatch: pytest.M
     asked, asked_late = answered(4000, 2)
 
     sets = conformal.prediction_sets(
-        Answered(calibration.probability, np.repeat(groups[:1], 4000)), late,
-        Answered(asked.probability, np.repeat(groups[1:], 4000)),
+        GroupedProbabilities(calibration.probability, np.repeat(groups[:1], 4000)), late,
+        GroupedProbabilities(asked.probability, np.repeat(groups[1:], 4000)),
     )  # fmt: skip
 
     assert abs(sets.positive[asked_late].mean() - CONFIDENCE) < 0.03

@@ -10,7 +10,7 @@ import pytest
 from ontime import contract
 from ontime.contract import ContractBroken
 from ontime.datasets import Tables
-from ontime.problem import rules
+from ontime.problem import known_errors, rules
 from pipelines import layout, validate
 
 COUNTS = {
@@ -94,7 +94,7 @@ def january(tables: Tables) -> Tables:
     return {**tables, "flights": tables["flights"][:5000].copy(), "weather": tables["weather"][:500].copy()}
 
 
-def test_the_known_dirt_of_2013_is_counted(report: Any) -> None:
+def test_the_known_errors_of_2013_is_counted(report: Any) -> None:
     assert {rule["rule"]: rule["hits"] for rule in report["rules"]} == COUNTS
 
 
@@ -131,13 +131,13 @@ def test_the_islands_are_added_with_their_time_zone(tables: Tables) -> None:
     assert added["airport"].tolist() == ["BQN", "PSE", "SJU", "STT"]
 
 
-def test_a_repeated_observation_is_set_aside_with_its_reason(raw: Tables) -> None:
+def test_a_repeated_observation_is_quarantined_with_its_reason(raw: Tables) -> None:
     again = pd.concat([raw["weather"], raw["weather"].iloc[[7]].assign(temp_f=41.0)], ignore_index=True)
 
-    kept, aside, report = contract.clean({**raw, "weather": again})
+    cleaned, quarantined, report = contract.clean({**raw, "weather": again})
 
-    assert len(kept["weather"]) == len(raw["weather"])
-    assert aside["weather"][["temp_f", "reason"]].values.tolist() == [[41.0, "repeated_observation"]]
+    assert len(cleaned["weather"]) == len(raw["weather"])
+    assert quarantined["weather"][["temp_f", "reason"]].values.tolist() == [[41.0, "repeated_observation"]]
     assert {rule["rule"]: rule["hits"] for rule in report["rules"]}["repeated_observation"] == 1
 
 
@@ -155,7 +155,7 @@ def in_celsius(weather: pd.DataFrame) -> pd.DataFrame:
     return weather.assign(temp_f=(weather["temp_f"] - 32) / 1.8, dewp_f=(weather["dewp_f"] - 32) / 1.8)
 
 
-def test_dirt_in_more_than_a_tenth_of_a_day_is_no_dirt(tables: Tables) -> None:
+def test_an_error_in_more_than_a_tenth_of_a_day_breaks_the_contract(tables: Tables) -> None:
     """One airport in Celsius would be emptied row by row, as if each were a broken sensor's."""
     june = tables["weather"][tables["weather"]["local_hour"].dt.month == 6]
     mixed = pd.concat([june[june["origin"] != "JFK"], in_celsius(june[june["origin"] == "JFK"])]).sort_index()
@@ -205,11 +205,11 @@ def test_few_arrivals_off_the_clock_are_let_through(january: Tables) -> None:
     contract.check({**january, "flights": few})
 
 
-def test_data_without_known_dirt_passes_as_it_is(tables: Tables) -> None:
-    kept, aside, _ = contract.clean(tables)
+def test_data_without_known_errors_pass_unchanged(tables: Tables) -> None:
+    cleaned, quarantined, _ = contract.clean(tables)
 
-    assert kept["weather"].equals(tables["weather"])
-    assert aside["weather"].empty
+    assert cleaned["weather"].equals(tables["weather"])
+    assert quarantined["weather"].empty
 
 
 def with_value(table: str, column: str, value: Any) -> Callable[[Tables], Tables]:
@@ -290,15 +290,15 @@ def test_2023_as_it_comes_is_refused_in_one_message_that_names(line: str, refusa
 
 
 def test_2023_with_the_meaning_of_2013_holds(cleaned_2023: Any) -> None:
-    kept, aside, report = cleaned_2023
+    cleaned, quarantined, report = cleaned_2023
 
     assert {rule["rule"]: rule["hits"] for rule in report["rules"]} == COUNTS_2023
-    assert report["rows"]["flights"] == len(kept["flights"]) + len(aside["flights"]) == 435_352
+    assert report["rows"]["flights"] == len(cleaned["flights"]) + len(quarantined["flights"]) == 435_352
     assert report["labelled"] == 422_818
     assert report["weather_hours_missing"] == {"EWR": 29, "JFK": 29, "LGA": 30}
 
 
-def test_the_flight_of_2023_whose_timetable_is_wrong_is_set_aside(cleaned_2023: Any) -> None:
+def test_the_flight_of_2023_whose_timetable_is_wrong_is_quarantined(cleaned_2023: Any) -> None:
     assert cleaned_2023[1]["flights"][["entity_id", "reason"]].values.tolist() == [
         ["YX1713-JFK-20230324T0240Z", "arrives_before_it_leaves"],
     ]
@@ -309,8 +309,8 @@ def test_of_the_flight_of_2023_whose_delay_spans_a_clock_change_only_the_timetab
 
     flight = flights.loc["B667-JFK-20230312T0120Z"]
 
-    assert flight[list(rules.FLOWN)].isna().all()
-    assert flight.drop(list(rules.FLOWN)).notna().all()
+    assert flight[list(known_errors.FLOWN)].isna().all()
+    assert flight.drop(list(known_errors.FLOWN)).notna().all()
 
 
 def with_flights_of(carrier: str, share: float, tables: Tables, accepted: bool = False) -> Tables:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ontime import database, schema
+from ontime import database, database_tables, online_store, schema
 from ontime.database import DatabaseRefused
 from ontime.declaration import Question
 from ontime.problem import PROBLEM
@@ -40,64 +40,64 @@ def vectors(*firsts: float) -> np.ndarray:
 def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:
     stored = np.random.default_rng(1).normal(size=(2, len(schema.ONLINE))).astype(np.float32)
 
-    database.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], stored)
+    online_store.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], stored)
 
-    found = database.look_up_features(engine, ASKED, ["b", "a", "unknown"])
-    assert found.keys() == {"a", "b"}
-    np.testing.assert_array_equal(found["b"].online.vector, stored[1])
+    result = online_store.look_up_features(engine, ASKED, ["b", "a", "unknown"])
+    assert result.keys() == {"a", "b"}
+    np.testing.assert_array_equal(result["b"].online.vector, stored[1])
 
 
 def test_categories_that_are_known_at_the_moment_come_back_beside_the_numbers(engine: sa.Engine) -> None:
-    told = [{"kind": "snow"}, {}]
+    texts = [{"kind": "snow"}, {}]
 
-    database.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], vectors(1, 2), told)
+    online_store.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], vectors(1, 2), texts)
 
-    found = database.look_up_features(engine, ASKED, ["a", "b"])
-    assert [found[entity].online.texts for entity in ("a", "b")] == told
+    result = online_store.look_up_features(engine, ASKED, ["a", "b"])
+    assert [result[entity].online.texts for entity in ("a", "b")] == texts
 
 
 def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine) -> None:
-    database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
-    database.store_features(engine, ASKED, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
+    online_store.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    online_store.store_features(engine, ASKED, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
 
-    found = database.look_up_features(engine, ASKED, ["a"])["a"]
+    result = online_store.look_up_features(engine, ASKED, ["a"])["a"]
 
-    assert (found.online.vector[0], found.moment) == (2, MOMENT + timedelta(hours=1))
+    assert (result.online.vector[0], result.moment) == (2, MOMENT + timedelta(hours=1))
 
 
 def test_a_moment_comes_back_in_utc_whatever_its_offset_was(engine: sa.Engine) -> None:
     local = MOMENT.astimezone(timezone(timedelta(hours=-5)))
-    database.store_features(engine, ASKED, ["a"], [local], vectors(1))
+    online_store.store_features(engine, ASKED, ["a"], [local], vectors(1))
 
-    found = database.look_up_features(engine, ASKED, ["a"])["a"].moment
+    result = online_store.look_up_features(engine, ASKED, ["a"])["a"].moment
 
-    assert (found, found.utcoffset()) == (MOMENT, timedelta(0))
+    assert (result, result.utcoffset()) == (MOMENT, timedelta(0))
 
 
 def test_the_vectors_of_another_feature_set_are_not_seen(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    online_store.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
 
-    monkeypatch.setattr(database, "FEATURE_SET", "of other features")
+    monkeypatch.setattr(online_store, "FEATURE_SET", "of other features")
 
-    assert database.look_up_features(engine, ASKED, ["a"]) == {}
+    assert online_store.look_up_features(engine, ASKED, ["a"]) == {}
 
 
 def test_the_vectors_of_another_question_are_kept_beside(engine: sa.Engine) -> None:
     """After a rollback to a release that calls other flights late, its own features must be there, and only they."""
     later = Question(30, ASKED.lead_minutes)
-    database.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
-    database.store_features(engine, later, ["a"], [MOMENT], vectors(2))
+    online_store.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    online_store.store_features(engine, later, ["a"], [MOMENT], vectors(2))
 
-    found = [database.look_up_features(engine, each, ["a"])["a"].online.vector for each in (ASKED, later)]
+    result = [online_store.look_up_features(engine, each, ["a"])["a"].online.vector for each in (ASKED, later)]
 
-    assert [vector.tobytes() for vector in found] == [vectors(1)[0].tobytes(), vectors(2)[0].tobytes()]
-    assert database.look_up_features(engine, Question(15, 180), ["a"]) == {}
+    assert [vector.tobytes() for vector in result] == [vectors(1)[0].tobytes(), vectors(2)[0].tobytes()]
+    assert online_store.look_up_features(engine, Question(15, 180), ["a"]) == {}
 
 
 def test_storing_nothing_is_no_error(engine: sa.Engine) -> None:
-    database.store_features(engine, ASKED, [], [], vectors())
+    online_store.store_features(engine, ASKED, [], [], vectors())
 
-    assert database.look_up_features(engine, ASKED, []) == {}
+    assert online_store.look_up_features(engine, ASKED, []) == {}
 
 
 def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> None:
@@ -126,7 +126,7 @@ PREDICTION = {
 
 def predictions_in(engine: sa.Engine) -> list[dict[str, object]]:
     with engine.connect() as connection:
-        return [dict(row._mapping) for row in connection.execute(sa.select(database.predictions))]
+        return [dict(row._mapping) for row in connection.execute(sa.select(database_tables.predictions))]
 
 
 def test_a_logged_prediction_is_there_for_another_connection_as_it_was(engine: sa.Engine) -> None:
@@ -176,23 +176,27 @@ def test_prediction_ids_are_in_the_order_of_time() -> None:
 
 
 @given(
-    told=st.lists(st.tuples(st.booleans(), st.integers(0, 3), st.none() | st.integers(-2, 2)), min_size=1, max_size=6),
+    outcomes=st.lists(
+        st.tuples(st.booleans(), st.integers(0, 3), st.none() | st.integers(-2, 2)), min_size=1, max_size=6
+    ),
     order=st.randoms(use_true_random=False),
 )
-def test_outcomes_converge_in_whatever_order_they_come(told: list[tuple[bool, int, int | None]], order: Random) -> None:
+def test_outcomes_converge_in_whatever_order_they_come(
+    outcomes: list[tuple[bool, int, int | None]], order: Random
+) -> None:
     rows = [
         {"entity_id": "a", "label": label, "known_at": MOMENT + timedelta(hours=hours), "value": value}
-        for label, hours, value in told
+        for label, hours, value in outcomes
     ]
     shuffled = order.sample(rows, len(rows))
-    kept = []
+    stored = []
     for sequence in (rows, shuffled):
         engine = database.connect("sqlite://")
         for row in sequence:
             database.store_outcomes(engine, [row])
-        kept.append(database.outcome_of(engine, "a", 1))
+        stored.append(database.outcome_of(engine, "a", 1))
 
-    assert kept[0] == kept[1]
+    assert stored[0] == stored[1]
 
 
 def outcome(label: bool, value: float | None = None) -> dict[str, object]:
@@ -204,10 +208,10 @@ def test_an_outcome_that_comes_again_with_its_value_gets_it(engine: sa.Engine) -
     database.store_outcomes(engine, [outcome(label=False, value=20)])
     database.store_outcomes(engine, [outcome(label=True)])
 
-    found = database.outcome_of(engine, "a", label_at_least=30)
+    result = database.outcome_of(engine, "a", label_at_least=30)
 
-    assert found is not None
-    assert (found.label, found.value, found.known_at) == (False, 20, MOMENT)
+    assert result is not None
+    assert (result.label, result.value, result.known_at) == (False, 20, MOMENT)
 
 
 def test_a_database_of_an_earlier_version_is_refused_with_what_to_do_and_keeps_its_rows(engine: sa.Engine) -> None:
@@ -215,7 +219,9 @@ def test_a_database_of_an_earlier_version_is_refused_with_what_to_do_and_keeps_i
     with engine.begin() as connection:
         connection.exec_driver_sql("ALTER TABLE outcomes DROP COLUMN value")
 
-    words = "its table outcomes has no value: it was made for another problem than flights, .* or name another one in"
+    words = (
+        "its table outcomes has no value: it was made for another problem than flights, .* or set ONTIME_DATABASE_URL"
+    )
     with pytest.raises(DatabaseRefused, match=words) as refused:
         database.connect(engine.url.render_as_string(hide_password=False))
 
@@ -225,18 +231,18 @@ def test_a_database_of_an_earlier_version_is_refused_with_what_to_do_and_keeps_i
 
 
 def test_the_latest_moment_is_found_whatever_the_lead(engine: sa.Engine) -> None:
-    asked = Question(label_at_least=15, lead_minutes=5 * 24 * 60)
+    question = Question(label_at_least=15, lead_minutes=5 * 24 * 60)
     events = [MOMENT + timedelta(days=5), MOMENT + timedelta(days=6)]
     rows = [
         {**PROBLEM.examples["a morning flight"], "entity_id": name, "event_at": at,
          "scheduled_departure": at, "scheduled_arrival": at}
         for name, at in zip("ab", events, strict=True)
     ]  # fmt: skip
-    database.store_entities(engine, rows)
-    database.store_features(engine, asked, ["a", "b"], [MOMENT, MOMENT + timedelta(days=1)], vectors(1, 2))
+    online_store.store_entities(engine, rows)
+    online_store.store_features(engine, question, ["a", "b"], [MOMENT, MOMENT + timedelta(days=1)], vectors(1, 2))
 
-    assert database.last_moment(engine, asked, MOMENT + timedelta(hours=1)) == MOMENT
-    assert database.last_moment(engine, asked, MOMENT + timedelta(days=2)) == MOMENT + timedelta(days=1)
+    assert online_store.last_moment(engine, question, MOMENT + timedelta(hours=1)) == MOMENT
+    assert online_store.last_moment(engine, question, MOMENT + timedelta(days=2)) == MOMENT + timedelta(days=1)
 
 
 def test_a_database_that_needs_a_field_that_no_request_has_any_more_is_refused_by_name(engine: sa.Engine) -> None:

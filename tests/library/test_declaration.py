@@ -12,18 +12,17 @@ from ontime.declaration import (
     Ablation,
     Cell,
     EntityRequest,
+    FreshnessCheck,
     Minute,
     ProblemBroken,
     Question,
     Search,
-    Sign,
     Slice,
-    choices_of,
-    kind_of,
 )
-from ontime.online import fields_of
+from ontime.online import request_columns
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
+from ontime.request_fields import choices_of, kind_of
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "zone": ({"zone": "Mars/Olympus"}, "zone: 'Mars/Olympus' is not an IANA time zone"),
@@ -38,7 +37,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"slices": (Slice("from", "origin", {"a": (0, 1)}),)},
         "slices: from needs bands, unless",
     ),
-    "sign": ({"signs_of_life": (Sign("pulse", np.isnan),)}, "signs_of_life: pulse is not a declared feature"),
+    "sign": (
+        {"freshness_checks": (FreshnessCheck("pulse", np.isnan),)},
+        "freshness_checks: pulse is not a declared feature",
+    ),
     "ablation": (
         {"ablations": {"blind": Ablation(("eyes",), "")}},
         "ablations: blind: eyes is not a family of features",
@@ -46,32 +48,35 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "search": ({"search": (Search("seat", "Seat"),)}, "search: seat is not a field of the request"),
     "a column of ours": (
         {"features": [*PROBLEM.features, replace(PROBLEM.features[0], name="day")]},
-        "features: day is the name of a column of ours; choose another",
+        "features: day is a reserved column name; choose another",
     ),
     "a gap between bands": (
         {"slices": (Slice("far", "distance_miles", {"near": (0, 500), "far": (1000, 9999)}),)},
-        "slices: far: a band that begins at 1000 follows one that ends at 500",
+        "slices: far: 1000 follows a band that ends at 500",
     ),
     "an empty band": (
         {"slices": (Slice("far", "distance_miles", {"near": (500, 500)}),)},
         "slices: far: the band 500 to 500 is empty",
     ),
-    "limits": ({"label": replace(PROBLEM.label, limits=(1, 1))}, "label: limits: 1 to 1 has no room for two labels"),
+    "limits": (
+        {"label": replace(PROBLEM.label, limits=(1, 1))},
+        "label: limits: 1 to 1 is empty; the lower limit must be less",
+    ),
     "a template": (
         {"words": replace(PROBLEM.words, question="{at_leest} or more")},
         "words: question: KeyError: 'at_leest'",
     ),
     "a template where no question is known": (
         {"words": replace(PROBLEM.words, title="Late by {at_least}?")},
-        "words: title: names a term of the question, and is shown where there is none",
+        "words: title: 'Late by {at_least}?' has a placeholder, but is shown without a question",
     ),
     "a search that is asked already": (
         {"search": (Search("day", "Day"),)},
-        "search: day is asked by every search already",
+        "search: day is a parameter of every search; remove it",
     ),
     "an example outcome": (
         {"example_outcome": {"entity_id": "a", "label": 1, "known_at": "2013-11-05T12:00:00Z"}},
-        "example_outcome: label has to be a bool, not 1",
+        "example_outcome: label must be a bool, not 1",
     ),
     "an example that is no JSON": (
         {
@@ -82,15 +87,15 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
                 }
             }
         },
-        "examples: one: a body is JSON, with times as text",
+        "examples: one: is not JSON, which has times as text",
     ),
     "features of the request": (
         {"request_features": lambda fields: {"carrier": fields["carrier"]}},
-        "request_features: distance_miles is declared as known from the request, and not made of it",
+        "request_features: distance_miles is declared with KnownFrom.REQUEST, but not returned",
     ),
     "a feature that nobody declares": (
         {"request_features": lambda fields: {**PROBLEM.request_features(fields), "luck": fields["carrier"]}},
-        "request_features: luck is not declared as known from the request",
+        "request_features: luck is returned, but not declared with KnownFrom.REQUEST",
     ),
     "a request function that fails": (
         {"request_features": lambda fields: {"carrier": fields["airline"]}},
@@ -99,9 +104,9 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a reason that fails": ({"reason": lambda name, *_: {}[name]}, "reason: carrier: KeyError: 'carrier'"),
     "a list of nothing": (
         {"search": (Search("flight_number", "Number", choices=True),)},
-        "search: flight_number has no choices: only text, and what Literal or bool lists, can be chosen from",
+        "search: flight_number cannot have choices: it must be a str, a bool or a Literal",
     ),
-    "no example": ({"examples": {}}, "examples: at least one is needed"),
+    "no example": ({"examples": {}}, "examples: is empty; add at least one request"),
     "example": (
         {"examples": {"one": {**PROBLEM.examples["a morning flight"], "origin": "SFO"}}},
         "examples: one: origin: Input should be 'EWR', 'JFK' or 'LGA'",
@@ -131,19 +136,22 @@ def test_every_wrong_entry_is_told_at_once() -> None:
     ("changed", "message"),
     [
         ({"entities": "passengers"}, "entities: passengers is not a declared table"),
-        ({"entities": "planes"}, "tables: planes needs a moment: rows without a time are not supported"),
+        ({"entities": "planes"}, "tables: planes has no moment; set it to the column of the event time"),
         (
-            {"dirt": (replace(DATA.dirt[0], table="crews"),)},
-            "dirt: cancelled is about crews, which is not",
+            {"known_errors": (replace(DATA.known_errors[0], table="crews"),)},
+            "known_errors: cancelled: crews is not a declared table",
         ),
-        ({"dirt": (DATA.dirt[0], DATA.dirt[0])}, "dirt: two rules have the same name"),
-        ({"dirt": (replace(DATA.dirt[0], action="repaired", emptied=()),)}, 'is "repaired" if it has `emptied`'),
+        ({"known_errors": (DATA.known_errors[0], DATA.known_errors[0])}, "known_errors: two rules have the same name"),
+        (
+            {"known_errors": (replace(DATA.known_errors[0], action="repaired", emptied=()),)},
+            'is "repaired" if it has `emptied`',
+        ),
         ({"drift_of": {"planes": ("seats",)}}, "drift_of: planes is not a table with a moment"),
-        ({"as_of": None}, "as_of: there is none, and [a-z0-9_]+ is not made of the request"),
+        ({"online_features": None}, "online_features: is missing, but [a-z0-9_]+ is not computed from the request"),
         ({"tables": (*DATA.tables, DATA.tables[0])}, "tables: two have the same name"),
         (
-            {"dirt": (replace(DATA.dirt[0], table="planes", emptied=("seats",)),)},
-            "cancelled repairs planes, whose rows",
+            {"known_errors": (replace(DATA.known_errors[0], table="planes", emptied=("seats",)),)},
+            "cancelled: `emptied` needs days, but planes",
         ),
     ],
 )
@@ -173,7 +181,7 @@ def test_a_field_of_another_kind_is_refused(annotation: Any) -> None:
 def test_fields_of_requests_are_arrays_in_utc() -> None:
     flights = [PROBLEM.request.model_validate_json(_json(body)) for body in PROBLEM.examples.values()]
 
-    fields = fields_of(flights)
+    fields = request_columns(flights)
 
     assert fields["scheduled_departure"].dtype == np.dtype("datetime64[us]")
     assert str(fields["scheduled_departure"][0]) == "2013-11-05T10:15:00.000000"
@@ -216,5 +224,5 @@ class Optional(EntityRequest):
 
 @pytest.mark.parametrize("field", ["seats", "left_at"])
 def test_what_a_table_cannot_hold_a_gap_of_is_refused(field: str) -> None:
-    with pytest.raises(ProblemBroken, match=rf"request: {field}: only a str or a float may be missing"):
+    with pytest.raises(ProblemBroken, match=rf"request: {field}: only a str or a float may be optional"):
         replace(PROBLEM, request=Optional)

@@ -77,8 +77,8 @@ from ontime import registry, schema
 value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, len(schema.FEATURE_NAMES)])
 graph = helper.make_graph([helper.make_node("Identity", ["in"], ["out"])], "g", [value("in")], [value("out")])
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-client = registry.connect("sqlite:///ours.db", Path("artifacts"))
-ids = registry.record(client, "p", [registry.Run("lightgbm", {}, {}, {}, "one")], [])
+client = registry.tracking_client("sqlite:///ours.db", Path("artifacts"))
+ids = registry.record_runs(client, "p", [registry.Run("lightgbm", {}, {}, {}, "one")], [])
 print(registry.register(client, "p", ids["lightgbm"], model.SerializeToString(), "one"))
 """,
     "dvc": """
@@ -137,7 +137,7 @@ def everything_in(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize("tool", WRITES)
 def test_a_tool_writes_what_is_ours_to_us_and_nothing_to_others(tool: str, project: Path, theirs: Path) -> None:
     before = everything_in(theirs)
-    code = f"from ontime import environment; environment.settle()\n{WRITES[tool]}"
+    code = f"from ontime import environment; environment.enforce()\n{WRITES[tool]}"
     given = {**os.environ, "PYTHONPATH": f"{project}{os.pathsep}{project / 'src'}", **foreign(theirs)}
     for obeyed in ("PYTHONWARNINGS", "PYTHONPYCACHEPREFIX"):  # by Python's own start, before anything of ours runs
         del given[obeyed]
@@ -156,7 +156,7 @@ def test_packages_go_into_the_environment_that_is_named(tmp_path: Path, theirs: 
         content.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
         content.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         content.writestr("tiny-1.dist-info/RECORD", "")
-    told = environment.settled({**os.environ, **foreign(theirs)}, tmp_path)
+    told = environment.project_variables({**os.environ, **foreign(theirs)}, tmp_path)
 
     subprocess.run([sys.executable, "-m", "venv", str(venv)], env=told, check=True)
     python = str(venv / "bin/python")
@@ -183,7 +183,9 @@ def test_make_and_python_settle_on_the_same(theirs: Path) -> None:
 
     by_make = dict(each.split("=", 1) for each in told.split("\0") if each)
     own = {"UNKNOWN", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "VENV", "PYTHONDONTWRITEBYTECODE"}
-    by_python = environment.settled({name: value for name, value in given.items() if name not in ONLY_FOR_MAKE})
+    by_python = environment.project_variables(
+        {name: value for name, value in given.items() if name not in ONLY_FOR_MAKE}
+    )
     differing = {name for name in by_make.keys() | by_python.keys() if by_make.get(name) != by_python.get(name)}
     assert differing - own <= {"VERSION", "VOLUMES"}
     assert by_make["PYTHONPATH"] == f"{ROOT}:{ROOT}/src"
@@ -192,17 +194,17 @@ def test_make_and_python_settle_on_the_same(theirs: Path) -> None:
 
 def test_what_is_settled_stays_as_it_is(theirs: Path) -> None:
     """Else a process would start itself again for ever."""
-    once = environment.settled({**os.environ, **foreign(theirs), "no_proxy": "intranet.example"})
+    once = environment.project_variables({**os.environ, **foreign(theirs), "no_proxy": "intranet.example"})
 
-    assert environment.settled(once) == once
+    assert environment.project_variables(once) == once
 
 
 def test_credentials_mirrors_and_proxies_stay() -> None:
-    assert KEPT.items() <= environment.settled({**os.environ, **KEPT}).items()
+    assert KEPT.items() <= environment.project_variables({**os.environ, **KEPT}).items()
 
 
 def test_a_proxy_is_not_asked_for_this_machine() -> None:
-    told = environment.settled({"HTTP_PROXY": "http://proxy.example:3128", "NO_PROXY": "intranet.example"})
+    told = environment.project_variables({"HTTP_PROXY": "http://proxy.example:3128", "NO_PROXY": "intranet.example"})
 
     assert told["NO_PROXY"] == told["no_proxy"] == "127.0.0.1,localhost,intranet.example"
 
@@ -210,10 +212,10 @@ def test_a_proxy_is_not_asked_for_this_machine() -> None:
 def test_a_flow_by_hand_reports_where_our_own_setting_says(theirs: Path) -> None:
     server = "http://prefect.example/api"
 
-    told = environment.settled({**foreign(theirs), "ONTIME_PREFECT_URL": server})
+    told = environment.project_variables({**foreign(theirs), "ONTIME_PREFECT_URL": server})
 
     assert told["PREFECT_API_URL"] == server
-    assert "PREFECT_API_URL" not in environment.settled(foreign(theirs))
+    assert "PREFECT_API_URL" not in environment.project_variables(foreign(theirs))
 
 
 def test_an_argument_of_a_target_is_not_taken_from_the_environment() -> None:
@@ -261,4 +263,4 @@ def test_every_command_of_ours_settles_its_environment_before_it_runs() -> None:
     ]
 
     assert len(commands) >= 17
-    assert [path.name for path in commands if '__main__":\n    environment.settle()\n' not in path.read_text()] == []
+    assert [path.name for path in commands if '__main__":\n    environment.enforce()\n' not in path.read_text()] == []

@@ -8,7 +8,7 @@ import pytest
 from lightgbm import Booster, LGBMClassifier
 from numpy.typing import NDArray
 
-from ontime import explain, model, split, trees
+from ontime import explain, model, split, tree_readers
 from ontime.params import Params
 from ontime.trees import Trees
 
@@ -34,7 +34,7 @@ def booster(weeks: pd.DataFrame, params: Params) -> Booster:
 
 @pytest.fixture(scope="module")
 def grown(booster: Booster) -> Trees:
-    return Trees.from_bytes(trees.from_lightgbm(booster.dump_model()).to_bytes())
+    return Trees.from_bytes(tree_readers.from_lightgbm_dump(booster.dump_model()).to_bytes())
 
 
 def test_each_contribution_is_lightgbms_own(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
@@ -43,7 +43,7 @@ def test_each_contribution_is_lightgbms_own(booster: Booster, grown: Trees, matr
     told = [explain.explain(grown, row) for row in matrix]
 
     np.testing.assert_allclose([each.contributions for each in told], expected[:, :-1], atol=1e-12)
-    np.testing.assert_allclose([each.usual for each in told], expected[:, -1], atol=1e-12)
+    np.testing.assert_allclose([each.base_value for each in told], expected[:, -1], atol=1e-12)
 
 
 def test_they_add_up_to_the_log_odds_of_the_answer(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
@@ -72,9 +72,9 @@ def test_a_tree_without_a_split_moves_nothing_but_the_usual(grown: Trees, booste
     dump = booster.dump_model()
     dump["tree_info"].append({"tree_structure": {"leaf_value": 0.5}})
 
-    with_stump = trees.from_lightgbm(dump)
+    with_stump = tree_readers.from_lightgbm_dump(dump)
 
     row = np.zeros(70, np.float32)
     before, after = explain.explain(grown, row), explain.explain(with_stump, row)
-    assert after.usual == pytest.approx(before.usual + 0.5)
+    assert after.base_value == pytest.approx(before.base_value + 0.5)
     np.testing.assert_allclose(after.contributions, before.contributions, atol=1e-12)

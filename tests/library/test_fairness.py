@@ -63,6 +63,6 @@ def test_where_no_slice_can_be_judged_nothing_changes(flights: Flights, params: 
 def test_what_each_flight_costs_adds_up_to_the_cost(flights: Flights, params: Params) -> None:
     late, probability, *_ = flights
 
-    paid = fairness.paid_per_1000(late, probability, params.cost, 0.4)
+    paid = fairness.entity_costs_per_1000(late, probability, params.cost, 0.4)
 
     assert paid.mean() == pytest.approx(evaluation.cost_per_1000(late, probability, params.cost, 0.4))

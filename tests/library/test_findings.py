@@ -23,10 +23,10 @@ def plain(text: str) -> str:
         ({"2013-01": 0.2, "2013-02": 0.3}, "February has the most: 30.0 % late, against 20.0 % in January"),
         ({"2013-12": 0.2, "2014-01": 0.3},
          "January 2014 has the most: 30.0 % late, against 20.0 % in December 2013"),
-        ({"2013-01": 0.20, "2013-02": 0.21}, "The months hardly differ: 20.0 % to 21.0 % late"),
+        ({"2013-01": 0.20, "2013-02": 0.21}, "Months differ little: 20.0 % to 21.0 % late"),
         ({"2013-01": 0.235}, "23.5 % of the flights of January were late"),
         ({f"2013-0{n}": 0.1 if n == 5 else 0.3 for n in range(1, 7)},
-         "5 of 6 months are about as high as the highest, 30.0 % late; May has 10.0 %"),
+         "5 of 6 months are close to the highest, 30.0 % late; May has 10.0 %"),
     ],
 )  # fmt: skip
 def test_the_months_with_the_highest_rates_are_named(rates: dict[str, float], title: str) -> None:
@@ -39,7 +39,7 @@ def test_the_months_with_the_highest_rates_are_named(rates: dict[str, float], ti
         ([0.1, 0.2, 0.3, 0.37], "The share rises over the day: 10.0 % late at 0:00, 37.0 % at 3:00"),
         ([0.37, 0.3, 0.2, 0.1], "The share falls over the day: 10.0 % late at 3:00, 37.0 % at 0:00"),
         ([0.1, 0.37, 0.1, 0.3], "Hours differ"),
-        ([0.1, 0.105, 0.1, 0.11], "The hours hardly differ"),
+        ([0.1, 0.105, 0.1, 0.11], "Hours differ little"),
         ([0.1], "10.0 % of the flights at 0:00 were late"),
     ],
 )
@@ -52,13 +52,13 @@ def test_the_highest_hour_of_the_week_is_named_and_a_missing_cell_is_none() -> N
 
     title = plain(findings.rate_by_hour_and_weekday(rates))
 
-    assert title == "Thursday at 5:00 is the highest hour of the week: 44 % late; Wednesday at 5:00 has 10 %"
+    assert title == "Thursday at 5:00 has the highest share of the week: 44 % late; Wednesday at 5:00 has 10 %"
 
 
 @pytest.mark.parametrize(
     ("cost", "title"),
     [
-        ([600.0, 471.0, 500.0], "Alerting from 25 % is cheapest: 471, where never alerting costs 775"),
+        ([600.0, 471.0, 500.0], "Alerting from 25 % is cheapest and costs 471; never alerting costs 775"),
         ([600.0, 471.0, 470.0], "Alerting from 25 % costs 471, within 1 % of the cheapest threshold; "
          "never alerting costs 775"),
         ([300.0, 471.0, 500.0], "Alerting from 10 % would cost 300; from 25 % it costs 471"),
@@ -101,11 +101,11 @@ def slice_of(name: str, auc: float, interval: tuple[float, float] | None) -> Any
     [
         ([slice_of("a", 0.6, (0.5, 0.7)), slice_of("b", 0.8, (0.75, 0.85))],
          "Weakest for hour a (AUC 0.600), strongest for hour b (0.800); "
-         "1 interval lies wholly below the AUC of all"),
+         "1 interval lies entirely below the overall AUC"),
         ([slice_of("a", 0.6, (0.5, 0.9)), slice_of("b", 0.8, (0.75, 0.85)), slice_of("c", 0.1, None)],
          "Weakest for hour a (AUC 0.600), strongest for hour b (0.800); "
-         "no interval lies wholly below the AUC of all"),
-        ([slice_of("c", 0.1, None)], "AUC 0.760 over all; no slice has days enough for an interval"),
+         "no interval lies entirely below the overall AUC"),
+        ([slice_of("c", 0.1, None)], "AUC 0.760 over all; no slice has enough days for an interval"),
     ],
 )  # fmt: skip
 def test_a_slice_without_interval_is_never_called_the_weakest(rows: list[Any], title: str) -> None:
@@ -136,9 +136,9 @@ def event(day: str, kind: str, verdict: str) -> dict[str, str]:
     ("events", "title"),
     [
         ([event("2013-03-31", "gate", "promote"), event("2013-05-01", "gate", "keep")],
-         "The gate let 0 of 1 retrained models through; none was rolled back"),
+         "The gate promoted 0 of 1 retrained models; none was rolled back"),
         ([event("2013-05-01", "gate", "promote"), event("2013-05-09", "rollback", "done")],
-         "The gate let 1 of 1 retrained models through; 1 was rolled back"),
+         "The gate promoted 1 of 1 retrained models; 1 was rolled back"),
         ([], "No retraining in 30 days"),
     ],
 )  # fmt: skip
@@ -149,8 +149,8 @@ def test_the_gates_verdicts_are_counted_without_the_first_models(events: list[An
 @pytest.mark.parametrize(
     ("june", "title"),
     [
-        (8.48, "temp_f shifts most, to 8.48 in June; 1 of 2 columns pass 0.25 in some month"),
-        (0.2, "No column shifts: the highest index is 0.20, of temp_f"),
+        (8.48, "temp_f drifts most, to 8.48 in June; 1 of 2 columns exceed 0.25 in some month"),
+        (0.2, "No column drifts: the highest index is 0.20, of temp_f"),
     ],
 )
 def test_a_shift_is_named_with_its_month(june: float, title: str) -> None:
@@ -173,17 +173,16 @@ def test_servers_are_ranked_over_the_most_connections_that_all_have() -> None:
     title = findings.serving(servers, {"ontime": "this service", "bare": "bare"}, "ontime")
 
     assert title == (
-        "Over 64 connections this service is number 2 of 2 with 4,509 requests/s, "
-        "and the steadiest with a p99 of 20.6 ms"
+        "With 64 connections, this service is number 2 of 2 with 4,509 requests/s, and first by p99, 20.6 ms"
     )
 
 
 @pytest.mark.parametrize(
     ("measured", "title"),
     [
-        (0.50, "Log-loss 0.500: 0.040 above what exactly right probabilities would have"),
-        (0.45, "Log-loss 0.450: 0.010 below what exactly right probabilities would have"),
-        (0.46, "Log-loss 0.460: what exactly right probabilities would have"),
+        (0.50, "Log-loss 0.500: 0.040 above the expectation of exactly right probabilities"),
+        (0.45, "Log-loss 0.450: 0.010 below the expectation of exactly right probabilities"),
+        (0.46, "Log-loss 0.460, equal to the expectation of exactly right probabilities"),
     ],
 )
 def test_the_loss_is_held_against_what_the_probabilities_expect(measured: float, title: str) -> None:
@@ -201,14 +200,14 @@ def test_the_best_candidate_is_named_with_its_time() -> None:
     title = findings.quality_against_latency(rows)
 
     assert title == (
-        "lightgbm predicts best, with log-loss 0.473 at 6.8 µs a row; the fastest, constant, has 0.570 at 0.01 µs"
+        "lightgbm predicts best, with log-loss 0.473 at 6.8 µs per row; the fastest, constant, has 0.570 at 0.01 µs"
     )
-    assert findings.quality_against_latency(rows[:1]) == "constant has log-loss 0.570 at 0.01 µs a row"
+    assert findings.quality_against_latency(rows[:1]) == "constant has log-loss 0.570 at 0.01 µs per row"
 
 
 def test_the_column_that_matters_most_is_named() -> None:
     assert findings.importance(["dest", "carrier"], [0.02, 0.01]) == (
-        "Shuffling dest costs most: 0.0200 of log-loss; carrier follows with 0.0100"
+        "Shuffling dest increases the log-loss most, by 0.0200; carrier follows with 0.0100"
     )
 
 
@@ -216,5 +215,5 @@ def test_precision_is_that_of_alerting_half_of_the_late_flights() -> None:
     recall, precision = np.array([1.0, 0.5, 0.1]), np.array([0.26, 0.55, 0.9])
 
     assert plain(findings.precision_at_half(recall, precision, 0.26, "lightgbm")) == (
-        "Alerting half of the late flights, lightgbm is right in 55 % of its alerts; random alerts in 26 %"
+        "At a recall of 50 %, 55 % of the alerts of lightgbm are right; of random alerts, 26 %"
     )

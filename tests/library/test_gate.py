@@ -95,10 +95,12 @@ def test_days_that_differ_much_widen_the_interval(flights: pd.DataFrame, params:
     """Better on half of the days and worse on the others: by flights certain, by days not."""
     odd = (flights["day"].dt.day % 2 == 1).to_numpy()
     luck = np.where(flights["label"], 0.9, 0.1)
-    moody = np.where(odd, 0.5 * TRUTH + 0.5 * luck, np.clip(TRUTH + 0.36 * (0.5 - luck), 0.01, 0.99))
+    with_day_effects = np.where(odd, 0.5 * TRUTH + 0.5 * luck, np.clip(TRUTH + 0.36 * (0.5 - luck), 0.01, 0.99))
 
-    by_days = decide(flights, moody, TRUTH, params)
-    by_flights = decide(flights.assign(day=pd.date_range("1990-01-01", periods=12_000)), moody, TRUTH, params)
+    by_days = decide(flights, with_day_effects, TRUTH, params)
+    by_flights = decide(
+        flights.assign(day=pd.date_range("1990-01-01", periods=12_000)), with_day_effects, TRUTH, params
+    )
 
     assert by_days.high - by_days.low > 2 * (by_flights.high - by_flights.low)
 
@@ -195,7 +197,7 @@ def test_the_first_model_must_be_skilful_and_honest(flights: pd.DataFrame, param
 
     assert skilful.promote
     assert timid.high < 0
-    assert "which is not surely more than gate.first_skill 5%" in timid.reason
+    assert "not significantly more than gate.first_skill 5%" in timid.reason
     assert "its probabilities are off by 0.0" in loud.reason
 
 

@@ -17,7 +17,7 @@ def known(weeks: pd.DataFrame) -> pd.DataFrame:
 
 
 def alone(values: object, late: np.ndarray) -> float:
-    return leaks.auc_alone(pd.DataFrame({"mine": values}), late)["mine"]
+    return leaks.single_feature_aucs(pd.DataFrame({"mine": values}), late)["mine"]
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def late() -> np.ndarray:
 
 
 def test_honest_features_pass(known: pd.DataFrame, params: Params) -> None:
-    leaks.refuse_telling(known, known["label"], params.leaks)
+    leaks.refuse_predictive(known, known["label"], params.leaks)
 
 
 def test_noise_tells_nothing(late: np.ndarray) -> None:
@@ -67,7 +67,7 @@ def test_a_feature_of_too_much_power_is_named_with_figure_limit_and_what_to_do(
 
     with pytest.raises(leaks.LeakFound, match=r"^plane_seats alone has AUC 1\.000, above leaks\.feature_auc 0\.8: .*"
                        "add plane_seats to leaks.accepted in params.yaml"):  # fmt: skip
-        leaks.refuse_telling(planted, known["label"], params.leaks)
+        leaks.refuse_predictive(planted, known["label"], params.leaks)
 
 
 def test_a_feature_that_a_person_has_accepted_passes(known: pd.DataFrame, params: Params) -> None:
@@ -75,7 +75,7 @@ def test_a_feature_that_a_person_has_accepted_passes(known: pd.DataFrame, params
 
     accepted = params.leaks.model_copy(update={"accepted": ["plane_seats"]})
 
-    leaks.refuse_telling(planted, known["label"], accepted)
+    leaks.refuse_predictive(planted, known["label"], accepted)
     leaks.refuse_dominant([1.0 * (name == "plane_seats") for name in schema.FEATURE_NAMES], accepted)
 
 
@@ -115,6 +115,6 @@ def test_how_much_all_features_may_explain_and_which_are_honest_say_the_params(
     leaks.refuse(planted, outcomes, params.leaks)
     strict = params.leaks.model_copy(update={"explained": 0.7})
     with pytest.raises(leaks.LeakFound, match=r"^features explain 8\d\.\d% of value; look at plane_seats, .* the limit "
-                       r"is leaks\.explained 0\.7\. If they are honest, add them to leaks\.accepted"):  # fmt: skip
+                       r"is leaks\.explained 0\.7\. If they are legitimate, add them to leaks\.accepted"):  # fmt: skip
         leaks.refuse(planted, outcomes, strict)
     leaks.refuse(planted, outcomes, strict.model_copy(update={"accepted": ["plane_seats"]}))

@@ -15,8 +15,8 @@ from ontime import database, locks
 from tests import ROOT
 
 HOLDS = "import sys, time; from pathlib import Path; from ontime import locks; path = Path(sys.argv[1])\n"
-ALONE = HOLDS + "with locks.held(path, 'make train'): print('held', flush=True); time.sleep(600)"
-SHARES = HOLDS + "file = locks.share(path); print('held', flush=True); time.sleep(600)"
+ALONE = HOLDS + "with locks.hold(path, 'make train'): print('held', flush=True); time.sleep(600)"
+SHARES = HOLDS + "file = locks.hold_shared(path); print('held', flush=True); time.sleep(600)"
 
 
 @contextmanager
@@ -37,7 +37,7 @@ def another(code: str, path: Path) -> Iterator["subprocess.Popen[str]"]:
 def test_a_second_holder_is_told_who_the_first_is_since_when_and_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "lock"
 
-    with another(ALONE, path) as first, pytest.raises(locks.Busy) as refused, locks.held(path, "make train"):
+    with another(ALONE, path) as first, pytest.raises(locks.Busy) as refused, locks.hold(path, "make train"):
         pass
 
     since = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
@@ -52,32 +52,32 @@ def test_a_lock_is_free_once_its_holder_was_killed(tmp_path: Path) -> None:
         first.kill()
         first.wait()
 
-        with locks.held(tmp_path / "lock", "make train"):
+        with locks.hold(tmp_path / "lock", "make train"):
             assert (tmp_path / "lock").read_text().startswith(f"{os.getpid()} ")
 
 
 def test_many_share_what_nobody_holds_alone(tmp_path: Path) -> None:
     path = tmp_path / "lock"
 
-    with another(SHARES, path) as first, locks.share(path), pytest.raises(locks.Busy) as refused:
-        locks.held(path, "make restore").__enter__()
+    with another(SHARES, path) as first, locks.hold_shared(path), pytest.raises(locks.Busy) as refused:
+        locks.hold(path, "make restore").__enter__()
 
     assert refused.match(rf"\(process {first.pid}, .* and .*\(process {os.getpid()}, ")
 
 
 def test_nobody_shares_what_is_held_alone(tmp_path: Path) -> None:
     with another(ALONE, tmp_path / "lock"), pytest.raises(locks.Busy, match="make train"):
-        locks.share(tmp_path / "lock")
+        locks.hold_shared(tmp_path / "lock")
 
 
 def test_a_lock_that_was_removed_is_taken_on_the_new_file(tmp_path: Path) -> None:
     """`make clean` removes var/, and its own lock with it."""
     path = tmp_path / "lock"
 
-    with locks.held(path, "make clean"):
+    with locks.hold(path, "make clean"):
         path.unlink()
 
-    with another(ALONE, path), pytest.raises(locks.Busy), locks.held(path, "make train"):
+    with another(ALONE, path), pytest.raises(locks.Busy), locks.hold(path, "make train"):
         pass
 
 
@@ -85,7 +85,7 @@ def test_in_turn_waits_until_the_first_has_ended(tmp_path: Path) -> None:
     with another(ALONE, tmp_path / "lock") as first:
         signal.signal(signal.SIGALRM, lambda *_: first.kill())
         signal.setitimer(signal.ITIMER_REAL, 0.5)
-        with locks.in_turn(tmp_path / "lock", "promote"):
+        with locks.wait_and_hold(tmp_path / "lock", "promote"):
             assert first.wait() == -signal.SIGKILL
 
 
@@ -95,7 +95,7 @@ def test_a_command_holds_its_lock_until_it_ends(tmp_path: Path) -> None:
         while not (tmp_path / "lock").exists() or not (tmp_path / "lock").read_text():
             time.sleep(0.01)
 
-        with pytest.raises(locks.Busy, match="make clean"), locks.held(tmp_path / "lock", "make train"):
+        with pytest.raises(locks.Busy, match="make clean"), locks.hold(tmp_path / "lock", "make train"):
             pass
         process.kill()
 
@@ -103,18 +103,18 @@ def test_a_command_holds_its_lock_until_it_ends(tmp_path: Path) -> None:
 def test_a_database_in_use_is_not_replaced(tmp_path: Path) -> None:
     engine = database.connect(f"sqlite:///{tmp_path}/ontime.db")
 
-    with pytest.raises(locks.Busy), locks.held(database.lock_of(f"{tmp_path}/ontime.db"), "make restore"):
+    with pytest.raises(locks.Busy), locks.hold(database.lock_of(f"{tmp_path}/ontime.db"), "make restore"):
         pass
     engine.dispose()
 
-    with locks.held(database.lock_of(f"{tmp_path}/ontime.db"), "make restore"):
+    with locks.hold(database.lock_of(f"{tmp_path}/ontime.db"), "make restore"):
         pass
 
 
 def test_many_who_share_at_once_all_get_their_share(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from ontime import locks\n"
-        "for _ in range(200): locks.share(Path(sys.argv[1])).close()"
+        "for _ in range(200): locks.hold_shared(Path(sys.argv[1])).close()"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     command = [sys.executable, "-c", code, str(tmp_path / "lock")]

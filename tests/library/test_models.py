@@ -12,7 +12,7 @@ import yaml
 from fastapi.testclient import TestClient
 from playwright.sync_api import expect
 
-from ontime import candidates, explain, export, model, online, release, split
+from ontime import candidates, explain, export, model, online, release, release_pointer, split
 from ontime.candidates import CANDIDATES
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -96,8 +96,8 @@ def served(
     digests = {each: sha256(content).hexdigest() for each, content in contents.items()}
     about = {"algorithm": name, "categories": categories, "reasons": explain.method_of(explainer), "sha256": digests}
     release.publish(settings.releases, contents, small.manifest("3").model_copy(update=about))
-    online.prove(release.load(settings.releases, "3"))
-    release.point(settings.releases, "3")
+    online.check_probes(release.load(settings.releases, "3"))
+    release_pointer.set_live(settings.releases, "3")
     return kind
 
 

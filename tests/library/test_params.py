@@ -14,7 +14,11 @@ TEXT = PARAMS_YAML.read_text()
     ("before", "after", "message"),
     [
         ("at_least:", "at_laest:", r"label.at_laest: Extra inputs are not permitted \(got 15\)"),
-        ("at_least: 15", "at_least: 5000", r"label.at_least: .*no label or every label reaches it: .*got 5000"),
+        (
+            "at_least: 15",
+            "at_least: 5000",
+            r"label.at_least: .*must be in \(-180, 2880\], the problem.s values: .*got 5000",
+        ),
         ("lead_minutes: 120", "lead_minutes: soon", r"features.lead_minutes: .*valid integer.*got 'soon'"),
         ("alert_threshold: 0.25", "alert_threshold: 25", r"cost.alert_threshold: .*less than 1 \(got 25\)"),
         ('valid_from: "2013-09-01"', 'valid_from: "2014-09-01"', "split: .*periods must follow each other"),
@@ -22,7 +26,7 @@ TEXT = PARAMS_YAML.read_text()
         (
             "[constant, rate_table,",
             "[coin,",
-            r"train.candidates.0: .*the known ones are constant, rate_table, logistic, .*got 'coin'",
+            r"train.candidates.0: .*the candidates are constant, rate_table, logistic, .*got 'coin'",
         ),
         (
             "candidates: [constant, rate_table, logistic, hist_gradient_boosting, lightgbm]",
@@ -38,9 +42,9 @@ TEXT = PARAMS_YAML.read_text()
         (
             "candidates: [rate_table, lightgbm]",
             "candidates: [rate_table, lightgbn]",
-            r"retrain.candidates.1: .*is not a candidate; the known ones are .*got 'lightgbn'",
+            r"retrain.candidates.1: .*is not a candidate; the candidates are .*got 'lightgbn'",
         ),
-        ("accepted: []", "accepted: [plane_seat]", r"leaks.accepted.0: .*is no feature; .*got 'plane_seat'"),
+        ("accepted: []", "accepted: [plane_seat]", r"leaks.accepted.0: .*is not a feature; .*got 'plane_seat'"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name(before: str, after: str, message: str, tmp_path: Path) -> None:

@@ -63,9 +63,7 @@ def test_what_is_refused_is_named_with_row_moment_and_both_values(march: Tables,
         point_in_time.refuse_future(march, air(march), air, [CUT])
 
     flight = march["flights"].set_index("entity_id").loc[str(refused.value).split(" ")[2]]
-    assert f"is {flight['air_minutes']}, but nan without what became known after 2013-03-08 17:00Z" in str(
-        refused.value
-    )
+    assert f"is {flight['air_minutes']}, but nan without data known after 2013-03-08 17:00Z" in str(refused.value)
     assert "its prediction moment is 2013-03-08 1" in str(refused.value)
 
 
@@ -82,7 +80,7 @@ def test_one_row_of_the_past_that_differs_is_enough(march: Tables, build: Build)
 def noticed(march: Tables, monkeypatch: pytest.MonkeyPatch) -> Tables:
     """The tables with one that somebody has added: notices to pilots, each with the moment of its publication."""
     added = Table(
-        "notices", known=Observed("published_at"), contract=lambda _: pa.DataFrameSchema(), moment="published_at"
+        "notices", availability=Observed("published_at"), contract=lambda _: pa.DataFrameSchema(), moment="published_at"
     )
     monkeypatch.setattr(sources, "DATA", replace(DATA, tables=(*DATA.tables, added)))
     published = pd.date_range(FIRST - timedelta(days=1), periods=400, freq="30min").tz_convert("UTC")
@@ -117,9 +115,7 @@ def test_a_lead_that_is_longer_than_the_timetable_is_known_ahead_is_refused(marc
     early = params.features.model_copy(update={"lead_minutes": 30 * 60})
     build = partial(features.build, start=FIRST, end=FIRST + timedelta(days=7), params=early, question=params.question)
 
-    with pytest.raises(
-        FutureLeak, match=r"features\.lead_minutes is longer than problem/data\.py says rows are known ahead"
-    ):
+    with pytest.raises(FutureLeak, match=r"features\.lead_minutes is longer than `ahead` in problem/data\.py"):
         point_in_time.refuse_future(march, build(march), build, [CUT])
 
 
@@ -137,7 +133,7 @@ def test_code_that_cannot_do_without_the_future_is_told_when_it_failed(march: Ta
     with pytest.raises(ValueError, match="convert") as failed:
         point_in_time.refuse_future(march, rows, failing, [CUT])
 
-    assert "point in time: the features cannot be built from what was known at 2013-03-08 17:00Z" in str(
+    assert "point in time: the features cannot be built from the data known at 2013-03-08 17:00Z" in str(
         failed.value.__notes__
     )
 
@@ -157,11 +153,11 @@ def test_short_windows_and_missing_weather_are_no_hindrance(hours: int, march: T
 
 def test_what_was_known_until_a_moment_can_be_tried_again(march: Tables, build: Build) -> None:
     """The tables of a retraining hold no future to begin with, and a timetable without outcomes at their end."""
-    known = sources.as_of(march, CUT.to_pydatetime())
-    rows = build(known)
+    available = sources.as_of(march, CUT.to_pydatetime())
+    rows = build(available)
     late = [CUT - timedelta(hours=1), CUT, CUT + timedelta(hours=5)]
 
-    assert point_in_time.refuse_future(known, rows, build, late) > 0
+    assert point_in_time.refuse_future(available, rows, build, late) > 0
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +165,7 @@ def year(tables: Tables, params: Params) -> pd.DataFrame:
     """The labelled flights with their prediction moment and their month."""
     flights = tables["flights"][tables["flights"]["arrived_at"].notna()]
     moment = flights["scheduled_departure"] - timedelta(minutes=params.features.lead_minutes)
-    return flights.assign(moment=moment, month=sources.month_of(flights["scheduled_departure"]))
+    return flights.assign(moment=moment, month=sources.months_of(flights["scheduled_departure"]))
 
 
 def drawn(year: pd.DataFrame) -> dict[str, list[pd.Timestamp]]:

@@ -10,7 +10,7 @@ from ontime import refusal
 
 STAGE = """
 from ontime import refusal
-with refusal.told("train"):
+with refusal.exit_on_refusal("train"):
     {body}
 """
 REFUSES = 'raise refusal.Refusal("feature x knows what happened later.\\nLook at x.")'
@@ -35,11 +35,11 @@ def test_a_refusal_is_found_in_the_output_of_dvc(run) -> None:  # type: ignore[n
 
     assert ended.returncode
     assert "Traceback" not in ended.stdout
-    assert refusal.found_in(ended.stdout) == "train: feature x knows what happened later.\nLook at x."
+    assert refusal.find_refusal(ended.stdout) == "train: feature x knows what happened later.\nLook at x."
 
 
 def test_what_breaks_is_no_refusal(run) -> None:  # type: ignore[no-untyped-def]
     ended = run(BREAKS)
 
     assert ended.returncode
-    assert refusal.found_in(ended.stdout) is None
+    assert refusal.find_refusal(ended.stdout) is None

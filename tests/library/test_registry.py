@@ -26,13 +26,13 @@ def onnx() -> bytes:
 def client(tmp_path_factory: pytest.TempPathFactory, onnx: bytes) -> MlflowClient:
     """Version 1 with all that it was made from, version 2 without."""
     folder = tmp_path_factory.mktemp("mlflow")
-    connected = registry.connect(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    connected = registry.tracking_client(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     made_from = (folder / "params.yaml", folder / "dvc.lock")
     for path in made_from:
         path.write_text(f"the text of {path.name}")
     for pipeline, reports in (("first", made_from), ("second", ())):
         run = registry.Run("logistic", {}, {}, {"git_commit": "abc"}, "One candidate.")
-        ids = registry.record(connected, pipeline, [run], reports)
+        ids = registry.record_runs(connected, pipeline, [run], reports)
         registry.register(connected, pipeline, ids["logistic"], onnx, "Predicts arriving late.")
     return connected
 
@@ -48,8 +48,8 @@ def test_what_was_recorded_comes_back(client: MlflowClient, onnx: bytes) -> None
 def test_a_server_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
-    with pytest.raises(registry.NotRecorded, match=r"^MLflow does not answer: API request to"):
-        registry.connect("http://127.0.0.1:9", tmp_path)
+    with pytest.raises(registry.NotRecorded, match=r"^MLflow cannot be reached: API request to"):
+        registry.tracking_client("http://127.0.0.1:9", tmp_path)
 
 
 def test_an_unknown_version_is_refused_with_those_there_are(client: MlflowClient) -> None:
@@ -89,12 +89,14 @@ def world(tmp_path: Path, onnx: bytes) -> Path:
 
 
 def connect(folder: Path) -> MlflowClient:
-    return registry.connect(f"sqlite:///{os.path.relpath(folder)}/mlflow.db", folder / "artifacts")
+    return registry.tracking_client(f"sqlite:///{os.path.relpath(folder)}/mlflow.db", folder / "artifacts")
 
 
 def register(folder: Path, pipeline: str, made_from: tuple[Path, ...], onnx: bytes) -> None:
     client = connect(folder)
-    ids = registry.record(client, pipeline, [registry.Run("logistic", {}, {}, {"git_commit": "abc"}, "one")], made_from)
+    ids = registry.record_runs(
+        client, pipeline, [registry.Run("logistic", {}, {}, {"git_commit": "abc"}, "one")], made_from
+    )
     registry.register(client, pipeline, ids["logistic"], onnx, "one")
 
 
@@ -120,7 +122,7 @@ def test_a_copy_registers_into_itself_and_leaves_the_original_alone(world: Path,
 def test_what_lies_only_elsewhere_is_still_looked_for_there(world: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
 
-    registry.connect(f"sqlite:///{os.path.relpath(world)}/mlflow.db", elsewhere)
+    registry.tracking_client(f"sqlite:///{os.path.relpath(world)}/mlflow.db", elsewhere)
 
     kept = {location for location in locations_in(world) if location.startswith(f"{world.as_uri()}/artifacts/")}
     assert len(kept) == 2
@@ -129,6 +131,6 @@ def test_what_lies_only_elsewhere_is_still_looked_for_there(world: Path, tmp_pat
 
 @pytest.mark.parametrize("address", ["https://mlflow.example", "postgresql://mlflow.example/mlflow"])
 def test_a_server_keeps_its_own_locations(address: str, tmp_path: Path) -> None:
-    locations.follow(address, tmp_path)
+    locations.relocate(address, tmp_path)
 
     assert list(tmp_path.iterdir()) == []

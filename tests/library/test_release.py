@@ -12,9 +12,10 @@ import onnx
 import pytest
 from onnx import helper
 
-from ontime import online, release, schema
+from ontime import online, release, release_pointer, schema
 from ontime.problem import schedule
-from ontime.release import Manifest, NoRelease, Probe, ReleaseRefused
+from ontime.release import Manifest, Probe, ReleaseRefused
+from ontime.release_pointer import NoRelease
 from tests.small_world import Small
 
 
@@ -22,7 +23,7 @@ from tests.small_world import Small
 def releases(small: Small, tmp_path: Path) -> Path:
     """Release 1 is published and current."""
     release.publish(tmp_path, small.contents, small.manifest("1"))
-    release.point(tmp_path, "1")
+    release_pointer.set_live(tmp_path, "1")
     return tmp_path
 
 
@@ -35,11 +36,11 @@ def three(releases: Path, other: Small) -> Path:
 
 
 def test_what_was_published_is_what_is_current(releases: Path, small: Small) -> None:
-    assert release.current(releases) == small.manifest("1")
+    assert release_pointer.live_manifest(releases) == small.manifest("1")
 
 
 def test_before_the_first_release_there_is_none(tmp_path: Path) -> None:
-    assert release.current(tmp_path) is None
+    assert release_pointer.live_manifest(tmp_path) is None
 
 
 def test_publishing_the_same_release_again_changes_nothing(releases: Path, small: Small) -> None:
@@ -83,8 +84,8 @@ def narrow_model() -> bytes:
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"model_onnx": b"no ONNX at all"}, r"model.onnx: no valid ONNX"),
-        ({"model_onnx": b""}, r"model.onnx: no valid ONNX"),
+        ({"model_onnx": b"no ONNX at all"}, r"model.onnx: not valid ONNX"),
+        ({"model_onnx": b""}, r"model.onnx: not valid ONNX"),
         ({"model_onnx": narrow_model()}, r"model.onnx: takes tensor\(float\) \[None, 3\], not .*70"),
         ({"probe_json": b"[{}]"}, r"probe.json: Field required at \(0, 'entity'\)"),
         ({"probe_json": b"nothing"}, r"probe.json: Invalid JSON"),
@@ -101,9 +102,9 @@ def test_a_release_that_no_service_could_load_is_not_published(
 
 
 def test_a_proven_release_gives_its_probes_what_it_gave_them_in_training(releases: Path) -> None:
-    loaded = release.load_current(releases)
+    loaded = release_pointer.load_live(releases)
 
-    online.prove(loaded)
+    online.check_probes(loaded)
 
     assert len(loaded.probes) == 20
     assert {probe.online is None for probe in loaded.probes} == {True, False}
@@ -113,36 +114,36 @@ def test_a_whole_model_of_another_training_is_found_by_its_probes(releases: Path
     publish_changed(small, releases, model_onnx=other.contents[release.MODEL])
 
     with pytest.raises(ReleaseRefused, match=r"release 9: \w+-\w{3}-\w+ gets 0\.\d+, not 0\.\d+"):
-        online.prove(release.load(releases, "9"))
+        online.check_probes(release.load(releases, "9"))
 
 
 def test_code_that_computes_a_feature_otherwise_is_found_by_the_probes(
     releases: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Skew between training and serving: the digests are right, and the answers are not."""
-    loaded = release.load_current(releases)
+    loaded = release_pointer.load_live(releases)
     monkeypatch.setattr(schedule, "CLOCK", "UTC")
 
     with pytest.raises(ReleaseRefused, match=r"release 1: .* gets"):
-        online.prove(loaded)
+        online.check_probes(loaded)
 
 
 def test_trees_of_another_model_are_found_by_the_probes(releases: Path, small: Small, other: Small) -> None:
     publish_changed(small, releases, trees_npz=other.contents[release.TREES])
 
     with pytest.raises(ReleaseRefused, match=r"release 9: the reasons of .* add up to"):
-        online.prove(release.load(releases, "9"))
+        online.check_probes(release.load(releases, "9"))
 
 
 def test_a_release_without_probes_proves_nothing(releases: Path, small: Small) -> None:
     publish_changed(small, releases, probe_json=b"[]")
 
     with pytest.raises(ReleaseRefused, match=r"release 9: probe.json holds no entity"):
-        online.prove(release.load(releases, "9"))
+        online.check_probes(release.load(releases, "9"))
 
 
 def test_a_probe_holds_an_unknown_feature_as_null(releases: Path) -> None:
-    vectors = [probe.online for probe in release.load_current(releases).probes if probe.online]
+    vectors = [probe.online for probe in release_pointer.load_live(releases).probes if probe.online]
 
     assert any(None in vector for vector in vectors)
     assert not any(value is not None and np.isnan(value) for vector in vectors for value in vector)
@@ -150,77 +151,77 @@ def test_a_probe_holds_an_unknown_feature_as_null(releases: Path) -> None:
 
 
 def test_publishing_moves_no_pointer(three: Path, small: Small) -> None:
-    assert release.current(three) == small.manifest("1")
+    assert release_pointer.live_manifest(three) == small.manifest("1")
     assert release.published(three) == ["1", "2", "3"]
 
 
 def test_the_pointer_goes_forward_and_back(three: Path) -> None:
-    release.point(three, "2")
-    release.point(three, "3")
+    release_pointer.set_live(three, "2")
+    release_pointer.set_live(three, "3")
 
-    assert [release.roll_back(three), release.roll_back(three)] == ["2", "1"]
-    pointer = release.read_pointer(three)
+    assert [release_pointer.revert(three), release_pointer.revert(three)] == ["2", "1"]
+    pointer = release_pointer.read_pointer(three)
     assert pointer is not None
     assert (pointer.version, pointer.history, pointer.rolled_back) == ("1", (), ("3", "2"))
 
 
 def test_there_is_no_way_back_before_the_first_release(releases: Path) -> None:
     with pytest.raises(NoRelease, match="there is no earlier release to roll back to"):
-        release.roll_back(releases)
+        release_pointer.revert(releases)
 
 
 def test_a_version_that_is_promoted_again_is_no_longer_rolled_back(three: Path) -> None:
-    release.point(three, "2")
-    release.roll_back(three)
+    release_pointer.set_live(three, "2")
+    release_pointer.revert(three)
 
-    release.point(three, "2")
+    release_pointer.set_live(three, "2")
 
-    pointer = release.read_pointer(three)
+    pointer = release_pointer.read_pointer(three)
     assert pointer is not None
     assert (pointer.version, pointer.history, pointer.rolled_back) == ("2", ("1",), ())
 
 
 def test_pointing_to_what_answers_already_changes_nothing(three: Path) -> None:
-    release.point(three, "2")
-    before = (three / release.POINTER).read_bytes()
+    release_pointer.set_live(three, "2")
+    before = (three / release_pointer.POINTER).read_bytes()
 
-    release.point(three, "2")
+    release_pointer.set_live(three, "2")
 
-    assert (three / release.POINTER).read_bytes() == before
+    assert (three / release_pointer.POINTER).read_bytes() == before
 
 
 def test_a_challenger_that_is_promoted_challenges_nobody(three: Path) -> None:
-    release.challenge(three, "2", 0.5)
+    release_pointer.set_challenger(three, "2", 0.5)
 
-    release.point(three, "2")
+    release_pointer.set_live(three, "2")
 
-    pointer = release.read_pointer(three)
+    pointer = release_pointer.read_pointer(three)
     assert pointer is not None
     assert pointer.challenger is None
 
 
 def test_a_challenger_stays_when_a_third_release_is_promoted(three: Path) -> None:
-    release.challenge(three, "2", 0.5)
+    release_pointer.set_challenger(three, "2", 0.5)
 
-    release.point(three, "3")
+    release_pointer.set_live(three, "3")
 
-    pointer = release.read_pointer(three)
+    pointer = release_pointer.read_pointer(three)
     assert pointer is not None
     assert pointer.challenger is not None
     assert (pointer.challenger.version, pointer.challenger.share) == ("2", 0.5)
 
 
 def test_the_champion_cannot_challenge_itself(releases: Path) -> None:
-    with pytest.raises(ReleaseRefused, match="release 1 answers already; it cannot challenge itself"):
-        release.challenge(releases, "1")
+    with pytest.raises(ReleaseRefused, match="release 1 is live; it cannot challenge itself"):
+        release_pointer.set_challenger(releases, "1")
 
 
 def test_the_pointer_never_names_a_release_that_is_not_there(releases: Path, small: Small) -> None:
-    for move in (release.point, release.challenge):
+    for move in (release_pointer.set_live, release_pointer.set_challenger):
         with pytest.raises(ReleaseRefused, match=r"9/manifest.json: missing"):
             move(releases, "9")
 
-    assert release.current(releases) == small.manifest("1")
+    assert release_pointer.live_manifest(releases) == small.manifest("1")
 
 
 @pytest.mark.parametrize("file", [release.MODEL, release.PROBE, release.TREES, release.MANIFEST])
@@ -229,7 +230,7 @@ def test_a_changed_byte_is_refused_by_the_name_of_its_file(file: str, releases: 
     changed.write_bytes(changed.read_bytes() + b" ")
 
     with pytest.raises(ReleaseRefused, match=rf"1/{file}: sha256 is not"):
-        release.current(releases)
+        release_pointer.live_manifest(releases)
 
 
 @pytest.mark.parametrize("file", [release.MODEL, release.PROBE, release.TREES, release.MANIFEST])
@@ -237,7 +238,7 @@ def test_a_missing_file_is_named(file: str, releases: Path) -> None:
     (releases / "1" / file).unlink()
 
     with pytest.raises(ReleaseRefused, match=rf"1/{file}: missing"):
-        release.current(releases)
+        release_pointer.live_manifest(releases)
 
 
 def test_a_tampered_model_is_refused_before_it_is_parsed(releases: Path) -> None:
@@ -245,26 +246,26 @@ def test_a_tampered_model_is_refused_before_it_is_parsed(releases: Path) -> None
     (releases / "1" / release.MODEL).write_bytes(b"garbage")
 
     with pytest.raises(ReleaseRefused, match="sha256"):
-        release.load_current(releases)
+        release_pointer.load_live(releases)
 
 
 def test_a_pointer_that_is_no_text_is_refused_by_name(releases: Path) -> None:
-    (releases / release.POINTER).write_bytes(b"\xff\xfe")
+    (releases / release_pointer.POINTER).write_bytes(b"\xff\xfe")
 
     with pytest.raises(ReleaseRefused, match=r"current.json: Invalid JSON"):
-        release.current(releases)
+        release_pointer.live_manifest(releases)
 
 
 def test_loading_before_the_first_release_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(NoRelease, match="run `make train`"):
-        release.load_current(tmp_path)
+        release_pointer.load_live(tmp_path)
 
 
 def test_a_pointer_that_leads_out_of_the_folder_is_refused(releases: Path) -> None:
-    (releases / release.POINTER).write_text('{"version": "../1", "manifest_sha256": "%s"}' % ("0" * 64))
+    (releases / release_pointer.POINTER).write_text('{"version": "../1", "manifest_sha256": "%s"}' % ("0" * 64))
 
     with pytest.raises(ReleaseRefused, match=r"current.json: String should match pattern"):
-        release.current(releases)
+        release_pointer.live_manifest(releases)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,8 @@ def test_loading_a_release_tells_nobody(releases: Path, tmp_path_factory: pytest
     """ONNX Runtime keeps what it is about to report in the home folder, and is silent where `CI` is set."""
     home = tmp_path_factory.mktemp("home")
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
-    load = f"from pathlib import Path; from ontime import release; release.load_current(Path({str(releases)!r}))"
+    load = "from pathlib import Path; from ontime import release_pointer; "
+    load += f"release_pointer.load_live(Path({str(releases)!r}))"
 
     subprocess.run([sys.executable, "-c", load], env={**kept, "HOME": str(home), "XDG_CACHE_HOME": ""}, check=True)
 

@@ -8,26 +8,26 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("ONTIME_PORT", "0", "ONTIME_PORT=0 Input should be greater"),
         ("ONTIME_STOP_SECONDS", "-1", "ONTIME_STOP_SECONDS=-1 Input should be greater than 0"),
-        ("ONTIME_DATABASE_URL", "nonsense", "ONTIME_DATABASE_URL is no database address"),
+        ("ONTIME_DATABASE_URL", "nonsense", "ONTIME_DATABASE_URL is not a database address"),
         ("ONTIME_DATABASE_URL", "oracle://u:secret@h/d", "ONTIME_DATABASE_URL oracle is not supported"),
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
         ("ONTIME_BACKUP", '{"ontime": 5, "mlflow": "postgresql://u:secret@h/d"}', "ONTIME_BACKUP Input should be"),
         ("ONTIME_BACKUP", "secret", 'error parsing value for field "backup"'),
-        ("ONTIME_HSOT", "x", "ONTIME_HSOT is no setting; known are ONTIME_API_KEYS"),
+        ("ONTIME_HSOT", "x", "ONTIME_HSOT is not a setting; the settings are ONTIME_API_KEYS"),
         ("ONTIME_HOST", "192.0.2.1", "ONTIME_HOST=192.0.2.1 is reachable from outside"),
     ],
 )
-def test_a_mistake_is_refused_by_name(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mistake_is_refused_by_name(name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
 
     with pytest.raises(BadSettings) as refused:
         load_settings()
 
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(message)
     assert "secret" not in str(refused.value)
 
 
@@ -44,11 +44,11 @@ def test_a_misspelt_secret_and_a_missing_folder_of_them_are_refused(
     (tmp_path / "ontime_databse_url").write_text("sqlite:///x.db")
     monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path))
 
-    with pytest.raises(BadSettings, match="ONTIME_DATABSE_URL is no setting"):
+    with pytest.raises(BadSettings, match="ONTIME_DATABSE_URL is not a setting"):
         load_settings()
 
     monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path / "nowhere"))
-    with pytest.raises(BadSettings, match=r"ONTIME_SECRETS=.*nowhere is no folder"):
+    with pytest.raises(BadSettings, match=r"ONTIME_SECRETS=.*nowhere is not a folder"):
         load_settings()
 
 

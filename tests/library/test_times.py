@@ -38,9 +38,9 @@ def test_many_moments_are_shown_as_each_is_by_the_standard_library(zone: str, mo
     ],
 )
 def test_the_clock_changes_to_the_second(moment: str, shown: str) -> None:
-    told = times.wall(np.array([moment], "datetime64[s]"), "America/New_York")
+    local = times.wall(np.array([moment], "datetime64[s]"), "America/New_York")
 
-    assert told.tolist() == np.array([shown], "datetime64[us]").tolist()
+    assert local.tolist() == np.array([shown], "datetime64[us]").tolist()
 
 
 @pytest.mark.parametrize(

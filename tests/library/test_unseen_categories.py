@@ -11,8 +11,8 @@ import pytest
 
 from monitoring import table_metrics
 from ontime import features, online, schema
-from ontime.database import OnlineRow, Stored
 from ontime.declaration import Columns
+from ontime.online_store import OnlineRow, Stored
 from ontime.problem import PROBLEM
 from serving import scoring
 
@@ -57,7 +57,7 @@ def unseen_share(rows: pd.DataFrame, texts: dict[str, Any]) -> float | None:
 
 
 def test_an_unseen_category_of_the_request_is_flagged_and_counted() -> None:
-    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.NOTHING_KNOWN)
+    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.EMPTY_ROW)
 
     assert scoring._flags(FLIGHT, stored, uncoded(DEST)) == ["unknown_category:dest"]
     assert unseen_share(answered(), {}) == 1
@@ -65,7 +65,7 @@ def test_an_unseen_category_of_the_request_is_flagged_and_counted() -> None:
 
 def test_a_missing_category_of_the_request_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     without_dest(monkeypatch)
-    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.NOTHING_KNOWN)
+    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.EMPTY_ROW)
 
     assert scoring._flags(FLIGHT, stored, uncoded(DEST)) == []
     assert unseen_share(answered(), {}) == 0
@@ -76,7 +76,7 @@ def test_an_unseen_category_of_the_online_store_is_flagged(
     texts: dict[str, str], flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "CATEGORIES", [("sky", 7)])
-    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), OnlineRow(online.NOTHING_KNOWN.vector, texts))
+    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), OnlineRow(online.EMPTY_ROW.vector, texts))
 
     assert scoring._flags(FLIGHT, stored, uncoded(7)) == flags
 
@@ -113,6 +113,6 @@ def test_an_entity_has_the_same_categories_as_in_training() -> None:
     row = pd.DataFrame([FLIGHT.model_dump()])
     columns = PROBLEM.request_features(features.fields_of(row))
 
-    assert online.categories_told(FLIGHT, online.NOTHING_KNOWN) == {
+    assert online.categories_present(FLIGHT, online.EMPTY_ROW) == {
         name for name in schema.REQUEST if isinstance(columns[name][0], str)
     }

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from monitoring import performance
-from ontime import database, evaluation, schema
+from ontime import database, evaluation, online_store, schema
 from ontime.declaration import Question
 from ontime.params import Params
 from ontime.release import Manifest, ReleaseRefused
@@ -49,7 +49,7 @@ def schedule(engine: sa.Engine, *departures: datetime, **changed: Any) -> list[s
         }
         for number, departure in enumerate(departures, start=1)
     ]
-    database.store_entities(engine, rows)
+    online_store.store_entities(engine, rows)
     return [row["entity_id"] for row in rows]
 
 

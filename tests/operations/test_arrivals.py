@@ -77,7 +77,9 @@ def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(
 
 
 def test_a_table_that_does_not_say_when_it_is_known_is_refused(raw: Tables) -> None:
-    with pytest.raises(sources.NotDeclared, match=r"does not declare notices: add a Table, known all along \(Static"):
+    with pytest.raises(
+        sources.NotDeclared, match=r"does not declare notices: add a Table whose availability is Static"
+    ):
         sources.as_of({**raw, "notices": raw["weather"]}, MOMENTS[0])
 
 
@@ -163,7 +165,7 @@ def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[s
     found = arrivals.near(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
     for moments in (found["flights"]["scheduled_departure"], found["weather"]["hour"]):
-        assert sorted(set(sources.month_of(moments))) == months
+        assert sorted(set(sources.months_of(moments))) == months
 
 
 @pytest.mark.usefixtures("ingested")
@@ -209,8 +211,8 @@ def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
 def planned(ahead: timedelta) -> Data:
     """The declared data, but for a timetable that is known so early."""
     flights = next(table for table in DATA.tables if table.name == "flights")
-    assert isinstance(flights.known, Scheduled)
-    known = replace(flights, known=replace(flights.known, ahead=ahead))
+    assert isinstance(flights.availability, Scheduled)
+    known = replace(flights, availability=replace(flights.availability, ahead=ahead))
     return replace(DATA, tables=tuple(known if table is flights else table for table in DATA.tables))
 
 
@@ -368,7 +370,7 @@ def july(raw: Tables) -> Tables:
 
 
 @pytest.mark.parametrize(("change", "table", "reason"), BREAKS)
-def test_a_broken_batch_is_set_aside_with_its_reason_and_the_other_days_go_on(
+def test_a_broken_batch_is_quarantined_with_its_reason_and_the_other_days_go_on(
     change: Break, table: str, reason: str, july: Tables, params: Params
 ) -> None:
     whole = arrived_by(july, params)
@@ -385,7 +387,7 @@ def test_a_broken_batch_is_set_aside_with_its_reason_and_the_other_days_go_on(
         assert_frame_equal(kept, expected)
 
 
-def test_the_rows_that_are_set_aside_are_the_days_own_as_they_came(july: Tables, params: Params) -> None:
+def test_the_quarantined_rows_are_the_raw_rows_of_the_day(july: Tables, params: Params) -> None:
     broken = broken_by(in_feet, "weather", july)
 
     (batch,) = arrived_by(broken, params).broken
@@ -399,11 +401,11 @@ def test_two_broken_batches_are_told_apart(july: Tables, params: Params) -> None
     assert [batch.name for batch in arrived_by(broken, params).broken] == ["2013-07-09 flights", "2013-07-09 weather"]
 
 
-def test_where_nothing_is_broken_nothing_is_set_aside(july: Tables, params: Params) -> None:
+def test_where_nothing_is_broken_nothing_is_quarantined(july: Tables, params: Params) -> None:
     assert arrived_by(july, params).broken == ()
 
 
-def test_known_dirt_breaks_no_batch(july: Tables, params: Params) -> None:
+def test_known_errors_breaks_no_batch(july: Tables, params: Params) -> None:
     """An observation that was sent twice is repaired by the contract; the day stays."""
     doubled = {**july, "weather": pd.concat([july["weather"], july["weather"].tail(200).head(1)], ignore_index=True)}
 

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import yaml
 
 from monitoring.policy import Action
-from ontime import database, release, schema, sources
+from ontime import database, database_tables, online_store, release, release_pointer, schema, sources
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from pipelines import layout
@@ -79,8 +79,8 @@ def feed(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
     flights, weather = raw["flights"], raw["weather"]
     february = {
         **raw,
-        "flights": flights[sources.month_of(flights["scheduled_departure"]) == "2013-02"],
-        "weather": weather[sources.month_of(weather["hour"]) == "2013-02"],
+        "flights": flights[sources.months_of(flights["scheduled_departure"]) == "2013-02"],
+        "weather": weather[sources.months_of(weather["hour"]) == "2013-02"],
     }
     layout.write_tables(february, folder / "ingested")
     return folder
@@ -116,7 +116,7 @@ class World(NamedTuple):
         with self.engine.connect() as connection:
             return {
                 name: [tuple(row) for row in connection.execute(sa.select(table).order_by(*table.primary_key.columns))]
-                for name, table in database.metadata.tables.items()
+                for name, table in database_tables.metadata.tables.items()
             }
 
     def decided(self, kind: str) -> list[str]:
@@ -164,7 +164,7 @@ def worlds(
         folder = tmp_path / name
         release.publish(folder / "releases", small.contents, small.manifest("1"))
         release.publish(folder / "releases", other.contents, other.manifest("2"))
-        release.point(folder / "releases", "1")
+        release_pointer.set_live(folder / "releases", "1")
         shutil.copy(PARAMS_YAML, folder)
         (folder / "data").symlink_to(feed)
         made.append(World(folder))
@@ -222,8 +222,8 @@ def test_materialise_run_twice_leaves_the_same_rows(world: World) -> None:
 @pytest.mark.parametrize(
     ("place", "left"),
     [
-        ("ontime.database.store_features", 0),
-        ("ontime.database.store_features", 2),
+        ("ontime.online_store.store_features", 0),
+        ("ontime.online_store.store_features", 2),
         ("ontime.database.store_outcomes", 0),
     ],
 )
@@ -291,7 +291,7 @@ def asks_for_a_retraining(world: World) -> None:
         "dest": "ORD",
     }
     timetable = {"scheduled_departure": leaves, "scheduled_arrival": leaves, "distance_miles": 719}
-    database.store_entities(world.engine, [flight | timetable])
+    online_store.store_entities(world.engine, [flight | timetable])
     outcome = {"entity_id": flight["entity_id"], "label": False, "known_at": leaves}
     database.store_outcomes(world.engine, [outcome])
     answer(world, [str(flight["entity_id"])])
@@ -316,7 +316,7 @@ def wins_in_the_shadow(world: World, tables: Tables) -> None:
     period = (leaves >= midnight(DAY - timedelta(days=1))) & (leaves < midnight(DAY) + timedelta(hours=18))
     rows = tables["flights"][period].set_index("entity_id", drop=False)
     stored = rows[["entity_id", *materialise.REQUEST]].assign(event_at=rows["scheduled_departure"])
-    database.store_entities(world.engine, materialise._records(stored))
+    online_store.store_entities(world.engine, materialise._records(stored))
     outcomes = materialise.outcomes_of(rows, at_least=15)
     database.store_outcomes(world.engine, outcomes)
     answer(world, [str(outcome["entity_id"]) for outcome in outcomes])
@@ -325,7 +325,7 @@ def wins_in_the_shadow(world: World, tables: Tables) -> None:
         for place, outcome in enumerate(outcomes)
     ]
     database.log_shadows(world.engine, shadows)
-    release.challenge(world.releases, "2")
+    release_pointer.set_challenger(world.releases, "2")
     began = midnight(DAY - timedelta(days=1))
     database.record_decision(world.engine, "gate", "promote", {"version": "2", "against": "release 1"}, began)
     database.record_decision(world.engine, "challenge", "begun", {"version": "2"}, began)
@@ -336,7 +336,7 @@ def wins_in_the_shadow(world: World, tables: Tables) -> None:
 def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
     wins_in_the_shadow(world, tables)
     said = world.run("monitor", DAY)
-    first, pointer = world.rows(), release.read_pointer(world.releases)
+    first, pointer = world.rows(), release_pointer.read_pointer(world.releases)
 
     again = world.run("monitor", DAY)
 
@@ -348,7 +348,7 @@ def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
     )
     assert again == said
     assert world.rows() == first
-    assert release.read_pointer(world.releases) == pointer
+    assert release_pointer.read_pointer(world.releases) == pointer
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted
     uninterrupted.run("monitor", DAY)
 
     killed.run_and_die(server, place, left, "monitor", DAY)
-    pointer = release.read_pointer(killed.releases)
+    pointer = release_pointer.read_pointer(killed.releases)
     half = killed.rows()
     killed.run("monitor", DAY)
 
@@ -375,7 +375,7 @@ def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted
     assert (pointer.version == "2") == moved
     assert half != killed.rows()
     assert killed.rows() == uninterrupted.rows()
-    assert release.read_pointer(killed.releases) == release.read_pointer(uninterrupted.releases)
+    assert release_pointer.read_pointer(killed.releases) == release_pointer.read_pointer(uninterrupted.releases)
 
 
 @pytest.mark.usefixtures("server")

@@ -21,12 +21,12 @@ import yaml
 from monitoring import daily_metrics
 from monitoring.daily_metrics import DayContext
 from monitoring.policy import Action
-from ontime import database, model, registry, release, sources
+from ontime import database, database_tables, model, registry, release, release_pointer, sources
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.local_time import midnight
 from ontime.params import AlertRule, Params, Retrain
-from ontime.release import NoRelease, Pointer
+from ontime.release_pointer import NoRelease, Pointer
 from ontime.settings import Settings
 from pipelines.operations import apply_policy, feed_clock, materialise, monitor, retrain, transition_log, transitions
 from pipelines.operations.transition_log import BY_TRAINING, Cause
@@ -43,7 +43,7 @@ SUNDAY = date(2013, 2, 24)
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database with versions 1 to 3 of the model; made once, because it takes seconds."""
     folder = tmp_path_factory.mktemp("mlflow")
-    client = registry.connect(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
+    client = registry.tracking_client(f"sqlite:///{folder}/mlflow.db", folder / "artifacts")
     client.create_registered_model(registry.NAME)
     for _ in range(3):
         client.create_model_version(registry.NAME, "file:///nowhere", run_id=None)
@@ -78,14 +78,16 @@ def brief(params: Params) -> Params:
 
 
 def pointer_of(settings: Settings) -> Pointer:
-    pointer = release.read_pointer(settings.releases)
+    pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
     return pointer
 
 
 def decided(engine: sa.Engine, *kinds: str) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(database.decisions).order_by(database.decisions.c.decision_id)).all()
+        rows = connection.execute(
+            sa.select(database_tables.decisions).order_by(database_tables.decisions.c.decision_id)
+        ).all()
     return [(row.kind, row.verdict) for row in rows if row.kind in kinds or not kinds]
 
 
@@ -156,7 +158,7 @@ def carry_out(settings: Settings, engine: sa.Engine, action: Action, version: st
 
 
 def aliases(settings: Settings) -> dict[str, str]:
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     return {alias: str(version) for alias, version in client.get_registered_model(registry.NAME).aliases.items()}
 
 
@@ -178,7 +180,7 @@ def test_a_promoted_candidate_answers_and_its_predecessor_goes_on_in_the_shadow(
 def test_what_somebody_prevented_by_hand_is_not_written_down_as_done(
     action: Action, world: Settings, engine: sa.Engine
 ) -> None:
-    release.challenge(world.releases, None)
+    release_pointer.set_challenger(world.releases, None)
 
     pointer = carry_out(world, engine, action, "2")
 
@@ -187,7 +189,7 @@ def test_what_somebody_prevented_by_hand_is_not_written_down_as_done(
 
 
 def test_a_withdrawn_candidate_leaves_the_champion_alone(world: Settings, engine: sa.Engine) -> None:
-    release.challenge(world.releases, "2")
+    release_pointer.set_challenger(world.releases, "2")
 
     pointer = carry_out(world, engine, Action.WITHDRAW, "2")
 
@@ -197,7 +199,7 @@ def test_a_withdrawn_candidate_leaves_the_champion_alone(world: Settings, engine
 
 
 def test_a_watch_that_is_over_ends_the_shadow_and_keeps_the_way_back(world: Settings, engine: sa.Engine) -> None:
-    release.point(world.releases, "2", watched=True)
+    release_pointer.set_live(world.releases, "2", watched=True)
 
     pointer = carry_out(world, engine, Action.WITHDRAW, "1")
 
@@ -206,7 +208,7 @@ def test_a_watch_that_is_over_ends_the_shadow_and_keeps_the_way_back(world: Sett
 
 
 def test_a_release_that_is_rolled_back_is_remembered_and_challenges_nobody(world: Settings, engine: sa.Engine) -> None:
-    release.point(world.releases, "2", watched=True)
+    release_pointer.set_live(world.releases, "2", watched=True)
 
     pointer = carry_out(world, engine, Action.ROLL_BACK, "1")
 
@@ -272,8 +274,8 @@ def test_a_rollback_that_is_carried_out_again_goes_no_further_back(
     world: Settings, engine: sa.Engine, small: Small
 ) -> None:
     release.publish(world.releases, small.contents, small.manifest("3"))
-    release.point(world.releases, "2")
-    release.point(world.releases, "3", watched=True)
+    release_pointer.set_live(world.releases, "2")
+    release_pointer.set_live(world.releases, "3", watched=True)
 
     versions = [carry_out(world, engine, Action.ROLL_BACK, "2").version for _ in range(2)]
 
@@ -284,9 +286,9 @@ def test_a_withdrawal_that_is_carried_out_again_leaves_the_next_candidate_alone(
     world: Settings, engine: sa.Engine, small: Small
 ) -> None:
     release.publish(world.releases, small.contents, small.manifest("3"))
-    release.challenge(world.releases, "2")
+    release_pointer.set_challenger(world.releases, "2")
     carry_out(world, engine, Action.WITHDRAW, "2")
-    release.challenge(world.releases, "3")
+    release_pointer.set_challenger(world.releases, "3")
 
     pointer = carry_out(world, engine, Action.WITHDRAW, "2")
 
@@ -312,7 +314,7 @@ def test_a_candidate_that_the_gate_has_kept_out_since_is_not_promoted(
 def test_all_other_decisions_move_nothing(
     action: Action, version: str | None, world: Settings, engine: sa.Engine
 ) -> None:
-    release.challenge(world.releases, "2")
+    release_pointer.set_challenger(world.releases, "2")
     before = pointer_of(world)
 
     assert carry_out(world, engine, action, version) == before
@@ -326,7 +328,7 @@ def test_a_candidate_that_does_not_prove_itself_is_never_promoted(
     contents = {**small.contents, release.MODEL: other.contents[release.MODEL]}
     digests = Small(contents, small.categories, small.label, small.probability).manifest("3")
     release.publish(world.releases, contents, digests)
-    release.challenge(world.releases, "3")
+    release_pointer.set_challenger(world.releases, "3")
     before = pointer_of(world)
 
     with pytest.raises(release.ReleaseRefused, match=r"release 3: .* gets"):
@@ -339,7 +341,7 @@ def test_a_candidate_that_does_not_prove_itself_is_never_promoted(
 def test_production_moves_without_mlflow_and_says_so(
     world: Settings, engine: sa.Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    client = registry.connect(world.tracking_url, world.artifacts)
+    client = registry.tracking_client(world.tracking_url, world.artifacts)
     client.delete_registered_model(registry.NAME)
     challenging(world, engine, "2", MONDAY - timedelta(days=7))
 
@@ -347,7 +349,7 @@ def test_production_moves_without_mlflow_and_says_so(
 
     assert pointer.version == "2"
     assert decided(engine, "promotion") == [("promotion", "by the policy")]
-    assert "transitions: MLflow's alias champion stays where it was" in capsys.readouterr().err
+    assert "transitions: MLflow's alias champion was not moved" in capsys.readouterr().err
 
 
 def test_a_bad_release_is_taken_back_by_itself(
@@ -434,7 +436,7 @@ def test_a_trial_is_judged_on_the_flights_since_it_began(
     world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:
     """The same candidate was in the shadow on Monday, by hand."""
-    release.challenge(world.releases, "2")
+    release_pointer.set_challenger(world.releases, "2")
     live(world, engine, weeks, tables, MONDAY)
     challenging(world, engine, "2", MONDAY)
     live(world, engine, weeks, tables, TUESDAY)
@@ -465,7 +467,7 @@ def test_a_day_that_was_looked_at_is_not_looked_at_again(
 
 def quarantined(engine: sa.Engine, at: datetime) -> None:
     evidence = {"batch": "2013-02-18 weather", "day": "2013-02-18", "rows": 72, "reason": "pressure in inches"}
-    database.record_decision(engine, "quarantine", "set aside", evidence, at)
+    database.record_decision(engine, "quarantine", "quarantined", evidence, at)
 
 
 def test_a_day_that_was_cut_off_before_its_decision_still_stops_on_its_alerts(
@@ -474,7 +476,7 @@ def test_a_day_that_was_cut_off_before_its_decision_still_stops_on_its_alerts(
     quarantined(engine, midnight(TUESDAY) - timedelta(hours=1))
     whole = monitor.run(world, params, MONDAY)
     with engine.begin() as connection:
-        connection.execute(sa.delete(database.decisions).where(database.decisions.c.kind == "policy"))
+        connection.execute(sa.delete(database_tables.decisions).where(database_tables.decisions.c.kind == "policy"))
 
     resumed = monitor.run(world, params, MONDAY)
 
@@ -523,7 +525,7 @@ def test_a_day_that_is_looked_at_late_knows_nothing_of_those_that_came_after(
 
 
 def test_where_nothing_answers_there_is_nothing_to_watch(world: Settings, params: Params) -> None:
-    (world.releases / release.POINTER).unlink()
+    (world.releases / release_pointer.POINTER).unlink()
 
     with pytest.raises(NoRelease, match="no release yet"):
         monitor.run(world, params, MONDAY)
@@ -553,8 +555,10 @@ def test_the_days_figures_are_those_of_its_flights(
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         live(world, engine, weeks, tables, day)
     with engine.begin() as connection:  # a tenth of Wednesday's flights were answered without features
-        alone = database.predictions.c.entity_id.like("%-201302201__0Z")
-        count = connection.execute(sa.update(database.predictions).where(alone).values(features="request")).rowcount
+        alone = database_tables.predictions.c.entity_id.like("%-201302201__0Z")
+        count = connection.execute(
+            sa.update(database_tables.predictions).where(alone).values(features="request")
+        ).rowcount
 
     told = figures(world, engine, params, WEDNESDAY)
 
@@ -604,7 +608,7 @@ def test_a_broken_batch_is_kept_with_its_reason_and_flights_go_on(
 
     assert stored.entities > 500
     assert "quarantined: 2013-07-09 weather" in str(stored)
-    assert decided(engine) == [("quarantine", "set aside")]
+    assert decided(engine) == [("quarantine", "quarantined")]
     kept = pd.read_parquet(world.quarantine / "2013-07-09-weather.parquet")
     assert len(kept) == 72
     assert "weather.pressure_mb" in (world.quarantine / "2013-07-09-weather.txt").read_text()
@@ -617,14 +621,14 @@ def test_a_broken_batch_is_told_once_however_long_it_lies_there(
     for hours in (-24, -20, -11, 0, 0, 96, 114):
         step(world, params, broken_july, BROKEN_AT + timedelta(hours=hours))
 
-    assert decided(engine) == [("quarantine", "set aside")]
+    assert decided(engine) == [("quarantine", "quarantined")]
     assert len(pd.read_parquet(world.quarantine / "2013-07-09-weather.parquet")) == 72
 
 
 def rows_in(engine: sa.Engine) -> list[Any]:
     with engine.connect() as connection:
         return [connection.execute(sa.select(table).order_by(table.c.entity_id)).all() for table in (
-            database.entities, database.features, database.outcomes)]  # fmt: skip
+            database_tables.entities, database_tables.features, database_tables.outcomes)]  # fmt: skip
 
 
 def test_a_moment_that_is_materialised_twice_leaves_the_same_rows(
@@ -747,7 +751,7 @@ def _runs(process: int) -> bool:
 
 
 def test_a_retraining_waits_for_the_trial_that_is_under_way(world: Settings, engine: sa.Engine, params: Params) -> None:
-    release.challenge(world.releases, "2")
+    release_pointer.set_challenger(world.releases, "2")
 
     assert retrain.run(world, params, MONDAY) == "release 2 is on trial; a retraining would end that"
     assert decided(engine) == []

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ontime import release
+from ontime import release, release_pointer
 from ontime.release import ReleaseRefused
 from ontime.settings import Settings
 from pipelines.operations import mirror
@@ -24,7 +24,9 @@ def test_what_was_pushed_and_pulled_answers_as_it_did(settings: Settings, store:
 
     assert pushed == ["release 1", "release 2", "the pointer"]
     assert pulled == ["release 1", "the pointer"]  # 2 is published, but nobody asks for it
-    assert release.load_current(tmp_path / "pulled").manifest == release.load_current(settings.releases).manifest
+    assert (
+        release_pointer.load_live(tmp_path / "pulled").manifest == release_pointer.load_live(settings.releases).manifest
+    )
 
 
 def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_names(
@@ -36,7 +38,7 @@ def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_
         real(self, name, content)
         if name == "2/manifest.json":
             release.publish(settings.releases, small.contents, small.manifest("3"))
-            release.point(settings.releases, "3")
+            release_pointer.set_live(settings.releases, "3")
 
     with monkeypatch.context() as patched:
         patched.setattr(mirror.Store, "write", meanwhile)
@@ -50,13 +52,13 @@ def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_
 def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
     settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
-    release.point(settings.releases, "2")
+    release_pointer.set_live(settings.releases, "2")
     mirror.push(settings.releases, store)
 
     mirror.pull(store, _made(tmp_path / "pulled"), everything=True)
 
     assert release.published(tmp_path / "pulled") == ["1", "2"]
-    assert release.roll_back(tmp_path / "pulled") == "1"
+    assert release_pointer.revert(tmp_path / "pulled") == "1"
 
 
 def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
@@ -71,14 +73,14 @@ def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirr
     pulled = _made(tmp_path / "pulled")
     pointers = []
     for move in (
-        lambda: release.challenge(settings.releases, "2", 0.1),
-        lambda: release.point(settings.releases, "2"),
-        lambda: release.roll_back(settings.releases),
+        lambda: release_pointer.set_challenger(settings.releases, "2", 0.1),
+        lambda: release_pointer.set_live(settings.releases, "2"),
+        lambda: release_pointer.revert(settings.releases),
     ):
         move()
         mirror.push(settings.releases, store)
         mirror.pull(store, pulled)
-        pointers.append(release.read_pointer(pulled))
+        pointers.append(release_pointer.read_pointer(pulled))
 
     assert [pointer.version for pointer in pointers if pointer] == ["1", "2", "1"]
     assert [bool(pointer and pointer.challenger) for pointer in pointers] == [True, False, False]

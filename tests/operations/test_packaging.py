@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from ontime import database, export, model, release, split
+from ontime import database, export, model, release, release_pointer, split
 from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import train
@@ -90,7 +90,7 @@ def test_a_release_is_compared_through_its_own_onnx_file(
     categories = challenger.training["categories"]
     contents = packaging.files_of(challenger.explainer, challenger.onnx, categories, challenger.entities, timetable)
     release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
-    release.point(tmp_path, "1")
+    release_pointer.set_live(tmp_path, "1")
 
     verdict, against = promotion_gate.judge(challenger, tmp_path, engine, params)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ontime import database
 from ontime.params import load_params
-from ontime.release import Pointer
+from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import promote, transition_log, transitions
 from pipelines.operations.promote import already_settled

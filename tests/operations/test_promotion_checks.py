@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import sqlalchemy as sa
 
-from ontime import database, release
+from ontime import database, online_store, release, release_pointer
 from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines.operations import release_commands as by_hand
@@ -33,7 +33,7 @@ def against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | 
 
 
 def answering(settings: Settings) -> str:
-    pointer = release.read_pointer(settings.releases)
+    pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
     return pointer.version
 
@@ -57,7 +57,7 @@ def scored_by_both(engine: sa.Engine, challenger_when_late: float, champion_when
     ]
     late = {flight.entity_id: flight.flight_number % 2 == 0 for flight in flights}
     rows = [{"entity_id": each.entity_id, "event_at": each.event_at, **each.model_dump()} for each in flights]
-    database.store_entities(engine, rows)
+    online_store.store_entities(engine, rows)
     answers, shadows = [], []
     for entity_id, label in late.items():
         key = database.new_prediction_id()
@@ -123,17 +123,17 @@ def test_force_without_anything_to_overrule_is_an_ordinary_promotion(settings: S
 def test_promoting_again_changes_nothing(force: list[str], settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", KEPT)
     by_hand.run(settings, ["promote", "2", "force"])
-    before = (settings.releases / release.POINTER).read_bytes(), decided(engine, "promotion")
+    before = (settings.releases / release_pointer.POINTER).read_bytes(), decided(engine, "promotion")
 
     said = by_hand.run(settings, ["promote", "2", *force])
 
     assert said == "release 2 answers already"
-    assert ((settings.releases / release.POINTER).read_bytes(), decided(engine, "promotion")) == before
+    assert ((settings.releases / release_pointer.POINTER).read_bytes(), decided(engine, "promotion")) == before
 
 
 def test_a_promotion_that_was_cut_off_is_put_on_record_as_what_it_was(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", KEPT)
-    release.point(settings.releases, "2")
+    release_pointer.set_live(settings.releases, "2")
 
     by_hand.run(settings, ["promote", "2", "force"])
 
@@ -189,8 +189,8 @@ def test_better_on_known_outcomes_does_not_overrule_the_gate(settings: Settings,
 
 def test_what_the_policy_rolled_back_as_worse_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    release.point(settings.releases, "2")
-    release.roll_back(settings.releases)
+    release_pointer.set_live(settings.releases, "2")
+    release_pointer.revert(settings.releases)
     row = {"action": "roll back", "champion": "2", "version": "1", "reason": "worse than release 1 on the same flights"}
     database.record_decision(engine, "policy", "roll back", row)
 
@@ -213,8 +213,8 @@ def test_a_rollback_by_hand_is_remembered_until_it_is_overruled(settings: Settin
 
 def test_a_rollback_of_another_database_is_remembered_by_the_pointer(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    release.point(settings.releases, "2")
-    release.roll_back(settings.releases)
+    release_pointer.set_live(settings.releases, "2")
+    release_pointer.revert(settings.releases)
 
     assert against(settings, engine) == "release 2 was rolled back"
 
@@ -224,12 +224,12 @@ def test_a_release_that_fails_its_probes_goes_nowhere(
     words: list[str], settings: Settings, engine: sa.Engine, small: Small, other: Small
 ) -> None:
     publish_changed(small, settings.releases, model_onnx=other.contents[release.MODEL])
-    before = (settings.releases / release.POINTER).read_bytes()
+    before = (settings.releases / release_pointer.POINTER).read_bytes()
 
     with pytest.raises(release.ReleaseRefused, match=r"release 9: .* gets 0\.\d+, not .* so FORCE=1 does not help"):
         by_hand.run(settings, words)
 
-    assert (settings.releases / release.POINTER).read_bytes() == before
+    assert (settings.releases / release_pointer.POINTER).read_bytes() == before
     assert [*decided(engine, "promotion"), *decided(engine, "challenge")] == []
 
 

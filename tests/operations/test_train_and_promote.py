@@ -63,7 +63,7 @@ class Workspace:
         (self.folder / "seconds").write_text(str(seconds / 2))
 
     def train(self) -> "subprocess.Popen[str]":
-        given = environment.settled(os.environ) | {"DVC_SITE_CACHE_DIR": str(self.folder / "var/dvc")}
+        given = environment.project_variables(os.environ) | {"DVC_SITE_CACHE_DIR": str(self.folder / "var/dvc")}
         return subprocess.Popen(
             [sys.executable, "-c", PROMOTES],
             cwd=self.folder,

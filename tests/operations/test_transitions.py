@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from mlflow.tracking import MlflowClient
 
 from monitoring.policy import Action
-from ontime import database, registry, release
-from ontime.release import Pointer
+from ontime import database, registry, release, release_pointer
+from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import apply_policy, transitions
 from pipelines.operations import release_commands as by_hand
@@ -56,7 +56,7 @@ class World(NamedTuple):
 
     @property
     def pointer(self) -> Pointer | None:
-        return release.read_pointer(self.settings.releases)
+        return release_pointer.read_pointer(self.settings.releases)
 
     @property
     def rows(self) -> list[tuple[str, str, Any]]:
@@ -66,7 +66,7 @@ class World(NamedTuple):
 
     @property
     def aliases(self) -> dict[str, str]:
-        client = registry.connect(self.settings.tracking_url, self.settings.artifacts)
+        client = registry.tracking_client(self.settings.tracking_url, self.settings.artifacts)
         named = client.get_registered_model(registry.NAME).aliases
         return {alias: str(version) for alias, version in named.items()}
 
@@ -130,7 +130,7 @@ def new_world(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     """Four published releases, none of which serves yet; the registry is shared, because it takes seconds to make."""
     folder, number = tmp_path_factory.mktemp("transitions"), count()
     tracking_url, artifacts = f"sqlite:///{folder}/mlflow.db", folder / "artifacts"
-    client = registry.connect(tracking_url, artifacts)
+    client = registry.tracking_client(tracking_url, artifacts)
     client.create_registered_model(registry.NAME)
     for version in VERSIONS:
         client.create_model_version(registry.NAME, "file:///nowhere", run_id=None)

@@ -87,9 +87,9 @@ def test_a_flight_built_in_its_minute_equals_the_same_flight_built_in_its_month(
 
 def test_every_flight_has_one_row_with_the_declared_features(weeks: pd.DataFrame, tables: Tables) -> None:
     day = tables["flights"]["scheduled_departure"].dt.tz_convert(schema.ZONE).dt.tz_localize(None)
-    flights = tables["flights"][(day >= "2013-02-04") & (day < "2013-02-25")]
+    selected = tables["flights"][(day >= "2013-02-04") & (day < "2013-02-25")]
 
-    assert weeks["entity_id"].tolist() == flights["entity_id"].tolist()
+    assert weeks["entity_id"].tolist() == selected["entity_id"].tolist()
     assert list(weeks.columns[2:-3]) == list(schema.FEATURE_NAMES)
 
 
@@ -139,12 +139,12 @@ def test_who_is_overdue_is_who_a_loop_finds(weeks: pd.DataFrame, tables: Tables)
 
 def test_the_weather_is_the_last_whole_hour_before_the_moment(weeks: pd.DataFrame, tables: Tables) -> None:
     flight = weeks.iloc[3000]
-    seen = tables["weather"][
+    observed = tables["weather"][
         (tables["weather"]["origin"] == flight["origin"]) & (tables["weather"]["known_at"] <= flight["moment"])
     ].iloc[-1]
 
-    assert flight["temp_f"] == seen["temp_f"]
-    assert flight["weather_age_hours"] == (flight["moment"] - seen["known_at"]).total_seconds() / 3600
+    assert flight["temp_f"] == observed["temp_f"]
+    assert flight["weather_age_hours"] == (flight["moment"] - observed["known_at"]).total_seconds() / 3600
 
 
 def test_the_label_is_empty_where_a_flight_never_arrived(weeks: pd.DataFrame, tables: Tables) -> None:
@@ -157,8 +157,8 @@ def test_the_label_is_empty_where_a_flight_never_arrived(weeks: pd.DataFrame, ta
     assert 0 < (~arrived).sum() < 2000
 
 
-def outcomes(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[["label", "value"]].astype(float)
+def outcomes(labelled: pd.DataFrame) -> pd.DataFrame:
+    return labelled[["label", "value"]].astype(float)
 
 
 def test_honest_features_are_not_refused(weeks: pd.DataFrame, params: Params) -> None:

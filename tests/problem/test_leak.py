@@ -9,9 +9,9 @@ from ontime.datasets import Tables
 from ontime.params import Params
 
 
-def auc(rows: pd.DataFrame, params: Params) -> float:
+def auc(labelled: pd.DataFrame, params: Params) -> float:
     """Fitted on two weeks, scored on the third."""
-    past, future = rows[rows["day"] < "2013-02-18"], rows[rows["day"] >= "2013-02-18"]
+    past, future = labelled[labelled["day"] < "2013-02-18"], labelled[labelled["day"] >= "2013-02-18"]
     categories = model.categories_of(past)
     fitted = model.fit("lightgbm", model.matrix_of(past, categories), past["label"].to_numpy(), params.train)
     return float(roc_auc_score(future["label"], model.predict(fitted, model.matrix_of(future, categories))))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-import bench.gate
+import bench.gate_power
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
@@ -185,10 +185,10 @@ def gate_rows(replay: dict[str, Any]) -> list[str]:
 def hindsight_sentence(replay: dict[str, Any]) -> str:
     """How often the gate was right, measured over the four weeks after its verdicts."""
     through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
-    kept = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
+    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
     return (
         f"{sum(through)} of {len(through)} promoted candidates beat the model that they were compared with, "
-        f"and {sum(each >= 0 for each in kept)} of {len(kept)} rejected candidates did not."
+        f"and {sum(each >= 0 for each in rejected)} of {len(rejected)} rejected candidates did not."
     )
 
 
@@ -371,4 +371,4 @@ def test_what_a_diagnosis_finds_is_what_its_bench_says() -> None:
 def test_the_page_about_the_gate_is_what_its_bench_says() -> None:
     results = json.loads((ROOT / "reports/bench_gate.json").read_text())
 
-    assert (ROOT / "docs/gate.md").read_text() == bench.gate.page(results)
+    assert (ROOT / "docs/gate.md").read_text() == bench.gate_power.gate_page(results)

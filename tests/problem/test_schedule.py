@@ -32,9 +32,9 @@ def features_of(departure: str, arrival: str, miles: float = 760) -> dict[str, o
 
 
 def test_the_timetable_becomes_minutes_weekday_and_slack() -> None:
-    features = features_of("2013-11-05T10:15", "2013-11-05T13:15")  # New York is five hours behind
+    row = features_of("2013-11-05T10:15", "2013-11-05T13:15")  # New York is five hours behind
 
-    assert features == {
+    assert row == {
         "carrier": "UA",
         "origin": "EWR",
         "dest": "ORD",
@@ -72,7 +72,7 @@ def test_the_calendar_is_the_librarys() -> None:
 
 @pytest.mark.parametrize("day", ["1998-12-31", "2101-01-01"])
 def test_a_day_beyond_the_calendar_is_refused(day: str) -> None:
-    with pytest.raises(ValueError, match=r"us_holidays.txt reaches from 1999-01-01 to 2100-12-25"):
+    with pytest.raises(ValueError, match=r"us_holidays.txt covers 1999-01-01 to 2100-12-25"):
         schedule.days_to_holiday(np.array([day], "datetime64[D]"))
 
 

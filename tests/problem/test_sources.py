@@ -56,7 +56,7 @@ def test_midnight_written_2400_ends_the_day() -> None:
 
 @pytest.mark.parametrize("hhmm", [2401, 1260, -5])
 def test_what_is_no_time_is_refused_by_place_and_value(hhmm: int) -> None:
-    with pytest.raises(SourceBroken, match=rf"flights.sched_dep_time: 1 values are no HHMM time.*1: {hhmm}"):
+    with pytest.raises(SourceBroken, match=rf"flights.sched_dep_time: 1 values are not HHMM times.*1: {hhmm}"):
         flights_sources.minutes_of_day(pd.Series([515, hhmm], name="sched_dep_time"))
 
 
@@ -71,7 +71,7 @@ def test_a_package_that_is_missing_is_named_with_what_to_do() -> None:
 
 
 def test_a_flight_of_new_years_eve_evening_belongs_to_december() -> None:
-    assert sources.month_of(moments("2014-01-01T02:00Z", "2013-07-01T05:00Z")).tolist() == ["2013-12", "2013-07"]
+    assert sources.months_of(moments("2014-01-01T02:00Z", "2013-07-01T05:00Z")).tolist() == ["2013-12", "2013-07"]
 
 
 def test_a_morning_flight_of_2023_is_where_its_ticket_says(raw_2023: Tables) -> None:

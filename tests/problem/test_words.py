@@ -19,7 +19,7 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "expected"),
+    ("name", "value", "text"),
     [
         ("carrier", "VX", "airline: Virgin America"),
         ("carrier", np.nan, "airline: Virgin America, new to the model"),
@@ -43,8 +43,8 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
         ("return_slack_expected", -30, "with its delay the aircraft is back 30 minutes too late"),
     ],
 )
-def test_a_feature_is_said_in_words(name: str, value: float | str, expected: str) -> None:
-    assert reason(name, value) == expected
+def test_a_feature_is_said_in_words(name: str, value: float | str, text: str) -> None:
+    assert reason(name, value) == text
 
 
 def test_late_in_a_reason_is_what_the_release_calls_late() -> None:

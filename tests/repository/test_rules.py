@@ -83,7 +83,10 @@ OF_THE_PROBLEM = re.compile(
     r"\b(flights?(?<!in flight)|airlines?|airports?|departures?|departed|depart|arrivals? (?:time|delay)|carriers?"
     rf"|tailnum|nycflights13|moderndive|New York|{'|'.join(NAMES)})\b"
 )
-ITS_OWN = ("bench/leaks.py", "bench/train.py")  # measure the data of flights; another problem has no use for them
+ITS_OWN = (
+    "bench/leak_limits.py",
+    "bench/training_time.py",
+)  # measure the data of flights; another problem has no use for them
 ELSEWHERE = ("src/ontime/problem/", "infra/tests/")
 
 

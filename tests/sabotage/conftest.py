@@ -11,7 +11,7 @@ import pytest
 
 from monitoring.alerts import Tier
 from monitoring.policy import Action
-from ontime import database, features, release, sources
+from ontime import database, features, release_pointer, sources
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
@@ -90,7 +90,7 @@ def inverted(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.D
 def releases(winter: Model, tmp_path: Path) -> Path:
     """Release 1 is published and live."""
     winter.publish(tmp_path / "releases", "1")
-    release.point(tmp_path / "releases", "1")
+    release_pointer.set_live(tmp_path / "releases", "1")
     return tmp_path / "releases"
 
 
@@ -113,7 +113,7 @@ def friday(
     """It has served every flight for two weeks, and was monitored on four days."""
     healthy = World(tmp_path_factory.mktemp("friday"), raw, params)
     winter.publish(healthy.settings.releases, "1")
-    release.point(healthy.settings.releases, "1")
+    release_pointer.set_live(healthy.settings.releases, "1")
     soon = timedelta(minutes=params.features.lead_minutes)  # flights so early on Saturday are scored on Friday
     rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.question)
     materialise.materialise(healthy.engine, params.question, rows, timetable)

@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from monitoring import alerts, diagnosis, performance, samples, table_metrics
 from monitoring.decomposition import LabelledSample
 from monitoring.diagnosis import Diagnosis
-from ontime import environment, model, release, slices, split
+from ontime import environment, model, release, release_pointer, slices, split
 from ontime.params import Params, load_params
 from ontime.release import Model
 from ontime.settings import load_settings
@@ -103,7 +103,7 @@ def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> It
 def released(params: Params) -> Iterator[tuple[date, Subject]]:
     """Each fortnight that the released model was not trained on."""
     releases = load_settings().releases
-    live = release.load_current(releases).manifest
+    live = release_pointer.load_live(releases).manifest
     folder = releases / live.version
     subject = Subject(
         (folder / release.MODEL).read_bytes(), live.categories, pd.read_parquet(folder / release.REFERENCE)
@@ -195,5 +195,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

@@ -33,7 +33,8 @@ class Guard:
 
 CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
 QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "dataset's adapter", "parameters' types"
-POINT_IN_TIME, KNOWN_ERRORS, SEEN, GATE = "point in time", "known data errors", "no training rows in the test", "gate"
+POINT_IN_TIME, QUARANTINED_ROWS, GATE = "point in time", "known data errors", "gate"
+SEEN = "no training rows in the test"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
 MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are immutable", "no release challenges itself", "trees' file"
 LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of a prediction", "request's types"
@@ -60,7 +61,7 @@ GUARDS: Mapping[str, Guard] = {
     SETTINGS: Guard("src/ontime/settings.py", "BadSettings"),
     DATASET: Guard("src/ontime/problem/sources.py", "SourceBroken"),
     CONTRACT: Guard("src/ontime/contract.py", "ContractBroken"),
-    KNOWN_ERRORS: Guard("src/ontime/contract.py"),
+    QUARANTINED_ROWS: Guard("src/ontime/contract.py"),
     AS_OF: Guard("src/ontime/sources.py"),
     UNDECLARED: Guard("src/ontime/sources.py", "NotDeclared"),
     POINT_IN_TIME: Guard("src/ontime/point_in_time.py", "FutureLeak"),
@@ -78,13 +79,13 @@ GUARDS: Mapping[str, Guard] = {
     MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),
     OVERWRITE: Guard("src/ontime/release.py", "ReleaseRefused"),
     DIGESTS: Guard("src/ontime/release.py", "ReleaseRefused"),
-    ITSELF: Guard("src/ontime/release.py", "ReleaseRefused"),
+    ITSELF: Guard("src/ontime/release_pointer.py", "ReleaseRefused"),
     TREES: Guard("src/ontime/trees.py", "NoArrays"),
     PROBES: Guard("src/ontime/online.py", "ReleaseRefused"),
     REASONS: Guard("src/ontime/online.py", "ReleaseRefused"),
     LEAD: Guard("pipelines/operations/materialise.py", "QuestionDiffers"),
     QUARANTINE: Guard("pipelines/operations/arrivals.py"),
-    FEATURE_SET: Guard("src/ontime/database.py"),
+    FEATURE_SET: Guard("src/ontime/online_store.py"),
     LAST_WORD: Guard("src/ontime/database.py"),
     REQUEST: Guard("src/ontime/declaration.py"),
     FLAGS: Guard("serving/scoring.py"),
@@ -103,7 +104,8 @@ GUARDS: Mapping[str, Guard] = {
 # Our errors that are not guards: a resource is missing, or a machine is not reachable.
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
-    "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "Unreadable", "Busy",
+    "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
+    "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed",
 }  # fmt: skip

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import bindparam
 
 from monitoring import diagnosis, performance
-from ontime import database, release
+from ontime import database, database_tables, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params
 from pipelines.tools import diagnose
@@ -37,9 +37,9 @@ CHOSEN = (
 
 def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
     """Store the faulty input, and its predictions, as if the service had received it."""
-    manifest = release.current(production.settings.releases)
+    manifest = release_pointer.live_manifest(production.settings.releases)
     assert manifest is not None
-    model = release.load_current(production.settings.releases).model
+    model = release_pointer.load_live(production.settings.releases).model
     rows = performance.predictions_with_outcomes(
         production.engine, midnight(SINCE), midnight(SATURDAY), manifest.label_at_least, vectors=True
     )
@@ -61,7 +61,7 @@ def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
             rows["entity_id"], broken.matrix, model.predict(broken.matrix.astype(np.float32)), broken.label, strict=True
         )
     ]
-    predictions, outcomes = database.predictions, database.outcomes
+    predictions, outcomes = database_tables.predictions, database_tables.outcomes
     with production.engine.begin() as connection:
         connection.execute(
             sa.update(predictions)

@@ -19,9 +19,9 @@ from tests.sabotage.matrix import (
     AS_OF,
     CONTRACT,
     DATASET,
-    KNOWN_ERRORS,
     LAST_WORD,
     QUARANTINE,
+    QUARANTINED_ROWS,
     REQUEST,
     alert,
     sabotage,
@@ -145,7 +145,7 @@ def test_an_airline_that_nobody_has_accepted_is_refused(week: Tables, refusal: R
 
 
 @sabotage("duplicated batch", "a day of flights delivered twice", QUARANTINE)
-def test_a_day_of_flights_that_comes_twice_is_set_aside(production: World, reported: Reported) -> None:
+def test_a_day_of_flights_that_comes_twice_is_quarantined(production: World, reported: Reported) -> None:
     healthy = production.materialise(SATURDAY)
     assert healthy.broken == ()
 
@@ -159,7 +159,7 @@ def test_a_day_of_flights_that_comes_twice_is_set_aside(production: World, repor
 
 
 @sabotage("changed unit", "a day's temperatures in Celsius, in production", alert("quarantined_batches"))
-def test_a_day_in_celsius_is_set_aside_and_stops_everything(production: World, reported: Reported) -> None:
+def test_a_day_in_celsius_is_quarantined_and_stops_everything(production: World, reported: Reported) -> None:
     weather = production.tables["weather"]
     changed = in_celsius(weather, on_saturday(weather["hour"]))
 
@@ -169,8 +169,8 @@ def test_a_day_in_celsius_is_set_aside_and_stops_everything(production: World, r
     reported(result.report("quarantined_batches"))
 
 
-@sabotage("duplicated batch", "a day of weather delivered twice", KNOWN_ERRORS)
-def test_weather_that_comes_twice_is_set_aside_and_counted(week: Tables, reported: Reported) -> None:
+@sabotage("duplicated batch", "a day of weather delivered twice", QUARANTINED_ROWS)
+def test_weather_that_comes_twice_is_quarantined_and_counted(week: Tables, reported: Reported) -> None:
     again = pd.concat([week["weather"], week["weather"][on_saturday(week["weather"]["hour"])]], ignore_index=True)
 
     kept, _, _ = contract.clean(week)

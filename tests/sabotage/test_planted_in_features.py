@@ -73,13 +73,13 @@ def stage_refuses(workspace: Path) -> str:
 
 @sabotage("future leak", "the minutes in the air in the place of a feature", POINT_IN_TIME)
 def test_minutes_in_the_air_stop_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
-    reported(refusal(lambda window: window.flights["air_minutes"][window.asked].to_numpy()))
+    reported(refusal(lambda window: window.flights["air_minutes"][window.in_period].to_numpy()))
 
 
 @sabotage("future leak", "the arrival delay of the aircraft's next leg", POINT_IN_TIME)
 def test_the_next_legs_delay_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
     def next_leg(window: problem_features._Window) -> object:
-        return window.flights.groupby("tailnum")["arr_delay_minutes"].shift(-1)[window.asked].to_numpy()
+        return window.flights.groupby("tailnum")["arr_delay_minutes"].shift(-1)[window.in_period].to_numpy()
 
     reported(refusal(next_leg))
 
@@ -104,10 +104,12 @@ def test_a_mean_of_the_label_stops_the_stage(
 @sabotage("future leak", "how many flights of the airport are cancelled until the departure", POINT_IN_TIME)
 def test_a_count_of_later_cancellations_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
     def cancelled(window: problem_features._Window) -> object:
-        never = window.departed == NEVER
-        events = Events(window.groups["origin"][never], window.leaves[never])
-        leaves = window.leaves[window.asked]
-        return events.within(window.of_asked("origin"), leaves, LATER_HOURS * problem_features.HOUR)[0].astype(float)
+        never = window.actual_departure == NEVER
+        events = Events(window.groups["origin"][never], window.scheduled_departure[never])
+        leaves = window.scheduled_departure[window.in_period]
+        return events.within(window.codes("origin"), leaves, LATER_HOURS * problem_features.HOUR_MINUTES)[0].astype(
+            float
+        )
 
     reported(refusal(cancelled))
 
@@ -119,8 +121,8 @@ def test_one_row_ahead_around_a_clock_change_stops_the_stage(
     honest, change = problem_features._weather, int(SPRING.timestamp()) // 60
 
     def ahead(window: problem_features._Window, *rest: object) -> problem_features.Columns:
-        confused = (window.moment >= change) & (window.moment < change + 6 * problem_features.HOUR)
-        moment = window.moment + np.where(confused, problem_features.HOUR, 0)
+        confused = (window.moment >= change) & (window.moment < change + 6 * problem_features.HOUR_MINUTES)
+        moment = window.moment + np.where(confused, problem_features.HOUR_MINUTES, 0)
         return honest(replace(window, moment=moment), *rest)  # type: ignore[arg-type]  # what `build` passes on
 
     monkeypatch.setattr(problem_features, "_weather", ahead)
@@ -136,7 +138,7 @@ def test_an_added_column_that_is_known_later_stops_the_stage(
         flights = pd.read_parquet(path)
         flights.assign(bags_lost=flights["flight_number"] % 7).to_parquet(path)
 
-    reported(refusal(lambda window: window.flights["bags_lost"][window.asked].to_numpy()))
+    reported(refusal(lambda window: window.flights["bags_lost"][window.in_period].to_numpy()))
 
 
 @sabotage("future leak", "code that uses departures up to the flight's own departure", POINT_IN_TIME)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monitoring import drift
 from monitoring.alerts import Tier
 from monitoring.policy import Action
-from ontime import database, release, schema
+from ontime import database, database_tables, online_store, release_pointer, schema
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
@@ -24,7 +24,7 @@ from tests.sabotage.matrix import alert, sabotage
 from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, DayResult, Model, World
 
 LATER = midnight(date(2013, 7, 1))
-OUTCOMES = database.outcomes.c
+OUTCOMES = database_tables.outcomes.c
 Vector = NDArray[np.float32]
 
 
@@ -40,7 +40,7 @@ def flip(production: World, every: int) -> None:
     """Invert the outcome of every n-th flight, as a caller could who sends no delay in minutes."""
     flights = [row["entity_id"] for row in production.outcomes()[::every]]
     opposite = {"label": sa.not_(OUTCOMES.label), "value": None}
-    production.execute(sa.update(database.outcomes).where(OUTCOMES.entity_id.in_(flights)).values(opposite))
+    production.execute(sa.update(database_tables.outcomes).where(OUTCOMES.entity_id.in_(flights)).values(opposite))
 
 
 # Labels.
@@ -49,7 +49,8 @@ def flip(production: World, every: int) -> None:
 @sabotage("labels late", "no outcome since Tuesday", alert("unlabelled_share"))
 def test_outcomes_that_stay_away_stop_everything(production_on_saturday: World, reported: Reported) -> None:
     since = midnight(SATURDAY - timedelta(days=5))
-    production_on_saturday.execute(sa.update(database.outcomes).where(OUTCOMES.known_at > since).values(known_at=LATER))
+    late = sa.update(database_tables.outcomes).where(OUTCOMES.known_at > since).values(known_at=LATER)
+    production_on_saturday.execute(late)
     result = monitor_again(production_on_saturday)
 
     assert result.decision.action is Action.STOP
@@ -89,7 +90,7 @@ def test_another_rule_of_lateness_opens_a_gap(
     production_on_saturday: World, timetable: pd.DataFrame, reported: Reported
 ) -> None:
     entity_ids = [row["entity_id"] for row in production_on_saturday.outcomes()]
-    production_on_saturday.execute(sa.delete(database.outcomes))
+    production_on_saturday.execute(sa.delete(database_tables.outcomes))
     # From a caller who sends no delay in minutes.
     outcomes = materialise.outcomes_of(timetable.loc[entity_ids], at_least=1)
     database.store_outcomes(production_on_saturday.engine, [{**each, "value": None} for each in outcomes])
@@ -126,8 +127,8 @@ def test_a_day_without_materialisation_stops_everything(production: World, repor
 @sabotage("stale features", "the store has lost the day's features, not its timetable", alert("request_only_share"))
 def test_flights_without_features_stop_everything(production: World, reported: Reported) -> None:
     production.materialise(SATURDAY)
-    moments = database.features.c.moment
-    production.execute(sa.delete(database.features).where(moments >= midnight(SATURDAY)))
+    moments = database_tables.features.c.moment
+    production.execute(sa.delete(database_tables.features).where(moments >= midnight(SATURDAY)))
     production.ask(SATURDAY, SATURDAY)
     result = production.monitor_day(SATURDAY)
 
@@ -244,7 +245,7 @@ def test_stored_features_in_the_wrong_places_stop_everything(production: World, 
 
 def skew(production: World, change: Callable[[Vector], Vector]) -> None:
     """Change the stored vectors of Friday's last hours."""
-    table = database.features
+    table = database_tables.features
     with production.engine.begin() as connection:
         rows = connection.execute(sa.select(table).where(table.c.moment >= midnight(SATURDAY) - timedelta(hours=5)))
         for row in rows.all():
@@ -280,7 +281,7 @@ def test_vectors_of_another_feature_set_are_not_taken_for_ours(
     feature_sources = {answer["features"] for answer in production.ask(FRIDAY, FRIDAY)}
 
     with monkeypatch.context() as other_code:
-        other_code.setattr(database, "FEATURE_SET", "another set")
+        other_code.setattr(online_store, "FEATURE_SET", "another set")
         production.materialise(SATURDAY)
     answers = [each for each in production.ask(SATURDAY, SATURDAY) if "20130608T1" in each["entity_id"]]
 
@@ -317,8 +318,8 @@ def test_changed_code_behind_a_feature_is_not_seen_later(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
     monkeypatch.setattr(problem_features, "_rotation", in_hours)
-    moments = database.features.c.moment
-    production.execute(sa.delete(database.features).where(moments >= midnight(SATURDAY) - timedelta(hours=12)))
+    moments = database_tables.features.c.moment
+    production.execute(sa.delete(database_tables.features).where(moments >= midnight(SATURDAY) - timedelta(hours=12)))
     production.materialise(FRIDAY)
     assert database.last_decision(production.engine, "skew") is not None
 
@@ -333,7 +334,7 @@ def test_changed_code_behind_a_feature_is_not_seen_later(
 
 @sabotage("empty monitoring window", "no prediction in the database at all", alert("silent"))
 def test_an_empty_window_is_not_calm(production: World, reported: Reported) -> None:
-    production.execute(sa.delete(database.predictions))
+    production.execute(sa.delete(database_tables.predictions))
     result = production.monitor_day(SATURDAY)
 
     assert result.decision.action is Action.STOP
@@ -359,8 +360,8 @@ def test_flights_that_the_champion_was_trained_on_tell_nothing(
     assert saturday.result.figures["auc_shortfall"] is not None
 
     winter.publish(production_on_saturday.settings.releases, "2", trained_until=SUNDAY)
-    production_on_saturday.execute(sa.update(database.predictions).values(model_version="2"))
-    release.point(production_on_saturday.settings.releases, "2")
+    production_on_saturday.execute(sa.update(database_tables.predictions).values(model_version="2"))
+    release_pointer.set_live(production_on_saturday.settings.releases, "2")
     production_on_saturday.delete_monitoring(FIRST)
     result = production_on_saturday.monitor_day(SATURDAY)
 
@@ -376,8 +377,8 @@ def test_answers_that_are_distributed_otherwise_are_seen(
 ) -> None:
     assert sunday.result.figures["prediction_psi"] is not None
 
-    probability = database.predictions.c.probability
-    production_on_sunday.execute(sa.update(database.predictions).values(probability=probability / 2))
+    probability = database_tables.predictions.c.probability
+    production_on_sunday.execute(sa.update(database_tables.predictions).values(probability=probability / 2))
     production_on_sunday.delete_monitoring(SUNDAY)
 
     reported(production_on_sunday.monitor_day(SUNDAY).report("prediction_psi"))
@@ -437,7 +438,7 @@ def test_a_worse_champion_is_rolled_back(production: World, inverted: Model, win
     winter.publish(production.settings.releases, "3")
     production.promote("3", began)
     assert production.decide_on_challenger(FRIDAY).action is Action.NOTHING
-    release.roll_back(production.settings.releases)
+    release_pointer.revert(production.settings.releases)
 
     production.promote("2", began)
     decision = production.decide_on_challenger(FRIDAY)

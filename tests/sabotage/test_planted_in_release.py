@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ontime import online, release, times
+from ontime import online, release, release_pointer, times
 from ontime.problem import schedule
 from ontime.release import MODEL, ReleaseRefused
 from ontime.times import Moments
@@ -23,7 +23,7 @@ from tests.sabotage.world import Model
 
 def proven(releases: Path) -> None:
     """What each worker of the service does before a release answers."""
-    online.prove(release.load_current(releases))
+    online.check_probes(release_pointer.load_live(releases))
 
 
 def refusal(releases: Path) -> ReleaseRefused:
@@ -44,10 +44,10 @@ def test_a_changed_byte_is_refused_and_the_old_release_goes_on(
 ) -> None:
     other.publish(releases, "2")
     store = ModelStore(releases)
-    release.point(releases, "2")
+    release_pointer.set_live(releases, "2")
     store.reload()
     assert store.live.champion.manifest.version == "2"
-    release.roll_back(releases)
+    release_pointer.revert(releases)
 
     content = bytearray(winter.contents[MODEL])
     content[len(content) // 2] ^= 1
@@ -75,7 +75,7 @@ def test_another_model_with_right_digests_does_not_give_the_probes(
     proven(releases)
 
     redigested(winter, model_onnx=other.contents[MODEL]).publish(releases, "2")
-    release.point(releases, "2")
+    release_pointer.set_live(releases, "2")
 
     message = str(refusal(releases))
     reported(message.split(" gets ")[0] + " gets another probability than when it was published")
@@ -88,7 +88,7 @@ def test_reasons_of_another_model_do_not_add_up(
     proven(releases)
 
     redigested(winter, trees_npz=other.contents[release.TREES]).publish(releases, "2")
-    release.point(releases, "2")
+    release_pointer.set_live(releases, "2")
 
     message = str(refusal(releases))
     reported(message.split(" add up to ")[0] + " add up to another probability")
@@ -126,8 +126,8 @@ def test_a_release_that_is_replaced_whole_is_believed(other: Model, releases: Pa
         path.unlink()
     (releases / "1").rmdir()
     other.publish(releases, "1")
-    (releases / release.POINTER).unlink()
-    release.point(releases, "1")
+    (releases / release_pointer.POINTER).unlink()
+    release_pointer.set_live(releases, "1")
     proven(releases)
 
     reported("nothing")

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ontime import database, evaluation, gate, leaks, release, split
+from ontime import database, evaluation, gate, leaks, release, release_pointer, split
 from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
@@ -152,7 +152,7 @@ def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     auc = evaluation.scores(test.label, probability, params.cost)["auc"]
     evaluation.refuse_leak("lightgbm", auc, params.evaluate.leak_auc)
     period = labelled.read_period(split.periods(params.split)["train"])
-    alone = leaks.auc_alone(period[["plane_age_years"]], period["label"].to_numpy(bool))["plane_age_years"]
+    alone = leaks.single_feature_aucs(period[["plane_age_years"]], period["label"].to_numpy(bool))["plane_age_years"]
     reported(f"it alone has AUC {alone:.2f}, below leaks.feature_auc {params.leaks.feature_auc:g}")
 
 
@@ -205,11 +205,11 @@ def judged(winner: Model, releases: Path) -> Verdict:
 
 @sabotage("challenger equal to champion", "the champion's own model, judged as a challenger", GATE)
 def test_the_champion_itself_is_kept_out(winter: Model, releases: Path, tmp_path: Path, reported: Reported) -> None:
-    against_the_usual_rate = judged(winter, tmp_path / "no releases")
+    against_the_base_rate = judged(winter, tmp_path / "no releases")
 
     verdict = judged(winter, releases)
 
-    assert against_the_usual_rate.promote
+    assert against_the_base_rate.promote
     assert not verdict.promote
     reported(verdict.reason)
 
@@ -217,10 +217,10 @@ def test_the_champion_itself_is_kept_out(winter: Model, releases: Path, tmp_path
 @sabotage("challenger equal to champion", "the live release as its own challenger", ITSELF)
 def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reported: Reported) -> None:
     other.publish(releases, "2")
-    release.challenge(releases, "2")
+    release_pointer.set_challenger(releases, "2")
 
     with pytest.raises(release.ReleaseRefused) as refused:
-        release.challenge(releases, "1")
+        release_pointer.set_challenger(releases, "1")
 
     reported(refused.value)
 
@@ -249,7 +249,7 @@ def test_a_champion_that_has_seen_the_test_days_is_no_measure(
     judged(other, releases)
 
     winter.publish(releases, "2", trained_until=date(2013, 3, 9))
-    release.point(releases, "2")
+    release_pointer.set_live(releases, "2")
     with pytest.raises(GateBroken) as refused:
         judged(other, releases)
 

@@ -17,7 +17,18 @@ from fastapi.testclient import TestClient
 from monitoring.alerts import Alert, Tier
 from monitoring.daily_metrics import DayContext
 from monitoring.policy import Decision, choose_action
-from ontime import database, export, features, model, release, sources, split
+from ontime import (
+    database,
+    database_tables,
+    export,
+    features,
+    model,
+    online_store,
+    release,
+    release_pointer,
+    sources,
+    split,
+)
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
@@ -117,7 +128,7 @@ class World:
 
     def requests(self, first: date, last: date) -> list[dict[str, Any]]:
         """The request bodies for all flights of these days."""
-        flights = database.entities_between(self.engine, midnight(first), midnight(last + timedelta(days=1)))
+        flights = online_store.entities_between(self.engine, midnight(first), midnight(last + timedelta(days=1)))
         return [_request(each) for each in flights]
 
     def ask(self, first: date, last: date) -> list[dict[str, Any]]:
@@ -151,14 +162,14 @@ class World:
         Not by pipelines.operations.transitions: each move would migrate an MLflow database, which takes seconds in each
         copy of this world, and no model is registered there. The guards read the pointer and the rows alone.
         """
-        release.challenge(self.settings.releases, version)
+        release_pointer.set_challenger(self.settings.releases, version)
         database.record_decision(self.engine, "gate", "promote", {"version": version}, midnight(since))
         database.record_decision(self.engine, "challenge", "share 0", {"version": version}, midnight(since))
         self._ask_both(since)
 
     def promote(self, version: str, since: date) -> None:
         """Let a release serve traffic since that day, with its predecessor as the challenger; see `challenge`."""
-        release.point(self.settings.releases, version, watched=True)
+        release_pointer.set_live(self.settings.releases, version, watched=True)
         database.record_decision(self.engine, "promotion", "published", {"version": version}, midnight(since))
         self._ask_both(since)
 
@@ -169,21 +180,23 @@ class World:
 
     def decide_on_challenger(self, day: date) -> Decision:
         """The policy's decision on champion and challenger alone; it is not carried out."""
-        pointer = release.read_pointer(self.settings.releases)
+        pointer = release_pointer.read_pointer(self.settings.releases)
         assert pointer is not None
         context = DayContext(self.settings, self.params, self.engine, day, midnight(day + timedelta(days=1)))
         return choose_action(monitor.observe(context, pointer, ()), self.params.policy)
 
     def delete_monitoring(self, since: date) -> None:
         """Delete the results of monitor and policy since that day."""
-        decided = database.decisions.c
+        decided = database_tables.decisions.c
         kinds, day = ("monitor", "policy"), decided.evidence["day"].as_string()
-        self.execute(sa.delete(database.decisions).where(decided.kind.in_(kinds), day >= str(since)))
+        self.execute(sa.delete(database_tables.decisions).where(decided.kind.in_(kinds), day >= str(since)))
 
     def outcomes(self) -> list[dict[str, Any]]:
         """Every outcome, by flight."""
         with self.engine.connect() as connection:
-            rows = connection.execute(sa.select(database.outcomes).order_by(database.outcomes.c.entity_id))
+            rows = connection.execute(
+                sa.select(database_tables.outcomes).order_by(database_tables.outcomes.c.entity_id)
+            )
             return [dict(row._mapping) for row in rows]
 
     def execute(self, statement: Any) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ontime import database
+from ontime import database, database_tables
 from ontime.settings import Settings
 from serving import examples
 from tests import postgres
@@ -28,7 +28,7 @@ def stored_ids(settings: Settings) -> list[str]:
     engine = database.connect(settings.database_url)
     try:
         with engine.connect() as connection:
-            return list(connection.execute(sa.select(database.predictions.c.prediction_id)).scalars())
+            return list(connection.execute(sa.select(database_tables.predictions.c.prediction_id)).scalars())
     finally:
         engine.dispose()
 

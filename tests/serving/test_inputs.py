@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
 
-from ontime import database, schema
+from ontime import database, database_tables, schema
 from ontime.declaration import ENTITY_ID
 from ontime.settings import Settings
 from serving import examples
@@ -118,8 +118,8 @@ def test_a_flight_with_any_value_in_a_field_is_rejected_or_scored(on_each: TestC
         assert answer.status_code in (200, 422), answer.text
         if answer.status_code == 200:
             prediction = answer.json()
-            rows = sa.select(database.predictions.c.entity_id).where(
-                database.predictions.c.prediction_id == prediction["prediction_id"]
+            rows = sa.select(database_tables.predictions.c.entity_id).where(
+                database_tables.predictions.c.prediction_id == prediction["prediction_id"]
             )
             with engine.connect() as connection:
                 assert connection.execute(rows).scalars().all() == [prediction["entity_id"]]
@@ -189,7 +189,9 @@ def test_a_value_that_the_database_rejects_is_an_internal_error(
 
     def refuses(engine: sa.Engine, _: object) -> None:
         with engine.begin() as connection:
-            connection.execute(sa.insert(database.outcomes), [{"entity_id": None, "label": True, "known_at": None}])
+            connection.execute(
+                sa.insert(database_tables.outcomes), [{"entity_id": None, "label": True, "known_at": None}]
+            )
 
     monkeypatch.setattr(database, "store_outcomes", refuses)
 

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
-from ontime import database
+from ontime import database, database_tables
 from ontime.datasets import Tables
 from ontime.declaration import span
 from ontime.settings import Settings
@@ -431,7 +431,7 @@ def forget(settings: Settings, table: sa.Table, entity_id: str) -> None:
 
 
 def test_a_request_only_prediction_is_labelled_first(page: Page, settings: Settings, flight: pd.Series) -> None:
-    forget(settings, database.features, flight["entity_id"])
+    forget(settings, database_tables.features, flight["entity_id"])
 
     page.goto(f"/?entity={flight['entity_id']}")
 
@@ -445,7 +445,7 @@ def test_a_request_only_prediction_is_labelled_first(page: Page, settings: Setti
 
 
 def test_a_missing_outcome_is_shown_as_unknown(page: Page, settings: Settings, flight: pd.Series) -> None:
-    forget(settings, database.outcomes, flight["entity_id"])
+    forget(settings, database_tables.outcomes, flight["entity_id"])
 
     page.goto(f"/?entity={flight['entity_id']}")
 
@@ -466,7 +466,7 @@ def test_a_missing_outcome_is_shown_as_unknown(page: Page, settings: Settings, f
 def test_the_outcome_is_shown_in_minutes(
     label: bool, minutes: int | None, sentence: str, page: Page, settings: Settings, service: Service, flight: pd.Series
 ) -> None:
-    forget(settings, database.outcomes, flight["entity_id"])
+    forget(settings, database_tables.outcomes, flight["entity_id"])
     known_at = flight["arrived_at"].isoformat()
     service.post(
         "/v1/outcomes",

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from numpy.typing import NDArray
 from tritonclient.utils import InferenceServerException
 
-from ontime import online, release, schema
+from ontime import online, release, release_pointer, schema
 from ontime.settings import Settings
 from tests.service import Service, running
 
@@ -28,7 +28,7 @@ def rows() -> NDArray[np.float32]:
 
 @pytest.fixture
 def service(settings: Settings) -> Iterator[Service]:
-    release.challenge(settings.releases, "2")
+    release_pointer.set_challenger(settings.releases, "2")
     with running(settings) as started:
         yield started
         started.stop()
@@ -62,9 +62,9 @@ def test_a_client_of_the_protocol_calls_the_model(
 
 
 def test_the_tensor_of_a_flight_gives_its_probability(client: TestClient, settings: Settings) -> None:
-    loaded = release.load_current(settings.releases)
+    loaded = release_pointer.load_live(settings.releases)
     probe = next(each for each in loaded.probes if each.online is None)
-    row = online.matrix_of([probe.entity], [online.NOTHING_KNOWN], loaded)[0]
+    row = online.request_matrix([probe.entity], [online.EMPTY_ROW], loaded)[0]
     data = [None if np.isnan(value) else float(value) for value in row]
 
     response = client.post("/v2/models/ontime/infer", json=request(shape=[1, WIDTH], data=data)).json()

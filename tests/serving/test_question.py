@@ -14,7 +14,7 @@ from playwright.sync_api import expect
 from pydantic import ValidationError
 
 from monitoring import performance
-from ontime import card, database, explain, model, release
+from ontime import card, database, explain, model, release, release_pointer
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.evaluation import Interval
@@ -88,7 +88,7 @@ def test_the_openapi_document_follows_the_release(other_settings: tuple[Settings
     release.publish(settings.releases, small.contents, small.manifest("3"))
     with TestClient(create_app(settings)) as client:
         before = client.get("/openapi.json").json()["info"]["description"]
-        release.point(settings.releases, "3")
+        release_pointer.set_live(settings.releases, "3")
         wait_for(lambda: client.get("/v1/model").json()["version"] == "3")
 
         after = client.get("/openapi.json").json()["info"]["description"]
@@ -160,11 +160,11 @@ def test_the_reports_state_the_question(other_params: Params) -> None:
     assert "share 30 minutes late or more" in texts[2]
 
 
-def _report(params: Params) -> card.Report:
+def _report(params: Params) -> card.EvaluationReport:
     figures = {"auc": 0.7, "average_precision": 0.5, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400}
     row = {"cut": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
            "mean_probability": 0.2, "missed": [0.5, 0.4, 0.6], "false_alarms": [0.1, 0.0, 0.2]}  # fmt: skip
-    return card.Report(
+    return card.EvaluationReport(
         params=params,
         champion="lightgbm",
         candidates={"lightgbm": {"valid": figures, "test": figures}},
@@ -193,23 +193,23 @@ def test_a_manifest_need_not_name_the_codes_but_says_what_is_asked(small: Small)
 
 def test_a_release_with_another_question_is_no_challenger(settings: Settings, other_question: Small) -> None:
     release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
-    before = (settings.releases / release.POINTER).read_bytes()
+    before = (settings.releases / release_pointer.POINTER).read_bytes()
 
     with pytest.raises(ReleaseRefused, match=r"release 3 predicts arriving 30 minutes .*same outcomes"):
-        release.challenge(settings.releases, "3", 0.1)
+        release_pointer.set_challenger(settings.releases, "3", 0.1)
 
-    assert (settings.releases / release.POINTER).read_bytes() == before
+    assert (settings.releases / release_pointer.POINTER).read_bytes() == before
 
 
 def test_a_challenger_is_removed_when_a_release_with_another_question_goes_live(
     settings: Settings, other_question: Small
 ) -> None:
     release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
-    release.challenge(settings.releases, "2", 0.1)
+    release_pointer.set_challenger(settings.releases, "2", 0.1)
 
-    release.point(settings.releases, "3")
+    release_pointer.set_live(settings.releases, "3")
 
-    pointer = release.read_pointer(settings.releases)
+    pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
     assert (pointer.version, pointer.challenger) == ("3", None)
 
@@ -246,14 +246,14 @@ def test_compare_performance_and_the_page_know_the_same_outcomes(
     """Also where the feed's clock has not reached all of them: they are stored, so they are known."""
     monkeypatch.setattr("pipelines.operations.feed_clock.now", lambda *_: NOW)
     flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]][::40]
-    release.challenge(settings.releases, "2")
+    release_pointer.set_challenger(settings.releases, "2")
     engine = database.connect(settings.database_url)
     with TestClient(create_app(settings)) as client:
         for _, each in flights.iterrows():
             client.post("/v1/predictions", json=request_of(each)).raise_for_status()
         wait_for(lambda: database.count_shadows(engine, "") == len(flights))
         shown = [client.get(f"/v1/outcomes/{each}").json() for each in flights["entity_id"]]
-    pointer = release.read_pointer(settings.releases)
+    pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
 
     report = performance_report.measure_performance(settings, params)
@@ -274,7 +274,7 @@ def test_features_of_another_moment_are_not_used(
 ) -> None:
     """Such as after a rollback: a vector of two hours before would be skew for a model of three hours before."""
     release.publish(settings.releases, other_question.contents, other_question.manifest("3"))
-    release.point(settings.releases, "3")
+    release_pointer.set_live(settings.releases, "3")
     flight = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"].iloc[0]]
 
     with TestClient(create_app(settings)) as client:

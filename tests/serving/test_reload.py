@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
 from monitoring import performance
-from ontime import database, files, release
+from ontime import database, database_tables, files, release, release_pointer
 from ontime.datasets import Tables
 from ontime.release import Manifest
 from ontime.settings import Settings
@@ -56,7 +56,7 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
     assert load.failures == []
     assert set(versions) == {"1", "2"}
     assert versions[0] == "1"
-    assert [(row.kind, row.verdict) for row in rows_of(settings, database.decisions)] == [
+    assert [(row.kind, row.verdict) for row in rows_of(settings, database_tables.decisions)] == [
         ("gate", "promote"),
         ("promotion", "by hand"),
         ("rollback", "from 2"),
@@ -64,17 +64,17 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
 
 
 def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
-    release.point(settings.releases, "2")
+    release_pointer.set_live(settings.releases, "2")
 
     message = by_hand.run(settings, ["rollback"])  # this MLflow has no registered model
 
     assert message == "release 1 answers again"
-    assert "MLflow's alias champion stays where it was" in capsys.readouterr().err
-    assert rows_of(settings, database.decisions)[0].kind == "rollback"
+    assert "MLflow's alias champion was not moved" in capsys.readouterr().err
+    assert rows_of(settings, database_tables.decisions)[0].kind == "rollback"
 
 
 def test_a_rollback_leaves_a_damaged_release(settings: Settings) -> None:
-    release.point(settings.releases, "2")
+    release_pointer.set_live(settings.releases, "2")
     (settings.releases / "2" / release.MODEL).write_bytes(b"damaged")
 
     assert by_hand.run(settings, ["rollback"]) == "release 1 answers again"
@@ -83,7 +83,7 @@ def test_a_rollback_leaves_a_damaged_release(settings: Settings) -> None:
 def test_a_prediction_names_the_release_that_made_it(settings: Settings) -> None:
     with TestClient(create_app(settings)) as client:
         first = client.post("/v1/predictions", json=FLIGHT).json()
-        release.point(settings.releases, "2")
+        release_pointer.set_live(settings.releases, "2")
         wait_for(lambda: bool(client.get("/health/ready").json()["model_version"] == "2"))
         second = client.post("/v1/predictions", json=FLIGHT).json()
 
@@ -93,11 +93,11 @@ def test_a_prediction_names_the_release_that_made_it(settings: Settings) -> None
 
 def point_at(releases: Path, version: str) -> None:
     """Move the pointer without checks: `release.point` refuses most of these moves."""
-    pointer = release.read_pointer(releases)
+    pointer = release_pointer.read_pointer(releases)
     assert pointer is not None
     digest = files.digest(releases / version / release.MANIFEST)
     moved = pointer.model_copy(update={"version": version, "manifest_sha256": digest})
-    (releases / release.POINTER).write_text(moved.model_dump_json())
+    (releases / release_pointer.POINTER).write_text(moved.model_dump_json())
 
 
 BAD = ["a byte was changed", "the manifest was changed", "the probes disagree", "the pointer is no JSON", "no pointer"]
@@ -115,24 +115,24 @@ def test_a_bad_release_is_refused_and_the_old_one_stays_live(
             model.write_bytes(model.read_bytes()[:-1] + b"x")
             point_at(releases, "2")
         elif fault == "the manifest was changed":
-            release.point(releases, "2")
+            release_pointer.set_live(releases, "2")
             wait_for(lambda: bool(client.get("/health/ready").json()["model_version"] == "2"))
-            release.point(releases, "1")
+            release_pointer.set_live(releases, "1")
             wait_for(lambda: bool(client.get("/health/ready").json()["model_version"] == "1"))
-            pointer = (releases / release.POINTER).read_text()
-            (releases / release.POINTER).write_text(pointer.replace('"1"', '"2"', 1))
+            pointer = (releases / release_pointer.POINTER).read_text()
+            (releases / release_pointer.POINTER).write_text(pointer.replace('"1"', '"2"', 1))
         elif fault == "the probes disagree":
             publish_changed(small, releases, model_onnx=other.contents[release.MODEL])
             point_at(releases, "9")
         elif fault == "the pointer is no JSON":
-            (releases / release.POINTER).write_text("2")
+            (releases / release_pointer.POINTER).write_text("2")
         else:
-            (releases / release.POINTER).unlink()
+            (releases / release_pointer.POINTER).unlink()
         wait_for(lambda: bool(client.get("/health/ready").json()["notes"]))
         ready, answer = client.get("/health/ready"), client.post("/v1/predictions", json=FLIGHT).json()
         metrics = client.get("/metrics").text
-        (releases / release.POINTER).unlink(missing_ok=True)
-        release.point(releases, "1")
+        (releases / release_pointer.POINTER).unlink(missing_ok=True)
+        release_pointer.set_live(releases, "1")
         wait_for(lambda: client.get("/health/ready").json()["notes"] == [])
 
     assert (ready.status_code, ready.json()["model_version"], answer["model_version"]) == (200, "1", "1")
@@ -144,7 +144,7 @@ def test_a_bad_release_is_refused_and_the_old_one_stays_live(
 def test_a_refused_challenger_does_not_affect_the_champion(settings: Settings, small: Small, other: Small) -> None:
     publish_changed(small, settings.releases, model_onnx=other.contents[release.MODEL])
     with TestClient(create_app(settings)) as client:
-        release.challenge(settings.releases, "9")
+        release_pointer.set_challenger(settings.releases, "9")
         wait_for(lambda: bool(client.get("/health/ready").json()["notes"]))
         ready = client.get("/health/ready").json()
 
@@ -158,15 +158,15 @@ def ask_all(client: TestClient, flights: list[dict[str, Any]]) -> list[dict[str,
 
 def test_a_shadow_challenger_scores_every_flight_and_serves_none(settings: Settings) -> None:
     flights = [{**FLIGHT, "flight_number": number} for number in range(1, 41)]
-    release.challenge(settings.releases, "2")
+    release_pointer.set_challenger(settings.releases, "2")
     with TestClient(create_app(settings)) as client:
         answers = ask_all(client, flights)
-        wait_for(lambda: len(rows_of(settings, database.shadows)) == 40)
-    release.point(settings.releases, "2")
+        wait_for(lambda: len(rows_of(settings, database_tables.shadows)) == 40)
+    release_pointer.set_live(settings.releases, "2")
     with TestClient(create_app(settings)) as client:
         alone = ask_all(client, flights)
 
-    shadows = {row.prediction_id: row for row in rows_of(settings, database.shadows)}
+    shadows = {row.prediction_id: row for row in rows_of(settings, database_tables.shadows)}
     assert {answer["model_version"] for answer in answers} == {"1"}
     assert {row.model_version for row in shadows.values()} == {"2"}
     probabilities = [shadows[answer["prediction_id"]].probability for answer in answers]
@@ -175,17 +175,17 @@ def test_a_shadow_challenger_scores_every_flight_and_serves_none(settings: Setti
 
 def test_a_canary_always_serves_the_same_share_of_flights(settings: Settings) -> None:
     flights = [{**FLIGHT, "flight_number": number} for number in range(1, 401)]
-    release.challenge(settings.releases, "2", 0.25)
+    release_pointer.set_challenger(settings.releases, "2", 0.25)
     with TestClient(create_app(settings)) as client:
         first = ask_all(client, flights)
-        wait_for(lambda: len(rows_of(settings, database.shadows)) == 400)
+        wait_for(lambda: len(rows_of(settings, database_tables.shadows)) == 400)
     with TestClient(create_app(settings)) as client:  # after a restart
         second = ask_all(client, flights[::-1])[::-1]
 
     versions = [answer["model_version"] for answer in first]
     assert 60 < versions.count("2") < 140
     assert versions == [answer["model_version"] for answer in second]
-    shadows = {row.prediction_id: row.model_version for row in rows_of(settings, database.shadows)}
+    shadows = {row.prediction_id: row.model_version for row in rows_of(settings, database_tables.shadows)}
     assert all({answer["model_version"], shadows[answer["prediction_id"]]} == {"1", "2"} for answer in first)
 
 
@@ -193,7 +193,7 @@ def test_a_larger_share_keeps_the_flights_of_a_smaller_one(settings: Settings) -
     ids = [f"UA{number}-EWR-20131105T1015Z" for number in range(1, 500)]
     chosen = {}
     for share in (0.1, 0.3):
-        release.challenge(settings.releases, "2", share)
+        release_pointer.set_challenger(settings.releases, "2", share)
         live = ModelStore(settings.releases).live
         chosen[share] = {entity_id for entity_id in ids if live.routes_to_challenger(entity_id)}
 
@@ -208,11 +208,11 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     settings: Settings, stored: pd.DataFrame, tables: Tables
 ) -> None:
     flights = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]][::4]
-    release.challenge(settings.releases, "2", 0.5)
+    release_pointer.set_challenger(settings.releases, "2", 0.5)
     with TestClient(create_app(settings)) as client:
         answers = ask_all(client, [request_of(flight) for _, flight in flights.iterrows()])
-        wait_for(lambda: len(rows_of(settings, database.shadows)) == len(flights))
-    pointer = release.read_pointer(settings.releases)
+        wait_for(lambda: len(rows_of(settings, database_tables.shadows)) == len(flights))
+    pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
 
     engine = database.connect(settings.database_url)
@@ -231,8 +231,8 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
 
 
 def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) -> None:
-    release.challenge(settings.releases, "2")
-    pointer = release.read_pointer(settings.releases)
+    release_pointer.set_challenger(settings.releases, "2")
+    pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
     engine = database.connect(settings.database_url)
 
@@ -255,17 +255,17 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
     ],
 )
 def test_an_impossible_move_is_reported_and_moves_nothing(words: list[str], reason: str, settings: Settings) -> None:
-    before = (settings.releases / release.POINTER).read_bytes()
+    before = (settings.releases / release_pointer.POINTER).read_bytes()
 
     with pytest.raises(ValueError, match=reason):
         by_hand.run(settings, words)
 
-    assert (settings.releases / release.POINTER).read_bytes() == before
+    assert (settings.releases / release_pointer.POINTER).read_bytes() == before
 
 
 def test_every_move_is_recorded(settings: Settings) -> None:
     for words in (["challenge", "2", "0.1"], ["withdraw"]):
         by_hand.run(settings, words)
 
-    decisions = rows_of(settings, database.decisions)
+    decisions = rows_of(settings, database_tables.decisions)
     assert [(row.kind, row.verdict) for row in decisions] == [("challenge", "share 0.1"), ("challenge", "withdrawn")]

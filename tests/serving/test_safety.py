@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from ontime import database
+from ontime import database, database_tables, online_store
 from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import BadSettings, Settings
@@ -157,7 +157,7 @@ REFUSED_SETTINGS = {
     "ONTIME_WORKERS": ("0", "ONTIME_WORKERS=0 Input should be greater than or equal to 1"),
     "ONTIME_HOST": ("0.0.0.0", "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS"),  # noqa: S104  that is the point
     "ONTIME_API_KEYS": ("nowhere.json", "ONTIME_API_KEYS=nowhere.json: No such file"),
-    "ONTIME_PROT": ("8000", "ONTIME_PROT is no setting; known are ONTIME_API_KEYS"),
+    "ONTIME_PROT": ("8000", "ONTIME_PROT is not a setting; the settings are ONTIME_API_KEYS"),
     "ONTIME_DATABASE_URL": ("mysql://u:secret@h/d", "ONTIME_DATABASE_URL mysql is not supported"),
 }
 
@@ -299,7 +299,7 @@ def test_outcomes_converge_whatever_their_order(client: TestClient, settings: Se
 
     engine = database.connect(settings.database_url)
     with engine.connect() as connection:
-        assert connection.execute(sa.select(sa.func.count()).select_from(database.outcomes)).scalar() == 1
+        assert connection.execute(sa.select(sa.func.count()).select_from(database_tables.outcomes)).scalar() == 1
 
 
 EARLY = {**examples.OUTCOME, "known_at": "2013-11-05T10:14:00Z"}  # a minute before it leaves
@@ -346,7 +346,7 @@ def test_an_outcome_before_the_event_is_rejected_if_the_event_is_known(
     """A flight that is not in the database, such as the second of the list, is not checked."""
     flight = Flight.model_validate_json(json.dumps(FLIGHT))
     engine = database.connect(settings.database_url)
-    database.store_entities(
+    online_store.store_entities(
         engine, [{"entity_id": flight.entity_id, "event_at": flight.event_at, **flight.model_dump()}]
     )
 
@@ -482,7 +482,7 @@ def test_flights_of_ten_years_are_listed_in_their_order(
         | {"entity_id": f"UA1-EWR-{at:%Y%m%dT%H%MZ}", "event_at": at}
         for at in reversed(times)
     ]
-    database.store_entities(database.connect(settings.database_url), flights)
+    online_store.store_entities(database.connect(settings.database_url), flights)
 
     listing = client.get("/v1/entities", params=hour).json()
     first = client.get("/v1/entities", params={**hour, "limit": 1}).json()
@@ -551,7 +551,7 @@ def test_single_requests_of_one_batch_are_not_counted_as_a_list(on_both: Setting
 def test_a_decision_names_its_clock(client: TestClient, settings: Settings) -> None:
     engine = database.connect(settings.database_url)
     database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
-    database.record_decision(engine, "quarantine", "set aside", {"rows": 72}, MIDNIGHT)
+    database.record_decision(engine, "quarantine", "quarantined", {"rows": 72}, MIDNIGHT)
 
     decisions = client.get("/v1/ops").json()["decisions"]
 

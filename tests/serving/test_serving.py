@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from ontime import database, model, release, schema
+from ontime import database, database_tables, model, release, release_pointer, schema
 from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import Settings
@@ -41,7 +41,7 @@ def request_of(flight: pd.Series) -> dict[str, Any]:
 def logged(settings: Settings) -> list[sa.Row[Any]]:
     engine = database.connect(settings.database_url)
     with engine.connect() as connection:
-        return list(connection.execute(sa.select(database.predictions)))
+        return list(connection.execute(sa.select(database_tables.predictions)))
 
 
 def test_a_flight_without_a_row_in_the_online_store_is_scored_from_its_request(client: TestClient) -> None:
@@ -63,7 +63,7 @@ def test_the_service_computes_the_same_features_as_training_bit_for_bit(
 
     answers = client.post("/v1/predictions", json=[request_of(flight) for _, flight in flights.iterrows()]).json()
 
-    manifest = release.load_current(settings.releases).manifest
+    manifest = release_pointer.load_live(settings.releases).manifest
     expected = model.matrix_of(stored, manifest.categories)[::9]
     sent = {row.prediction_id: np.frombuffer(row.vector, "<f4") for row in logged(settings)}
     got = np.stack([sent[answer["prediction_id"]] for answer in answers])
@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[object, str, str]] = {
     "lands before it leaves": (
         {**FLIGHT, "scheduled_arrival": "2013-11-05T04:00:00-06:00"},
         "entity.scheduled_arrival",
-        "-15 minutes after scheduled_departure; possible is 15 to 1200",
+        "-15 minutes after scheduled_departure; must be 15 to 1200",
     ),
     "the year zero of computing": (
         {**FLIGHT, "scheduled_departure": "1970-01-01T00:00:00Z"},
@@ -386,7 +386,7 @@ def test_a_service_without_a_release_exits_with_an_instruction(tmp_path: Path) -
     [
         (f"1/{release.MODEL}", "sha256 is not the one in manifest.json"),
         (f"1/{release.MANIFEST}", "sha256 is not the one that was published"),
-        (release.POINTER, "Invalid JSON"),
+        (release_pointer.POINTER, "Invalid JSON"),
     ],
 )
 def test_a_service_with_a_tampered_release_exits_with_an_instruction(

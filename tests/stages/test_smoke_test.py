@@ -12,7 +12,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from ontime import candidates, trees
+from ontime import candidates, tree_readers, trees
 from ontime.candidates import CANDIDATES, Candidate, sklearn_onnx
 from ontime.params import Params
 from pipelines import smoke_test
@@ -34,7 +34,7 @@ def imputed(seed: int | None) -> Any:
 
 
 def of_another_scale(model: Any, rows: candidates.Matrix) -> trees.Trees:
-    return replace(trees.of_forest(model, rows), averages_probabilities=np.zeros(1, np.bool_))
+    return replace(tree_readers.of_forest(model, rows), averages_probabilities=np.zeros(1, np.bool_))
 
 
 def renamed(model: Any) -> Any:
@@ -53,12 +53,12 @@ class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no t
 
 WRONG = {
     "ONNX loses missing values": (
-        Candidate(lambda _, seed: forest(seed), export=sklearn_onnx, explain=trees.of_forest),
+        Candidate(lambda _, seed: forest(seed), export=sklearn_onnx, explain=tree_readers.of_forest),
         r"mine: ONNX differs from the model by 0\.\d+ on rows with missing values \(gate.parity_tolerance 1e-05\): "
         r"put a SimpleImputer before it; see docs/models.md",
     ),
     "no seed": (
-        Candidate(lambda _, __: imputed(None), export=sklearn_onnx, explain=trees.of_forest),
+        Candidate(lambda _, __: imputed(None), export=sklearn_onnx, explain=tree_readers.of_forest),
         r"mine: fitted twice it differs by 0\.\d+; pass the seed on as random_state",
     ),
     "reasons of another scale": (
@@ -66,8 +66,8 @@ WRONG = {
         r"mine: its reasons add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
     ),
     "another graph each time": (
-        Candidate(lambda _, seed: imputed(seed), export=renamed, explain=trees.of_forest),
-        r"mine: exported twice, the bytes differ; give the graph a name: export.GRAPH",
+        Candidate(lambda _, seed: imputed(seed), export=renamed, explain=tree_readers.of_forest),
+        r"mine: exported twice, the bytes differ; give the graph a name: export.GRAPH_NAME",
     ),
     "no probabilities": (
         Candidate(lambda _, __: Sure(max_iter=10)),

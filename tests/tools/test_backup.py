@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fsspec.implementations.local import LocalFileSystem
 from pydantic import SecretStr
 
-from ontime import database, registry, release
+from ontime import database, database_tables, registry, release, release_pointer
 from ontime.settings import Settings
 from pipelines.tools import backup
 from pipelines.tools.backup import NotBackedUp
@@ -26,13 +26,13 @@ FLIGHT = {
 @pytest.fixture
 def world(settings: Settings, small: Small, tmp_path: Path) -> Settings:
     """The small world with a registry, and with nothing that lies outside `tmp_path`."""
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     ran = registry.Run("lightgbm", {"trees": 10}, {"auc": 0.7}, {"git_commit": "abc"}, "One candidate.")
-    ids = registry.record(client, "pipeline", [ran], [])
+    ids = registry.record_runs(client, "pipeline", [ran], [])
     version = registry.register(
         client, "pipeline", ids["lightgbm"], small.contents[release.MODEL], "Predicts arriving late."
     )
-    registry.crown(client, {registry.CHAMPION: version})
+    registry.set_aliases(client, {registry.CHAMPION: version})
     parts = backup.parts_of(settings)
     return settings.model_copy(update={"backup": _secret({**parts, "dvc": f"file://{tmp_path}/dvc-remote"})})
 
@@ -42,7 +42,7 @@ def _secret(parts: dict[str, str]) -> dict[str, SecretStr]:
 
 
 def registered(settings: Settings) -> list[tuple[object, ...]]:
-    client = registry.connect(settings.tracking_url, settings.artifacts)
+    client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     versions = client.search_model_versions(f"name='{registry.NAME}'")
     commits = [client.get_run(str(each.run_id)).data.tags["git_commit"] for each in versions]
     return [(each.version, each.run_id, each.aliases, commit) for each, commit in zip(versions, commits, strict=True)]
@@ -51,7 +51,9 @@ def registered(settings: Settings) -> list[tuple[object, ...]]:
 def predictions(settings: Settings) -> set[tuple[object, ...]]:
     engine = database.connect(settings.database_url)
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(database.predictions.c.prediction_id, database.predictions.c.vector))
+        rows = connection.execute(
+            sa.select(database_tables.predictions.c.prediction_id, database_tables.predictions.c.vector)
+        )
         return {tuple(row) for row in rows}
 
 
@@ -169,7 +171,7 @@ def test_a_release_that_is_published_and_pointed_at_meanwhile_leaves_the_backup_
         paths: list[str] = real(self, path, *words, **named)
         if path.endswith("releases"):
             release.publish(world.releases, small.contents, small.manifest("3"))
-            release.point(world.releases, "3")
+            release_pointer.set_live(world.releases, "3")
         return paths
 
     with monkeypatch.context() as patched:
@@ -177,6 +179,6 @@ def test_a_release_that_is_published_and_pointed_at_meanwhile_leaves_the_backup_
         backup.make(world, tmp_path / "backup")
 
     copied = tmp_path / "backup" / "releases"
-    assert release.read_pointer(world.releases) != release.read_pointer(copied)
-    assert release.load_current(copied).manifest.version == "1"
+    assert release_pointer.read_pointer(world.releases) != release_pointer.read_pointer(copied)
+    assert release_pointer.load_live(copied).manifest.version == "1"
     assert list(copied.glob(".*")) == []

@@ -200,8 +200,8 @@ def test_the_problem_reads_its_file(case: str, folder: Path) -> None:
 def test_the_example_of_a_feature_that_is_looked_up_works(folder: Path) -> None:
     written = new_problem.write_problem(chosen(VISITS), Path("visits.csv"))
     for path in written.glob("problem/*.py"):
-        text = path.read_text().replace("# from ontime.problem.as_of", "from ontime.problem.as_of")
-        path.write_text(text.replace("# as_of=as_of", "as_of=as_of").replace("# Feature(", "Feature("))
+        text = path.read_text().replace("# from ontime.problem.online", "from ontime.problem.online")
+        path.write_text(text.replace("# online_features=", "online_features=").replace("# Feature(", "Feature("))
     test = written / "tests/test_noshows.py"
     test.write_text(test.read_text().replace("    served =", LOOKED_UP))
 

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from ontime import database, environment, evaluation, model, release, sources, split
+from ontime import database, database_tables, environment, evaluation, model, online_store, release, sources, split
 from ontime.conformal import CONFIDENCE
 from ontime.datasets import Tables
 from ontime.local_time import midnight
@@ -42,13 +42,15 @@ def replayed(
     replay.run(own, params, tables, START, UNTIL, monitor_pool)
     engine = database.connect(own.database_url)
     queries = {
-        "features": sa.select(database.features),
-        "entities": sa.select(database.entities),
-        "outcomes": sa.select(database.outcomes),
+        "features": sa.select(database_tables.features),
+        "entities": sa.select(database_tables.entities),
+        "outcomes": sa.select(database_tables.outcomes),
         "predictions": sa.select(
-            *(database.predictions.c[name] for name in ("entity_id", "model_version", "probability", "vector"))
+            *(database_tables.predictions.c[name] for name in ("entity_id", "model_version", "probability", "vector"))
         ),
-        "decisions": sa.select(*(database.decisions.c[name] for name in ("decided_at", "kind", "verdict", "evidence"))),
+        "decisions": sa.select(
+            *(database_tables.decisions.c[name] for name in ("decided_at", "kind", "verdict", "evidence"))
+        ),
     }
     with engine.connect() as connection:
         return {name: sorted(map(repr, connection.execute(statement).all())) for name, statement in queries.items()}
@@ -108,13 +110,13 @@ def test_on_postgresql_it_has_a_schema_of_its_own_that_is_emptied_first(
     replay.run(own, params, february, START, date(2013, 2, 20), monitor_pool)
 
     replay_engine = database.connect(address)
-    assert len(database.entities_between(replay_engine, midnight(START), midnight(UNTIL))) > 500
-    assert database.entities_between(production, midnight(START), midnight(UNTIL)) == []
+    assert len(online_store.entities_between(replay_engine, midnight(START), midnight(UNTIL))) > 500
+    assert online_store.entities_between(production, midnight(START), midnight(UNTIL)) == []
     assert [row.kind for row in database.latest_decisions(production, 9)] == ["gate"]
     replay_engine.dispose()
     again = simulated_production.empty_schema(url)
     assert again is not None
-    assert database.entities_between(database.connect(again), midnight(START), midnight(UNTIL)) == []
+    assert online_store.entities_between(database.connect(again), midnight(START), midnight(UNTIL)) == []
 
 
 def test_a_flight_that_differs_in_one_bit_is_counted(
@@ -122,9 +124,9 @@ def test_a_flight_that_differs_in_one_bit_is_counted(
 ) -> None:
     replay.run(settings, params, february, START, date(2013, 2, 20), monitor_pool)
     engine = database.connect(settings.database_url)
-    spoilt = database.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
-    stored = database.look_up_features(engine, params.question, [spoilt.entity_id])[spoilt.entity_id]
-    database.store_features(
+    spoilt = online_store.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
+    stored = online_store.look_up_features(engine, params.question, [spoilt.entity_id])[spoilt.entity_id]
+    online_store.store_features(
         engine,
         params.question,
         [spoilt.entity_id],
@@ -231,7 +233,7 @@ def test_the_process_beside_a_replay_ends_with_it(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "replays.py"],
         cwd=tmp_path,
-        env=environment.settled(os.environ),
+        env=environment.project_variables(os.environ),
         stdout=subprocess.PIPE,
         text=True,
     ) as replay:

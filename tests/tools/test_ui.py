@@ -215,7 +215,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
     folder = tmp_path_factory.mktemp("filled")
     for var in (folder / "var", folder / "var/replay"):
-        client = registry.connect(f"sqlite:///{var}/mlflow.db", var / "mlflow-artifacts")
+        client = registry.tracking_client(f"sqlite:///{var}/mlflow.db", var / "mlflow-artifacts")
         client.create_run(client.get_experiment_by_name("ontime").experiment_id)  # type: ignore[union-attr]  # made
     client.create_registered_model("ontime")
     project = folder / "var/replay/evidently/6371f2c6-266a-5706-b745-a59aee426f23"

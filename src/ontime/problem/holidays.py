@@ -1,4 +1,4 @@
-"""US federal holidays -> us_holidays.txt, so that the service imports no calendar of all the world."""
+"""Writes us_holidays.txt, the US federal holidays, so that the service does not need the package `holidays`."""
 
 import holidays
 

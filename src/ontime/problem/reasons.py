@@ -1,6 +1,6 @@
-"""What moved an answer, as a traveller would say it: a sentence for each feature of a flight.
+"""The text of an explanation: each feature of a flight and its value, in a traveller's words.
 
-The service imports this file. `catalogue.py` says what a feature is, for those who build models.
+The service imports this file. `catalogue.py` has the technical descriptions.
 """
 
 import re
@@ -19,8 +19,8 @@ WINDOW = re.compile(r"(departures|arrivals)_(\w+)_(\d+)h_(count|late|delay)")
 TIMETABLE = re.compile(r"timetable_(\w+)_(\d+)min")
 
 
-class Told(NamedTuple):
-    """What the sentences of one flight have in common."""
+class Context(NamedTuple):
+    """The parts of a flight that its sentences mention."""
 
     carrier: str
     origin: str
@@ -28,84 +28,92 @@ class Told(NamedTuple):
     question: Question
 
 
-Sentence = Callable[[float, Told], str]
+Sentence = Callable[[float, Context], str]
 
 
 def reason(name: str, value: float | str, flight: Flight, names: Names, question: Question) -> str:
     """A feature of a flight in a few words, such as "wind at JFK: 18 mph"."""
-    told = Told(names.get("carrier", {}).get(flight.carrier, flight.carrier), flight.origin, flight.dest, question)
+    context = Context(
+        names.get("carrier", {}).get(flight.carrier, flight.carrier), flight.origin, flight.dest, question
+    )
     if name in ("carrier", "origin", "dest"):
-        return _category(name, not isinstance(value, str), told, names)
+        return _category(name, not isinstance(value, str), context, names)
     assert not isinstance(value, str)  # noqa: S101  the others are numbers
-    if np.isnan(value) and name not in SAID_OF_NOTHING:
-        return f"not known: {_subject(name, told)}"
-    return _sentence(name)(value, told)
+    if np.isnan(value) and name not in HAS_TEXT_FOR_NAN:
+        return f"not known: {_subject(name, context)}"
+    return _sentence(name)(value, context)
 
 
 def airport_name(code: str, names: Names) -> str:
-    known = {**names.get("dest", {}), **names.get("origin", {})}
-    return f"{known[code]} ({code})" if code in known else code
+    """
+    >>> airport_name("SFO", {"dest": {"SFO": "San Francisco Intl"}}), airport_name("XYZ", {})
+    ('San Francisco Intl (SFO)', 'XYZ')
+    """
+    airports = {**names.get("dest", {}), **names.get("origin", {})}
+    return f"{airports[code]} ({code})" if code in airports else code
 
 
-def _category(name: str, unseen: bool, told: Told, names: Names) -> str:
-    said = {
-        "carrier": f"airline: {told.carrier}",
-        "origin": f"from {told.origin}",
-        "dest": f"to {airport_name(told.dest, names)}",
+def _category(name: str, unseen: bool, context: Context, names: Names) -> str:
+    text = {
+        "carrier": f"airline: {context.carrier}",
+        "origin": f"from {context.origin}",
+        "dest": f"to {airport_name(context.dest, names)}",
     }[name]
-    return f"{said}, new to the model" if unseen else said
+    return f"{text}, new to the model" if unseen else text
 
 
 def _sentence(name: str) -> Sentence:
     if matched := WINDOW.fullmatch(name):
         event, group, hours, kind = matched.groups()
-        return lambda value, told: _window(kind, value, told, _flights_of(event, group, told), _last(int(hours)))
+        return lambda value, context: _window(
+            kind, value, context, _flights_of(event, group, context), _last(int(hours))
+        )
     if matched := TIMETABLE.fullmatch(name):
         group, minutes = matched.groups()
-        return lambda value, told: (
-            f"{_count(value, _scheduled(group, told))} scheduled within {span(int(minutes))}, this one included"
+        return lambda value, context: (
+            f"{_count(value, _scheduled(group, context))} scheduled within {span(int(minutes))}, this one included"
         )
     return SENTENCES[name]
 
 
-def _subject(name: str, told: Told) -> str:
-    """What is not known, for a feature without a value."""
+def _subject(name: str, context: Context) -> str:
+    """What is unknown, if a feature has no value."""
     if matched := WINDOW.fullmatch(name):
         event, group, hours, kind = matched.groups()
         what = {"count": "the number", "late": "the late share", "delay": "the mean delay"}[kind]
-        return f"{what} of {_flights_of(event, group, told)} in {_last(int(hours))}"
+        return f"{what} of {_flights_of(event, group, context)} in {_last(int(hours))}"
     if matched := TIMETABLE.fullmatch(name):
-        return f"how many {_scheduled(matched[1], told)} are scheduled at about the same time"
-    return SUBJECTS.get(name, "the timetable").format(**told._asdict())
+        return f"how many {_scheduled(matched[1], context)} are scheduled at about the same time"
+    return SUBJECTS.get(name, "the timetable").format(**context._asdict())
 
 
-def _flights_of(event: str, group: str, told: Told) -> str:
+def _flights_of(event: str, group: str, context: Context) -> str:
     if event == "departures":
         return {
-            "origin": f"departures from {told.origin}",
-            "origin_carrier": f"{told.carrier} departures from {told.origin}",
+            "origin": f"departures from {context.origin}",
+            "origin_carrier": f"{context.carrier} departures from {context.origin}",
             "all": "departures from New York",
         }[group]
     return {
-        "dest": f"arrivals at {told.dest} from New York",
-        "origin": f"arrivals of flights from {told.origin}",
-        "carrier": f"{told.carrier} arrivals from New York",
+        "dest": f"arrivals at {context.dest} from New York",
+        "origin": f"arrivals of flights from {context.origin}",
+        "carrier": f"{context.carrier} arrivals from New York",
     }[group]
 
 
-def _scheduled(group: str, told: Told) -> str:
+def _scheduled(group: str, context: Context) -> str:
     return {
-        "origin": f"departures from {told.origin}",
-        "origin_carrier": f"{told.carrier} departures from {told.origin}",
-        "dest": f"departures for {told.dest}",
+        "origin": f"departures from {context.origin}",
+        "origin_carrier": f"{context.carrier} departures from {context.origin}",
+        "dest": f"departures for {context.dest}",
     }[group]
 
 
-def _window(kind: str, value: float, told: Told, flights: str, last: str) -> str:
+def _window(kind: str, value: float, context: Context, flights: str, last: str) -> str:
     if kind == "count":
         return f"{_count(value, flights)} in {last}"
     if kind == "late":
-        return f"{_percent(value)} of the {flights} in {last} were {told.question.terms['span']} late or more"
+        return f"{_percent(value)} of the {flights} in {last} were {context.question.terms['span']} late or more"
     return f"{flights} in {last} were {_off_schedule(value)} on average"
 
 
@@ -158,7 +166,7 @@ def _clock(minute: float) -> str:
     return f"{int(minute) // 60:02d}:{int(minute) % 60:02d}"
 
 
-def _holiday(days: float, _: Told) -> str:
+def _holiday(days: float, _: Context) -> str:
     if days == 0:
         return "leaves on a US federal holiday"
     if days >= MOST_DAYS_TO_HOLIDAY:
@@ -171,31 +179,31 @@ def _spare(what: str, lacking: str) -> Sentence:
 
 
 def _change(what: str, unit: str) -> Sentence:
-    def said(value: float, told: Told) -> str:
+    def sentence(value: float, context: Context) -> str:
         amount = _number(abs(value), 1)
-        moved = "unchanged" if amount == "0" else f"{'up' if value > 0 else 'down'} {amount} {unit}"
-        return f"{what} at {told.origin}: {moved} in 3 hours"
+        change = "unchanged" if amount == "0" else f"{'up' if value > 0 else 'down'} {amount} {unit}"
+        return f"{what} at {context.origin}: {change} in 3 hours"
 
-    return said
+    return sentence
 
 
 def _rain(when: str) -> Sentence:
-    return lambda value, told: (
-        f"{_number(value, 2)} inches of rain or snow at {told.origin} in {when}"
+    return lambda value, context: (
+        f"{_number(value, 2)} inches of rain or snow at {context.origin} in {when}"
         if value
-        else f"no rain or snow at {told.origin} in {when}"
+        else f"no rain or snow at {context.origin} in {when}"
     )
 
 
 def _overdue_share(flights: str) -> Sentence:
-    return lambda value, told: (
-        f"{_percent(value)} of the {flights.format(**told._asdict())} scheduled in the last 3 hours have not left"
+    return lambda value, context: (
+        f"{_percent(value)} of the {flights.format(**context._asdict())} scheduled in the last 3 hours have not left"
     )
 
 
 def _overdue_wait(flights: str) -> Sentence:
-    return lambda value, told: (
-        f"{flights.format(**told._asdict())} scheduled in the last 3 hours have waited {_minutes(value)} on average"
+    return lambda value, context: (
+        f"{flights.format(**context._asdict())} scheduled in the last 3 hours have waited {_minutes(value)} on average"
     )
 
 
@@ -210,28 +218,32 @@ SENTENCES: Mapping[str, Sentence] = {
     "arrival_minute": lambda value, _: f"lands at {_clock(value)}, New York time",
     "weekday": lambda value, _: f"leaves on a {WEEKDAYS[int(value)]}",
     "days_to_holiday": _holiday,
-    "distance_miles": lambda value, told: f"{_number(value)} miles to {told.dest}",
+    "distance_miles": lambda value, context: f"{_number(value)} miles to {context.dest}",
     "elapsed_minutes": lambda value, _: f"{_duration(value)} from gate to gate by the timetable",
     "slack_minutes": _spare("the timetable leaves", "the timetable is {} short"),
     "plane_age_years": lambda value, _: f"the aircraft is {_number(value)} year{'' if value == 1 else 's'} old",
     "plane_seats": lambda value, _: f"the aircraft has {_number(value)} seats",
     "plane_engines": lambda value, _: f"the aircraft has {_number(value)} engine{'' if value == 1 else 's'}",
-    "temp_f": lambda value, told: f"temperature at {told.origin}: {_number(value)} °F",
-    "dewp_f": lambda value, told: f"dew point at {told.origin}: {_number(value)} °F",
-    "humid_percent": lambda value, told: f"humidity at {told.origin}: {_number(value)} %",
-    "wind_speed_mph": lambda value, told: f"wind at {told.origin}: {_number(value)} mph",
-    "wind_gust_mph": lambda value, told: (
-        f"no gusts reported at {told.origin}" if np.isnan(value) else f"gusts at {told.origin}: {_number(value)} mph"
+    "temp_f": lambda value, context: f"temperature at {context.origin}: {_number(value)} °F",
+    "dewp_f": lambda value, context: f"dew point at {context.origin}: {_number(value)} °F",
+    "humid_percent": lambda value, context: f"humidity at {context.origin}: {_number(value)} %",
+    "wind_speed_mph": lambda value, context: f"wind at {context.origin}: {_number(value)} mph",
+    "wind_gust_mph": lambda value, context: (
+        f"no gusts reported at {context.origin}"
+        if np.isnan(value)
+        else f"gusts at {context.origin}: {_number(value)} mph"
     ),
     "precip_inches": _rain("the last observed hour"),
-    "pressure_mb": lambda value, told: f"air pressure at {told.origin}: {_number(value)} mbar",
-    "visib_miles": lambda value, told: (
-        f"visibility at {told.origin}: {_number(value, 1)} mile{'' if value == 1 else 's'}"
+    "pressure_mb": lambda value, context: f"air pressure at {context.origin}: {_number(value)} mbar",
+    "visib_miles": lambda value, context: (
+        f"visibility at {context.origin}: {_number(value, 1)} mile{'' if value == 1 else 's'}"
     ),
     "temp_change_3h_f": _change("temperature", "°F"),
     "pressure_change_3h_mb": _change("air pressure", "mbar"),
     "precip_3h_inches": _rain("the last 3 observed hours"),
-    "weather_age_hours": lambda value, told: f"the last weather report of {told.origin} is {_duration(60 * value)} old",
+    "weather_age_hours": lambda value, context: (
+        f"the last weather report of {context.origin} is {_duration(60 * value)} old"
+    ),
     "overdue_origin_share": _overdue_share(FROM_ORIGIN),
     "overdue_origin_wait": _overdue_wait(FROM_ORIGIN),
     "overdue_origin_carrier_share": _overdue_share(OF_CARRIER),
@@ -251,7 +263,7 @@ SENTENCES: Mapping[str, Sentence] = {
         "with its delay the aircraft is back with", "with its delay the aircraft is back {} too late"
     ),
 }
-SAID_OF_NOTHING = {"wind_gust_mph"}  # what has no value there is a calm
+HAS_TEXT_FOR_NAN = {"wind_gust_mph"}  # no gust was reported
 SUBJECTS: Mapping[str, str] = {
     "plane_age_years": "the age of the aircraft",
     "plane_seats": "the seats of the aircraft",

@@ -1,4 +1,4 @@
-"""What a caller has to know of a flight: its timetable. The ranges also stand in the contract of the tables."""
+"""The request for a flight: the fields of its timetable. The contracts of the tables use the same ranges."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from ontime.declaration import EntityRequest, Minute
 
 ORIGINS = ("EWR", "JFK", "LGA")
-CLOCK = "America/New_York"  # every "minute of the day" is told on this clock
+CLOCK = "America/New_York"  # the time zone of every "minute of the day"
 
 CARRIER_PATTERN = r"^[A-Z0-9]{2}$"
 AIRPORT_PATTERN = r"^[A-Z]{3}$"
@@ -18,8 +18,12 @@ ELAPSED_MINUTES = (15, 1200)  # scheduled gate to gate
 
 
 def flight_key(carrier: str, flight_number: int, origin: str, scheduled_departure: datetime) -> str:
-    """The key of a flight everywhere: `UA1545-EWR-20130101T1015Z`, its scheduled departure in UTC."""
-    at = scheduled_departure.astimezone(UTC)  # spelled out below: strftime takes three times as long
+    """The key of a flight, with its scheduled departure in UTC.
+
+    >>> flight_key("UA", 1545, "EWR", datetime(2013, 1, 1, 10, 15, tzinfo=UTC))
+    'UA1545-EWR-20130101T1015Z'
+    """
+    at = scheduled_departure.astimezone(UTC)  # formatted by hand below: strftime takes three times as long
     return f"{carrier}{flight_number}-{origin}-{at.year:04}{at.month:02}{at.day:02}T{at.hour:02}{at.minute:02}Z"
 
 
@@ -28,7 +32,7 @@ def _minutes_between(departure: datetime, arrival: datetime) -> float:
 
 
 class Flight(EntityRequest):
-    """A flight as its timetable tells it: all that a caller has to know."""
+    """A flight of the timetable."""
 
     carrier: Annotated[str, Field(pattern=CARRIER_PATTERN, description="IATA airline code", examples=["UA"])]
     flight_number: Annotated[int, Field(ge=FLIGHT_NUMBER[0], le=FLIGHT_NUMBER[1], examples=[1545])]
@@ -42,11 +46,11 @@ class Flight(EntityRequest):
     @classmethod
     def follows_the_departure(cls, arrival: datetime, info: ValidationInfo) -> datetime:
         departure = info.data.get("scheduled_departure")
-        if departure is None:  # refused already, under its own name
+        if departure is None:  # already reported as its own error
             return arrival
         elapsed, (shortest, longest) = _minutes_between(departure, arrival), ELAPSED_MINUTES
         if not shortest <= elapsed <= longest:
-            raise ValueError(f"{elapsed:g} minutes after scheduled_departure; possible is {shortest} to {longest}")
+            raise ValueError(f"{elapsed:g} minutes after scheduled_departure; must be {shortest} to {longest}")
         return arrival
 
     @property

@@ -1,7 +1,7 @@
-"""The features that a timetable alone tells: what the service computes from a request.
+"""The features that are computed from the request alone, by the same code in training and in the service.
 
-Training calls this with a month of flights, the service with the flights of one request: the same lines,
-on numpy arrays, because the service has no pandas.
+Training passes a month of flights, the service the flights of one request: numpy arrays, because the service has no
+pandas.
 """
 
 from functools import cache
@@ -28,19 +28,17 @@ def _holidays() -> NDArray[np.datetime64]:
 
 
 def days_to_holiday(days: NDArray[np.datetime64]) -> Floats:
-    """Raises ValueError for a day that the calendar does not reach."""
+    """Days to the nearest holiday, at most NEAREST_HOLIDAY_DAYS. Raises ValueError for a day outside the calendar."""
     calendar = _holidays()
     if len(days) and not calendar[0] < days.min() <= days.max() <= calendar[-1]:
-        raise ValueError(
-            f"{HOLIDAYS.name} reaches from {calendar[0]} to {calendar[-1]}, not {days.min()} to {days.max()}"
-        )
+        raise ValueError(f"{HOLIDAYS.name} covers {calendar[0]} to {calendar[-1]}, not {days.min()} to {days.max()}")
     after = np.searchsorted(calendar, days)
     distance = np.minimum(calendar[after] - days, days - calendar[after - 1])
     return np.minimum(distance.astype(np.float64), NEAREST_HOLIDAY_DAYS)
 
 
 def features(flights: Columns) -> Columns:
-    """`flights`: the fields of `Flight`, one array each."""
+    """The features of the request. `flights` has one array for each field of `Flight`."""
     departure, arrival = (wall(flights[name], CLOCK) for name in ("scheduled_departure", "scheduled_arrival"))
     elapsed = (flights["scheduled_arrival"] - flights["scheduled_departure"]).astype("timedelta64[s]")
     minutes, miles = elapsed.astype(np.float64) / 60, flights["distance_miles"].astype(np.float64)

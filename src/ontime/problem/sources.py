@@ -1,10 +1,10 @@
-"""The raw tables of a year, in our names, units and clock: one function a dataset.
+"""Reads the raw tables of a year, renames columns, and converts units and time zones: one function for each dataset.
 
-A dataset is a year of flights with the weather, planes, airports and airlines that go with it. It comes as
-a locked package whose files are read, never imported. All times leave here in UTC.
+A dataset is a year of flights, with its weather, planes, airports and airlines. It comes in a locked package, whose
+files are read without importing it. All returned times are in UTC.
 
-There is one reading, `_in_our_terms`, and it takes 2013's meaning for granted. A year that means something else
-under the same names has an adapter before it, which gives its columns 2013's meaning.
+`_standardised` assumes the meaning of 2013's columns. If columns of another year mean something else, an adapter
+converts them first.
 """
 
 from datetime import date, datetime, timedelta
@@ -21,8 +21,8 @@ from ontime.problem.request import CLOCK
 TERRITORY_AIRPORTS = {"BQN": "Aguadilla", "PSE": "Ponce", "SJU": "San Juan", "STT": "Charlotte Amalie"}
 TERRITORY_ZONE = "America/Puerto_Rico"
 
-# Airlines unknown to rules.CARRIERS that a person has looked at and taken in; without an entry here the contract
-# refuses their year. Codes are given away again, so what is taken in is a code with its name.
+# Airlines beyond rules.CARRIERS that a person has accepted; without an entry here, the contract rejects their year.
+# Codes are reassigned over time, so an entry is a code with its name.
 NEW_CARRIERS = {"G4": "Allegiant Air", "NK": "Spirit Air Lines", "YX": "Republic Airline"}
 
 
@@ -35,11 +35,15 @@ def package_data(package: str) -> Path:
 
 
 def minutes_of_day(hhmm: pd.Series, table: str = "flights") -> pd.Series:
-    """515 is 5:15 is 315; 2400 is the midnight that ends the day, 1440."""
+    """Minutes since midnight of HHMM times; 2400 is the midnight that ends the day. Raises SourceBroken.
+
+    >>> minutes_of_day(pd.Series([515, 2400])).tolist()
+    [315, 1440]
+    """
     wrong = hhmm.notna() & ~(hhmm.between(0, 2400) & (hhmm % 100 < 60))
     if wrong.any():
         first = hhmm[wrong].head(3).to_dict()
-        raise SourceBroken(f"{table}.{hhmm.name}: {wrong.sum()} values are no HHMM time; first rows {first}")
+        raise SourceBroken(f"{table}.{hhmm.name}: {wrong.sum()} values are not HHMM times; first rows {first}")
     return hhmm // 100 * 60 + hhmm % 100
 
 
@@ -48,25 +52,25 @@ def scheduled_arrival(departure: pd.Series, arrival_minute: pd.Series, zone: pd.
     arrival = pd.Series(pd.NaT, index=departure.index, dtype=departure.dtype)
     for name in zone.unique():
         chosen = zone == name
-        leaves = departure[chosen]
-        wall = leaves.dt.tz_convert(name).dt.tz_localize(None)
-        lands = wall.dt.normalize() + pd.to_timedelta(arrival_minute[chosen], unit="min")
-        lands += pd.to_timedelta((lands <= wall).astype(int), unit="D")
-        # Of a wall time that the autumn change repeats this takes the second, of one that spring skips the next.
-        arrival[chosen] = lands.dt.tz_localize(
-            name, ambiguous=[False] * len(lands), nonexistent="shift_forward"
+        departures = departure[chosen]
+        wall = departures.dt.tz_convert(name).dt.tz_localize(None)
+        local = wall.dt.normalize() + pd.to_timedelta(arrival_minute[chosen], unit="min")
+        local += pd.to_timedelta((local <= wall).astype(int), unit="D")
+        # If a clock change repeats the local time, this is the second one; if it skips it, the next valid one.
+        arrival[chosen] = local.dt.tz_localize(
+            name, ambiguous=[False] * len(local), nonexistent="shift_forward"
         ).dt.tz_convert("UTC")
     return arrival
 
 
-def _written(moments: pd.Series) -> pd.Series:
-    """Moments as in a flight's key, put together from the few days and minutes there are: formatting is slow."""
+def _key_times(moments: pd.Series) -> pd.Series:
+    """Times as in a flight's key. Built from the few distinct days and minutes, because formatting each is slow."""
     midnights = moments.dt.normalize()
     codes, days = pd.factorize(midnights)
     minutes = (moments - midnights).dt.total_seconds().to_numpy(int) // 60
     clock = np.array([f"T{minute // 60:02}{minute % 60:02}Z" for minute in range(24 * 60)], dtype=object)
-    written = pd.DatetimeIndex(days).strftime("%Y%m%d").to_numpy(object)[codes] + clock[minutes]
-    return pd.Series(written, moments.index, dtype="str")
+    texts = pd.DatetimeIndex(days).strftime("%Y%m%d").to_numpy(object)[codes] + clock[minutes]
+    return pd.Series(texts, moments.index, dtype="str")
 
 
 def _flights(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
@@ -83,7 +87,7 @@ def _flights(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "entity_id": raw["carrier"] + raw["flight"].astype(str) + "-" + raw["origin"] + "-"
-            + _written(departure),
+            + _key_times(departure),
             "carrier": raw["carrier"],
             "flight_number": raw["flight"],
             "tailnum": raw["tailnum"],
@@ -97,7 +101,7 @@ def _flights(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
             "dep_delay_minutes": raw["dep_delay"],
             "arr_delay_minutes": raw["arr_delay"],
             "air_minutes": raw["air_time"],
-            # As told by each airport's clock: kept for the contract, which compares them with ours.
+            # Local times of the source, which the contract compares with the UTC times above.
             "sched_dep_hhmm": raw["sched_dep_time"],
             "sched_arr_hhmm": raw["sched_arr_time"],
             "dep_hhmm": raw["dep_time"],
@@ -107,7 +111,7 @@ def _flights(raw: pd.DataFrame, zones: pd.Series) -> pd.DataFrame:
 
 
 def _weather(raw: pd.DataFrame) -> pd.DataFrame:
-    # The local columns name one hour twice at the autumn change; `time_hour` is UTC and does not.
+    # The local columns repeat an hour at the autumn clock change; `time_hour` is UTC and does not.
     hour = pd.to_datetime(raw["time_hour"], utc=True).dt.as_unit("us")
     names = {
         "temp": "temp_f", "dewp": "dewp_f", "humid": "humid_percent", "wind_dir": "wind_direction_degrees",
@@ -117,21 +121,21 @@ def _weather(raw: pd.DataFrame) -> pd.DataFrame:
     measured = raw[list(names)].rename(columns=names)
     local_hour = pd.to_datetime(raw[["year", "month", "day", "hour"]])
     return pd.concat(
-        # The row of hour h holds readings up to h:51, so it is known from h+1 on.
+        # The row of hour h has readings until h:51, so it is known from h+1 on.
         [raw["origin"], hour.rename("hour"), (hour + pd.Timedelta(hours=1)).rename("known_at"),
          local_hour.rename("local_hour"), measured], axis=1,
     ).sort_values(["hour", "origin"], ignore_index=True)  # fmt: skip
 
 
-def _in_our_terms(raw: Tables) -> Tables:
-    """Published tables in our names, units and clock, provided that their columns mean what 2013's mean."""
+def _standardised(raw: Tables) -> Tables:
+    """Published tables with our names and units, and times in UTC. Columns must mean the same as in 2013."""
     airports = raw["airports"].rename(columns={"faa": "airport", "tzone": "zone"})
     zones = airports.dropna(subset="zone").set_index("airport")["zone"]
     every_zone = pd.Series(dict.fromkeys(TERRITORY_AIRPORTS, TERRITORY_ZONE) | zones.to_dict())
     return {
         "flights": _flights(raw["flights"], every_zone),
         "weather": _weather(raw["weather"]),
-        # Of 2013's 3,322 speeds 23 are filled in; in 2023 each is 0.
+        # `speed` is useless: 2013 has 23 values for 3,322 planes, in 2023 all are 0.
         "planes": raw["planes"].rename(columns={"year": "built_year"}).drop(columns="speed"),
         "airports": airports[["airport", "name", "lat", "lon", "zone"]],
         "airlines": raw["airlines"],
@@ -153,16 +157,16 @@ def _published_2023() -> Tables:
 
 
 def utc_of_wall_clock(mislabelled: pd.Series) -> pd.Series:
-    """The moments at which New York's clock showed what these, labelled UTC, read.
+    """Converts New York times that are mislabelled as UTC to UTC.
 
-    Raises ValueError for a time that the autumn change repeats or the spring change skips: nothing is scheduled
-    between midnight and five, so such a time is a fault to look at, and a guess would be an hour off.
+    Raises ValueError for a local time that a clock change repeats or skips: nothing is scheduled between midnight and
+    five, so such a time is a data error, and a guess could be an hour off.
     """
     return mislabelled.dt.tz_localize(None).dt.tz_localize(CLOCK).dt.tz_convert("UTC")
 
 
 def with_registration_prefix(tailnum: pd.Series) -> pd.Series:
-    """`203NV` is `N203NV`: Allegiant leaves out the letter with which every American registration begins."""
+    """`203NV` becomes `N203NV`: Allegiant omits the letter with which every US registration begins."""
     return tailnum.mask(tailnum.str.match(r"^[1-9]\d*[A-Z]{0,2}$", na=False), "N" + tailnum)
 
 
@@ -174,11 +178,11 @@ def _flights_2023(raw: pd.DataFrame) -> pd.DataFrame:
 
 
 def _weather_2023(raw: pd.DataFrame) -> pd.DataFrame:
-    """Unlike the flights', weather's `time_hour` is UTC: it is warmest at 19 h; its other columns only repeat it."""
+    """`time_hour` is UTC here, unlike in flights: the warmest hour is 19. The other time columns repeat it."""
     wall = raw["time_hour"].dt.tz_convert(CLOCK).dt
     return raw.assign(
         year=wall.year, month=wall.month, day=wall.day, hour=wall.hour,
-        # A second conversion of wind_speed from knots to mph: what the gusts were is lost.
+        # The published gusts are wind_speed converted to mph again; the measured ones are lost.
         wind_gust=float("nan"),
     )  # fmt: skip
 
@@ -197,18 +201,18 @@ def _adapted_2023() -> Tables:
     }
 
 
-TIMETABLE_AHEAD = timedelta(days=1)  # the timetable is published so long before a departure
+TIMETABLE_AHEAD = timedelta(days=1)  # the timetable is published this long before a departure
 
 
 def _known_by(raw: Tables, moment: datetime | None) -> Tables:
-    """In our terms; what is far ahead is left out before the work of putting it so."""
+    """The standardised tables. Flights not yet in the timetable are dropped first, to save time."""
     if moment is None:
-        return _in_our_terms(raw)
+        return _standardised(raw)
     hour = pd.to_datetime(raw["flights"]["time_hour"], utc=True)
-    return _in_our_terms({**raw, "flights": raw["flights"][hour < moment + TIMETABLE_AHEAD]})
+    return _standardised({**raw, "flights": raw["flights"][hour < moment + TIMETABLE_AHEAD]})
 
 
-# What each year's columns are called is what 2013's are called; `_in_our_terms` takes them to mean the same as well.
+# All years have the column names of 2013; `_standardised` assumes the same meaning.
 DATASETS = {
     "flights-2013": Dataset(
         read=lambda moment: _known_by(_published_2013(), moment),
@@ -219,6 +223,6 @@ DATASETS = {
         read=lambda moment: _known_by(_adapted_2023(), moment),
         first_day=date(2023, 1, 1),
         last_day=date(2023, 12, 31),
-        unadapted=lambda: _in_our_terms(_published_2023()),  # nothing here fails; the contract refuses what comes out
+        unadapted=lambda: _standardised(_published_2023()),  # this does not fail; the contract rejects the result
     ),
 }

@@ -1,4 +1,4 @@
-"""Everything that people read about flights: pages, API, model card, reports."""
+"""All user-facing text about flights: pages, API, model card, reports."""
 
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -34,7 +34,7 @@ WORDS = Words(
     "airline for the regions it serves and for its fares, a short distance for smaller cities, an early hour for those "
     "who need the whole day at the other end.",
     limits=(
-        "Cancelled and diverted flights have no label, so nothing is said about cancellation.",
+        "Cancelled and diverted flights have no label, so the model does not predict cancellation.",
         "One year of three airports. Another year, airport or airline is another distribution.",
         "Weather is the last observation, never a forecast.",
     ),
@@ -42,7 +42,7 @@ WORDS = Words(
     not_intended="safety or dispatch decisions, blaming an airline or a crew, flights from elsewhere",
     without_label="cancelled and diverted flights",
     families={
-        "schedule": "what the timetable says of the flight",
+        "schedule": "the timetable of the flight",
         "congestion": "how many flights are scheduled at the same time",
         "plane": "the aircraft's age and size",
         "weather": "the weather at the origin",
@@ -56,7 +56,7 @@ WORDS = Words(
 
 
 def describe(flight: Flight, names: Names) -> Described:
-    """As a timetable shows it, all times on New York's clock."""
+    """A flight as a timetable shows it, in New York time."""
     leaves, arrives = (each.astimezone(NEW_YORK) for each in (flight.scheduled_departure, flight.scheduled_arrival))
     carrier = names.get("carrier", {}).get(flight.carrier, flight.carrier)
     next_day = " the next day" if arrives.date() > leaves.date() else ""
@@ -74,7 +74,7 @@ def _day(moment: datetime) -> str:
 
 
 def outcome(late: bool, delay: float | None, question: Question) -> str:
-    """How a flight ended, in a sentence.
+    """The outcome of a flight, in a sentence.
 
     >>> outcome(False, 7, Question(15, 120))
     'Arrived 7 minutes late. That counts as on time: late begins at 15 minutes.'

@@ -1,6 +1,6 @@
-"""A made-up problem with nothing in it that need not be: will a patient miss an appointment?
+"""A minimal synthetic problem: will a patient miss an appointment?
 
-One table, everything in the request, no lead, nothing to look up, outcomes at the end of the day, an odd time zone.
+One table, all features in the request, no lead, outcomes at the end of the day, a time zone with a half-hour offset.
 """
 
 from datetime import date, datetime
@@ -9,13 +9,13 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from ontime.declaration import (
+from ontime.declaration import (  # fmt: skip
     Cell,
     Columns,
     Described,
     EntityRequest,
     Feature,
-    Known,
+    KnownFrom,
     Label,
     Minute,
     Names,
@@ -23,7 +23,7 @@ from ontime.declaration import (
     Question,
     Slice,
     Words,
-)  # fmt: skip
+)
 from ontime.times import minute_of_day, wall, weekday
 
 ZONE = "Asia/Kolkata"
@@ -45,12 +45,12 @@ class Appointment(EntityRequest):
 
 
 def of_requests(fields: Columns) -> Columns:
-    shown = wall(fields["at"], ZONE)
+    local = wall(fields["at"], ZONE)
     return {
         "clinic": fields["clinic"],
         "days_ahead": fields["days_ahead"].astype(np.float64),
-        "minute": minute_of_day(shown),
-        "weekday": weekday(shown),
+        "minute": minute_of_day(local),
+        "weekday": weekday(local),
     }
 
 
@@ -58,7 +58,7 @@ def reason(name: str, value: float | str, _: Appointment, __: Names, ___: Questi
     return f"{name}: {value}"
 
 
-REQUEST = Known.REQUEST, "request"
+REQUEST = KnownFrom.REQUEST, "request"
 PROBLEM = Problem(
     name="tiny",
     zone=ZONE,
@@ -66,22 +66,22 @@ PROBLEM = Problem(
     request_features=of_requests,
     features=(
         Feature("clinic", "name", "clinic", *REQUEST, categorical=True),
-        Feature("days_ahead", "days", "booked so long ahead", *REQUEST),
+        Feature("days_ahead", "days", "booked this many days ahead", *REQUEST),
         Feature("minute", "minute of day", "time", *REQUEST),
         Feature("weekday", "0 to 6", "day of the week", *REQUEST),
     ),
     label=Label(column="missed", known_at="closed_at", unit="yes or no", limits=(0, 1)),
     baseline=(Cell("clinic"), Cell("weekday")),
     slices=(Slice("clinic", "clinic"),),
-    signs_of_life=(),
+    freshness_checks=(),
     search=(),
     words=Words(
         entity="appointment", entities="appointments", positive="missed", negative="kept", is_positive="is missed",
-        are_positive="are missed", question="missed, asked {lead} before", definition="Missed is who does not come.",
+        are_positive="are missed", question="missed, asked {lead} before", definition="The patient does not come.",
         event="appointment", value="1 if missed", title="Will the patient come?", invitation="Choose an appointment.",
-        footer="Nothing here is true.", population="every appointment", who_alerts="a clinic",
+        footer="Synthetic data.", population="every appointment", who_alerts="a clinic",
         request_only="Nothing is known.",
-        limits=("It is made up.",), intended="tests", not_intended="anything else", without_label="none",
+        limits=("The data are synthetic.",), intended="tests", not_intended="anything else", without_label="none",
     ),
     describe=lambda each, _: Described(each.entity_id, each.clinic, f"At {each.at:%H:%M}."),
     outcome=lambda missed, _, __: "Missed." if missed else "Kept.",

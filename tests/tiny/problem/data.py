@@ -1,4 +1,4 @@
-"""Eight months of made-up appointments, the same ones each time."""
+"""Eight months of synthetic appointments, from a fixed seed."""
 
 from datetime import date, datetime, timedelta
 
@@ -11,23 +11,23 @@ from ontime.checks import UTC
 from ontime.datasets import Data, Dataset, Table, Tables
 from ontime.problem import ZONE
 
-DAYS, A_DAY = 240, 60
+DAYS, PER_DAY = 240, 60
 
 
 def read(_: datetime | None) -> Tables:
-    drawn = np.random.default_rng(1)
-    count = DAYS * A_DAY
-    day = np.repeat(np.arange(DAYS), A_DAY)
-    minute = drawn.integers(9 * 60, 17 * 60, count)
+    generator = np.random.default_rng(1)
+    count = DAYS * PER_DAY
+    day = np.repeat(np.arange(DAYS), PER_DAY)
+    minute = generator.integers(9 * 60, 17 * 60, count)
     at = pd.Timestamp("2020-01-01", tz=ZONE) + pd.to_timedelta(24 * 60 * day + minute, unit="min")
-    ahead, north = drawn.integers(0, 40, count) / 1.0, drawn.random(count) < 0.5
-    odds = -2 + 0.06 * ahead + 0.8 * north + 0.5 * drawn.normal(size=DAYS)[day]
+    ahead, north = generator.integers(0, 40, count) / 1.0, generator.random(count) < 0.5
+    odds = -2 + 0.06 * ahead + 0.8 * north + 0.5 * generator.normal(size=DAYS)[day]
     table = pd.DataFrame(
         {
             "at": pd.Series(at).dt.tz_convert("UTC").dt.as_unit("us"),
             "clinic": np.where(north, "north", "south"),
             "days_ahead": ahead,
-            "missed": (drawn.random(count) < 1 / (1 + np.exp(-odds))).astype(float),
+            "missed": (generator.random(count) < 1 / (1 + np.exp(-odds))).astype(float),
         }
     ).sort_values("at", ignore_index=True)
     closed = table["at"].dt.tz_convert(ZONE).dt.normalize() + pd.Timedelta(hours=18)
@@ -51,7 +51,7 @@ DATA = Data(
         Table(
             "appointments",
             moment="at",
-            known=Scheduled(
+            availability=Scheduled(
                 at="at", ahead=timedelta(days=60),
                 planned=("entity_id", "number", "at", "closed_at", "clinic", "days_ahead"),
                 events={}, end="closed_at", due="at", final_after=timedelta(days=1),

@@ -1,7 +1,7 @@
-"""What `make train` costs: time and memory of each stage, as ratio to reading the csv and fitting LightGBM.
+"""`make bench-train`: time and memory of each stage, relative to reading the csv files and fitting LightGBM.
 
-Both sides run in a copy of the project with LightGBM as the only candidate, one after the other, three times;
-medians count. Writes reports/bench_train.json. Absolute seconds depend on the machine, ratios much less.
+Stages and baseline run in a copy of the project with LightGBM as the only candidate, one after the other, three times;
+the report shows medians. Writes reports/bench_train.json. Absolute seconds depend on the machine, ratios much less.
 """
 
 import os
@@ -21,7 +21,7 @@ from pipelines.layout import REPORTS, write_json
 
 ROUNDS = 3
 COPIED = ("src", "pipelines", "params.yaml", "dvc.yaml", "requirements")
-BARE = """
+BASELINE = """
 import sys, time
 import numpy as np, pandas as pd
 from lightgbm import LGBMClassifier
@@ -37,14 +37,14 @@ model.fit("lightgbm", rows["matrix"], rows["label"], load_params().train)
 """
 
 
-class Cost(NamedTuple):
+class ResourceUsage(NamedTuple):
     seconds: float
     peak_mb: float
 
 
-def run(command: list[str], folder: Path) -> Cost:
-    """Wall time of a command, and the peak memory of its largest process."""
-    began = time.perf_counter()
+def run_measured(command: list[str], folder: Path) -> ResourceUsage:
+    """The wall time of a command and the peak memory of its largest process."""
+    start = time.perf_counter()
     process = subprocess.Popen(  # noqa: S603  our own commands
         command,
         cwd=folder,
@@ -54,13 +54,13 @@ def run(command: list[str], folder: Path) -> Cost:
     )
     _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"bench: {' '.join(command)} failed")
+        raise SystemExit(f"bench: {' '.join(command)} failed with status {status}; run it by hand to see why")
     scale = 1e6 if sys.platform == "darwin" else 1e3
-    return Cost(time.perf_counter() - began, usage.ru_maxrss / scale)
+    return ResourceUsage(time.perf_counter() - start, usage.ru_maxrss / scale)
 
 
-def project_with_lightgbm_alone(folder: Path) -> list[str]:
-    """A copy of the project to run stages in; returns the stages in their order."""
+def copy_project(folder: Path) -> list[str]:
+    """Copy the project into `folder`, with LightGBM as the only candidate; return its stages in order."""
     for name in COPIED:
         source = Path(name)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
@@ -70,27 +70,27 @@ def project_with_lightgbm_alone(folder: Path) -> list[str]:
     return list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
 
 
-def measure(folder: Path, stages: list[str]) -> dict[str, list[Cost]]:
-    costs: dict[str, list[Cost]] = {name: [] for name in ["bare", *stages]}
+def measure_stages(folder: Path, stages: list[str]) -> dict[str, list[ResourceUsage]]:
+    usage: dict[str, list[ResourceUsage]] = {name: [] for name in ["bare", *stages]}
     for _ in tqdm(range(ROUNDS), desc="bench-train", disable=None):
         for stage in stages:
-            costs[stage].append(run([sys.executable, "-m", f"pipelines.{stage}"], folder))
-        save_rows = "import numpy as np; from ontime import model, split; from ontime.params import load_params; from pipelines.labelled import read_period; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  a line of its own
-        run([sys.executable, "-c", save_rows], folder)
-        costs["bare"].append(run([sys.executable, "-c", BARE, "rows.npz"], folder))
-    return costs
+            usage[stage].append(run_measured([sys.executable, "-m", f"pipelines.{stage}"], folder))
+        save_rows = "import numpy as np; from ontime import model, split; from ontime.params import load_params; from pipelines.labelled import read_period; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  one command
+        run_measured([sys.executable, "-c", save_rows], folder)
+        usage["bare"].append(run_measured([sys.executable, "-c", BASELINE, "rows.npz"], folder))
+    return usage
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        stages = project_with_lightgbm_alone(folder)
-        costs = measure(folder, stages)
-    bare = statistics.median(cost.seconds for cost in costs["bare"])
+        stages = copy_project(folder)
+        usage = measure_stages(folder, stages)
+    bare = statistics.median(each.seconds for each in usage["bare"])
     table = {}
-    for stage, runs in costs.items():
-        seconds = statistics.median(cost.seconds for cost in runs)
-        peak = max(cost.peak_mb for cost in runs)
+    for stage, runs in usage.items():
+        seconds = statistics.median(each.seconds for each in runs)
+        peak = max(each.peak_mb for each in runs)
         table[stage] = {"seconds": round(seconds, 1), "peak_mb": round(peak), "ratio_to_bare": round(seconds / bare, 2)}
     whole = sum(figures["seconds"] for stage, figures in table.items() if stage != "bare")
     table["all stages"] = {

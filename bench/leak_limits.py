@@ -1,10 +1,10 @@
-"""`make bench-leaks`: what one honest feature reaches, and what a feature that knows the outcome does.
+"""`make bench-leaks`: the scores that leak checks see for honest features, and for a feature that leaks the outcome.
 
-Honest: the highest AUC of one feature alone, the share of the outcome's variance that all of them explain in a sum,
-and the largest share of one feature in a model's gain, for windows that a training might have. Leaking: the label share
-of the whole year by group takes the place of one feature, in the way of code that reads it from a file, so that the
-point-in-time rule cannot see it. Writes reports/bench_leaks.json; decision 26 shows its figures. Windows and groups are
-those of flights: another problem has others.
+Honest: the highest AUC of a single feature, the share of the outcome's variance that all features explain in a linear
+regression, and the largest share of one feature in a model's gain, for several training windows. Leaking: the label
+share of the whole year by group replaces one feature, as code would do that reads it from a file, so that the
+point-in-time check cannot detect it. Writes reports/bench_leaks.json; decision 26 shows the results. Windows and groups
+are those of flights: another problem needs its own.
 """
 
 from collections.abc import Mapping
@@ -38,60 +38,60 @@ GROUPS = {
     "day": ["day"],
     "day and airport": ["day", "origin"],
 }
-PLACE = "plane_age_years"  # the feature that gives way
-GAINING = tuple(name for name, candidate in CANDIDATES.items() if candidate.gain is not None)
+REPLACED = "plane_age_years"  # the feature that the leaking one replaces
+WITH_GAIN = tuple(name for name, candidate in CANDIDATES.items() if candidate.gain is not None)
 
 
 def labelled_entities() -> pd.DataFrame:
-    """The year's labelled entities with their features, and with what `GROUPS` needs."""
+    """The year's labelled entities with their features and the columns of `GROUPS`."""
     entities = split.labelled(read_months(FEATURES, months_in(FEATURES)))
     timetable = read_months(VALIDATED / DATA.entities, columns=["entity_id", "tailnum", "flight_number"])
     return entities.merge(timetable, on="entity_id").assign(hour=entities["departure_minute"] // 60)
 
 
-def within(entities: pd.DataFrame, begin: Any, until: Any) -> pd.DataFrame:
+def days_between(entities: pd.DataFrame, begin: Any, until: Any) -> pd.DataFrame:
     return entities[entities["day"].between(pd.Timestamp(begin), pd.Timestamp(until), inclusive="left")]
 
 
 def largest_gain(name: str, entities: pd.DataFrame, params: Params) -> float:
-    """The share of one feature in what all splits of this candidate gain."""
+    """The largest share of one feature in the total gain of this candidate's splits."""
     gain = CANDIDATES[name].gain
-    assert gain is not None  # noqa: S101  GAINING has no other
-    gains = gain(fit(name, entities, params))
+    assert gain is not None  # noqa: S101  WITH_GAIN lists only candidates that have it
+    gains = gain(fit_candidate(name, entities, params))
     return round(max(gains) / sum(gains), 3)
 
 
-def fit(name: str, entities: pd.DataFrame, params: Params) -> model.Classifier:
+def fit_candidate(name: str, entities: pd.DataFrame, params: Params) -> model.Classifier:
     matrix = model.matrix_of(entities, model.categories_of(entities))
     return model.fit(name, matrix, entities["label"].to_numpy(), params.train)
 
 
-def alone(entities: pd.DataFrame) -> Mapping[str, float]:
-    return leaks.auc_alone(entities[list(schema.FEATURE_NAMES)], entities["label"].to_numpy(bool))
+def single_feature_aucs(entities: pd.DataFrame) -> Mapping[str, float]:
+    return leaks.single_feature_aucs(entities[list(schema.FEATURE_NAMES)], entities["label"].to_numpy(bool))
 
 
-def honest(entities: pd.DataFrame, params: Params) -> dict[str, float]:
+def honest_scores(entities: pd.DataFrame, params: Params) -> dict[str, float]:
     return {
-        "auc": round(max(alone(entities).values()), 3),
+        "auc": round(max(single_feature_aucs(entities).values()), 3),
         "explained": round(
-            max(share for share, _ in leaks.explained(entities, entities[["label", "value"]]).values()), 3
+            max(share for share, _ in leaks.explained_variance(entities, entities[["label", "value"]]).values()), 3
         ),
-        **{name: largest_gain(name, entities, params) for name in GAINING},
+        **{name: largest_gain(name, entities, params) for name in WITH_GAIN},
     }
 
 
-def leaking(entities: pd.DataFrame, params: Params) -> dict[str, float]:
-    """Of `PLACE`, and the AUC on the test period of the model that has it."""
-    train = within(entities, params.split.train_from, params.split.valid_from)
-    test = within(entities, params.split.test_from, params.split.test_until)
-    fitted = fit("lightgbm", train, params)
+def leaking_scores(entities: pd.DataFrame, params: Params) -> dict[str, float]:
+    """The scores of the leaking feature, and the test AUC of the model that uses it."""
+    train = days_between(entities, params.split.train_from, params.split.valid_from)
+    test = days_between(entities, params.split.test_from, params.split.test_until)
+    fitted = fit_candidate("lightgbm", train, params)
     gain = CANDIDATES["lightgbm"].gain
-    assert gain is not None  # noqa: S101  see GAINING
+    assert gain is not None  # noqa: S101  see WITH_GAIN
     gains = dict(zip(schema.FEATURE_NAMES, gain(fitted), strict=True))
     probability = model.predict(fitted, model.matrix_of(test, model.categories_of(train)))
     return {
-        "auc": round(alone(train)[PLACE], 3),
-        "gain": round(gains[PLACE] / sum(gains.values()), 3),
+        "auc": round(single_feature_aucs(train)[REPLACED], 3),
+        "gain": round(gains[REPLACED] / sum(gains.values()), 3),
         "test_auc": round(float(roc_auc_score(test["label"], probability)), 3),
     }
 
@@ -99,18 +99,18 @@ def leaking(entities: pd.DataFrame, params: Params) -> dict[str, float]:
 def main() -> None:
     params, entities = load_params(), labelled_entities()
     steps = tqdm(total=len(WINDOWS) + len(GROUPS), desc="bench-leaks", disable=None)
-    found: dict[str, dict[str, Any]] = {"honest": {}, "leaking": {}}
+    scores: dict[str, dict[str, Any]] = {"honest": {}, "leaking": {}}
     for name, (begin, until) in WINDOWS.items():
-        found["honest"][name] = honest(within(entities, begin, until), params)
+        scores["honest"][name] = honest_scores(days_between(entities, begin, until), params)
         steps.update()
     for name, columns in GROUPS.items():
         share = entities.groupby(columns, dropna=False)["label"].transform("mean")
-        found["leaking"][name] = leaking(entities.assign(**{PLACE: share}), params)
+        scores["leaking"][name] = leaking_scores(entities.assign(**{REPLACED: share}), params)
         steps.update()
-    write_json(REPORTS / "bench_leaks.json", found)
+    write_json(REPORTS / "bench_leaks.json", scores)
     print(f"bench-leaks: {REPORTS / 'bench_leaks.json'}")
 
 
 if __name__ == "__main__":
-    environment.settle()
+    environment.enforce()
     main()

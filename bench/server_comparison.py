@@ -1,4 +1,4 @@
-"""Several servers under load, one at a time, round after round: what differs is the server and not the hour."""
+"""Measures several servers under load, one at a time in turn, so that changes of the machine affect all of them."""
 
 import statistics
 import tempfile
@@ -13,7 +13,7 @@ from bench import load
 from bench.load import Load
 from pipelines.operations.local_server import free_port
 
-VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
+VAR = Path("var")  # on disk: /tmp may be in memory, where durable writes cost nothing
 
 
 class Launch(NamedTuple):
@@ -21,34 +21,34 @@ class Launch(NamedTuple):
     env: Mapping[str, str]
 
 
-class Task(NamedTuple):
+class LoadTask(NamedTuple):
     connections: int
     bodies: list[str]
 
 
 @dataclass(frozen=True)
 class Contender:
-    launch: Callable[[int, Path], Launch]  # from a free port and an empty folder
-    ready: str  # path
+    launch: Callable[[int, Path], Launch]  # takes a free port and an empty folder
+    ready: str  # the path of its readiness probe
     path: str
-    tasks: Mapping[str, Task]
-    probability: Callable[[Any], float] | None = None  # where it is in an answer
+    tasks: Mapping[str, LoadTask]
+    probability: Callable[[Any], float] | None = None  # extracts it from a response
 
 
-class Run(NamedTuple):
+class ServerRun(NamedTuple):
     seconds_to_ready: float
     memory_mb: float  # after the load
     loads: dict[str, Load]
 
 
-def compare(
+def compare_servers(
     contenders: Mapping[str, Contender], *, rounds: int, warm_up: int, seconds: int, expected: float | None = None
-) -> dict[str, Run]:
-    """The medians of all rounds; in each round, every server is started anew.
+) -> dict[str, ServerRun]:
+    """The medians of all rounds; every round restarts every server.
 
-    `expected`: the probability that each must give to its first body; servers of different models do not compare.
+    `expected` is the probability that each server must return for its first body, so that all serve the same model.
     """
-    runs: dict[str, list[Run]] = {name: [] for name in contenders}
+    runs: dict[str, list[ServerRun]] = {name: [] for name in contenders}
     total = rounds * sum(len(contender.tasks) for contender in contenders.values())
     with tqdm(total=total, desc="bench", disable=None) as bar:
         for _ in range(rounds):
@@ -58,31 +58,31 @@ def compare(
     return {name: _median(each) for name, each in runs.items()}
 
 
-def _run(contender: Contender, warm_up: int, seconds: int, expected: float | None, bar: "tqdm[Any]") -> Run:
+def _run(contender: Contender, warm_up: int, seconds: int, expected: float | None, bar: "tqdm[Any]") -> ServerRun:
     loads = {}
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
         port = free_port()
         url = f"http://127.0.0.1:{port}{contender.path}"
         launch = contender.launch(port, Path(folder))
-        with load.started(launch.command, launch.env, port, contender.ready) as server:
+        with load.running_server(launch.command, launch.env, port, contender.ready) as server:
             for label, task in contender.tasks.items():
-                _check(load.ask(url, task.bodies[0]), contender, expected)
-                load.measure(url, task.bodies, task.connections, warm_up)
-                loads[label] = load.measure(url, task.bodies, task.connections, seconds)
+                _check(load.post(url, task.bodies[0]), contender, expected)
+                load.measure_load(url, task.bodies, task.connections, warm_up)
+                loads[label] = load.measure_load(url, task.bodies, task.connections, seconds)
                 bar.update()
-            return Run(server.seconds_to_ready, server.memory_mb, loads)
+            return ServerRun(server.seconds_to_ready, server.memory_mb, loads)
 
 
 def _check(answer: Any, contender: Contender, expected: float | None) -> None:
     if expected is None or contender.probability is None:
         return
-    told = contender.probability(answer)
-    if abs(told - expected) > 1e-5:
-        raise SystemExit(f"bench: {contender.path} says {told}, not {expected}: another model than the release's?")
+    probability = contender.probability(answer)
+    if abs(probability - expected) > 1e-5:
+        raise SystemExit(f"bench: {contender.path} returns {probability} instead of {expected}: another model?")
 
 
-def _median(runs: Sequence[Run]) -> Run:
-    return Run(
+def _median(runs: Sequence[ServerRun]) -> ServerRun:
+    return ServerRun(
         statistics.median(run.seconds_to_ready for run in runs),
         statistics.median(run.memory_mb for run in runs),
         {label: load.median([run.loads[label] for run in runs]) for label in runs[0].loads},
@@ -90,6 +90,6 @@ def _median(runs: Sequence[Run]) -> Run:
 
 
 def rounded(measured: Load) -> dict[str, float]:
-    """For a report: whole requests, hundredths of milliseconds."""
+    """Rounded for a report: whole requests, hundredths of milliseconds."""
     figures = {name: round(value, 2) for name, value in measured._asdict().items()}
     return figures | {"requests_per_second": round(measured.requests_per_second), "errors": measured.errors}

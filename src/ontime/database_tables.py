@@ -1,0 +1,92 @@
+"""The tables of the database: entities and features (the online store), predictions, shadows, outcomes, decisions."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ontime.problem import PROBLEM
+from ontime.request_fields import kind_of
+
+
+class UTCTime(sa.TypeDecorator[datetime]):
+    """Takes an aware datetime and returns an aware UTC datetime, also from SQLite, which stores no offset."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002  SQLAlchemy's signature
+        return value.astimezone(UTC) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002  SQLAlchemy's signature
+        return value.replace(tzinfo=UTC) if value and value.tzinfo is None else value
+
+
+metadata = sa.MetaData()
+
+COLUMN_TYPES: Mapping[type, Any] = {
+    str: sa.String, int: sa.BigInteger, float: sa.Double, bool: sa.Boolean, datetime: UTCTime,
+}  # fmt: skip
+entities = sa.Table(
+    "entities",
+    metadata,
+    sa.Column("entity_id", sa.String, primary_key=True),
+    sa.Column("event_at", UTCTime, nullable=False, index=True),
+    *(
+        sa.Column(name, COLUMN_TYPES[kind_of(each.annotation)], nullable=not each.is_required())
+        for name, each in PROBLEM.request.model_fields.items()
+    ),
+)
+
+features = sa.Table(
+    "features",
+    metadata,
+    sa.Column("entity_id", sa.String, primary_key=True),
+    sa.Column("feature_set", sa.String, primary_key=True),  # see online_store.feature_set_of
+    sa.Column("moment", UTCTime, nullable=False),  # the prediction moment: nothing known later is in the vector
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # float32 little-endian, schema.ONLINE in order
+    sa.Column("texts", sa.JSON),  # the values of the categorical features, by name; null: there are none
+)
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("prediction_id", sa.String, primary_key=True),  # sorted by time: see database.new_prediction_id
+    sa.Column("entity_id", sa.String, nullable=False, index=True),  # monitoring joins entities and outcomes
+    sa.Column("answered_at", UTCTime, nullable=False, index=True),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("probability", sa.Double, nullable=False),
+    sa.Column("alert", sa.Boolean, nullable=False),
+    sa.Column("features", sa.String, nullable=False),  # "online", or "request": the online store had no row
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # the model's whole input, schema.FEATURE_NAMES in order
+    sa.Column("latency_ms", sa.Double, nullable=False),  # from receipt of the request to the insert of this row
+    sqlite_with_rowid=False,  # one B-tree to write instead of two
+)
+
+shadows = sa.Table(  # predictions that the other release made for the same requests; see release_pointer.Challenger
+    "shadows",
+    metadata,
+    sa.Column("prediction_id", sa.String, primary_key=True),
+    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("probability", sa.Double, nullable=False),
+)
+
+outcomes = sa.Table(
+    "outcomes",
+    metadata,
+    sa.Column("entity_id", sa.String, primary_key=True),
+    sa.Column("label", sa.Boolean, nullable=False),  # by the caller's limit: see database.known_outcomes
+    sa.Column("known_at", UTCTime, nullable=False),
+    sa.Column("value", sa.Double),  # the value behind `label`; null if the caller did not send it
+)
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("decision_id", sa.Integer, primary_key=True),
+    sa.Column("decided_at", UTCTime, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),  # "gate", "promotion", ...
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("evidence", sa.JSON, nullable=False),
+)

@@ -1,0 +1,138 @@
+"""The online store: the queries on entities, and on the features that are looked up for a request."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import sha256
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from ontime import database, schema
+from ontime.database_tables import entities, features
+from ontime.declaration import Question
+
+# Identifies the features, and their order, in a stored vector.
+FEATURE_SET = sha256("\n".join(schema.ONLINE).encode()).hexdigest()[:12]
+
+
+class OnlineRow(NamedTuple):
+    """The online features of an entity."""
+
+    vector: NDArray[np.float32]  # schema.ONLINE in order; NaN if missing, and for categorical features
+    texts: Mapping[str, str]  # the values of the categorical features
+
+
+class Stored(NamedTuple):
+    """A row of the online store, and its prediction moment: nothing known later is in it."""
+
+    moment: datetime
+    online: OnlineRow
+
+
+def feature_set_of(question: Question) -> str:
+    """The key of the features of a question. Vectors under different keys are never mixed.
+
+    The question is part of it because features may count labels, which depend on `label_at_least`.
+    """
+    return f"{FEATURE_SET}-{question.label_at_least:g}-{question.lead_minutes}"
+
+
+def store_features(
+    engine: sa.Engine,
+    question: Question,
+    entity_ids: Sequence[str],
+    moments: Sequence[datetime],
+    vectors: NDArray[np.float32],
+    texts: Sequence[Mapping[str, str]] | None = None,
+) -> None:
+    """Insert or replace one row for each entity."""
+    rows = [
+        {
+            "entity_id": entity_id,
+            "feature_set": feature_set_of(question),
+            "moment": moment,
+            "vector": vector.astype("<f4").tobytes(),
+            "texts": None if text is None else dict(text),
+        }
+        for entity_id, moment, vector, text in zip(
+            entity_ids, moments, vectors, texts or repeat(None, len(entity_ids)), strict=True
+        )
+    ]
+    database.execute(engine, database.insert_or_replace(engine, features), rows)
+
+
+def store_entities(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert or replace rows with the columns of `entities`, in which the page searches."""
+    database.execute(engine, database.insert_or_replace(engine, entities), rows)
+
+
+def look_up_features(engine: sa.Engine, question: Question, entity_ids: Iterable[str]) -> dict[str, Stored]:
+    """The stored rows of these entities for that question; an entity without a row is left out."""
+    query = sa.select(features.c.entity_id, features.c.moment, features.c.vector, features.c.texts).where(
+        features.c.entity_id.in_(list(entity_ids)), features.c.feature_set == feature_set_of(question)
+    )
+    with engine.connect() as connection:
+        return {
+            row.entity_id: Stored(row.moment, OnlineRow(np.frombuffer(row.vector, "<f4"), row.texts or {}))
+            for row in connection.execute(query)
+        }
+
+
+def last_moment(engine: sa.Engine, question: Question, before: datetime) -> datetime | None:
+    """The latest prediction moment in the online store, for that question, that is earlier than `before`."""
+    by_event = (  # event times have an index, and are in the same order as the moments
+        sa.select(features.c.moment)
+        .join(entities, entities.c.entity_id == features.c.entity_id)
+        .where(
+            features.c.feature_set == feature_set_of(question),
+            features.c.moment < before,
+            entities.c.event_at < before + timedelta(minutes=question.lead_minutes),
+        )
+        .order_by(entities.c.event_at.desc())
+    )
+    with engine.connect() as connection:
+        return connection.execute(by_event.limit(1)).scalar()
+
+
+def entities_between(engine: sa.Engine, since: datetime, until: datetime) -> Sequence[sa.Row[Any]]:
+    """The entities with an event time in [since, until), sorted by it."""
+    event = entities.c.event_at
+    query = sa.select(entities).where(event >= since, event < until).order_by(event, entities.c.entity_id)
+    with engine.connect() as connection:
+        return connection.execute(query).all()
+
+
+def event_times(engine: sa.Engine, entity_ids: Sequence[str]) -> dict[str, datetime]:
+    """The event times of these entities; an unknown entity is left out."""
+    query = sa.select(entities.c.entity_id, entities.c.event_at).where(entities.c.entity_id.in_(entity_ids))
+    with engine.connect() as connection:
+        return {row.entity_id: row.event_at for row in connection.execute(query)}
+
+
+def vectors_between(engine: sa.Engine, question: Question, since: datetime, until: datetime) -> dict[str, bytes]:
+    """The stored vectors, as bytes, of all entities with a prediction moment in [since, until)."""
+    query = sa.select(features.c.entity_id, features.c.vector).where(
+        features.c.feature_set == feature_set_of(question), features.c.moment >= since, features.c.moment < until
+    )
+    with engine.connect() as connection:
+        return {row.entity_id: row.vector for row in connection.execute(query)}
+
+
+def texts_between(
+    engine: sa.Engine, question: Question, since: datetime, until: datetime
+) -> dict[str, Mapping[str, str]]:
+    """The stored categorical features of all entities with an event time in [since, until)."""
+    query = (
+        sa.select(features.c.entity_id, features.c.texts)
+        .join(entities, entities.c.entity_id == features.c.entity_id)
+        .where(
+            features.c.feature_set == feature_set_of(question),
+            entities.c.event_at >= since,
+            entities.c.event_at < until,
+        )
+    )
+    with engine.connect() as connection:
+        return {row.entity_id: row.texts or {} for row in connection.execute(query)}
