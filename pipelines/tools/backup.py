@@ -68,7 +68,7 @@ def make(settings: Settings, folder: Path) -> Inventory:
     try:
         for name, url in tqdm(parts.items(), desc="backup", unit="part", disable=None):
             try:
-                backup_stores.export(url, unfinished / name)
+                backup_stores.export_store(url, unfinished / name)
             except STORE_ERRORS as error:
                 raise NotBackedUp(f"{name}: {error}") from error
         digests = {str(path.relative_to(unfinished)): files.digest(path) for path in files_in(unfinished)}
@@ -113,7 +113,7 @@ def _restore_parts(folder: Path, parts: dict[str, str]) -> None:
     restored: list[str] = []
     for name, url in tqdm(parts.items(), desc="restore", unit="part", disable=None):
         try:
-            backup_stores.restore(folder / name, url)
+            backup_stores.restore_store(folder / name, url)
         except STORE_ERRORS as error:
             raise NotBackedUp(f"{name}: {error}; restored before: {', '.join(restored) or 'nothing'}") from error
         restored.append(name)

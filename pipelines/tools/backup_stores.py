@@ -59,7 +59,7 @@ def is_empty(url: str) -> bool:
     return not store.exists(root) or all(Path(each).name.startswith(".") for each in store.find(root))
 
 
-def export(url: str, path: Path) -> None:
+def export_store(url: str, path: Path) -> None:
     """Copy a store to `path`, a file for a database, else a folder. Raises one of STORE_ERRORS."""
     if is_database(url):
         _export_database(url, path)
@@ -67,7 +67,7 @@ def export(url: str, path: Path) -> None:
         _export_files(url, path)
 
 
-def restore(path: Path, url: str) -> None:
+def restore_store(path: Path, url: str) -> None:
     """Replace the content of a store by an exported one. Raises one of STORE_ERRORS."""
     if is_database(url):
         _restore_database(path, url)

@@ -69,7 +69,7 @@ def _predictions_of(engine: sa.Engine, manifest: Manifest, days: Days) -> Labell
     return samples.from_predictions(rows, manifest)
 
 
-def write(report: DiagnosisReport, folder: Path) -> Path:
+def write_diagnosis(report: DiagnosisReport, folder: Path) -> Path:
     """Write <folder>/diagnosis.json and .html; returns the path of the page."""
     periods_and_release = {"release": report.version, "now": report.now, "then": report.then}
     write_json(folder / "diagnosis.json", periods_and_release | report.diagnosis.as_json())
@@ -136,7 +136,7 @@ def main() -> None:
     print(f"diagnose: release {report.version}, {report.now} against {report.then}")
     for line in diagnosis_text.summary(report.diagnosis):
         print(f"diagnose: {line}")
-    print(f"diagnose: {write(report, REPORTS)}")
+    print(f"diagnose: {write_diagnosis(report, REPORTS)}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def measure_performance(
     )
 
 
-def write(report: PerformanceReport, folder: Path) -> Path:
+def write_performance(report: PerformanceReport, folder: Path) -> Path:
     """Write <folder>/performance.json and .html; returns the path of the page."""
     write_json(folder / "performance.json", report.as_json())
     files.write_text(folder / "performance.html", _page(report))
@@ -166,7 +166,7 @@ def main() -> None:
         return
     for line in _summary(report):
         print(f"performance: {line}")
-    print(f"performance: {write(report, FOLDER)}")
+    print(f"performance: {write_performance(report, FOLDER)}")
 
 
 if __name__ == "__main__":

@@ -800,7 +800,7 @@ def test_performance_is_told_by_day_release_and_slice(
     told = performance_report.measure_performance(world, params, midnight(SUNDAY))
 
     assert told is not None
-    page = performance_report.write(told, tmp_path).read_text()
+    page = performance_report.write_performance(told, tmp_path).read_text()
     read = json.loads((tmp_path / "performance.json").read_text())
     asked = {str(day): int(flights[pd.Timestamp(day)]) for day in (MONDAY, TUESDAY)}
     assert {day: each["entities"] for day, each in read["days"].items()} == asked
@@ -827,7 +827,7 @@ def test_performance_without_an_outcome_is_said_to_be_nothing(
 
     assert told is not None
     assert told.whole.labelled == 0
-    page = performance_report.write(told, tmp_path).read_text()
+    page = performance_report.write_performance(told, tmp_path).read_text()
     assert "neither good nor bad" in page
     assert '<p class="empty">No outcomes yet' in page
     assert "<svg" not in page

@@ -121,7 +121,7 @@ def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it
 def test_page_and_numbers_say_the_same(production: World, timetable: pd.DataFrame, tmp_path: Path) -> None:
     plant(production, next(each for each in FAULTS if each.planted == "operations: missing"), timetable)
 
-    page = diagnose.write(diagnosed(production), tmp_path).read_text()
+    page = diagnose.write_diagnosis(diagnosed(production), tmp_path).read_text()
 
     numbers = json.loads((tmp_path / "diagnosis.json").read_text())
     assert numbers["stands_out"][0] == "operations"
