@@ -95,9 +95,9 @@ def expected_of_boosting(nodes: Any, row: Matrix, fixed: Sequence[int], place: i
 
 
 def assert_explained(explainer: explain.Explainer, row: Matrix, worth: Worth) -> None:
-    found = explain.explain(type(explainer).from_bytes(explainer.to_bytes()), row)
-    assert found.base_value == pytest.approx(worth([]), abs=1e-9)
-    assert found.contributions == pytest.approx(shapley(worth, len(row)), abs=1e-6)
+    explanation = explain.explain(type(explainer).from_bytes(explainer.to_bytes()), row)
+    assert explanation.base_value == pytest.approx(worth([]), abs=1e-9)
+    assert explanation.contributions == pytest.approx(shapley(worth, len(row)), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", [RandomForestClassifier, ExtraTreesClassifier])
@@ -148,9 +148,9 @@ def test_xgboost_is_explained_as_it_explains_itself() -> None:
 
     assert explainer.scale == "log_odds"
     for row, contributions, margin in zip(XGBOOST["rows"], XGBOOST["contributions"], XGBOOST["margins"], strict=True):
-        found = explain.explain(explainer, np.array(row, np.float32))
-        assert [*found.contributions, found.base_value] == pytest.approx(contributions, abs=1e-6)
-        assert found.total == pytest.approx(margin, abs=1e-6)
+        explanation = explain.explain(explainer, np.array(row, np.float32))
+        assert [*explanation.contributions, explanation.base_value] == pytest.approx(contributions, abs=1e-6)
+        assert explanation.total == pytest.approx(margin, abs=1e-6)
 
 
 def test_a_linear_model_is_explained_against_the_mean_of_typical_rows(rows: Matrix, late: NDArray[np.bool_]) -> None:
