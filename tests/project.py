@@ -49,12 +49,12 @@ class Project:
         ).stdout
 
     def environment(self, **changed: str) -> dict[str, str]:
-        kept = {
+        inherited = {
             name: value
             for name, value in os.environ.items()
             if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS", "ONTIME_PROBLEM")
         }
-        return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
+        return {**inherited, "PYTHONPATH": str(self.folder / "src"), **changed}
 
     def command(self, *words: str) -> list[str]:
         # Locks that are newer than the environment must not start an installation: see the link above.

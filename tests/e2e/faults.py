@@ -50,8 +50,8 @@ def kill_under_load(settings: Settings) -> dict[str, int]:
             service.kill()
         answered |= {answer["prediction_id"] for answer in load.answers}
     with database.connect(settings.database_url).connect() as connection:
-        kept = set(connection.execute(sa.select(database_tables.predictions.c.prediction_id)).scalars())
-    return {"kills": KILLS, "answered": len(answered), "lost": len(answered - kept)}
+        stored = set(connection.execute(sa.select(database_tables.predictions.c.prediction_id)).scalars())
+    return {"kills": KILLS, "answered": len(answered), "lost": len(answered - stored)}
 
 
 def move_under_load(settings: Settings) -> dict[str, float]:

@@ -17,9 +17,13 @@ MARKED = re.compile(r"^.*DECIDE:.*\n", re.MULTILINE)
 
 def appointments() -> pd.DataFrame:
     """A year in two clinics: booked long ahead, an appointment is missed more often; some ages are not known."""
-    drawn, count = np.random.default_rng(1), DAYS * A_DAY
-    minute = 24 * 60 * np.repeat(np.arange(DAYS), A_DAY) + drawn.integers(9 * 60, 17 * 60, count)
-    north, ahead, reminded = drawn.random(count) < 0.5, drawn.integers(0, 40, count), drawn.random(count) < 0.5
+    generator, count = np.random.default_rng(1), DAYS * A_DAY
+    minute = 24 * 60 * np.repeat(np.arange(DAYS), A_DAY) + generator.integers(9 * 60, 17 * 60, count)
+    north, ahead, reminded = (
+        generator.random(count) < 0.5,
+        generator.integers(0, 40, count),
+        generator.random(count) < 0.5,
+    )
     odds = -2 + 0.06 * ahead + 0.8 * north - 0.8 * reminded
     return pd.DataFrame(
         {
@@ -27,9 +31,9 @@ def appointments() -> pd.DataFrame:
             "scheduled at": pd.Timestamp("2020-01-01") + pd.to_timedelta(minute, unit="min"),
             "clinic": np.where(north, "north", "south"),
             "days ahead": ahead,
-            "age": np.where(drawn.random(count) < 0.1, np.nan, drawn.integers(18, 90, count)),
+            "age": np.where(generator.random(count) < 0.1, np.nan, generator.integers(18, 90, count)),
             "reminded": reminded,
-            "outcome": np.where(drawn.random(count) < 1 / (1 + np.exp(-odds)), "missed", "kept"),
+            "outcome": np.where(generator.random(count) < 1 / (1 + np.exp(-odds)), "missed", "kept"),
         }
     )
 

@@ -56,14 +56,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @contextmanager
 def recorded_with(project: Project, changed: str, into: str) -> Iterator[None]:
     """Within the block, MLflow has other parameters for version 1."""
-    kept = {path: path.read_text() for path in project.folder.glob("var/mlflow-artifacts/*/artifacts/params.yaml")}
-    for path, text in kept.items():
+    originals = {path: path.read_text() for path in project.folder.glob("var/mlflow-artifacts/*/artifacts/params.yaml")}
+    for path, text in originals.items():
         assert changed in text
         path.write_text(text.replace(changed, into))
     try:
         yield
     finally:
-        for path, text in kept.items():
+        for path, text in originals.items():
             path.write_text(text)
 
 
@@ -73,10 +73,10 @@ def left_behind(project: Project) -> list[Path]:
 
 def test_its_card_speaks_of_no_picture_that_was_not_drawn(project: Project) -> None:
     """As of each candidate of a retraining: `evaluate.full_card` is false."""
-    kept = list(project.folder.glob("var/mlflow-artifacts/*/artifacts/model_card.md"))
+    cards = list(project.folder.glob("var/mlflow-artifacts/*/artifacts/model_card.md"))
 
-    assert len(kept) == len(SMALL["train"]["candidates"])
-    for card in kept:
+    assert len(cards) == len(SMALL["train"]["candidates"])
+    for card in cards:
         assert "nothing was drawn" in card.read_text()
         assert "![" not in card.read_text()
         assert not (card.parent / "plots").exists()

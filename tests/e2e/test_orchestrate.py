@@ -44,9 +44,9 @@ class Orchestra:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in without_settings().items() if not name.startswith("PREFECT_")}
+        inherited = {name: value for name, value in without_settings().items() if not name.startswith("PREFECT_")}
         return {
-            **kept,
+            **inherited,
             "PYTHONPATH": str(self.folder / "src"),
             "PREFECT_SERVER_API_PORT": str(self.port),
             "ONTIME_WEEKS_BEHIND": str((datetime.now(UTC) - NOW) // timedelta(weeks=1)),

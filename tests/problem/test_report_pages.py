@@ -73,10 +73,10 @@ def test_page_and_pictures_follow_the_readers_colour_scheme(shown: Page) -> None
 
 
 def test_every_colour_of_a_report_is_the_style_sheets(written: Path) -> None:
-    drawn = "".join(re.findall(r"<svg.*?</svg>", written.read_text(), re.DOTALL))
+    svg = "".join(re.findall(r"<svg.*?</svg>", written.read_text(), re.DOTALL))
 
-    assert len(drawn) > 10_000
-    assert re.findall(r"#[0-9a-f]{6}\b", drawn) == []
+    assert len(svg) > 10_000
+    assert re.findall(r"#[0-9a-f]{6}\b", svg) == []
 
 
 def test_the_pictures_own_colours_are_the_style_sheets_in_light() -> None:

@@ -71,8 +71,8 @@ def planted(subject: Subject, healthy: Answered, fault: Fault, params: Params) -
 
 
 def between(flights: pd.DataFrame, start: date, until: date) -> pd.DataFrame:
-    chosen = (flights["day"] >= pd.Timestamp(start)) & (flights["day"] < pd.Timestamp(until))
-    return flights[chosen].reset_index(drop=True)
+    in_period = (flights["day"] >= pd.Timestamp(start)) & (flights["day"] < pd.Timestamp(until))
+    return flights[in_period].reset_index(drop=True)
 
 
 def trained(

@@ -55,11 +55,11 @@ def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: n
     alone = [decide(winter, after, before, refresh=True) for before, after in pairwise(chain)]
     assert all(verdict.promote for verdict in alone)
 
-    held = [decide(winter, after, before, refresh=True, best=best) for before, after in pairwise(chain)]
+    verdicts = [decide(winter, after, before, refresh=True, best=best) for before, after in pairwise(chain)]
 
-    assert held[0].promote
-    assert not held[-1].promote
-    reported(held[-1].reason)
+    assert verdicts[0].promote
+    assert not verdicts[-1].promote
+    reported(verdicts[-1].reason)
 
 
 @sabotage("too good to be true", "a challenger that knows a part of each outcome", GATE)

@@ -173,11 +173,11 @@ def test_a_day_in_celsius_is_quarantined_and_stops_everything(production: World,
 def test_weather_that_comes_twice_is_quarantined_and_counted(week: Tables, reported: Reported) -> None:
     again = pd.concat([week["weather"], week["weather"][on_saturday(week["weather"]["hour"])]], ignore_index=True)
 
-    kept, _, _ = contract.clean(week)
-    healed, aside, _ = contract.clean({**week, "weather": again})
+    clean, _, _ = contract.clean(week)
+    repaired, quarantined, _ = contract.clean({**week, "weather": again})
 
-    assert len(healed["weather"]) == len(kept["weather"]) == len(week["weather"])
-    reported(f"{len(aside['weather'])} rows quarantined: {aside['weather']['reason'].iloc[0]}")
+    assert len(repaired["weather"]) == len(clean["weather"]) == len(week["weather"])
+    reported(f"{len(quarantined['weather'])} rows quarantined: {quarantined['weather']['reason'].iloc[0]}")
 
 
 @sabotage("duplicated batch", "outcomes reported again, and an older report afterwards", LAST_WORD)
@@ -190,11 +190,11 @@ def test_outcomes_that_come_again_change_nothing(production: World, reported: Re
 
     database.store_outcomes(production.engine, before)
     database.store_outcomes(production.engine, older)
-    kept = production.outcomes()
+    after_older = production.outcomes()
     database.store_outcomes(production.engine, newer)
 
     assert sum(now["label"] != then["label"] for now, then in zip(production.outcomes(), before, strict=True)) == 9
-    assert kept == before
+    assert after_older == before
     reported("the outcomes are unchanged; the report known last counts")
 
 

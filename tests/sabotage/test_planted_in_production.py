@@ -104,12 +104,12 @@ def test_a_retraining_waits_for_enough_new_labels(production_on_saturday: World,
     few = {"policy": params.policy.model_copy(update={"min_labels": 5000})}
 
     flip(production_on_saturday, 4)
-    held = monitor_again(production_on_saturday)
+    result = monitor_again(production_on_saturday)
     production_on_saturday.params = params.model_copy(update=few)
 
-    assert held.decision.action is Action.NOTHING
+    assert result.decision.action is Action.NOTHING
     assert monitor_again(production_on_saturday).decision.action is Action.RETRAIN
-    reported(held.decision.reason.rsplit("; but ", 1)[1])
+    reported(result.decision.reason.rsplit("; but ", 1)[1])
 
 
 # The feed, and what is materialised from it.
@@ -213,9 +213,9 @@ def test_a_small_airline_by_another_code_is_flagged_in_each_answer(production: W
 def renamed(tables: Tables, old: str, new: str, *, accepted: bool = False) -> Tables:
     """From Saturday on, one airline has another code, which is in the table of airlines."""
     flights = tables["flights"].copy()
-    chosen = (flights["carrier"] == old) & (flights["scheduled_departure"] >= midnight(SATURDAY) + timedelta(hours=2))
-    flights.loc[chosen, "carrier"] = new
-    flights.loc[chosen, "entity_id"] = new + flights.loc[chosen, "entity_id"].str[2:]
+    rows = (flights["carrier"] == old) & (flights["scheduled_departure"] >= midnight(SATURDAY) + timedelta(hours=2))
+    flights.loc[rows, "carrier"] = new
+    flights.loc[rows, "entity_id"] = new + flights.loc[rows, "entity_id"].str[2:]
     added = pd.DataFrame({"carrier": [new], "name": ["The same"]})
     airlines = pd.concat([tables["airlines"], added], ignore_index=True)
     by_hand = airlines.assign(accepted=airlines["carrier"] == new) if accepted else airlines

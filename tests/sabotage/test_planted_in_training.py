@@ -161,10 +161,10 @@ def test_a_random_split_stops_the_training(weeks: pd.DataFrame, workspace: Path,
     params = load_params()
     periods = split.periods(params.split)
     labelled = split.labelled(split.within(weeks, split.Period(periods["train"].start, periods["valid"].until)))
-    drawn = np.random.default_rng(1).random(len(labelled)) < 0.8
+    in_training = np.random.default_rng(1).random(len(labelled)) < 0.8
 
     with pytest.raises(split.SplitBroken) as refused:
-        train.fit_candidates(labelled[drawn], labelled[~drawn], params, workspace / "models")
+        train.fit_candidates(labelled[in_training], labelled[~in_training], params, workspace / "models")
 
     reported(refused.value)
 

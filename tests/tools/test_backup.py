@@ -65,7 +65,7 @@ def test_after_a_restore_the_answers_the_releases_and_the_registry_are_what_they
         before = [service.post("/v1/predictions", {**FLIGHT, "flight_number": number}) for number in range(1, 30)]
         with Load(service.port, FLIGHT):  # keeps requesting
             backup.make(world, folder)
-    kept, versions = {answer["prediction_id"] for answer in before}, registered(world)
+    prediction_ids, versions = {answer["prediction_id"] for answer in before}, registered(world)
     for path in (tmp_path / "ontime.db", tmp_path / "mlflow.db", world.artifacts, world.releases):
         path.rename(path.with_name(f"{path.name}.lost"))
     for leftover in (*tmp_path.glob("ontime.db-*"), *tmp_path.glob("mlflow.db-*")):
@@ -75,7 +75,7 @@ def test_after_a_restore_the_answers_the_releases_and_the_registry_are_what_they
 
     with running(world) as service:
         after = [service.post("/v1/predictions", {**FLIGHT, "flight_number": number}) for number in range(1, 30)]
-    assert kept <= {prediction_id for prediction_id, _ in predictions(world)}
+    assert prediction_ids <= {prediction_id for prediction_id, _ in predictions(world)}
     assert [answer["probability"] for answer in after] == [answer["probability"] for answer in before]
     assert registered(world) == versions != []
 

@@ -124,12 +124,12 @@ def test_a_flight_that_differs_in_one_bit_is_counted(
 ) -> None:
     replay.run(settings, params, february, START, date(2013, 2, 20), monitor_pool)
     engine = database.connect(settings.database_url)
-    spoilt = online_store.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
-    stored = online_store.look_up_features(engine, params.question, [spoilt.entity_id])[spoilt.entity_id]
+    flight = online_store.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
+    stored = online_store.look_up_features(engine, params.question, [flight.entity_id])[flight.entity_id]
     online_store.store_features(
         engine,
         params.question,
-        [spoilt.entity_id],
+        [flight.entity_id],
         [stored.moment],
         np.nextafter(stored.online.vector, np.float32(1e9))[None, :],
     )

@@ -40,8 +40,8 @@ def without_explore(lock_text: str) -> str:
 
 
 def origin(git_commit: str = COMMIT, dvc_lock: str | None = None) -> Origin:
-    kept = dvc_lock or lock()
-    return Origin(git_commit, lineage.pipeline_id(lineage.outputs(kept)), "", kept, b"")
+    lock_text = dvc_lock or lock()
+    return Origin(git_commit, lineage.pipeline_id(lineage.outputs(lock_text)), "", lock_text, b"")
 
 
 def rebuilt(lock_text: str, deviation: Deviation = SAME, same_libraries: bool = True) -> Rebuild:

@@ -60,13 +60,13 @@ class Shown:
 def started(folder: Path, ports: Ports, **changed: str) -> Shown:
     # Never the ports of a real `make ui`.
     command = f"from pipelines.tools import ui, ui_pages; ui.show_pages(ui_pages.Ports{astuple(ports)})"
-    kept = without_settings()
+    inherited = without_settings()
     log = folder.parent / f"{folder.name}.log"
     with log.open("w") as written:
         process = subprocess.Popen(
             [sys.executable, "-c", command],
             cwd=folder,
-            env={**kept, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **changed},
+            env={**inherited, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}", **changed},
             stdout=written,
             stderr=subprocess.STDOUT,
             text=True,
