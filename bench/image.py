@@ -47,7 +47,7 @@ def ready(folder: Path) -> float:
         "--env=ONTIME_API_KEYS=/run/keys.json",
     ]
     return seconds_until(
-        lambda: docker("run", "--detach", *TIGHT, *options, IMAGE), lambda: local_server.answers(port, "/health/ready")
+        lambda: docker("run", "--detach", *TIGHT, *options, IMAGE), lambda: local_server.responds(port, "/health/ready")
     )
 
 

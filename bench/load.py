@@ -109,7 +109,7 @@ def _wait_until_ready(process: "subprocess.Popen[str]", port: int, ready: str, e
     name = " ".join(cast("Sequence[str]", process.args))
     try:
         local_server.wait_until_ready(
-            process, name, lambda: local_server.answers(port, ready), READY_SECONDS, errors.read_text
+            process, name, lambda: local_server.responds(port, ready), READY_SECONDS, errors.read_text
         )
     except processes.ProcessFailed as failed:
         raise SystemExit(f"bench: {failed}") from None

@@ -42,7 +42,7 @@ from pipelines.layout import (
 TIMED_ROWS = 10_000
 
 
-class Test(NamedTuple):
+class TestSet(NamedTuple):
     """The labelled entities of the test period, and what the training left."""
 
     entities: pd.DataFrame
@@ -51,41 +51,41 @@ class Test(NamedTuple):
     training: dict[str, Any]
 
 
-def open_test(params: Params) -> Test:
+def read_test(params: Params) -> TestSet:
     period = split.periods(params.split)["test"]
     entities = read_period(period)
     split.refuse_strays("test", entities, period)
     training = read_json(MODELS / "training.json")
-    return Test(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
+    return TestSet(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
 
 
-def predict_all(test: Test, params: Params) -> dict[str, model.Probabilities]:
+def predict_all(test: TestSet, params: Params) -> dict[str, model.Probabilities]:
     """Each candidate's probabilities; what differs from run to run goes to reports/costs.json."""
     costs: dict[str, dict[str, float]] = read_json(COSTS) if COSTS.exists() else {}
     probabilities: dict[str, model.Probabilities] = {}
     for name in params.train.candidates:
         fitted = joblib.load(MODELS / f"{name}.joblib")
         probabilities[name] = model.predict(fitted, test.matrix)
-        began = time.perf_counter()
+        start = time.perf_counter()
         model.predict(fitted, test.matrix[:TIMED_ROWS])
-        microseconds = 1e6 * (time.perf_counter() - began) / len(test.matrix[:TIMED_ROWS])
+        microseconds = 1e6 * (time.perf_counter() - start) / len(test.matrix[:TIMED_ROWS])
         size = (MODELS / f"{name}.joblib").stat().st_size
         costs.setdefault(name, {}).update(predict_us_per_row=round(microseconds, 3), size_bytes=size)
     write_json(COSTS, costs)
     return probabilities
 
 
-def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
+def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
     """The champion with less to know: nothing but the request, and without what each declared ablation leaves out."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     probabilities = {"request_only": model.predict(champion, model.request_only(test.matrix))}
     for name in PROBLEM.ablations if params.train.ablations else ():
-        blind = joblib.load(MODELS / f"{name}.joblib")
-        probabilities[name] = model.predict(blind, model.ablated(test.matrix, name))
+        ablated = joblib.load(MODELS / f"{name}.joblib")
+        probabilities[name] = model.predict(ablated, model.ablated(test.matrix, name))
     return {name: evaluation.scores(test.label, each, params.cost) for name, each in probabilities.items()}
 
 
-def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[dict[str, Any]]:
+def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Params) -> list[dict[str, Any]]:
     """How often sets that are calibrated on the validation period hold: there, and on the test period by slice."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     valid = read_period(split.periods(params.split)["valid"])
@@ -94,9 +94,9 @@ def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[d
         slices.of_entities(valid),
         slices.of_entities(test.entities),
     )
-    probability = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.Answered(probability, slices.groups(valid_cuts))
-    sets = conformal.prediction_sets(calibration, valid_label, conformal.Answered(told, slices.groups(cuts)))
+    valid_probabilities = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
+    calibration = conformal.Answered(valid_probabilities, slices.groups(valid_cuts))
+    sets = conformal.prediction_sets(calibration, valid_label, conformal.Answered(probabilities, slices.groups(cuts)))
     shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in (slices.GROUP, "month") if cut}})
     return [
         *conformal.control(calibration, valid_label, valid["day"].to_numpy()),
@@ -104,21 +104,21 @@ def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[d
     ]
 
 
-def reasons(test: Test) -> explain.Method:
+def explanation_method(test: TestSet) -> explain.Method:
     """How the champion's answers are explained."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     return explain.method_of(candidates.explainer(test.training["champion"], champion, test.matrix))
 
 
-def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
+def feature_importance(test: TestSet, params: Params) -> list[tuple[str, float, float]]:
     """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     step = max(1, len(test.label) // params.evaluate.importance_rows)
-    found = permutation_importance(
+    importances = permutation_importance(
         champion, test.matrix[::step], test.label[::step], scoring=_negative_log_loss,
         n_repeats=2, random_state=params.train.seed,
     )  # fmt: skip
-    rows = zip(schema.FEATURE_NAMES, found.importances_mean, found.importances_std, strict=True)
+    rows = zip(schema.FEATURE_NAMES, importances.importances_mean, importances.importances_std, strict=True)
     return sorted(((name, float(mean), float(std)) for name, mean, std in rows), key=lambda row: -row[1])
 
 
@@ -140,7 +140,7 @@ def draw_costs(report: card.Report) -> None:
 
 def main() -> None:
     params = load_params()
-    test = open_test(params)
+    test = read_test(params)
     champion = test.training["champion"]
     probabilities = predict_all(test, params)
     candidates = {
@@ -167,9 +167,9 @@ def main() -> None:
         entities={**test.training["entities"], "test": len(test.entities)},
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
-        reasons=reasons(test),
+        reasons=explanation_method(test),
     )
-    ranks = importance(test, params) if full else []
+    ranks = feature_importance(test, params) if full else []
     text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
     with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
         if full:

@@ -17,7 +17,7 @@ from pipelines.layout import EDA, REPORTS, VALIDATED, read_tables, replacing_fol
 TEMPLATE = Path(__file__).parent / "templates/eda.md.jinja"
 
 
-def by_month(entities: pd.DataFrame) -> pd.DataFrame:
+def monthly_counts(entities: pd.DataFrame) -> pd.DataFrame:
     """Rows, rows without a label, and the share positive of each month."""
     counted = entities.assign(unlabelled=entities["label"].isna())
     return counted.groupby("month").agg(
@@ -25,12 +25,12 @@ def by_month(entities: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def report(months: pd.DataFrame, findings: Mapping[str, str], question: Question) -> str:
+def eda_page(months: pd.DataFrame, findings: Mapping[str, str], question: Question) -> str:
     """The page around the pictures; `findings` is what each of them says."""
     return rendering.render(TEMPLATE, months=months.itertuples(), findings=findings, question=question)
 
 
-def draw(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
+def draw_plots(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
     """The pictures into the folder; what each of them says, by name."""
     labelled = entities.groupby("hour")["label"]
     hours = labelled.mean()[labelled.count() >= 100]
@@ -50,20 +50,22 @@ def draw(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder
 
 def drift_of(tables: Tables) -> pd.DataFrame:
     """The index of each declared column by month, in the order of the declaration."""
-    found = []
+    drifts = []
     for name, columns in DATA.drift_of.items():
         table = DATA.table(name)
         rows = tables[name].assign(month=month_of(tables[name][table.moment]))
-        found.append(exploration.drift_by_month(rows, columns))
-    return pd.concat(found) if found else pd.DataFrame()
+        drifts.append(exploration.drift_by_month(rows, columns))
+    return pd.concat(drifts) if drifts else pd.DataFrame()
 
 
 def main() -> None:
     tables, question = read_tables(VALIDATED), load_params().question
     entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
     with replacing_folder(EDA) as folder:
-        says = draw(entities, exploration.missing_shares(tables), drift_of(tables), folder)
-        text = report(by_month(entities), says, question)  # before anything is replaced, as all that may fail
+        findings = draw_plots(entities, exploration.missing_shares(tables), drift_of(tables), folder)
+        text = eda_page(
+            monthly_counts(entities), findings, question
+        )  # before anything is replaced, as all that may fail
     files.write_text(REPORTS / "eda.md", text)
     months = entities["month"].nunique()
     print(f"explore: {len(entities):,} {WORDS.entities}, {months} months: {REPORTS / 'eda.md'}")

@@ -25,7 +25,7 @@ TEMPLATE = Path(__file__).parent / "templates/features.md.jinja"
 SHORTEST_MONTH_HOURS = 28 * 24
 
 
-def near(month: str, months: list[str], params: Params) -> list[str]:
+def months_needed(month: str, months: list[str], params: Params) -> list[str]:
     """A month with its neighbours: all that its features may look at."""
     place, behind = months.index(month), ceil(params.features.halo_hours / SHORTEST_MONTH_HOURS)
     return months[max(place - behind, 0) : place + 2]
@@ -36,7 +36,7 @@ def documentation(question: Question) -> str:
     return rendering.render(TEMPLATE, features=schema.FEATURES, question=question)
 
 
-def begin_and_end(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:
+def month_bounds(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:
     """The first moments of a month and of the next one on a calendar."""
     first = date.fromisoformat(f"{month}-01")
     following = (first + timedelta(days=31)).replace(day=1)
@@ -46,7 +46,7 @@ def begin_and_end(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestam
 
 def build_month(month: str, tables: Tables, params: Params) -> tuple[pd.DataFrame, list[int]]:
     """The month's features and labels, and how many rows were compared at each moment. Raises FutureLeak."""
-    start, end = begin_and_end(month, schema.ZONE)
+    start, end = month_bounds(month, schema.ZONE)
     build = partial(features.build, start=start, end=end, params=params.features, question=params.question)
     built = build(tables)
     labelled = features.with_label(built, tables[DATA.entities], params.label.at_least)
@@ -60,7 +60,9 @@ def main() -> None:
     rows, compared = 0, []
     with replacing_folder(FEATURES) as folder:
         for month in tqdm(months, desc="features", unit="month", disable=None):
-            labelled, at_moments = build_month(month, read_tables(VALIDATED, near(month, months, params)), params)
+            labelled, at_moments = build_month(
+                month, read_tables(VALIDATED, months_needed(month, months, params)), params
+            )
             write_table(labelled, folder / f"{month}.parquet")
             rows += len(labelled)
             compared += at_moments

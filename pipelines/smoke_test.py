@@ -42,8 +42,8 @@ class Sample(NamedTuple):
 
     matrix: model.Matrix
     label: model.Labels
-    asked: dict[str, model.Matrix]
-    asked_label: model.Labels  # the same entities in each kind
+    inputs: dict[str, model.Matrix]
+    input_label: model.Labels  # the same entities in each kind
 
 
 def draw_sample(seed: int) -> Sample:
@@ -62,12 +62,12 @@ def draw_sample(seed: int) -> Sample:
     missing[::4] = model.request_only(missing[::4])
     unseen = complete.copy()
     unseen[:, candidates.CATEGORY_POSITIONS] = np.nan
-    asked = dict(zip(ADVICE, (complete[ROWS:], missing[ROWS:], unseen[ROWS:]), strict=True))
-    return Sample(missing[:ROWS], label[:ROWS], asked, label[ROWS:])
+    inputs = dict(zip(ADVICE, (complete[ROWS:], missing[ROWS:], unseen[ROWS:]), strict=True))
+    return Sample(missing[:ROWS], label[:ROWS], inputs, label[ROWS:])
 
 
 @contextmanager
-def trying(name: str, step: str) -> Iterator[None]:
+def noting_failure(name: str, step: str) -> Iterator[None]:
     """Whatever goes wrong inside says last which candidate it was, and at what."""
     try:
         yield
@@ -76,47 +76,53 @@ def trying(name: str, step: str) -> Iterator[None]:
         raise
 
 
-def try_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Probabilities, explain.Method]:
+def check_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Probabilities, explain.Method]:
     """Its probabilities of all that is asked, and how it is explained. Raises CandidateRefused."""
-    asked = np.vstack([*sample.asked.values()])
-    with trying(name, "fitted"):
+    inputs = np.vstack([*sample.inputs.values()])
+    with noting_failure(name, "fitted"):
         fitted = model.fit(name, sample.matrix, sample.label, params.train)
-        again = model.fit(name, sample.matrix, sample.label, params.train)
-    with trying(name, "saved and asked"):
+        refitted = model.fit(name, sample.matrix, sample.label, params.train)
+    with noting_failure(name, "saved and asked"):
         saved = io.BytesIO()
         joblib.dump(fitted, saved)
-        told = model.predict(joblib.load(saved), asked)
-    if not np.all((told >= 0) & (told <= 1)):
-        raise CandidateRefused(f"{name}: predict_proba gives {told.min():g} to {told.max():g}, not probabilities")
-    if (apart := np.abs(told - model.predict(again, asked)).max()) > 0:
-        raise CandidateRefused(f"{name}: fitted twice it differs by {apart:.2g}; pass the seed on as random_state")
+        probabilities = model.predict(joblib.load(saved), inputs)
+    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+        raise CandidateRefused(
+            f"{name}: predict_proba gives {probabilities.min():g} to {probabilities.max():g}, not probabilities"
+        )
+    if (difference := np.abs(probabilities - model.predict(refitted, inputs)).max()) > 0:
+        raise CandidateRefused(f"{name}: fitted twice it differs by {difference:.2g}; pass the seed on as random_state")
     if candidates.CANDIDATES[name].export is None:
-        return told, explain.method_of("it is only there to be beaten, and never released")
-    with trying(name, "exported as ONNX"):
+        return probabilities, explain.method_of("it is only there to be beaten, and never released")
+    with noting_failure(name, "exported as ONNX"):
         onnx, onnx_again = export.to_onnx(name, fitted), export.to_onnx(name, fitted)
         exported = release.Model(onnx)
-        served = exported.predict(asked)
+        served = exported.predict(inputs)
     if onnx != onnx_again:
         raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH")
-    refuse_disparity(name, sample.asked, told, served, params.gate.parity_tolerance)
-    with trying(name, "explained"):
-        return told, refuse_wrong_reasons(name, fitted, sample, exported)
+    refuse_onnx_difference(name, sample.inputs, probabilities, served, params.gate.parity_tolerance)
+    with noting_failure(name, "explained"):
+        return probabilities, refuse_wrong_explanations(name, fitted, sample, exported)
 
 
-def refuse_disparity(
-    name: str, asked: Mapping[str, model.Matrix], told: model.Probabilities, served: model.Matrix, tolerance: float
+def refuse_onnx_difference(
+    name: str,
+    inputs: Mapping[str, model.Matrix],
+    probabilities: model.Probabilities,
+    served: model.Matrix,
+    tolerance: float,
 ) -> None:
     """Raise CandidateRefused for the first kind of rows on which the ONNX file is another model."""
-    ends = np.cumsum([len(rows) for rows in asked.values()])[:-1]
-    for kind, apart in zip(asked, np.split(np.abs(told - served), ends), strict=True):
-        if not apart.max() <= tolerance:
+    ends = np.cumsum([len(rows) for rows in inputs.values()])[:-1]
+    for kind, difference in zip(inputs, np.split(np.abs(probabilities - served), ends), strict=True):
+        if not difference.max() <= tolerance:
             raise CandidateRefused(
-                f"{name}: ONNX differs from the model by {apart.max():.2g} on {kind} (gate.parity_tolerance "
+                f"{name}: ONNX differs from the model by {difference.max():.2g} on {kind} (gate.parity_tolerance "
                 f"{tolerance:g}): {ADVICE[kind]}; see docs/models.md"
             )
 
 
-def refuse_wrong_reasons(
+def refuse_wrong_explanations(
     name: str, fitted: model.Classifier, sample: Sample, exported: release.Model
 ) -> explain.Method:
     """How it is explained. Raises CandidateRefused where the reasons do not add up to the probability served."""
@@ -125,7 +131,7 @@ def refuse_wrong_reasons(
     if isinstance(explainer, str):
         return method
     read = type(explainer).from_bytes(explainer.to_bytes())
-    for kind, matrix in sample.asked.items():
+    for kind, matrix in sample.inputs.items():
         rows = matrix[:EXPLAINED_ROWS]
         for row, served in zip(rows, exported.predict(rows).tolist(), strict=True):
             summed = explain.explain(read, row).probability
@@ -137,10 +143,10 @@ def refuse_wrong_reasons(
     return method
 
 
-def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
+def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
                 sample: Sample, params: Params) -> None:  # fmt: skip
     """The model card of each candidate that may win, and the pictures, as the stage `evaluate` makes them."""
-    label = np.tile(sample.asked_label, len(sample.asked))
+    label = np.tile(sample.input_label, len(sample.inputs))
     scores = {name: evaluation.scores(label, each, params.cost) for name, each in probabilities.items()}
     day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval by days needs two of them
     intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in probabilities.items()}
@@ -160,9 +166,9 @@ def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mappi
             entities=dict.fromkeys(("train", "valid", "test"), len(label)),
             positive_share=float(label.mean()), days=2, reasons=methods[name],
         )  # fmt: skip
-        with trying(name, "described in a model card"):
+        with noting_failure(name, "described in a model card"):
             card.model_card(report, ranks)
-    with trying(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
+    with noting_failure(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
         card_plots.draw(label, probabilities, ranks, report, Path(folder))
         costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in scores])
         plots.save(costs, Path(folder) / "quality_latency.png")
@@ -171,12 +177,12 @@ def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mappi
 def main() -> None:
     params = load_params()
     sample = draw_sample(params.train.seed)
-    tried = {name: try_candidate(name, sample, params) for name in params.train.candidates}
-    methods = {name: method for name, (_, method) in tried.items()}
-    try_reports({name: probability for name, (probability, _) in tried.items()}, methods, sample, params)
+    checked = {name: check_candidate(name, sample, params) for name in params.train.candidates}
+    methods = {name: method for name, (_, method) in checked.items()}
+    check_reports({name: probability for name, (probability, _) in checked.items()}, methods, sample, params)
     # No figure and no sentence: where this file stays the same, no training is repeated.
     write_json(SMOKE_TEST, {name: method.model_dump(exclude={"about"}) for name, method in methods.items()})
-    print(f"smoke_test: {len(tried)} candidates fitted, exported and explained in small")
+    print(f"smoke_test: {len(checked)} candidates fitted, exported and explained in small")
 
 
 if __name__ == "__main__":

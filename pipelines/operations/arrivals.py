@@ -40,7 +40,7 @@ class Arrived(NamedTuple):
     broken: tuple[Batch, ...]
 
 
-def near(start: datetime, end: datetime) -> Tables:
+def read_feed(start: datetime, end: datetime) -> Tables:
     """The ingested months that [start, end) touches. Raises FileNotFoundError where there is none."""
     first, last = (moment.astimezone(ZONE).strftime("%Y-%m") for moment in (start, end))
     folder = INGESTED / DATA.entities
@@ -50,41 +50,41 @@ def near(start: datetime, end: datetime) -> Tables:
     return read_tables(INGESTED, months)
 
 
-def by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived:
+def arrived_by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived:
     """All that features and labels from `since` until `moment` need, as it was known at `moment`.
 
     Raises NotDeclared where an entity is planned so late that nothing is known of it at its prediction moment.
     """
     lead = timedelta(minutes=params.features.lead_minutes)
-    _refuse_a_later_plan(lead)
+    _refuse_late_availability(lead)
     # Of a day that was cut in two, half of a broken batch would be judged again.
-    start = local_time.midnight(local_time.day_of(since - reach(params)))
+    start = local_time.midnight(local_time.day_of(since - lookback(params)))
     # Those that are asked about now have their event a lead from now.
     end = moment + lead + 2 * MARGIN
-    return accept(sources.as_of(sources.cut(feed(start, end), start, end), moment))
+    return clean_by_day(sources.as_of(sources.cut(feed(start, end), start, end), moment))
 
 
-def reach(params: Params) -> timedelta:
+def lookback(params: Params) -> timedelta:
     """How long before a moment an event may lie of which something is still looked at: a feature, or its outcome."""
     return max(timedelta(hours=params.features.halo_hours), timedelta(days=params.monitor.settle_days)) + MARGIN
 
 
-def _refuse_a_later_plan(lead: timedelta) -> None:
-    known = next(table.known for table in DATA.tables if table.name == DATA.entities)
-    if isinstance(known, Scheduled) and known.ahead < lead:
+def _refuse_late_availability(lead: timedelta) -> None:
+    availability = next(table.known for table in DATA.tables if table.name == DATA.entities)
+    if isinstance(availability, Scheduled) and availability.ahead < lead:
         raise sources.NotDeclared(
             f"features.lead_minutes asks {lead} before the event, but problem/data.py declares that a row of "
-            f"{DATA.entities} is known {known.ahead} before (ahead): ask later, or declare how early it is known"
+            f"{DATA.entities} is known {availability.ahead} before (ahead): ask later, or declare how early it is known"
         )
 
 
-def accept(tables: Tables) -> Arrived:
+def clean_by_day(tables: Tables) -> Arrived:
     """The tables after the contract, without the days that break it. Raises ContractBroken if that does not help."""
     try:
         return Arrived(contract.clean(tables)[0], ())
     except contract.ContractBroken:
-        kept, broken = _without_broken_days(tables)
-        return Arrived(contract.clean(kept)[0], broken)
+        remaining, broken = _without_broken_days(tables)
+        return Arrived(contract.clean(remaining)[0], broken)
 
 
 def _without_broken_days(tables: Tables) -> tuple[Tables, tuple[Batch, ...]]:
@@ -94,10 +94,10 @@ def _without_broken_days(tables: Tables) -> tuple[Tables, tuple[Batch, ...]]:
         for day, rows in tables[table.name].groupby(_day(tables[table.name][table.moment]))
         if (reasons := contract.violations_of_day(tables, table.name, rows))
     ]
-    kept = dict(tables)
+    remaining = dict(tables)
     for batch in broken:
-        kept[batch.table] = kept[batch.table].drop(index=batch.rows.index)
-    return kept, tuple(broken)
+        remaining[batch.table] = remaining[batch.table].drop(index=batch.rows.index)
+    return remaining, tuple(broken)
 
 
 def _day(moments: pd.Series) -> pd.Series:

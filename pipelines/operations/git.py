@@ -17,15 +17,15 @@ class GitRefused(RuntimeError):
     """git does not read this repository, or there is none that can be cloned; the message says why and what to do."""
 
 
-def ask(*arguments: str) -> str | None:
+def query(*arguments: str) -> str | None:
     """What git answers; None outside a repository, before its first commit, and for what is not in it.
 
     Raises GitRefused for a repository that git does not read, such as one that belongs to another user.
     """
     try:
-        done = _run(*arguments)
-        if done.returncode == 0:
-            return done.stdout
+        completed = _run(*arguments)
+        if completed.returncode == 0:
+            return completed.stdout
         refusal = _run("rev-parse", "--git-dir").stderr
     except FileNotFoundError:
         refusal = "git is not installed" if Path(".git").exists() else ""
@@ -42,7 +42,7 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def commit() -> str | None:
     """The commit that is checked out, or None. Raises GitRefused."""
-    answer = ask("rev-parse", "--verify", "HEAD")
+    answer = query("rev-parse", "--verify", "HEAD")
     return None if answer is None else answer.strip()
 
 
@@ -50,7 +50,7 @@ def refuse_without_commit() -> None:
     """Raises GitRefused where no clone of this folder can be made, because nothing is committed in it."""
     if commit() is None:
         raise GitRefused(f"this needs a repository with a commit, and nothing is committed yet: first {FIRST_COMMIT}")
-    if inside := (ask("rev-parse", "--show-prefix") or "").strip():
+    if inside := (query("rev-parse", "--show-prefix") or "").strip():
         raise GitRefused(
             f"this needs a repository of its own, and this folder is only {inside} in a larger one: "
             f"copy it to a place of its own and there {FIRST_COMMIT}"
@@ -59,6 +59,6 @@ def refuse_without_commit() -> None:
 
 def refuse_uncommitted() -> None:
     """Raises GitRefused for work that a command, which changes tracked files, could mix up with its own."""
-    if changed := (ask("status", "--porcelain") or "").strip():
+    if changed := (query("status", "--porcelain") or "").strip():
         lines = changed.splitlines()
         raise GitRefused(f"commit or stash your changes first: {len(lines)} files, such as {lines[0]}")

@@ -19,13 +19,15 @@ def outputs(lock_text: str) -> dict[str, str]:
 
 def inputs(lock_text: str) -> dict[tuple[str, str], Any]:
     """What each stage read that no stage makes: (stage, file) -> md5, (stage, `params.yaml train`) -> its values."""
-    made = outputs(lock_text)
-    found: dict[tuple[str, str], Any] = {}
+    output_hashes = outputs(lock_text)
+    stage_inputs: dict[tuple[str, str], Any] = {}
     for name, stage in _stages(lock_text).items():
-        found |= {(name, dep["path"]): dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in made}
+        stage_inputs |= {
+            (name, dep["path"]): dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in output_hashes
+        }
         for file, values in stage.get("params", {}).items():
-            found |= {(name, f"{file} {key}"): value for key, value in values.items()}
-    return found
+            stage_inputs |= {(name, f"{file} {key}"): value for key, value in values.items()}
+    return stage_inputs
 
 
 def _stages(lock_text: str) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def git_commit() -> str:
     commit = git.commit()
     if commit is None:
         return "unknown"
-    changed = git.ask("status", "--porcelain", "--", *CODE)
+    changed = git.query("status", "--porcelain", "--", *CODE)
     return commit + ("-dirty" if changed else "")
 
 
@@ -54,7 +56,7 @@ def reproduction(hashes: dict[str, str]) -> str:
     """One line: whether every output is, byte for byte, the one that was committed, and which is not."""
     if git.commit() is None:
         return f"reproduced: nothing is committed to compare with or to rebuild this from; first {git.FIRST_COMMIT}"
-    committed = git.ask("show", f"HEAD:./{LOCK}")
+    committed = git.query("show", f"HEAD:./{LOCK}")
     if committed is None:
         return "reproduced: no committed dvc.lock to compare with"
     before = outputs(committed)

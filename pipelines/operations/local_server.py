@@ -26,7 +26,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def answers(port: int, path: str = "/") -> bool:
+def responds(port: int, path: str = "/") -> bool:
     """Whether a server on the port answers GET on the path with a status below 400."""
     with closing(HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)) as connection:
         try:
@@ -36,7 +36,7 @@ def answers(port: int, path: str = "/") -> bool:
             return False
 
 
-def begin(
+def start(
     command: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
     """Start a server that outlives the call, in a process group of its own, so that Ctrl-C comes by us."""
@@ -78,7 +78,7 @@ def stop(servers: Sequence["subprocess.Popen[Any]"], seconds: float = STOP_SECON
 
 
 @contextmanager
-def running(
+def running_server(
     command: Sequence[str],
     port: int,
     *,
@@ -94,7 +94,7 @@ def running(
     """
     with log.open("a") as file, processes.started(command, env=env, stdout=file, stderr=file) as process:
         try:
-            wait_until_ready(process, name, lambda: answers(port, ready), ready_seconds, log.read_text)
+            wait_until_ready(process, name, lambda: responds(port, ready), ready_seconds, log.read_text)
             yield process
         finally:
             stop([process])

@@ -28,17 +28,17 @@ from pipelines.layout import FEATURES, VALIDATED, read_months, write_table
 from pipelines.operations import arrivals, feed_clock
 
 BATCH_ROWS = 5000
-REQUEST = list(PROBLEM.request.model_fields)
+REQUEST_FIELDS = list(PROBLEM.request.model_fields)
 OVERLAP = timedelta(hours=6)  # looked at again: an interrupted run may have stored only a part
-FIRST_TIME = timedelta(days=1)
-MOST_LOST = 0.01  # of the outcomes: without those that take longest, every figure says too little
+FIRST_WINDOW = timedelta(days=1)
+LOST_OUTCOMES_LIMIT = 0.01  # of the outcomes: without those that take longest, every figure says too little
 
 
 class QuestionDiffers(ValueError):
     """The release that answers was made for another prediction moment, or another label, than params.yaml says."""
 
 
-class Stored(NamedTuple):
+class Materialised(NamedTuple):
     entities: int
     outcomes: int
     broken: tuple[arrivals.Batch, ...]
@@ -48,7 +48,7 @@ class Stored(NamedTuple):
         return f"{self.entities:,} {WORDS.entities} materialised, {self.outcomes:,} outcomes{broken}"
 
 
-def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
+def materialise_rows(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
     """Put features into the online store, exactly as training sees them, with what a request would say.
 
     `entities` has the columns of the entities' table, by entity_id.
@@ -58,7 +58,7 @@ def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entit
     ):
         part = rows.iloc[start : start + BATCH_ROWS]
         own = entities.loc[part[KEY]]
-        database.store_entities(engine, _records(own[[KEY, *REQUEST]].assign(event_at=own[DATA.event_at])))
+        database.store_entities(engine, _records(own[[KEY, *REQUEST_FIELDS]].assign(event_at=own[DATA.event_at])))
         vectors, texts = features.online_of(part)
         database.store_features(
             engine,
@@ -73,9 +73,9 @@ def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entit
 def outcomes_of(entities: pd.DataFrame, at_least: float) -> list[dict[str, object]]:
     """Labels, with the moment from which each is known; entities without a value have none."""
     declared = PROBLEM.label
-    known = entities[entities[declared.column].notna() & entities[declared.known_at].notna()]
-    value = known[declared.column].astype(float)
-    return _records(known[[KEY]].assign(label=value >= at_least, value=value, known_at=known[declared.known_at]))
+    labelled = entities[entities[declared.column].notna() & entities[declared.known_at].notna()]
+    value = labelled[declared.column].astype(float)
+    return _records(labelled[[KEY]].assign(label=value >= at_least, value=value, known_at=labelled[declared.known_at]))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
@@ -104,49 +104,49 @@ def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> 
 def refuse_lost_outcomes(entities: pd.DataFrame, params: Params) -> None:
     """Raise Refusal where outcomes become known so long after the event that `step` no longer looks at it."""
     known_at = entities[PROBLEM.label.known_at].dropna()
-    lost = known_at - entities[DATA.event_at].loc[known_at.index] > arrivals.reach(params)
-    if lost.mean() > MOST_LOST:
+    lost = known_at - entities[DATA.event_at].loc[known_at.index] > arrivals.lookback(params)
+    if lost.mean() > LOST_OUTCOMES_LIMIT:
         raise Refusal(
             f"monitor.settle_days {params.monitor.settle_days}: {lost.mean():.0%} of the outcomes are known more than "
-            f"{arrivals.reach(params)} after the event, and would never be stored: set it to the days that they take"
+            f"{arrivals.lookback(params)} after the event, and would never be stored: set it to the days that they take"
         )
 
 
-def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
+def run(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.read_feed) -> Materialised:
     """Store what the moments up to `now` bring: features of entities whose moment it is, and labels."""
-    refuse_another_question(settings, params)
+    refuse_question_mismatch(settings, params)
     engine = database.connect(settings.database_url)
     now = now.replace(second=0, microsecond=0)
     last = database.last_moment(engine, params.question, now)
-    since = last - OVERLAP if last else now - FIRST_TIME
-    arrived = arrivals.by(now, since, feed, params)
+    since = last - OVERLAP if last else now - FIRST_WINDOW
+    arrived = arrivals.arrived_by(now, since, feed, params)
     quarantine(settings, engine, arrived.broken, now)
     outcomes = new_outcomes(arrived, since, params)
     database.store_outcomes(engine, outcomes)
     # Last, and in the order of their moments: the next run begins at the last moment stored, so all before it is here.
     built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
-    note_skew(engine, params.question, built, now)
-    materialise(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
-    return Stored(len(built), len(outcomes), arrived.broken)
+    record_skew(engine, params.question, built, now)
+    materialise_rows(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
+    return Materialised(len(built), len(outcomes), arrived.broken)
 
 
-def refuse_another_question(settings: Settings, params: Params) -> None:
+def refuse_question_mismatch(settings: Settings, params: Params) -> None:
     """Raise QuestionDiffers where what would be materialised is not what the current release was trained on."""
     champion = release.current(settings.releases)
     if champion is None:
         return
-    for name, asked, trained in (
+    for name, configured, trained in (
         ("features.lead_minutes", params.features.lead_minutes, champion.lead_minutes),
         ("label.at_least", params.label.at_least, champion.label_at_least),
     ):
-        if asked != trained:
+        if configured != trained:
             raise QuestionDiffers(
-                f"{name} is {asked}, but release {champion.version} was trained on {trained}: "
+                f"{name} is {configured}, but release {champion.version} was trained on {trained}: "
                 "train a release on it (make train), or set it back in params.yaml"
             )
 
 
-def note_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: datetime) -> None:
+def record_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: datetime) -> None:
     """Write down how many entities were stored with other features than the same hours make of them now.
 
     The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
@@ -187,7 +187,7 @@ def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Bat
         database.record_decision(engine, "quarantine", "set aside", evidence, now)
 
 
-def test_period(settings: Settings, params: Params) -> str:
+def materialise_test_period(settings: Settings, params: Params) -> str:
     """The entities of the test period with their outcomes, as they were measured."""
     period = split.periods(params.split)["test"]
     months = split.months(period)
@@ -195,7 +195,7 @@ def test_period(settings: Settings, params: Params) -> str:
     entities = read_months(VALIDATED / DATA.entities, months).set_index(KEY, drop=False)
     refuse_lost_outcomes(entities, params)
     engine = database.connect(settings.database_url)
-    materialise(engine, params.question, rows, entities)
+    materialise_rows(engine, params.question, rows, entities)
     database.store_outcomes(engine, outcomes_of(entities.loc[rows[KEY]], params.label.at_least))
     return f"{len(rows):,} {WORDS.entities} from {period.start} until {period.until}"
 
@@ -204,10 +204,10 @@ def main() -> None:
     settings, params = load_settings(), load_params()
     try:
         if sys.argv[1:] == ["test"]:
-            print(f"materialise: {test_period(settings, params)}")
+            print(f"materialise: {materialise_test_period(settings, params)}")
         else:
             now = feed_clock.now(settings, params)
-            print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
+            print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {run(settings, params, now)}")
     except (QuestionDiffers, Refusal, locks.Busy) as refused:
         sys.exit(f"materialise: {refused}")
 

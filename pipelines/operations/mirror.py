@@ -27,7 +27,7 @@ from ontime import environment, files, release
 from ontime.release import MANIFEST, POINTER, Pointer, ReleaseRefused
 from ontime.settings import BadSettings, Settings, load_settings
 
-AWAY = (OSError, BotoCoreError, ReleaseRefused)  # what a later try may mend; s3fs makes S3's refusals OSErrors
+RETRYABLE = (OSError, BotoCoreError, ReleaseRefused)  # what a later try may mend; s3fs makes S3's refusals OSErrors
 
 
 class Store:
@@ -58,43 +58,45 @@ class Store:
 
 def push(releases: Path, store: Store) -> list[str]:
     """Copy what the store lacks; what that was. Raises ReleaseRefused where it holds another release of that name."""
-    done = []
+    copied = []
     # Read before the releases are listed, and written last: what it names is among them.
     pointer = (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
     for version in release.published(releases):
         manifest = (releases / version / MANIFEST).read_bytes()
-        found = store.read(f"{version}/{MANIFEST}")
-        if found is None:
+        stored_manifest = store.read(f"{version}/{MANIFEST}")
+        if stored_manifest is None:
             for name in release.verify(releases / version).sha256:
                 store.write(f"{version}/{name}", (releases / version / name).read_bytes())
             store.write(f"{version}/{MANIFEST}", manifest)
-            done.append(f"release {version}")
-        elif found != manifest:
+            copied.append(f"release {version}")
+        elif stored_manifest != manifest:
             raise ReleaseRefused(f"{version}/{MANIFEST}: the store has another release; none is ever overwritten")
     if pointer is not None and store.read(POINTER) != pointer:
         store.write(POINTER, pointer)
-        done.append("the pointer")
-    return done
+        copied.append("the pointer")
+    return copied
 
 
 def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]:
     """Copy what the store's pointer names, or everything, then the pointer; what that was. Raises ReleaseRefused."""
-    said = store.read(POINTER)
-    if said is None:
+    content = store.read(POINTER)
+    if content is None:
         raise ReleaseRefused(f"{POINTER}: the store has none: nothing was pushed yet, or this is another store")
     try:
-        pointer = Pointer.model_validate_json(said)
+        pointer = Pointer.model_validate_json(content)
     except ValidationError as error:
         raise ReleaseRefused(f"{POINTER} in the store: {error.errors()[0]['msg']}") from None
-    wanted: dict[str, str | None] = dict.fromkeys(store.versions() if everything else ())
-    wanted[pointer.version] = pointer.manifest_sha256
+    digests: dict[str, str | None] = dict.fromkeys(store.versions() if everything else ())
+    digests[pointer.version] = pointer.manifest_sha256
     if pointer.challenger is not None:
-        wanted[pointer.challenger.version] = pointer.challenger.manifest_sha256
-    done = [f"release {version}" for version, digest in wanted.items() if _pull_one(store, releases, version, digest)]
-    if not (releases / POINTER).exists() or (releases / POINTER).read_bytes() != said:
-        files.write_text(releases / POINTER, said.decode())
-        done.append("the pointer")
-    return done
+        digests[pointer.challenger.version] = pointer.challenger.manifest_sha256
+    copied = [
+        f"release {version}" for version, digest in digests.items() if _pull_one(store, releases, version, digest)
+    ]
+    if not (releases / POINTER).exists() or (releases / POINTER).read_bytes() != content:
+        files.write_text(releases / POINTER, content.decode())
+        copied.append("the pointer")
+    return copied
 
 
 def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
@@ -125,7 +127,7 @@ def _needed(store: Store, name: str) -> bytes:
     return content
 
 
-def once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
+def copy_once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
     """Raises BadSettings, ReleaseRefused, or the store's own error."""
     if settings.releases_store is None:
         raise BadSettings("ONTIME_RELEASES_STORE is not set: there is no store to mirror")
@@ -140,29 +142,29 @@ def once(settings: Settings, direction: str, *, everything: bool = False) -> lis
 
 
 def main() -> None:
-    asked: Any = argparse.ArgumentParser(prog="mirror")
-    asked.add_argument("direction", choices=["push", "pull"])
-    asked.add_argument("--every", type=float, metavar="SECONDS")
-    asked.add_argument("--all", action="store_true")
-    told = asked.parse_args()
+    parser: Any = argparse.ArgumentParser(prog="mirror")
+    parser.add_argument("direction", choices=["push", "pull"])
+    parser.add_argument("--every", type=float, metavar="SECONDS")
+    parser.add_argument("--all", action="store_true")
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process nothing else would end it
-    before = ""
+    last_message = ""
     while True:
         try:
-            done = once(load_settings(), told.direction, everything=told.all)
-            said = f"{told.direction}: {', '.join(done)}" if done else ""
+            copied = copy_once(load_settings(), arguments.direction, everything=arguments.all)
+            message = f"{arguments.direction}: {', '.join(copied)}" if copied else ""
         except BadSettings as bad:
             sys.exit(f"mirror: {bad}")
-        except AWAY as failed:
-            said = f"{told.direction} failed: {failed}"
-            if told.every is None:
-                sys.exit(f"mirror: {said}")
-        if said and said != before:  # a store that is away is told of once, not every five seconds
-            print(f"mirror: {said}", flush=True)
-        before = said
-        if told.every is None:
+        except RETRYABLE as failed:
+            message = f"{arguments.direction} failed: {failed}"
+            if arguments.every is None:
+                sys.exit(f"mirror: {message}")
+        if message and message != last_message:  # a store that is away is told of once, not every five seconds
+            print(f"mirror: {message}", flush=True)
+        last_message = message
+        if arguments.every is None:
             return
-        time.sleep(told.every)
+        time.sleep(arguments.every)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from ontime.params import Params, load_params
 from ontime.release import Manifest, Pointer
 from ontime.settings import Settings, load_settings
 from pipelines.operations import apply_policy, feed_clock, retrain
-from pipelines.operations.promotion_checks import kept_out
+from pipelines.operations.promotion_checks import gate_rejection
 
 FIGURES, QUALITY = "figures", "quality"
 
@@ -62,7 +62,7 @@ def _day_of(evidence: Mapping[str, Any]) -> str:
     return str(evidence["day"])
 
 
-def due(engine: sa.Engine, yesterday: date) -> list[date]:
+def days_to_monitor(engine: sa.Engine, yesterday: date) -> list[date]:
     """The days until yesterday that nobody has looked at since the last one: an outage of the monitor hides none."""
     looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
     last = looked[-1] if looked else yesterday
@@ -172,7 +172,7 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
         entities=len(entities),
         low=round(difference.low, 4) if difference else None,
         high=round(difference.high, 4) if difference else None,
-        kept_out=None if predecessor else kept_out(watch.engine, version),
+        kept_out=None if predecessor else gate_rejection(watch.engine, version),
     )
 
 
@@ -180,7 +180,7 @@ def main() -> None:
     settings, params = load_settings(), load_params()
     try:
         engine = database.connect(settings.database_url)
-        for day in due(engine, feed_clock.yesterday(settings, params)):
+        for day in days_to_monitor(engine, feed_clock.yesterday(settings, params)):
             decision = run(settings, params, day)
             print(f"monitor: {day}: {decision.action}: {decision.reason}")
     except (release.ReleaseRefused, locks.Busy) as refused:

@@ -41,7 +41,7 @@ REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data
 MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
 
 
-class Challenger(NamedTuple):
+class Winner(NamedTuple):
     """The best candidate of this training, the entities it is judged by, and what its reasons are computed from."""
 
     name: str
@@ -54,7 +54,7 @@ class Challenger(NamedTuple):
     trained_on: NDArray[np.uint64]  # `split.row_keys` of the entities that it was fitted on
 
 
-def challenger(params: Params) -> Challenger:
+def read_winner(params: Params) -> Winner:
     training = read_json(MODELS / "training.json")
     native = joblib.load(MODELS / f"{training['champion']}.joblib")
     entities = read_period(split.periods(params.split)["test"])
@@ -62,23 +62,21 @@ def challenger(params: Params) -> Challenger:
     name = training["champion"]
     explainer = explainer_of(name, native, training["categories"], entities)
     trained_on = np.frombuffer((MODELS / TRAINED_ON).read_bytes(), "<u8")
-    return Challenger(
-        name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on
-    )
+    return Winner(name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on)
 
 
 def explainer_of(
     name: str, native: model.Classifier, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame
 ) -> Explainer | str:
-    return candidates.explainer(name, native, model.matrix_of(spread(entities, REFERENCE_ROWS), categories))
+    return candidates.explainer(name, native, model.matrix_of(evenly_spaced(entities, REFERENCE_ROWS), categories))
 
 
-def spread(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
+def evenly_spaced(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
     """So many entities, spread over all of them."""
     return entities.iloc[np.linspace(0, len(entities) - 1, min(rows, len(entities)), dtype=int)]
 
 
-def refuse_disparity(winner: Challenger, tolerance: float) -> None:
+def refuse_disparity(winner: Winner, tolerance: float) -> None:
     """Raise ReleaseRefused if the ONNX file says anything else than the model it was made from.
 
     Over the whole test period, also without the online store: some converters are silently wrong.
@@ -115,12 +113,12 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
     ]
 
 
-def papers(params: Params) -> tuple[Path, ...]:
+def run_artifacts(params: Params) -> tuple[Path, ...]:
     """What MLflow keeps beside each run."""
     return REPORTED + MADE_FROM + ((PLOTS,) if params.evaluate.full_card else ())
 
 
-def contents(winner: Challenger, params: Params) -> dict[str, bytes]:
+def contents(winner: Winner, params: Params) -> dict[str, bytes]:
     """The files of the release."""
     period = split.periods(params.split)["test"]
     requests = read_months(VALIDATED / DATA.entities, split.months(period)).set_index(KEY, drop=False)
@@ -143,7 +141,7 @@ def files_of(
     chosen = entities.iloc[np.linspace(0, len(entities) - 1, PROBES, dtype=int)].reset_index(drop=True)
     matrix, alone = model.matrix_of(chosen, categories), np.arange(PROBES) % 2 == 1
     matrix[alone] = model.request_only(matrix[alone])
-    told = release.Model(onnx).predict(matrix)
+    probabilities = release.Model(onnx).predict(matrix)
     vectors, texts = online_of(chosen)
     probes = [
         release.Probe(
@@ -152,23 +150,25 @@ def files_of(
             texts={} if is_alone else text,
             probability=float(probability),
         )
-        for entity_id, vector, text, is_alone, probability in zip(chosen[KEY], vectors, texts, alone, told, strict=True)
+        for entity_id, vector, text, is_alone, probability in zip(
+            chosen[KEY], vectors, texts, alone, probabilities, strict=True
+        )
     ]
     written = {
         release.MODEL: onnx,
         release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1),
-        release.REFERENCE: reference(onnx, categories, entities),
+        release.REFERENCE: reference_rows(onnx, categories, entities),
     }
     if isinstance(explainer, str):
         return written
     return {**written, release.TREES if isinstance(explainer, Trees) else release.LINEAR: explainer.to_bytes()}
 
 
-def reference(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
+def reference_rows(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
     """Entities that the model was measured on, spread over all of them, as parquet: features, day, answer, outcome."""
-    chosen = spread(entities, REFERENCE_ROWS)
-    told = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
-    columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=told)
+    chosen = evenly_spaced(entities, REFERENCE_ROWS)
+    probabilities = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
+    columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=probabilities)
     return bytes(columns.to_parquet(None, index=False))
 
 
@@ -195,7 +195,7 @@ def track_record(
 
 
 def manifest(
-    winner: Challenger,
+    winner: Winner,
     version: str,
     run_id: str,
     git_commit: str,
@@ -223,7 +223,7 @@ def manifest(
             params.cost.alert_threshold,
             split.periods(params.split)["test"],
         ),
-        names={name: dict(known) for name, known in (names or {}).items()},
+        names={name: dict(labels) for name, labels in (names or {}).items()},
         lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
         reasons=explain.method_of(winner.explainer),
         sha256={name: sha256(content).hexdigest() for name, content in written.items()},

@@ -20,11 +20,11 @@ from ontime.release import Pointer
 from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.operations import git, lineage, transition_log, transitions
-from pipelines.operations.transition_log import BY_TRAINING, Cause
+from pipelines.operations.transition_log import BY_TRAINING, MoveCause
 
 if TYPE_CHECKING:
     from ontime.gate import Verdict
-    from pipelines.operations.packaging import Challenger
+    from pipelines.operations.packaging import Winner
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,19 @@ class Training:
     candidate_at: datetime | None
     shadows: bool  # a candidate does first, and need only be no worse; the first model of all has nobody to shadow
 
-    def cause(self, reason: str) -> Cause:
-        return Cause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
+    def cause(self, reason: str) -> MoveCause:
+        return MoveCause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
 
 
-class Candidate(NamedTuple):
+class PublishedWinner(NamedTuple):
     """The published winner; `same_question`: whether the champion, if there is one, answers the same question."""
 
-    winner: "Challenger"
+    winner: "Winner"
     version: str
     same_question: bool
 
 
-def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
+def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
     """What was decided about these very outputs, if that decision still stands; None if there is work to do."""
     decided = database.last_decision(engine, "gate", pipeline=pipeline)
     if decided is None or pointer is None:
@@ -69,7 +69,7 @@ def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -
     return None
 
 
-def candidate_settled(engine: sa.Engine, version: str) -> str | None:
+def earlier_trial(engine: sa.Engine, version: str) -> str | None:
     """The same for the candidate of a retraining, which has begun its time in the shadow once."""
     began = database.last_decision(engine, "challenge", version=version)
     return None if began is None else f"release {version} has had its shadow: {began.verdict}"
@@ -79,17 +79,17 @@ def main() -> None:
     try:
         match sys.argv[1:]:
             case []:
-                settle()
+                run()
             case ["candidate", moment]:
-                wait_for_the_stages()
-                settle(datetime.fromisoformat(moment))
+                wait_for_stages()
+                run(datetime.fromisoformat(moment))
             case other:
                 sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
-    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.Refused) as refused:
+    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.TransitionRefused) as refused:
         sys.exit(f"promote: {refused}")
 
 
-def wait_for_the_stages() -> None:
+def wait_for_stages() -> None:
     """Import what takes seconds meanwhile. Ends the process if whoever started it ends before the stages do."""
     from ontime import registry
     from pipelines.operations import promotion_gate  # noqa: F401
@@ -100,62 +100,62 @@ def wait_for_the_stages() -> None:
         sys.exit("promote: the parent process ended before the stages finished; run make train again")
 
 
-def settle(candidate_at: datetime | None = None) -> None:
+def run(candidate_at: datetime | None = None) -> None:
     """Let this training's model answer, challenge, stand by, or stay what it is already."""
     settings = load_settings()
     # One after the other: a second one is judged against what the first has let answer.
     with locks.in_turn(settings.releases / ".promotion.lock", "promote"):
-        _settle(settings, candidate_at)
+        _run(settings, candidate_at)
 
 
-def _settle(settings: Settings, candidate_at: datetime | None) -> None:
+def _run(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url)
     release.current(settings.releases)  # a release that was tampered with stops everything, here
     pointer = release.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None
     training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
-    settled = already_settled(engine, pointer, training.pipeline)
+    settled = earlier_decision(engine, pointer, training.pipeline)
     if candidate_at is None:
         print(lineage.reproduction(hashes))
     if settled:
-        complete(training, pointer)
+        complete_promotion(training, pointer)
         print(f"promote: {settled}")
         return
-    deliver(training)
+    publish_and_decide(training)
 
 
-def complete(training: Training, pointer: Pointer | None) -> None:
+def complete_promotion(training: Training, pointer: Pointer | None) -> None:
     """Put the promotion of this training on record, where an earlier run moved the pointer and was cut off."""
     gate = database.last_decision(training.engine, "gate", pipeline=training.pipeline)
     if pointer is None or gate is None or gate.verdict != "promote" or gate.evidence["version"] != pointer.version:
         return
-    if not transition_log.on_record(training.engine, pointer):
+    if not transition_log.is_recorded(training.engine, pointer):
         cause = training.cause(gate.evidence["reason"])
         transitions.promote(training.settings, training.engine, pointer.version, cause)
 
 
-def deliver(training: Training) -> None:
+def publish_and_decide(training: Training) -> None:
     """Record and publish, decide, apply. Exits with 1 if nothing can be served."""
     candidate = record_and_publish(training)
-    if training.shadows and (settled := candidate_settled(training.engine, candidate.version)):
+    if training.shadows and (settled := earlier_trial(training.engine, candidate.version)):
         print(f"promote: {settled}")
         return
-    apply(training, candidate, decide(training, candidate))
+    apply_verdict(training, candidate, gate_verdict(training, candidate))
 
 
-def record_and_publish(training: Training) -> Candidate:
+def record_and_publish(training: Training) -> PublishedWinner:
     """The winner of the stages as runs and a version in MLflow, and as a release that answers its own probes."""
     # Imported here, so that a run with nothing to do takes a second and not ten.
     from ontime import registry
     from pipelines.operations import packaging
 
     settings, params = training.settings, training.params
-    winner = packaging.challenger(params)
+    winner = packaging.read_winner(params)
     packaging.refuse_disparity(winner, params.gate.parity_tolerance)
     client = registry.connect(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), training.hashes)
-    ids = registry.record(client, training.pipeline, runs, packaging.papers(params))
+    ids = registry.record(client, training.pipeline, runs, packaging.run_artifacts(params))
     run_id = ids[winner.name]
     description = f"Predicts {schema.in_words(params.question)}."
     version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
@@ -167,16 +167,16 @@ def record_and_publish(training: Training) -> Candidate:
     release.publish(settings.releases, contents, manifest)
     online.prove(release.load(settings.releases, version))
     champion = release.current(settings.releases)
-    return Candidate(winner, version, champion is None or champion.question == params.question)
+    return PublishedWinner(winner, version, champion is None or champion.question == params.question)
 
 
-def decide(training: Training, candidate: Candidate) -> "Verdict":
+def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
     """The gate's verdict, which is printed and put on record, in `decisions` and in MLflow."""
     from ontime import registry
     from pipelines.operations import promotion_gate
 
     settings, engine, version = training.settings, training.engine, candidate.version
-    verdict, against = promotion_gate.judge(
+    verdict, against = promotion_gate.run_gate(
         candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
     )
     champion = release.current(settings.releases)
@@ -194,7 +194,7 @@ def decide(training: Training, candidate: Candidate) -> "Verdict":
     return verdict
 
 
-def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
+def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verdict") -> None:
     """Serve the candidate, let it challenge, or keep it on standby, as the gate decided."""
     settings, engine, version = training.settings, training.engine, candidate.version
     # Features of another prediction moment would be skew for a champion that stays.
@@ -203,7 +203,7 @@ def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
             materialise,  # the contract's library takes half a second, and no candidate needs it
         )
 
-        print(f"materialise: {materialise.test_period(settings, training.params)}")
+        print(f"materialise: {materialise.materialise_test_period(settings, training.params)}")
     cause, name = training.cause(verdict.reason), candidate.winner.name
     if not verdict.promote:
         pointer = release.read_pointer(settings.releases)

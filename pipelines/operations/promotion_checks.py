@@ -33,11 +33,11 @@ class Comparison(NamedTuple):
         return "better" if self.high < 0 else "worse" if self.low > 0 else "not told apart"
 
 
-def objection(engine: sa.Engine, releases: Path, version: str) -> str | None:
+def blocking_reasons(engine: sa.Engine, releases: Path, version: str) -> str | None:
     """Why `version` should not take the champion's place, or None where nothing is known against it."""
     pointer = release.read_pointer(releases)
     champion = _champion_before(pointer, version)
-    comparison = compared(engine, releases, champion, version) if champion else None
+    comparison = compare_on_outcomes(engine, releases, champion, version) if champion else None
     reasons = [
         _rolled_back(engine, pointer, version),
         _not_passed(engine, champion, version, comparison),
@@ -46,7 +46,7 @@ def objection(engine: sa.Engine, releases: Path, version: str) -> str | None:
     return "; ".join(reason for reason in reasons if reason) or None
 
 
-def kept_out(engine: sa.Engine, version: str) -> str | None:
+def gate_rejection(engine: sa.Engine, version: str) -> str | None:
     """What the gate has against a release, whichever champion it was compared with; None where it let it through."""
     judged = database.last_decision(engine, "gate", version=version)
     if judged is None:
@@ -57,7 +57,7 @@ def kept_out(engine: sa.Engine, version: str) -> str | None:
     return None
 
 
-def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
+def compare_on_outcomes(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
     """Both on the entities that both have scored and whose outcome is known.
 
     None for fewer than two days of them, and where one is broken or the two predict different things.
@@ -122,12 +122,12 @@ def _not_passed(engine: sa.Engine, champion: str | None, version: str, compariso
     """The gate's verdict is asked for first; known outcomes stand in for one about this very champion."""
     judged = database.last_decision(engine, "gate", version=version)
     if judged is not None and judged.verdict != "promote":
-        return kept_out(engine, version)
+        return gate_rejection(engine, version)
     if comparison is not None and comparison.verdict == "better":
         return None
     against = judged.evidence.get("against") if judged else None
     if judged is None or champion is None or against == f"release {champion}":
-        return kept_out(engine, version)
+        return gate_rejection(engine, version)
     return f"the gate compared release {version} with {against}, never with release {champion}, which serves traffic"
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ontime import database, gate, model, release, schema
 from ontime.gate import Rival, Verdict
 from ontime.params import Params
-from pipelines.operations.packaging import Challenger
+from pipelines.operations.packaging import Winner
 
 
 class Rivals(NamedTuple):
@@ -22,8 +22,8 @@ class Rivals(NamedTuple):
     base_rate: float | None
 
 
-def judge(
-    winner: Challenger, releases: Path, engine: sa.Engine, params: Params, *, refresh: bool = False
+def run_gate(
+    winner: Winner, releases: Path, engine: sa.Engine, params: Params, *, refresh: bool = False
 ) -> tuple[Verdict, str]:
     """The gate's verdict, and what the challenger was compared with: a release, or a baseline.
 
@@ -50,7 +50,7 @@ def judge(
     return verdict, rivals.champion.name
 
 
-def rivals_of(winner: Challenger, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
+def rivals_of(winner: Winner, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
     current = release.current(releases)
     if current is None or current.question != params.question:
         return Rivals(_baseline(winner), None, winner.training["base_rate"])
@@ -59,7 +59,7 @@ def rivals_of(winner: Challenger, releases: Path, engine: sa.Engine, params: Par
     return Rivals(_release(current.version, releases, winner.entities, params), rival, None)
 
 
-def _baseline(winner: Challenger) -> Rival:
+def _baseline(winner: Winner) -> Rival:
     if model.BASELINE in winner.predictions:
         return Rival(f"baseline {model.BASELINE}", winner.predictions[model.BASELINE].to_numpy())
     return Rival("baseline of the base rate", np.full(len(winner.entities), winner.training["base_rate"]))

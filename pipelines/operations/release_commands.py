@@ -18,14 +18,14 @@ from ontime import database, environment, locks, release
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines.operations import transitions
-from pipelines.operations.promotion_checks import objection
-from pipelines.operations.transition_log import BY_HAND, Cause
+from pipelines.operations.promotion_checks import blocking_reasons
+from pipelines.operations.transition_log import BY_HAND, MoveCause
 
-CAUSE = Cause(BY_HAND, "asked for by hand")
+CAUSE = MoveCause(BY_HAND, "asked for by hand")
 USAGE = "try: make promote VERSION=2 (FORCE=1), make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
 
 
-def promote(settings: Settings, version: str, *, force: bool = False) -> str:
+def _promote(settings: Settings, version: str, *, force: bool = False) -> str:
     """Let a published release serve traffic. Raises Refused for one with an objection, unless `force`."""
     _refuse_unpublished(settings, version)
     reason = transitions.promote(settings, _connect(settings), version, CAUSE, force=force)
@@ -34,24 +34,24 @@ def promote(settings: Settings, version: str, *, force: bool = False) -> str:
     return f"release {version} is live{'' if reason == CAUSE.reason else f': {reason}'}"
 
 
-def roll_back(settings: Settings) -> str:
+def _roll_back(settings: Settings) -> str:
     return f"release {transitions.roll_back(settings, _connect(settings), CAUSE)} answers again"
 
 
-def challenge(settings: Settings, version: str, share: float) -> str:
+def _challenge(settings: Settings, version: str, share: float) -> str:
     """Let a published release score every entity in the shadow, and answer a share of them; warn of objections."""
     if not 0 <= share <= 1:
         raise ValueError(f"share {share:g} is not between 0 and 1")
     _refuse_unpublished(settings, version)
     engine = _connect(settings)
-    against = objection(engine, settings.releases, version) if share else None
+    against = blocking_reasons(engine, settings.releases, version) if share else None
     transitions.challenge(settings, engine, version, share, CAUSE._replace(reason=against) if against else CAUSE)
     answered = f"{share:.1%} of them" if share else "none"
     warning = f". Mind that {against}" if against else ""
     return f"release {version} scores every {WORDS.entity} in the shadow, and answers {answered}{warning}"
 
 
-def withdraw(settings: Settings) -> str:
+def _withdraw(settings: Settings) -> str:
     version = transitions.withdraw(settings, _connect(settings), CAUSE)
     return f"release {version} no longer challenges" if version else "there is no challenger to withdraw"
 
@@ -70,15 +70,15 @@ def run(settings: Settings, words: Sequence[str]) -> str:
     """What was done. Raises ValueError for what cannot be."""
     match words:
         case ["promote", version] if version:
-            return promote(settings, version)
+            return _promote(settings, version)
         case ["promote", version, "force"] if version:
-            return promote(settings, version, force=True)
+            return _promote(settings, version, force=True)
         case ["rollback"]:
-            return roll_back(settings)
+            return _roll_back(settings)
         case ["withdraw"]:
-            return withdraw(settings)
+            return _withdraw(settings)
         case ["challenge", version, share] if version:
-            return challenge(settings, version, float(share))
+            return _challenge(settings, version, float(share))
     raise ValueError(USAGE)
 
 

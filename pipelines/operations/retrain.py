@@ -41,12 +41,12 @@ class NotRetrained(RuntimeError):
     """The clone or one of its commands failed; the message says which, and its last lines."""
 
 
-def asked_for(engine: sa.Engine) -> date | None:
+def requested_day(engine: sa.Engine) -> date | None:
     """The day whose policy asked for a retraining that has not been finished yet."""
-    asked = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
-    if not asked or database.last_decision(engine, "retrained", day=asked[-1].evidence["day"]) is not None:
+    requests = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
+    if not requests or database.last_decision(engine, "retrained", day=requests[-1].evidence["day"]) is not None:
         return None
-    return date.fromisoformat(asked[-1].evidence["day"])
+    return date.fromisoformat(requests[-1].evidence["day"])
 
 
 def run(settings: Settings, params: Params, day: date) -> str:
@@ -70,14 +70,14 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
         return reason
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
-    workspace = clone(settings.workspace)
-    train_and_promote.mend(workspace)
+    workspace = update_clone(settings.workspace)
+    train_and_promote.repair_dvc_state(workspace)
     promote = (sys.executable, "-m", "pipelines.operations.promote", "candidate", now.isoformat())
     # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
     try:
         with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
-            experiment(workspace, f"retrain-{day}", window(params, day, now))
-            lines = _promoted(promotion).strip().splitlines()
+            run_experiment(workspace, f"retrain-{day}", window_params(params, day, now))
+            lines = _promotion_output(promotion).strip().splitlines()
     except Refusal as refused:  # such as a leak: the next try would end the same
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
@@ -96,12 +96,12 @@ def too_early(params: Params, day: date) -> str | None:
 
 
 def _why(engine: sa.Engine, day: date) -> str:
-    decided = database.last_decision(engine, "policy", day=str(day))
-    asked = decided is not None and decided.verdict == Action.RETRAIN
-    return str(decided.evidence["reason"]) if decided is not None and asked else "asked for by hand"
+    decision = database.last_decision(engine, "policy", day=str(day))
+    requested = decision is not None and decision.verdict == Action.RETRAIN
+    return str(decision.evidence["reason"]) if decision is not None and requested else "asked for by hand"
 
 
-def window(params: Params, day: date, now: datetime) -> dict[str, str]:
+def window_params(params: Params, day: date, now: datetime) -> dict[str, str]:
     """The parameters of a retraining at the end of `day`: all data since the dataset began, the last days held out."""
     test_until = day + timedelta(days=1)
     test_from = test_until - timedelta(days=params.retrain.test_days)
@@ -120,7 +120,7 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
     }
 
 
-def clone(workspace: Path) -> Path:
+def update_clone(workspace: Path) -> Path:
     """A clone of this repository at its current commit, with what earlier retrainings left in it."""
     if not (workspace / ".git").exists():
         aside = workspace.with_name(f".{workspace.name}.cloning")  # a clone that was cut off is none
@@ -149,7 +149,7 @@ def _write_config(workspace: Path) -> None:
     (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
 
 
-def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
+def run_experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
     """Run the stages that lead to `evaluate` as the DVC experiment `name`; one that was finished is brought back."""
     if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
         _run([*DVC, "exp", "apply", name], workspace, _environment(workspace))
@@ -158,20 +158,20 @@ def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
     _run([*DVC, "exp", "run", "--name", name, *words, "evaluate"], workspace, _environment(workspace))
 
 
-def _promoted(promotion: "subprocess.Popen[str]") -> str:
+def _promotion_output(promotion: "subprocess.Popen[str]") -> str:
     """What became of the candidate, now that the stages have finished."""
     return _output(promotion, "\n")
 
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
     """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
-    told = environment.settled(os.environ, workspace.resolve())
+    variables = environment.settled(os.environ, workspace.resolve())
     if settings is not None:
-        told |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
+        variables |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from(workspace, settings.tracking_url),
         }
-    return told
+    return variables
 
 
 def _from(workspace: Path, url: str) -> str:
@@ -202,7 +202,7 @@ def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        day = asked_for(database.connect(settings.database_url))
+        day = requested_day(database.connect(settings.database_url))
         if sys.argv[1:] == ["now"]:
             day = feed_clock.yesterday(settings, params)
         if day is None:

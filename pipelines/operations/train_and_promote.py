@@ -22,20 +22,20 @@ from pipelines.operations.lineage import LOCK
 
 PUSHED = Path("var/.pushed")  # younger than dvc.lock: what that names is in the remote
 DVC_READS_AND_WRITES = Path(".dvc/tmp/rwlock")
-AGAIN = "`make train` again goes on after the last complete stage"
+RESUME_HINT = "`make train` again goes on after the last complete stage"
 
 
 class NotTrained(RuntimeError):
     """A step did not end well; the message says which, and how to go on."""
 
 
-def train() -> None:
+def train_and_promote() -> None:
     """Raises Busy, NotTrained, ParamsBroken, SourceBroken, SplitBroken."""
     params = load_params()  # refused here, before a stage shows where in the code it was read
     dataset = sources.dataset(params.dataset)
     split.refuse_outside(params.split, dataset.first_day, dataset.last_day)
     with locks.held(locks.WORKSPACE, "make train"):
-        mend()
+        repair_dvc_state()
         _dvc("repro")
         promote.main()
         if not PUSHED.exists() or PUSHED.stat().st_mtime < LOCK.stat().st_mtime:
@@ -44,7 +44,7 @@ def train() -> None:
             PUSHED.touch()
 
 
-def mend(folder: Path = Path()) -> None:
+def repair_dvc_state(folder: Path = Path()) -> None:
     """Remove what a DVC that was killed, or a computer that was switched off, has left and DVC would not go past."""
     lock, in_use = folder / LOCK, folder / DVC_READS_AND_WRITES
     if lock.exists() and not _is_whole(lock):
@@ -65,11 +65,11 @@ def _is_whole(lock: Path) -> bool:
 def _is_in_use(path: Path) -> bool:
     """Whether one of the processes that DVC wrote down there is a living DVC, such as one that was started by hand."""
     try:
-        told = json.loads(path.read_text())
+        entries = json.loads(path.read_text())
     except ValueError:
         return False
-    readers = [each for of_path in told.get("read", {}).values() for each in of_path]
-    return any(_is_dvc(each["pid"]) for each in (*told.get("write", {}).values(), *readers))
+    readers = [each for of_path in entries.get("read", {}).values() for each in of_path]
+    return any(_is_dvc(each["pid"]) for each in (*entries.get("write", {}).values(), *readers))
 
 
 def _is_dvc(pid: int) -> bool:
@@ -85,7 +85,7 @@ def _dvc(*words: str) -> None:
     with processes.started([sys.executable, "-m", "dvc", *words]) as process:
         code = process.wait()
     if code:
-        raise NotTrained(f"`dvc {words[0]}` {_ending(code)}; {AGAIN}")
+        raise NotTrained(f"`dvc {words[0]}` {_ending(code)}; {RESUME_HINT}")
 
 
 def _ending(code: int) -> str:
@@ -100,11 +100,11 @@ def main(words: Sequence[str]) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):  # a shell's background job inherits a deaf ear for Ctrl-C
         signal.signal(each, signal.default_int_handler)
     try:
-        train()
+        train_and_promote()
     except (locks.Busy, NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"train: {refused}")
     except KeyboardInterrupt:
-        sys.exit(f"train: interrupted; {AGAIN}")
+        sys.exit(f"train: interrupted; {RESUME_HINT}")
 
 
 if __name__ == "__main__":

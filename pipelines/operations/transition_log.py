@@ -11,10 +11,10 @@ from ontime import database
 from ontime.release import Pointer
 
 PROMOTION, ROLLBACK, CHALLENGE = "promotion", "rollback", "challenge"  # the kinds of rows
-BY_HAND, BY_POLICY, BY_TRAINING, FORCED, CUT_OFF = "by hand", "by the policy", "published", "forced", "cut off"
+BY_HAND, BY_POLICY, BY_TRAINING, FORCED, INTERRUPTED = "by hand", "by the policy", "published", "forced", "cut off"
 
 
-class Cause(NamedTuple):
+class MoveCause(NamedTuple):
     """Who moves a release and why: what the row says beside the versions."""
 
     by: str
@@ -54,18 +54,18 @@ class Move(NamedTuple):
         return f"from {self.left}" if self.kind == ROLLBACK and by != BY_POLICY else by
 
 
-def record(engine: sa.Engine, move: Move, cause: Cause, pointer: Pointer) -> None:
+def record_move(engine: sa.Engine, move: Move, cause: MoveCause, pointer: Pointer) -> None:
     """Append the row that marks a move as complete; `pointer` is where it led."""
     evidence = {"version": move.version, **cause.about, **Roles.of(pointer)._asdict(), "reason": cause.reason}
     database.record_decision(engine, move.kind, move.verdict(cause.by), evidence, cause.at)
 
 
-def on_record(engine: sa.Engine, pointer: Pointer) -> bool:
+def is_recorded(engine: sa.Engine, pointer: Pointer) -> bool:
     """Whether the last row about a move leads to this pointer."""
     return _roles_on_record(engine) == Roles.of(pointer)
 
 
-def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
+def interrupted_move(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
     """The move from the last row's roles to the pointer's; None where they agree, or where no row names roles."""
     before = _roles_on_record(engine)
     if pointer is None or before is None or before == Roles.of(pointer):

@@ -17,28 +17,28 @@ from ontime import locks, online, release
 from ontime.release import Pointer
 from ontime.settings import Settings
 from pipelines.operations import transition_log
-from pipelines.operations.promotion_checks import kept_out, objection
+from pipelines.operations.promotion_checks import blocking_reasons, gate_rejection
 from pipelines.operations.transition_log import (
     BY_HAND,
     CHALLENGE,
-    CUT_OFF,
     FORCED,
+    INTERRUPTED,
     PROMOTION,
     ROLLBACK,
-    Cause,
     Move,
+    MoveCause,
     Roles,
 )
 
 LOCK = ".transition.lock"
 
 
-class Refused(ValueError):
+class TransitionRefused(ValueError):
     """A release that could be promoted and should not be; the message says why, and how to insist."""
 
 
 def promote(
-    settings: Settings, engine: sa.Engine, version: str, cause: Cause, *, watched: bool = False, force: bool = False
+    settings: Settings, engine: sa.Engine, version: str, cause: MoveCause, *, watched: bool = False, force: bool = False
 ) -> str | None:
     """Let a published release serve traffic. Returns the recorded reason; None if there was nothing to do.
 
@@ -52,14 +52,14 @@ def promote(
         serves = pointer is not None and pointer.version == version
         if watched and not serves and not _challenges(pointer, version):
             return None
-        _prove(settings, version)
-        if serves and pointer is not None and transition_log.on_record(engine, pointer):
+        _verify_probes(settings, version)
+        if serves and pointer is not None and transition_log.is_recorded(engine, pointer):
             _align_mlflow(settings, pointer)
             return None
-        against = _objection(settings, engine, version, cause)
+        against = _blocking_reasons(settings, engine, version, cause)
         if against and not (force or serves):
             insist = f"make promote VERSION={version} FORCE=1 promotes it anyway"
-            raise Refused(f"{against}. It stays as it is; {insist}")
+            raise TransitionRefused(f"{against}. It stays as it is; {insist}")
         release.point(settings.releases, version, watched=watched)
         if against:
             by, reason = (FORCED, "forced by hand") if force else (cause.by, cause.reason)
@@ -68,7 +68,7 @@ def promote(
         return cause.reason
 
 
-def challenge(settings: Settings, engine: sa.Engine, version: str, share: float, cause: Cause) -> bool:
+def challenge(settings: Settings, engine: sa.Engine, version: str, share: float, cause: MoveCause) -> bool:
     """Let a published release score in the shadow and answer a share. Returns False if it does already.
 
     What the gate kept out may challenge: that is how it is compared. Raises ReleaseRefused.
@@ -76,18 +76,18 @@ def challenge(settings: Settings, engine: sa.Engine, version: str, share: float,
     with _in_turn(settings):
         move = Move(CHALLENGE, version, share)
         _resume(settings, engine, cause, move.__eq__)
-        _prove(settings, version)
+        _verify_probes(settings, version)
         pointer = release.read_pointer(settings.releases)
         if pointer is None or Roles.of(pointer)[1:] != (version, share):
             release.challenge(settings.releases, version, share)
-        elif transition_log.on_record(engine, pointer):
+        elif transition_log.is_recorded(engine, pointer):
             _align_mlflow(settings, pointer)
             return False
         _finish(settings, engine, move, cause)
         return True
 
 
-def withdraw(settings: Settings, engine: sa.Engine, cause: Cause, version: str | None = None) -> str | None:
+def withdraw(settings: Settings, engine: sa.Engine, cause: MoveCause, version: str | None = None) -> str | None:
     """End shadow and canary, of `version` only where one is named. Returns the version that challenged, or None."""
     with _in_turn(settings):
         move = _resume(settings, engine, cause, lambda each: each.is_withdrawal and version in (None, each.version))
@@ -101,7 +101,7 @@ def withdraw(settings: Settings, engine: sa.Engine, cause: Cause, version: str |
         return move.version
 
 
-def roll_back(settings: Settings, engine: sa.Engine, cause: Cause, to: str | None = None) -> str | None:
+def roll_back(settings: Settings, engine: sa.Engine, cause: MoveCause, to: str | None = None) -> str | None:
     """Let the release before the current one serve traffic again; with `to`, only if it is that one.
 
     Returns its version, or None if another one comes before. Raises NoRelease if there is none.
@@ -122,13 +122,13 @@ def _in_turn(settings: Settings) -> AbstractContextManager[None]:
     return locks.in_turn(settings.releases / LOCK, "move of a release")
 
 
-def _resume(settings: Settings, engine: sa.Engine, cause: Cause, is_own: Callable[[Move], bool]) -> Move | None:
+def _resume(settings: Settings, engine: sa.Engine, cause: MoveCause, is_own: Callable[[Move], bool]) -> Move | None:
     """The move that was cut off, if this command is its own; that of another one is put on record instead."""
-    move = transition_log.cut_off(engine, release.read_pointer(settings.releases))
+    move = transition_log.interrupted_move(engine, release.read_pointer(settings.releases))
     if move is None or is_own(move):
         return move
     why = "the pointer shows this move; the process that made it ended before it was on record"
-    _finish(settings, engine, move, Cause(CUT_OFF, why, at=cause.at))
+    _finish(settings, engine, move, MoveCause(INTERRUPTED, why, at=cause.at))
     return None
 
 
@@ -136,14 +136,14 @@ def _challenges(pointer: Pointer | None, version: str) -> bool:
     return pointer is not None and pointer.challenger is not None and pointer.challenger.version == version
 
 
-def _objection(settings: Settings, engine: sa.Engine, version: str, cause: Cause) -> str | None:
+def _blocking_reasons(settings: Settings, engine: sa.Engine, version: str, cause: MoveCause) -> str | None:
     """The gate's verdict; for a person also the rest of the evidence, which policy and training look at themselves."""
     if cause.by == BY_HAND:
-        return objection(engine, settings.releases, version)
-    return kept_out(engine, version)
+        return blocking_reasons(engine, settings.releases, version)
+    return gate_rejection(engine, version)
 
 
-def _prove(settings: Settings, version: str) -> None:
+def _verify_probes(settings: Settings, version: str) -> None:
     try:
         online.prove(release.load(settings.releases, version))
     except release.ReleaseRefused as broken:
@@ -152,14 +152,14 @@ def _prove(settings: Settings, version: str) -> None:
         ) from None
 
 
-def _finish(settings: Settings, engine: sa.Engine, move: Move, cause: Cause) -> None:
+def _finish(settings: Settings, engine: sa.Engine, move: Move, cause: MoveCause) -> None:
     """The steps after the pointer has moved."""
     pointer = release.read_pointer(settings.releases)
     if pointer is None:
         raise release.NoRelease(f"{settings.releases / release.POINTER} is gone in the middle of a move")
     day = cause.about.get("day", f"{cause.at or datetime.now(UTC):%Y-%m-%d}")
     _align_mlflow(settings, pointer, move.version, {f"{move.kind}.{day}": move.verdict(cause.by)})
-    transition_log.record(engine, move, cause, pointer)
+    transition_log.record_move(engine, move, cause, pointer)
 
 
 def _align_mlflow(

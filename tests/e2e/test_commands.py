@@ -140,10 +140,10 @@ def test_dvc_push_has_put_every_output_into_the_remote(project: Project) -> None
 def test_make_serve_answers_for_a_real_flight_of_november(project: Project, tmp_path: Path) -> None:
     port, log = local_server.free_port(), tmp_path / "serve.log"
     variables = project.environment(ONTIME_PORT=str(port))
-    process = local_server.begin(project.command("serve"), log, variables, project.folder)
+    process = local_server.start(project.command("serve"), log, variables, project.folder)
     try:
         local_server.wait_until_ready(
-            process, "make serve", lambda: local_server.answers(port, "/health/ready"), 60, log.read_text
+            process, "make serve", lambda: local_server.responds(port, "/health/ready"), 60, log.read_text
         )
         with urlopen(Request(f"http://127.0.0.1:{port}/v1/predictions", json.dumps(MORNING).encode())) as response:
             answer = json.load(response)

@@ -160,7 +160,7 @@ def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 )
 @pytest.mark.usefixtures("ingested")
 def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
-    found = arrivals.near(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    found = arrivals.read_feed(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
     for moments in (found["flights"]["scheduled_departure"], found["weather"]["hour"]):
         assert sorted(set(sources.month_of(moments))) == months
@@ -169,7 +169,7 @@ def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[s
 @pytest.mark.usefixtures("ingested")
 def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
     with pytest.raises(FileNotFoundError, match="flights has nothing from 2014-01 to 2014-01"):
-        arrivals.near(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
+        arrivals.read_feed(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
 
 
 def feed_of(tables: Tables) -> arrivals.Feed:
@@ -182,7 +182,7 @@ def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: 
     feed = feed_of(sources.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
     while since < end:
         now = since + timedelta(minutes=minutes)
-        arrived = arrivals.by(now, since, feed, params)
+        arrived = arrivals.arrived_by(now, since, feed, params)
         built.append(materialise.features_between(arrived, since, now, params))
         since = now
     return pd.concat([step for step in built if len(step)], ignore_index=True)
@@ -227,7 +227,7 @@ def test_entities_that_are_asked_about_days_before_their_event_get_features(
     for module in (arrivals, sources):
         monkeypatch.setattr(module, "DATA", planned(timedelta(days=8)))
 
-    arrived = arrivals.by(now, since, feed_of(raw), early)
+    arrived = arrivals.arrived_by(now, since, feed_of(raw), early)
     built = materialise.features_between(arrived, since, now, early)
 
     departures = raw["flights"].set_index("entity_id")["scheduled_departure"]
@@ -242,7 +242,7 @@ def test_a_lead_before_anything_is_known_is_refused_by_name(raw: Tables, params:
     with pytest.raises(
         sources.NotDeclared, match=r"lead_minutes asks 5 days.* before the event, .* flights is known 1 day"
     ):
-        arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
+        arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
 
 
 def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
@@ -253,7 +253,7 @@ def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     online: dict[object, object] = {}
     while since < end:
         now = since + timedelta(hours=3)
-        arrived = arrivals.by(now, since, feed, params)
+        arrived = arrivals.arrived_by(now, since, feed, params)
         online |= {row["entity_id"]: row for row in materialise.new_outcomes(arrived, since, params)}
         since = now
 
@@ -282,7 +282,7 @@ def test_an_outcome_that_takes_two_weeks_is_stored(
     taking, patient = known_after(tables, 14), settling(params, 14)
     since, now = datetime(2013, 2, 22, 18, tzinfo=UTC), datetime(2013, 2, 22, 21, tzinfo=UTC)
 
-    arrived = arrivals.by(now, since, feed_of(taking), patient)
+    arrived = arrivals.arrived_by(now, since, feed_of(taking), patient)
     rows = materialise.new_outcomes(arrived, since, patient)
 
     known = taking["flights"]["arrived_at"].between(since, now)
@@ -353,7 +353,7 @@ def broken_by(change: Break, table: str, tables: Tables) -> Tables:
 
 
 def arrived_by(tables: Tables, params: Params) -> Arrived:
-    return arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(tables), params)
+    return arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(tables), params)
 
 
 @pytest.fixture(scope="module")
@@ -436,7 +436,7 @@ def test_a_feed_with_nothing_but_broken_days_stops_everything(july: Tables) -> N
     only = {**july, "weather": july["weather"][of_the_day(july["weather"]["hour"])]}
 
     with pytest.raises(ContractBroken, match="weather: has no rows"):
-        arrivals.accept(broken_by(in_feet, "weather", only))
+        arrivals.clean_by_day(broken_by(in_feet, "weather", only))
 
 
 def test_a_day_is_judged_beside_the_other_tables_as_they_are(july: Tables) -> None:
@@ -451,7 +451,7 @@ def test_what_turns_out_to_be_dirt_changes_no_features_of_before(raw_2023: Table
     since = midnight - timedelta(hours=6)
 
     def at(moment: datetime) -> pd.DataFrame:
-        arrived = arrivals.by(moment, since, lambda start, end: sources.cut(raw_2023, start, end), params)
+        arrived = arrivals.arrived_by(moment, since, lambda start, end: sources.cut(raw_2023, start, end), params)
         return materialise.features_between(arrived, since, midnight, params)
 
     assert_frame_equal(at(midnight), at(midnight + timedelta(days=1)))

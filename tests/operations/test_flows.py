@@ -178,10 +178,10 @@ def world(worlds: tuple[World, World]) -> World:
 
 def wait_for_event(server: str, name: str) -> dict[str, Any]:
     """The first event of that name that the server has kept. Raises AssertionError after 30 seconds."""
-    from pipelines.operations.orchestrate import ask
+    from pipelines.operations.orchestrate import call_api
 
     for _ in range(60):
-        if found := ask(server, "/events/filter", {"filter": {"event": {"name": [name]}}})["events"]:
+        if found := call_api(server, "/events/filter", {"filter": {"event": {"name": [name]}}})["events"]:
             return dict(found[0])
         time.sleep(0.5)
     raise AssertionError(f"no event {name} within 30 seconds")
@@ -315,7 +315,7 @@ def wins_in_the_shadow(world: World, tables: Tables) -> None:
     leaves = tables["flights"]["scheduled_departure"]
     period = (leaves >= midnight(DAY - timedelta(days=1))) & (leaves < midnight(DAY) + timedelta(hours=18))
     rows = tables["flights"][period].set_index("entity_id", drop=False)
-    stored = rows[["entity_id", *materialise.REQUEST]].assign(event_at=rows["scheduled_departure"])
+    stored = rows[["entity_id", *materialise.REQUEST_FIELDS]].assign(event_at=rows["scheduled_departure"])
     database.store_entities(world.engine, materialise._records(stored))
     outcomes = materialise.outcomes_of(rows, at_least=15)
     database.store_outcomes(world.engine, outcomes)
@@ -463,7 +463,7 @@ def test_a_retraining_killed_before_its_promotion_is_not_trained_again(
         holds_a_tiny_pipeline(each)
     uninterrupted.run("retrain", DAY)
 
-    killed.run_and_die(server, "pipelines.operations.retrain._promoted", 0, "retrain", DAY)
+    killed.run_and_die(server, "pipelines.operations.retrain._promotion_output", 0, "retrain", DAY)
     half = killed.rows()
     killed.run("retrain", DAY)
 

@@ -25,14 +25,14 @@ def lives(group: int) -> bool:
 def test_a_server_is_ready_inside_of_the_block_and_gone_after_it(tmp_path: Path) -> None:
     port = local_server.free_port()
 
-    with local_server.running(
+    with local_server.running_server(
         server(port), port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"
     ) as process:
-        inside = local_server.answers(port), local_server.answers(port, "/missing")
+        inside = local_server.responds(port), local_server.responds(port, "/missing")
 
     assert inside == (True, False)
     assert process.returncode is not None
-    assert not local_server.answers(port)
+    assert not local_server.responds(port)
 
 
 def test_a_server_that_ends_by_itself_is_refused_with_its_last_lines(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_server_that_ends_by_itself_is_refused_with_its_last_lines(tmp_path: P
 
     with (
         pytest.raises(ProcessFailed, match="the files ended with 1:\nno disk"),
-        local_server.running(fails, port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"),
+        local_server.running_server(fails, port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"),
     ):
         pytest.fail("it never was ready")
 
@@ -50,7 +50,7 @@ def test_a_server_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ProcessFailed, match="the files was not ready in"),
-        local_server.running(waits, port, name="the files", ready="/", ready_seconds=0.1, log=tmp_path / "log"),
+        local_server.running_server(waits, port, name="the files", ready="/", ready_seconds=0.1, log=tmp_path / "log"),
     ):
         pytest.fail("it never was ready")
 
@@ -58,7 +58,7 @@ def test_a_server_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
 def test_a_process_that_does_not_listen_to_reason_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
     deaf = "trap '' TERM; (trap '' TERM; sleep 600) & echo started; wait"
     log = tmp_path / "folder" / "log"
-    process = local_server.begin(["bash", "-c", deaf], log, {})
+    process = local_server.start(["bash", "-c", deaf], log, {})
     local_server.wait_until_ready(process, "bash", lambda: "started" in log.read_text(), 60, log.read_text)
 
     local_server.stop([process], seconds=0.1)

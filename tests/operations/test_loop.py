@@ -29,7 +29,7 @@ from ontime.params import AlertRule, Params, Retrain
 from ontime.release import NoRelease, Pointer
 from ontime.settings import Settings
 from pipelines.operations import apply_policy, feed_clock, materialise, monitor, retrain, transition_log, transitions
-from pipelines.operations.transition_log import BY_TRAINING, Cause
+from pipelines.operations.transition_log import BY_TRAINING, MoveCause
 from pipelines.tools import performance_report
 from tests.service import wait_for
 from tests.small_world import Small, _small
@@ -93,7 +93,7 @@ def challenging(settings: Settings, engine: sa.Engine, version: str, day: date) 
     """What `promote candidate` does at the end of a day, once the gate has let a candidate through."""
     now = midnight(day + timedelta(days=1))
     passed(engine, version, now)
-    transitions.challenge(settings, engine, version, 0, Cause(BY_TRAINING, "no worse", at=now))
+    transitions.challenge(settings, engine, version, 0, MoveCause(BY_TRAINING, "no worse", at=now))
 
 
 def passed(engine: sa.Engine, version: str, now: datetime) -> None:
@@ -109,7 +109,7 @@ def live(settings: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tab
     """A day of production: every flight is answered by the champion, scored in the shadow, and lands."""
     rows = weeks[weeks["day"] == pd.Timestamp(day)]
     timetable = tables["flights"].set_index("entity_id", drop=False)
-    materialise.materialise(engine, pointer_question(settings), rows, timetable)
+    materialise.materialise_rows(engine, pointer_question(settings), rows, timetable)
     pointer = pointer_of(settings)
     ids = answer(settings, engine, rows, pointer.version)
     if pointer.challenger is not None:
@@ -253,7 +253,7 @@ def test_what_was_cut_off_after_the_pointer_moved_is_still_written_down(
     on_trial(world, engine, action)
     before = decided(engine)
     with monkeypatch.context() as killed:
-        killed.setattr(transition_log, "record", interrupt)
+        killed.setattr(transition_log, "record_move", interrupt)
         with pytest.raises(KeyboardInterrupt):
             carry_out(world, engine, action, version)
     moved = pointer_of(world)
@@ -496,16 +496,16 @@ def test_days_that_the_monitor_missed_are_looked_at_when_it_is_back(engine: sa.E
     def looked_at(day: date) -> None:
         database.record_decision(engine, "monitor", "calm", {"day": str(day)}, midnight(day + timedelta(days=1)))
 
-    assert monitor.due(engine, TUESDAY) == [TUESDAY]
+    assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY]
     looked_at(MONDAY)
-    assert monitor.due(engine, TUESDAY) == [TUESDAY]
-    assert monitor.due(engine, WEDNESDAY) == [TUESDAY, WEDNESDAY]
-    assert monitor.due(engine, MONDAY) == [MONDAY]
+    assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY]
+    assert monitor.days_to_monitor(engine, WEDNESDAY) == [TUESDAY, WEDNESDAY]
+    assert monitor.days_to_monitor(engine, MONDAY) == [MONDAY]
     looked_at(WEDNESDAY)
     looked_at(TUESDAY)  # asked for by hand
-    assert monitor.due(engine, WEDNESDAY) == [WEDNESDAY]
+    assert monitor.days_to_monitor(engine, WEDNESDAY) == [WEDNESDAY]
     looked_at(date(2013, 12, 31))
-    assert monitor.due(engine, TUESDAY) == [TUESDAY], "2013's feed has begun its year again"
+    assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY], "2013's feed has begun its year again"
 
 
 def test_a_day_that_is_looked_at_late_knows_nothing_of_those_that_came_after(
@@ -593,8 +593,8 @@ def broken_july(raw: Tables) -> Tables:
     return {**part, "weather": weather.assign(pressure_mb=pressure.mask(ninth, pressure * 0.02953))}
 
 
-def step(settings: Settings, params: Params, feed: Tables, now: datetime) -> materialise.Stored:
-    return materialise.step(settings, params, now, lambda start, end: sources.cut(feed, start, end))
+def step(settings: Settings, params: Params, feed: Tables, now: datetime) -> materialise.Materialised:
+    return materialise.run(settings, params, now, lambda start, end: sources.cut(feed, start, end))
 
 
 def test_a_broken_batch_is_kept_with_its_reason_and_flights_go_on(
@@ -644,7 +644,7 @@ def said(engine: sa.Engine, kind: str, verdict: str, day: date) -> None:
 
 
 def test_a_retraining_is_asked_for_until_it_is_done(engine: sa.Engine) -> None:
-    asked = [retrain.asked_for(engine)]
+    asked = [retrain.requested_day(engine)]
     for kind, verdict, day in (
         ("policy", "nothing", MONDAY),
         ("policy", "retrain", TUESDAY),
@@ -654,7 +654,7 @@ def test_a_retraining_is_asked_for_until_it_is_done(engine: sa.Engine) -> None:
         ("policy", "retrain", SUNDAY),
     ):
         said(engine, kind, verdict, day)
-        asked.append(retrain.asked_for(engine))
+        asked.append(retrain.requested_day(engine))
 
     assert asked == [None, None, TUESDAY, TUESDAY, TUESDAY, None, SUNDAY]
 
@@ -664,7 +664,7 @@ def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(para
     asked = {"train_days": 1, "candidates": ["lightgbm"], "valid_days": 3, "test_days": 10}
     params = params.model_copy(update={"retrain": Retrain.model_validate(asked)})
 
-    window = retrain.window(params, day, midnight(day + timedelta(days=1)))
+    window = retrain.window_params(params, day, midnight(day + timedelta(days=1)))
 
     told = {name: yaml.safe_load(value) for name, value in window.items()}
     assert told == {
@@ -681,7 +681,7 @@ def test_a_retraining_holds_out_the_last_days_and_knows_nothing_of_tomorrow(para
 
 
 def test_a_retraining_changes_nothing_but_parameters_that_there_are(params: Params) -> None:
-    window = retrain.window(params, WEDNESDAY, midnight(WEDNESDAY + timedelta(days=1)))
+    window = retrain.window_params(params, WEDNESDAY, midnight(WEDNESDAY + timedelta(days=1)))
     plain = params.model_dump(mode="json")
     for name, value in window.items():
         *sections, last = name.split(".")

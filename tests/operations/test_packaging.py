@@ -14,7 +14,7 @@ from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import train
 from pipelines.operations import packaging, promotion_gate
-from pipelines.operations.packaging import Challenger
+from pipelines.operations.packaging import Winner
 from pipelines.tools import prediction_deviation, tune
 
 # Of a few trees, judged by what they were fitted on: they know little, and are not calibrated.
@@ -22,7 +22,7 @@ LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
 
 
 @pytest.fixture(scope="module")
-def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
+def challenger(weeks: pd.DataFrame, params: Params) -> Winner:
     known = split.labelled(weeks)
     categories = model.categories_of(known)
     matrix, late = model.matrix_of(known, categories), known["label"].to_numpy()
@@ -32,7 +32,7 @@ def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
     training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     explainer = packaging.explainer_of("lightgbm", native, categories, known)
     onnx, nobody = export.to_onnx("lightgbm", native), np.array([], "<u8")
-    return Challenger("lightgbm", native, onnx, training, known, told, explainer, trained_on=nobody)
+    return Winner("lightgbm", native, onnx, training, known, told, explainer, trained_on=nobody)
 
 
 @pytest.fixture
@@ -40,11 +40,11 @@ def engine(tmp_path: Path) -> sa.Engine:
     return database.connect(f"sqlite:///{tmp_path}/ontime.db")
 
 
-def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> None:
+def test_a_faithful_onnx_file_passes(challenger: Winner, params: Params) -> None:
     packaging.refuse_disparity(challenger, params.gate.parity_tolerance)
 
 
-def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params: Params) -> None:
+def test_an_onnx_file_of_another_model_is_refused(challenger: Winner, params: Params) -> None:
     matrix = model.matrix_of(challenger.entities, challenger.training["categories"])
     other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
     wrong = challenger._replace(onnx=export.to_onnx("logistic", other))
@@ -53,15 +53,13 @@ def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params
         packaging.refuse_disparity(wrong, params.gate.parity_tolerance)
 
 
-def test_a_model_does_not_deviate_from_itself(challenger: Challenger) -> None:
+def test_a_model_does_not_deviate_from_itself(challenger: Winner) -> None:
     found = prediction_deviation.between(challenger.onnx, challenger)
 
     assert (found.entities, found.largest) == (len(challenger.entities), 0.0)
 
 
-def test_another_registered_model_deviates_and_the_worst_flight_is_named(
-    challenger: Challenger, params: Params
-) -> None:
+def test_another_registered_model_deviates_and_the_worst_flight_is_named(challenger: Winner, params: Params) -> None:
     matrix = model.matrix_of(challenger.entities, challenger.training["categories"])
     other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
     apart = np.abs(model.predict(other, matrix) - model.predict(challenger.native, matrix))
@@ -73,18 +71,18 @@ def test_another_registered_model_deviates_and_the_worst_flight_is_named(
 
 
 def test_the_first_champion_must_beat_the_table_of_rates(
-    challenger: Challenger, params: Params, tmp_path: Path, engine: sa.Engine
+    challenger: Winner, params: Params, tmp_path: Path, engine: sa.Engine
 ) -> None:
     lenient = params.model_copy(update={"gate": params.gate.model_copy(update=LENIENT)})
 
-    verdict, against = promotion_gate.judge(challenger, tmp_path, engine, lenient)
+    verdict, against = promotion_gate.run_gate(challenger, tmp_path, engine, lenient)
 
     assert against == "baseline rate_table"
     assert verdict.promote
 
 
 def test_a_release_is_compared_through_its_own_onnx_file(
-    challenger: Challenger, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
+    challenger: Winner, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
 ) -> None:
     timetable = tables["flights"].set_index("entity_id", drop=False)
     categories = challenger.training["categories"]
@@ -92,7 +90,7 @@ def test_a_release_is_compared_through_its_own_onnx_file(
     release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
     release.point(tmp_path, "1")
 
-    verdict, against = promotion_gate.judge(challenger, tmp_path, engine, params)
+    verdict, against = promotion_gate.run_gate(challenger, tmp_path, engine, params)
 
     assert against == "release 1"
     assert (verdict.promote, verdict.difference) == (False, 0.0)

@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from pipelines.operations.orchestrate import ask
+from pipelines.operations.orchestrate import call_api
 
 
 @contextmanager
@@ -41,7 +41,7 @@ WAITS = (0.01, 0.01)
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again() -> None:
     with answering(503, 503, 200) as (api, bodies):
-        assert ask(api, "/runs", {"name": "a"}, WAITS) == {"id": "7"}
+        assert call_api(api, "/runs", {"name": "a"}, WAITS) == {"id": "7"}
 
     assert bodies == [b'{"name": "a"}'] * 3
 
@@ -49,7 +49,7 @@ def test_a_server_that_is_busy_for_a_moment_is_asked_again() -> None:
 @pytest.mark.parametrize(("codes", "asked"), [((503, 503, 503), 3), ((404,), 1), ((500,), 1)])
 def test_any_other_refusal_and_a_server_that_stays_busy_are_told(codes: tuple[int, ...], asked: int) -> None:
     with answering(*codes) as (api, bodies), pytest.raises(HTTPError) as told:
-        ask(api, "/runs", {}, WAITS)
+        call_api(api, "/runs", {}, WAITS)
 
     assert told.value.code == codes[-1]
     assert len(bodies) == asked

@@ -12,8 +12,8 @@ from ontime.params import load_params
 from ontime.release import Pointer
 from ontime.settings import Settings
 from pipelines.operations import promote, transition_log, transitions
-from pipelines.operations.promote import already_settled
-from pipelines.operations.transition_log import BY_TRAINING, PROMOTION, Cause, Move
+from pipelines.operations.promote import earlier_decision
+from pipelines.operations.transition_log import BY_TRAINING, PROMOTION, Move, MoveCause
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def pointing_at(version: str, rolled_back: tuple[str, ...] = ()) -> Pointer:
 
 
 def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
-    assert already_settled(engine, pointing_at("2"), "x") == "release 2 already serves this model"
+    assert earlier_decision(engine, pointing_at("2"), "x") == "release 2 already serves this model"
 
 
 def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
-    told = already_settled(engine, pointing_at("1", rolled_back=("2",)), "x")
+    told = earlier_decision(engine, pointing_at("1", rolled_back=("2",)), "x")
 
     assert told == "release 2 was rolled back, 1 answers; `make promote VERSION=2 FORCE=1` brings it back"
 
@@ -41,12 +41,12 @@ def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
 def test_a_kept_release_stays(engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", {"pipeline": "y", "version": "3", "reason": "no better"})
 
-    assert already_settled(engine, pointing_at("2"), "y") == "kept release 2: no better"
+    assert earlier_decision(engine, pointing_at("2"), "y") == "kept release 2: no better"
 
 
 @pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])
 def test_else_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
-    assert already_settled(engine, pointer, pipeline) is None
+    assert earlier_decision(engine, pointer, pipeline) is None
 
 
 def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -54,7 +54,7 @@ def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -
     versions: list[str] = []
     monkeypatch.setattr(transitions, "promote", lambda _, __, version, ___: versions.append(version))
     training = promote.Training(Settings(releases=tmp_path), engine, load_params(), "x", {}, None, shadows=False)
-    promote.complete(training, pointing_at("2"))
+    promote.complete_promotion(training, pointing_at("2"))
     return versions
 
 
@@ -67,7 +67,7 @@ def test_a_promotion_that_was_cut_off_is_put_on_record_by_the_next_training(
 def test_a_promotion_that_is_on_record_is_left_alone(
     tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transition_log.record(engine, Move(PROMOTION, "2"), Cause(BY_TRAINING, "better"), pointing_at("2"))
+    transition_log.record_move(engine, Move(PROMOTION, "2"), MoveCause(BY_TRAINING, "better"), pointing_at("2"))
 
     assert served(tmp_path, engine, monkeypatch) == []
 

@@ -10,7 +10,7 @@ from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines.operations import release_commands as by_hand
 from pipelines.operations import transitions
-from pipelines.operations.promotion_checks import objection
+from pipelines.operations.promotion_checks import blocking_reasons
 from tests.library.test_release import publish_changed
 from tests.service import MORNING
 from tests.small_world import Small
@@ -29,7 +29,7 @@ def engine(settings: Settings) -> sa.Engine:
 
 
 def against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | None:
-    return objection(engine, settings.releases, version)
+    return blocking_reasons(engine, settings.releases, version)
 
 
 def answering(settings: Settings) -> str:
@@ -94,7 +94,7 @@ def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, 
 def test_what_the_gate_kept_out_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", KEPT)
 
-    with pytest.raises(transitions.Refused) as refused:
+    with pytest.raises(transitions.TransitionRefused) as refused:
         by_hand.run(settings, ["promote", "2"])
 
     assert str(refused.value) == f"{THE_GATE_KEPT_IT}. It stays as it is; {INSIST}"

@@ -23,12 +23,12 @@ def test_the_clone_of_a_copied_folder_takes_what_the_copy_has_committed(
     original.mkdir()
     commit(original, "one")
     monkeypatch.chdir(original)
-    retrain.clone(Path("var/retraining"))
+    retrain.update_clone(Path("var/retraining"))
     shutil.copytree(original, copied)
     commit(copied, "two")
     monkeypatch.chdir(copied)
 
-    workspace = retrain.clone(Path("var/retraining"))
+    workspace = retrain.update_clone(Path("var/retraining"))
 
     assert (workspace / "code.py").read_text() == "two"
     assert (original / "var/retraining/code.py").read_text() == "one"
@@ -40,12 +40,12 @@ def test_a_clone_that_was_cut_off_and_a_lock_that_git_left_do_not_stop_the_next_
     commit(tmp_path, "one")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "var/.retraining.cloning/.git").mkdir(parents=True)
-    clone = retrain.clone(Path("var/retraining"))
+    clone = retrain.update_clone(Path("var/retraining"))
     for left in ("index.lock", "HEAD.lock", "refs/remotes/origin/HEAD.lock"):
         (clone / ".git" / left).parent.mkdir(parents=True, exist_ok=True)
         (clone / ".git" / left).touch()
 
-    again = retrain.clone(Path("var/retraining"))
+    again = retrain.update_clone(Path("var/retraining"))
 
     assert (again / "code.py").read_text() == "one"
 
@@ -73,7 +73,7 @@ def test_a_workspace_that_is_no_clone_never_becomes_the_repository_around_it(
     (tmp_path / "var/retraining" / left).mkdir(parents=True)
 
     try:
-        assert (retrain.clone(Path("var/retraining")) / "code.py").read_text() == "one"
+        assert (retrain.update_clone(Path("var/retraining")) / "code.py").read_text() == "one"
     except retrain.NotRetrained:
         assert left == ".git"
 

@@ -18,7 +18,7 @@ NOW = datetime(2013, 2, 20, 12, tzinfo=UTC)
 
 def noted(settings: Settings, rows: pd.DataFrame) -> list[dict[str, object]]:
     engine = database.connect(settings.database_url)
-    materialise.note_skew(engine, Question(15, 120), rows, NOW)
+    materialise.record_skew(engine, Question(15, 120), rows, NOW)
     return [dict(row.evidence) for row in database.decisions_of(engine, "skew")]
 
 
@@ -47,11 +47,11 @@ def test_another_lead_than_the_release_was_trained_on_is_refused(settings: Setti
     sooner = params.model_copy(update={"features": params.features.model_copy(update={"lead_minutes": 30})})
 
     with pytest.raises(QuestionDiffers, match="lead_minutes is 30, but release 1 was trained on 120"):
-        materialise.refuse_another_question(settings, sooner)
+        materialise.refuse_question_mismatch(settings, sooner)
 
 
 def test_before_the_first_release_any_lead_may_be_materialised(settings: Settings, params: Params) -> None:
-    materialise.refuse_another_question(settings.model_copy(update={"releases": settings.releases / "none"}), params)
+    materialise.refuse_question_mismatch(settings.model_copy(update={"releases": settings.releases / "none"}), params)
 
 
 def test_no_answers_are_no_answers_of_any_model(settings: Settings) -> None:

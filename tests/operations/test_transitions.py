@@ -20,11 +20,11 @@ from ontime.release import Pointer
 from ontime.settings import Settings
 from pipelines.operations import apply_policy, transitions
 from pipelines.operations import release_commands as by_hand
-from pipelines.operations.transition_log import BY_TRAINING, CHALLENGE, PROMOTION, ROLLBACK, Cause, Roles
+from pipelines.operations.transition_log import BY_TRAINING, CHALLENGE, PROMOTION, ROLLBACK, MoveCause, Roles
 from tests.small_world import Small
 
 VERSIONS = ("1", "2", "3", "4")  # the gate has kept the last one out
-TRAINED = Cause(BY_TRAINING, "better than the champion", {"pipeline": "x"})
+TRAINED = MoveCause(BY_TRAINING, "better than the champion", {"pipeline": "x"})
 MONDAY = date(2013, 2, 18)
 
 

@@ -146,7 +146,7 @@ def test_the_reports_say_the_question(other_params: Params) -> None:
 
     texts = [
         features.documentation(other_params.question),
-        explore.report(months, says, other_params.question),
+        explore.eda_page(months, says, other_params.question),
         card.model_card(_report(other_params), [("departures_all_1h_late", 0.01, 0.001)]),
     ]
 
@@ -220,12 +220,14 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     told = pd.DataFrame({"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())})
     training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     nobody = np.array([], "<u8")
-    winner = packaging.Challenger("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none", nobody)
+    winner = packaging.Winner("lightgbm", fitted, b"", training, known.reset_index(drop=True), told, "none", nobody)
 
     engine = database.connect(settings.database_url)
     # It is judged by what it was fitted on, where it is not calibrated.
     lenient = {"gate": other_params.gate.model_copy(update={"first_calibration": 0.1})}
-    verdict, against = promotion_gate.judge(winner, settings.releases, engine, other_params.model_copy(update=lenient))
+    verdict, against = promotion_gate.run_gate(
+        winner, settings.releases, engine, other_params.model_copy(update=lenient)
+    )
 
     assert (verdict.promote, against) == (True, "baseline rate_table")
     assert "release 1 predicts arriving 15 minutes late or more, asked 2 hours before" in verdict.reason

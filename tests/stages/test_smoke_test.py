@@ -85,7 +85,7 @@ def test_a_candidate_that_would_fail_later_is_refused_with_advice(
     monkeypatch.setitem(CANDIDATES, "mine", entry)
 
     with pytest.raises(CandidateRefused, match=message):
-        smoke_test.try_candidate("mine", sample, params)
+        smoke_test.check_candidate("mine", sample, params)
 
 
 def test_a_candidate_that_raises_is_named_beside_its_own_words(
@@ -94,7 +94,7 @@ def test_a_candidate_that_raises_is_named_beside_its_own_words(
     monkeypatch.setitem(CANDIDATES, "mine", Candidate(lambda _, __: LogisticRegression()))
 
     with pytest.raises(ValueError, match="Input X contains NaN") as raised:
-        smoke_test.try_candidate("mine", sample, params)
+        smoke_test.check_candidate("mine", sample, params)
 
     assert raised.value.__notes__ == [
         "smoke_test: mine failed when it was fitted; docs/models.md says what a candidate must do"
@@ -108,7 +108,7 @@ def test_a_model_without_a_method_says_why_it_gives_no_reasons(
         CANDIDATES, "mine", Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain="a secret recipe")
     )
 
-    _, method = smoke_test.try_candidate("mine", sample, params)
+    _, method = smoke_test.check_candidate("mine", sample, params)
 
     assert (method.method, method.about) == ("none", "a secret recipe")
 
@@ -123,7 +123,7 @@ def test_the_candidates_of_params_yaml_pass(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_sample_has_rows_of_each_kind_and_both_labels(sample: Sample) -> None:
-    complete, missing, unseen = sample.asked.values()
+    complete, missing, unseen = sample.inputs.values()
 
     assert not np.isnan(complete).any()
     assert np.isnan(missing).any()
