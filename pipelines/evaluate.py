@@ -1,4 +1,4 @@
-"""Stage 6: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
+"""Stage 6: models/ and the test period, which no earlier stage reads -> reports/, data/predictions/."""
 
 import time
 from typing import Any, NamedTuple
@@ -43,7 +43,7 @@ TIMED_ROWS = 10_000
 
 
 class TestSet(NamedTuple):
-    """The labelled entities of the test period, and what the training left."""
+    """The labelled entities of the test period, and training.json."""
 
     entities: pd.DataFrame
     label: NDArray[np.bool_]
@@ -60,7 +60,7 @@ def read_test(params: Params) -> TestSet:
 
 
 def predict_all(test: TestSet, params: Params) -> dict[str, model.Probabilities]:
-    """Each candidate's probabilities; what differs from run to run goes to reports/costs.json."""
+    """Each candidate's probabilities; latency and size, which differ from run to run, go to reports/costs.json."""
     costs: dict[str, dict[str, float]] = read_json(COSTS) if COSTS.exists() else {}
     probabilities: dict[str, model.Probabilities] = {}
     for name in params.train.candidates:
@@ -76,7 +76,7 @@ def predict_all(test: TestSet, params: Params) -> dict[str, model.Probabilities]
 
 
 def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
-    """The champion with less to know: nothing but the request, and without what each declared ablation leaves out."""
+    """Scores of the champion with the request alone, and of the models that each declared ablation was fitted for."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     probabilities = {"request_only": model.predict(champion, model.request_only(test.matrix))}
     for name in PROBLEM.ablations if params.train.ablations else ():
@@ -86,7 +86,7 @@ def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
 
 
 def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Params) -> list[dict[str, Any]]:
-    """How often sets that are calibrated on the validation period hold: there, and on the test period by slice."""
+    """Coverage of prediction sets calibrated on the validation period: there, and on the test period by slice."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     valid = read_period(split.periods(params.split)["valid"])
     valid_label, valid_cuts, cuts = (
@@ -105,13 +105,13 @@ def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Param
 
 
 def explanation_method(test: TestSet) -> explain.Method:
-    """How the champion's answers are explained."""
+    """How the champion's predictions are explained."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     return explain.method_of(candidates.explainer(test.training["champion"], champion, test.matrix))
 
 
 def feature_importance(test: TestSet, params: Params) -> list[tuple[str, float, float]]:
-    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
+    """Permutation importance in log-loss: name, mean and standard deviation of each feature, largest first."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     step = max(1, len(test.label) // params.evaluate.importance_rows)
     importances = permutation_importance(
@@ -127,7 +127,7 @@ def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: ND
 
 
 def draw_costs(report: card.Report) -> None:
-    """Quality against latency: measured anew in every run, so git ignores it like reports/costs.json."""
+    """Plot quality against latency. It differs from run to run, so git ignores it like reports/costs.json."""
     from ontime import plots
 
     costs = read_json(COSTS)
@@ -150,7 +150,7 @@ def main() -> None:
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
     days, cuts = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
-    groups = cuts.drop(columns="month")  # a month is nobody's group
+    groups = cuts.drop(columns="month")  # fairness compares groups of entities, and a month is not one
     full = params.evaluate.full_card
     report = card.Report(
         params=params,
@@ -170,10 +170,10 @@ def main() -> None:
         reasons=explanation_method(test),
     )
     ranks = feature_importance(test, params) if full else []
-    text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
-    with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
+    text = card.model_card(report, ranks)  # first, so that an error leaves the previous reports unchanged
+    with replacing_folder(PLOTS) as folder:  # DVC requires the folder, even an empty one
         if full:
-            from ontime import card_plots  # here: matplotlib loads for a second, and not every card has pictures
+            from ontime import card_plots  # here: importing matplotlib takes a second, and not every card has plots
 
             card_plots.draw(test.label, probabilities, ranks, report, folder)
             draw_costs(report)

@@ -1,4 +1,4 @@
-"""A look at the data before any model: data/validated/ -> reports/eda.md and reports/eda/*.png."""
+"""Exploration of the data, before any model: data/validated/ -> reports/eda.md and reports/eda/*.png."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).parent / "templates/eda.md.jinja"
 
 
 def monthly_counts(entities: pd.DataFrame) -> pd.DataFrame:
-    """Rows, rows without a label, and the share positive of each month."""
+    """Rows, rows without a label, and the share of positives of each month."""
     counted = entities.assign(unlabelled=entities["label"].isna())
     return counted.groupby("month").agg(
         rows=("entity_id", "size"), unlabelled=("unlabelled", "sum"), positive=("label", "mean")
@@ -26,30 +26,30 @@ def monthly_counts(entities: pd.DataFrame) -> pd.DataFrame:
 
 
 def eda_page(months: pd.DataFrame, findings: Mapping[str, str], question: Question) -> str:
-    """The page around the pictures; `findings` is what each of them says."""
+    """reports/eda.md; `findings` has the title of each plot."""
     return rendering.render(TEMPLATE, months=months.itertuples(), findings=findings, question=question)
 
 
 def draw_plots(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
-    """The pictures into the folder; what each of them says, by name."""
+    """Save the plots in the folder. Returns their titles by name."""
     labelled = entities.groupby("hour")["label"]
     hours = labelled.mean()[labelled.count() >= 100]
     months, overall = entities.groupby("month")["label"].mean(), float(entities["label"].mean())
     heat = exploration.rate_by_hour_and_weekday(entities)
-    pictures = {
+    figures = {
         "rate_by_month": plots.rate_by_month(months, overall),
         "rate_by_hour": plots.rate_by_hour(hours, overall),
         "rate_by_hour_and_weekday": plots.rate_by_hour_and_weekday(heat),
         "missing": plots.missingness(missing),
         "drift": plots.drift(drift, exploration.REFERENCE_MONTHS),
     }
-    for name, picture in pictures.items():
-        plots.save(picture, folder / f"{name}.png")
-    return {name: picture.finding for name, picture in pictures.items()}
+    for name, figure in figures.items():
+        plots.save(figure, folder / f"{name}.png")
+    return {name: figure.finding for name, figure in figures.items()}
 
 
 def drift_of(tables: Tables) -> pd.DataFrame:
-    """The index of each declared column by month, in the order of the declaration."""
+    """The drift index of each declared column by month, in the order of the declaration."""
     drifts = []
     for name, columns in DATA.drift_of.items():
         table = DATA.table(name)
@@ -63,9 +63,8 @@ def main() -> None:
     entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
     with replacing_folder(EDA) as folder:
         findings = draw_plots(entities, exploration.missing_shares(tables), drift_of(tables), folder)
-        text = eda_page(
-            monthly_counts(entities), findings, question
-        )  # before anything is replaced, as all that may fail
+        # Inside the block, so that an error leaves the previous plots unchanged.
+        text = eda_page(monthly_counts(entities), findings, question)
     files.write_text(REPORTS / "eda.md", text)
     months = entities["month"].nunique()
     print(f"explore: {len(entities):,} {WORDS.entities}, {months} months: {REPORTS / 'eda.md'}")

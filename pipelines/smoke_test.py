@@ -1,7 +1,7 @@
-"""Stage 4: every candidate in small, before minutes are spent: -> data/smoke_test.json.
+"""Stage 4: checks every candidate on a small synthetic table -> data/smoke_test.json.
 
-Fitted, saved, exported, explained, drawn and written about on rows drawn at random, with the code of the stages to
-come. No data are read, so `dvc repro smoke_test` tries a new candidate in seconds, on a clean clone too.
+Each candidate is fitted, saved, exported, explained and reported with the code of the later stages, which take minutes.
+The stage reads no data, so `dvc repro smoke_test` checks a new candidate in seconds, also in a fresh clone.
 """
 
 import io
@@ -21,24 +21,26 @@ from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
 from pipelines.layout import SMOKE_TEST, write_json
 
-ROWS = 800  # to fit on, and as many again of each kind to be asked about
+ROWS = 800  # to fit on, and as many to predict
 CATEGORIES = 6
 MISSING_SHARE = 0.1
 EXPLAINED_ROWS = 8  # of each kind
-NUMBERS = [place for place in range(len(schema.FEATURE_NAMES)) if place not in candidates.CATEGORY_POSITIONS]
+NUMERIC_POSITIONS = [
+    position for position in range(len(schema.FEATURE_NAMES)) if position not in candidates.CATEGORY_POSITIONS
+]
 ADVICE = {
-    "complete rows": "its converter makes another model of it; convert it in another way, or release it never",
+    "complete rows": "its converter changes the model; use another converter, or do not export it",
     "rows with missing values": "put a SimpleImputer before it",
     "rows with a category not seen in training": "its converter loses the rule for NaN; put a SimpleImputer before it",
 }
 
 
 class CandidateRefused(Refusal):
-    """What would fail after the training; names the candidate, what failed, and what to do."""
+    """A candidate would fail after its training; the message has its name, the failure and the remedy."""
 
 
 class Sample(NamedTuple):
-    """Rows to fit on, and rows of each kind that a model will meet."""
+    """Rows to fit on, and rows of each kind to predict: see ADVICE."""
 
     matrix: model.Matrix
     label: model.Labels
@@ -47,9 +49,9 @@ class Sample(NamedTuple):
 
 
 def draw_sample(seed: int) -> Sample:
-    """Rows that never were, whose label follows from a few features, one of them a category if there is any."""
+    """Synthetic rows whose label depends on a few features, one of them categorical if there is any."""
     drawn = np.random.default_rng(seed)
-    # From shares to thousands, half of them whole numbers: ties are where a threshold is lost.
+    # From shares to thousands; half of them whole numbers, because a wrong threshold shows on ties.
     matrix = drawn.normal(2, 1, (2 * ROWS, len(schema.FEATURE_NAMES))) * np.logspace(-1, 3, len(schema.FEATURE_NAMES))
     matrix[:, ::2] = matrix[:, ::2].round()
     matrix[:, candidates.CATEGORY_POSITIONS] = drawn.integers(0, CATEGORIES, (2 * ROWS, len(schema.CATEGORICAL)))
@@ -68,21 +70,21 @@ def draw_sample(seed: int) -> Sample:
 
 @contextmanager
 def noting_failure(name: str, step: str) -> Iterator[None]:
-    """Whatever goes wrong inside says last which candidate it was, and at what."""
+    """Add the candidate's name and the failed step to any error raised in the block."""
     try:
         yield
     except Exception as error:
-        error.add_note(f"smoke_test: {name} failed when it was {step}; docs/models.md says what a candidate must do")
+        error.add_note(f"smoke_test: {name} failed when it was {step}; see docs/models.md for what a candidate must do")
         raise
 
 
 def check_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Probabilities, explain.Method]:
-    """Its probabilities of all that is asked, and how it is explained. Raises CandidateRefused."""
+    """Its probabilities for all rows of the sample, and how it is explained. Raises CandidateRefused."""
     inputs = np.vstack([*sample.inputs.values()])
     with noting_failure(name, "fitted"):
         fitted = model.fit(name, sample.matrix, sample.label, params.train)
         refitted = model.fit(name, sample.matrix, sample.label, params.train)
-    with noting_failure(name, "saved and asked"):
+    with noting_failure(name, "saved and loaded"):
         saved = io.BytesIO()
         joblib.dump(fitted, saved)
         probabilities = model.predict(joblib.load(saved), inputs)
@@ -91,15 +93,15 @@ def check_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Pr
             f"{name}: predict_proba gives {probabilities.min():g} to {probabilities.max():g}, not probabilities"
         )
     if (difference := np.abs(probabilities - model.predict(refitted, inputs)).max()) > 0:
-        raise CandidateRefused(f"{name}: fitted twice it differs by {difference:.2g}; pass the seed on as random_state")
+        raise CandidateRefused(f"{name}: two fits differ by {difference:.2g}; pass the seed as random_state")
     if candidates.CANDIDATES[name].export is None:
-        return probabilities, explain.method_of("it is only there to be beaten, and never released")
+        return probabilities, explain.method_of("it is a baseline, which is never released")
     with noting_failure(name, "exported as ONNX"):
         onnx, onnx_again = export.to_onnx(name, fitted), export.to_onnx(name, fitted)
         exported = release.Model(onnx)
         served = exported.predict(inputs)
     if onnx != onnx_again:
-        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH")
+        raise CandidateRefused(f"{name}: the bytes of two exports differ; give the graph a fixed name: export.GRAPH")
     refuse_onnx_difference(name, sample.inputs, probabilities, served, params.gate.parity_tolerance)
     with noting_failure(name, "explained"):
         return probabilities, refuse_wrong_explanations(name, fitted, sample, exported)
@@ -112,7 +114,7 @@ def refuse_onnx_difference(
     served: model.Matrix,
     tolerance: float,
 ) -> None:
-    """Raise CandidateRefused for the first kind of rows on which the ONNX file is another model."""
+    """Raise CandidateRefused for the first kind of rows on which the ONNX file predicts something else."""
     ends = np.cumsum([len(rows) for rows in inputs.values()])[:-1]
     for kind, difference in zip(inputs, np.split(np.abs(probabilities - served), ends), strict=True):
         if not difference.max() <= tolerance:
@@ -125,7 +127,7 @@ def refuse_onnx_difference(
 def refuse_wrong_explanations(
     name: str, fitted: model.Classifier, sample: Sample, exported: release.Model
 ) -> explain.Method:
-    """How it is explained. Raises CandidateRefused where the reasons do not add up to the probability served."""
+    """How it is explained. Raises CandidateRefused where contributions do not add up to the ONNX file's probability."""
     explainer = candidates.explainer(name, fitted, sample.matrix)
     method = explain.method_of(explainer)
     if isinstance(explainer, str):
@@ -137,18 +139,18 @@ def refuse_wrong_explanations(
             summed = explain.explain(read, row).probability
             if not abs(summed - served) <= PROBE_TOLERANCE:
                 raise CandidateRefused(
-                    f"{name}: its reasons add up to {summed:.6f}, not {served:.6f}, on {kind}: `explain` of its entry "
-                    "in src/ontime/candidates.py reads another kind of model; see docs/models.md"
+                    f"{name}: its contributions add up to {summed:.6f}, not {served:.6f}, on {kind}: `explain` of its "
+                    "entry in src/ontime/candidates.py is for another kind of model; see docs/models.md"
                 )
     return method
 
 
 def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
                 sample: Sample, params: Params) -> None:  # fmt: skip
-    """The model card of each candidate that may win, and the pictures, as the stage `evaluate` makes them."""
+    """Write the model card of each exportable candidate, and draw its plots, as the stage `evaluate` does."""
     label = np.tile(sample.input_label, len(sample.inputs))
     scores = {name: evaluation.scores(label, each, params.cost) for name, each in probabilities.items()}
-    day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval by days needs two of them
+    day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval clustered by day needs two days
     intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in probabilities.items()}
     piece = {"cut": "all", "slice": "all", "entities": len(label), "positives": int(label.sum()), "auc": 0.5,
              "auc_interval": (0.4, 0.6), "log_loss": 0.5, "mean_probability": 0.5, "missed": [0.5, 0.4, 0.6],
@@ -180,9 +182,9 @@ def main() -> None:
     checked = {name: check_candidate(name, sample, params) for name in params.train.candidates}
     methods = {name: method for name, (_, method) in checked.items()}
     check_reports({name: probability for name, (probability, _) in checked.items()}, methods, sample, params)
-    # No figure and no sentence: where this file stays the same, no training is repeated.
+    # Neither scores nor text: while this file does not change, DVC repeats no training.
     write_json(SMOKE_TEST, {name: method.model_dump(exclude={"about"}) for name, method in methods.items()})
-    print(f"smoke_test: {len(checked)} candidates fitted, exported and explained in small")
+    print(f"smoke_test: {len(checked)} candidates can be fitted, exported and explained")
 
 
 if __name__ == "__main__":

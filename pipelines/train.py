@@ -1,4 +1,4 @@
-"""Stage 5: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
+"""Stage 5: data/features/ -> models/: fits every candidate and selects the best on the validation period."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pipelines.layout import COSTS, MODELS, TRAINED_ON, replacing_folder, write_
 
 
 def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, folder: Path) -> dict[str, object]:
-    """Fit, save and score each candidate; returns what the later stages must know of this training.
+    """Fit, save and score each candidate. Returns the content of training.json, which the later stages read.
 
     Raises SplitBroken, and LeakFound if one feature dominates the best candidate.
     """
@@ -68,8 +68,8 @@ def main() -> None:
         training = fit_candidates(train, valid, params, folder)
         write_json(folder / "training.json", training)
     print(
-        f"train: {len(train):,} {WORDS.entities}, {len(params.train.candidates)} candidates, "
-        f"best is {training['champion']}"
+        f"train: {len(params.train.candidates)} candidates fitted on {len(train):,} {WORDS.entities}, "
+        f"{training['champion']} is best on validation"
     )
 
 

@@ -17,7 +17,7 @@ KINDS = {Action.PROMOTE: PROMOTION, Action.ROLL_BACK: ROLLBACK, Action.WITHDRAW:
 def carry_out(
     settings: Settings, engine: sa.Engine, action: Action, version: str | None, day: date, now: datetime
 ) -> None:
-    """Move the release that the decision of `day` names, unless somebody has moved it by hand meanwhile."""
+    """Move the release that the decision of `day` names. Does nothing if it was moved by hand since."""
     kind = KINDS.get(action)
     if kind is None or version is None or database.last_decision(engine, kind, day=str(day), version=version):
         return
@@ -31,5 +31,5 @@ def carry_out(
             transitions.roll_back(settings, engine, cause, to=version)
         else:
             transitions.withdraw(settings, engine, cause, version)
-    except transitions.TransitionRefused as objection:  # the gate has judged it again since the policy decided
-        print(f"act: {objection}", file=sys.stderr)
+    except transitions.TransitionRefused as refused:  # a later verdict of the gate rejects it
+        print(f"apply_policy: {refused}", file=sys.stderr)

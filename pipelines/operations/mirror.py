@@ -27,18 +27,18 @@ from ontime import environment, files, release
 from ontime.release import MANIFEST, POINTER, Pointer, ReleaseRefused
 from ontime.settings import BadSettings, Settings, load_settings
 
-RETRYABLE = (OSError, BotoCoreError, ReleaseRefused)  # what a later try may mend; s3fs makes S3's refusals OSErrors
+RETRYABLE = (OSError, BotoCoreError, ReleaseRefused)  # a later attempt may succeed; s3fs raises S3's errors as OSError
 
 
 class Store:
     """A bucket or folder, by its address."""
 
     def __init__(self, url: str) -> None:
-        """Raises ValueError for an address that no library knows."""
+        """Raises ValueError for an address of an unknown or uninstalled file system."""
         self._files, self._root = fsspec.core.url_to_fs(url)
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object; None where there is none."""
+        """The bytes of an object; None if there is none."""
         try:
             content: bytes = self._files.cat_file(f"{self._root}/{name}")
         except FileNotFoundError:
@@ -46,7 +46,7 @@ class Store:
         return content
 
     def versions(self) -> list[str]:
-        """The releases that are there whole."""
+        """The releases that are complete: their manifest is written last."""
         self._files.invalidate_cache()
         return sorted(path.split("/")[-2] for path in self._files.glob(f"{self._root}/*/{MANIFEST}"))
 
@@ -57,9 +57,12 @@ class Store:
 
 
 def push(releases: Path, store: Store) -> list[str]:
-    """Copy what the store lacks; what that was. Raises ReleaseRefused where it holds another release of that name."""
+    """Copy what the store lacks. Returns what was copied.
+
+    Raises ReleaseRefused if the store has another release of the same version.
+    """
     copied = []
-    # Read before the releases are listed, and written last: what it names is among them.
+    # Read before the releases are listed and written last, so that the store has every release that it names.
     pointer = (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
     for version in release.published(releases):
         manifest = (releases / version / MANIFEST).read_bytes()
@@ -70,7 +73,9 @@ def push(releases: Path, store: Store) -> list[str]:
             store.write(f"{version}/{MANIFEST}", manifest)
             copied.append(f"release {version}")
         elif stored_manifest != manifest:
-            raise ReleaseRefused(f"{version}/{MANIFEST}: the store has another release; none is ever overwritten")
+            raise ReleaseRefused(
+                f"{version}/{MANIFEST}: the store has another release {version}, which is never overwritten"
+            )
     if pointer is not None and store.read(POINTER) != pointer:
         store.write(POINTER, pointer)
         copied.append("the pointer")
@@ -78,10 +83,13 @@ def push(releases: Path, store: Store) -> list[str]:
 
 
 def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]:
-    """Copy what the store's pointer names, or everything, then the pointer; what that was. Raises ReleaseRefused."""
+    """Copy the releases that the store's pointer names, or all, then the pointer. Returns what was copied.
+
+    Raises ReleaseRefused.
+    """
     content = store.read(POINTER)
     if content is None:
-        raise ReleaseRefused(f"{POINTER}: the store has none: nothing was pushed yet, or this is another store")
+        raise ReleaseRefused(f"{POINTER}: not in the store: nothing was pushed yet, or ONTIME_RELEASES_STORE is wrong")
     try:
         pointer = Pointer.model_validate_json(content)
     except ValidationError as error:
@@ -100,37 +108,37 @@ def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]
 
 
 def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
-    """Whether the release had to be fetched. Raises ReleaseRefused if what came is not what the pointer means."""
+    """Whether the release was copied. Raises ReleaseRefused if it does not match the pointer's digest."""
     if (releases / version).exists():
         release.verify(releases / version, manifest_sha256)
         return False
-    aside = Path(tempfile.mkdtemp(prefix=".pulling-", dir=releases))
+    temporary = Path(tempfile.mkdtemp(prefix=".pulling-", dir=releases))
     try:
-        (aside / MANIFEST).write_bytes(_needed(store, f"{version}/{MANIFEST}"))
-        manifest = release.Manifest.model_validate_json((aside / MANIFEST).read_bytes())
+        (temporary / MANIFEST).write_bytes(_required(store, f"{version}/{MANIFEST}"))
+        manifest = release.Manifest.model_validate_json((temporary / MANIFEST).read_bytes())
         for name in manifest.sha256:
-            (aside / name).write_bytes(_needed(store, f"{version}/{name}"))
-        release.verify(aside, manifest_sha256)
-        aside.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
-        aside.rename(releases / version)
+            (temporary / name).write_bytes(_required(store, f"{version}/{name}"))
+        release.verify(temporary, manifest_sha256)
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
+        temporary.rename(releases / version)
     except ValidationError as error:
         raise ReleaseRefused(f"{version}/{MANIFEST} in the store: {error.errors()[0]['msg']}") from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return True
 
 
-def _needed(store: Store, name: str) -> bytes:
+def _required(store: Store, name: str) -> bytes:
     content = store.read(name)
     if content is None:
-        raise ReleaseRefused(f"{name}: named in the store, which has none")
+        raise ReleaseRefused(f"{name}: not in the store, although its pointer or manifest names it")
     return content
 
 
 def copy_once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
-    """Raises BadSettings, ReleaseRefused, or the store's own error."""
+    """Push or pull once. Returns what was copied. Raises BadSettings, ReleaseRefused, or the store's own error."""
     if settings.releases_store is None:
-        raise BadSettings("ONTIME_RELEASES_STORE is not set: there is no store to mirror")
+        raise BadSettings("ONTIME_RELEASES_STORE is not set: set it to the address of the bucket")
     try:
         store = Store(settings.releases_store)
     except ValueError as error:
@@ -147,7 +155,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, metavar="SECONDS")
     parser.add_argument("--all", action="store_true")
     arguments = parser.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process nothing else would end it
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default, a container's first process ignores SIGTERM
     last_message = ""
     while True:
         try:
@@ -159,7 +167,7 @@ def main() -> None:
             message = f"{arguments.direction} failed: {failed}"
             if arguments.every is None:
                 sys.exit(f"mirror: {message}")
-        if message and message != last_message:  # a store that is away is told of once, not every five seconds
+        if message and message != last_message:  # an unreachable store is reported once, not every five seconds
             print(f"mirror: {message}", flush=True)
         last_message = message
         if arguments.every is None:

@@ -62,7 +62,7 @@ class Instance(NamedTuple):
     def log(self, name: str) -> Path:
         return self.home / f"{name}.log"
 
-    def call_api(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def call(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         return call_api(f"{self.page}/api", path, body)
 
 
