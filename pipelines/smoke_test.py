@@ -55,7 +55,7 @@ def draw_sample(seed: int) -> Sample:
     matrix = drawn.normal(2, 1, (2 * ROWS, len(schema.FEATURE_NAMES))) * np.logspace(-1, 3, len(schema.FEATURE_NAMES))
     matrix[:, ::2] = matrix[:, ::2].round()
     matrix[:, candidates.CATEGORY_POSITIONS] = drawn.integers(0, CATEGORIES, (2 * ROWS, len(schema.CATEGORICAL)))
-    signal = matrix[:, NUMBERS[-4:]] / matrix[:, NUMBERS[-4:]].std(axis=0) - 2
+    signal = matrix[:, NUMERIC_POSITIONS[-4:]] / matrix[:, NUMERIC_POSITIONS[-4:]].std(axis=0) - 2
     odds = signal.sum(axis=1) + 0.5 * matrix[:, candidates.CATEGORY_POSITIONS[:1]].sum(axis=1) - 3
     label = drawn.random(2 * ROWS) < 1 / (1 + np.exp(-odds))
     complete, holes = matrix.astype(np.float32), drawn.random(matrix.shape) < MISSING_SHARE

@@ -24,7 +24,7 @@ from pipelines.operations import feed_clock
 from pipelines.operations.materialise import run
 from pipelines.operations.monitor import days_to_monitor
 from pipelines.operations.monitor import run as monitor_day
-from pipelines.operations.retrain import requested_day
+from pipelines.operations.retrain import NOT_REQUESTED, requested_day
 from pipelines.operations.retrain import run as run_retraining
 
 MINUTE_SECONDS, HOUR_SECONDS = 60, 3600

@@ -30,7 +30,7 @@ FIGURES, QUALITY = "figures", "quality"
 
 
 def run(settings: Settings, params: Params, day: date) -> Decision:
-    """Look at one day, which is over. Raises NoRelease where nothing answers, so that there is nothing to watch."""
+    """Monitor one day, which must be over. Raises NoRelease if no release is live."""
     with locks.in_turn(settings.releases / ".monitor.lock", "monitor"):
         return _run_in_turn(settings, params, day)
 
@@ -39,7 +39,7 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     engine = database.connect(settings.database_url)
     watch = Watch(settings, params, engine, day, midnight(day + timedelta(days=1)))
     pointer = release.require_pointer(settings.releases)
-    figures = _once(watch, "monitor", lambda: _judge(watch, pointer))
+    figures = _once(watch, "monitor", lambda: _measure(watch, pointer))
     raised = alerts.restored(figures["alerts"])
     webhook.deliver(engine, settings.webhook)
     evidence = _once(watch, "policy", lambda: _decide(watch, pointer, raised))
@@ -49,7 +49,7 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
 
 
 def _once(watch: Watch, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
-    """The evidence of this day's row, which is made if it is not there."""
+    """The evidence of this day's row in `decisions`, which is computed and written if there is none."""
     row = database.last_decision(watch.engine, kind, day=str(watch.day))
     if row is not None:
         return row.evidence
@@ -63,37 +63,37 @@ def _day_of(evidence: Mapping[str, Any]) -> str:
 
 
 def days_to_monitor(engine: sa.Engine, yesterday: date) -> list[date]:
-    """The days until yesterday that nobody has looked at since the last one: an outage of the monitor hides none."""
-    looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
-    last = looked[-1] if looked else yesterday
-    # No day lies between where this is the first one, or where the feed has begun its dataset again.
+    """The days since the last monitored one, until yesterday, so that an outage of the monitor skips no day."""
+    monitored = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
+    last = monitored[-1] if monitored else yesterday
+    # Empty for the first day of all, and when the feed's clock has returned to the start of its dataset.
     between = [last + timedelta(days=count) for count in range(1, (yesterday - last).days + 1)]
-    return [day for day in between if day not in looked] or [yesterday]
+    return [day for day in between if day not in monitored] or [yesterday]
 
 
-def _judge(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
+def _measure(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     champion = release.verify(watch.settings.releases / pointer.version)
     window = day_figures.window_of(watch, champion)
     figures = day_figures.figures_of(watch, champion, window)
     past = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
-    # By their day: one that was missed may be looked at after those that came later.
+    # Ordered by day: a missed day may be monitored after later ones.
     before = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(watch.day)]
     raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
     reason = "; ".join(alert.told for alert in raised) or verdict
     if window.other_question_share:
         reason += (
-            f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
-            f"than release {pointer.version}, so other outcomes are right for it"
+            f"; {window.other_question_share:.0%} of the predictions are excluded: the release that made them predicts "
+            f"something else than release {pointer.version}, so its outcomes differ"
         )
     evidence: dict[str, Any] = {"reason": reason, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
-    why = _why(watch, champion, raised, max(past, key=_day_of, default={}))
+    why = _diagnosis(watch, champion, raised, max(past, key=_day_of, default={}))
     evidence |= {"why": why} if why else {}
     return verdict, {**evidence, QUALITY: day_figures.quality_of(watch, window.performance)}
 
 
-def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Mapping[str, Any]) -> str | None:
-    """What a diagnosis of the window says first, on the day on which such an alert is new; later, what it said then."""
+def _diagnosis(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Mapping[str, Any]) -> str | None:
+    """The headline of a diagnosis, made when an alert of performance is new and repeated while it lasts."""
     names = {alert.name for alert in raised if alert.tier is Tier.RETRAIN and alert.name in alerts.OF_PERFORMANCE}
     names_before = {alert["name"] for alert in before.get("alerts", [])}
     if not names:
@@ -102,13 +102,13 @@ def _why(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Ma
         return str(before["why"])
     model = release.load(watch.settings.releases, champion.version).model
     rows = day_figures.answers_since(watch, day_figures.first_day(watch), champion, vectors=True)
-    then = periods.of_reference(periods.reference_of(watch.settings, champion), champion.categories)
-    now, params = periods.of_answers(rows, champion), watch.params
+    reference = periods.of_reference(periods.reference_of(watch.settings, champion), champion.categories)
+    current, params = periods.of_answers(rows, champion), watch.params
     try:
-        diagnosed = diagnosis.diagnose(model, then, now, params.cost, params.train.seed)
+        result = diagnosis.diagnose(model, reference, current, params.cost, params.train.seed)
     except diagnosis.TooFewDays as few:
         return str(few)
-    return diagnosis_words.headline(diagnosed)
+    return diagnosis_words.headline(result)
 
 
 def _decide(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:
@@ -120,7 +120,7 @@ def _decide(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[
 
 
 def observe(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> Observed:
-    """What the policy must know, read from the decisions, the pointer and the outcomes."""
+    """The input of the policy, read from the decisions, the pointer and the outcomes."""
     manifest = release.verify(watch.settings.releases / pointer.version)
     return Observed(
         day=watch.day,
@@ -146,7 +146,7 @@ def _in_charge_since(watch: Watch, pointer: Pointer) -> date:
 
 
 def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
-    """The comparison that is under way, on entities since it began."""
+    """The comparison of champion and challenger on the entities since it started; None without a challenger."""
     if pointer.challenger is None:
         return None
     version = pointer.challenger.version

@@ -1,4 +1,4 @@
-"""What `promote` needs of the workspace: the winner as ONNX, its comparison with the champion, its papers."""
+"""Reads the best candidate from the workspace, and builds from it the files and manifest of a release."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -37,12 +37,12 @@ from pipelines.operations.lineage import LOCK
 
 PROBES = 20
 REFERENCE_ROWS = 5000
-REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
-MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
+REPORT_FILES = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
+LINEAGE_FILES = (PARAMS_FILE, LOCK)  # with the commit, everything that `make reproduce` needs
 
 
 class Winner(NamedTuple):
-    """The best candidate of this training, the entities it is judged by, and what its reasons are computed from."""
+    """The best candidate of this training, with the entities that the gate scores and the explainer."""
 
     name: str
     native: model.Classifier
@@ -50,7 +50,7 @@ class Winner(NamedTuple):
     training: dict[str, Any]
     entities: pd.DataFrame
     predictions: pd.DataFrame
-    explainer: Explainer | str  # a sentence says why there are no reasons
+    explainer: Explainer | str  # text: why there are no explanations
     trained_on: NDArray[np.uint64]  # `split.row_keys` of the entities that it was fitted on
 
 
@@ -72,14 +72,15 @@ def explainer_of(
 
 
 def evenly_spaced(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """So many entities, spread over all of them."""
+    """At most `rows` entities, evenly spaced."""
     return entities.iloc[np.linspace(0, len(entities) - 1, min(rows, len(entities)), dtype=int)]
 
 
 def refuse_disparity(winner: Winner, tolerance: float) -> None:
-    """Raise ReleaseRefused if the ONNX file says anything else than the model it was made from.
+    """Raise ReleaseRefused if the ONNX file's probabilities differ from the model's by more than `tolerance`.
 
-    Over the whole test period, also without the online store: some converters are silently wrong.
+    Compares all entities of the test period, with and without features of the online store: some converters are
+    silently wrong.
     """
     matrix = model.matrix_of(winner.entities, winner.training["categories"])
     matrix = np.vstack([matrix, model.request_only(matrix)])
@@ -91,11 +92,11 @@ def refuse_disparity(winner: Winner, tolerance: float) -> None:
             f"{release.MODEL}: differs from {winner.name} by {largest:.2g} (gate.parity_tolerance {tolerance:g}), "
             f"most at {winner.entities['entity_id'].iloc[row]}"
         )
-    print(f"parity: ONNX differs from {winner.name} by {largest:.1e} at most, over {len(matrix):,} rows")
+    print(f"parity: the ONNX file differs from {winner.name} by at most {largest:.1e} over {len(matrix):,} rows")
 
 
 def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
-    """What MLflow keeps of each candidate: parameters, scores, costs, and where it came from."""
+    """The run of each candidate in MLflow: parameters, scores, costs and lineage."""
     scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
     lineage = {"git_commit": git_commit, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}
     shared = {"dataset": params.dataset, "seed": params.train.seed}
@@ -114,8 +115,8 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
 
 
 def run_artifacts(params: Params) -> tuple[Path, ...]:
-    """What MLflow keeps beside each run."""
-    return REPORTED + MADE_FROM + ((PLOTS,) if params.evaluate.full_card else ())
+    """The files that are stored with each run in MLflow."""
+    return REPORT_FILES + LINEAGE_FILES + ((PLOTS,) if params.evaluate.full_card else ())
 
 
 def contents(winner: Winner, params: Params) -> dict[str, bytes]:
@@ -133,10 +134,10 @@ def files_of(
     entities: pd.DataFrame,
     requests: pd.DataFrame,
 ) -> dict[str, bytes]:
-    """The model, what its reasons are computed from, and probes: what it says of entities spread over `entities`.
+    """The files of a release: model, explainer, reference rows, and probes with the probabilities they must get.
 
-    `entities` has the features, `requests` what a request has to say, by entity_id. Every second probe is asked
-    as an entity that is not in the online store.
+    `entities` has the features, `requests` the fields of a request by entity_id. Every second probe is predicted
+    without the online store.
     """
     chosen = entities.iloc[np.linspace(0, len(entities) - 1, PROBES, dtype=int)].reset_index(drop=True)
     matrix, alone = model.matrix_of(chosen, categories), np.arange(PROBES) % 2 == 1
@@ -165,7 +166,7 @@ def files_of(
 
 
 def reference_rows(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
-    """Entities that the model was measured on, spread over all of them, as parquet: features, day, answer, outcome."""
+    """Evenly spaced entities of the test period as parquet: features, day, probability and label."""
     chosen = evenly_spaced(entities, REFERENCE_ROWS)
     probabilities = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
     columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=probabilities)
@@ -173,14 +174,14 @@ def reference_rows(onnx: bytes, categories: dict[str, tuple[str, ...]], entities
 
 
 def validated_names() -> Names:
-    """What people call the codes in requests."""
+    """The display names of the codes in requests."""
     return DATA.names(read_tables(VALIDATED))
 
 
 def track_record(
     label: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float, period: split.Period
 ) -> release.TrackRecord:
-    """How many were positive of the entities that got about the same probability; the threshold divides two bins."""
+    """Entities and positives by bin of probability; the threshold is an edge, so that no bin spans it."""
     edges = sorted({*(tenth / 10 for tenth in range(11)), threshold})
     every, _ = np.histogram(probability, edges)
     positive, _ = np.histogram(probability[label], edges)

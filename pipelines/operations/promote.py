@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """What the stages made, and where it goes. `candidate_at`: the moment of a retraining, on the feed's clock."""
+    """The results of the stages, and their stores. `candidate_at`: the moment of a retraining, on the feed's clock."""
 
     settings: Settings
     engine: sa.Engine
@@ -37,14 +37,14 @@ class Training:
     pipeline: str
     hashes: dict[str, str]
     candidate_at: datetime | None
-    shadows: bool  # a candidate does first, and need only be no worse; the first model of all has nobody to shadow
+    shadows: bool  # a candidate starts as a shadow, and need not be better; the first model has no champion to shadow
 
     def cause(self, reason: str) -> MoveCause:
         return MoveCause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
 
 
 class PublishedWinner(NamedTuple):
-    """The published winner; `same_question`: whether the champion, if there is one, answers the same question."""
+    """The published winner; `same_question`: whether the champion, if there is one, predicts the same label."""
 
     winner: "Winner"
     version: str
@@ -52,27 +52,29 @@ class PublishedWinner(NamedTuple):
 
 
 def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
-    """What was decided about these very outputs, if that decision still stands; None if there is work to do."""
-    decided = database.last_decision(engine, "gate", pipeline=pipeline)
-    if decided is None or pointer is None:
+    """The decision about the same outputs of an earlier run, if it still holds; None if there is work to do."""
+    gate = database.last_decision(engine, "gate", pipeline=pipeline)
+    if gate is None or pointer is None:
         return None
-    made = decided.evidence["version"]
-    if made in pointer.rolled_back:
+    version = gate.evidence["version"]
+    if version in pointer.rolled_back:
         return (
-            f"release {made} was rolled back, {pointer.version} answers; "
-            f"`make promote VERSION={made} FORCE=1` brings it back"
+            f"no change: release {version} of this training was rolled back, and release {pointer.version} is live; "
+            f"`make promote VERSION={version} FORCE=1` promotes it again"
         )
-    if decided.verdict == "keep":
-        return f"kept release {pointer.version}: {decided.evidence['reason']}"
-    if made == pointer.version:
-        return f"release {made} already serves this model"
+    if gate.verdict == "keep":
+        return f"no change: release {pointer.version} stays live; the gate's verdict: {gate.evidence['reason']}"
+    if version == pointer.version:
+        return f"no change: release {version} of this training is live"
     return None
 
 
 def earlier_trial(engine: sa.Engine, version: str) -> str | None:
-    """The same for the candidate of a retraining, which has begun its time in the shadow once."""
-    began = database.last_decision(engine, "challenge", version=version)
-    return None if began is None else f"release {version} has had its shadow: {began.verdict}"
+    """The same for a retraining's candidate that has already been put in shadow mode."""
+    challenge = database.last_decision(engine, "challenge", version=version)
+    return (
+        None if challenge is None else f"no change: release {version} was already in shadow mode: {challenge.verdict}"
+    )
 
 
 def main() -> None:
@@ -84,13 +86,13 @@ def main() -> None:
                 wait_for_stages()
                 run(datetime.fromisoformat(moment))
             case other:
-                sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
+                sys.exit(f"promote: unknown arguments {' '.join(other)!r}; use none, or: candidate MOMENT")
     except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.TransitionRefused) as refused:
         sys.exit(f"promote: {refused}")
 
 
 def wait_for_stages() -> None:
-    """Import what takes seconds meanwhile. Ends the process if whoever started it ends before the stages do."""
+    """Import slow modules meanwhile. Exits if the parent process ends before the stages finish."""
     from ontime import registry
     from pipelines.operations import promotion_gate  # noqa: F401
 
@@ -101,9 +103,9 @@ def wait_for_stages() -> None:
 
 
 def run(candidate_at: datetime | None = None) -> None:
-    """Let this training's model answer, challenge, stand by, or stay what it is already."""
+    """Publish this training's model, and promote it, start its shadow or keep it on standby, as the gate decides."""
     settings = load_settings()
-    # One after the other: a second one is judged against what the first has let answer.
+    # One at a time: the gate compares a second model with the champion that the first may have become.
     with locks.in_turn(settings.releases / ".promotion.lock", "promote"):
         _run(settings, candidate_at)
 
@@ -111,22 +113,22 @@ def run(candidate_at: datetime | None = None) -> None:
 def _run(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url)
-    release.current(settings.releases)  # a release that was tampered with stops everything, here
+    release.current(settings.releases)  # raises ReleaseRefused for a release that was tampered with
     pointer = release.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None
     training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
-    settled = earlier_decision(engine, pointer, training.pipeline)
+    decision = earlier_decision(engine, pointer, training.pipeline)
     if candidate_at is None:
         print(lineage.reproduction(hashes))
-    if settled:
+    if decision:
         complete_promotion(training, pointer)
-        print(f"promote: {settled}")
+        print(f"promote: {decision}")
         return
     publish_and_decide(training)
 
 
 def complete_promotion(training: Training, pointer: Pointer | None) -> None:
-    """Put the promotion of this training on record, where an earlier run moved the pointer and was cut off."""
+    """Record the promotion of this training if an earlier run was interrupted after it moved the pointer."""
     gate = database.last_decision(training.engine, "gate", pipeline=training.pipeline)
     if pointer is None or gate is None or gate.verdict != "promote" or gate.evidence["version"] != pointer.version:
         return
@@ -136,17 +138,17 @@ def complete_promotion(training: Training, pointer: Pointer | None) -> None:
 
 
 def publish_and_decide(training: Training) -> None:
-    """Record and publish, decide, apply. Exits with 1 if nothing can be served."""
+    """Record and publish, decide, apply. Exits with status 1 if there is no release to serve."""
     candidate = record_and_publish(training)
-    if training.shadows and (settled := earlier_trial(training.engine, candidate.version)):
-        print(f"promote: {settled}")
+    if training.shadows and (trial := earlier_trial(training.engine, candidate.version)):
+        print(f"promote: {trial}")
         return
     apply_verdict(training, candidate, gate_verdict(training, candidate))
 
 
 def record_and_publish(training: Training) -> PublishedWinner:
-    """The winner of the stages as runs and a version in MLflow, and as a release that answers its own probes."""
-    # Imported here, so that a run with nothing to do takes a second and not ten.
+    """Record the runs, register the winner in MLflow and publish it as a release, verified with its probes."""
+    # Imported here, so that a run with nothing to do takes one second instead of ten.
     from ontime import registry
     from pipelines.operations import packaging
 
@@ -160,7 +162,7 @@ def record_and_publish(training: Training) -> PublishedWinner:
     description = f"Predicts {schema.in_words(params.question)}."
     version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
     contents = packaging.contents(winner, params)
-    # The commit that the run was recorded with: repeated from another commit, this is still the same release.
+    # The commit of the recorded run: the same training, repeated from another commit, is the same release.
     commit = registry.tag(client, run_id, "git_commit")
     names = packaging.validated_names()
     manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
@@ -171,7 +173,7 @@ def record_and_publish(training: Training) -> PublishedWinner:
 
 
 def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
-    """The gate's verdict, which is printed and put on record, in `decisions` and in MLflow."""
+    """The gate's verdict, which is printed and recorded in `decisions` and MLflow."""
     from ontime import registry
     from pipelines.operations import promotion_gate
 
@@ -181,9 +183,9 @@ def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
     )
     champion = release.current(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:
-        reason = f"a shadow cannot compare it with release {champion.version}"
-        insist = f"make promote VERSION={version} FORCE=1 serves it"
-        verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {insist}")
+        reason = f"it predicts something else than release {champion.version}, so a shadow cannot compare them"
+        override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
+        verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {override}")
     word = "promote" if verdict.promote else "keep"
     evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
@@ -195,9 +197,9 @@ def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
 
 
 def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verdict") -> None:
-    """Serve the candidate, let it challenge, or keep it on standby, as the gate decided."""
+    """Promote the candidate, start its shadow or keep it on standby, as the gate decided."""
     settings, engine, version = training.settings, training.engine, candidate.version
-    # Features of another prediction moment would be skew for a champion that stays.
+    # Features of another prediction moment would be skew for a champion that stays live.
     if training.candidate_at is None and (verdict.promote or candidate.same_question):
         from pipelines.operations import (
             materialise,  # the contract's library takes half a second, and no candidate needs it
@@ -212,7 +214,7 @@ def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verd
         print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
     elif training.shadows:
         transitions.challenge(settings, engine, version, 0, cause)
-        print(f"promote: release {version} ({name}) now scores every {WORDS.entity} in shadow mode")
+        print(f"promote: release {version} ({name}) is in shadow mode: it scores every {WORDS.entity}, but serves none")
     else:
         transitions.promote(settings, engine, version, cause)
         print(f"promote: release {version} ({name}) is live")

@@ -502,7 +502,7 @@ def test_days_that_the_monitor_missed_are_looked_at_when_it_is_back(engine: sa.E
     assert monitor.days_to_monitor(engine, WEDNESDAY) == [TUESDAY, WEDNESDAY]
     assert monitor.days_to_monitor(engine, MONDAY) == [MONDAY]
     looked_at(WEDNESDAY)
-    looked_at(TUESDAY)  # asked for by hand
+    looked_at(TUESDAY)  # requested by hand
     assert monitor.days_to_monitor(engine, WEDNESDAY) == [WEDNESDAY]
     looked_at(date(2013, 12, 31))
     assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY], "2013's feed has begun its year again"

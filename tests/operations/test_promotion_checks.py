@@ -88,7 +88,7 @@ def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, 
 
     assert against(settings, engine) is None
     assert by_hand.run(settings, ["promote", "2"]) == "release 2 is live"
-    assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
+    assert decided(engine, "promotion") == [("by hand", "requested by hand")]
 
 
 def test_what_the_gate_kept_out_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
@@ -116,7 +116,7 @@ def test_force_without_anything_to_overrule_is_an_ordinary_promotion(settings: S
 
     by_hand.run(settings, ["promote", "2", "force"])
 
-    assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
+    assert decided(engine, "promotion") == [("by hand", "requested by hand")]
 
 
 @pytest.mark.parametrize("force", [[], ["force"]])
