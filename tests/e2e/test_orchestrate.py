@@ -190,7 +190,7 @@ def test_an_event_starts_a_retraining_which_finds_that_nobody_asked(orchestra: O
     (run,) = runs
     assert run["created_by"]["type"] == "AUTOMATION"
     assert orchestra.wait_for(run["id"], *LAST_STATES) == "COMPLETED"
-    assert "nobody has asked for it" in orchestra.logged(run["id"])
+    assert "the policy has requested no retraining" in orchestra.logged(run["id"])
 
 
 def test_a_second_one_is_refused_in_one_line(orchestra: Orchestra) -> None:
@@ -200,7 +200,7 @@ def test_a_second_one_is_refused_in_one_line(orchestra: Orchestra) -> None:
 
     assert second.returncode == 1
     (line,) = second.stderr.splitlines()
-    assert line.startswith(f"orchestrate: port {orchestra.port} is taken")
+    assert line.startswith(f"orchestrate: port {orchestra.port} is in use")
 
 
 def test_stopped_amid_a_run_it_leaves_no_process_and_a_free_port(orchestra: Orchestra) -> None:

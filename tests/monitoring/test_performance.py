@@ -456,3 +456,9 @@ def test_where_the_delay_is_known_late_is_what_the_question_calls_late(engine: s
 
     assert by_rule[15].to_dict() == {early: False, delayed: True, untold: True}
     assert by_rule[30].to_dict() == {early: False, delayed: False, untold: True}
+
+
+def test_without_predictions_no_model_has_unseen_categories(engine: sa.Engine) -> None:
+    rows = performance.answers(engine, NOON, LATER, AT_LEAST)
+
+    assert performance.unseen_by_their_model(rows, {}).empty

@@ -1,4 +1,4 @@
-"""What has arrived by a moment holds nothing of what comes later, and a broken day's batch stops nobody else."""
+"""Data that have arrived by a moment give the features of the whole year, and a broken day does not stop the others."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from ontime import contract, schema, sources
@@ -21,115 +19,9 @@ from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from pipelines.operations import arrivals, materialise
 from pipelines.operations.arrivals import Arrived
-from tests.futures import with_another_future
 
-FIRST = datetime(2013, 1, 3, tzinfo=UTC)
-MINUTES_OF_THE_YEAR = 362 * 24 * 60
-MOMENTS = [
-    datetime(2013, 2, 9, 1, 0, tzinfo=UTC),  # a blizzard: departures stop, a thousand flights are cancelled
-    datetime(2013, 3, 10, 6, 59, tzinfo=UTC),  # the last minute before New York's clock skips an hour
-    datetime(2013, 3, 10, 7, 0, tzinfo=UTC),
-    datetime(2013, 11, 3, 5, 30, tzinfo=UTC),  # half past one, for the first time
-    datetime(2013, 11, 3, 6, 30, tzinfo=UTC),  # half past one again
-    datetime(2013, 7, 2, 4, 0, tzinfo=UTC),  # midnight in New York
-    datetime(2013, 7, 2, 3, 59, tzinfo=UTC),
-    datetime(2013, 7, 10, 16, 51, tzinfo=UTC),
-]
-
-
-def around(tables: Tables, moment: datetime) -> Tables:
-    """Enough of the year to hide something in, so that a test takes no second."""
-    return sources.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
-
-
-def assert_same(tables: Tables, others: Tables) -> None:
-    assert tables.keys() == others.keys()
-    for name, table in tables.items():
-        assert_frame_equal(table, others[name])
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> None:
-    real = around(raw, moment)
-    other = with_another_future(real, moment)
-    assert not other["flights"].equals(real["flights"])
-    assert not other["weather"].equals(real["weather"])
-
-    assert_same(sources.as_of(other, moment), sources.as_of(real, moment))
-
-
-def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(raw: Tables) -> None:
-    moment = MOMENTS[-1]
-    real = around(raw, moment)
-    added = {
-        **real,
-        "flights": real["flights"].assign(gates=1, gate="A1", moved=True, told_at=real["flights"]["arrived_at"]),
-    }
-
-    seen = sources.as_of(added, moment)
-
-    assert_same(sources.as_of(with_another_future(added, moment), moment), seen)
-    hidden = ~(real["flights"]["arrived_at"] <= moment) & (
-        real["flights"]["scheduled_arrival"] > moment - timedelta(days=1)
-    )
-    for name in ("gates", "gate", "moved"):
-        assert (seen["flights"][name].isna() == hidden.loc[seen["flights"].index]).all()
-
-
-def test_a_table_that_does_not_say_when_it_is_known_is_refused(raw: Tables) -> None:
-    with pytest.raises(sources.NotDeclared, match=r"does not declare notices: add a Table, known all along \(Static"):
-        sources.as_of({**raw, "notices": raw["weather"]}, MOMENTS[0])
-
-
-@settings(max_examples=25, deadline=None)
-@given(minute=st.integers(0, MINUTES_OF_THE_YEAR))
-def test_at_no_minute_of_the_year_does_the_future_show(minute: int, raw: Tables) -> None:
-    moment = FIRST + timedelta(minutes=minute)
-    real = around(raw, moment)
-
-    assert_same(sources.as_of(with_another_future(real, moment), moment), sources.as_of(real, moment))
-
-
-@pytest.mark.parametrize("table", ["flights", "weather"])
-def test_a_future_that_begins_too_early_does_show(table: str, raw: Tables) -> None:
-    """Or the tests above would say nothing."""
-    moment = MOMENTS[-1]
-    real = around(raw, moment)
-    planted = with_another_future(real, moment - timedelta(hours=1))
-
-    seen, other = (sources.as_of(tables, moment)[table] for tables in (real, planted))
-
-    assert not other.equals(seen)
-
-
-def test_what_has_happened_is_seen_as_it_was(raw: Tables) -> None:
-    """Hiding everything would pass as well."""
-    moment = MOMENTS[-1]
-
-    seen = sources.as_of(around(raw, moment), moment)
-
-    flights = raw["flights"].loc[seen["flights"].index]
-    landed = flights["arrived_at"] <= moment
-    assert landed.sum() > 3000
-    assert_frame_equal(seen["flights"][landed], flights[landed])
-    assert seen["flights"]["scheduled_departure"].max() > moment + timedelta(hours=23)
-    assert seen["weather"]["known_at"].max() > moment - timedelta(hours=1)
-
-
-def flight_without_arrival(raw: Tables) -> pd.DataFrame:
-    """One of those that have an arrival time on the clock and no delay: a diversion that is told when it is over."""
-    flights = raw["flights"]
-    return flights[flights["arr_hhmm"].notna() & flights["arr_delay_minutes"].isna()].head(1)
-
-
-@pytest.mark.parametrize(("minutes", "told"), [(-1, False), (0, True)])
-def test_that_a_flight_never_arrived_is_final_a_day_after_it_should_have(minutes: int, told: bool, raw: Tables) -> None:
-    diverted = flight_without_arrival(raw)
-    final = (diverted["scheduled_arrival"].iloc[0] + pd.Timedelta(days=1, minutes=minutes)).to_pydatetime()
-
-    seen = sources.as_of({**raw, "flights": diverted}, final)["flights"]
-
-    assert seen["arr_hhmm"].notna().tolist() == [told]
+DAY = date(2013, 7, 9)
+NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -168,7 +60,7 @@ def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[s
 
 @pytest.mark.usefixtures("ingested")
 def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
-    with pytest.raises(FileNotFoundError, match="flights has nothing from 2014-01 to 2014-01"):
+    with pytest.raises(FileNotFoundError, match="flights has no months from 2014-01 to 2014-01"):
         arrivals.read_feed(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
 
 
@@ -240,7 +132,7 @@ def test_a_lead_before_anything_is_known_is_refused_by_name(raw: Tables, params:
     early = asked_before(params, timedelta(days=5))
 
     with pytest.raises(
-        sources.NotDeclared, match=r"lead_minutes asks 5 days.* before the event, .* flights is known 1 day"
+        sources.NotDeclared, match=r"lead_minutes predicts 5 days.* before the event, .* flights is known 1 day"
     ):
         arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
 
@@ -298,8 +190,6 @@ def test_outcomes_that_come_after_the_settling_days_are_refused_by_name(tables: 
         materialise.refuse_lost_outcomes(taking, settling(params, 2))
 
 
-DAY = date(2013, 7, 9)
-NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 Break = Callable[[Tables, pd.Series], pd.DataFrame]
 
 

@@ -202,7 +202,7 @@ def test_a_flow_that_does_not_exist_is_refused_in_one_line(monkeypatch: pytest.M
 
     monkeypatch.setattr(sys, "argv", ["flows", "fly"])
 
-    with pytest.raises(SystemExit, match=r"flows: 'fly' is none of: materialise \[WHEN\], monitor"):
+    with pytest.raises(SystemExit, match=r"flows: unknown arguments 'fly'; use materialise \[WHEN\], monitor"):
         flows.main()
 
 
@@ -384,7 +384,7 @@ def test_a_retraining_that_nobody_asked_for_is_not_done(world: World, monkeypatc
 
     monkeypatch.chdir(world.folder)
 
-    assert once(flows.retrain)().startswith("nobody has asked for it")
+    assert once(flows.retrain)().startswith("the policy has requested no retraining")
     assert world.rows()["decisions"] == []
 
 
@@ -427,7 +427,7 @@ def test_what_the_policy_asked_for_is_done_once(world: World, monkeypatch: pytes
     said = [once(flows.retrain)(), once(flows.retrain)()]
 
     assert said[0] == f"{DAY}: promote: kept release 1"
-    assert said[1].startswith("nobody has asked for it")
+    assert said[1].startswith("the policy has requested no retraining")
     assert (world.decided("policy"), world.decided("retrained")) == ([Action.RETRAIN], ["done"])
     assert lines(world.folder / "promoted.txt") == ["2013-02-20T05:00:00+00:00"]
 
@@ -451,7 +451,7 @@ def test_what_a_retraining_refuses_is_a_decision_and_not_tried_again(
     said = [once(flows.retrain)(), once(flows.retrain)()]
 
     assert said[0] == f"{DAY}: refused: train: x knows what happened later"
-    assert said[1].startswith("nobody has asked for it")
+    assert said[1].startswith("the policy has requested no retraining")
     assert world.decided("retrained") == ["refused"]
 
 

@@ -49,7 +49,7 @@ def test_the_outputs_are_those_of_all_stages() -> None:
 def test_outputs_that_are_the_same_are_said_to_be_reproduced() -> None:
     told = lineage.reproduction(lineage.outputs(COMMITTED))
 
-    assert told == "reproduced: all 2 outputs are byte for byte those of the committed dvc.lock"
+    assert told == "reproduced: all 2 outputs match the committed dvc.lock byte for byte"
 
 
 @pytest.mark.usefixtures("repository")
@@ -87,8 +87,8 @@ def test_without_a_repository_nothing_fails(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     assert lineage.git_commit() == "unknown"
-    assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
-    with pytest.raises(GitRefused, match="nothing is committed yet: first git init && git add -A && git commit"):
+    assert lineage.reproduction({}).startswith("reproduced: unknown, because nothing is committed to compare with")
+    with pytest.raises(GitRefused, match="nothing is committed yet: run git init && git add -A && git commit"):
         git.refuse_without_commit()
 
 
@@ -97,14 +97,14 @@ def test_before_the_first_commit_it_is_as_without_a_repository(tmp_path: Path, m
     subprocess.run(["git", "init", "-q"], check=True)
 
     assert lineage.git_commit() == "unknown"
-    assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
+    assert lineage.reproduction({}).startswith("reproduced: unknown, because nothing is committed to compare with")
 
 
 def test_a_commit_without_dvc_lock_is_said_to_have_none(repository: Path) -> None:
     for words in ("rm -q dvc.lock", "-c user.name=t -c user.email=t@localhost commit -qm without"):
         subprocess.run(["git", *words.split()], check=True, cwd=repository)
 
-    assert lineage.reproduction({}) == "reproduced: no committed dvc.lock to compare with"
+    assert lineage.reproduction({}) == "reproduced: unknown, because no dvc.lock is committed to compare with"
 
 
 @pytest.mark.usefixtures("repository")
@@ -130,7 +130,7 @@ def test_a_folder_of_a_larger_repository_is_not_cloned(repository: Path, monkeyp
     monkeypatch.chdir(repository / "src")
 
     assert len(lineage.git_commit()) == 40
-    with pytest.raises(GitRefused, match="only src/ in a larger one"):
+    with pytest.raises(GitRefused, match="this folder is src/ in a larger one"):
         git.refuse_without_commit()
 
 

@@ -115,7 +115,7 @@ def test_a_push_that_was_cut_off_is_finished_by_the_next(
         patched.setattr(mirror.Store, "write", cut_off)
         with pytest.raises(ConnectionResetError):
             mirror.push(settings.releases, store)
-    with pytest.raises(ReleaseRefused, match=r"current\.json: the store has none"):
+    with pytest.raises(ReleaseRefused, match=r"current\.json: not in the store"):
         mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
     mirror.push(settings.releases, store)
 
@@ -129,7 +129,7 @@ def test_another_release_of_the_same_version_is_refused(
     elsewhere = tmp_path / "elsewhere"
     release.publish(elsewhere, small.contents, small.manifest("2"))
 
-    with pytest.raises(ReleaseRefused, match="the store has another release"):
+    with pytest.raises(ReleaseRefused, match="the store has another release 2"):
         mirror.push(elsewhere, store)
 
 
@@ -138,7 +138,7 @@ def test_a_pointer_to_what_the_store_lacks_is_refused_by_name(
 ) -> None:
     store.write("current.json", (settings.releases / "current.json").read_bytes())
 
-    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: named in the store, which has none"):
+    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: not in the store, although"):
         mirror.pull(store, _made(tmp_path / "pulled"))
 
 

@@ -29,19 +29,25 @@ def pointing_at(version: str, rolled_back: tuple[str, ...] = ()) -> Pointer:
 
 
 def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
-    assert earlier_decision(engine, pointing_at("2"), "x") == "release 2 already serves this model"
+    assert earlier_decision(engine, pointing_at("2"), "x") == "no change: release 2 of this training is live"
 
 
 def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
     told = earlier_decision(engine, pointing_at("1", rolled_back=("2",)), "x")
 
-    assert told == "release 2 was rolled back, 1 answers; `make promote VERSION=2 FORCE=1` brings it back"
+    assert told == (
+        "no change: release 2 of this training was rolled back, and release 1 is live; "
+        "`make promote VERSION=2 FORCE=1` promotes it again"
+    )
 
 
 def test_a_kept_release_stays(engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", {"pipeline": "y", "version": "3", "reason": "no better"})
 
-    assert earlier_decision(engine, pointing_at("2"), "y") == "kept release 2: no better"
+    assert (
+        earlier_decision(engine, pointing_at("2"), "y")
+        == "no change: release 2 stays live; the gate's verdict: no better"
+    )
 
 
 @pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])

@@ -15,12 +15,10 @@ from tests.library.test_release import publish_changed
 from tests.service import MORNING
 from tests.small_world import Small
 
-KEPT = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
+REJECTED = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
 PASSED = {"version": "2", "against": "release 1", "reason": "below zero"}
-INSIST = "make promote VERSION=2 FORCE=1 promotes it anyway"
-THE_GATE_KEPT_IT = (
-    "the gate kept release 2 out when it was compared with release 1: slices get worse: carrier UA: +0.0300"
-)
+OVERRIDE = "make promote VERSION=2 FORCE=1 promotes it anyway"
+GATE_REJECTION = "the gate rejected release 2 in the comparison with release 1: slices get worse: carrier UA: +0.0300"
 
 
 @pytest.fixture
@@ -92,23 +90,23 @@ def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, 
 
 
 def test_what_the_gate_kept_out_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
     with pytest.raises(transitions.TransitionRefused) as refused:
         by_hand.run(settings, ["promote", "2"])
 
-    assert str(refused.value) == f"{THE_GATE_KEPT_IT}. It stays as it is; {INSIST}"
+    assert str(refused.value) == f"release 2 is not promoted: {GATE_REJECTION}; {OVERRIDE}"
     assert (answering(settings), decided(engine, "promotion")) == ("1", [])
 
 
 def test_who_insists_gets_it_and_it_is_on_record(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
     said = by_hand.run(settings, ["promote", "2", "force"])
 
-    assert said == f"release 2 is live: forced by hand; {THE_GATE_KEPT_IT}"
+    assert said == f"release 2 is live: forced by hand; {GATE_REJECTION}"
     assert answering(settings) == "2"
-    assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
+    assert decided(engine, "promotion") == [("forced", f"forced by hand; {GATE_REJECTION}")]
 
 
 def test_force_without_anything_to_overrule_is_an_ordinary_promotion(settings: Settings, engine: sa.Engine) -> None:
@@ -121,42 +119,42 @@ def test_force_without_anything_to_overrule_is_an_ordinary_promotion(settings: S
 
 @pytest.mark.parametrize("force", [[], ["force"]])
 def test_promoting_again_changes_nothing(force: list[str], settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
     by_hand.run(settings, ["promote", "2", "force"])
     before = (settings.releases / release.POINTER).read_bytes(), decided(engine, "promotion")
 
     said = by_hand.run(settings, ["promote", "2", *force])
 
-    assert said == "release 2 answers already"
+    assert said == "release 2 is already live"
     assert ((settings.releases / release.POINTER).read_bytes(), decided(engine, "promotion")) == before
 
 
 def test_a_promotion_that_was_cut_off_is_put_on_record_as_what_it_was(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
     release.point(settings.releases, "2")
 
     by_hand.run(settings, ["promote", "2", "force"])
 
-    assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
+    assert decided(engine, "promotion") == [("forced", f"forced by hand; {GATE_REJECTION}")]
 
 
 def test_what_the_gate_never_judged_is_refused(settings: Settings, engine: sa.Engine) -> None:
-    assert against(settings, engine) == "the gate has never judged release 2"
+    assert against(settings, engine) == "the gate has no verdict on release 2"
 
 
 def test_a_verdict_about_another_champion_is_not_one_about_this(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", {**PASSED, "against": "baseline rate_table"})
 
     assert against(settings, engine) == (
-        "the gate compared release 2 with baseline rate_table, never with release 1, which serves traffic"
+        "the gate compared release 2 with baseline rate_table, not with release 1, which is live"
     )
 
 
 def test_the_last_verdict_of_the_gate_counts(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
-    assert against(settings, engine) == THE_GATE_KEPT_IT
+    assert against(settings, engine) == GATE_REJECTION
 
 
 def test_what_is_worse_on_known_outcomes_is_refused_although_the_gate_let_it_through(
@@ -166,7 +164,7 @@ def test_what_is_worse_on_known_outcomes_is_refused_although_the_gate_let_it_thr
     scored_by_both(engine, challenger_when_late=0.5, champion_when_late=0.8)
 
     assert against(settings, engine) == (
-        "`make compare` calls release 2 worse than release 1 on 80 flights with a known outcome: "
+        "release 2 is worse than release 1 on 80 flights with a known outcome (`make compare`): "
         "log-loss +0.4700, 95 % interval +0.4700 to +0.4700"
     )
 
@@ -181,10 +179,10 @@ def test_better_on_known_outcomes_stands_in_for_a_verdict_about_this_champion(
 
 def test_better_on_known_outcomes_does_not_overrule_the_gate(settings: Settings, engine: sa.Engine) -> None:
     """It also looks at slices, on more flights."""
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
     scored_by_both(engine, challenger_when_late=0.8, champion_when_late=0.5)
 
-    assert against(settings, engine) == THE_GATE_KEPT_IT
+    assert against(settings, engine) == GATE_REJECTION
 
 
 def test_what_the_policy_rolled_back_as_worse_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
@@ -234,9 +232,9 @@ def test_a_release_that_fails_its_probes_goes_nowhere(
 
 
 def test_a_canary_of_what_the_gate_kept_out_begins_with_a_warning(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
     said = by_hand.run(settings, ["challenge", "2", "0.1"])
 
-    assert said.endswith(f"answers 10.0% of them. Mind that {THE_GATE_KEPT_IT}")
-    assert decided(engine, "challenge") == [("share 0.1", THE_GATE_KEPT_IT)]
+    assert said.endswith(f"scores every flight. Warning: {GATE_REJECTION}")
+    assert decided(engine, "challenge") == [("share 0.1", GATE_REJECTION)]

@@ -126,7 +126,7 @@ def test_what_was_killed_leaves_nothing_running_and_the_next_training_goes_on(
 
     said, _ = process.communicate(timeout=60)
     wait_for(lambda: workspace.processes() == [])
-    assert victim == "make train" or "`make train` again goes on after the last complete stage" in said
+    assert victim == "make train" or "run `make train` again to continue after the last complete stage" in said
     workspace.trained()
     assert workspace.outputs() == DONE
 
@@ -140,7 +140,9 @@ def test_an_interruption_ends_the_stage_and_says_how_to_go_on(sent: signal.Signa
     process.send_signal(sent)
 
     said, _ = process.communicate(timeout=60)
-    assert said.splitlines()[-1] == ("train: interrupted; `make train` again goes on after the last complete stage")
+    assert said.splitlines()[-1] == (
+        "train: interrupted; run `make train` again to continue after the last complete stage"
+    )
     wait_for(lambda: workspace.processes() == [])
 
 
@@ -179,7 +181,7 @@ def test_a_lock_file_that_was_cut_off_is_made_again(half: str, workspace: Worksp
 
     said = workspace.trained()
 
-    assert "dvc.lock was cut off: removed, and made again from DVC's cache" in said
+    assert "dvc.lock is incomplete after an interruption; rebuilding it from DVC's cache" in said
     assert (workspace.folder / "dvc.lock").read_text() == whole
 
 

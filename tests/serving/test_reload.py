@@ -68,7 +68,7 @@ def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFi
 
     said = by_hand.run(settings, ["rollback"])  # this MLflow knows no model at all
 
-    assert said == "release 1 answers again"
+    assert said == "release 1 is live again"
     assert "MLflow's alias champion stays where it was" in capsys.readouterr().err
     assert rows_of(settings, database.decisions)[0].kind == "rollback"
 
@@ -77,7 +77,7 @@ def test_a_release_that_was_damaged_on_disk_is_left_by_a_rollback(settings: Sett
     release.point(settings.releases, "2")
     (settings.releases / "2" / release.MODEL).write_bytes(b"damaged")
 
-    assert by_hand.run(settings, ["rollback"]) == "release 1 answers again"
+    assert by_hand.run(settings, ["rollback"]) == "release 1 is live again"
 
 
 def test_the_answer_is_that_of_the_release_it_names(settings: Settings) -> None:
@@ -246,7 +246,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["promote", "9"], "release 9 is not published; published are 1, 2"),
+        (["promote", "9"], "release 9 is not published; published releases: 1, 2"),
         (["promote"], "try: make promote VERSION=2"),
         (["rollback"], "there is no earlier release to roll back to"),
         (["challenge", "1", "0"], "cannot challenge itself"),

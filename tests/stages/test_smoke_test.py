@@ -59,15 +59,15 @@ WRONG = {
     ),
     "no seed": (
         Candidate(lambda _, __: imputed(None), export=sklearn_onnx, explain=trees.of_forest),
-        r"mine: fitted twice it differs by 0\.\d+; pass the seed on as random_state",
+        r"mine: two fits differ by 0\.\d+; pass the seed as random_state",
     ),
     "reasons of another scale": (
         Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=of_another_scale),
-        r"mine: its reasons add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
+        r"mine: its contributions add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
     ),
     "another graph each time": (
         Candidate(lambda _, seed: imputed(seed), export=renamed, explain=trees.of_forest),
-        r"mine: exported twice, the bytes differ; give the graph a name: export.GRAPH",
+        r"mine: the bytes of two exports differ; give the graph a fixed name: export.GRAPH",
     ),
     "no probabilities": (
         Candidate(lambda _, __: Sure(max_iter=10)),
@@ -97,7 +97,7 @@ def test_a_candidate_that_raises_is_named_beside_its_own_words(
         smoke_test.check_candidate("mine", sample, params)
 
     assert raised.value.__notes__ == [
-        "smoke_test: mine failed when it was fitted; docs/models.md says what a candidate must do"
+        "smoke_test: mine failed when it was fitted; see docs/models.md for what a candidate must do"
     ]
 
 
