@@ -38,7 +38,7 @@ def assert_same(tables: Tables, others: Tables) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> None:
+def test_another_future_leaves_the_present_unchanged(moment: datetime, raw: Tables) -> None:
     real = around(raw, moment)
     other = with_another_future(real, moment)
     assert not other["flights"].equals(real["flights"])
@@ -47,7 +47,7 @@ def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> No
     assert_same(sources.as_of(other, moment), sources.as_of(real, moment))
 
 
-def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(raw: Tables) -> None:
+def test_an_undeclared_column_is_hidden_until_its_flight_has_ended(raw: Tables) -> None:
     moment = MOMENTS[-1]
     real = around(raw, moment)
     added = {
@@ -65,14 +65,14 @@ def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(
         assert (seen["flights"][name].isna() == hidden.loc[seen["flights"].index]).all()
 
 
-def test_a_table_that_does_not_say_when_it_is_known_is_refused(raw: Tables) -> None:
+def test_a_table_without_a_declared_availability_is_refused(raw: Tables) -> None:
     with pytest.raises(sources.NotDeclared, match=r"does not declare notices: add a Table, known all along \(Static"):
         sources.as_of({**raw, "notices": raw["weather"]}, MOMENTS[0])
 
 
 @settings(max_examples=25, deadline=None)
 @given(minute=st.integers(0, MINUTES_OF_THE_YEAR))
-def test_at_no_minute_of_the_year_does_the_future_show(minute: int, raw: Tables) -> None:
+def test_the_future_is_hidden_at_every_minute_of_the_year(minute: int, raw: Tables) -> None:
     moment = FIRST + timedelta(minutes=minute)
     real = around(raw, moment)
 
@@ -80,7 +80,7 @@ def test_at_no_minute_of_the_year_does_the_future_show(minute: int, raw: Tables)
 
 
 @pytest.mark.parametrize("table", ["flights", "weather"])
-def test_a_future_that_begins_too_early_does_show(table: str, raw: Tables) -> None:
+def test_a_future_that_starts_too_early_is_visible(table: str, raw: Tables) -> None:
     """Or the tests above would say nothing."""
     moment = MOMENTS[-1]
     real = around(raw, moment)
@@ -91,7 +91,7 @@ def test_a_future_that_begins_too_early_does_show(table: str, raw: Tables) -> No
     assert not other.equals(seen)
 
 
-def test_what_has_happened_is_seen_as_it_was(raw: Tables) -> None:
+def test_the_past_is_unchanged(raw: Tables) -> None:
     """Hiding everything would pass as well."""
     moment = MOMENTS[-1]
 
@@ -111,11 +111,11 @@ def flight_without_arrival(raw: Tables) -> pd.DataFrame:
     return flights[flights["arr_hhmm"].notna() & flights["arr_delay_minutes"].isna()].head(1)
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(-1, False), (0, True)])
-def test_that_a_flight_never_arrived_is_final_a_day_after_it_should_have(minutes: int, told: bool, raw: Tables) -> None:
+@pytest.mark.parametrize(("minutes", "visible"), [(-1, False), (0, True)])
+def test_a_diversion_is_known_a_day_after_the_scheduled_arrival(minutes: int, visible: bool, raw: Tables) -> None:
     diverted = flight_without_arrival(raw)
     final = (diverted["scheduled_arrival"].iloc[0] + pd.Timedelta(days=1, minutes=minutes)).to_pydatetime()
 
-    seen = sources.as_of({**raw, "flights": diverted}, final)["flights"]
+    flights = sources.as_of({**raw, "flights": diverted}, final)["flights"]
 
-    assert seen["arr_hhmm"].notna().tolist() == [told]
+    assert flights["arr_hhmm"].notna().tolist() == [visible]

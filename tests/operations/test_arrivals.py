@@ -52,14 +52,14 @@ def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 )
 @pytest.mark.usefixtures("ingested")
 def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
-    found = arrivals.read_feed(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    feed = arrivals.read_feed(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
-    for moments in (found["flights"]["scheduled_departure"], found["weather"]["hour"]):
+    for moments in (feed["flights"]["scheduled_departure"], feed["weather"]["hour"]):
         assert sorted(set(sources.month_of(moments))) == months
 
 
 @pytest.mark.usefixtures("ingested")
-def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
+def test_a_feed_without_data_of_that_time_is_refused() -> None:
     with pytest.raises(FileNotFoundError, match="flights has no months from 2014-01 to 2014-01"):
         arrivals.read_feed(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
 
@@ -84,7 +84,7 @@ def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: 
     ("day", "minutes"),
     [("2013-02-08", 15), ("2013-03-10", 180), ("2013-11-03", 180), ("2013-06-30", 180), ("2013-12-31", 360)],
 )
-def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
+def test_features_computed_during_the_day_equal_those_of_the_whole_year(
     day: str, minutes: int, raw: Tables, tables: Tables, params: Params
 ) -> None:
     """Bit for bit: what is served is what the model was trained on."""
@@ -98,26 +98,26 @@ def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     assert_frame_equal(online, at_once, check_exact=True)
 
 
-def planned(ahead: timedelta) -> Data:
+def timetable_known(ahead: timedelta) -> Data:
     """The declared data, but for a timetable that is known so early."""
     flights = next(table for table in DATA.tables if table.name == "flights")
     assert isinstance(flights.known, Scheduled)
-    known = replace(flights, known=replace(flights.known, ahead=ahead))
-    return replace(DATA, tables=tuple(known if table is flights else table for table in DATA.tables))
+    changed = replace(flights, known=replace(flights.known, ahead=ahead))
+    return replace(DATA, tables=tuple(changed if table is flights else table for table in DATA.tables))
 
 
-def asked_before(params: Params, lead: timedelta) -> Params:
-    asked = params.features.model_copy(update={"lead_minutes": lead // timedelta(minutes=1)})
-    return params.model_copy(update={"features": asked})
+def with_lead(params: Params, lead: timedelta) -> Params:
+    features = params.features.model_copy(update={"lead_minutes": lead // timedelta(minutes=1)})
+    return params.model_copy(update={"features": features})
 
 
-def test_entities_that_are_asked_about_days_before_their_event_get_features(
+def test_entities_that_are_predicted_days_before_their_event_get_features(
     raw: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     since, lead = datetime(2013, 7, 10, 12, tzinfo=UTC), timedelta(days=5)
-    now, early = since + timedelta(hours=1), asked_before(params, lead)
+    now, early = since + timedelta(hours=1), with_lead(params, lead)
     for module in (arrivals, sources):
-        monkeypatch.setattr(module, "DATA", planned(timedelta(days=8)))
+        monkeypatch.setattr(module, "DATA", timetable_known(timedelta(days=8)))
 
     arrived = arrivals.arrived_by(now, since, feed_of(raw), early)
     built = materialise.features_between(arrived, since, now, early)
@@ -128,8 +128,8 @@ def test_entities_that_are_asked_about_days_before_their_event_get_features(
     )
 
 
-def test_a_lead_before_anything_is_known_is_refused_by_name(raw: Tables, params: Params) -> None:
-    early = asked_before(params, timedelta(days=5))
+def test_a_lead_before_the_timetable_is_known_is_refused(raw: Tables, params: Params) -> None:
+    early = with_lead(params, timedelta(days=5))
 
     with pytest.raises(
         sources.NotDeclared, match=r"lead_minutes predicts 5 days.* before the event, .* flights is known 1 day"
@@ -137,7 +137,7 @@ def test_a_lead_before_anything_is_known_is_refused_by_name(raw: Tables, params:
         arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
 
 
-def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
+def test_outcomes_read_during_the_day_equal_those_of_the_whole_year(
     raw: Tables, tables: Tables, params: Params
 ) -> None:
     start, end = datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC)
@@ -156,14 +156,14 @@ def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     assert online == {row["entity_id"]: row for row in rows}
 
 
-def known_after(tables: Tables, days: int) -> Tables:
+def outcomes_after(tables: Tables, days: int) -> Tables:
     """A day of flights of which nobody knows the outcome for so many days."""
     of_the_day = sources.cut(tables, datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC))
     flights = of_the_day["flights"]
     return {**of_the_day, "flights": flights.assign(arrived_at=flights["arrived_at"] + pd.Timedelta(days=days))}
 
 
-def settling(params: Params, days: int) -> Params:
+def with_settle_days(params: Params, days: int) -> Params:
     return params.model_copy(update={"monitor": params.monitor.model_copy(update={"settle_days": days})})
 
 
@@ -171,23 +171,23 @@ def test_an_outcome_that_takes_two_weeks_is_stored(
     tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(contract, "clean", lambda tables: (tables, {}))  # it refuses flights of two weeks
-    taking, patient = known_after(tables, 14), settling(params, 14)
+    taking, patient = outcomes_after(tables, 14), with_settle_days(params, 14)
     since, now = datetime(2013, 2, 22, 18, tzinfo=UTC), datetime(2013, 2, 22, 21, tzinfo=UTC)
 
     arrived = arrivals.arrived_by(now, since, feed_of(taking), patient)
     rows = materialise.new_outcomes(arrived, since, patient)
 
-    known = taking["flights"]["arrived_at"].between(since, now)
-    assert known.sum() > 50
-    assert len(rows) == len(materialise.outcomes_of(taking["flights"][known], params.label.at_least))
+    due = taking["flights"]["arrived_at"].between(since, now)
+    assert due.sum() > 50
+    assert len(rows) == len(materialise.outcomes_of(taking["flights"][due], params.label.at_least))
 
 
-def test_outcomes_that_come_after_the_settling_days_are_refused_by_name(tables: Tables, params: Params) -> None:
-    taking = known_after(tables, 14)["flights"]
+def test_outcomes_that_are_known_after_the_settling_days_are_refused(tables: Tables, params: Params) -> None:
+    taking = outcomes_after(tables, 14)["flights"]
 
-    materialise.refuse_lost_outcomes(taking, settling(params, 14))
+    materialise.refuse_lost_outcomes(taking, with_settle_days(params, 14))
     with pytest.raises(Refusal, match=r"monitor\.settle_days 2: 100% of the outcomes are known more than 5 days"):
-        materialise.refuse_lost_outcomes(taking, settling(params, 2))
+        materialise.refuse_lost_outcomes(taking, with_settle_days(params, 2))
 
 
 Break = Callable[[Tables, pd.Series], pd.DataFrame]
@@ -204,11 +204,11 @@ def an_hour_early(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     return tables["flights"].assign(scheduled_departure=tables["flights"]["scheduled_departure"].mask(hit, moved))
 
 
-def to_nowhere(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+def unknown_destination(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     return tables["flights"].assign(dest=tables["flights"]["dest"].mask(hit, "QQQ"))
 
 
-def too_far(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+def distance_too_long(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     """Feet, or a number that means nothing."""
     return tables["flights"].assign(distance_miles=tables["flights"]["distance_miles"].mask(hit, 99_999))
 
@@ -227,22 +227,22 @@ def in_feet(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     return tables["weather"].assign(visib_miles=visible.mask(hit, visible * 5280))
 
 
-BREAKS = [
+DATA_ERRORS = [
     (an_hour_early, "flights", "flights: scheduled_departure agrees with the clock in New York: "),
-    (to_nowhere, "flights", "flights.dest: is in airports: "),
-    (too_far, "flights", "flights.distance_miles: miles between "),
+    (unknown_destination, "flights", "flights.dest: is in airports: "),
+    (distance_too_long, "flights", "flights.distance_miles: miles between "),
     (sent_twice, "flights", "flights.entity_id: field_uniqueness: "),
     (in_inches_of_mercury, "weather", "weather.pressure_mb: mb between 900 and 1100: "),
     (in_feet, "weather", "weather.visib_miles: miles between 0 and 10: "),
 ]
 
 
-def broken_by(change: Break, table: str, tables: Tables) -> Tables:
+def with_error(change: Break, table: str, tables: Tables) -> Tables:
     moments = tables["flights"]["scheduled_departure"] if table == "flights" else tables["weather"]["hour"]
     return {**tables, table: change(tables, of_the_day(moments))}
 
 
-def arrived_by(tables: Tables, params: Params) -> Arrived:
+def arrived_from(tables: Tables, params: Params) -> Arrived:
     return arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(tables), params)
 
 
@@ -257,13 +257,13 @@ def july(raw: Tables) -> Tables:
     }
 
 
-@pytest.mark.parametrize(("change", "table", "reason"), BREAKS)
-def test_a_broken_batch_is_set_aside_with_its_reason_and_the_other_days_go_on(
+@pytest.mark.parametrize(("change", "table", "reason"), DATA_ERRORS)
+def test_a_broken_batch_is_quarantined_with_its_reason_and_the_other_days_are_not(
     change: Break, table: str, reason: str, july: Tables, params: Params
 ) -> None:
-    whole = arrived_by(july, params)
+    whole = arrived_from(july, params)
 
-    arrived = arrived_by(broken_by(change, table, july), params)
+    arrived = arrived_from(with_error(change, table, july), params)
 
     (batch,) = arrived.broken
     assert (batch.table, batch.day, batch.name) == (table, DAY, f"2013-07-09 {table}")
@@ -275,33 +275,33 @@ def test_a_broken_batch_is_set_aside_with_its_reason_and_the_other_days_go_on(
         assert_frame_equal(kept, expected)
 
 
-def test_the_rows_that_are_set_aside_are_the_days_own_as_they_came(july: Tables, params: Params) -> None:
-    broken = broken_by(in_feet, "weather", july)
+def test_the_quarantined_rows_are_the_raw_rows_of_the_day(july: Tables, params: Params) -> None:
+    broken = with_error(in_feet, "weather", july)
 
-    (batch,) = arrived_by(broken, params).broken
+    (batch,) = arrived_from(broken, params).broken
 
     assert_frame_equal(batch.rows, broken["weather"][of_the_day(broken["weather"]["hour"])])
 
 
-def test_two_broken_batches_are_told_apart(july: Tables, params: Params) -> None:
-    broken = broken_by(in_feet, "weather", broken_by(to_nowhere, "flights", july))
+def test_two_broken_batches_are_reported_separately(july: Tables, params: Params) -> None:
+    broken = with_error(in_feet, "weather", with_error(unknown_destination, "flights", july))
 
-    assert [batch.name for batch in arrived_by(broken, params).broken] == ["2013-07-09 flights", "2013-07-09 weather"]
-
-
-def test_where_nothing_is_broken_nothing_is_set_aside(july: Tables, params: Params) -> None:
-    assert arrived_by(july, params).broken == ()
+    assert [batch.name for batch in arrived_from(broken, params).broken] == ["2013-07-09 flights", "2013-07-09 weather"]
 
 
-def test_known_dirt_breaks_no_batch(july: Tables, params: Params) -> None:
+def test_without_errors_nothing_is_quarantined(july: Tables, params: Params) -> None:
+    assert arrived_from(july, params).broken == ()
+
+
+def test_known_data_errors_break_no_batch(july: Tables, params: Params) -> None:
     """An observation that was sent twice is repaired by the contract; the day stays."""
     doubled = {**july, "weather": pd.concat([july["weather"], july["weather"].tail(200).head(1)], ignore_index=True)}
 
-    assert arrived_by(doubled, params).broken == ()
+    assert arrived_from(doubled, params).broken == ()
 
 
 @pytest.mark.parametrize("hours", [6, 7, 12, 24])
-def test_a_day_that_has_only_begun_is_no_broken_batch(hours: int, july: Tables) -> None:
+def test_an_incomplete_day_is_not_a_broken_batch(hours: int, july: Tables) -> None:
     """One of the first seven flights goes to Puerto Rico: a share of so few says nothing."""
     midnight = datetime(2013, 7, 11, 4, tzinfo=UTC)
     so_far = sources.cut(july, midnight, midnight + timedelta(hours=hours))
@@ -319,24 +319,24 @@ def test_a_broken_static_table_stops_everything(
     broken = {**july, table: july[table].assign(**{column: value})}
 
     with pytest.raises(ContractBroken, match=rf"{table}\.{column}"):
-        arrived_by(broken, params)
+        arrived_from(broken, params)
 
 
-def test_a_feed_with_nothing_but_broken_days_stops_everything(july: Tables) -> None:
+def test_a_feed_with_only_broken_days_stops_everything(july: Tables) -> None:
     only = {**july, "weather": july["weather"][of_the_day(july["weather"]["hour"])]}
 
     with pytest.raises(ContractBroken, match="weather: has no rows"):
-        arrivals.clean_by_day(broken_by(in_feet, "weather", only))
+        arrivals.clean_by_day(with_error(in_feet, "weather", only))
 
 
-def test_a_day_is_judged_beside_the_other_tables_as_they_are(july: Tables) -> None:
+def test_a_day_is_validated_against_the_other_tables(july: Tables) -> None:
     day = july["flights"][of_the_day(july["flights"]["scheduled_departure"])]
 
     assert contract.violations_of_day(july, "flights", day) == ()
     assert contract.violations_of_day({**july, "airlines": july["airlines"][:1]}, "flights", day) != ()
 
 
-def test_what_turns_out_to_be_dirt_changes_no_features_of_before(raw_2023: Tables, params: Params) -> None:
+def test_a_data_error_found_later_changes_no_earlier_features(raw_2023: Tables, params: Params) -> None:
     midnight = datetime(2023, 3, 12, 5, 0, tzinfo=UTC)  # two hours later New York's clock skips an hour
     since = midnight - timedelta(hours=6)
 

@@ -22,7 +22,7 @@ def lives(group: int) -> bool:
     return any(int(pgid) == group and not state.startswith("Z") for pgid, state in rows)
 
 
-def test_a_server_is_ready_inside_of_the_block_and_gone_after_it(tmp_path: Path) -> None:
+def test_a_server_is_ready_in_the_block_and_stopped_after_it(tmp_path: Path) -> None:
     port = local_server.free_port()
 
     with local_server.running_server(
@@ -35,7 +35,7 @@ def test_a_server_is_ready_inside_of_the_block_and_gone_after_it(tmp_path: Path)
     assert not local_server.responds(port)
 
 
-def test_a_server_that_ends_by_itself_is_refused_with_its_last_lines(tmp_path: Path) -> None:
+def test_a_server_that_exits_is_reported_with_its_last_lines(tmp_path: Path) -> None:
     port, fails = local_server.free_port(), [sys.executable, "-c", "raise SystemExit('no disk')"]
 
     with (
@@ -45,7 +45,7 @@ def test_a_server_that_ends_by_itself_is_refused_with_its_last_lines(tmp_path: P
         pytest.fail("it never was ready")
 
 
-def test_a_server_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
+def test_a_server_that_does_not_become_ready_is_stopped(tmp_path: Path) -> None:
     port, waits = local_server.free_port(), [sys.executable, "-c", "import time; time.sleep(600)"]
 
     with (
@@ -55,7 +55,7 @@ def test_a_server_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
         pytest.fail("it never was ready")
 
 
-def test_a_process_that_does_not_listen_to_reason_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
+def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
     deaf = "trap '' TERM; (trap '' TERM; sleep 600) & echo started; wait"
     log = tmp_path / "folder" / "log"
     process = local_server.start(["bash", "-c", deaf], log, {})
@@ -66,7 +66,7 @@ def test_a_process_that_does_not_listen_to_reason_is_killed_with_all_that_it_sta
     wait_for(lambda: not lives(process.pid))
 
 
-def test_a_command_is_heard_to_its_end_and_its_failure_has_its_last_lines() -> None:
+def test_the_output_of_a_command_is_complete_and_its_failure_has_the_last_lines() -> None:
     with processes.piped(["cat"]) as echoes:
         assert processes.output_of(echoes, "cat", "a\nb\n") == "a\nb\n"
 

@@ -26,19 +26,19 @@ def noted(settings: Settings, rows: pd.DataFrame) -> list[dict[str, object]]:
     return [dict(row.evidence) for row in database.decisions_of(engine, "skew")]
 
 
-def test_the_same_features_again_are_no_skew(settings: Settings, stored: pd.DataFrame) -> None:
+def test_equal_features_are_not_skew(settings: Settings, stored: pd.DataFrame) -> None:
     assert noted(settings, stored) == []
 
 
-def test_a_flight_that_was_not_stored_before_is_no_skew(settings: Settings, stored: pd.DataFrame) -> None:
+def test_a_new_flight_is_not_skew(settings: Settings, stored: pd.DataFrame) -> None:
     assert noted(settings, stored.assign(entity_id="UA" + stored["entity_id"])) == []
 
 
-def test_no_flights_are_no_skew(settings: Settings, stored: pd.DataFrame) -> None:
+def test_no_flights_are_not_skew(settings: Settings, stored: pd.DataFrame) -> None:
     assert noted(settings, stored[:0]) == []
 
 
-def test_other_features_than_those_stored_are_counted(settings: Settings, stored: pd.DataFrame) -> None:
+def test_features_that_differ_from_the_stored_ones_are_counted(settings: Settings, stored: pd.DataFrame) -> None:
     changed = stored.copy()
     changed.loc[:9, "temp_f"] += 1
 
@@ -47,7 +47,7 @@ def test_other_features_than_those_stored_are_counted(settings: Settings, stored
     assert str(skew["reason"]).startswith(f"10 of {len(stored):,} flights were stored with other features, first ")
 
 
-def test_another_lead_than_the_release_was_trained_on_is_refused(settings: Settings, params: Params) -> None:
+def test_a_lead_that_the_release_was_not_trained_with_is_refused(settings: Settings, params: Params) -> None:
     sooner = params.model_copy(update={"features": params.features.model_copy(update={"lead_minutes": 30})})
 
     with pytest.raises(QuestionDiffers, match="lead_minutes is 30, but release 1 was trained with 120"):

@@ -17,7 +17,7 @@ def store(tmp_path: Path) -> mirror.Store:
     return mirror.Store(f"file://{tmp_path}/store")
 
 
-def test_what_was_pushed_and_pulled_answers_as_it_did(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+def test_a_release_is_the_same_after_push_and_pull(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     pushed = mirror.push(settings.releases, store)
 
     pulled = mirror.pull(store, _made(tmp_path / "pulled"))
@@ -47,7 +47,7 @@ def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_
     assert mirror.push(settings.releases, store) == ["release 3", "the pointer"]
 
 
-def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
+def test_a_worker_that_lost_its_releases_can_restore_all_of_them(
     settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
     release.point(settings.releases, "2")
@@ -59,7 +59,7 @@ def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
     assert release.roll_back(tmp_path / "pulled") == "1"
 
 
-def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+def test_a_second_push_and_pull_copy_nothing(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     mirror.push(settings.releases, store)
     mirror.pull(store, _made(tmp_path / "pulled"))
 
@@ -67,7 +67,7 @@ def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_pa
     assert mirror.pull(store, tmp_path / "pulled") == []
 
 
-def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+def test_promotion_challenge_and_rollback_are_mirrored(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     pulled = _made(tmp_path / "pulled")
     pointers = []
     for move in (
@@ -85,7 +85,7 @@ def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirr
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "probe.json"])
-def test_what_was_altered_in_the_store_never_arrives(
+def test_a_file_that_was_altered_in_the_store_is_refused(
     name: str, settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
     mirror.push(settings.releases, store)
@@ -100,7 +100,7 @@ def test_what_was_altered_in_the_store_never_arrives(
     assert list(pulled.iterdir()) == []
 
 
-def test_a_push_that_was_cut_off_is_finished_by_the_next(
+def test_an_interrupted_push_is_completed_by_the_next(
     settings: Settings, store: mirror.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, written = mirror.Store.write, list[str]()
@@ -133,7 +133,7 @@ def test_another_release_of_the_same_version_is_refused(
         mirror.push(elsewhere, store)
 
 
-def test_a_pointer_to_what_the_store_lacks_is_refused_by_name(
+def test_a_pointer_to_a_release_that_the_store_lacks_is_refused(
     settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
     store.write("current.json", (settings.releases / "current.json").read_bytes())

@@ -39,17 +39,17 @@ def answering(*codes: int) -> Iterator[tuple[str, list[bytes]]]:
 WAITS = (0.01, 0.01)
 
 
-def test_a_server_that_is_busy_for_a_moment_is_asked_again() -> None:
+def test_a_busy_server_is_retried() -> None:
     with answering(503, 503, 200) as (api, bodies):
         assert call_api(api, "/runs", {"name": "a"}, WAITS) == {"id": "7"}
 
     assert bodies == [b'{"name": "a"}'] * 3
 
 
-@pytest.mark.parametrize(("codes", "asked"), [((503, 503, 503), 3), ((404,), 1), ((500,), 1)])
-def test_any_other_refusal_and_a_server_that_stays_busy_are_told(codes: tuple[int, ...], asked: int) -> None:
-    with answering(*codes) as (api, bodies), pytest.raises(HTTPError) as told:
+@pytest.mark.parametrize(("codes", "requests"), [((503, 503, 503), 3), ((404,), 1), ((500,), 1)])
+def test_other_errors_and_a_server_that_stays_busy_raise(codes: tuple[int, ...], requests: int) -> None:
+    with answering(*codes) as (api, bodies), pytest.raises(HTTPError) as raised:
         call_api(api, "/runs", {}, WAITS)
 
-    assert told.value.code == codes[-1]
-    assert len(bodies) == asked
+    assert raised.value.code == codes[-1]
+    assert len(bodies) == requests

@@ -28,20 +28,20 @@ def pointing_at(version: str, rolled_back: tuple[str, ...] = ()) -> Pointer:
     return Pointer(version=version, manifest_sha256="0" * 64, rolled_back=rolled_back)
 
 
-def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
+def test_a_release_that_is_live_is_not_published_again(engine: sa.Engine) -> None:
     assert earlier_decision(engine, pointing_at("2"), "x") == "no change: release 2 of this training is live"
 
 
 def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
-    told = earlier_decision(engine, pointing_at("1", rolled_back=("2",)), "x")
+    message = earlier_decision(engine, pointing_at("1", rolled_back=("2",)), "x")
 
-    assert told == (
+    assert message == (
         "no change: release 2 of this training was rolled back, and release 1 is live; "
         "`make promote VERSION=2 FORCE=1` promotes it again"
     )
 
 
-def test_a_kept_release_stays(engine: sa.Engine) -> None:
+def test_a_rejected_training_leaves_the_champion_live(engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", {"pipeline": "y", "version": "3", "reason": "no better"})
 
     assert (
@@ -51,7 +51,7 @@ def test_a_kept_release_stays(engine: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])
-def test_else_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
+def test_otherwise_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
     assert earlier_decision(engine, pointer, pipeline) is None
 
 
@@ -64,13 +64,13 @@ def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -
     return versions
 
 
-def test_a_promotion_that_was_cut_off_is_put_on_record_by_the_next_training(
+def test_an_interrupted_promotion_is_recorded_by_the_next_training(
     tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert served(tmp_path, engine, monkeypatch) == ["2"]
 
 
-def test_a_promotion_that_is_on_record_is_left_alone(
+def test_a_recorded_promotion_is_not_repeated(
     tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     transition_log.record_move(engine, Move(PROMOTION, "2"), MoveCause(BY_TRAINING, "better"), pointing_at("2"))

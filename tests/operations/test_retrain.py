@@ -132,7 +132,7 @@ def commit(folder: Path, text: str) -> str:
     return subprocess.run(["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def test_the_clone_of_a_copied_folder_takes_what_the_copy_has_committed(
+def test_the_clone_of_a_copied_folder_has_the_commit_of_the_copy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, copied = tmp_path / "original", tmp_path / "copy"
@@ -150,7 +150,7 @@ def test_the_clone_of_a_copied_folder_takes_what_the_copy_has_committed(
     assert (original / "var/retraining/code.py").read_text() == "one"
 
 
-def test_a_clone_that_was_cut_off_and_a_lock_that_git_left_do_not_stop_the_next_retraining(
+def test_an_interrupted_clone_and_a_stale_git_lock_do_not_stop_the_next_retraining(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit(tmp_path, "one")
@@ -179,7 +179,7 @@ def test_the_database_is_the_same_one_from_the_clone(tmp_path: Path, monkeypatch
 
 
 @pytest.mark.parametrize("left", ["", ".git"])
-def test_a_workspace_that_is_no_clone_never_becomes_the_repository_around_it(
+def test_a_workspace_that_is_not_a_clone_is_never_taken_for_the_repository_around_it(
     left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """git looks for a repository in the folders above, and there is the user's own, with work in it."""

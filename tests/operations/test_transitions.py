@@ -198,7 +198,7 @@ def champions_of(rows: list[tuple[str, str, Any]]) -> list[str]:
 
 @given(steps=STEPS)
 @tries(max_examples=8, deadline=None, derandomize=True)
-def test_a_command_that_was_killed_and_run_again_leaves_what_an_uninterrupted_one_leaves(
+def test_a_killed_command_that_runs_again_leaves_the_same_as_an_uninterrupted_one(
     steps: list[tuple[str, str, int]], new_world: Callable[[], World], kill: Kill
 ) -> None:
     killed, uninterrupted = new_world(), new_world()
@@ -218,7 +218,7 @@ def test_a_command_that_was_killed_and_run_again_leaves_what_an_uninterrupted_on
 
 @given(steps=STEPS)
 @tries(max_examples=8, deadline=None, derandomize=True)
-def test_any_other_command_puts_on_record_what_was_killed(
+def test_any_other_command_records_a_killed_move(
     steps: list[tuple[str, str, int]], new_world: Callable[[], World], kill: Kill
 ) -> None:
     world = new_world()

@@ -33,7 +33,7 @@ def imputed(seed: int | None) -> Any:
     return make_pipeline(SimpleImputer(keep_empty_features=True), forest(seed))
 
 
-def of_another_scale(model: Any, rows: candidates.Matrix) -> trees.Trees:
+def wrong_scale(model: Any, rows: candidates.Matrix) -> trees.Trees:
     return replace(trees.of_forest(model, rows), averages_probabilities=np.zeros(1, np.bool_))
 
 
@@ -43,7 +43,7 @@ def renamed(model: Any) -> Any:
     return converted
 
 
-class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no types
+class NotProbabilities(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no types
     def predict_proba(self, matrix: candidates.Matrix) -> Any:
         return 2 * super().predict_proba(np.nan_to_num(matrix))
 
@@ -51,7 +51,7 @@ class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no t
         return super().fit(np.nan_to_num(matrix), late)
 
 
-WRONG = {
+REFUSED = {
     "ONNX loses missing values": (
         Candidate(lambda _, seed: forest(seed), export=sklearn_onnx, explain=trees.of_forest),
         r"mine: ONNX differs from the model by 0\.\d+ on rows with missing values \(gate.parity_tolerance 1e-05\): "
@@ -62,7 +62,7 @@ WRONG = {
         r"mine: two fits differ by 0\.\d+; pass the seed as random_state",
     ),
     "reasons of another scale": (
-        Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=of_another_scale),
+        Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=wrong_scale),
         r"mine: its contributions add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
     ),
     "another graph each time": (
@@ -70,25 +70,25 @@ WRONG = {
         r"mine: the bytes of two exports differ; give the graph a fixed name: export.GRAPH",
     ),
     "no probabilities": (
-        Candidate(lambda _, __: Sure(max_iter=10)),
+        Candidate(lambda _, __: NotProbabilities(max_iter=10)),
         r"mine: predict_proba gives [\d.e-]+ to [12](\.\d+)?, not probabilities",
     ),
 }
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("error", REFUSED)
 def test_a_candidate_that_would_fail_later_is_refused_with_advice(
-    kind: str, sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+    error: str, sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry, message = WRONG[kind]
+    entry, message = REFUSED[error]
     monkeypatch.setitem(CANDIDATES, "mine", entry)
 
     with pytest.raises(CandidateRefused, match=message):
         smoke_test.check_candidate("mine", sample, params)
 
 
-def test_a_candidate_that_raises_is_named_beside_its_own_words(
+def test_a_candidate_that_raises_is_named_in_a_note(
     sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CANDIDATES, "mine", Candidate(lambda _, __: LogisticRegression()))
@@ -101,7 +101,7 @@ def test_a_candidate_that_raises_is_named_beside_its_own_words(
     ]
 
 
-def test_a_model_without_a_method_says_why_it_gives_no_reasons(
+def test_a_model_without_explanations_has_the_reason(
     sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
