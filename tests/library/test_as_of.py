@@ -27,7 +27,7 @@ MOMENTS = [
 
 
 def around(tables: Tables, moment: datetime) -> Tables:
-    """Enough of the year to hide something in, so that a test takes no second."""
+    """Eight days around a moment, so that a test takes less than a second."""
     return sources.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
 
 
@@ -81,7 +81,7 @@ def test_the_future_is_hidden_at_every_minute_of_the_year(minute: int, raw: Tabl
 
 @pytest.mark.parametrize("table", ["flights", "weather"])
 def test_a_future_that_starts_too_early_is_visible(table: str, raw: Tables) -> None:
-    """Or the tests above would say nothing."""
+    """Else the tests above would prove nothing."""
     moment = MOMENTS[-1]
     real = around(raw, moment)
     planted = with_another_future(real, moment - timedelta(hours=1))
@@ -92,7 +92,7 @@ def test_a_future_that_starts_too_early_is_visible(table: str, raw: Tables) -> N
 
 
 def test_the_past_is_unchanged(raw: Tables) -> None:
-    """Hiding everything would pass as well."""
+    """Hiding everything would pass the tests above."""
     moment = MOMENTS[-1]
 
     seen = sources.as_of(around(raw, moment), moment)
@@ -106,7 +106,7 @@ def test_the_past_is_unchanged(raw: Tables) -> None:
 
 
 def flight_without_arrival(raw: Tables) -> pd.DataFrame:
-    """One of those that have an arrival time on the clock and no delay: a diversion that is told when it is over."""
+    """A diversion: it has an arrival time, but no delay."""
     flights = raw["flights"]
     return flights[flights["arr_hhmm"].notna() & flights["arr_delay_minutes"].isna()].head(1)
 

@@ -24,7 +24,7 @@ def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) ->
 
 @pytest.mark.parametrize("seconds", [-3600, 0])
 def test_a_broken_batch_counts_on_one_day(seconds: int, world: Settings, engine: sa.Engine, params: Params) -> None:
-    """Also when it came with the last materialisation of the day, at midnight."""
+    """Even if it arrived with the last materialisation of the day, at midnight."""
     record_quarantine(engine, midnight(TUESDAY) + timedelta(seconds=seconds))
 
     counts = [figures(world, engine, params, day)["quarantined_batches"] for day in (MONDAY, TUESDAY)]
@@ -49,7 +49,7 @@ def test_the_figures_of_a_day_are_those_of_its_flights(
 ) -> None:
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         simulate_day(world, engine, weeks, tables, day)
-    with engine.begin() as connection:  # a tenth of Wednesday's flights were answered without features
+    with engine.begin() as connection:  # a tenth of Wednesday's flights were predicted without stored features
         alone = database.predictions.c.entity_id.like("%-201302201__0Z")
         count = connection.execute(sa.update(database.predictions).where(alone).values(features="request")).rowcount
 

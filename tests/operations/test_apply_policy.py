@@ -1,4 +1,4 @@
-"""A decision of the policy moves a release once, also when it is interrupted, repeated or overtaken by hand."""
+"""A decision of the policy moves a release once, even if it is interrupted, repeated or preceded by a move by hand."""
 
 from datetime import timedelta
 
@@ -176,7 +176,7 @@ def test_other_decisions_move_nothing(action: Action, version: str | None, world
 def test_a_candidate_that_fails_its_probes_is_never_promoted(
     world: Settings, engine: sa.Engine, small: Small, other: Small
 ) -> None:
-    """Its bytes are as published; what it says of its probes is not what it said in training."""
+    """Its digests are valid, but its probabilities for the probes are not those of the training."""
     contents = {**small.contents, release.MODEL: other.contents[release.MODEL]}
     digests = Small(contents, small.categories, small.label, small.probability).manifest("3")
     release.publish(world.releases, contents, digests)

@@ -69,7 +69,7 @@ def feed_of(tables: Tables) -> arrivals.Feed:
 
 
 def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: Params) -> pd.DataFrame:
-    """The features of the moments in [start, end), each step with nothing but what was known at its end."""
+    """The features of the moments in [start, end), each step with only the data known at its end."""
     built, since = [], start
     feed = feed_of(sources.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
     while since < end:
@@ -87,7 +87,7 @@ def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: 
 def test_features_computed_during_the_day_equal_those_of_the_whole_year(
     day: str, minutes: int, raw: Tables, tables: Tables, params: Params
 ) -> None:
-    """Bit for bit: what is served is what the model was trained on."""
+    """Bit for bit: the service uses the features that the model was trained on."""
     start = pd.Timestamp(day, tz=schema.ZONE).tz_convert("UTC").to_pydatetime()
     end = start + timedelta(days=1)
 
@@ -99,7 +99,7 @@ def test_features_computed_during_the_day_equal_those_of_the_whole_year(
 
 
 def timetable_known(ahead: timedelta) -> Data:
-    """The declared data, but for a timetable that is known so early."""
+    """The declared data, with a timetable that is known `ahead` of the departure."""
     flights = next(table for table in DATA.tables if table.name == "flights")
     assert isinstance(flights.known, Scheduled)
     changed = replace(flights, known=replace(flights.known, ahead=ahead))
@@ -157,7 +157,7 @@ def test_outcomes_read_during_the_day_equal_those_of_the_whole_year(
 
 
 def outcomes_after(tables: Tables, days: int) -> Tables:
-    """A day of flights of which nobody knows the outcome for so many days."""
+    """A day of flights whose outcome becomes known so many days later."""
     of_the_day = sources.cut(tables, datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC))
     flights = of_the_day["flights"]
     return {**of_the_day, "flights": flights.assign(arrived_at=flights["arrived_at"] + pd.Timedelta(days=days))}
@@ -170,7 +170,9 @@ def with_settle_days(params: Params, days: int) -> Params:
 def test_an_outcome_that_takes_two_weeks_is_stored(
     tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract, "clean", lambda tables: (tables, {}))  # it refuses flights of two weeks
+    monkeypatch.setattr(
+        contract, "clean", lambda tables: (tables, {})
+    )  # the contract would refuse flights of two weeks
     taking, patient = outcomes_after(tables, 14), with_settle_days(params, 14)
     since, now = datetime(2013, 2, 22, 18, tzinfo=UTC), datetime(2013, 2, 22, 21, tzinfo=UTC)
 
@@ -199,7 +201,7 @@ def of_the_day(moments: pd.Series) -> pd.Series:
 
 
 def an_hour_early(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    """Somebody read New York's time in another zone."""
+    """New York's local time, read in another time zone."""
     moved = tables["flights"]["scheduled_departure"] - pd.Timedelta(hours=1)
     return tables["flights"].assign(scheduled_departure=tables["flights"]["scheduled_departure"].mask(hit, moved))
 
@@ -209,7 +211,7 @@ def unknown_destination(tables: Tables, hit: pd.Series) -> pd.DataFrame:
 
 
 def distance_too_long(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    """Feet, or a number that means nothing."""
+    """Feet, or a placeholder."""
     return tables["flights"].assign(distance_miles=tables["flights"]["distance_miles"].mask(hit, 99_999))
 
 
@@ -248,7 +250,7 @@ def arrived_from(tables: Tables, params: Params) -> Arrived:
 
 @pytest.fixture(scope="module")
 def july(raw: Tables) -> Tables:
-    """Two weeks as they come, with row numbers of their own."""
+    """Two weeks of raw data, with a new index."""
     part = sources.cut(raw, NOW - timedelta(days=10), NOW + timedelta(days=4))
     return {
         **part,
@@ -294,7 +296,7 @@ def test_without_errors_nothing_is_quarantined(july: Tables, params: Params) -> 
 
 
 def test_known_data_errors_break_no_batch(july: Tables, params: Params) -> None:
-    """An observation that was sent twice is repaired by the contract; the day stays."""
+    """The contract repairs an observation that was sent twice; the day is not quarantined."""
     doubled = {**july, "weather": pd.concat([july["weather"], july["weather"].tail(200).head(1)], ignore_index=True)}
 
     assert arrived_from(doubled, params).broken == ()
@@ -302,7 +304,7 @@ def test_known_data_errors_break_no_batch(july: Tables, params: Params) -> None:
 
 @pytest.mark.parametrize("hours", [6, 7, 12, 24])
 def test_an_incomplete_day_is_not_a_broken_batch(hours: int, july: Tables) -> None:
-    """One of the first seven flights goes to Puerto Rico: a share of so few says nothing."""
+    """One of the first seven flights goes to Puerto Rico: a share of so few rows is not evidence."""
     midnight = datetime(2013, 7, 11, 4, tzinfo=UTC)
     so_far = sources.cut(july, midnight, midnight + timedelta(hours=hours))
 

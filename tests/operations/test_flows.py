@@ -1,4 +1,4 @@
-"""The flows on a real (temporary) Prefect server: run twice, or killed in the middle and run again, all is the same."""
+"""The flows on a real, temporary Prefect server: a second run, or a run after a kill, leaves the same state."""
 
 import os
 import shutil
@@ -25,14 +25,14 @@ from pipelines.operations import materialise
 from tests import PARAMS_YAML, ROOT, without_settings
 from tests.small_world import Small
 
-if TYPE_CHECKING:  # prefect takes two seconds to import, and must know its folder by then
+if TYPE_CHECKING:  # prefect takes two seconds to import, and reads PREFECT_HOME then
     from prefect import Flow
 
 NOW = "2013-02-20T17:00:00+00:00"
-DAY = date(2013, 2, 19)  # no Sunday, when Evidently would be asked
+DAY = date(2013, 2, 19)  # not a Sunday, when drift is measured, which takes seconds
 
-# Runs a flow, and is killed at the call after so many of a function.
-DIES = """
+# Runs a flow, and kills itself at a call of a function, after so many calls.
+KILL_SCRIPT = """
 import importlib, os, signal, sys
 from pipelines.operations import flows, materialise
 
@@ -56,7 +56,7 @@ flows.main()
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for Prefect, which reads where it is when it is imported."""
+    """A folder for Prefect, which reads the variable when it is imported."""
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         yield
@@ -87,12 +87,12 @@ def feed(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def once(flow: "Flow[..., str]") -> "Flow[..., str]":
-    """The same flow; what fails here fails at once, and not after minutes of trying again."""
+    """The flow without retries, so that a failing test fails at once."""
     return flow.with_options(retries=0)
 
 
 class World(NamedTuple):
-    """A folder in which every setting has its default, so that all that a flow reads and changes is in it."""
+    """A folder with default settings, so that everything that a flow reads and changes is in it."""
 
     folder: Path
 
@@ -105,7 +105,7 @@ class World(NamedTuple):
         return self.folder / "releases"
 
     def change(self, section: str, **params: object) -> None:
-        """Other parameters than the project's."""
+        """Change parameters of the folder's params.yaml."""
         path = self.folder / "params.yaml"
         content = yaml.safe_load(path.read_text())
         content[section] |= params
@@ -123,7 +123,7 @@ class World(NamedTuple):
         return [row.verdict for row in database.decisions_of(self.engine, kind)]
 
     def run(self, flow: str, when: str | date) -> str:
-        """Run a flow here, in this process."""
+        """Run a flow in this process."""
         from pipelines.operations import flows
 
         with pytest.MonkeyPatch.context() as changed:
@@ -131,10 +131,10 @@ class World(NamedTuple):
             return once(flows.FLOWS[flow])(when)
 
     def run_and_die(self, server: str, function: str, left: int, flow: str, when: str | date) -> None:
-        """Run a flow here in a process that is killed at a call of `function`."""
+        """Run a flow in a subprocess that is killed at a call of `function`, after `left` calls."""
         # -P: the folder of the retraining has a package `pipelines` of its own.
         ended = subprocess.run(
-            [sys.executable, "-P", "-c", DIES, function, str(left), flow, str(when)],
+            [sys.executable, "-P", "-c", KILL_SCRIPT, function, str(left), flow, str(when)],
             cwd=self.folder,
             env={**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
             stdout=subprocess.PIPE,
@@ -153,11 +153,11 @@ def worlds(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[World, World]:
-    """Two worlds that are the same: release 1 answers, release 2 is published, the feed has February."""
+    """Two equal worlds: release 1 is live, release 2 is published, and the feed has February."""
     for name in set(os.environ) - set(without_settings()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    # MLflow makes its tables for seconds: once for all.
+    # Shared, because MLflow takes seconds to create its tables.
     monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
     made = []
     for name in ("one", "other"):
@@ -177,7 +177,7 @@ def world(worlds: tuple[World, World]) -> World:
 
 
 def wait_for_event(server: str, name: str) -> dict[str, Any]:
-    """The first event of that name that the server has kept. Raises AssertionError after 30 seconds."""
+    """The first event of that name on the server. Raises AssertionError after 30 seconds."""
     from pipelines.operations.orchestrate import call_api
 
     for _ in range(60):
@@ -261,8 +261,8 @@ def prediction_id(position: int) -> str:
 
 
 def log_predictions(world: World, entity_ids: list[str]) -> None:
-    """Release 1 has told each of these flights something."""
-    # Ones: weather of an hour ago, a departure in the last three. All zeros would be a feed that stands still.
+    """Log a prediction of release 1 for each flight."""
+    # Ones: weather of an hour ago, a departure in the last three hours. Zeros would look like a feed that has stopped.
     vector = np.ones(len(schema.FEATURE_NAMES), "<f4").tobytes()
     common = {"model_version": "1", "probability": 0.4, "alert": True, "features": "online", "vector": vector}
     rows = [
@@ -279,7 +279,7 @@ def log_predictions(world: World, entity_ids: list[str]) -> None:
 
 
 def request_retraining(world: World) -> None:
-    """The champion is older than the policy's refresh_days, and one label is enough."""
+    """Make the policy request a retraining: the champion is older than refresh_days, and one label is enough."""
     world.change("policy", min_labels=1)
     leaves = datetime(2013, 2, 19, 12, tzinfo=UTC)
     flight = {
@@ -311,7 +311,7 @@ def test_a_monitor_that_decides_to_retrain_emits_an_event(server: str, world: Wo
 
 
 def simulate_better_shadow(world: World, tables: Tables) -> None:
-    """Release 2 has scored two days of flights beside release 1, and better."""
+    """Release 2 has scored two days of flights in shadow mode, better than release 1."""
     leaves = tables["flights"]["scheduled_departure"]
     period = (leaves >= midnight(DAY - timedelta(days=1))) & (leaves < midnight(DAY) + timedelta(hours=18))
     rows = tables["flights"][period].set_index("entity_id", drop=False)
@@ -359,7 +359,7 @@ def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
     ("function", "left", "moved"),
     [
         ("ontime.database.record_decision", 1, False),  # the day's figures are written, the decision is not
-        ("pipelines.operations.transitions._finish", 0, True),  # the pointer has moved, which is not written down
+        ("pipelines.operations.transitions._finish", 0, True),  # the pointer has moved, the row is not written
     ],
 )
 def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted_run_leaves(
@@ -405,7 +405,7 @@ TINY = {
 
 
 def create_tiny_repository(world: World) -> None:
-    """A repository of its own, whose only stage and promotion are one line each: git and dvc are real."""
+    """Make the folder a git repository whose only stage and promotion are one line each. git and dvc are real."""
     request_retraining(world)
     for name, content in TINY.items():
         (world.folder / name).parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What dvc.lock says of the outputs, and what is said when they differ."""
+"""The hashes of dvc.lock, the commit, and the message about outputs that differ."""
 
 import subprocess
 from collections.abc import Callable

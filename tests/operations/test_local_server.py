@@ -1,4 +1,4 @@
-"""A server of ours is asked only when it is ready, and nothing of it is left; one that fails says why."""
+"""A server is used once it is ready and leaves no process behind; a failure carries its last lines."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ def server(port: int) -> list[str]:
 
 
 def lives(group: int) -> bool:
-    """Whether a process of the group is there; one that nobody has waited for yet is not."""
+    """Whether a process of the group is running; zombies do not count."""
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in listed.splitlines()]
     return any(int(pgid) == group and not state.startswith("Z") for pgid, state in rows)
@@ -56,9 +56,9 @@ def test_a_server_that_does_not_become_ready_is_stopped(tmp_path: Path) -> None:
 
 
 def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
-    deaf = "trap '' TERM; (trap '' TERM; sleep 600) & echo started; wait"
+    stubborn = "trap '' TERM; (trap '' TERM; sleep 600) & echo started; wait"
     log = tmp_path / "folder" / "log"
-    process = local_server.start(["bash", "-c", deaf], log, {})
+    process = local_server.start(["bash", "-c", stubborn], log, {})
     local_server.wait_until_ready(process, "bash", lambda: "started" in log.read_text(), 60, log.read_text)
 
     local_server.stop([process], seconds=0.1)

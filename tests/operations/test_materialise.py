@@ -60,7 +60,7 @@ def test_before_the_first_release_any_lead_may_be_materialised(settings: Setting
 
 @pytest.fixture(scope="module")
 def broken_feed(raw: Tables) -> Tables:
-    """The weather of July 9 came in inches of mercury."""
+    """A feed whose pressure of July 9 is in inches of mercury."""
     part = sources.cut(raw, BROKEN_AT - timedelta(days=8), BROKEN_AT + timedelta(days=9))
     weather = part["weather"]
     pressure, ninth = weather["pressure_mb"], weather["local_hour"].dt.normalize() == "2013-07-09"
@@ -87,7 +87,7 @@ def test_a_broken_batch_is_quarantined_and_the_rest_is_materialised(
 def test_a_broken_batch_is_recorded_once(
     world: Settings, engine: sa.Engine, params: Params, broken_feed: Tables
 ) -> None:
-    """It grows until the day is over, and five days later the feed's window moves on over it."""
+    """The batch grows until the day is over; five days later the window of the feed has passed it."""
     for hours in (-24, -20, -11, 0, 0, 96, 114):
         step(world, params, broken_feed, BROKEN_AT + timedelta(hours=hours))
 

@@ -1,4 +1,4 @@
-"""Releases through a store: what was published arrives whole and verified, or not at all."""
+"""Releases through a store: they arrive complete and verified, or not at all."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.small_world import Small
 
 @pytest.fixture
 def store(tmp_path: Path) -> mirror.Store:
-    """A folder in place of a bucket: the same calls."""
+    """A folder instead of a bucket, through the same interface."""
     return mirror.Store(f"file://{tmp_path}/store")
 
 
@@ -23,7 +23,7 @@ def test_a_release_is_the_same_after_push_and_pull(settings: Settings, store: mi
     pulled = mirror.pull(store, _made(tmp_path / "pulled"))
 
     assert pushed == ["release 1", "release 2", "the pointer"]
-    assert pulled == ["release 1", "the pointer"]  # 2 is published, but nobody asks for it
+    assert pulled == ["release 1", "the pointer"]  # the pointer does not name release 2
     assert release.load_current(tmp_path / "pulled").manifest == release.load_current(settings.releases).manifest
 
 
@@ -105,18 +105,18 @@ def test_an_interrupted_push_is_completed_by_the_next(
 ) -> None:
     real, written = mirror.Store.write, list[str]()
 
-    def cut_off(self: mirror.Store, name: str, content: bytes) -> None:
+    def interrupted(self: mirror.Store, name: str, content: bytes) -> None:
         if len(written) == 2:
-            raise ConnectionResetError("the line is cut")
+            raise ConnectionResetError("connection lost")
         written.append(name)
         real(self, name, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(mirror.Store, "write", cut_off)
+        patched.setattr(mirror.Store, "write", interrupted)
         with pytest.raises(ConnectionResetError):
             mirror.push(settings.releases, store)
     with pytest.raises(ReleaseRefused, match=r"current\.json: not in the store"):
-        mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
+        mirror.pull(store, _made(tmp_path / "pulled"))  # between the two pushes
     mirror.push(settings.releases, store)
 
     assert mirror.pull(store, tmp_path / "pulled") == ["release 1", "the pointer"]

@@ -32,7 +32,7 @@ from tests.small_world import Small
 def test_a_bad_release_is_rolled_back_automatically(
     world: Settings, engine: sa.Engine, inverted: Small, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:
-    """It came through the gate by some accident, and answers; its predecessor scores the same flights."""
+    """It passed the gate by accident and is live; its predecessor scores the same flights."""
     release.publish(world.releases, inverted.contents, inverted.manifest("3"))
     start_challenge(world, engine, "3", MONDAY - timedelta(days=7))
     apply_policy.carry_out(world, engine, Action.PROMOTE, "3", MONDAY - timedelta(days=1), midnight(MONDAY))
@@ -79,7 +79,7 @@ def test_a_candidate_that_does_no_harm_is_promoted_after_its_days_in_shadow_mode
 def test_a_candidate_that_the_gate_rejected_is_not_promoted_by_the_policy(
     world: Settings, engine: sa.Engine, small: Small, weeks: pd.DataFrame, tables: Tables, short_shadow: Params
 ) -> None:
-    """Somebody put it into the shadow by hand, to compare the two."""
+    """It was put in shadow mode by hand."""
     release.publish(world.releases, small.contents, small.manifest("3"))
     start_challenge(world, engine, "3", MONDAY - timedelta(days=1))
     kept = {"version": "3", "against": "release 1", "reason": "slices get worse"}
@@ -112,7 +112,7 @@ def test_a_candidate_that_is_worse_in_shadow_mode_is_withdrawn(
 def test_a_trial_counts_the_flights_since_it_started(
     world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:
-    """The same candidate was in the shadow on Monday, by hand."""
+    """The same candidate was in shadow mode on Monday, by hand."""
     release.challenge(world.releases, "2")
     simulate_day(world, engine, weeks, tables, MONDAY)
     start_challenge(world, engine, "2", MONDAY)
@@ -157,19 +157,19 @@ def test_a_day_interrupted_before_its_decision_still_stops_on_its_alerts(
 
 
 def test_missed_days_are_monitored_later(engine: sa.Engine) -> None:
-    def looked_at(day: date) -> None:
+    def record_monitored(day: date) -> None:
         database.record_decision(engine, "monitor", "calm", {"day": str(day)}, midnight(day + timedelta(days=1)))
 
     assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY]
-    looked_at(MONDAY)
+    record_monitored(MONDAY)
     assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY]
     assert monitor.days_to_monitor(engine, WEDNESDAY) == [TUESDAY, WEDNESDAY]
     assert monitor.days_to_monitor(engine, MONDAY) == [MONDAY]
-    looked_at(WEDNESDAY)
-    looked_at(TUESDAY)  # requested by hand
+    record_monitored(WEDNESDAY)
+    record_monitored(TUESDAY)  # requested by hand
     assert monitor.days_to_monitor(engine, WEDNESDAY) == [WEDNESDAY]
-    looked_at(date(2013, 12, 31))
-    assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY], "2013's feed has begun its year again"
+    record_monitored(date(2013, 12, 31))
+    assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY], "the feed of 2013 has started again"
 
 
 def test_a_day_that_is_monitored_late_ignores_later_days(
@@ -177,7 +177,7 @@ def test_a_day_that_is_monitored_late_ignores_later_days(
 ) -> None:
     rule = AlertRule(tier=2, above=0.5, days=2, of=2, reason="two days together")
     params = params.model_copy(update={"monitor": params.monitor.model_copy(update={"alerts": {"silent": rule}})})
-    simulate_day(world, engine, weeks, tables, WEDNESDAY)  # nobody asked on the two days before
+    simulate_day(world, engine, weeks, tables, WEDNESDAY)  # no predictions on the two days before
     for day in (MONDAY, WEDNESDAY, TUESDAY):
         monitor.run(world, params, day)
 

@@ -1,4 +1,4 @@
-"""What stands between a model and a release: parity over every row, and papers that say where it came from."""
+"""From a model to a release: parity with ONNX over every row, files, manifest, and the gate."""
 
 from datetime import date
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipelines.operations import packaging, promotion_gate
 from pipelines.operations.packaging import Winner
 from pipelines.tools import prediction_deviation, tune
 
-# Of a few trees, judged by what they were fitted on: they know little, and are not calibrated.
+# For a model of a few trees, evaluated on its training data: it has little skill and is not calibrated.
 LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
 
 

@@ -1,4 +1,4 @@
-"""What was decided about the same outputs stands, until something else is decided."""
+"""A decision about the same outputs holds until there is a new one."""
 
 import io
 import sys
@@ -56,7 +56,7 @@ def test_otherwise_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | Non
 
 
 def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The versions that a repeated `make train` promotes, where the pointer has moved to the one that it made."""
+    """The versions that a repeated `make train` promotes if the pointer has already moved to its release."""
     versions: list[str] = []
     monkeypatch.setattr(transitions, "promote", lambda _, __, version, ___: versions.append(version))
     training = promote.Training(Settings(releases=tmp_path), engine, load_params(), "x", {}, None, shadows=False)
@@ -79,7 +79,7 @@ def test_a_recorded_promotion_is_not_repeated(
 
 
 def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is started beside the stages, and must not take for the end of them that nobody is there any more."""
+    """It waits for the stages, and must not mistake the end of its parent process for theirs."""
     monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("ONTIME_DATABASE_URL", f"sqlite:///{tmp_path}/ontime.db")
     monkeypatch.setattr(sys, "argv", ["promote", "candidate", "2013-05-01T04:00:00+00:00"])

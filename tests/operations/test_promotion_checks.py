@@ -1,4 +1,4 @@
-"""`make promote` asks what is known against a release: the gate, a rollback, the outcomes of both."""
+"""`make promote` checks a release: the gate's verdict, a rollback, the known outcomes of both releases."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -45,7 +45,7 @@ def times_of(departure: datetime) -> dict[str, datetime]:
 
 
 def simulate_two_days(engine: sa.Engine, challenger_when_late: float, champion_when_late: float) -> None:
-    """Two days of flights, half of them late, answered by release 1 and scored by release 2 in the shadow."""
+    """Two days of flights, half of them late, predicted by release 1 and scored by release 2 in shadow mode."""
     flights = [
         Flight.model_validate(
             {**MORNING, **times_of(datetime(2013, 2, day, 10, 15, tzinfo=UTC)), "flight_number": number}
@@ -176,7 +176,7 @@ def test_better_known_outcomes_replace_a_comparison_with_this_champion(settings:
 
 
 def test_better_known_outcomes_do_not_override_the_gate(settings: Settings, engine: sa.Engine) -> None:
-    """It also looks at slices, on more flights."""
+    """The gate also checks slices, on more flights."""
     database.record_decision(engine, "gate", "keep", REJECTED)
     simulate_two_days(engine, challenger_when_late=0.8, champion_when_late=0.5)
 

@@ -118,7 +118,7 @@ def test_a_retraining_waits_until_a_trial_has_ended(world: Settings, engine: sa.
 
 
 def _runs(process: int) -> bool:
-    """A process that has ended but has no parent to tell it to is no longer running."""
+    """Whether a process is running; zombies do not count."""
     try:
         return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -182,7 +182,7 @@ def test_the_database_is_the_same_one_from_the_clone(tmp_path: Path, monkeypatch
 def test_a_workspace_that_is_not_a_clone_is_never_taken_for_the_repository_around_it(
     left: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """git looks for a repository in the folders above, and there is the user's own, with work in it."""
+    """git searches the parent folders, which here are the user's own repository with uncommitted work."""
     commit(tmp_path, "one")
     (tmp_path / "code.py").write_text("not yet committed")
     monkeypatch.chdir(tmp_path)

@@ -1,6 +1,6 @@
-"""`make train` is killed, interrupted or asked for twice: nothing goes on unseen, and the next one works.
+"""`make train` is killed, interrupted or started twice: it leaves no process behind, and the next run succeeds.
 
-In a small pipeline of its own, with the real DVC and the real git; the stages only write, slowly, in two halves.
+In a small pipeline with the real DVC and git; the stages write two files, slowly.
 """
 
 import json
@@ -75,7 +75,7 @@ class Workspace:
         )
 
     def trained(self) -> str:
-        """What it says when it is run to its end, which must be a good one."""
+        """The output of a run to its end, which must succeed."""
         self.stages_take(0)
         process = self.train()
         output, _ = process.communicate(timeout=120)
@@ -89,11 +89,11 @@ class Workspace:
         }
 
     def processes(self) -> list[psutil.Process]:
-        """All that work in this folder."""
+        """All processes that run in this folder."""
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def wait_for_stage(self, name: str) -> psutil.Process:
-        """The process of the stage, which has written half of its output."""
+        """The process of the stage, once it has written half of its output."""
         wait_for(lambda: (self.folder / name / "one").exists())
         (stage,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
         return stage
@@ -104,7 +104,7 @@ def wait_for(what: Callable[[], bool]) -> None:
         if what():
             return
         time.sleep(0.05)
-    raise AssertionError("it did not happen within a minute")
+    raise AssertionError("the condition was not met within a minute")
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_a_truncated_dvc_lock_is_rebuilt(half: str, workspace: Workspace) -> Non
 
 @pytest.mark.parametrize("half", [True, False])
 def test_the_lock_of_a_dead_dvc_is_ignored(half: bool, workspace: Workspace) -> None:
-    """Its number may be another process's by now, such as this one's, and the file may be half of one."""
+    """Its process id may have been reused, for example by this process, and the file may be truncated."""
     writes = {str(workspace.folder / "first"): {"pid": os.getpid(), "cmd": "dvc repro"}}
     left = json.dumps({"write": writes, "read": {}})
     (workspace.folder / ".dvc/tmp").mkdir()

@@ -1,4 +1,4 @@
-"""A stage that fails leaves the reports that people look at as they were, byte for byte."""
+"""A stage that fails leaves the committed reports unchanged, byte for byte."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ DAYS = {"train_from": "2013-02-04", "valid_from": "2013-02-15", "test_from": "20
 
 
 def committed_outputs(stage: str) -> list[str]:
-    """What git keeps of a stage's outputs."""
+    """The outputs of a stage that git tracks."""
     outs = [each for kind in ("outs", "plots", "metrics") for each in STAGES[stage].get(kind, [])]
     return [path for each in outs if isinstance(each, dict) for path, says in each.items() if says["cache"] is False]
 
@@ -94,7 +94,7 @@ def test_an_evaluation_that_fails_at_the_card_leaves_every_report(
 
 
 def test_a_plot_that_is_no_longer_drawn_is_deleted(evaluated: Path) -> None:
-    """What DVC does not delete the stage does."""
+    """The stage deletes it, because DVC keeps persistent outputs."""
     stale = evaluated / "reports" / "plots" / "of_an_older_version.png"
     stale.write_bytes(b"old")
 

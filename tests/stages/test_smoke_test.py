@@ -1,4 +1,4 @@
-"""What would fail after minutes of training is refused before it: which candidate, what failed, and what to do."""
+"""Candidates that would fail after minutes of training are refused before, with the failure and the remedy."""
 
 from dataclasses import replace
 from pathlib import Path
