@@ -1,4 +1,4 @@
-"""The rows in `decisions` about moves of a release: writes them, and finds a move that was interrupted before its row."""
+"""The rows in `decisions` about moves of a release: writes them, and finds a move interrupted before its row."""
 
 from collections.abc import Mapping
 from datetime import datetime
