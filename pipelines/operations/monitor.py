@@ -77,8 +77,8 @@ def _measure(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     figures = day_figures.figures_of(watch, champion, window)
     past = [row.evidence for row in database.decisions_of(watch.engine, "monitor")]
     # Ordered by day: a missed day may be monitored after later ones.
-    before = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(watch.day)]
-    raised = alerts.raised([*before, figures], watch.params.monitor.alerts)
+    earlier_figures = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(watch.day)]
+    raised = alerts.raised([*earlier_figures, figures], watch.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
     reason = "; ".join(alert.told for alert in raised) or verdict
     if window.other_question_share:
@@ -92,22 +92,22 @@ def _measure(watch: Watch, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     return verdict, {**evidence, QUALITY: day_figures.quality_of(watch, window.performance)}
 
 
-def _diagnosis(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], before: Mapping[str, Any]) -> str | None:
+def _diagnosis(watch: Watch, champion: Manifest, raised: tuple[Alert, ...], previous: Mapping[str, Any]) -> str | None:
     """The headline of a diagnosis, made when an alert of performance is new and repeated while it lasts."""
     names = {alert.name for alert in raised if alert.tier is Tier.RETRAIN and alert.name in alerts.OF_PERFORMANCE}
-    names_before = {alert["name"] for alert in before.get("alerts", [])}
+    previous_names = {alert["name"] for alert in previous.get("alerts", [])}
     if not names:
         return None
-    if names <= names_before and "why" in before:
-        return str(before["why"])
+    if names <= previous_names and "why" in previous:
+        return str(previous["why"])
     model = release.load(watch.settings.releases, champion.version).model
     rows = day_figures.answers_since(watch, day_figures.first_day(watch), champion, vectors=True)
     reference = periods.of_reference(periods.reference_of(watch.settings, champion), champion.categories)
     current, params = periods.of_answers(rows, champion), watch.params
     try:
         result = diagnosis.diagnose(model, reference, current, params.cost, params.train.seed)
-    except diagnosis.TooFewDays as few:
-        return str(few)
+    except diagnosis.TooFewDays as error:
+        return str(error)
     return diagnosis_words.headline(result)
 
 
@@ -129,20 +129,20 @@ def observe(watch: Watch, pointer: Pointer, raised: tuple[Alert, ...]) -> Observ
         retrainings=tuple(
             date.fromisoformat(row.evidence["day"]) for row in database.decisions_of(watch.engine, "retraining")
         ),
-        in_charge_since=_in_charge_since(watch, pointer),
+        in_charge_since=_champion_since(watch, pointer),
         too_early=retrain.too_early(watch.params, watch.day),
         trial=_trial(watch, pointer),
     )
 
 
-def _in_charge_since(watch: Watch, pointer: Pointer) -> date:
-    moved = [
+def _champion_since(watch: Watch, pointer: Pointer) -> date:
+    moves = [
         row.decided_at
         for kind in ("promotion", "rollback")
         for row in database.decisions_of(watch.engine, kind)
         if row.evidence["version"] == pointer.version
     ]
-    return local_time.day_of(max(moved)) if moved else watch.day
+    return local_time.day_of(max(moves)) if moves else watch.day
 
 
 def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
@@ -151,18 +151,18 @@ def _trial(watch: Watch, pointer: Pointer) -> Trial | None:
         return None
     version = pointer.challenger.version
     predecessor = bool(pointer.history) and pointer.history[-1] == version
-    began = database.last_decision(
+    start = database.last_decision(
         watch.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
     )
-    since = local_time.day_of(began.decided_at) if began else watch.day
+    since = local_time.day_of(start.decided_at) if start else watch.day
     role: Literal["predecessor", "candidate"] = "predecessor" if predecessor else "candidate"
     days = (watch.day - since).days + 1
     champion = release.verify(watch.settings.releases / pointer.version)
     try:
         challenger = release.verify(watch.settings.releases / version)
         entities = performance.paired(watch.engine, champion, challenger, watch.now)
-    except release.ReleaseRefused as refused:  # tampered with, or it predicts something else
-        return Trial(role, version, days, entities=0, low=None, high=None, broken=str(refused))
+    except release.ReleaseRefused as error:  # tampered with, or it predicts something else
+        return Trial(role, version, days, entities=0, low=None, high=None, broken=str(error))
     entities = entities[entities["day"] >= pd.Timestamp(since)]
     difference = performance.paired_difference(entities)
     return Trial(

@@ -41,6 +41,8 @@ class NotOrchestrated(RuntimeError):
 
 
 class Instance(NamedTuple):
+    """A Prefect server on this machine: its port, and the folder for state and logs."""
+
     port: int
     home: Path
 

@@ -29,8 +29,8 @@ class Comparison(NamedTuple):
         return cls(round(difference.value, 4), *difference.interval, entities)
 
     @property
-    def verdict(self) -> Literal["better", "worse", "not told apart"]:
-        return "better" if self.high < 0 else "worse" if self.low > 0 else "not told apart"
+    def verdict(self) -> Literal["better", "worse", "no significant difference"]:
+        return "better" if self.high < 0 else "worse" if self.low > 0 else "no significant difference"
 
 
 def blocking_reasons(engine: sa.Engine, releases: Path, version: str) -> str | None:
