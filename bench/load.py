@@ -92,7 +92,7 @@ def started(command: Sequence[str], env: Mapping[str, str], port: int, ready: st
     nowhere = subprocess.DEVNULL  # a line for each request would cost time
     with (
         tempfile.NamedTemporaryFile("w+", errors="replace") as errors,
-        processes.started(command, env={**os.environ, **env}, stdout=nowhere, stderr=errors) as process,
+        processes.process_group(command, env={**os.environ, **env}, stdout=nowhere, stderr=errors) as process,
     ):
         try:
             _wait_until_ready(process, port, ready, Path(errors.name))

@@ -92,7 +92,7 @@ def running_server(
 
     The server ends with this process, even if that is killed. Raises ProcessFailed if it does not become ready.
     """
-    with log.open("a") as file, processes.started(command, env=env, stdout=file, stderr=file) as process:
+    with log.open("a") as file, processes.process_group(command, env=env, stdout=file, stderr=file) as process:
         try:
             wait_until_ready(process, name, lambda: responds(port, ready), ready_seconds, log.read_text)
             yield process

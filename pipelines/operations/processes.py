@@ -26,7 +26,7 @@ class ProcessFailed(RuntimeError):
 
 
 @contextmanager
-def started(
+def process_group(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None, **streams: Any
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run a process in its own group, which is killed when the block ends or when this process is killed."""
@@ -60,7 +60,7 @@ def piped(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
     """Start a process with pipes, for `output_of`."""
-    return started(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return process_group(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def output_of(process: "subprocess.Popen[str]", name: str, text: str | None = None) -> str:

@@ -82,7 +82,7 @@ def _is_dvc(pid: int) -> bool:
 
 
 def _dvc(*words: str) -> None:
-    with processes.started([sys.executable, "-m", "dvc", *words]) as process:
+    with processes.process_group([sys.executable, "-m", "dvc", *words]) as process:
         code = process.wait()
     if code:
         raise NotTrained(f"`dvc {words[0]}` {_failure(code)}; {RESUME_HINT}")
