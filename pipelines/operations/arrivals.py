@@ -59,7 +59,7 @@ def arrived_by(moment: datetime, since: datetime, feed: Feed, params: Params) ->
     """
     lead = timedelta(minutes=params.features.lead_minutes)
     _refuse_late_availability(lead)
-    # Whole days: the contract would validate a part of a broken batch again.
+    # Whole days, so that the contract always validates a complete batch.
     start = local_time.midnight(local_time.day_of(since - lookback(params)))
     # The entities that are predicted at `moment` have their event one lead later.
     end = moment + lead + 2 * MARGIN

@@ -52,7 +52,7 @@ class PublishedWinner(NamedTuple):
 
 
 def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
-    """The decision about the same outputs of an earlier run, if it still holds; None if there is work to do."""
+    """The decision of an earlier run about the same outputs, if it still holds; None if there is work to do."""
     gate = database.last_decision(engine, "gate", pipeline=pipeline)
     if gate is None or pointer is None:
         return None
@@ -72,9 +72,9 @@ def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) 
 def earlier_trial(engine: sa.Engine, version: str) -> str | None:
     """The same for a retraining's candidate that has already been put in shadow mode."""
     challenge = database.last_decision(engine, "challenge", version=version)
-    return (
-        None if challenge is None else f"no change: release {version} was already in shadow mode: {challenge.verdict}"
-    )
+    if challenge is None:
+        return None
+    return f"no change: release {version} was already in shadow mode: {challenge.verdict}"
 
 
 def main() -> None:
@@ -210,7 +210,7 @@ def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verd
     if not verdict.promote:
         pointer = release.read_pointer(settings.releases)
         if pointer is None:
-            sys.exit("promote: the gate refused the first model, so there is no release to serve")
+            sys.exit("promote: the gate rejected the first model, so there is no release to serve")
         print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
     elif training.shadows:
         transitions.challenge(settings, engine, version, 0, cause)

@@ -46,11 +46,9 @@ def _challenge(settings: Settings, version: str, share: float) -> str:
     engine = _connect(settings)
     reasons = blocking_reasons(engine, settings.releases, version) if share else None
     transitions.challenge(settings, engine, version, share, CAUSE._replace(reason=reasons) if reasons else CAUSE)
-    mode = (
-        f"a canary: it serves {share:.1%} of the {WORDS.entities}, and scores" if share else "in shadow mode: it scores"
-    )
+    mode = f"a canary: it serves {share:.1%}" if share else "in shadow mode: it serves none"
     warning = f". Warning: {reasons}" if reasons else ""
-    return f"release {version} is {mode} every {WORDS.entity}{warning}"
+    return f"release {version} is {mode} of the {WORDS.entities}, and scores all of them{warning}"
 
 
 def _withdraw(settings: Settings) -> str:
@@ -68,9 +66,9 @@ def _connect(settings: Settings) -> sa.Engine:
     return database.connect(settings.database_url)
 
 
-def run(settings: Settings, words: Sequence[str]) -> str:
+def run(settings: Settings, arguments: Sequence[str]) -> str:
     """Run one command; returns its message. Raises ValueError if it is unknown or refused."""
-    match words:
+    match arguments:
         case ["promote", version] if version:
             return _promote(settings, version)
         case ["promote", version, "force"] if version:

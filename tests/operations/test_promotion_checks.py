@@ -236,5 +236,5 @@ def test_a_canary_of_a_rejected_release_starts_with_a_warning(settings: Settings
 
     message = by_hand.run(settings, ["challenge", "2", "0.1"])
 
-    assert message.endswith(f"scores every flight. Warning: {GATE_REJECTION}")
+    assert message.endswith(f"serves 10.0% of the flights, and scores all of them. Warning: {GATE_REJECTION}")
     assert decisions(engine, "challenge") == [("share 0.1", GATE_REJECTION)]
