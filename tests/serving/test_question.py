@@ -231,7 +231,7 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
 
     assert (verdict.promote, against) == (True, "baseline rate_table")
     assert "release 1 predicts arriving 15 minutes late or more, asked 2 hours before" in verdict.reason
-    assert verdict.reason.endswith("so the measure is the baseline rate_table")
+    assert verdict.reason.endswith("so the comparison is with the baseline rate_table")
 
 
 def test_compare_performance_and_the_page_know_the_same_outcomes(
