@@ -86,7 +86,7 @@ def reason(code: int, said: str) -> str:
 
 
 def _run(*command: str) -> None:
-    with processes.started(command) as process:  # else what is killed here would go on installing
+    with processes.process_group(command) as process:  # else what is killed here would go on installing
         code = process.wait()
     if code:
         words = " ".join([Path(command[0]).name, *command[1:4]])

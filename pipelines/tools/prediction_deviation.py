@@ -18,7 +18,7 @@ from pipelines.operations import packaging
 from pipelines.tools.rebuild import Deviation
 
 
-def between(registered: bytes, rebuilt: packaging.Challenger) -> Deviation:
+def between(registered: bytes, rebuilt: packaging.Winner) -> Deviation:
     """What the two ONNX files say of the same entities. Raises ReleaseRefused if one does not take their features."""
     matrix = model.matrix_of(rebuilt.entities, rebuilt.training["categories"])
     difference = np.abs(release.Model(registered).predict(matrix) - release.Model(rebuilt.onnx).predict(matrix))
@@ -29,7 +29,7 @@ def between(registered: bytes, rebuilt: packaging.Challenger) -> Deviation:
 def main() -> None:
     registered, answer = map(Path, sys.argv[1:])
     try:
-        found = between(registered.read_bytes(), packaging.challenger(load_params()))
+        found = between(registered.read_bytes(), packaging.read_winner(load_params()))
     except release.ReleaseRefused as refused:
         sys.exit(f"deviation: {refused}")
     write_json(answer, found._asdict())

@@ -91,7 +91,7 @@ class World:
 
     def materialise(self, day: date) -> None:
         """The features of a whole day's prediction moments, and the outcomes that come during it."""
-        materialise.step(self.settings, self.params, midnight(day + timedelta(days=1)), self.feed)
+        materialise.run(self.settings, self.params, midnight(day + timedelta(days=1)), self.feed)
 
     def ask(self, day: date) -> None:
         """Ask the service for the entities whose prediction moment lies in the day, and wait for the shadows."""

@@ -135,11 +135,11 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
     told = copied.make("train", ONE_THREAD)
 
     assert listing(project.folder) == before
-    assert "reproduced: nothing is committed to compare with" in told
+    assert "reproduced: unknown, because nothing is committed to compare with" in told
     assert re.search(r"^gate: \w+ version 2 against release 1", told, re.MULTILINE)
     assert (copied.folder / "releases/2/manifest.json").exists()
     for command in ("reproduce VERSION=1", "retrain NOW=1", "replay MONTHS=1"):
         refused = copied.attempt(*command.split())
         assert refused.returncode != 0
-        assert "nothing is committed yet: first git init && git add -A && git commit" in refused.stdout
+        assert "nothing is committed yet: run git init && git add -A && git commit" in refused.stdout
         assert len(refused.stdout.splitlines()) == 2  # and make's own

@@ -45,7 +45,7 @@ class Shown:
             prefect(self.ports.prefect),
             evidently(self.ports.evidently, settings.evidently),
         )
-        return all(local_server.answers(page.port) for page in pages)
+        return all(local_server.responds(page.port) for page in pages)
 
     def processes(self) -> list[psutil.Process]:
         """All that works in this folder: whatever was started, by whomever."""
