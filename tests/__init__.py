@@ -1,8 +1,8 @@
-"""The machinery's tests run on one problem, whatever this project predicts: on flights, which it was built with.
+"""The tests of the generic code run on one problem, whatever this project predicts: on flights, its first one.
 
-After `make adopt`, flights are in tests/reference. The tests in tests/problem and tests/repository are of the problem
-in src/ontime/problem, and one process can hold only one: so `pytest` leaves those out, and `pytest tests/problem` runs
-them. `make test` does both.
+After `make adopt`, flights are in tests/reference. The tests in tests/problem and tests/repository test the problem in
+src/ontime/problem, and a process can load only one: `pytest` ignores them, and `pytest tests/problem` runs them.
+`make test` does both.
 """
 
 import os
@@ -19,7 +19,7 @@ if REFERENCE.is_dir() and not any(word.startswith(OF_THIS_PROBLEM) for word in s
 
 
 def without_settings() -> dict[str, str]:
-    """The environment of the tests, but for settings of ours that the caller has; which problem it is stays."""
+    """The environment without our settings, except for the problem under test."""
     return {
         name: value for name, value in os.environ.items() if name == "ONTIME_PROBLEM" or not name.startswith("ONTIME_")
     }

@@ -1,4 +1,4 @@
-"""What all tests share: one thread (three times faster on two cores), and the real data, read once."""
+"""Shared by all tests: one thread (three times faster on two cores), and the real data, read once."""
 
 import os
 
@@ -31,7 +31,7 @@ def params() -> Params:
 
 @pytest.fixture(scope="session")
 def raw() -> Tables:
-    """The tables of 2013 as they come."""
+    """The raw tables of 2013."""
     return sources.read("flights-2013")
 
 

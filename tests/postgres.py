@@ -15,16 +15,16 @@ from pipelines.operations.local_server import free_port, wait_until_ready
 
 
 def _binaries() -> Path:
-    """The newest version's folder. Raises AssertionError where there is none: a test that cannot run fails."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    """The folder of the newest version. Raises AssertionError without PostgreSQL: a test that cannot run fails."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     on_path = shutil.which("initdb")
-    folder = found[-1] if found else Path(on_path).parent if on_path else None
+    folder = installed[-1] if installed else Path(on_path).parent if on_path else None
     assert folder is not None, "PostgreSQL's initdb is not on this machine: apt-get install postgresql"
     return folder
 
 
 class Server:
-    """PostgreSQL refuses to run as root, so there it runs as the user that its package made."""
+    """A server that runs as PostgreSQL's own user where the tests run as root, which PostgreSQL refuses."""
 
     def __init__(self, folder: Path) -> None:
         self._data, self._bin, self.port = folder / "data", _binaries(), free_port()
@@ -72,7 +72,7 @@ class Server:
             engine.dispose()
 
     def new_database(self) -> str:
-        """The address of an empty database that nobody else uses."""
+        """The URL of a new, empty database."""
         name = f"test_{time.time_ns()}"
         self.execute(f"CREATE DATABASE {name}")
         return self.url(name)

@@ -1,4 +1,4 @@
-"""A copy of the project in which a reader's commands are run."""
+"""A copy of the project, in which tests run commands as a user would."""
 
 import json
 import os
@@ -30,14 +30,14 @@ class Project:
             shutil.rmtree(folder / "src/ontime/problem")
             shutil.copytree(folder / "tests/reference", folder, dirs_exist_ok=True)
             shutil.move(folder / "problem", folder / "src/ontime/problem")
-        # A link, because what is installed belongs to whoever runs the tests.
+        # A link: the tests must not change the environment that they run in.
         (folder / ".venv").symlink_to(VENV)
         self.git("init", "--quiet")
         self.git("add", "--all")
         self.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "all")
 
     def copied(self, folder: Path, *, repository: bool = True) -> "Project":
-        """Another one, with all that this one has made."""
+        """A copy, including ignored files."""
         other = copy(self)
         ignored = None if repository else shutil.ignore_patterns(".git")
         other.folder = Path(shutil.copytree(self.folder, folder, symlinks=True, ignore=ignored))
@@ -57,11 +57,11 @@ class Project:
         return {**kept, "PYTHONPATH": str(self.folder / "src"), **changed}
 
     def command(self, *words: str) -> list[str]:
-        # Newer locks than the environment are no reason to install anything: see the link above.
+        # Locks that are newer than the environment must not start an installation: see the link above.
         return ["make", "--assume-old=.venv/.installed", *words]
 
     def attempt(self, *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        """`make ...`, however it ends; stdout holds all that it says."""
+        """Run `make ...`, which may fail; stdout has all output."""
         return subprocess.run(
             self.command(*words),
             cwd=self.folder,
@@ -72,9 +72,9 @@ class Project:
         )
 
     def make(self, *words: str) -> str:
-        done = self.attempt(*words)
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        completed = self.attempt(*words)
+        assert completed.returncode == 0, completed.stdout
+        return completed.stdout
 
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text())

@@ -166,10 +166,10 @@ class Load:
                 self.failures.append(f"{response.status} {content}")
 
 
-def wait_for(what: Callable[[], bool]) -> None:
-    """Wait until `what` is true. Raises AssertionError after 30 seconds."""
-    for _ in range(600):
-        if what():
-            return
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until the condition holds. Raises AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"it did not happen within {seconds:g} seconds")
         time.sleep(0.05)
-    raise AssertionError("it did not happen within 30 seconds")

@@ -78,7 +78,7 @@ def _small(weeks: pd.DataFrame, tables: Tables, params: Params, trees: int) -> S
 
 @pytest.fixture(scope="session")
 def other_params(params: Params) -> Params:
-    """Late from half an hour on, asked three hours before."""
+    """Another question: 30 minutes late or more, predicted three hours ahead."""
     label = params.label.model_copy(update={"at_least": 30})
     features = params.features.model_copy(update={"lead_minutes": 180})
     return params.model_copy(update={"label": label, "features": features})
@@ -92,7 +92,7 @@ def other_weeks(tables: Tables, other_params: Params) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def other_question(other_weeks: pd.DataFrame, tables: Tables, other_params: Params) -> Small:
-    """A LightGBM of ten trees that is asked the other question."""
+    """A LightGBM of ten trees for the other question."""
     return _small(other_weeks, tables, other_params, 10)
 
 
@@ -104,7 +104,7 @@ def small(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
 
 @pytest.fixture(scope="session")
 def other(weeks: pd.DataFrame, tables: Tables, params: Params) -> Small:
-    """A LightGBM of three trees: it says something else of every flight."""
+    """A LightGBM of three trees, with other predictions."""
     return _small(weeks, tables, params, 3)
 
 

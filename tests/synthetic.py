@@ -1,4 +1,4 @@
-"""Flights that nobody flew: every feature drawn at random, for what only compares tables."""
+"""Synthetic flights: every feature drawn at random, for tests that only compare tables."""
 
 from collections.abc import Collection, Sequence
 

@@ -9,25 +9,24 @@ where the tests of the generic code use it.
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from ontime import environment
-from pipelines.operations import git
+from pipelines.operations import git, processes
 from pipelines.tools import open_decisions
 
 PROBLEM, PARAMS, TESTS = Path("src/ontime/problem"), Path("params.yaml"), Path("tests/problem")
 REFERENCE = Path("tests/reference")
-# Of the old problem: data and models, what production keeps, what the stages and the benches have written.
-BELONGS_TO_IT = (
+# Belong to the old problem: data, models, production's state, and what stages and benches have written.
+REMOVED_PATHS = (
     "data", "models", "releases", "reports", "var", "dvc.lock", "docs/features.md", "docs/class_imbalance.md",
     "docs/gate.md", "docs/screenshots",
 )  # fmt: skip
-MADE = ("releases", "var/mlflow.db", "var/ontime.db")  # of these, what nobody could make again
-# The sabotage matrix is of the tests, which stay.
-STAYS = {Path("var/cache"), Path("reports/sabotage.json")}
-TRY = """
+IRREPLACEABLE = ("releases", "var/mlflow.db", "var/ontime.db")  # of these, what no command could rebuild
+# The sabotage matrix is a result of the generic tests, which stay.
+KEPT_PATHS = {Path("var/cache"), Path("reports/sabotage.json")}
+CHECK_SCRIPT = """
 import sys
 from ontime.declaration import ProblemBroken
 try:
@@ -41,36 +40,35 @@ try:
 except (ParamsBroken, SourceBroken) as broken:
     sys.exit(str(broken))
 """
-TRACEBACK_LINES = 5
-NEXT = """adopt: {name} is in place. Next:
+NEXT_STEPS = """adopt: {name} has replaced the problem. Next:
   git add -A && git commit -m 'Adopt {name}'
   make train            data, features, models, gate, a release
-  make serve            ... which answers on 127.0.0.1:8000
-README.md and docs/tour.md still describe the old problem: rewrite them. docs/make-it-yours.md continues from here."""
+  make serve            serves the release on 127.0.0.1:8000
+README.md and docs/tour.md still describe the old problem: rewrite them. docs/make-it-yours.md has the next steps."""
 
 
 class NotAdopted(ValueError):
-    """Nothing was changed; the message says why, and what to do."""
+    """The problem cannot be adopted, and nothing was changed; the message says why, and what to do."""
 
 
 def adopt(source: Path, replace: bool = False) -> None:
-    """Raises NotAdopted, GitRefused."""
+    """Replace the problem by the one in `source`. Raises NotAdopted, GitRefused."""
     git.refuse_without_commit()
-    for needed in (source / "problem/__init__.py", source / "problem/data.py", source / "params.yaml"):
-        if not needed.is_file():
-            raise NotAdopted(f"{needed} does not exist; docs/make-it-yours.md says what a problem consists of")
-    if marked := open_decisions.open_in(source):
-        raise NotAdopted("\n  ".join([f"decide first, and remove each mark {open_decisions.MARK}", *marked]))
+    for path in (source / "problem/__init__.py", source / "problem/data.py", source / "params.yaml"):
+        if not path.is_file():
+            raise NotAdopted(f"{path} does not exist; docs/make-it-yours.md lists the files of a problem")
+    if decisions := open_decisions.open_in(source):
+        raise NotAdopted("\n  ".join([f"decide first, and remove each mark {open_decisions.MARK}", *decisions]))
     git.refuse_uncommitted()
     refuse_broken(source)
-    if (made := [path for path in MADE if Path(path).exists()]) and not replace:
+    if (existing := [path for path in IRREPLACEABLE if Path(path).exists()]) and not replace:
         raise NotAdopted(
-            f"{', '.join(made)} would be deleted, and git keeps none of it: `make backup` first makes a copy; "
+            f"{', '.join(existing)} would be deleted, and git has no copy; run make backup first, "
             f"then make adopt FROM={source} REPLACE=1"
         )
     if not REFERENCE.exists():
-        _keep_for_the_tests()
-    for path in map(Path, BELONGS_TO_IT):
+        _keep_reference_problem()
+    for path in map(Path, REMOVED_PATHS):
         _remove(path)
     for old, new in ((PROBLEM, source / "problem"), (TESTS, source / "tests")):
         shutil.rmtree(old, ignore_errors=True)
@@ -79,8 +77,8 @@ def adopt(source: Path, replace: bool = False) -> None:
     shutil.copyfile(source / "params.yaml", PARAMS)
 
 
-def _keep_for_the_tests() -> None:
-    """The machinery's tests go on with the problem that they were written with."""
+def _keep_reference_problem() -> None:
+    """Copy the first problem to tests/reference: the tests of the generic code were written for it."""
     shutil.copytree(PROBLEM, REFERENCE / "problem", ignore=shutil.ignore_patterns("__pycache__"))
     for path in (PARAMS, Path("dvc.lock")):
         if path.exists():
@@ -88,20 +86,18 @@ def _keep_for_the_tests() -> None:
 
 
 def refuse_broken(source: Path) -> None:
-    """Raises NotAdopted with what is wrong in a declaration or in parameters."""
-    root = Path.cwd()
-    environment = {**os.environ, "ONTIME_PROBLEM": str((source / "problem").resolve()), "PYTHONPATH": str(root / "src")}
-    tried = subprocess.run(  # noqa: S603  our own words
-        [sys.executable, "-c", TRY], cwd=source, env=environment, capture_output=True, text=True
-    )
-    if tried.returncode:
-        said = tried.stderr.strip().splitlines()
-        shown = said[-TRACEBACK_LINES:] if said[0].startswith("Traceback") else said
-        raise NotAdopted("\n".join([f"{source} is invalid:", *shown]))
+    """Raises NotAdopted if the declaration or the parameters are invalid, with the reason."""
+    problem, library = (source / "problem").resolve(), Path.cwd() / "src"
+    variables = {**os.environ, "ONTIME_PROBLEM": str(problem), "PYTHONPATH": str(library)}
+    with processes.piped([sys.executable, "-c", CHECK_SCRIPT], cwd=source, env=variables) as process:
+        try:
+            processes.output_of(process, f"the check of {source}")
+        except processes.ProcessFailed as failed:
+            raise NotAdopted(f"{source} is invalid:\n{processes.last_lines(failed.output)}") from None
 
 
 def _remove(path: Path) -> None:
-    if path in STAYS:
+    if path in KEPT_PATHS:
         return
     if path.is_dir() and not path.is_symlink():
         for inner in path.iterdir():
@@ -114,13 +110,13 @@ def _remove(path: Path) -> None:
 
 def main() -> None:
     if len(sys.argv) < 2:
-        sys.exit("adopt: which problem? Try: make adopt FROM=examples/bikes")
+        sys.exit("adopt: FROM= is missing; for example: make adopt FROM=examples/bikes")
     source = Path(sys.argv[1])
     try:
         adopt(source, replace="--replace" in sys.argv[2:])
-    except (NotAdopted, git.GitRefused) as refused:
-        sys.exit(f"adopt: {refused}")
-    print(NEXT.format(name=source.name))
+    except (NotAdopted, git.GitRefused) as error:
+        sys.exit(f"adopt: {error}")
+    print(NEXT_STEPS.format(name=source.name))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the columns of a file are to a problem: the time of the event, the label, the key of a row, the features."""
+"""The role of each column of a file in a problem: time of the event, label, key of a row, feature."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,34 +19,34 @@ FIT = "see 'Does it fit?' in docs/make-it-yours.md"
 
 
 class NotWritten(ValueError):
-    """Nothing was written; the message says why, and what to do."""
+    """The problem cannot be generated, and nothing was written; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the columns are to the problem."""
+class ColumnRoles:
+    """A file's columns, and which of them are the time, the label and the key."""
 
     name: str
     file: str  # in raw/
     columns: Sequence[Column]
     time: Column
     label: Column
-    key: tuple[Column, ...]  # with the time where that is among them, or else alone
+    key: tuple[Column, ...]  # may include the time
     first_day: date
     last_day: date
 
     @property
     def fields(self) -> tuple[Column, ...]:
-        """Of the request: all that a number, a category or yes or no can be told of, and the key."""
-        asked = (Kind.WHOLE, Kind.NUMBER, Kind.FLAG, Kind.CATEGORY)
+        """The fields of a request: the time, the key, and every number, flag and category except the label."""
+        kinds = (Kind.WHOLE, Kind.NUMBER, Kind.FLAG, Kind.CATEGORY)
         return tuple(each for each in self.columns
-                     if each in (self.time, *self.key) or (each.kind in asked and each is not self.label))  # fmt: skip
+                     if each in (self.time, *self.key) or (each.kind in kinds and each is not self.label))  # fmt: skip
 
     @property
     def features(self) -> tuple[Column, ...]:
-        """The fields less the time, and less a key that is nothing else."""
-        alone = () if self.time in self.key else self.key
-        return tuple(each for each in self.fields if each is not self.time and each not in alone)
+        """The fields without the time, and without columns that are only a key."""
+        key_only = () if self.time in self.key else self.key
+        return tuple(each for each in self.fields if each is not self.time and each not in key_only)
 
     @property
     def numbers(self) -> tuple[Column, ...]:
@@ -65,39 +65,41 @@ class Choice:
                 self.last_day + timedelta(days=1))  # fmt: skip
 
 
-def choose(name: str, source: Path, label: str, time: str = "") -> Choice:
-    """What the columns of the file are to the problem. Raises NotWritten."""
+def assign_roles(name: str, source: Path, label: str, time: str = "") -> ColumnRoles:
+    """The roles of the columns of the file; `time` may be omitted if only one column holds times. Raises NotWritten."""
     suffix = next((each for each in SUFFIXES if source.name.endswith(each)), None)
     if suffix is None:
         raise NotWritten(f"{source} is not one of {', '.join(SUFFIXES)}: export it as csv or parquet")
     columns = columns_of(_read(source, suffix))
-    at = _time(columns, time)
-    days = at.values.dt.date
+    event_time = _time(columns, time)
+    days = event_time.values.dt.date
     first, last = days.min(), days.max()
     if not FIRST_YEAR <= first.year <= last.year <= LAST_YEAR:
         raise NotWritten(
-            f"{at.source} runs from {first} to {last}; years from {FIRST_YEAR} to {LAST_YEAR} are possible"
+            f"{event_time.source} runs from {first} to {last}; years from {FIRST_YEAR} to {LAST_YEAR} are possible"
         )
     if (last - first).days + 1 < FEWEST_DAYS:
-        raise NotWritten(f"{at.source} runs from {first} to {last}: a split by time needs {FEWEST_DAYS} days or more")
-    value = _label([each for each in columns if each is not at], label)
-    key = _key([each for each in columns if each is not value], at)
-    return Choice(name, f"{name}{suffix}", columns, at, value, key, first, last)
+        raise NotWritten(
+            f"{event_time.source} runs from {first} to {last}: a split by time needs {FEWEST_DAYS} days or more"
+        )
+    label_column = _label([each for each in columns if each is not event_time], label)
+    key = _key([each for each in columns if each is not label_column], event_time)
+    return ColumnRoles(name, f"{name}{suffix}", columns, event_time, label_column, key, first, last)
 
 
 def _read(source: Path, suffix: str) -> pd.DataFrame:
     try:
-        # An empty text is a missing one, as read_csv has it.
+        # Empty strings count as missing, as in read_csv.
         table = (
             pd.read_parquet(source).replace("", np.nan)
             if suffix == ".parquet"
             else pd.read_csv(source, low_memory=False)
         )
-    except (ValueError, OSError) as error:  # pandas' and pyarrow's own are ValueErrors
-        raise NotWritten(f"{source} is not read as {suffix[1:]}: {str(error).strip().splitlines()[0]}") from error
+    except (ValueError, OSError) as error:  # the errors of pandas and pyarrow are ValueErrors
+        raise NotWritten(f"{source} cannot be read as {suffix[1:]}: {str(error).strip().splitlines()[0]}") from error
     if table.shape[1] < 2:
         raise NotWritten(
-            f"{source} has a single column: separate its columns by commas, and name them in its first line"
+            f"{source} has a single column: separate the columns by commas, and put their names in the first line"
         )
     return table
 
@@ -106,51 +108,54 @@ def _named(columns: Sequence[Column], source: str, variable: str) -> Column:
     for each in columns:
         if each.source == source:
             return each
-    raise NotWritten(f"{variable}={source} is none of the columns {', '.join(each.source for each in columns)}")
+    raise NotWritten(f"{variable}={source} is not one of the columns {', '.join(each.source for each in columns)}")
 
 
 def _time(columns: Sequence[Column], source: str) -> Column:
-    found = [_named(columns, source, "TIME")] if source else [each for each in columns if each.kind is Kind.TIME]
-    if not found or found[0].kind is not Kind.TIME:
+    candidates = [_named(columns, source, "TIME")] if source else [each for each in columns if each.kind is Kind.TIME]
+    if not candidates or candidates[0].kind is not Kind.TIME:
         raise NotWritten(
-            f"{f'{source} is {found[0].kind}, not a time' if found else 'the file has no column of times'}. Each row "
-            f"needs the time of its event, in one column, written such as 2020-03-02 10:00; without it there is no "
-            f"honest split ({FIT})"
+            f"{f'{source} is {candidates[0].kind}, not a time' if candidates else 'the file has no column of times'}. "
+            "Each row needs the time of its event, in one column, written such as 2020-03-02 10:00; a split by time "
+            f"is not possible without it ({FIT})"
         )
-    if len(found) > 1:
-        raise NotWritten(f"which is the time of the event? Say TIME={' or TIME='.join(each.source for each in found)}")
-    if found[0].missing:
-        raise NotWritten(f"{found[0].source} is empty in {found[0].missing} rows: fill it in, or remove these rows")
-    return found[0]
+    if len(candidates) > 1:
+        names = " or TIME=".join(each.source for each in candidates)
+        raise NotWritten(f"several columns hold times; choose the time of the event: TIME={names}")
+    if candidates[0].missing:
+        raise NotWritten(
+            f"{candidates[0].source} is empty in {candidates[0].missing} rows: fill it in, or remove these rows"
+        )
+    return candidates[0]
 
 
 def _label(columns: Sequence[Column], source: str) -> Column:
     label = _named(columns, source, "LABEL")
     if label.kind is Kind.CONSTANT:
-        raise NotWritten(f"LABEL={source} has fewer than two values: a model cannot learn from it ({FIT})")
+        raise NotWritten(f"LABEL={source} has fewer than two values, so there is nothing to predict ({FIT})")
     classes = label.values.nunique()
     if label.kind in (Kind.TIME, Kind.TEXT) or (label.kind is Kind.CATEGORY and classes != 2):
         raise NotWritten(
             f"LABEL={source} is {label.kind} with {classes:,} values; it must be a number, yes or no, or one of two "
-            f"words: add a column that is 1 for what you want to predict and 0 otherwise ({FIT})"
+            f"words: add a column that is 1 for what you want to predict, and 0 otherwise ({FIT})"
         )
     return label
 
 
 def _key(columns: Sequence[Column], time: Column) -> tuple[Column, ...]:
-    """The columns whose values together name a row: one of them, or the time, or the time with one or two others."""
+    """The columns that identify a row: one column, or the time, or the time with one or two others."""
     kinds = (Kind.WHOLE, Kind.CATEGORY, Kind.TEXT)
-    names = [each for each in columns if each.kind in kinds and not each.missing]
-    # A text alone is no feature, so it may only be a key by itself.
-    beside = [each for each in names if each.kind is not Kind.TEXT]
-    tried = [(each,) for each in names] + [
-        (*others, time) for count in (0, 1, 2) for others in combinations(beside, count)
+    complete = [each for each in columns if each.kind in kinds and not each.missing]
+    # A text is not a feature, so the request would have it for the key alone.
+    combined = [each for each in complete if each.kind is not Kind.TEXT]
+    keys = [(each,) for each in complete] + [
+        (*others, time) for count in (0, 1, 2) for others in combinations(combined, count)
     ]
-    for key in tried:
+    for key in keys:
         if _is_key(key, time):
             return key
     raise NotWritten(
-        "no column names a row, and neither does the time with one or two others: add a column with a number for each"
+        "neither a column nor the time with up to two others identifies a row: add a column that numbers the rows"
     )
 
 

@@ -1,4 +1,4 @@
-"""What the columns of a file hold: times, numbers, yes or no, categories, other text. `make new-problem` asks."""
+"""Infers the kind of each column of a file, for `make new-problem`: time, number, flag, category, other text."""
 
 import re
 import unicodedata
@@ -16,10 +16,10 @@ from ontime.consistency import QUERY, RESERVED
 
 MOST_CATEGORIES = 100
 LONGEST_CATEGORY = 100
-LARGEST_WHOLE = 2**31 - 1  # of PostgreSQL's integer; a larger one is a code rather than a count
+LARGEST_WHOLE = 2**31 - 1  # of PostgreSQL's integer; a larger number is a code rather than a count
 OFFSET = r"\d:\d{2}(?::\d{2}(?:\.\d+)?)? ?(?:[Zz]|[+-]\d{2}:?\d{2})$"
-# What the tables, the service's parameters and the model's rows call by these names already.
-TAKEN = RESERVED | QUERY | {"at_least", "explain", "minute_of_day", "recent_rate", "weekday"}
+# Names that the tables, the service's parameters and the model's rows already use.
+USED_NAMES = RESERVED | QUERY | {"at_least", "explain", "minute_of_day", "recent_rate", "weekday"}
 
 
 class Kind(StrEnum):
@@ -28,17 +28,17 @@ class Kind(StrEnum):
     NUMBER = "numbers"
     FLAG = "yes or no"
     CATEGORY = "a category"
-    TEXT = "text"  # of too many values for a category, or longer ones
+    TEXT = "text"  # too many values for a category, or too long ones
     CONSTANT = "one value only"
 
 
-@dataclass(frozen=True, eq=False)  # a column is itself: values of two cannot be compared as one
+@dataclass(frozen=True, eq=False)  # compared by identity, because == of two series is a series
 class Column:
     source: str  # its name in the file
     name: str  # its name in Python and in SQL
     kind: Kind
-    values: pd.Series  # of a time parsed, without a zone unless the file gives offsets; of a category as text
-    format: str = ""  # of a time, for pandas.to_datetime
+    values: pd.Series  # times are parsed, without a zone unless the file gives offsets; categories are text
+    format: str = ""  # of times, for pandas.to_datetime
 
     @property
     def missing(self) -> int:
@@ -46,13 +46,13 @@ class Column:
 
     @property
     def has_seconds(self) -> bool:
-        """Of a time: is one of its values no whole minute?"""
-        known = self.values.dropna()
-        return bool((known != known.dt.floor("min")).any())
+        """For a time: whether any value is not a whole minute."""
+        times = self.values.dropna()
+        return bool((times != times.dt.floor("min")).any())
 
     @property
     def stamp(self) -> str:
-        """Of a time: how strftime writes it in a key."""
+        """For a time: its strftime format in a key."""
         return "%Y%m%dT%H%M%SZ" if self.has_seconds else "%Y%m%dT%H%MZ"
 
     @property
@@ -63,17 +63,17 @@ class Column:
 
     @property
     def labels(self) -> dict[str, int]:
-        """Of a label in two words: the rarer one is taken for the positive one."""
+        """For a label of two words: the rarer one is 1, the positive class."""
         return {str(text): place for place, text in enumerate(self.values.value_counts().index)}
 
     @property
     def numbers(self) -> pd.Series:
-        """Of a label: its values as numbers."""
+        """For a label: its values as numbers."""
         return (self.values.map(self.labels) if self.kind is Kind.CATEGORY else self.values).astype(float)
 
     @property
     def least_positive(self) -> float:
-        """Of a label: the greater of two values; of more, the one that a quarter of the rows reach."""
+        """For a label: the greater of two values, or the upper quartile of more than two."""
         values = self.numbers
         return float(values.max() if values.nunique() == 2 else values.quantile(0.75, interpolation="higher"))
 
@@ -84,12 +84,12 @@ def columns_of(table: pd.DataFrame) -> list[Column]:
 
 
 def python_names(sources: Iterable[str]) -> Iterator[str]:
-    """A name for each column that Python, pydantic and SQL take, and that nothing else has.
+    """A name for each column that is valid and unused in Python, pydantic and SQL.
 
     >>> list(python_names(["Days ahead (d)", "2nd visit", "class", "class ", "label"]))
     ['days_ahead_d', 'c_2nd_visit', 'class_', 'class__', 'label_']
     """
-    used = {*kwlist, *dir(BaseModel), *TAKEN}
+    used = {*kwlist, *dir(BaseModel), *USED_NAMES}
     for source in sources:
         plain = unicodedata.normalize("NFKD", source).encode("ascii", "ignore").decode().lower()
         name = re.sub(r"[^a-z0-9]+", "_", plain).strip("_")
@@ -101,47 +101,47 @@ def python_names(sources: Iterable[str]) -> Iterator[str]:
 
 
 def _column(source: str, name: str, values: pd.Series) -> Column:
-    known = values.dropna()
-    if known.nunique() <= 1:
+    present = values.dropna()
+    if present.nunique() <= 1:
         return Column(source, name, Kind.CONSTANT, values)
     if (parsed := times(values)) is not None:
         return Column(source, name, Kind.TIME, *parsed)
-    if pd.api.types.is_bool_dtype(known.infer_objects()) and len(known) == len(values):
+    if pd.api.types.is_bool_dtype(present.infer_objects()) and len(present) == len(values):
         return Column(source, name, Kind.FLAG, values.astype(bool))
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         if not pd.api.types.is_integer_dtype(values):
             return Column(source, name, Kind.NUMBER, values)
-        if values.isna().any():  # pandas' own integers, which may be missing
+        if values.isna().any():  # pandas' nullable integers
             return Column(source, name, Kind.NUMBER, values.astype(float))
         if values.abs().max() <= LARGEST_WHOLE:
             return Column(source, name, Kind.WHOLE, values)
     text = values.astype("str")
-    few = known.nunique() <= MOST_CATEGORIES and text.str.len().max() <= LONGEST_CATEGORY
+    few = present.nunique() <= MOST_CATEGORIES and text.str.len().max() <= LONGEST_CATEGORY
     return Column(source, name, Kind.CATEGORY if few else Kind.TEXT, text)
 
 
 def times(values: pd.Series) -> tuple[pd.Series, str] | None:
-    """The moments and their format, in UTC where all have an offset; None where one of the values is no such time.
+    """The parsed times and their format, in UTC if all have an offset; None if any value is not a time.
 
-    Text must have its year in four digits, and one order of day and month that suits all values: if both do, as for
-    03/04/2020 and 05/06/2020, a guess could be wrong, so these are no times.
+    A year needs four digits. Exactly one order of day and month must fit all values: 03/04/2020 and 05/06/2020 fit
+    both, a guess could be wrong, and they are not taken for times.
     """
-    known = values.dropna()
+    filled = values.dropna()
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC"), "ISO8601"
     if pd.api.types.is_datetime64_dtype(values):
         return values, "ISO8601"
-    if pd.api.types.infer_dtype(known) not in ("string", "date"):
+    if pd.api.types.infer_dtype(filled) not in ("string", "date"):
         return None
     text = values.astype("str")
     offsets = text.dropna().str.contains(OFFSET)
     if offsets.any() and not offsets.all():
         return None
-    fitting = [
-        (parsed, each)
+    parsed = {
+        each: pd.to_datetime(text, format=each, utc=bool(offsets.all()), errors="coerce")
         for each in _formats(str(text.dropna().iloc[0]))
-        if (parsed := pd.to_datetime(text, format=each, utc=bool(offsets.all()), errors="coerce")).count() == len(known)
-    ]
+    }
+    fitting = [(moments, each) for each, moments in parsed.items() if moments.count() == len(filled)]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -149,6 +149,6 @@ def _formats(first: str) -> list[str]:
     if re.match(r"\d{4}-\d{2}-\d{2}", first):
         return ["ISO8601"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pandas warns of an order that is tried in vain
+        warnings.simplefilter("ignore")  # pandas warns about an order that does not fit
         guessed = [guess_datetime_format(first, dayfirst=day_first) for day_first in (False, True)]
     return [each for each in dict.fromkeys(guessed) if each and "%Y" in each and "%d" in each and "%m" in each]

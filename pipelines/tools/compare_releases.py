@@ -1,8 +1,7 @@
 """`make compare`: champion and challenger on the entities that both scored and whose outcome is known.
 
-Both said their word on the very same requests: one as the answer, the other in the shadow. So the difference is
-paired, and its interval is by days, as the gate's is. What is known is what `make performance`
-and the page know.
+Both models scored the same requests, one for the response and one in the shadow. The difference is therefore paired,
+with an interval clustered by day as in the gate. Outcomes count as in `make performance` and on the page /ops.
 """
 
 import sys
@@ -18,25 +17,24 @@ from ontime.settings import load_settings
 from pipelines.operations.promotion_checks import Comparison
 
 
-def verdict(entities: pd.DataFrame) -> str:
-    """The paired difference in log-loss with its 95 % interval by days. Raises ValueError where that needs more."""
-    found = performance.loss_difference(entities)
-    if found is None:
+def paired_log_loss(entities: pd.DataFrame) -> str:
+    """The paired difference in log-loss with its 95 % interval by days. Raises ValueError for too few days."""
+    difference = performance.loss_difference(entities)
+    if difference is None:
         raise ValueError(
             f"{len(entities)} {WORDS.entities} of {entities['day'].nunique()} days were scored by both and have an "
-            "outcome; "
-            f"an interval by days needs at least {performance.FEWEST_DAYS}"
+            f"outcome; an interval by days needs at least {performance.FEWEST_DAYS} days"
         )
-    mean, low, high, _ = comparison = Comparison.of(found, len(entities))
+    mean, low, high, _ = comparison = Comparison.of(difference, len(entities))
     return (
         f"challenger less champion {mean:+.4f}, 95 % interval by days {low:+.4f} to {high:+.4f}: {comparison.verdict}"
     )
 
 
-def report(entities: pd.DataFrame, pointer: Pointer) -> str:
-    """All lines that are printed. Raises ValueError where there is nothing to compare, saying what is missing."""
-    assert pointer.challenger is not None  # noqa: S101  main has asked
-    difference = verdict(entities)
+def comparison_report(entities: pd.DataFrame, pointer: Pointer) -> str:
+    """The lines to print. Raises ValueError if there is too little to compare; the message says what is missing."""
+    assert pointer.challenger is not None  # noqa: S101  main has checked it
+    difference = paired_log_loss(entities)
     label = entities["label"].to_numpy()
     losses = {
         name: evaluation.losses(label, entities[name].to_numpy(np.float64)).mean()
@@ -59,16 +57,16 @@ def main() -> None:
         settings = load_settings()
         pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None or pointer.challenger is None:
-            raise NoRelease("nobody challenges the current release; try `make shadow VERSION=2`")
+            raise NoRelease("there is no challenger; for example: make shadow VERSION=2")
         engine = database.connect(settings.database_url)
         champion, challenger = (
             release.verify(settings.releases / each.version, each.manifest_sha256)
             for each in (pointer, pointer.challenger)
         )
         entities = performance.paired_predictions(engine, champion, challenger)
-        print(report(entities, pointer))
-    except (ValueError, locks.Busy) as nothing:
-        sys.exit(f"compare: {nothing}")
+        print(comparison_report(entities, pointer))
+    except (ValueError, locks.Busy) as error:
+        sys.exit(f"compare: {error}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Where this project's data are in the pages of MLflow, Prefect and Evidently, asked of the running pages."""
+"""Links to this project's data in the running pages of MLflow, Prefect and Evidently."""
 
 import json
 from collections.abc import Mapping
@@ -11,62 +11,62 @@ from urllib.request import Request, urlopen
 
 PROJECT = "ontime"  # the name of MLflow's experiment and model, and of Evidently's project
 TRAINING = "workflowType=machine_learning"  # else MLflow opens on its pages for language models
-PATIENCE_SECONDS = 30
+TIMEOUT_SECONDS = 30
 
 
-class Shown(NamedTuple):
-    """What a page shows: name -> address; and where that is nothing, which command changes it."""
+class PageLinks(NamedTuple):
+    """Links into a page by name; if it shows no data yet, also which command writes some."""
 
     links: Mapping[str, str]
     empty: str | None = None
 
 
-def mlflow(page: str) -> Shown:
+def mlflow_links(page: str) -> PageLinks:
     try:
-        found = _ask(f"{page}/api/2.0/mlflow/experiments/get-by-name?{urlencode({'experiment_name': PROJECT})}")
+        experiment = _fetch(f"{page}/api/2.0/mlflow/experiments/get-by-name?{urlencode({'experiment_name': PROJECT})}")
     except HTTPError as error:
         if error.code != HTTPStatus.NOT_FOUND:
             raise
-        return Shown({"runs": f"{page}/#/experiments?{TRAINING}"}, "no runs yet; `make train` records them")
-    number = found["experiment"]["experiment_id"]
-    links = {"runs": f"{page}/#/experiments/{number}/runs?{TRAINING}"}
+        return PageLinks({"runs": f"{page}/#/experiments?{TRAINING}"}, "no runs yet; `make train` records them")
+    experiment_id = experiment["experiment"]["experiment_id"]
+    links = {"runs": f"{page}/#/experiments/{experiment_id}/runs?{TRAINING}"}
     try:
-        _ask(f"{page}/api/2.0/mlflow/registered-models/get?{urlencode({'name': PROJECT})}")
+        _fetch(f"{page}/api/2.0/mlflow/registered-models/get?{urlencode({'name': PROJECT})}")
     except HTTPError as error:
         if error.code != HTTPStatus.NOT_FOUND:
             raise
-        return Shown(links, "no registered model yet; `make train` registers one")
-    return Shown({**links, "registered model": f"{page}/#/models/{PROJECT}?{TRAINING}"})
+        return PageLinks(links, "no registered model yet; `make train` registers one")
+    return PageLinks({**links, "registered model": f"{page}/#/models/{PROJECT}?{TRAINING}"})
 
 
-def prefect(page: str) -> Shown:
-    settings = _ask(f"{page}/ui-settings")
+def prefect_links(page: str) -> PageLinks:
+    settings = _fetch(f"{page}/ui-settings")
     runs = f"{page}{settings[settings['default_ui'] + '_base_url'].rstrip('/')}/runs"
-    if _ask(f"{page}/api/flow_runs/count", {}):
-        return Shown({"flow runs": runs})
-    return Shown({"flow runs": runs}, "no flow runs yet; `make orchestrate` runs them by the clock")
+    if _fetch(f"{page}/api/flow_runs/count", {}):
+        return PageLinks({"flow runs": runs})
+    return PageLinks({"flow runs": runs}, "no flow runs yet; `make orchestrate` runs them on a schedule")
 
 
-def evidently(page: str, workspace: Path) -> Shown:
-    """Its folder is read instead: a page that was asked before the first report lists none until it is restarted."""
+def evidently_links(page: str, workspace: Path) -> PageLinks:
+    """Reads the workspace folder: a page that was opened before the first report lists none until it is restarted."""
     for metadata in sorted(workspace.glob("*/metadata.json")):
         project = json.loads(metadata.read_text())
         if project["name"] == PROJECT and any(metadata.parent.glob("snapshots/*.json")):
-            return Shown({"reports": f"{page}/projects/{project['id']}/reports"})
-    words = (
-        "no reports yet; `make monitor` writes them every so many days (params.yaml: monitor.drift_every_days), "
+            return PageLinks({"reports": f"{page}/projects/{project['id']}/reports"})
+    hint = (
+        "no reports yet; `make monitor` writes one every few days (params.yaml: monitor.drift_every_days), "
         "`make replay` writes its own; then start `make ui` again"
     )
-    return Shown({"reports": page}, words)
+    return PageLinks({"reports": page}, hint)
 
 
-def reports(page: str, folder: Path) -> Shown:
-    """The pages that lie there, each under its name."""
-    return Shown({path.stem: f"{page}/{path.name}" for path in sorted(folder.glob("*.html"))})
+def report_links(page: str, folder: Path) -> PageLinks:
+    """The HTML pages in the folder, by name."""
+    return PageLinks({path.stem: f"{page}/{path.name}" for path in sorted(folder.glob("*.html"))})
 
 
-def _ask(address: str, body: Mapping[str, Any] | None = None) -> Any:
+def _fetch(address: str, body: Mapping[str, Any] | None = None) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = Request(address, data, {"Content-Type": "application/json"})  # noqa: S310  our own pages
-    with urlopen(request, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310  see above
-        return json.load(answer)
+    with urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310  see above
+        return json.load(response)

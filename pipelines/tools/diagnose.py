@@ -1,10 +1,10 @@
-"""`make diagnose`: why the answers of one period are worse than the release's reference, or than another period.
+"""`make diagnose`: why predictions of one period are worse than the release's reference, or than another period.
 
     make diagnose                                       the monitor's window against the reference of the live release
-    make diagnose FROM=2013-06-01 UNTIL=2013-07-01      ... of other days, the last one exclusive
-    ... AGAINST_FROM=2013-05-01 AGAINST_UNTIL=2013-06-01    against what the same release answered on those days
+    make diagnose FROM=2013-06-01 UNTIL=2013-07-01      another period, the last day exclusive
+    ... AGAINST_FROM=2013-05-01 AGAINST_UNTIL=2013-06-01    against the same release's predictions for those days
 
-The page is reports/diagnosis.html, the same as numbers reports/diagnosis.json.
+Writes reports/diagnosis.html, and its numbers as reports/diagnosis.json.
 """
 
 import argparse
@@ -29,13 +29,13 @@ from pipelines.layout import REPORTS, write_json
 from pipelines.operations import feed_clock
 from pipelines.tools import pages
 
-E = WORDS.entities
 TEMPLATE = pages.TEMPLATES / "diagnosis.html.jinja"
+MOST_CAUSES = 8  # in the figure
 
 
-class Report(NamedTuple):
+class DiagnosisReport(NamedTuple):
     diagnosis: Diagnosis
-    now: str  # the periods, in words
+    now: str  # the two periods, as text
     then: str
     version: str
 
@@ -48,8 +48,8 @@ class Days(NamedTuple):
         return f"{self.start} to {self.until - timedelta(days=1)}"
 
 
-def diagnosed(settings: Settings, params: Params, now: Days, against: Days | None) -> Report:
-    """Raises ReleaseRefused, and TooFewDays where a period has too few days with outcomes."""
+def diagnose_days(settings: Settings, params: Params, now: Days, against: Days | None) -> DiagnosisReport:
+    """Raises ReleaseRefused, and TooFewDays if a period has too few days with outcomes."""
     live = release_pointer.load_live(settings.releases)
     engine = database.connect(settings.database_url)
     manifest = live.manifest
@@ -57,48 +57,46 @@ def diagnosed(settings: Settings, params: Params, now: Days, against: Days | Non
         reference = samples.read_reference(settings, manifest)
         then, name = samples.from_reference(reference, manifest.categories), "its reference"
     else:
-        then, name = _answered(engine, manifest, against), str(against)
-    causes = diagnosis.diagnose(live.model, then, _answered(engine, manifest, now), params.cost, params.train.seed)
-    return Report(causes, str(now), name, manifest.version)
+        then, name = _predictions_of(engine, manifest, against), str(against)
+    recent = _predictions_of(engine, manifest, now)
+    result = diagnosis.diagnose(live.model, then, recent, params.cost, params.train.seed)
+    return DiagnosisReport(result, str(now), name, manifest.version)
 
 
-def _answered(engine: sa.Engine, manifest: Manifest, days: Days) -> LabelledSample:
+def _predictions_of(engine: sa.Engine, manifest: Manifest, days: Days) -> LabelledSample:
     since, until = midnight(days.start), midnight(days.until)
     rows = performance.predictions_with_outcomes(engine, since, until, manifest.label_at_least, vectors=True)
     return samples.from_predictions(rows, manifest)
 
 
-def write(report: Report, folder: Path) -> Path:
-    """<folder>/diagnosis.json and .html; where the page is."""
-    about = {"release": report.version, "now": report.now, "then": report.then}
-    write_json(folder / "diagnosis.json", about | report.diagnosis.as_json())
+def write(report: DiagnosisReport, folder: Path) -> Path:
+    """Write <folder>/diagnosis.json and .html; returns the path of the page."""
+    periods_and_release = {"release": report.version, "now": report.now, "then": report.then}
+    write_json(folder / "diagnosis.json", periods_and_release | report.diagnosis.as_json())
     files.write_text(folder / "diagnosis.html", _page(report))
     return folder / "diagnosis.html"
 
 
-def _page(report: Report) -> str:
-    found = report.diagnosis
-    return pages.page(
+def _page(report: DiagnosisReport) -> str:
+    result = report.diagnosis
+    return pages.render_page(
         TEMPLATE,
         {
-            "causes": operation_plots.causes(_rows_of_causes(found), diagnosis.NOTABLE_LOG_LOSS),
-            "change": operation_plots.parts_of_change(_rows_of_change(found.changes["log_loss"])),
+            "causes": operation_plots.causes(_rows_of_causes(result), diagnosis.NOTABLE_LOG_LOSS),
+            "change": operation_plots.parts_of_change(_rows_of_change(result.changes["log_loss"])),
         },
-        found=found,
+        diagnosis=result,
         version=report.version,
         now=report.now,
         then=report.then,
-        summary=[line[0].upper() + line[1:] for line in diagnosis_text.summary(found)],
+        summary=[line[0].upper() + line[1:] for line in diagnosis_text.summary(result)],
         interval=diagnosis_text.format_interval,
         stands_out=diagnosis.NOTABLE_LOG_LOSS,
     )
 
 
-MOST_CAUSES = 8
-
-
-def _rows_of_causes(found: Diagnosis) -> list[tuple[str, Difference, bool]]:
-    return [(cause.name, cause.cost, cause.stands_out) for cause in found.causes[:MOST_CAUSES]]
+def _rows_of_causes(result: Diagnosis) -> list[tuple[str, Difference, bool]]:
+    return [(cause.name, cause.cost, cause.stands_out) for cause in result.causes[:MOST_CAUSES]]
 
 
 def _rows_of_change(change: Change) -> list[tuple[str, Difference]]:
@@ -107,24 +105,24 @@ def _rows_of_change(change: Change) -> list[tuple[str, Difference]]:
         ("all together", change.total),
         ("base rate", change.base_rate),
         ("the relation itself", change.relation),
-        *((f"mix of {E}: {family}", line) for family, line in families),
+        *((f"mix of {WORDS.entities}: {family}", line) for family, line in families),
     ]
 
 
-def parse_periods(words: Sequence[str], settings: Settings, params: Params) -> tuple[Days, Days | None]:
+def parse_periods(arguments: Sequence[str], settings: Settings, params: Params) -> tuple[Days, Days | None]:
     """The periods of the command line; by default the monitor's window, against the reference."""
     parser = argparse.ArgumentParser(prog="diagnose")
     for name in ("--from", "--until", "--against-from", "--against-until"):
         parser.add_argument(name, type=date.fromisoformat, dest=name.strip("-").replace("-", "_"))
-    given = parser.parse_args(words)
-    until = given.until or feed_clock.yesterday(settings, params) + timedelta(days=1)
-    start = vars(given)["from"] or until - timedelta(days=params.monitor.window_days)
-    if given.against_until and not given.against_from:
+    parsed = parser.parse_args(arguments)
+    until = parsed.until or feed_clock.yesterday(settings, params) + timedelta(days=1)
+    start = vars(parsed)["from"] or until - timedelta(days=params.monitor.window_days)
+    if parsed.against_until and not parsed.against_from:
         parser.error("AGAINST_UNTIL= needs AGAINST_FROM=")
-    against = Days(given.against_from, given.against_until or start) if given.against_from else None
+    against = Days(parsed.against_from, parsed.against_until or start) if parsed.against_from else None
     for days in filter(None, (Days(start, until), against)):
         if days.start >= days.until:
-            parser.error(f"there is no day from {days.start} until {days.until}, which is exclusive")
+            parser.error(f"the period from {days.start} until {days.until}, exclusive, is empty")
     return Days(start, until), against
 
 
@@ -132,9 +130,9 @@ def main() -> None:
     settings, params = load_settings(), load_params()
     now, against = parse_periods(sys.argv[1:], settings, params)
     try:
-        report = diagnosed(settings, params, now, against)
-    except (release.ReleaseRefused, diagnosis.TooFewDays, locks.Busy) as refused:
-        sys.exit(f"diagnose: {refused}")
+        report = diagnose_days(settings, params, now, against)
+    except (release.ReleaseRefused, diagnosis.TooFewDays, locks.Busy) as error:
+        sys.exit(f"diagnose: {error}")
     print(f"diagnose: release {report.version}, {report.now} against {report.then}")
     for line in diagnosis_text.summary(report.diagnosis):
         print(f"diagnose: {line}")

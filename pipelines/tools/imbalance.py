@@ -1,7 +1,7 @@
 """`make imbalance`: class weights, measured -> reports/imbalance.json, a picture, docs/class_imbalance.md.
 
-Not a stage. For the label of params.yaml and for two rarer ones, the algorithm is fitted with each treatment on the
-training period; the validation period chooses each one's threshold, the test period scores it.
+Not a stage. For the label of params.yaml and for two rarer ones, the champion's algorithm is fitted with each
+treatment on the training period. The validation period chooses a threshold for each, and the test period scores it.
 """
 
 import sys
@@ -18,11 +18,11 @@ from ontime.fairness import entity_costs_per_1000
 from ontime.params import Cost, Params, load_params
 from pipelines.labelled import read_period
 from pipelines.layout import MODELS, REPORTS, read_json, replacing_folder, write_json
-from pipelines.tools.imbalance_page import DIVIDED, PAGE, PLAIN, page
+from pipelines.tools.imbalance_page import DIVIDED, PAGE, PLAIN, class_imbalance_document
 
 Floats = NDArray[np.float64]
 
-MULTIPLES = (1, 2, 4)  # of label.at_least: the more it must reach, the rarer is the label
+MULTIPLES = (1, 2, 4)  # of label.at_least: the higher the limit, the rarer the label
 THRESHOLDS = np.arange(1, 100) / 100
 JSON = REPORTS / "imbalance.json"
 PICTURES = REPORTS / "imbalance"
@@ -30,7 +30,7 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73")  # of plots.PALETTE
 
 
 class Treatment(NamedTuple):
-    """How the training rows are changed. Each way multiplies the odds that the model learns by `factor`."""
+    """A change of the training rows, which multiplies the odds that the model learns by `factor`."""
 
     name: str
     factor: float
@@ -38,7 +38,7 @@ class Treatment(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """One treatment's probabilities, as the model gives them."""
+    """A treatment's uncorrected probabilities."""
 
     treatment: Treatment
     valid: Floats
@@ -58,13 +58,13 @@ def treatments(label: model.Labels, cost: Cost) -> list[Treatment]:
         Treatment(PLAIN, 1.0),
         Treatment(f"{ratio:g} : 1 weights (cost)", ratio),
         Treatment(f"{balance:.1f} : 1 weights (balanced)", balance),
-        # Where most are positive there are no negative ones to leave out.
+        # With a majority of positive rows, no negative ones are dropped.
         Treatment(f"1 in {max(1.0, balance):.1f} undersampling", max(1.0, balance), undersampled=True),
     ]
 
 
 def divided_back(probability: Floats, factor: float) -> Floats:
-    """The probability whose odds are smaller by `factor`: the correction for a changed prior.
+    """The probability whose odds are divided by `factor`: the correction for a changed prior.
 
     Elkan (2001), "The Foundations of Cost-Sensitive Learning", theorem 2; King & Zeng (2001), "Logistic Regression in
     Rare Events Data"; Saerens, Latinne & Decaestecker (2002), "Adjusting the Outputs of a Classifier to New a Priori
@@ -76,7 +76,7 @@ def divided_back(probability: Floats, factor: float) -> Floats:
     return probability / (probability + factor * (1 - probability))
 
 
-def train(periods: Periods, params: Params, training: dict[str, Any]) -> Iterator[Trained]:
+def train_treatments(periods: Periods, params: Params, training: dict[str, Any]) -> Iterator[Trained]:
     """The champion's algorithm with each treatment, on the same rows as the `train` stage gives it."""
     label, categories = periods.train["label"].to_numpy(), training["categories"]
     matrix, labels = model.with_request_only(
@@ -87,20 +87,20 @@ def train(periods: Periods, params: Params, training: dict[str, Any]) -> Iterato
         weights = np.where(labels, treatment.factor, 1.0)
         rows = np.arange(len(labels))
         if treatment.undersampled:
-            drawn = np.random.default_rng(params.train.seed).random(len(labels))
-            weights, rows = np.ones(len(labels)), np.flatnonzero(labels | (drawn < 1 / treatment.factor))
-        chosen = None if treatment.name == PLAIN else weights[rows]
-        fitted = model.fit(training["champion"], matrix[rows], labels[rows], params.train, chosen)
+            draws = np.random.default_rng(params.train.seed).random(len(labels))
+            weights, rows = np.ones(len(labels)), np.flatnonzero(labels | (draws < 1 / treatment.factor))
+        chosen_weights = None if treatment.name == PLAIN else weights[rows]
+        fitted = model.fit(training["champion"], matrix[rows], labels[rows], params.train, chosen_weights)
         yield Trained(treatment, model.predict(fitted, valid), model.predict(fitted, test))
 
 
-def labelled_by(entities: pd.DataFrame, label_at_least: float) -> pd.DataFrame:
-    """The same entities with a label by another limit; their features stay as they were built."""
+def with_label_at_least(entities: pd.DataFrame, label_at_least: float) -> pd.DataFrame:
+    """The same entities, labelled by another limit; their features do not change."""
     return entities.assign(label=entities["value"] >= label_at_least)
 
 
-def compare(periods: Periods, params: Params, trained: list[Trained]) -> list[dict[str, Any]]:
-    """The scores of each treatment, and once more with its odds divided back."""
+def scores_by_treatment(periods: Periods, params: Params, trained: list[Trained]) -> list[dict[str, Any]]:
+    """The scores of each treatment, uncorrected and with its odds divided back."""
     rows = []
     plain = trained[0].test
     for treatment, valid, test in trained:
@@ -115,14 +115,14 @@ def _figures(periods: Periods, valid: Floats, test: Floats, plain: Floats, cost:
     label, days = periods.test["label"].to_numpy(), periods.test["day"].to_numpy()
     valid_label = periods.valid["label"].to_numpy()
     threshold = float(min(THRESHOLDS, key=lambda each: evaluation.cost_per_1000(valid_label, valid, cost, each)))
-    paid_plain = entity_costs_per_1000(label, plain, cost, cost.alert_threshold)
+    plain_cost = entity_costs_per_1000(label, plain, cost, cost.alert_threshold)
     differences = {
         "log_loss": evaluation.paired_difference(label, test, plain, days),
         "cost_per_1000": evaluation.mean_interval(
-            entity_costs_per_1000(label, test, cost, cost.alert_threshold) - paid_plain, days
+            entity_costs_per_1000(label, test, cost, cost.alert_threshold) - plain_cost, days
         ),
         "cost_at_own_threshold": evaluation.mean_interval(
-            entity_costs_per_1000(label, test, cost, threshold) - paid_plain, days
+            entity_costs_per_1000(label, test, cost, threshold) - plain_cost, days
         ),
     }
     return {
@@ -135,42 +135,42 @@ def _figures(periods: Periods, valid: Floats, test: Floats, plain: Floats, cost:
     }
 
 
-def draw(periods: Periods, trained: list[Trained]) -> None:
-    """How right the probabilities are without weights, with weights by cost, and with their odds divided back."""
+def draw_reliability(periods: Periods, trained: list[Trained]) -> None:
+    """Draw the calibration without weights, with weights by cost, and with their odds divided back."""
     label, (plain, weighted, *_) = periods.test["label"].to_numpy(), trained
     name, factor = weighted.treatment.name, weighted.treatment.factor
-    told = {PLAIN: plain.test, name: weighted.test, name + DIVIDED: divided_back(weighted.test, factor)}
-    curves = {each: evaluation.calibration(label, probability) for each, probability in told.items()}
+    probabilities = {PLAIN: plain.test, name: weighted.test, name + DIVIDED: divided_back(weighted.test, factor)}
+    curves = {each: evaluation.calibration(label, values) for each, values in probabilities.items()}
     picture = plots.reliability(curves, name, dict(zip(curves, COLOURS, strict=True)))
     with replacing_folder(PICTURES) as folder:
         figures.save(picture, folder / "reliability.png")
 
 
-def of_label(at_least: float, periods: Periods, params: Params, trained: list[Trained]) -> dict[str, Any]:
-    """What imbalance.json says of one label."""
+def label_results(at_least: float, periods: Periods, params: Params, trained: list[Trained]) -> dict[str, Any]:
+    """The entry of one label in imbalance.json."""
     return {
         "label_at_least": at_least,
         "trained_positive_share": round(float(periods.train["label"].mean()), 4),
         "positive_share": round(float(periods.test["label"].mean()), 4),
         "entities": len(periods.test),
-        "treatments": compare(periods, params, trained),
+        "treatments": scores_by_treatment(periods, params, trained),
     }
 
 
-def measure(params: Params, training: dict[str, Any]) -> list[dict[str, Any]]:
-    """The labels in order, the declared one first, whose picture is drawn."""
+def measure_labels(params: Params, training: dict[str, Any]) -> list[dict[str, Any]]:
+    """The results for each label; the first is that of params.yaml, and has a picture."""
     entities = [read_period(period) for period in split.periods(params.split).values()]
     labels = []
     with tqdm(total=4 * len(MULTIPLES), desc="imbalance", unit="model", disable=None) as progress:
         for at_least in (multiple * params.label.at_least for multiple in MULTIPLES):
-            periods = Periods(*(labelled_by(period, at_least) for period in entities))
+            periods = Periods(*(with_label_at_least(period, at_least) for period in entities))
             trained = []
-            for each in train(periods, params, training):
+            for each in train_treatments(periods, params, training):
                 trained.append(each)
                 progress.update()
-            labels.append(of_label(at_least, periods, params, trained))
+            labels.append(label_results(at_least, periods, params, trained))
             if len(labels) == 1:
-                draw(periods, trained)
+                draw_reliability(periods, trained)
     return labels
 
 
@@ -182,10 +182,10 @@ def main() -> None:
         "champion": training["champion"],
         "lead_minutes": params.features.lead_minutes,
         "alert_threshold": params.cost.alert_threshold,
-        "labels": measure(params, training),
+        "labels": measure_labels(params, training),
     }
     write_json(JSON, report)
-    files.write_text(PAGE, page(report))
+    files.write_text(PAGE, class_imbalance_document(report))
     print(f"imbalance: wrote {JSON} and {PAGE}")
 
 

@@ -1,4 +1,4 @@
-"""docs/class_imbalance.md, from the numbers in reports/imbalance.json."""
+"""Renders docs/class_imbalance.md from the numbers in reports/imbalance.json."""
 
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ PLAIN = "no weights"
 DIVIDED = ", odds divided back"
 
 
-def page(report: dict[str, Any]) -> str:
-    """docs/class_imbalance.md, from reports/imbalance.json."""
+def class_imbalance_document(report: dict[str, Any]) -> str:
+    """The text of docs/class_imbalance.md."""
     first = report["labels"][0]
     plain, *others = first["treatments"]
     return rendering.render(

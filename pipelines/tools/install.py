@@ -1,12 +1,11 @@
-"""`make install`: exactly what requirements/all.txt locks, into .venv. It uses the standard library only.
+"""`make install`: installs exactly what requirements/all.txt locks into .venv. Standard library only.
 
     python -m pipelines.tools.install .venv
 
-Whatever interrupts it, the next one begins again with an empty .venv; its downloads are in var/cache.
+After an interrupted installation, the next one starts with an empty .venv. Downloads are cached in var/cache.
 """
 
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pipelines.operations import processes
 
 LOCK = Path("var/install.lock")
 ALL, SETUP = Path("requirements/all.txt"), Path("requirements/setup.txt")
-# As Linux and macOS say that there is no such library.
+# The dynamic linker's error on Linux, then on macOS.
 NO_OPENMP = re.compile(r"lib\w*omp[^:]*: cannot open shared object file: No such|Library not loaded: \S*lib\w*omp")
 OPENMP = "LightGBM needs the OpenMP runtime: apt-get install libgomp1, or brew install libomp; then make install again"
 
@@ -25,20 +24,20 @@ class NotInstalled(RuntimeError):
 
 
 def install(venv: Path) -> None:
-    """Raises NotInstalled. Of two at once, the second waits and finds it done."""
+    """Install into `venv` unless it is up to date; a second process waits for the first. Raises NotInstalled."""
     stamp = venv / ".installed"
     with locks.wait_and_hold(LOCK, "install"):
         if is_installed(stamp):
             return
         print(f"install: {venv.name} from {ALL} (under 2 GB, about a minute)", flush=True)
-        # Without the stamp it is new or half of one. An older one without it from here on is half of one, too.
+        # An environment without the stamp is new or incomplete; the old stamp goes until the update is complete.
         clear = () if stamp.exists() and is_relocatable(venv) else ("--clear",)
         stamp.unlink(missing_ok=True)
         python, uv = str(venv / "bin/python"), str(venv / "bin/uv")
         hashed = ("--quiet", "--require-hashes")
         _run(outside(venv), "-m", "venv", *clear, str(venv))
         _run(python, "-m", "pip", "install", "--disable-pip-version-check", *hashed, "-r", str(SETUP))
-        # It can be moved and copied with the folder: its scripts find their Python beside them, and Python our code.
+        # Relocatable, and with a relative path to src/: the project folder can be moved and copied.
         _run(uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", python, str(venv))
         _run(uv, "pip", "sync", "--python", python, *hashed, str(ALL))
         packages = next((venv / "lib").glob("python*/site-packages"))
@@ -48,16 +47,16 @@ def install(venv: Path) -> None:
 
 
 def outside(venv: Path) -> str:
-    """A Python that is not thrown away with the environment, which may be activated."""
+    """A Python outside `venv`: the running one may be in there, and be deleted with it."""
     within = Path(sys.prefix).resolve() == venv.resolve()
     return str(Path(sys.base_prefix) / "bin" / Path(sys.executable).name) if within else sys.executable
 
 
 def is_relocatable(venv: Path) -> bool:
-    """Whether its Python is still there, and none of its scripts names the folder."""
+    """Whether its Python still exists, and none of its scripts contains the path of the folder."""
     settings = venv / "pyvenv.cfg"
-    whole = settings.exists() and (venv / "bin/python").exists()
-    return whole and "relocatable = true" in settings.read_text(encoding="utf-8")
+    complete = settings.exists() and (venv / "bin/python").exists()
+    return complete and "relocatable = true" in settings.read_text(encoding="utf-8")
 
 
 def is_installed(stamp: Path) -> bool:
@@ -69,38 +68,45 @@ def is_installed(stamp: Path) -> bool:
 
 
 def refuse_without_openmp(python: str) -> None:
-    """LightGBM is the one library that needs another from the system. Raises NotInstalled with what really failed."""
-    done = subprocess.run([python, "-c", "import lightgbm"], stderr=subprocess.PIPE, text=True)  # noqa: S603  our own words
-    if done.returncode:
-        raise NotInstalled(reason(done.returncode, done.stderr))
+    """Raises NotInstalled if LightGBM, the one package that needs a system library, cannot be imported."""
+    with processes.piped([python, "-c", "import lightgbm"]) as process:
+        try:
+            processes.output_of(process, "import lightgbm")
+        except processes.ProcessFailed as failed:
+            raise NotInstalled(import_failure(process.returncode, failed.output)) from None
 
 
-def reason(code: int, said: str) -> str:
-    """Why LightGBM cannot be imported."""
-    if NO_OPENMP.search(said):
+def import_failure(code: int, output: str) -> str:
+    """Why LightGBM cannot be imported, from the exit code and the output of the process that tried.
+
+    >>> import_failure(1, "ModuleNotFoundError: No module named 'numpy'")
+    "LightGBM is installed, but cannot be imported: ModuleNotFoundError: No module named 'numpy'; rerun make install"
+    """
+    if NO_OPENMP.search(output):
         return OPENMP
-    last = (said.strip().splitlines() or ["it said nothing"])[-1]
+    last_line = (output.strip().splitlines() or ["the process printed nothing"])[-1]
     if code < 0:
-        last = f"its process was killed by signal {-code}, as it is where memory is short"
-    return f"LightGBM is installed, but cannot be imported: {last}; make install tries again"
+        last_line = f"the process was killed by signal {-code}, perhaps because memory ran out"
+    return f"LightGBM is installed, but cannot be imported: {last_line}; rerun make install"
 
 
 def _run(*command: str) -> None:
-    with processes.process_group(command) as process:  # else what is killed here would go on installing
+    # Its output is not captured: pip and uv show their progress and their errors.
+    with processes.process_group(command) as process:
         code = process.wait()
     if code:
-        words = " ".join([Path(command[0]).name, *command[1:4]])
-        ending = f"ended with {code}, for what it says above" if code > 0 else f"was killed by signal {-code}"
-        raise NotInstalled(f"`{words} ...` {ending}; make install tries again")
+        shortened = " ".join([Path(command[0]).name, *command[1:4]])
+        ending = f"ended with {code}, for the reason above" if code > 0 else f"was killed by signal {-code}"
+        raise NotInstalled(f"`{shortened} ...` {ending}; run make install again")
 
 
 def main() -> None:
     try:
         install(Path(sys.argv[1]))
-    except (NotInstalled, OSError) as failed:
-        sys.exit(f"install: {failed}")
+    except (NotInstalled, OSError) as error:
+        sys.exit(f"install: {error}")
     except KeyboardInterrupt:
-        sys.exit("install: interrupted; make install begins again")
+        sys.exit("install: interrupted; make install starts again from an empty environment")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The real service as a process of its own on a free port, asked over HTTP and never imported."""
+"""Starts the real service as a process on a free port, and calls it over HTTP; the service is never imported."""
 
 import json
 import os
@@ -15,22 +15,22 @@ READY_SECONDS = 60
 
 
 class ServiceFailed(RuntimeError):
-    """The service refused what it should answer."""
+    """The service did not respond with status 200."""
 
 
 class Service:
-    """Asked by JSON; each request on a connection of its own, because it closes those that are idle for seconds."""
+    """A JSON client. Each request has its own connection, because the service closes idle ones after seconds."""
 
     def __init__(self, port: int) -> None:
         self.port = port
 
     def get(self, path: str) -> Any:
-        return self._ask("GET", path)
+        return self._request("GET", path)
 
     def post(self, path: str, body: Any) -> Any:
-        return self._ask("POST", path, json.dumps(body))
+        return self._request("POST", path, json.dumps(body))
 
-    def _ask(self, method: str, path: str, body: str | None = None) -> Any:
+    def _request(self, method: str, path: str, body: str | None = None) -> Any:
         with closing(HTTPConnection(local_server.HOST, self.port, timeout=READY_SECONDS)) as connection:
             connection.request(method, path, body)
             response = connection.getresponse()
@@ -41,10 +41,10 @@ class Service:
 
 
 @contextmanager
-def running(settings: Settings) -> Iterator[Service]:
-    """The service on these releases and this database, ready; stopped afterwards. Raises ProcessFailed."""
+def running_service(settings: Settings) -> Iterator[Service]:
+    """The service with these releases and this database, ready; stopped afterwards. Raises ProcessFailed."""
     port, log = local_server.free_port(), settings.releases.parent / "service.log"
-    log.unlink(missing_ok=True)  # of the service before
+    log.unlink(missing_ok=True)  # of the previous service
     command, environment = [sys.executable, "-m", "serving"], _environment(settings, port)
     with local_server.running_server(
         command, port, name="the service", ready="/health/ready", ready_seconds=READY_SECONDS, log=log, env=environment
@@ -58,7 +58,7 @@ def _environment(settings: Settings, port: int) -> dict[str, str]:
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "SPOOL": str(settings.spool),
         "PORT": str(port),
-        # A retraining keeps both cores busy, and a wait must not end in the spool.
+        # A retraining keeps all cores busy; a slow commit must not send predictions to the spool.
         "DATABASE_PATIENCE_SECONDS": "30",
     }
     if settings.problem:

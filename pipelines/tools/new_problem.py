@@ -1,8 +1,8 @@
-"""`make new-problem NAME=noshows FROM=appointments.csv LABEL=missed`: a problem to go on from, in examples/noshows.
+"""`make new-problem NAME=noshows FROM=appointments.csv LABEL=missed`: generates a first problem in examples/noshows.
 
-The file, csv or parquet, is copied to raw/. LABEL is the column that is predicted: a guess could be wrong without
-anybody noticing. TIME is the column of the event, asked for where the file has several times. Everything else is
-guessed; what a person has to decide is marked, and `make adopt` refuses until no mark is left.
+The file, csv or parquet, is copied to raw/. LABEL is the column to predict; it is not guessed, because a wrong guess
+could go unnoticed. TIME is the column with the time of the event, needed only if the file has several times.
+Everything else is inferred. Decisions that need a person are marked, and `make adopt` refuses until no mark is left.
 """
 
 import re
@@ -14,26 +14,29 @@ from ontime import environment, files
 from pipelines.layout import replacing_folder
 from pipelines.operations.raw_files import RAW
 from pipelines.tools import open_decisions, skeleton
-from pipelines.tools.column_roles import Choice, NotWritten, choose
+from pipelines.tools.column_roles import ColumnRoles, NotWritten, assign_roles
 
 EXAMPLES, TESTS = Path("examples"), Path("tests")
 NAME = r"[a-z][a-z0-9]*(-[a-z0-9]+)*"
 
 
-def write(choice: Choice, source: Path) -> Path:
-    """The folder of the problem, whole, and the file in raw/. Raises NotWritten; never overwrites."""
-    target, raw = EXAMPLES / choice.name, RAW / choice.file
+def write_problem(roles: ColumnRoles, source: Path) -> Path:
+    """Write the folder of the problem, and copy the file to raw/. Returns the folder. Raises NotWritten.
+
+    Never overwrites a file.
+    """
+    target, raw = EXAMPLES / roles.name, RAW / roles.file
     if target.exists():
         raise NotWritten(f"{target} exists: choose another NAME, or remove it first")
-    test = f"test_{choice.name.replace('-', '_')}.py"
-    if taken := sorted(TESTS.rglob(test)):
-        raise NotWritten(f"{taken[0]} exists, and pytest wants other names: choose another NAME")
+    test = f"test_{roles.name.replace('-', '_')}.py"
+    if existing := sorted(TESTS.rglob(test)):
+        raise NotWritten(f"{existing[0]} exists, and test files need unique names: choose another NAME")
     if raw.exists() and files.digest(raw) != files.digest(source):
-        raise NotWritten(f"{raw} is another file than {source}: choose another NAME, or move it away first")
-    contents = skeleton.texts(choice)
+        raise NotWritten(f"{raw} exists and differs from {source}: choose another NAME, or move it away first")
+    contents = skeleton.problem_files(roles)
     if not raw.exists():
-        with files.replacing(raw) as aside:
-            shutil.copyfile(source, aside)
+        with files.replacing(raw) as unfinished:
+            shutil.copyfile(source, unfinished)
     with replacing_folder(target) as folder:
         for path, text in contents.items():
             files.write_text(folder / path, text)
@@ -47,12 +50,12 @@ def main() -> None:
             raise NotWritten(f"NAME={name} is not lower-case letters, digits and hyphens, such as noshows")
         if not Path(source).is_file():
             raise NotWritten(f"FROM={source} is not a file")
-        target = write(choose(name, Path(source), label, time), Path(source))
-    except NotWritten as refused:
-        sys.exit(f"new-problem: {refused}")
-    marked = open_decisions.open_in(target)
-    print(f"new-problem: {target} is written, and {len(marked)} decisions are yours:", *marked, sep="\n  ")
-    print(f"Answer each below its mark and remove the mark; commit, and then make adopt FROM={target}")
+        target = write_problem(assign_roles(name, Path(source), label, time), Path(source))
+    except NotWritten as error:
+        sys.exit(f"new-problem: {error}")
+    decisions = open_decisions.open_in(target)
+    print(f"new-problem: wrote {target}; {len(decisions)} decisions are open:", *decisions, sep="\n  ")
+    print(f"Make each decision below its mark, and remove the mark; then commit, and make adopt FROM={target}")
 
 
 if __name__ == "__main__":

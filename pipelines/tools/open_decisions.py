@@ -1,4 +1,4 @@
-"""`make decisions FROM=examples/noshows`: what a person has to decide before a new problem is adopted."""
+"""`make decisions FROM=examples/noshows`: lists the decisions to make before a new problem is adopted."""
 
 import sys
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 from ontime import environment
 
 MARK = "DECIDE:"
-READ = (".py", ".yaml")
+SUFFIXES = (".py", ".yaml")
 
 
 def open_in(source: Path) -> list[str]:
-    """Each marked place of a problem as `file:line: what to decide`."""
+    """The open decisions of a problem, each as `file:line: decision`."""
     return [
         f"{path}:{number}: {line.split(MARK, 1)[1].strip()}"
         for path in sorted(source.rglob("*"))
-        if path.suffix in READ
+        if path.suffix in SUFFIXES
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if MARK in line
     ]
@@ -24,8 +24,8 @@ def main() -> None:
     source = Path(sys.argv[1])
     if not source.is_dir():
         sys.exit(f"decisions: {source} is not a folder; for example: make decisions FROM=examples/bikes")
-    marked = open_in(source)
-    print("\n".join(marked) if marked else f"decisions: none is open; next: make adopt FROM={source}")
+    decisions = open_in(source)
+    print("\n".join(decisions) if decisions else f"decisions: none is open; next: make adopt FROM={source}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pages for people: one HTML file each, in the look of the service's pages, with all that they need inside."""
+"""Renders reports as self-contained HTML pages in the style of the service's pages."""
 
 import re
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ from ontime import figures, rendering
 from ontime.figures import Picture
 
 TEMPLATES = Path(__file__).with_name("templates")
-# The service's own style sheet, whole: the look has one home, and what it changes changes here with the next report.
-STYLE_SHEET = Path(__file__).parents[1] / "serving/pages/style.css"
+# The style sheet of the service: reports follow its changes.
+STYLE_SHEET = Path(__file__).parents[2] / "serving/pages/style.css"
 
 
 class Drawing(NamedTuple):
     finding: str
     measure: str
-    svg: str | None  # None: the two sentences stand alone
+    svg: str | None  # None: only the two sentences are shown
 
 
-def page(template: Path, pictures: Mapping[str, Picture], **values: Any) -> str:
-    """The whole page; `pictures` by a name that is unique in it."""
+def render_page(template: Path, pictures: Mapping[str, Picture], **values: Any) -> str:
+    """The HTML of a page. The keys of `pictures` become ids in it."""
     style = _style_sheet() + (TEMPLATES / "report.css").read_text(encoding="utf-8")
     drawings = [_drawing(name, picture) for name, picture in pictures.items()]
     return rendering.render(template, style=style, drawings=drawings, **values)
@@ -38,6 +38,6 @@ def _style_sheet() -> str:
 
 
 def light_colours() -> dict[str, str]:
-    """The light colours of the style sheet, as what a page calls them: `#1a1c1e` -> `var(--ink)`."""
+    """CSS variables by the light colours of the style sheet: `#1a1c1e` -> `var(--ink)`."""
     light = _style_sheet().split("@media", maxsplit=1)[0]
     return {colour: f"var({name})" for name, colour in re.findall(r"(--[\w-]+): (#[0-9a-f]{6})\b", light)}

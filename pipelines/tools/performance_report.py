@@ -1,9 +1,9 @@
-"""How good production's answers were, once their outcomes are known: by day, month, release and slice.
+"""How good production's predictions were, once their outcomes are known: by day, month, release and slice.
 
-    python -m pipelines.tools.performance_report     everything that was answered, with every outcome that is stored
+    python -m pipelines.tools.performance_report     every prediction, with every outcome that is stored
 
-The page is var/performance.html, the same as numbers var/performance.json. The monitor's alerts look at the last days
-only (pipelines/operations/monitor.py); this is for people who want to know where and since when.
+Writes var/performance.html, and its numbers as var/performance.json. The monitor's alerts cover the last days only
+(pipelines/operations/monitor.py); this report shows where and since when a score changed.
 """
 
 import sys
@@ -27,17 +27,16 @@ from pipelines.tools import pages
 
 FOLDER = Path("var")
 TEMPLATE = pages.TEMPLATES / "performance.html.jinja"
-E = WORDS.entities
-EVER = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # declaration.py refuses what is outside
-DRAWN_FROM = 100  # known outcomes: a smaller group is in the tables alone
+ALL_TIME = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # declaration.py refuses other years
+FEWEST_DRAWN = 100  # known outcomes; smaller groups are only in the tables
 
 
-class Told(NamedTuple):
+class PerformanceReport(NamedTuple):
     whole: Performance
     days: dict[str, Performance]
     groups: dict[str, dict[str, Performance]]
-    trained_on: int  # answers that count for nothing: their release was trained on those days
-    asked_otherwise: int  # ... and those of releases that predict something else than the current one
+    trained_on: int  # predictions left out because their release was trained on those days
+    asked_otherwise: int  # ... because their release predicts something else than the current one
     question: Question
 
     def as_json(self) -> dict[str, Any]:
@@ -50,19 +49,22 @@ class Told(NamedTuple):
         }
 
 
-def measured(settings: Settings, params: Params, known_by: datetime | None = None) -> Told | None:
-    """Everything answered to the current release's question, with the outcomes; None where nothing was answered."""
+def measure_performance(
+    settings: Settings, params: Params, known_by: datetime | None = None
+) -> PerformanceReport | None:
+    """The scores of all predictions for the current release's question; None if there are no predictions."""
     engine = database.connect(settings.database_url)
     current = release_pointer.live_manifest(settings.releases)
     question = current.question if current else params.question
-    rows = performance.predictions_with_outcomes(engine, *EVER, question.label_at_least, known_by, vectors=True)
+    rows = performance.predictions_with_outcomes(engine, *ALL_TIME, question.label_at_least, known_by, vectors=True)
     if rows.empty:
         return None
     manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
-    same = performance.with_question(rows, question, {each: told.question for each, told in manifests.items()})
+    questions = {version: manifest.question for version, manifest in manifests.items()}
+    same = performance.with_question(rows, question, questions)
     limits = {version: manifest.trained_until for version, manifest in manifests.items()}
     honest = performance.out_of_sample(same, limits).reset_index(drop=True)
-    return Told(
+    return PerformanceReport(
         performance.summarise(honest, params, with_intervals=True),
         performance.by_day(honest, params),
         performance.by_group(honest, params, {each: manifest.categories for each, manifest in manifests.items()}),
@@ -72,15 +74,15 @@ def measured(settings: Settings, params: Params, known_by: datetime | None = Non
     )
 
 
-def write(told: Told, folder: Path) -> Path:
-    """<folder>/performance.json and .html; where the page is."""
-    write_json(folder / "performance.json", told.as_json())
-    files.write_text(folder / "performance.html", _page(told))
+def write(report: PerformanceReport, folder: Path) -> Path:
+    """Write <folder>/performance.json and .html; returns the path of the page."""
+    write_json(folder / "performance.json", report.as_json())
+    files.write_text(folder / "performance.html", _page(report))
     return folder / "performance.html"
 
 
-def _days(told: Told) -> pd.DataFrame:
-    """One row a day: what came true and what was said of it, the log-loss and what it should be, known outcomes."""
+def _days(report: PerformanceReport) -> pd.DataFrame:
+    """One row a day: observed and predicted rate, measured and expected log-loss, number of known outcomes."""
     return pd.DataFrame(
         [
             (
@@ -90,68 +92,65 @@ def _days(told: Told) -> pd.DataFrame:
                 _expected(each),
                 each.labelled,
             )
-            for each in told.days.values()
+            for each in report.days.values()
         ],
         columns=["positive", "predicted", "log_loss", "expected", "labelled"],
-        index=pd.to_datetime(list(told.days)),
+        index=pd.to_datetime(list(report.days)),
         dtype=float,
     )
 
 
 def _expected(each: Performance) -> float | None:
-    """The log-loss that the probabilities would have if they were exactly right."""
+    """The log-loss to expect of calibrated probabilities."""
     if each.scores is None or each.loss_excess is None:
         return None
     return each.scores["log_loss"] - each.loss_excess
 
 
-def _page(told: Told) -> str:
-    return pages.page(
+def _page(report: PerformanceReport) -> str:
+    return pages.render_page(
         TEMPLATE,
-        _pictures(told) if told.whole.labelled else {},
-        whole=told.whole,
-        days=told.days,
-        cuts=told.groups,
-        without_interval=[cut for cut, by in told.groups.items() if not _has_intervals(by)],
+        _pictures(report) if report.whole.labelled else {},
+        whole=report.whole,
+        days=report.days,
+        cuts=report.groups,
+        without_interval=[cut for cut, by in report.groups.items() if not _has_intervals(by)],
         min_days=performance.FEWEST_DAYS,
-        summary=_summary(told),
+        summary=_summary(report),
     )
 
 
-def _pictures(told: Told) -> dict[str, Picture]:
-    days = _days(told)
-    drawn = {"shares": operation_plots.shares_by_day(days), "loss": operation_plots.loss_by_day(days)}
-    if told.whole.scores is None:
-        return drawn
+def _pictures(report: PerformanceReport) -> dict[str, Picture]:
+    days = _days(report)
+    pictures = {"shares": operation_plots.shares_by_day(days), "loss": operation_plots.loss_by_day(days)}
+    if report.whole.scores is None:
+        return pictures
     rows = [
         (cut, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.entities)
-        for cut, by in told.groups.items()
+        for cut, by in report.groups.items()
         for name, each in by.items()
-        if each.scores and each.labelled >= DRAWN_FROM
+        if each.scores and each.labelled >= FEWEST_DRAWN
     ]
-    return {
-        **drawn,
-        "slices": plots.slices(rows, told.whole.scores["auc"], f"of groups with {DRAWN_FROM} known outcomes or more"),
-    }
+    groups = f"of groups with {FEWEST_DRAWN} known outcomes or more"
+    return {**pictures, "slices": plots.slices(rows, report.whole.scores["auc"], groups)}
 
 
 def _has_intervals(by: Mapping[str, Performance]) -> bool:
-    """Whether no score stands alone."""
+    """Whether every score has an interval."""
     return all(each.scores is None or (each.intervals and "auc" in each.intervals) for each in by.values())
 
 
-def _summary(told: Told) -> list[str]:
-    whole = told.whole
-    lines = [f"{whole.entities:,} {E} answered, the outcome of {whole.label_coverage:.1%} is known."]
-    lines.append(f"The question is {schema.in_words(told.question)}.")
+def _summary(report: PerformanceReport) -> list[str]:
+    whole = report.whole
+    lines = [f"{whole.entities:,} {WORDS.entities} scored, {whole.label_coverage:.1%} with a known outcome."]
+    lines.append(f"The question is {schema.in_words(report.question)}.")
     if not whole.labelled:
-        lines.append("No outcome is known yet, so this says nothing: neither good nor bad.")
-    if told.trained_on:
-        lines.append(f"{told.trained_on:,} more do not count: the release that answered was trained on those days.")
-    if told.asked_otherwise:
+        lines.append("No outcome is known yet, so there is nothing to measure.")
+    if report.trained_on:
+        lines.append(f"{report.trained_on:,} more are left out: their release was trained on those days.")
+    if report.asked_otherwise:
         lines.append(
-            f"{told.asked_otherwise:,} more do not count: the release that answered predicts something else, "
-            "so other outcomes are right for it."
+            f"{report.asked_otherwise:,} more are left out: their release predicts something else than the current one."
         )
     return lines
 
@@ -159,15 +158,15 @@ def _summary(told: Told) -> list[str]:
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        told = measured(settings, params)
-    except (release.ReleaseRefused, locks.Busy) as refused:
-        sys.exit(f"performance: {refused}")
-    if told is None:
-        print(f"performance: no {WORDS.entity} has been answered yet; `make serve`, and ask")
+        report = measure_performance(settings, params)
+    except (release.ReleaseRefused, locks.Busy) as error:
+        sys.exit(f"performance: {error}")
+    if report is None:
+        print(f"performance: no {WORDS.entity} has a prediction yet; run make serve, and send requests")
         return
-    for line in _summary(told):
+    for line in _summary(report):
         print(f"performance: {line}")
-    print(f"performance: {write(told, FOLDER)}")
+    print(f"performance: {write(report, FOLDER)}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How far the workspace's model is from a registered one, over the entities of the test period.
+"""The largest difference between this workspace's model and a registered one, over the test period.
 
     python -m pipelines.tools.prediction_deviation registered.onnx deviation.json
 
-`make reproduce` runs this in the rebuilt workspace and by its code, because only that code knows the features
-that the model takes.
+`make reproduce` runs this in the rebuilt workspace, with that workspace's code: only it knows the features that the
+model takes.
 """
 
 import sys
@@ -18,22 +18,22 @@ from pipelines.operations import packaging
 from pipelines.tools.rebuild import Deviation
 
 
-def between(registered: bytes, rebuilt: packaging.Winner) -> Deviation:
-    """What the two ONNX files say of the same entities. Raises ReleaseRefused if one does not take their features."""
+def deviation_between(registered: bytes, rebuilt: packaging.Winner) -> Deviation:
+    """Compares two ONNX files on the same entities. Raises ReleaseRefused if a model does not take their features."""
     matrix = model.matrix_of(rebuilt.entities, rebuilt.training["categories"])
     difference = np.abs(release.Model(registered).predict(matrix) - release.Model(rebuilt.onnx).predict(matrix))
-    most = int(difference.argmax())
-    return Deviation(len(matrix), float(difference[most]), str(rebuilt.entities["entity_id"].iloc[most]))
+    place = int(difference.argmax())
+    return Deviation(len(matrix), float(difference[place]), str(rebuilt.entities["entity_id"].iloc[place]))
 
 
 def main() -> None:
-    registered, answer = map(Path, sys.argv[1:])
+    registered, output = map(Path, sys.argv[1:])
     try:
-        found = between(registered.read_bytes(), packaging.read_winner(load_params()))
-    except release.ReleaseRefused as refused:
-        sys.exit(f"deviation: {refused}")
-    write_json(answer, found._asdict())
-    print(f"deviation: {found.largest:.2g} at most, over {found.entities:,} rows")
+        deviation = deviation_between(registered.read_bytes(), packaging.read_winner(load_params()))
+    except release.ReleaseRefused as error:
+        sys.exit(f"deviation: {error}")
+    write_json(output, deviation._asdict())
+    print(f"deviation: {deviation.largest:.2g} at most, over {deviation.entities:,} rows")
 
 
 if __name__ == "__main__":

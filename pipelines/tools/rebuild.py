@@ -1,4 +1,4 @@
-"""A version built anew, from git and its record alone: nothing of this workspace, no cache, no results."""
+"""Rebuilds a version in a clone of its commit, from git and its record alone, without this workspace's caches."""
 
 import os
 import subprocess
@@ -17,12 +17,12 @@ from pipelines.operations import raw_files
 from pipelines.operations.lineage import LOCK
 
 VAR = Path("var")
-LAST = "evaluate"  # DVC runs it and all that it stands on, up to the test predictions; not `explore`
+LAST_STAGE = "evaluate"  # writes the test predictions; DVC runs it and its dependencies, so not `explore`
 LIBRARIES = Path("requirements/train.txt")
 
 
 class NotRebuilt(Exception):
-    """There is nothing to compare with; the message says what was missing or went wrong."""
+    """The version cannot be rebuilt; the message says what is missing, or what failed."""
 
 
 class Deviation(NamedTuple):
@@ -30,67 +30,67 @@ class Deviation(NamedTuple):
 
     entities: int
     largest: float
-    entity_id: str  # where it is that large
+    entity_id: str  # the entity with the largest difference
 
 
-class Rebuilt(NamedTuple):
+class Rebuild(NamedTuple):
     lock: str
     deviation: Deviation
-    same_libraries: bool  # as those that are locked here, and so installed
+    same_libraries: bool  # whether its commit locks the libraries that are installed here
 
 
-def rebuild(origin: Origin) -> Rebuilt:
-    """Run every stage of `origin` once more, and compare the models. Raises NotRebuilt."""
-    with clone(origin.git_commit) as folder:
+def rebuild(origin: Origin) -> Rebuild:
+    """Run the stages of `origin` again, and compare the models. Raises NotRebuilt."""
+    with clone_at(origin.git_commit) as folder:
         (folder / PARAMS_FILE).write_text(origin.params_yaml)
-        (folder / LOCK).unlink(missing_ok=True)  # without results to compare with, DVC can skip nothing
-        _run(folder, "dvc", "repro", LAST)
-        registered, answer = folder / "registered.onnx", folder / "deviation.json"
+        (folder / LOCK).unlink(missing_ok=True)  # so that DVC skips no stage
+        _run(folder, "dvc", "repro", LAST_STAGE)
+        registered, output = folder / "registered.onnx", folder / "deviation.json"
         registered.write_bytes(origin.onnx)
-        _run(folder, module_of_deviation(folder), str(registered), str(answer))
+        _run(folder, module_of_deviation(folder), str(registered), str(output))
         same_libraries = (folder / LIBRARIES).read_bytes() == LIBRARIES.read_bytes()
-        return Rebuilt((folder / LOCK).read_text(), Deviation(**read_json(answer)), same_libraries)
+        return Rebuild((folder / LOCK).read_text(), Deviation(**read_json(output)), same_libraries)
 
 
 def module_of_deviation(folder: Path) -> str:
     """The module that measures the deviation, under the name that it has in the clone's commit."""
-    # A release keeps the code that trained it, so each former name of this module has to stay in the list.
+    # Old commits have the module under a former name, so no name may leave this list.
     names = ("pipelines.tools.prediction_deviation", "pipelines.deviation")
     return next((name for name in names if (folder / f"{name.replace('.', '/')}.py").exists()), names[0])
 
 
 @contextmanager
-def clone(commit: str) -> Iterator[Path]:
-    """This repository at `commit` in a folder of its own, which goes when the block ends, however it ends.
+def clone_at(commit: str) -> Iterator[Path]:
+    """A clone of this repository at `commit`, in a temporary folder that is removed when the block ends.
 
-    Not a `git worktree`: the user's repository would keep its name when this is killed. Objects are shared, so
-    that nothing is copied, and a commit is found to which no branch leads.
+    Not a `git worktree`: if this process is killed, the user's repository would keep an entry for it. The clone shares
+    the objects, so nothing is copied, and commits that no branch contains can be checked out.
     """
-    if not _done("git", "cat-file", "-e", f"{commit}^{{commit}}"):
-        raise NotRebuilt(f"commit {commit} is not in this repository; fetch it from where it was made")
+    if not _succeeds("git", "cat-file", "-e", f"{commit}^{{commit}}"):
+        raise NotRebuilt(f"commit {commit} is not in this repository; fetch it from the repository where it was made")
     VAR.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="reproduce-", dir=VAR) as name:
         folder = Path(name).resolve()
         if not (
-            _done("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
-            and _done("git", "-C", str(folder), "checkout", "--quiet", "--detach", commit)
+            _succeeds("git", "clone", "--quiet", "--shared", "--no-checkout", ".", str(folder))
+            and _succeeds("git", "-C", str(folder), "checkout", "--quiet", "--detach", commit)
         ):
             raise NotRebuilt(f"git could not clone this repository at commit {commit}")
         raw_files.link_into(folder)
         yield folder
 
 
-def _done(*command: str) -> bool:
+def _succeeds(*command: str) -> bool:
     return subprocess.run(command).returncode == 0  # noqa: S603  fixed words and a commit
 
 
-def _run(folder: Path, *module_and_words: str) -> None:
-    """`python -m ...` in a clone, by the clone's own code."""
-    command = [sys.executable, "-m", *module_and_words]
+def _run(folder: Path, *module_and_arguments: str) -> None:
+    """Run `python -m ...` in a clone, with the clone's code."""
+    command = [sys.executable, "-m", *module_and_arguments]
     if subprocess.run(command, cwd=folder, env=_environment(folder)).returncode != 0:  # noqa: S603  as above
-        raise NotRebuilt(f"`{' '.join(module_and_words[:3])}` failed there; what it said stands above")
+        raise NotRebuilt(f"`{' '.join(module_and_arguments[:3])}` failed in the clone; its output is above")
 
 
 def _environment(folder: Path) -> dict[str, str]:
-    """This one's, but for what leads to code or caches outside the clone."""
+    """The environment without variables that refer to code or caches outside the clone."""
     return environment.project_variables(os.environ, folder)

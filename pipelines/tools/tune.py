@@ -1,7 +1,7 @@
-"""Not a stage: an Optuna study of LightGBM on rolling folds inside the training period; prints what it found.
+"""`make tune`: an Optuna study of LightGBM on rolling folds of the training period; prints the best parameters.
 
-Each fold validates on a month after all it was trained on. Validation and test periods are never read. The
-chosen values are put into params.yaml by hand, where a reader sees them and git remembers them.
+Not a stage. Each fold validates on the month after the months it trains on; the validation and test periods are never
+read. The values are copied into params.yaml by hand, so that a person reviews them and git records them.
 """
 
 import numpy as np
@@ -16,12 +16,12 @@ from pipelines.labelled import read_period
 
 
 def rolling_folds(days: pd.Series, folds: int) -> list[tuple[pd.Series, pd.Series]]:
-    """Masks of training and validation rows: the last `folds` months, each after everything before it."""
+    """Masks of training and validation rows: the last `folds` months, each after all earlier months."""
     months = days.dt.to_period("M")
     return [(months < month, months == month) for month in sorted(months.unique())[-folds:]]
 
 
-def suggested(trial: optuna.trial.BaseTrial) -> LightGBMParams:
+def suggested_params(trial: optuna.trial.BaseTrial) -> LightGBMParams:
     return LightGBMParams(
         n_estimators=trial.suggest_int("n_estimators", 100, 400, step=50),
         learning_rate=trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
@@ -32,35 +32,35 @@ def suggested(trial: optuna.trial.BaseTrial) -> LightGBMParams:
     )
 
 
-def mean_log_loss(features: pd.DataFrame, chosen: LightGBMParams, params: Params) -> float:
-    """The mean log-loss over the folds; categories come from each fold's own past."""
-    train = params.train.changed("lightgbm", **chosen.model_dump())
+def mean_log_loss(features: pd.DataFrame, candidate: LightGBMParams, params: Params) -> float:
+    """The mean log-loss over the folds; each fold's categories come from its training months."""
+    train = params.train.changed("lightgbm", **candidate.model_dump())
     losses = []
     for past, month in rolling_folds(features["day"], params.tune.folds):
         categories = model.categories_of(features[past])
         fitted = model.fit(
             "lightgbm", model.matrix_of(features[past], categories), features.loc[past, "label"].to_numpy(), train
         )
-        told = model.predict(fitted, model.matrix_of(features[month], categories))
-        losses.append(evaluation.losses(features.loc[month, "label"].to_numpy(), told).mean())
+        probabilities = model.predict(fitted, model.matrix_of(features[month], categories))
+        losses.append(evaluation.losses(features.loc[month, "label"].to_numpy(), probabilities).mean())
     return float(np.mean(losses))
 
 
 def main() -> None:
     params = load_params()
     features = read_period(split.periods(params.split)["train"])
-    # Silenced before any trial: its own line a trial would fight with the progress bar.
+    # Optuna's line for each trial would break the progress bar.
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=params.train.seed))
-    study.enqueue_trial(params.train.of("lightgbm").model_dump())  # today's values are the ones to beat
+    study.enqueue_trial(params.train.of("lightgbm").model_dump())  # the current values are the baseline
     study.optimize(
-        lambda trial: mean_log_loss(features, suggested(trial), params),
+        lambda trial: mean_log_loss(features, suggested_params(trial), params),
         n_trials=params.tune.trials,
         show_progress_bar=True,
     )
-    today = study.trials[0].value
-    print(f"tune: mean log-loss of {params.tune.folds} months {study.best_value:.4f}, of today's values {today:.4f}")
-    print(yaml.safe_dump({"lightgbm": suggested(optuna.trial.FixedTrial(study.best_params)).model_dump()}))
+    current = study.trials[0].value
+    print(f"tune: mean log-loss over {params.tune.folds} months {study.best_value:.4f}, currently {current:.4f}")
+    print(yaml.safe_dump({"lightgbm": suggested_params(optuna.trial.FixedTrial(study.best_params)).model_dump()}))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What `make` was asked for, looked at before anything runs: targets that exist, with the values that they take.
+"""Checks the targets and variables of a `make` command before anything runs.
 
-    python -m pipelines.tools.usage "promote rollback"       the values are in the environment, where make puts them
+    python -m pipelines.tools.usage "promote rollback"       make passes the variables in the environment
 
-The example in a refusal is the one in the target's line of `make help`. Nothing but the standard library, and nothing
-that an old Python cannot read: it runs before anything is installed, and the installation tells which Python it needs.
+The example in an error message is that of the target's line in `make help`. This module runs before the installation,
+which checks the version of Python: it uses the standard library only, and syntax that old versions can parse.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipelines.operations import git
 
 MAKEFILE = Path("Makefile")
 
-# Variable -> the whole of what it may be, and that in words.
+# Variable -> a pattern for the whole value, and its description.
 DAY = (r"\d{4}-\d{2}-\d{2}", "a day such as 2013-06-01")
 SHAPES = {
     "AGAINST_FROM": DAY,
@@ -47,7 +47,7 @@ SHAPES = {
     "DATASET": (r"[a-z][a-z0-9-]*", "a dataset that problem/data.py declares"),
     "VOLUMES": (r"1", "1"),
 }
-# Target -> the variables that it needs, and those that it takes as well.
+# Target -> its required variables.
 NEEDS = {
     "adopt": ["FROM"],
     "decisions": ["FROM"],
@@ -62,6 +62,7 @@ NEEDS = {
     "stack-run": ["DO"],
     "stack-restore": ["FROM"],
 }
+# Target -> its optional variables.
 TAKES = {
     "adopt": ["REPLACE"],
     "new-problem": ["TIME"],
@@ -77,8 +78,8 @@ TAKES = {
     "fuzz": ["EXAMPLES"],
     "lock": ["UPGRADE"],
 }
-SETTINGS = ("HOST", "PORT", "WORKERS")  # of the service, which has more: src/ontime/settings.py
-CLONES = ("reproduce", "retrain", "replay")  # what they train is what is committed
+SETTINGS = ("HOST", "PORT", "WORKERS")  # the service's settings that one might pass to make; all are in settings.py
+CLONES = ("reproduce", "retrain", "replay")  # run in a clone of the repository
 
 
 def targets() -> dict[str, str]:
@@ -86,75 +87,82 @@ def targets() -> dict[str, str]:
     return dict(re.findall(r"^([a-z-]+):.*?## (.*)$", MAKEFILE.read_text(encoding="utf-8"), re.MULTILINE))
 
 
-def refusal(goal: str, values: Mapping[str, str], given: Sequence[str] = ()) -> str | None:
-    """Why `make` cannot do that, and what it could; None where it can. `given`: the variables on its command line."""
-    known = targets()
-    if goal not in known:
-        return f"make: there is no target {goal}{_guess(goal, list(known))}; `make help` lists them"
-    wrong = _wrong(goal, values, given)
-    if wrong is None:
+def refusal(goal: str, values: Mapping[str, str], arguments: Sequence[str] = ()) -> str | None:
+    """Why a target is refused, with a correct example; None if it is accepted.
+
+    `arguments` are the names of the variables on make's command line.
+    """
+    lines = targets()
+    if goal not in lines:
+        return f"make: there is no target {goal}{_suggestion(goal, list(lines))}; `make help` lists them"
+    mistake = _mistake(goal, values, arguments)
+    if mistake is None:
         return None
-    example = re.search(rf"\bmake {goal}( \w+=(\"[^\"]*\"|[^\s;]+))+", known[goal])
-    return f"{goal}: {wrong}; for example: {example.group() if example else f'make {goal}'}"
+    example = re.search(rf"\bmake {goal}( \w+=(\"[^\"]*\"|[^\s;]+))+", lines[goal])
+    return f"{goal}: {mistake}; for example: {example.group() if example else f'make {goal}'}"
 
 
-def _wrong(goal: str, values: Mapping[str, str], given: Sequence[str]) -> str | None:
+def _mistake(goal: str, values: Mapping[str, str], arguments: Sequence[str]) -> str | None:
     needs = NEEDS.get(goal, ())
     takes = [*needs, *TAKES.get(goal, ())]
-    for name in given:
+    for name in arguments:
         if name not in SHAPES and get_close_matches(name.upper(), takes):
-            return f"{name}= is unknown{_guess(name.upper(), takes)}"
+            return f"{name}= is unknown{_suggestion(name.upper(), takes)}"
     for name in takes:
-        shape, words = SHAPES[name]
+        shape, description = SHAPES[name]
         if not values.get(name):
             if name in needs:
-                return f"{name}= is missing ({words})"
+                return f"{name}= is missing ({description})"
         elif not re.fullmatch(shape, values[name]):
-            return f"{name}={values[name]} is not {words}"
+            return f"{name}={values[name]} is not {description}"
     return None
 
 
-def _guess(word: str, known: Sequence[str]) -> str:
-    near = get_close_matches(word, known, 1)
+def _suggestion(word: str, candidates: Sequence[str]) -> str:
+    near = get_close_matches(word, candidates, 1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def given_variables(makeflags: str) -> list[str]:
-    """The names of the variables on make's command line, as it writes them down: after its flags."""
+def command_line_variables(makeflags: str) -> list[str]:
+    """The names of the variables on make's command line, which MAKEFLAGS lists after the flags.
+
+    >>> command_line_variables(r"n -- VERSION=1 DO=make\\ replay\\ MONTHS=1")
+    ['VERSION', 'DO']
+    """
     return re.findall(r"(?<!\\) (\w+)=", f" {makeflags}".partition(" --")[2])
 
 
-def stray(goals: Sequence[str], given: Sequence[str]) -> str | None:
-    """Why a variable on the command line would be lost: none of the targets looks at it."""
-    taken = {name for goal in goals for name in (*NEEDS.get(goal, ()), *TAKES.get(goal, ()))}
-    for name in given:
+def unused_variable(goals: Sequence[str], arguments: Sequence[str]) -> str | None:
+    """An error message for the first variable on the command line that none of the targets uses."""
+    used = {name for goal in goals for name in (*NEEDS.get(goal, ()), *TAKES.get(goal, ()))}
+    for name in arguments:
         if name in SETTINGS:
-            return f"{goals[0]}: {name}= is unknown; the service's setting comes first: ONTIME_{name}=... make serve"
-        if name in SHAPES and name not in taken:
-            return f"{' '.join(goals)}: {name}= says nothing to this target; `make help` shows what it takes"
+            return f"{goals[0]}: {name}= is unknown; set it in the environment: ONTIME_{name}=... make serve"
+        if name in SHAPES and name not in used:
+            return f"{' '.join(goals)}: {name}= is not used by this target; `make help` lists the variables of each"
     return None
 
 
 def git_refusal(goal: str) -> str | None:
-    """Why git stands in the way: a training records its commit, and what works on a clone needs one."""
+    """Why git prevents a target: a training records the commit, and a clone needs one."""
     try:
         if goal in CLONES:
             git.refuse_without_commit()
         elif goal == "train":
             git.commit()
-    except git.GitRefused as refused:
-        return f"{goal}: {refused}"
+    except git.GitRefused as error:
+        return f"{goal}: {error}"
     return None
 
 
 def main() -> None:
-    goals, given = sys.argv[1].split(), given_variables(os.environ.get("MAKEFLAGS", ""))
+    goals, arguments = sys.argv[1].split(), command_line_variables(os.environ.get("MAKEFLAGS", ""))
     for goal in goals:
-        refused = refusal(goal, os.environ, given) or git_refusal(goal)
-        if refused:
-            sys.exit(refused)
-    if goals and (lost := stray(goals, given)):
-        sys.exit(lost)
+        message = refusal(goal, os.environ, arguments) or git_refusal(goal)
+        if message:
+            sys.exit(message)
+    if goals and (message := unused_variable(goals, arguments)):
+        sys.exit(message)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A project in which the smallest problem was adopted and trained, once for all who need one."""
+"""A project with the smallest problem, adopted and trained once for all tests that need it."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.project import Project
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One table, no lead, nothing to look up. The tags: `whole` as the project is, `trained` with all that was made."""
+    """One table, no lead, no stored features. Git tags: `whole` before the adoption, `trained` after the training."""
     made = Project(tmp_path_factory.mktemp("tiny"))
     for name, value in (("user.name", "test"), ("user.email", "test@localhost")):
         made.git("config", name, value)

@@ -1,7 +1,7 @@
-"""`make bench-faults`: kill the service under load, and move the pointer under load; what was lost, what failed.
+"""`make bench-faults`: kills the service under load and moves the pointer under load; counts losses and failures.
 
-Writes reports/bench_faults.json. The tests hold that nothing is lost and nothing fails; this says how much was
-tried, and how long a promotion takes to reach every worker.
+Writes reports/bench_faults.json. Tests assert that nothing is lost and nothing fails; this bench measures over how many
+attempts, and how long a promotion takes to reach every worker.
 """
 
 import random
@@ -21,7 +21,7 @@ from tests.service import MORNING, Load, running, wait_for
 KILLS = 12
 MOVES = 10
 WORKERS = 2
-VAR = Path("var")  # a temporary folder elsewhere may lie in memory, where durable writing costs nothing
+VAR = Path("var")  # another temporary folder may be in memory, where fsync costs nothing
 
 
 def small_world(folder: Path) -> Settings:
@@ -38,7 +38,7 @@ def small_world(folder: Path) -> Settings:
 
 
 def kill_under_load(settings: Settings) -> dict[str, int]:
-    """How many predictions were answered, and how many of them are not in the database."""
+    """The number of predictions in responses, and of those that are not in the database."""
     answered: set[str] = set()
     moments = random.Random(2013)
     for _ in tqdm(range(KILLS), desc="kill -9", disable=None):
@@ -55,7 +55,7 @@ def kill_under_load(settings: Settings) -> dict[str, int]:
 
 
 def move_under_load(settings: Settings) -> dict[str, float]:
-    """How many requests were answered and failed, and how long the release before a move went on answering."""
+    """The number of responses and failures, and how long the previous release still served after a move."""
     delays = []
     with running(settings, ONTIME_WORKERS=str(WORKERS)) as service, Load(service.port, MORNING) as load:
         for move in tqdm(range(MOVES), desc="move the pointer", disable=None):
@@ -63,7 +63,7 @@ def move_under_load(settings: Settings) -> dict[str, float]:
             begin, moved = len(load.answers), time.time_ns()
             release_pointer.set_live(settings.releases, new)
             wait_for(lambda new=new: {each["model_version"] for each in load.answers[-200:]} == {new})  # type: ignore[misc]
-            # The first half of a prediction's id is the clock.
+            # The first half of a prediction's id is its time.
             lasted = [
                 int(each["prediction_id"][:16], 16) for each in load.answers[begin:] if each["model_version"] == old
             ]

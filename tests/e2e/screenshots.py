@@ -1,4 +1,4 @@
-"""`make screenshots`: what people see, on the trained release -> docs/screenshots/."""
+"""`make screenshots`: the service's page with the trained release -> docs/screenshots/."""
 
 from pathlib import Path
 

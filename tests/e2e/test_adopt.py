@@ -1,4 +1,4 @@
-"""Another problem in the place of this one, by one command: trained, served, monitored, no word of flights left."""
+"""Another problem replaces this one by one command: trained, served, monitored, without a word about flights."""
 
 import re
 import subprocess
@@ -15,7 +15,7 @@ from tests import browser
 from tests.project import Project
 from tests.service import Served, Service
 
-# Words of the problem that went. "Late" and "flight" also mean other things: a late answer, requests in flight.
+# Words of the replaced problem. "Late" and "flight" also have other meanings: a late response, requests in flight.
 WORDS = re.compile(
     r"\b(flights?|airlines?|airports?|depart\w*|arriv\w*|carriers?|EWR|JFK|LGA|thanksgiving)\b", re.IGNORECASE
 )
@@ -42,7 +42,7 @@ def trained(project: Project) -> Project:
 
 
 def weeks_behind() -> str:
-    """So many that the day before the feed's today is in the week of DAY."""
+    """The number of weeks that puts the feed's yesterday into the week of DAY."""
     return str((datetime.now(UTC).date() - DAY).days // 7)
 
 
@@ -61,30 +61,30 @@ def run_tests(project: Project, *paths: str) -> "subprocess.CompletedProcess[str
 
 
 def test_its_own_tests_pass_and_so_do_the_rules_of_the_repository(trained: Project) -> None:
-    done = run_tests(trained, "tests/problem", "tests/repository")
+    completed = run_tests(trained, "tests/problem", "tests/repository")
 
-    assert done.returncode == 0, done.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_the_tests_of_the_machinery_go_on_with_the_problem_that_they_know(trained: Project) -> None:
-    done = run_tests(trained, "tests/library/test_contract.py", "tests/serving/test_serving.py")
+    completed = run_tests(trained, "tests/library/test_contract.py", "tests/serving/test_serving.py")
 
-    assert done.returncode == 0, done.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_uncommitted_work_is_never_lost(project: Project) -> None:
-    done = project.attempt("adopt", "FROM=examples/bikes")
+    completed = project.attempt("adopt", "FROM=examples/bikes")
 
-    assert done.returncode
-    assert "adopt: commit or stash your changes first" in done.stdout
+    assert completed.returncode
+    assert "adopt: commit or stash your changes first" in completed.stdout
 
 
 def test_releases_and_predictions_are_not_lost_unasked(tiny: Project) -> None:
-    done = tiny.attempt("adopt", "FROM=examples/bikes")
+    completed = tiny.attempt("adopt", "FROM=examples/bikes")
 
-    assert done.returncode
-    assert "adopt: releases, var/mlflow.db, var/ontime.db would be deleted" in done.stdout
-    assert "then make adopt FROM=examples/bikes REPLACE=1" in done.stdout
+    assert completed.returncode
+    assert "adopt: releases, var/mlflow.db, var/ontime.db would be deleted" in completed.stdout
+    assert "then make adopt FROM=examples/bikes REPLACE=1" in completed.stdout
 
 
 @pytest.mark.parametrize("path", WRITTEN)
@@ -108,8 +108,8 @@ def test_it_answers_and_takes_outcomes(service: Service) -> None:
     assert {answer["features"] for answer in answers} == {"online"}
     assert {answer["flags"] == [] for answer in answers} == {True}
     assert outcome["words"].endswith(" rentals: busy (busy from 300 on).")
-    said = [reason["words"] for answer in answers for reason in answer["reasons"]["features"]]
-    assert WORDS.findall("\n".join(said)) == []
+    reason_texts = [reason["words"] for answer in answers for reason in answer["reasons"]["features"]]
+    assert WORDS.findall("\n".join(reason_texts)) == []
 
 
 def test_a_day_is_monitored(trained: Project, service: Service) -> None:
@@ -119,11 +119,11 @@ def test_a_day_is_monitored(trained: Project, service: Service) -> None:
         listed = service.get(f"/v1/entities?day={day}&limit=24")["entities"]
         service.post("/v1/predictions", [each["request"] for each in listed])
 
-    done = trained.attempt("monitor", ONTIME_WEEKS_BEHIND=weeks_behind())
+    completed = trained.attempt("monitor", ONTIME_WEEKS_BEHIND=weeks_behind())
 
-    assert done.returncode == 0, done.stdout
-    assert re.search(rf"monitor: {yesterday}: \w+", done.stdout)
-    assert "stop" not in done.stdout
+    assert completed.returncode == 0, completed.stdout
+    assert re.search(rf"monitor: {yesterday}: \w+", completed.stdout)
+    assert "stop" not in completed.stdout
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/v1/problem", "/v1/model", "/v1/ops", "/metrics"])
@@ -145,15 +145,15 @@ def test_the_pages_speak_of_bikes(path: str, service: Service) -> None:
 
 def test_every_series_of_the_dashboards_exists(trained: Project, service: Service) -> None:
     exposed = set(re.findall(r"^# TYPE (ontime_\w+) ", str(service.get("/metrics")), re.MULTILINE))
-    asked = {
+    queried = {
         name
         for path in Path(trained.folder / "infra").rglob("*")
         if path.suffix in (".json", ".yaml") and path.parent.name in ("dashboards", "prometheus")
         for name in re.findall(r"\bontime_\w+?(?=_bucket|_sum|_count|\b)", path.read_text())
     }
 
-    assert asked
-    assert asked - exposed <= {"ontime_alert", "ontime_retraining_asked_seconds"}  # there only while there is one
+    assert queried
+    assert queried - exposed <= {"ontime_alert", "ontime_retraining_asked_seconds"}  # exposed only while it is set
 
 
 def test_a_problem_with_nothing_to_look_up_is_answered_and_monitored(tiny: Project) -> None:
@@ -162,7 +162,7 @@ def test_a_problem_with_nothing_to_look_up_is_answered_and_monitored(tiny: Proje
     service = Served(tiny)
     try:
         listed = service.get(f"/v1/entities?day={yesterday}&limit=200")["entities"]
-        known = service.post("/v1/predictions?explain=true", [each["request"] for each in listed[:20]])
+        predictions = service.post("/v1/predictions?explain=true", [each["request"] for each in listed[:20]])
         service.post("/v1/predictions", [each["request"] for each in listed[20:]])
         stranger = service.post("/v1/predictions", {**listed[0]["request"], "number": 999_999})
         monitored = tiny.attempt("monitor", ONTIME_WEEKS_BEHIND=behind)
@@ -170,9 +170,9 @@ def test_a_problem_with_nothing_to_look_up_is_answered_and_monitored(tiny: Proje
         service.kill()
 
     assert len(listed) == 60
-    assert [answer["flags"] for answer in (*known, stranger)] == [[]] * 21
-    assert (known[0]["features"], stranger["features"]) == ("online", "request")
-    assert {reason["feature"] for reason in known[0]["reasons"]["features"]} <= {
+    assert [answer["flags"] for answer in (*predictions, stranger)] == [[]] * 21
+    assert (predictions[0]["features"], stranger["features"]) == ("online", "request")
+    assert {reason["feature"] for reason in predictions[0]["reasons"]["features"]} <= {
         "clinic",
         "days_ahead",
         "minute",

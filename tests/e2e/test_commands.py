@@ -36,7 +36,7 @@ def test_make_train_runs_every_stage_and_publishes_a_release(trained: str, proje
 
 
 def test_every_output_is_reproduced_or_named(trained: str, project: Project) -> None:
-    """Byte for byte on a machine like ours; elsewhere the line says which output differs, and the run goes on."""
+    """Byte for byte on a machine like ours; elsewhere the line names the outputs that differ, and the run continues."""
     committed = subprocess.run(["git", "diff", "--quiet", "dvc.lock"], cwd=project.folder).returncode == 0
 
     same = re.search(r"^reproduced: all \d+ outputs match the committed dvc.lock byte for byte", trained, re.MULTILINE)
@@ -89,11 +89,11 @@ def test_the_decision_and_the_features_are_in_the_database(project: Project) -> 
         decisions = connection.execute("SELECT kind, verdict FROM decisions ORDER BY decision_id").fetchall()
         (materialised,) = connection.execute("SELECT count(*) FROM features").fetchone()
         (listed,) = connection.execute("SELECT count(*) FROM entities").fetchone()
-        (known,) = connection.execute("SELECT count(*) FROM outcomes").fetchone()
+        (outcomes,) = connection.execute("SELECT count(*) FROM outcomes").fetchone()
 
     assert decisions == [("gate", "promote"), ("promotion", "published")]
     assert materialised == listed == 55_403
-    assert known == 53_991
+    assert outcomes == 53_991
 
 
 def test_the_history_is_in_mlflow_with_its_lineage(project: Project) -> None:
@@ -117,7 +117,7 @@ def test_a_second_make_train_runs_nothing(project: Project) -> None:
 
 
 def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) -> None:
-    """With the log of decisions gone everything is judged anew: the same version, against the release."""
+    """Without the log of decisions, the gate decides again: the same version against the release."""
     (project.folder / "var/ontime.db").unlink()
 
     again = project.make("train")
@@ -130,11 +130,11 @@ def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) ->
 def test_dvc_push_has_put_every_output_into_the_remote(project: Project) -> None:
     dvc = [str(VENV / "bin/dvc"), "status", "--cloud"]
 
-    done = subprocess.run(
+    completed = subprocess.run(
         dvc, cwd=project.folder, env=project.environment(), capture_output=True, text=True, check=True
     )
 
-    assert "Cache and remote 'local' are in sync." in done.stdout
+    assert "Cache and remote 'local' are in sync." in completed.stdout
 
 
 def test_make_serve_answers_for_a_real_flight_of_november(project: Project, tmp_path: Path) -> None:
@@ -152,5 +152,5 @@ def test_make_serve_answers_for_a_real_flight_of_november(project: Project, tmp_
 
     assert (answer["features"], answer["flags"], answer["model_version"]) == ("online", [], "1")
     assert answer["features_as_of"] == "2013-11-05T08:15:00Z"
-    assert "performance: 1 flights answered" in project.make("performance")
+    assert "performance: 1 flights scored" in project.make("performance")
     assert "2013-11-05" in project.json("var/performance.json")["days"]

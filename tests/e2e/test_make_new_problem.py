@@ -83,6 +83,6 @@ def test_with_its_decisions_made_it_trains_to_a_release(trained: Project) -> Non
 def test_its_own_tests_and_the_rules_of_lint_hold(trained: Project) -> None:
     for words in (["pytest", "-q", "tests/problem"], ["ruff", "check", "src/ontime/problem", "tests/problem"]):
         command, environment = [sys.executable, "-m", *words], trained.environment()
-        done = subprocess.run(command, cwd=trained.folder, env=environment, capture_output=True, text=True)
+        completed = subprocess.run(command, cwd=trained.folder, env=environment, capture_output=True, text=True)
 
-        assert done.returncode == 0, done.stdout
+        assert completed.returncode == 0, completed.stdout

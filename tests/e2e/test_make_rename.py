@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.tools.rename import KEEP_IT
+from pipelines.tools.rename import UNCHANGED
 from tests import ROOT
 from tests.project import Project
 
@@ -43,19 +43,19 @@ def project(before: Project, tmp_path_factory: pytest.TempPathFactory) -> Projec
 def test_the_old_name_stays_only_where_the_origin_is_credited(project: Project) -> None:
     holding = project.git("grep", "--ignore-case", "--files-with-matches", NAME).split()
 
-    assert set(holding) <= set(KEEP_IT)
+    assert set(holding) <= set(UNCHANGED)
     assert NAME not in project.git("ls-files")
     assert not (project.folder / "src" / NAME).exists()
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_its_checks_pass(check: str, project: Project) -> None:
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, *CHECKS[check].split(" ")], cwd=project.folder, env=project.environment(),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
-    assert done.returncode == 0, done.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_renaming_it_back_restores_every_byte(before: Project, tmp_path: Path) -> None:
@@ -76,8 +76,8 @@ def test_another_problem_trains_under_the_new_name(before: Project, tmp_path: Pa
     made.git("commit", "--quiet", "--message", "adopt")
 
     made.make("rename", ARGUMENT)
-    said = made.make("train", "OMP_NUM_THREADS=1")
+    output = made.make("train", "OMP_NUM_THREADS=1")
 
-    assert "promote: release 1" in said
+    assert "promote: release 1" in output
     assert (made.folder / f"var/{NEW}.db").is_file()
     assert made.json("releases/current.json")

@@ -43,7 +43,7 @@ def small(params_yaml: str, **changed: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Version 1 was made with parameters that were never committed; then the workspace went back to the commit."""
+    """Version 1 is trained with uncommitted parameters; afterwards the workspace is as committed."""
     made = Project(tmp_path_factory.mktemp("it's a clone"))
     params = made.folder / "params.yaml"
     params.write_text(small(params.read_text()))
@@ -55,7 +55,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @contextmanager
 def recorded_with(project: Project, changed: str, into: str) -> Iterator[None]:
-    """While the parameters that MLflow keeps of version 1 say something else."""
+    """Within the block, MLflow has other parameters for version 1."""
     kept = {path: path.read_text() for path in project.folder.glob("var/mlflow-artifacts/*/artifacts/params.yaml")}
     for path, text in kept.items():
         assert changed in text
@@ -83,12 +83,12 @@ def test_its_card_speaks_of_no_picture_that_was_not_drawn(project: Project) -> N
 
 
 def test_it_predicts_the_same(project: Project) -> None:
-    told = project.make("reproduce", "VERSION=1", ONE_THREAD)
+    output = project.make("reproduce", "VERSION=1", ONE_THREAD)
 
     for stage in ("ingest", "validate", "features", "train", "evaluate"):
-        assert re.search(rf"^{stage}: ", told, re.MULTILINE), stage
+        assert re.search(rf"^{stage}: ", output, re.MULTILINE), stage
     commit = project.git("rev-parse", "HEAD")[:7]
-    last = told.splitlines()[-1]
+    last = output.splitlines()[-1]
     assert re.fullmatch(
         rf"reproduce: version 1 rebuilt from commit {commit}: predictions identical over \d\d,\d+ flights", last
     )
@@ -98,23 +98,23 @@ def test_it_predicts_the_same(project: Project) -> None:
 
 def test_made_from_other_parameters_it_is_said_to_differ(project: Project) -> None:
     with recorded_with(project, "seed: 2013", "seed: 7"):
-        done = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
+        completed = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
 
-    assert done.returncode != 0
-    assert "its stages read something else than they did then: params.yaml train\n" in done.stdout
+    assert completed.returncode != 0
+    assert "the inputs of its stages differ from the record: params.yaml train\n" in completed.stdout
     assert re.search(
-        r": predictions differ by up to 0\.\d+ \(flight \S+\) over .*; these outputs differ: .*models", done.stdout
+        r": predictions differ by up to 0\.\d+ \(flight \S+\) over .*; these outputs differ: .*models", completed.stdout
     )
     assert left_behind(project) == []
 
 
 def test_when_a_stage_fails_nothing_is_claimed_and_nothing_left(project: Project) -> None:
     with recorded_with(project, "dataset: flights-2013", "dataset: flights-1913"):
-        done = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
+        completed = project.attempt("reproduce", "VERSION=1", ONE_THREAD)
 
-    assert done.returncode != 0
-    assert "reproduce: `dvc repro evaluate` failed there" in done.stdout
-    assert "rebuilt" not in done.stdout
+    assert completed.returncode != 0
+    assert "reproduce: `dvc repro evaluate` failed in the clone" in completed.stdout
+    assert "rebuilt" not in completed.stdout
     assert left_behind(project) == []
 
 
@@ -132,11 +132,11 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
     # With the record of what it was trained with, only what the change leads to is made again.
     shutil.copy(next(copied.folder.glob("var/mlflow-artifacts/*/artifacts/dvc.lock")), copied.folder)
 
-    told = copied.make("train", ONE_THREAD)
+    output = copied.make("train", ONE_THREAD)
 
     assert listing(project.folder) == before
-    assert "reproduced: unknown, because nothing is committed to compare with" in told
-    assert re.search(r"^gate: \w+ version 2 against release 1", told, re.MULTILINE)
+    assert "reproduced: nothing is committed to compare with" in output
+    assert re.search(r"^gate: \w+ version 2 against release 1", output, re.MULTILINE)
     assert (copied.folder / "releases/2/manifest.json").exists()
     for command in ("reproduce VERSION=1", "retrain NOW=1", "replay MONTHS=1"):
         refused = copied.attempt(*command.split())

@@ -33,12 +33,12 @@ request_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
 
 
 class Orchestra:
-    """The process of `python -m pipelines.operations.orchestrate`, in a folder that is as long as the project."""
+    """The process of `python -m pipelines.operations.orchestrate`, in a folder with the code of the project."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.said = folder, local_server.free_port(), folder / "said.txt"
+        self.folder, self.port, self.log = folder, local_server.free_port(), folder / "orchestrate.log"
         self.api = f"http://127.0.0.1:{self.port}/api"
-        self.process = local_server.start(self.command, self.said, self.environment, folder)
+        self.process = local_server.start(self.command, self.log, self.environment, folder)
 
     command = (sys.executable, "-m", "pipelines.operations.orchestrate")
 
@@ -53,14 +53,14 @@ class Orchestra:
         }
 
     def wait_until_ready(self) -> "Orchestra":
-        local_server.wait_until_ready(self.process, "make orchestrate", self._is_ready, 120, self.said.read_text)
+        local_server.wait_until_ready(self.process, "make orchestrate", self._is_ready, 120, self.log.read_text)
         return self
 
     def _is_ready(self) -> bool:
-        return self.said.read_text().count("runs next at") == 3
+        return self.log.read_text().count("runs next at") == 3
 
     def stop(self) -> int:
-        """The polite way; the exit code."""
+        """Stop it with SIGTERM; returns the exit code."""
         self.process.terminate()
         return self.process.wait(timeout=90)
 
@@ -68,15 +68,15 @@ class Orchestra:
         return dict(call_api(self.api, f"/deployments/name/{name}"))
 
     def begin(self, name: str, **parameters: str) -> str:
-        """Ask for a run now; its id."""
-        wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return str(call_api(self.api, f"/deployments/{self.deployment(name)['id']}/create_flow_run", wanted)["id"])
+        """Start a run now, and return its id."""
+        request = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(call_api(self.api, f"/deployments/{self.deployment(name)['id']}/create_flow_run", request)["id"])
 
     def state(self, run: str) -> str:
         return str(call_api(self.api, f"/flow_runs/{run}")["state"]["type"])
 
     def wait_for(self, run: str, *states: str) -> str:
-        """Until the run is in one of those states, two minutes at most."""
+        """The state of the run, once it is one of these; otherwise fails after two minutes, with the worker's log."""
         for _ in range(600):
             if (state := self.state(run)) in states:
                 return state
@@ -86,26 +86,26 @@ class Orchestra:
         )
 
     def logged(self, run: str) -> str:
-        """What the run has told Prefect, once it has told it: logs travel after the state."""
-        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
+        """The run's log, once it is complete: Prefect sends logs after the state."""
+        request = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
         for _ in range(150):
-            said = "\n".join(each["message"] for each in call_api(self.api, "/logs/filter", wanted))
-            if "Finished in state" in said:
-                return said
+            messages = "\n".join(each["message"] for each in call_api(self.api, "/logs/filter", request))
+            if "Finished in state" in messages:
+                return messages
             time.sleep(0.2)
         raise AssertionError("the run's log did not come in half a minute")
 
 
 def processes_of(folder: Path) -> list[str]:
-    """The commands of all processes that run there, or keep Prefect's state there."""
-    found = []
+    """The commands of all processes with this folder in their environment."""
+    commands = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if str(folder).encode() in (process / "environ").read_bytes():
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                commands.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
         except (FileNotFoundError, ProcessLookupError, PermissionError):  # it has ended, or is not ours
             continue
-    return [command for command in found if command]
+    return [command for command in commands if command]
 
 
 @pytest.fixture(scope="module")
@@ -133,20 +133,20 @@ def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_each_deployment_has_its_schedule_its_limit_and_a_time_when_it_runs_next(orchestra: Orchestra) -> None:
-    found = {
+    deployments = {
         name: orchestra.deployment(name)
         for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/when-asked")
     }
 
-    schedules = {name: each["schedules"][0]["schedule"] for name, each in found.items()}
+    schedules = {name: each["schedules"][0]["schedule"] for name, each in deployments.items()}
     assert schedules["materialise/quarter-hourly"]["interval"] == 900
     assert schedules["monitor/daily"]["cron"] == "0 5 * * *"
     assert schedules["retrain/when-asked"]["cron"] == "0 6 * * 1"
     assert {each["timezone"] for each in schedules.values()} == {"America/New_York"}
-    assert [each["global_concurrency_limit"]["limit"] for each in found.values()] == [1, 1, 1]
-    strategies = [each["concurrency_options"]["collision_strategy"] for each in found.values()]
+    assert [each["global_concurrency_limit"]["limit"] for each in deployments.values()] == [1, 1, 1]
+    strategies = [each["concurrency_options"]["collision_strategy"] for each in deployments.values()]
     assert strategies == ["CANCEL_NEW", "ENQUEUE", "ENQUEUE"]
-    assert all(f"{name} runs next at 20" in orchestra.said.read_text() for name in found)
+    assert all(f"{name} runs next at 20" in orchestra.log.read_text() for name in deployments)
 
 
 def test_the_event_of_the_policy_is_what_retrain_waits_for(orchestra: Orchestra) -> None:
@@ -165,12 +165,12 @@ def test_the_worker_materialises(orchestra: Orchestra) -> None:
         run = orchestra.begin("materialise/quarter-hourly", now=NOW.isoformat())
         state = orchestra.wait_for(run, *LAST_STATES)
 
-    said = orchestra.logged(run)
+    log = orchestra.logged(run)
     engine = database.connect(f"sqlite:///{orchestra.folder}/var/ontime.db")
     with engine.connect() as connection:
         stored = connection.execute(sa.select(sa.func.count()).select_from(database_tables.features)).scalar_one()
-    assert state == "COMPLETED", said
-    assert "2013-02-20 17:00 UTC on the feed's clock: " in said
+    assert state == "COMPLETED", log
+    assert "2013-02-20 17:00 UTC on the feed's clock: " in log
     assert stored > 500
 
 
@@ -211,7 +211,7 @@ def test_stopped_amid_a_run_it_leaves_no_process_and_a_free_port(orchestra: Orch
 
     code = orchestra.stop()
 
-    assert code == 0, orchestra.said.read_text()
+    assert code == 0, orchestra.log.read_text()
     assert processes_of(orchestra.folder) == []
     with socket.socket() as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""The parts that docs/make-it-yours.md lists can be removed: its commands, then imports, a training, the service."""
+"""The parts that docs/make-it-yours.md lists can be removed by its commands; the rest imports, trains and serves."""
 
 import re
 import shutil
@@ -68,7 +68,7 @@ def test_without_all_of_them_every_stage_runs_and_a_release_answers(project: Pro
     for made in ("releases", "var", "data/features", "models", ".dvc/cache"):
         shutil.rmtree(project.folder / made)
 
-    said = project.make("train", "OMP_NUM_THREADS=1")
+    output = project.make("train", "OMP_NUM_THREADS=1")
     service = Served(project)
     try:
         listed = service.get("/v1/entities?day=2020-07-15&limit=3")["entities"]
@@ -76,5 +76,5 @@ def test_without_all_of_them_every_stage_runs_and_a_release_answers(project: Pro
     finally:
         service.kill()
 
-    assert "promote: release 1" in said
+    assert "promote: release 1" in output
     assert [answer["model_version"] for answer in answers] == ["1"] * 3

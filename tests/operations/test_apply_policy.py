@@ -201,4 +201,4 @@ def test_a_move_succeeds_without_mlflow_and_reports_it(
 
     assert pointer.version == "2"
     assert verdicts(engine, "promotion") == [("promotion", "by the policy")]
-    assert "transitions: MLflow's alias champion stays where it was" in capsys.readouterr().err
+    assert "transitions: MLflow's alias champion was not moved" in capsys.readouterr().err

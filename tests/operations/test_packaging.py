@@ -56,7 +56,7 @@ def test_an_onnx_file_of_another_model_is_refused(winner: Winner, params: Params
 
 
 def test_a_model_does_not_deviate_from_itself(winner: Winner) -> None:
-    deviation = prediction_deviation.between(winner.onnx, winner)
+    deviation = prediction_deviation.deviation_between(winner.onnx, winner)
 
     assert (deviation.entities, deviation.largest) == (len(winner.entities), 0.0)
 
@@ -66,7 +66,7 @@ def test_another_registered_model_deviates_and_the_worst_flight_is_named(winner:
     other = model.fit("logistic", matrix, winner.entities["label"].to_numpy(), params.train)
     differences = np.abs(model.predict(other, matrix) - model.predict(winner.native, matrix))
 
-    deviation = prediction_deviation.between(export.to_onnx("logistic", other), winner)
+    deviation = prediction_deviation.deviation_between(export.to_onnx("logistic", other), winner)
 
     assert deviation.largest == pytest.approx(differences.max(), abs=1e-5)
     assert deviation.entity_id == winner.entities["entity_id"].iloc[differences.argmax()]

@@ -9,8 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
@@ -18,6 +16,7 @@ import pytest
 
 from ontime import environment
 from tests import PARAMS_YAML, ROOT
+from tests.service import wait_for
 
 STAGE = """
 import sys, time
@@ -93,18 +92,10 @@ class Workspace:
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def wait_for_stage(self, name: str) -> psutil.Process:
-        """The process of the stage, once it has written half of its output."""
-        wait_for(lambda: (self.folder / name / "one").exists())
-        (stage,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
-        return stage
-
-
-def wait_for(what: Callable[[], bool]) -> None:
-    for _ in range(1200):
-        if what():
-            return
-        time.sleep(0.05)
-    raise AssertionError("the condition was not met within a minute")
+        """The process of the stage, which has written half of its output."""
+        wait_for((self.folder / name / "one").exists, seconds=60)
+        (found,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
+        return found
 
 
 @pytest.fixture
@@ -124,9 +115,9 @@ def test_a_killed_training_leaves_nothing_running_and_the_next_one_continues(
 
     {"make train": process, "dvc": dvc, "stage": stage}[victim].kill()
 
-    output, _ = process.communicate(timeout=60)
-    wait_for(lambda: workspace.processes() == [])
-    assert victim == "make train" or "run `make train` again to continue after the last complete stage" in output
+    said, _ = process.communicate(timeout=60)
+    wait_for(lambda: workspace.processes() == [], seconds=60)
+    assert victim == "make train" or "run `make train` again to continue after the last complete stage" in said
     workspace.trained()
     assert workspace.outputs() == ALL_OUTPUTS
 
@@ -141,11 +132,11 @@ def test_an_interruption_stops_the_stage_and_reports_how_to_continue(
 
     process.send_signal(sent)
 
-    output, _ = process.communicate(timeout=60)
-    assert output.splitlines()[-1] == (
+    said, _ = process.communicate(timeout=60)
+    assert said.splitlines()[-1] == (
         "train: interrupted; run `make train` again to continue after the last complete stage"
     )
-    wait_for(lambda: workspace.processes() == [])
+    wait_for(lambda: workspace.processes() == [], seconds=60)
 
 
 def test_a_second_training_is_refused_while_the_first_runs(workspace: Workspace) -> None:

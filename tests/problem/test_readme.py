@@ -111,7 +111,7 @@ def fault_sentences() -> list[str]:
 
 
 def sentences() -> list[str]:
-    """What the README says in words, as the reports have it."""
+    """The phrases of the README, from the reports."""
     champion = METRICS["champion"]
     low, high = EVALUATION["intervals"][champion]["auc"]
     alone, blind = EVALUATION["variants"]["request_only"], EVALUATION["variants"]["without_tailnum"]
@@ -183,7 +183,7 @@ def gate_rows(replay: dict[str, Any]) -> list[str]:
 
 
 def hindsight_sentence(replay: dict[str, Any]) -> str:
-    """How often the gate was right, as the four weeks after its verdicts tell."""
+    """How often the gate was right, measured over the four weeks after its verdicts."""
     through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
     rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
     return (

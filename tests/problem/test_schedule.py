@@ -85,7 +85,7 @@ def test_many_flights_get_what_each_gets_alone() -> None:
 
 
 def test_a_month_of_flights_gets_what_each_flight_gets_alone() -> None:
-    """Training asks for a month at once, the service for one flight."""
+    """Training computes a month at once, the service one flight."""
     departures = np.arange("2013-10-20T00:07", "2013-11-20T00:07", 97, dtype="datetime64[m]")
     arrivals = departures + np.linspace(40, 400, len(departures)).astype("timedelta64[m]")
     miles = np.linspace(80, 4983, len(departures)).astype(int)

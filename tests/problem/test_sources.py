@@ -120,7 +120,7 @@ def test_a_code_that_was_given_to_another_airline_is_not_accepted() -> None:
 
 @pytest.mark.parametrize("dataset", ["raw", "raw_2023"])
 def test_it_is_warmest_in_the_early_afternoon(dataset: str, request: pytest.FixtureRequest) -> None:
-    """What tells that weather's hours are UTC, in the year in which those of the flights are not."""
+    """Shows that the hours of the weather are UTC, in a year in which those of the flights are not."""
     weather = request.getfixturevalue(dataset)["weather"]
     warmest = weather.groupby(weather["local_hour"].dt.hour)["temp_f"].mean().idxmax()
 

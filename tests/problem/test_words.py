@@ -1,4 +1,4 @@
-"""What moved an answer is said as a traveller would say it, by the rule of the release that answers."""
+"""Reasons are worded for travellers, with the label definition of the release that made the prediction."""
 
 import json
 

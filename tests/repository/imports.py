@@ -1,4 +1,4 @@
-"""Which of our files a module imports, and which templates these fill in, read from the source: nothing is run."""
+"""The files that a module imports and the templates that they render, read from the source without running it."""
 
 import ast
 from functools import cache
@@ -32,35 +32,35 @@ def imported_by(file: Path) -> frozenset[str]:
     return frozenset(names)
 
 
-# The registry of candidates says which names and values params.yaml may have, and in which colours they are drawn.
-# That changes no result of a stage that fits nothing, so a new candidate does not run such a stage again.
+# The registry of candidates defines which names and values params.yaml may have, and the colours of figures. It does
+# not change the results of a stage that fits nothing, so a new candidate does not invalidate such a stage.
 NOT_FOLLOWED = {("params.py", "ontime.candidates"), ("plots.py", "ontime.candidates")}
 
 
-# A problem is one folder, whatever its files are called and import: another one changes no stage's list. So a stage
-# depends on the folder as a whole, and on all that a problem may import.
+# A stage depends on the folder of the problem as a whole, and on all that a problem may import: another problem, with
+# other files, does not change dvc.yaml.
 PROBLEM = ROOT / "src/ontime/problem"
 FOR_REQUESTS = {"ontime.declaration", "ontime.times"}
 FOR_TABLES = {"ontime.availability", "ontime.checks", "ontime.datasets", "ontime.events", "ontime.params"}
 
 
 def all_behind(module: str) -> set[str]:
-    """Every file of ours that running a module reads, its own included, as paths from the root; problem/ as one."""
-    found, waiting = set(), [module]
+    """The files of ours that a module needs, including its own, as paths from the root; problem/ is one path."""
+    files, waiting = set(), [module]
     while waiting:
         name = waiting.pop()
         file = file_of(name)
         if file is not None and PROBLEM in file.parents:
             waiting += FOR_REQUESTS | (FOR_TABLES if name.startswith("ontime.problem.data") else set())
-            found.add(PROBLEM)
-        elif file is not None and file not in found:
-            found.add(file)
+            files.add(PROBLEM)
+        elif file is not None and file not in files:
+            files.add(file)
             waiting += (other for other in imported_by(file) if (file.name, other) not in NOT_FOLLOWED)
-    return {str(file.relative_to(ROOT)) for file in found}
+    return {str(file.relative_to(ROOT)) for file in files}
 
 
 def templates_behind(module: str) -> set[str]:
-    """Every template that the files behind a module fill in, as paths from the root."""
+    """The templates that a module's files render, as paths from the root."""
     files = [ROOT / path for path in all_behind(module) if path.endswith(".py")]
     return {str(template.relative_to(ROOT)) for file in files for template in templates_of(file)}
 
@@ -73,11 +73,11 @@ def templates_of(file: Path) -> set[Path]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.endswith(".jinja")
     }
     beside = {file.parent / name for name in names} | {file.parent / "templates" / name for name in names}
-    found, waiting = set[Path](), [template for template in beside if template.is_file()]
+    templates, waiting = set[Path](), [template for template in beside if template.is_file()]
     while waiting:
         template = waiting.pop()
-        if template not in found:
-            found.add(template)
+        if template not in templates:
+            templates.add(template)
             syntax = Environment(autoescape=True).parse(template.read_text())
             waiting += [template.parent / name for name in meta.find_referenced_templates(syntax) if name]
-    return found
+    return templates

@@ -14,7 +14,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re
 def test_each_record_has_context_decision_and_consequences_in_this_order() -> None:
     parts = {name: re.findall(r"^\*\*(.+?)\.\*\*", text, re.MULTILINE) for name, text in RECORDS.items()}
 
-    assert {name: found for name, found in parts.items() if found not in FORMS} == {}
+    assert {name: headings for name, headings in parts.items() if headings not in FORMS} == {}
 
 
 def test_each_record_is_in_the_index_with_its_number_and_title() -> None:

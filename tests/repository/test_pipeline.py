@@ -1,4 +1,4 @@
-"""dvc.yaml says the truth: every file that a stage imports, every parameter that it reads."""
+"""dvc.yaml is complete: every file that a stage imports, every parameter that it reads."""
 
 import re
 from pathlib import Path
@@ -21,10 +21,10 @@ CODE = "\n".join(
 
 def leaves(section: dict[str, Any], above: str = "") -> list[str]:
     """Every parameter as `train.lightgbm.num_leaves`."""
-    found = []
+    names = []
     for name, value in section.items():
-        found += leaves(value, f"{above}{name}.") if isinstance(value, dict) else [f"{above}{name}"]
-    return found
+        names += leaves(value, f"{above}{name}.") if isinstance(value, dict) else [f"{above}{name}"]
+    return names
 
 
 PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())

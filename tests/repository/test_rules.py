@@ -1,4 +1,4 @@
-"""The rules of the house: one tool one address, no skipped test, no address in a lock, no path of a machine."""
+"""Rules of the repository: one module imports each tool, no skipped test, no URL in a lock, no path of a machine."""
 
 import re
 import subprocess
@@ -19,8 +19,8 @@ OUR_CODE = [
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "evidently": "monitoring/drift.py",
     "crepes": "src/ontime/conformal.py",
-    "botocore": ("pipelines/tools/backup.py", "pipelines/operations/mirror.py"),
-    "fsspec": ("pipelines/tools/backup.py", "pipelines/operations/mirror.py"),
+    "botocore": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py"),
+    "fsspec": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "jinja2": "src/ontime/rendering.py",
     "lightgbm": ("src/ontime/candidates.py", "src/ontime/export.py"),
@@ -56,8 +56,8 @@ TEXTS = (
 
 
 def tracked(*patterns: str) -> list[str]:
-    done = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
-    return [name for name in done.stdout.split() if (ROOT / name).is_file()]
+    listing = subprocess.run(["git", "ls-files", *patterns], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [name for name in listing.stdout.split() if (ROOT / name).is_file()]
 
 
 @pytest.mark.parametrize("tool", ADDRESSES)
@@ -92,14 +92,14 @@ ELSEWHERE = ("src/ontime/problem/", "infra/tests/")
 
 def test_no_word_of_the_problem_stands_outside_of_its_folder() -> None:
     rooms = ("src", "pipelines", "serving", "monitoring", "bench", "infra", "prefect.yaml", "Makefile", "Dockerfile")
-    found = [
+    occurrences = [
         f"{path}: {word.group()}"
         for path in tracked(*rooms)
         if not path.startswith((*ELSEWHERE, *ITS_OWN)) and path.endswith(TEXTS)
         for word in OF_THE_PROBLEM.finditer((ROOT / path).read_text())
     ]
 
-    assert found == []
+    assert occurrences == []
 
 
 def test_no_two_test_files_share_a_name() -> None:
@@ -109,9 +109,9 @@ def test_no_two_test_files_share_a_name() -> None:
 
 
 def test_every_template_is_filled_in_by_some_file() -> None:
-    found = {template for path in tracked("*.py") for template in templates_of(ROOT / path)}
+    templates = {template for path in tracked("*.py") for template in templates_of(ROOT / path)}
 
-    assert {str(template.relative_to(ROOT)) for template in found} == set(tracked("*.jinja"))
+    assert {str(template.relative_to(ROOT)) for template in templates} == set(tracked("*.jinja"))
 
 
 def test_no_test_is_skipped_or_expected_to_fail() -> None:

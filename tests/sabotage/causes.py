@@ -1,4 +1,4 @@
-"""Faults of known cause in the answers of a fortnight: in what the model was given, or in the outcomes."""
+"""Faults of known cause in the predictions of a fortnight: in the input of the model, or in the outcomes."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -31,7 +31,7 @@ METRIC: dict[str, Callable[[Matrix], Matrix]] = {
 
 @dataclass(frozen=True)
 class Answered:
-    """Flights as they were answered: the model's input, the outcome, and what a slice or another rule is told by."""
+    """Scored flights: the model's input, the outcome, and the columns for slices and other labels."""
 
     flights: pd.DataFrame  # day, departure_minute, origin, carrier, distance_miles, arr_delay_minutes
     matrix: Matrix
@@ -68,7 +68,7 @@ def zero(values: Matrix, _: Answered, __: Rng) -> Matrix:
 
 
 def frozen(values: Matrix, _: Answered, rng: Rng) -> Matrix:
-    """Every flight has the values of one of them."""
+    """All flights have the values of one flight."""
     return np.broadcast_to(values[rng.integers(len(values))], values.shape)
 
 
@@ -126,9 +126,9 @@ def recoded(values: Matrix, _: Answered, rng: Rng) -> Matrix:
     """Codes of airlines and airports that stand for others; they are the first columns of the timetable."""
     mixed = values.copy()
     for place in range(len(schema.CATEGORICAL)):
-        known = ~np.isnan(values[:, place])
-        codes = rng.permutation(int(values[known, place].max()) + 1)
-        mixed[known, place] = codes[values[known, place].astype(int)]
+        present = ~np.isnan(values[:, place])
+        codes = rng.permutation(int(values[present, place].max()) + 1)
+        mixed[present, place] = codes[values[present, place].astype(int)]
     return mixed
 
 

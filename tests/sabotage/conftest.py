@@ -17,7 +17,7 @@ from ontime.local_time import midnight
 from ontime.params import Params
 from pipelines.operations import materialise
 from tests.sabotage import matrix, world
-from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, WINTER, Model, Seen, World
+from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, WINTER, DayResult, Model, World
 
 Reported = Callable[[object], None]
 ROWS = pytest.StashKey[dict[str, dict[str, Any]]]()
@@ -30,7 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def reported(request: pytest.FixtureRequest) -> Reported:
-    """Called at last, with the message that a fault led to: the committed one, unless all are written anew."""
+    """A function that a test calls last, with the message that its fault led to; it must be the committed one."""
     declared = request.node.get_closest_marker("sabotage").args[0]
 
     def report(message: object) -> None:
@@ -38,7 +38,7 @@ def reported(request: pytest.FixtureRequest) -> Reported:
         request.config.stash[ROWS][declared.planted] = row
         if not request.config.getoption("write_matrix"):
             before = {each["planted"]: each for each in matrix.committed()}
-            assert row == before.get(declared.planted), "not what docs/sabotage.md says; `make sabotage` writes it anew"
+            assert row == before.get(declared.planted), "differs from docs/sabotage.md; `make sabotage` writes it again"
 
     return report
 
@@ -60,7 +60,7 @@ def timetable(tables: Tables) -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def march(tables: Tables, params: Params) -> pd.DataFrame:
-    """The flights that winter's models are measured by."""
+    """The flights on which winter's models are evaluated."""
     return world.labelled(tables, WINTER["test_from"], WINTER["test_until"], params)
 
 
@@ -81,24 +81,24 @@ def other(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.Data
 
 @pytest.fixture(scope="session")
 def inverted(winter: Model, tables: Tables, march: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Model:
-    """A model that took late for on time when it learned."""
+    """A model trained on inverted labels."""
     train = world.labelled(tables, date(2013, 1, 7), date(2013, 1, 14), params)
     return world.fit(train.assign(label=~train["label"]), march, timetable, winter.params, 5)
 
 
 @pytest.fixture
 def releases(winter: Model, tmp_path: Path) -> Path:
-    """Release 1 is published and answers."""
+    """Release 1 is published and live."""
     winter.publish(tmp_path / "releases", "1")
     release_pointer.set_live(tmp_path / "releases", "1")
     return tmp_path / "releases"
 
 
 class Evening(NamedTuple):
-    """A production after a day on which nothing was wrong, and what was seen of that day."""
+    """A production after a healthy day, and the monitor's result for that day."""
 
     folder: Path
-    seen: Seen
+    result: DayResult
 
 
 @pytest.fixture(scope="session")
@@ -110,19 +110,19 @@ def friday(
     params: Params,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Evening:
-    """It has answered every flight for two weeks, and was looked at four times."""
+    """It has served every flight for two weeks, and was monitored on four days."""
     healthy = World(tmp_path_factory.mktemp("friday"), raw, params)
     winter.publish(healthy.settings.releases, "1")
     release_pointer.set_live(healthy.settings.releases, "1")
-    soon = timedelta(minutes=params.features.lead_minutes)  # what leaves so early on Saturday is known on Friday
+    soon = timedelta(minutes=params.features.lead_minutes)  # flights so early on Saturday are scored on Friday
     rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.question)
     materialise.materialise_rows(healthy.engine, params.question, rows, timetable)
     arrived = timetable.loc[rows["entity_id"]]
     arrived = arrived[arrived["arrived_at"] <= midnight(SATURDAY)]
     database.store_outcomes(healthy.engine, materialise.outcomes_of(arrived, params.label.at_least))
     healthy.ask(FIRST, FRIDAY)
-    seen = [healthy.look(FRIDAY - timedelta(days=days)) for days in (3, 2, 1, 0)]
-    return _evening(healthy, seen[-1])
+    results = [healthy.monitor_day(FRIDAY - timedelta(days=days)) for days in (3, 2, 1, 0)]
+    return _evening(healthy, results[-1])
 
 
 @pytest.fixture(scope="session")
@@ -138,14 +138,14 @@ def sunday(saturday: Evening, raw: Tables, params: Params, tmp_path_factory: pyt
 
 def _next_day(before: Evening, day: date, raw: Tables, params: Params, folder: Path) -> Evening:
     healthy = _copy(before, folder, raw, params)
-    return _evening(healthy, healthy.live(day))
+    return _evening(healthy, healthy.run_day(day))
 
 
-def _evening(healthy: World, seen: Seen) -> Evening:
-    assert seen.decision.action is Action.NOTHING
-    assert not [each for each in seen.alerts.values() if each.tier is not Tier.REPORT]
+def _evening(healthy: World, result: DayResult) -> Evening:
+    assert result.decision.action is Action.NOTHING
+    assert not [each for each in result.alerts.values() if each.tier is not Tier.REPORT]
     healthy.engine.dispose()  # so that the files can be copied
-    return Evening(healthy.settings.releases.parent, seen)
+    return Evening(healthy.settings.releases.parent, result)
 
 
 def _copy(evening: Evening, folder: Path, raw: Tables, params: Params) -> World:

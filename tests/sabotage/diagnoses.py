@@ -1,4 +1,4 @@
-"""`make bench-diagnose`: is the first-named cause the planted one, and what is said of fortnights without a fault?
+"""`make bench-diagnose`: whether the first cause is the planted one, and the diagnosis of fortnights without a fault.
 
 Faults are planted into the small production of tests/sabotage/world.py: its model of winter, its reference of March,
 its flights from 26 May to 8 June 2013; and, as a check on a model and days that no limit was chosen by, into the first
@@ -34,8 +34,8 @@ FORTNIGHT, AGAIN = timedelta(days=14), timedelta(days=28)
 FIRST_MONTHS, HELD_OUT, VALID = date(2013, 3, 25), timedelta(days=21), timedelta(days=3)
 
 
-class Asked(NamedTuple):
-    """A model's file, the codes of its categories, and the flights that it was measured on."""
+class Subject(NamedTuple):
+    """A model's file, the codes of its categories, and the flights that it was evaluated on."""
 
     onnx: bytes
     categories: Mapping[str, tuple[str, ...]]
@@ -54,19 +54,19 @@ def _period(now: Answered) -> LabelledSample:
     return LabelledSample(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
 
 
-def planted(asked: Asked, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
-    """One fault, and what the diagnosis makes of it."""
-    found = asked.diagnose(fault.plant(healthy, np.random.default_rng(SEED)), params)
-    first = found.causes[0]
+def planted(subject: Subject, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
+    """One fault, and its diagnosis."""
+    result = subject.diagnose(fault.plant(healthy, np.random.default_rng(SEED)), params)
+    first = result.causes[0]
     return {
         "planted": fault.planted,
         "cause": fault.cause,
-        "log_loss": round(found.changes["log_loss"].after, 4),
+        "log_loss": round(result.changes["log_loss"].after, 4),
         "first": first.name,
         "costs": [round(value, 4) for value in first.cost],
         "stands_out": first.stands_out,
         "right": first.name == fault.cause,
-        "kind": next((cause.kind for cause in found.causes if cause.name == fault.cause), "slice"),
+        "kind": next((cause.kind for cause in result.causes if cause.name == fault.cause), "slice"),
     }
 
 
@@ -77,72 +77,74 @@ def between(flights: pd.DataFrame, start: date, until: date) -> pd.DataFrame:
 
 def trained(
     flights: pd.DataFrame, timetable: pd.DataFrame, params: Params, *days: date, every: int, trees: int
-) -> Asked:
-    """A model of [days 0, days 1), measured on [days 2, days 3)."""
+) -> Subject:
+    """A model trained on [days 0, days 1), evaluated on [days 2, days 3)."""
     own = {"train_from": days[0], "valid_from": days[1], "test_from": days[2], "test_until": days[3]}
     dated = params.model_copy(update={"split": params.split.model_copy(update=own)})
     train = between(flights, *days[:2]).iloc[::every].reset_index(drop=True)
     test = between(flights, *days[2:])
     fitted = world.fit(train, test, timetable, dated, trees)
-    return Asked(
+    return Subject(
         fitted.winner.onnx, fitted.winner.training["categories"], packaging.evenly_spaced(test, 5000).reset_index()
     )
 
 
-def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Asked]]:
-    """Each fortnight with the model that was made last: of all before, less what it is validated and measured on."""
+def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:
+    """Each fortnight with the newest model, trained on all days before its validation and evaluation."""
     day, trees = FIRST_MONTHS, params.train.of("lightgbm").model_dump()["n_estimators"]
     while day + FORTNIGHT <= params.split.test_until:
         test = day - HELD_OUT
         days = params.split.train_from, test - VALID, test, day
-        asked = trained(flights, timetable, params, *days, every=1, trees=trees)
-        yield day, asked
+        subject = trained(flights, timetable, params, *days, every=1, trees=trees)
+        yield day, subject
         if day + AGAIN <= params.split.test_until:
-            yield day + FORTNIGHT, asked
+            yield day + FORTNIGHT, subject
         day += AGAIN
 
 
-def released(params: Params) -> Iterator[tuple[date, Asked]]:
+def released(params: Params) -> Iterator[tuple[date, Subject]]:
     """Each fortnight that the released model was not trained on."""
     releases = load_settings().releases
     live = release_pointer.load_live(releases).manifest
     folder = releases / live.version
-    asked = Asked((folder / release.MODEL).read_bytes(), live.categories, pd.read_parquet(folder / release.REFERENCE))
+    subject = Subject(
+        (folder / release.MODEL).read_bytes(), live.categories, pd.read_parquet(folder / release.REFERENCE)
+    )
     day = live.trained_until
     while day + FORTNIGHT <= params.split.test_until:
-        yield day, asked
+        yield day, subject
         day += FORTNIGHT
 
 
-def calm(name: str, day: date, asked: Asked, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
-    """A fortnight without a planted fault: what stands out, and the alerts that its figures are over."""
-    found = asked.diagnose(asked.answered(between(flights, day, day + FORTNIGHT)), params)
-    first = found.causes[0]
+def calm(name: str, day: date, subject: Subject, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
+    """A fortnight without a planted fault: the causes that stand out, and the alerts that would fire."""
+    result = subject.diagnose(subject.answered(between(flights, day, day + FORTNIGHT)), params)
+    first = result.causes[0]
     return {
         "model": name,
         "from": str(day),
-        "log_loss": [round(value, 4) for value in found.changes["log_loss"].total],
-        "alerts": _alerts(asked, between(flights, day, day + FORTNIGHT), params),
+        "log_loss": [round(value, 4) for value in result.changes["log_loss"].total],
+        "alerts": _alerts(subject, between(flights, day, day + FORTNIGHT), params),
         "first": first.name,
         "costs": [round(value, 4) for value in first.cost],
-        "stands_out": [cause.name for cause in found.notable],
+        "stands_out": [cause.name for cause in result.notable],
     }
 
 
-def _alerts(asked: Asked, flights: pd.DataFrame, params: Params) -> list[str]:
+def _alerts(subject: Subject, flights: pd.DataFrame, params: Params) -> list[str]:
     """The figures of performance that are over their limit at the end of the fortnight."""
-    native = Model(asked.onnx)
-    said = native.predict(model.matrix_of(flights, asked.categories)).astype(np.float64)
-    rows = flights.assign(probability=said, alert=said >= params.cost.alert_threshold)
-    told = table_metrics.performance_metrics(performance.summarise(rows, params))
-    return [name for name in alerts.PERFORMANCE_ALERTS if (told[name] or 0) > params.monitor.alerts[name].above]
+    native = Model(subject.onnx)
+    probabilities = native.predict(model.matrix_of(flights, subject.categories)).astype(np.float64)
+    rows = flights.assign(probability=probabilities, alert=probabilities >= params.cost.alert_threshold)
+    figures = table_metrics.performance_metrics(performance.summarise(rows, params))
+    return [name for name in alerts.PERFORMANCE_ALERTS if (figures[name] or 0) > params.monitor.alerts[name].above]
 
 
-def every_fault(asked: Asked, days: tuple[date, date], flights: pd.DataFrame, params: Params) -> dict[str, Any]:
-    """Each fault in these days, and the counts that the documentation tells."""
-    healthy = asked.answered(between(flights, *days))
-    before = round(asked.diagnose(healthy, params).changes["log_loss"].after, 4)
-    rows = Parallel(n_jobs=2)(delayed(planted)(asked, healthy, fault, params) for fault in FAULTS)
+def every_fault(subject: Subject, days: tuple[date, date], flights: pd.DataFrame, params: Params) -> dict[str, Any]:
+    """Each fault in these days, and the counts for the documentation."""
+    healthy = subject.answered(between(flights, *days))
+    before = round(subject.diagnose(healthy, params).changes["log_loss"].after, 4)
+    rows = Parallel(n_jobs=2)(delayed(planted)(subject, healthy, fault, params) for fault in FAULTS)
     worse = [row for row in rows if row["log_loss"] - before >= diagnosis.NOTABLE_LOG_LOSS]
     others = [row for row in rows if row["log_loss"] - before < diagnosis.NOTABLE_LOG_LOSS]
     return {
@@ -182,15 +184,15 @@ def main() -> None:
     live = list(released(params))
     every = [("retrained", *each) for each in living(flights, timetable, params)]
     every += [("released", *each) for each in live]
-    day, asked = live[0]
-    found = {
+    day, subject = live[0]
+    results = {
         "sabotage_world": every_fault(winter, NOW, flights, params),
-        "released_model": every_fault(asked, (day, day + FORTNIGHT), flights, params),
+        "released_model": every_fault(subject, (day, day + FORTNIGHT), flights, params),
         "without_fault": without_fault([calm(name, day, each, flights, params) for name, day, each in every]),
     }
-    write_json(REPORTS / "bench_diagnose.json", found)
+    write_json(REPORTS / "bench_diagnose.json", results)
     for name in ("sabotage_world", "released_model"):
-        print(f"bench-diagnose: {name}: {found[name]['right']} of {found[name]['worse']} faults named first")
+        print(f"bench-diagnose: {name}: {results[name]['right']} of {results[name]['worse']} faults named first")
     print(f"bench-diagnose: {REPORTS / 'bench_diagnose.json'}")
 
 

@@ -1,7 +1,7 @@
 """The detection matrix: each planted fault with the guard that stops it, and each guard with the faults it stops.
 
-A test says what it plants by `@sabotage(...)`, and at its end hands the real message to the fixture `reported`, which
-compares it with the committed row; `make sabotage` writes the rows anew.
+A test declares what it plants by `@sabotage(...)`, and at its end passes the real message to the fixture `reported`,
+which compares it with the committed row; `make sabotage` writes the rows again.
 """
 
 import re
@@ -25,7 +25,7 @@ Test = TypeVar("Test", bound=Callable[..., object])
 
 @dataclass(frozen=True)
 class Guard:
-    """Something that refuses, sets aside or raises an alarm."""
+    """A check that refuses, quarantines or raises an alert."""
 
     where: str
     refusal: str = ""  # the exception that it raises
@@ -33,14 +33,15 @@ class Guard:
 
 CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
 QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "dataset's adapter", "parameters' types"
-POINT_IN_TIME, QUARANTINED_ROWS, SEEN, GATE = "point in time", "known data errors", "flights already seen", "gate"
+POINT_IN_TIME, QUARANTINED_ROWS, GATE = "point in time", "known data errors", "gate"
+SEEN = "no training rows in the test"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
-MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are kept", "no duel with itself", "trees' file"
-LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of an answer", "request's types"
-UNSEEN_DAYS, NOTHING, LAST_WORD = "training days do not count", "nothing to compare", "latest word on an outcome"
+MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are immutable", "no release challenges itself", "trees' file"
+LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of a prediction", "request's types"
+UNSEEN_DAYS, NOTHING, LAST_WORD = "training days do not count", "nothing to compare", "latest report of an outcome"
 SHADOW, WATCH, HELD_BACK = "policy: shadow", "policy: watch", "policy: cooldown, budget, labels"
 REPRODUCTION, SETTINGS = "byte for byte", "settings' types"
-ALONE, DOMINANT, UNDECLARED = "one feature alone", "share of the model's gain", "tables that say when they are known"
+ALONE, DOMINANT, UNDECLARED = "one feature alone", "share of the model's gain", "tables declare when they are known"
 SMOKE_TEST, OBJECTION = "smoke test of candidates", "objection to a promotion by hand"
 
 
@@ -100,10 +101,10 @@ GUARDS: Mapping[str, Guard] = {
     WATCH: Guard("monitoring/policy.py"),
     HELD_BACK: Guard("monitoring/policy.py"),
 }
-# Errors of ours that guard nothing: something was asked for that is not there, or a machine is away.
+# Our errors that are not guards: a resource is missing, or a machine is not reachable.
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
-    "Failed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
+    "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
     "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed",
@@ -112,7 +113,7 @@ NO_GUARDS = {
 
 @dataclass(frozen=True)
 class Sabotage:
-    """One fault. `stopped_by` is None where nothing stops it; then `instead` says what would, or why nothing should."""
+    """One fault. If nothing stops it, `stopped_by` is None, and `instead` says what would, or why nothing should."""
 
     fault: str
     planted: str
@@ -136,7 +137,7 @@ def declared_by(tests: Iterable[Any]) -> list[Sabotage]:
 
 
 def shortened(message: str) -> str:
-    """The line that says it, without rows, folders and ids, which differ from run to run or from year to year."""
+    """The main line of a message, without rows, folders and ids, which differ between runs or years."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     line = lines[1] if len(lines) > 1 and lines[0].endswith("contract:") else lines[0]
     line = re.sub(r"(/[^\s:/]+)+/", "", line).split("; first ")[0].replace("|", "/")
@@ -144,9 +145,9 @@ def shortened(message: str) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 4].rsplit(' ', 1)[0]} ..."
 
 
-def row_of(done: Sabotage, message: str) -> dict[str, Any]:
-    where = GUARDS[done.stopped_by].where if done.stopped_by else ""
-    return {**asdict(done), "where": where, "reported": shortened(message)}
+def row_of(declared: Sabotage, message: str) -> dict[str, Any]:
+    where = GUARDS[declared.stopped_by].where if declared.stopped_by else ""
+    return {**asdict(declared), "where": where, "reported": shortened(message)}
 
 
 def committed() -> list[dict[str, Any]]:

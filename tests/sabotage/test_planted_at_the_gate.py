@@ -1,4 +1,4 @@
-"""Challengers that look better than they are, and champions that have seen what judges them."""
+"""Challengers that look better than they are, and champions that were trained on test rows."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -24,16 +24,16 @@ def moved(probability: np.ndarray, times: float = 1, plus: float | np.ndarray = 
 @pytest.fixture
 def honest(winter: Model) -> np.ndarray:
     """The probabilities of the model of January and February for the flights of March."""
-    told: np.ndarray = winter.winner.predictions["lightgbm"].to_numpy()
-    return told
+    probabilities: np.ndarray = winter.winner.predictions["lightgbm"].to_numpy()
+    return probabilities
 
 
-def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **asked: Any) -> Verdict:
+def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **settings: Any) -> Verdict:
     judge = (winter.params.gate, winter.params.evaluate)
-    return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **asked)
+    return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **settings)
 
 
-@sabotage("probabilities too high", "a challenger that ranks better than the champion and says 0.05 too much", GATE)
+@sabotage("probabilities too high", "a challenger that ranks better, with probabilities 0.05 too high", GATE)
 def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     winter: Model, honest: np.ndarray, reported: Reported
 ) -> None:
@@ -75,7 +75,7 @@ def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np
     reported(why.split(": AUC")[0])
 
 
-@sabotage("first model without skill", "a first model that hardly leaves the base rate", GATE)
+@sabotage("first model without skill", "a first model that predicts little more than the base rate", GATE)
 def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
     rate = winter.winner.training["base_rate"]
     champion = np.full(len(honest), rate)
@@ -88,17 +88,17 @@ def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarr
     reported(verdict.reason.split(", which")[0])
 
 
-@sabotage("falsified days", "a test period in which flights of the training stand, moved to its days", SEEN)
+@sabotage("falsified days", "a test period that contains training flights, moved to its days", SEEN)
 def test_flights_of_the_training_are_found_by_their_keys(
     winter: Model, releases: Path, tmp_path: Path, reported: Reported
 ) -> None:
     engine = database.connect(f"sqlite:///{tmp_path}/judged.db")
     promotion_gate.run_gate(winter.winner, releases, engine, winter.params)
     flights = winter.winner.entities
-    # As if these days of March had been trained on: the day column says nothing of it.
-    known = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
+    # As if these days of March had been trained on, which the day column does not show.
+    keys = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
 
     with pytest.raises(GateBroken) as refused:
-        promotion_gate.run_gate(winter.winner._replace(trained_on=known), releases, engine, winter.params)
+        promotion_gate.run_gate(winter.winner._replace(trained_on=keys), releases, engine, winter.params)
 
     reported(str(refused.value).split(", such as")[0])

@@ -15,7 +15,7 @@ from ontime import database, database_tables, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params
 from pipelines.tools import diagnose
-from pipelines.tools.diagnose import Days, Report
+from pipelines.tools.diagnose import Days, DiagnosisReport
 from tests.sabotage.causes import FAULTS, Answered, Fault
 from tests.sabotage.world import FRIDAY, SATURDAY, World
 
@@ -36,7 +36,7 @@ CHOSEN = (
 
 
 def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
-    """As if the service had been given, and had answered, what the fault makes of its input."""
+    """Store the faulty input, and its predictions, as if the service had received it."""
     manifest = release_pointer.live_manifest(production.settings.releases)
     assert manifest is not None
     model = release_pointer.load_live(production.settings.releases).model
@@ -61,23 +61,25 @@ def plant(production: World, fault: Fault, timetable: pd.DataFrame) -> None:
             rows["entity_id"], broken.matrix, model.predict(broken.matrix.astype(np.float32)), broken.label, strict=True
         )
     ]
-    answered, known = database_tables.predictions, database_tables.outcomes
+    predictions, outcomes = database_tables.predictions, database_tables.outcomes
     with production.engine.begin() as connection:
         connection.execute(
-            sa.update(answered)
-            .where(answered.c.entity_id == bindparam("key"))
+            sa.update(predictions)
+            .where(predictions.c.entity_id == bindparam("key"))
             .values(vector=bindparam("vector"), probability=bindparam("probability")),
             changed,
         )
         connection.execute(
-            sa.update(known).where(known.c.entity_id == bindparam("key")).values(label=bindparam("label"), value=None),
+            sa.update(outcomes)
+            .where(outcomes.c.entity_id == bindparam("key"))
+            .values(label=bindparam("label"), value=None),
             changed,
         )
 
 
-def diagnosed(production: World) -> Report:
+def diagnosed(production: World) -> DiagnosisReport:
     params: Params = production.params
-    return diagnose.diagnosed(production.settings, params, Days(SINCE, SATURDAY), None)
+    return diagnose.diagnose_days(production.settings, params, Days(SINCE, SATURDAY), None)
 
 
 @pytest.mark.parametrize("planted", CHOSEN)
@@ -92,9 +94,9 @@ def test_the_cause_that_was_planted_is_named_first(planted: str, production: Wor
 
 
 def test_without_a_fault_nothing_stands_out(production: World) -> None:
-    found = diagnosed(production).diagnosis
+    result = diagnosed(production).diagnosis
 
-    assert found.notable == ()
+    assert result.notable == ()
 
 
 def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it(
@@ -102,14 +104,18 @@ def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it
 ) -> None:
     fault = next(each for each in FAULTS if each.planted == "100% of the outcomes of carrier UA flipped")
     plant(production, fault, timetable)
-    production.forget(FRIDAY - timedelta(days=4))
+    production.delete_monitoring(FRIDAY - timedelta(days=4))
     days = [FRIDAY - timedelta(days=count) for count in (4, 3, 2, 1, 0)]
-    seen = [production.look(day) for day in days]
+    results = [production.monitor_day(day) for day in days]
 
-    said = [database.last_decision(production.engine, "monitor", day=str(day)) for day in days]
+    decisions = [database.last_decision(production.engine, "monitor", day=str(day)) for day in days]
 
-    assert [bool(each.alerts) for each in seen] == [False, False, True, True, True]
-    assert [row.evidence.get("why", "")[: len("carrier UA")] for row in said if row] == ["", "", *["carrier UA"] * 3]
+    assert [bool(each.alerts) for each in results] == [False, False, True, True, True]
+    assert [row.evidence.get("why", "")[: len("carrier UA")] for row in decisions if row] == [
+        "",
+        "",
+        *["carrier UA"] * 3,
+    ]
 
 
 def test_page_and_numbers_say_the_same(production: World, timetable: pd.DataFrame, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Faults in what arrives: the contract, and what is done with a day that breaks it."""
+"""Faults in arriving data: the contract, and the quarantine of a day that breaks it."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -36,7 +36,7 @@ ONE_HOUR_WEST = ["ORD", "MDW", "DFW", "IAH", "HOU", "MSP", "MCI", "STL", "MSY", 
 
 @pytest.fixture
 def refusal(week: Tables) -> Refusal:
-    """What the contract says of other tables than these, which it accepts."""
+    """The contract's error for a change of these tables, which it accepts unchanged."""
     contract.clean(week)
 
     def refused(broken: Tables) -> ContractBroken:
@@ -122,9 +122,9 @@ def test_a_column_that_is_empty_from_now_on_is_seen(production: World, reported:
     without = weather.assign(temp_f=weather["temp_f"].mask(weather["hour"] >= midnight(SATURDAY) - timedelta(hours=4)))
 
     production.tables = {**production.tables, "weather": without}
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    reported(seen.report("blind_features"))
+    reported(result.report("blind_features"))
 
 
 @sabotage("renamed category", "UA written as United", CONTRACT)
@@ -164,9 +164,9 @@ def test_a_day_in_celsius_is_quarantined_and_stops_everything(production: World,
     changed = in_celsius(weather, on_saturday(weather["hour"]))
 
     production.tables = {**production.tables, "weather": changed}
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    reported(seen.report("quarantined_batches"))
+    reported(result.report("quarantined_batches"))
 
 
 @sabotage("duplicated batch", "a day of weather delivered twice", QUARANTINED_ROWS)
@@ -180,7 +180,7 @@ def test_weather_that_comes_twice_is_quarantined_and_counted(week: Tables, repor
     reported(f"{len(aside['weather'])} rows quarantined: {aside['weather']['reason'].iloc[0]}")
 
 
-@sabotage("duplicated batch", "outcomes again, and an older word on them later", LAST_WORD)
+@sabotage("duplicated batch", "outcomes reported again, and an older report afterwards", LAST_WORD)
 def test_outcomes_that_come_again_change_nothing(production: World, reported: Reported) -> None:
     before = production.outcomes()
     older = [{**row, "label": not row["label"], "known_at": row["known_at"] - timedelta(minutes=1)} for row in before]
@@ -195,7 +195,7 @@ def test_outcomes_that_come_again_change_nothing(production: World, reported: Re
 
     assert sum(now["label"] != then["label"] for now, then in zip(production.outcomes(), before, strict=True)) == 9
     assert kept == before
-    reported("the outcomes stay as they were; the word known last counts")
+    reported("the outcomes are unchanged; the report known last counts")
 
 
 @sabotage(
@@ -258,16 +258,16 @@ def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, 
 )
 def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: Params, reported: Reported) -> None:
     def features_at(moment: datetime, tables: Tables) -> pd.DataFrame:
-        known = contract.clean(sources.as_of(tables, moment))[0]
-        return features.build(known, moment, moment + timedelta(hours=2), params.features, params.question)
+        clean = contract.clean(sources.as_of(tables, moment))[0]
+        return features.build(clean, moment, moment + timedelta(hours=2), params.features, params.question)
 
     planted = with_another_future(week, NOON)
 
     hidden = features_at(NOON, planted)
 
     assert_frame_equal(hidden, features_at(NOON, week))
-    seen = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.question)
-    assert not seen.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.question))
+    result = features.build(planted, NOON, NOON + timedelta(hours=6), params.features, params.question)
+    assert not result.equals(features.build(week, NOON, NOON + timedelta(hours=6), params.features, params.question))
     reported("the features are the same, bit for bit")
 
 

@@ -28,7 +28,7 @@ LATER_HOURS = 2
 
 @pytest.fixture(scope="session")
 def validated(tables: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the stage `features` has run on two months, and its guard has nothing to say."""
+    """A folder in which the stage `features` has run on two months without an error."""
     folder = tmp_path_factory.mktemp("validated")
     start, end = (pd.Timestamp(day, tz=schema.ZONE) for day in ("2013-02-01", "2013-04-01"))
     part = sources.cut(tables, start, end)
@@ -51,7 +51,7 @@ def workspace(validated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def refusal(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Make], str]:
-    """What the stage says with another feature in the place of one, made of the window that the others see."""
+    """The stage's error with one feature replaced by another, computed from the same window."""
     honest = problem_features._rotation
 
     def refused(make: Make) -> str:
@@ -141,7 +141,7 @@ def test_an_added_column_that_is_known_later_stops_the_stage(
     reported(refusal(lambda window: window.flights["bags_lost"][window.in_period].to_numpy()))
 
 
-@sabotage("future leak", "code that looks at what left until the departure itself", POINT_IN_TIME)
+@sabotage("future leak", "code that uses departures up to the flight's own departure", POINT_IN_TIME)
 def test_code_that_takes_another_moment_stops_the_stage(
     workspace: Path, params: Params, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
@@ -155,7 +155,7 @@ def test_code_that_takes_another_moment_stops_the_stage(
     reported(stage_refuses(workspace))
 
 
-@sabotage("future leak", "a new table of which nobody says when it is known", UNDECLARED)
+@sabotage("future leak", "a new table without a declaration of when it is known", UNDECLARED)
 def test_a_table_without_a_declaration_is_refused(week: Tables, reported: Reported) -> None:
     moment = week["flights"]["scheduled_departure"].iloc[-1].to_pydatetime()
     sources.as_of(week, moment)

@@ -1,4 +1,4 @@
-"""Faults in a running production: what the monitor sees of them in the evening, and what the policy makes of that."""
+"""Faults in a running production: the monitor's result for the day, and the policy's decision."""
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -21,23 +21,23 @@ from pipelines.operations import materialise
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Evening, Reported
 from tests.sabotage.matrix import alert, sabotage
-from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, Model, Seen, World
+from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, DayResult, Model, World
 
 LATER = midnight(date(2013, 7, 1))
 OUTCOMES = database_tables.outcomes.c
 Vector = NDArray[np.float32]
 
 
-def again(production: World) -> Seen:
-    """Five days looked at from the beginning, after something changed in what is known of them."""
-    production.forget(SATURDAY - timedelta(days=4))
+def monitor_again(production: World) -> DayResult:
+    """Monitor five days again, after a change of their data."""
+    production.delete_monitoring(SATURDAY - timedelta(days=4))
     for days in (4, 3, 2, 1):
-        production.look(SATURDAY - timedelta(days=days))
-    return production.look(SATURDAY)
+        production.monitor_day(SATURDAY - timedelta(days=days))
+    return production.monitor_day(SATURDAY)
 
 
 def flip(production: World, every: int) -> None:
-    """The outcome of every n-th flight is the opposite, as a caller says who sends no delay in minutes."""
+    """Invert the outcome of every n-th flight, as a caller could who sends no delay in minutes."""
     flights = [row["entity_id"] for row in production.outcomes()[::every]]
     opposite = {"label": sa.not_(OUTCOMES.label), "value": None}
     production.execute(sa.update(database_tables.outcomes).where(OUTCOMES.entity_id.in_(flights)).values(opposite))
@@ -49,53 +49,53 @@ def flip(production: World, every: int) -> None:
 @sabotage("labels late", "no outcome since Tuesday", alert("unlabelled_share"))
 def test_outcomes_that_stay_away_stop_everything(production_on_saturday: World, reported: Reported) -> None:
     since = midnight(SATURDAY - timedelta(days=5))
-    production_on_saturday.execute(
-        sa.update(database_tables.outcomes).where(OUTCOMES.known_at > since).values(known_at=LATER)
-    )
-    seen = again(production_on_saturday)
+    late = sa.update(database_tables.outcomes).where(OUTCOMES.known_at > since).values(known_at=LATER)
+    production_on_saturday.execute(late)
+    result = monitor_again(production_on_saturday)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("unlabelled_share"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("unlabelled_share"))
 
 
 @sabotage("labels flipped", "the outcome of every fourth flight", alert("loss_excess"))
 def test_many_flipped_outcomes_raise_the_loss(production_on_saturday: World, reported: Reported) -> None:
     flip(production_on_saturday, 4)
 
-    reported(again(production_on_saturday).report("loss_excess"))
+    reported(monitor_again(production_on_saturday).report("loss_excess"))
 
 
 @sabotage("labels flipped", "the outcome of every tenth flight", alert("auc_shortfall"))
 def test_some_flipped_outcomes_lower_the_auc(production_on_saturday: World, reported: Reported) -> None:
     flip(production_on_saturday, 10)
 
-    reported(again(production_on_saturday).report("auc_shortfall"))
+    reported(monitor_again(production_on_saturday).report("auc_shortfall"))
 
 
 @sabotage(
     "labels flipped",
     "the outcome of every five hundredth flight",
-    instead="nothing in the scores: one in five hundred at random is within a fortnight's noise. The feed's own "
-    "delays, from which retraining learns, are held against the clocks by the contract",
+    instead="nothing in the scores: one in five hundred at random is within the noise of a fortnight. The contract "
+    "compares the feed's delays, which retraining uses, with the clock times",
 )
 def test_few_flipped_outcomes_are_not_seen(production_on_saturday: World, reported: Reported) -> None:
     flip(production_on_saturday, 500)
-    seen = again(production_on_saturday)
+    result = monitor_again(production_on_saturday)
 
-    assert not seen.alerts
-    reported(seen.verdict)
+    assert not result.alerts
+    reported(result.verdict)
 
 
 @sabotage("labels by another rule", "late from the first minute on, instead of the fifteenth", alert("rate_gap"))
 def test_another_rule_of_lateness_opens_a_gap(
     production_on_saturday: World, timetable: pd.DataFrame, reported: Reported
 ) -> None:
-    known = [row["entity_id"] for row in production_on_saturday.outcomes()]
+    entity_ids = [row["entity_id"] for row in production_on_saturday.outcomes()]
     production_on_saturday.execute(sa.delete(database_tables.outcomes))
-    told = materialise.outcomes_of(timetable.loc[known], at_least=1)  # by a caller who sends no delay in minutes
-    database.store_outcomes(production_on_saturday.engine, [{**each, "value": None} for each in told])
+    # From a caller who sends no delay in minutes.
+    outcomes = materialise.outcomes_of(timetable.loc[entity_ids], at_least=1)
+    database.store_outcomes(production_on_saturday.engine, [{**each, "value": None} for each in outcomes])
 
-    reported(again(production_on_saturday).report("rate_gap"))
+    reported(monitor_again(production_on_saturday).report("rate_gap"))
 
 
 @sabotage("labels flipped", "... and the policy would retrain on them at once", matrix.HELD_BACK)
@@ -104,11 +104,11 @@ def test_a_retraining_waits_for_enough_new_labels(production_on_saturday: World,
     few = {"policy": params.policy.model_copy(update={"min_labels": 5000})}
 
     flip(production_on_saturday, 4)
-    held = again(production_on_saturday)
+    held = monitor_again(production_on_saturday)
     production_on_saturday.params = params.model_copy(update=few)
 
     assert held.decision.action is Action.NOTHING
-    assert again(production_on_saturday).decision.action is Action.RETRAIN
+    assert monitor_again(production_on_saturday).decision.action is Action.RETRAIN
     reported(held.decision.reason.rsplit("; but ", 1)[1])
 
 
@@ -118,10 +118,10 @@ def test_a_retraining_waits_for_enough_new_labels(production_on_saturday: World,
 @sabotage("stale features", "materialisation stands still: no timetable, no features, for a day", alert("silent"))
 def test_a_day_without_materialisation_stops_everything(production: World, reported: Reported) -> None:
     production.ask(SATURDAY, SATURDAY)
-    seen = production.look(SATURDAY)
+    result = production.monitor_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("silent"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("silent"))
 
 
 @sabotage("stale features", "the store has lost the day's features, not its timetable", alert("request_only_share"))
@@ -130,27 +130,27 @@ def test_flights_without_features_stop_everything(production: World, reported: R
     moments = database_tables.features.c.moment
     production.execute(sa.delete(database_tables.features).where(moments >= midnight(SATURDAY)))
     production.ask(SATURDAY, SATURDAY)
-    seen = production.look(SATURDAY)
+    result = production.monitor_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("request_only_share"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("request_only_share"))
 
 
 @sabotage("stale features", "the feed of departures, arrivals and weather stands still", alert("stale_feed_share"))
 def test_a_feed_that_stands_still_stops_everything(production: World, reported: Reported) -> None:
     production.tables = standing_still(production.tables, midnight(SATURDAY) - timedelta(hours=6))
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("stale_feed_share"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("stale_feed_share"))
 
 
 def standing_still(tables: Tables, since: datetime) -> Tables:
-    """What would be known had nothing been heard since then; the timetable goes on."""
+    """The tables without any report since that moment, except for the timetable."""
     flights = tables["flights"].copy()
     flights.loc[flights["departed_at"] > since, ["departed_at", "dep_delay_minutes", "dep_hhmm"]] = None
-    told = flights["arrived_at"] <= since
-    flights.loc[~told, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
+    arrived = flights["arrived_at"] <= since
+    flights.loc[~arrived, ["arrived_at", "arr_delay_minutes", "arr_hhmm", "air_minutes"]] = None
     return {**tables, "flights": flights, "weather": tables["weather"][tables["weather"]["known_at"] <= since]}
 
 
@@ -158,38 +158,41 @@ def standing_still(tables: Tables, since: datetime) -> Tables:
 def test_a_day_without_weather_stops_everything(production: World, reported: Reported) -> None:
     weather = production.tables["weather"]
     production.tables = {**production.tables, "weather": weather[weather["hour"] < midnight(SATURDAY)]}
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("stale_feed_share"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("stale_feed_share"))
 
 
 @sabotage(
     "changed unit",
     "wind in metres per second",
-    instead="the feed's own unit, where it tells one: wind has no second reading to be held against, as temperature "
-    "has in dew point and humidity",
+    instead="a unit in the feed itself: wind has no second measurement to compare with, as temperature has in dew "
+    "point and humidity",
 )
 def test_wind_in_metres_per_second_is_not_seen(production: World, reported: Reported) -> None:
     weather, winds = production.tables["weather"].copy(), ["wind_speed_mph", "wind_gust_mph"]
     weather.loc[weather["hour"] >= midnight(SATURDAY), winds] *= 0.447
 
     production.tables = {**production.tables, "weather": weather}
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    assert not seen.alerts
-    reported(seen.verdict)
+    assert not result.alerts
+    reported(result.verdict)
 
 
-@sabotage("renamed category", "UA coded U2, and somebody has accepted U2", alert("unseen_share"))
+@sabotage("renamed category", "UA coded U2, with U2 accepted by hand", alert("unseen_share"))
 def test_an_airline_that_the_model_never_saw_is_counted(production: World, reported: Reported) -> None:
     production.tables = renamed(production.tables, "UA", "U2", accepted=True)
-    seldom = production.params.monitor.model_copy(update={"drift_every_days": 7919})  # takes seconds, and is not asked
+    seldom = production.params.monitor.model_copy(
+        update={"drift_every_days": 7919}
+        # Drift takes seconds, and is not needed.
+    )
     production.params = production.params.model_copy(update={"monitor": seldom})
-    production.live(SATURDAY)
-    seen = production.live(SUNDAY)
+    production.run_day(SATURDAY)
+    result = production.run_day(SUNDAY)
 
-    reported(seen.report("unseen_share"))
+    reported(result.report("unseen_share"))
 
 
 @sabotage("renamed category", "a small airline's code, in both tables", matrix.FLAGS)
@@ -198,17 +201,17 @@ def test_a_small_airline_by_another_code_is_flagged_in_each_answer(production: W
     production.materialise(SATURDAY)
 
     answers = production.ask(SATURDAY, SATURDAY)
-    seen = production.look(SATURDAY)
+    result = production.monitor_day(SATURDAY)
 
     flags = {flag for answer in answers if answer["entity_id"].startswith("H2") for flag in answer["flags"]}
     others = {flag for answer in answers if answer["entity_id"].startswith("UA") for flag in answer["flags"]}
-    assert not seen.alerts
+    assert not result.alerts
     assert "unknown_category:carrier" in flags - others
-    reported(f"each answer says {', '.join(sorted(flags))}; the monitor says {seen.verdict}")
+    reported(f"flags of each prediction: {', '.join(sorted(flags))}; monitor: {result.verdict}")
 
 
 def renamed(tables: Tables, old: str, new: str, *, accepted: bool = False) -> Tables:
-    """From Saturday on one airline flies under another code, which the airlines know."""
+    """From Saturday on, one airline has another code, which is in the table of airlines."""
     flights = tables["flights"].copy()
     chosen = (flights["carrier"] == old) & (flights["scheduled_departure"] >= midnight(SATURDAY) + timedelta(hours=2))
     flights.loc[chosen, "carrier"] = new
@@ -225,23 +228,23 @@ def renamed(tables: Tables, old: str, new: str, *, accepted: bool = False) -> Ta
 @sabotage("online feature skew", "stored temperatures in Celsius", alert("skewed_share"))
 def test_stored_features_in_another_unit_stop_everything(production: World, reported: Reported) -> None:
     skew(production, celsius)
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("skewed_share"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("skewed_share"))
 
 
 @sabotage("online feature skew", "stored vectors shifted by one column", alert("skewed_share"))
 def test_stored_features_in_the_wrong_places_stop_everything(production: World, reported: Reported) -> None:
     skew(production, lambda vector: np.roll(vector, 1))
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("skewed_share"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("skewed_share"))
 
 
 def skew(production: World, change: Callable[[Vector], Vector]) -> None:
-    """Another hand has been at the rows of Friday's last hours."""
+    """Change the stored vectors of Friday's last hours."""
     table = database_tables.features
     with production.engine.begin() as connection:
         rows = connection.execute(sa.select(table).where(table.c.moment >= midnight(SATURDAY) - timedelta(hours=5)))
@@ -275,41 +278,41 @@ def test_another_lead_than_in_training_is_not_materialised(
 def test_vectors_of_another_feature_set_are_not_taken_for_ours(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
-    known = {answer["features"] for answer in production.ask(FRIDAY, FRIDAY)}
+    feature_sources = {answer["features"] for answer in production.ask(FRIDAY, FRIDAY)}
 
     with monkeypatch.context() as other_code:
         other_code.setattr(online_store, "FEATURE_SET", "another set")
         production.materialise(SATURDAY)
     answers = [each for each in production.ask(SATURDAY, SATURDAY) if "20130608T1" in each["entity_id"]]
 
-    assert known == {"online"}
+    assert feature_sources == {"online"}
     assert {answer["features"] for answer in answers} == {"request"}
     assert all("request_only" in answer["flags"] for answer in answers)
-    reported("each answer says request_only")
+    reported("flags of each prediction: request_only")
 
 
 def in_hours(window: problem_features._Window) -> problem_features.Columns:
-    """Other code behind a feature than in training."""
-    told = ROTATION(window)
-    return told | {"aircraft_departure_delay": told["aircraft_departure_delay"] / 60}
+    """The feature's code, changed after the training."""
+    rotated = ROTATION(window)
+    return rotated | {"aircraft_departure_delay": rotated["aircraft_departure_delay"] / 60}
 
 
 ROTATION = problem_features._rotation
 
 
-@sabotage("online feature skew", "code that tells a delay in hours from now on", alert("skewed_share"))
+@sabotage("online feature skew", "code that computes a delay in hours from now on", alert("skewed_share"))
 def test_changed_code_behind_a_feature_is_seen_on_its_first_day(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
     monkeypatch.setattr(problem_features, "_rotation", in_hours)
 
-    reported(production.live(SATURDAY).report("skewed_share"))
+    reported(production.run_day(SATURDAY).report("skewed_share"))
 
 
 @sabotage(
     "online feature skew",
-    "... and from the second day on, when what is stored and what is built anew come from the same changed code",
-    instead="a digest of the code that computes features, in the manifest: who changes it retrains before it is used",
+    "... from the second day on, when stored and rebuilt features come from the same changed code",
+    instead="a digest of the feature code in the manifest: after a change, retraining comes before the code is used",
 )
 def test_changed_code_behind_a_feature_is_not_seen_later(
     production: World, monkeypatch: pytest.MonkeyPatch, reported: Reported
@@ -320,10 +323,10 @@ def test_changed_code_behind_a_feature_is_not_seen_later(
     production.materialise(FRIDAY)
     assert database.last_decision(production.engine, "skew") is not None
 
-    seen = production.live(SATURDAY)
+    result = production.run_day(SATURDAY)
 
-    assert not seen.alerts
-    reported(seen.verdict)
+    assert not result.alerts
+    reported(result.verdict)
 
 
 # Monitoring itself.
@@ -332,10 +335,10 @@ def test_changed_code_behind_a_feature_is_not_seen_later(
 @sabotage("empty monitoring window", "no prediction in the database at all", alert("silent"))
 def test_an_empty_window_is_not_calm(production: World, reported: Reported) -> None:
     production.execute(sa.delete(database_tables.predictions))
-    seen = production.look(SATURDAY)
+    result = production.monitor_day(SATURDAY)
 
-    assert seen.decision.action is Action.STOP
-    reported(seen.report("silent"))
+    assert result.decision.action is Action.STOP
+    reported(result.report("silent"))
 
 
 @sabotage("empty monitoring window", "a comparison with no flights on one side", matrix.NOTHING)
@@ -354,46 +357,46 @@ def test_drift_of_nothing_is_a_failure(winter: Model, reported: Reported) -> Non
 def test_flights_that_the_champion_was_trained_on_tell_nothing(
     production_on_saturday: World, saturday: Evening, winter: Model, reported: Reported
 ) -> None:
-    assert saturday.seen.figures["auc_shortfall"] is not None
+    assert saturday.result.figures["auc_shortfall"] is not None
 
     winter.publish(production_on_saturday.settings.releases, "2", trained_until=SUNDAY)
     production_on_saturday.execute(sa.update(database_tables.predictions).values(model_version="2"))
     release_pointer.set_live(production_on_saturday.settings.releases, "2")
-    production_on_saturday.forget(FIRST)
-    seen = production_on_saturday.look(SATURDAY)
+    production_on_saturday.delete_monitoring(FIRST)
+    result = production_on_saturday.monitor_day(SATURDAY)
 
-    assert seen.figures["auc_shortfall"] is None
-    reported(seen.verdict)
+    assert result.figures["auc_shortfall"] is None
+    reported(result.verdict)
 
 
 @sabotage(
-    "answers changed on their way", "logged probabilities are half of those that were told", alert("prediction_psi")
+    "logged predictions changed", "logged probabilities are half of those in the responses", alert("prediction_psi")
 )
 def test_answers_that_are_distributed_otherwise_are_seen(
     production_on_sunday: World, sunday: Evening, reported: Reported
 ) -> None:
-    assert sunday.seen.figures["prediction_psi"] is not None
+    assert sunday.result.figures["prediction_psi"] is not None
 
-    told = database_tables.predictions.c.probability
-    production_on_sunday.execute(sa.update(database_tables.predictions).values(probability=told / 2))
-    production_on_sunday.forget(SUNDAY)
+    probability = database_tables.predictions.c.probability
+    production_on_sunday.execute(sa.update(database_tables.predictions).values(probability=probability / 2))
+    production_on_sunday.delete_monitoring(SUNDAY)
 
-    reported(production_on_sunday.look(SUNDAY).report("prediction_psi"))
+    reported(production_on_sunday.monitor_day(SUNDAY).report("prediction_psi"))
 
 
 @sabotage(
     "drifted but harmless season",
-    "a model of winter in June: every temperature is one that it has hardly seen, and it is right",
+    "a model of winter in June: its temperatures are rare in training, and its predictions are right",
     harmless=True,
-    instead="features move with the seasons; what counts is whether the answers are still right",
+    instead="features change with the seasons; what counts is whether the predictions are still right",
 )
 def test_a_season_is_reported_and_changes_nothing(sunday: Evening, reported: Reported) -> None:
-    seen = sunday.seen
+    result = sunday.result
 
-    assert seen.figures["psi temp_f"] > 3  # type: ignore[operator]  # on a Sunday it is told
-    assert {name: raised.tier for name, raised in seen.alerts.items()} == {"feature_psi": Tier.REPORT}
-    assert seen.decision.action is Action.NOTHING
-    reported(f"{seen.report('feature_psi')}: {seen.decision.reason}")
+    assert result.figures["psi temp_f"] > 3  # type: ignore[operator]  # measured on Sundays
+    assert {name: raised.tier for name, raised in result.alerts.items()} == {"feature_psi": Tier.REPORT}
+    assert result.decision.action is Action.NOTHING
+    reported(f"{result.report('feature_psi')}: {result.decision.reason}")
 
 
 @sabotage("covariate drift", "every temperature 30 F higher", alert("feature_psi"))
@@ -404,41 +407,41 @@ def test_drift_is_found_and_calm_is_calm(winter: Model, production: World, repor
     assert calm < limit
 
     warmer = flights[1::2].assign(temp_f=lambda t: t["temp_f"] + 30)
-    found = drift.build_reports(half, warmer, 0.25, "warmer", ["temp_f"]).values()["features"]["temp_f"]
+    figures = drift.build_reports(half, warmer, 0.25, "warmer", ["temp_f"]).values()["features"]["temp_f"]
 
-    assert found > limit
+    assert figures > limit
     reported(f"feature_psi above {limit:g} (tier {production.params.monitor.alerts['feature_psi'].tier})")
 
 
 # A worse model that got past the gate.
 
 
-@sabotage("worse model past the gate", "a challenger that took late for on time when it learned", matrix.SHADOW)
+@sabotage("worse model past the gate", "a challenger trained on inverted labels", matrix.SHADOW)
 def test_a_worse_challenger_is_withdrawn(production: World, inverted: Model, winter: Model, reported: Reported) -> None:
     began = SATURDAY - timedelta(days=production.params.policy.shadow_days)
     inverted.publish(production.settings.releases, "2")
     winter.publish(production.settings.releases, "3")
     production.challenge("3", began)
-    assert production.judge_trial(FRIDAY).action is Action.PROMOTE
+    assert production.decide_on_challenger(FRIDAY).action is Action.PROMOTE
 
     production.challenge("2", began)
-    decision = production.judge_trial(FRIDAY)
+    decision = production.decide_on_challenger(FRIDAY)
 
     assert decision.action is Action.WITHDRAW
     reported(decision.reason.split(": ")[0])
 
 
-@sabotage("worse model past the gate", "... and past the shadow: it answers", matrix.WATCH)
+@sabotage("worse model past the gate", "... and past the shadow: it serves traffic", matrix.WATCH)
 def test_a_worse_champion_is_rolled_back(production: World, inverted: Model, winter: Model, reported: Reported) -> None:
     began = SATURDAY - timedelta(days=3)
     inverted.publish(production.settings.releases, "2")
     winter.publish(production.settings.releases, "3")
-    production.crown("3", began)
-    assert production.judge_trial(FRIDAY).action is Action.NOTHING
+    production.promote("3", began)
+    assert production.decide_on_challenger(FRIDAY).action is Action.NOTHING
     release_pointer.revert(production.settings.releases)
 
-    production.crown("2", began)
-    decision = production.judge_trial(FRIDAY)
+    production.promote("2", began)
+    decision = production.decide_on_challenger(FRIDAY)
 
     assert decision.action is Action.ROLL_BACK
     reported(decision.reason.split(": ")[0])

@@ -33,7 +33,7 @@ def refusal(releases: Path) -> ReleaseRefused:
 
 
 def redigested(made: Model, **changed: Any) -> Model:
-    """A whole release with right digests, whose files are not those that were made together."""
+    """A complete release with correct digests, whose files do not belong together."""
     contents = {**made.contents, **{name.replace("_", "."): content for name, content in changed.items()}}
     return made._replace(contents=contents)
 
@@ -68,7 +68,7 @@ def test_a_changed_manifest_is_refused(releases: Path, reported: Reported) -> No
     reported(refusal(releases))
 
 
-@sabotage("tampered release", "another model under the same papers, every digest right", matrix.PROBES)
+@sabotage("tampered release", "another model in the release, with correct digests", matrix.PROBES)
 def test_another_model_with_right_digests_does_not_give_the_probes(
     winter: Model, other: Model, releases: Path, reported: Reported
 ) -> None:
@@ -77,8 +77,8 @@ def test_another_model_with_right_digests_does_not_give_the_probes(
     redigested(winter, model_onnx=other.contents[MODEL]).publish(releases, "2")
     release_pointer.set_live(releases, "2")
 
-    told = str(refusal(releases))
-    reported(told.split(" gets ")[0] + " gets another probability than when it was published")
+    message = str(refusal(releases))
+    reported(message.split(" gets ")[0] + " gets another probability than when it was published")
 
 
 @sabotage("tampered release", "the trees of another model, from which reasons are computed", matrix.REASONS)
@@ -90,11 +90,11 @@ def test_reasons_of_another_model_do_not_add_up(
     redigested(winter, trees_npz=other.contents[release.TREES]).publish(releases, "2")
     release_pointer.set_live(releases, "2")
 
-    told = str(refusal(releases))
-    reported(told.split(" add up to ")[0] + " add up to another probability")
+    message = str(refusal(releases))
+    reported(message.split(" add up to ")[0] + " add up to another probability")
 
 
-@sabotage("tampered release", "trees that are no trees", matrix.TREES)
+@sabotage("tampered release", "a file of trees that holds no trees", matrix.TREES)
 def test_a_file_that_holds_no_trees_is_not_published(winter: Model, tmp_path: Path, reported: Reported) -> None:
     winter.publish(tmp_path, "1")
 
@@ -116,8 +116,8 @@ def test_a_version_is_never_another_model(winter: Model, other: Model, releases:
 
 @sabotage(
     "tampered release",
-    "all of it: another model, its probes, its manifest and the pointer, by somebody who may write there",
-    instead="signatures, by a key that the machine with the releases does not have",
+    "everything replaced, model, probes, manifest and pointer, by someone with write access",
+    instead="signatures with a key that is not on the machine with the releases",
 )
 def test_a_release_that_is_replaced_whole_is_believed(other: Model, releases: Path, reported: Reported) -> None:
     proven(releases)
@@ -138,8 +138,8 @@ def test_a_release_of_other_features_is_refused(releases: Path, reported: Report
     proven(releases)
 
     path = releases / "1" / release.MANIFEST
-    told = release.verify(releases / "1")
-    path.write_text(told.model_copy(update={"features": tuple(sorted(told.features))}).model_dump_json())
+    manifest = release.verify(releases / "1")
+    path.write_text(manifest.model_copy(update={"features": tuple(sorted(manifest.features))}).model_dump_json())
 
     with pytest.raises(ReleaseRefused) as refused:
         release.verify(releases / "1")
@@ -171,8 +171,8 @@ def test_other_code_than_in_training_does_not_give_the_probes(
 
     monkeypatch.setattr(schedule, "weekday", from_sunday)
 
-    told = str(refusal(releases))
-    reported(told.split(" gets ")[0] + " gets another probability than when it was published")
+    message = str(refusal(releases))
+    reported(message.split(" gets ")[0] + " gets another probability than when it was published")
 
 
 @sabotage("tampered outputs", "a trained model that is not the one of the committed dvc.lock", matrix.REPRODUCTION)

@@ -28,20 +28,21 @@ CANDIDATES = {"candidates": ["rate_table", "lightgbm"]}
 @pytest.fixture(scope="session")
 def trained(weeks: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the stage `train` has run on three weeks, and no guard of `evaluate` objects."""
-    params = yaml.safe_load(PARAMS_YAML.read_text())
-    params["split"].update(DAYS)
-    params["train"].update(CANDIDATES)
-    params["train"]["lightgbm"].update(n_estimators=8)
+    content = yaml.safe_load(PARAMS_YAML.read_text())
+    content["split"].update(DAYS)
+    content["train"].update(CANDIDATES)
+    content["train"]["lightgbm"].update(n_estimators=8)
     with pytest.MonkeyPatch.context() as inside:
         inside.chdir(tmp_path_factory.mktemp("trained"))
-        PARAMS_FILE.write_text(yaml.safe_dump(params))
+        PARAMS_FILE.write_text(yaml.safe_dump(content))
         write_table(weeks, FEATURES / "2013-02.parquet")
         train.main()
-        test, said = evaluate.read_test(load_params()), load_params()
-        told = evaluate.predict_all(test, said)
-        for name, probability in told.items():
-            auc = evaluation.scores(test.label, probability, said.cost)["auc"]
-            evaluation.refuse_leak(name, auc, said.evaluate.leak_auc)
+        params = load_params()
+        test = evaluate.read_test(params)
+        predictions = evaluate.predict_all(test, params)
+        for name, probability in predictions.items():
+            auc = evaluation.scores(test.label, probability, params.cost)["auc"]
+            evaluation.refuse_leak(name, auc, params.evaluate.leak_auc)
         return Path.cwd()
 
 
@@ -101,7 +102,7 @@ def test_a_feature_that_alone_tells_too_much_stops_the_training(
 
 
 @pytest.mark.usefixtures("workspace")
-@sabotage("future leak", "the actual departure delay, blurred until it alone does not tell too much", DOMINANT)
+@sabotage("future leak", "the actual departure delay, with noise, so that it alone does not reveal too much", DOMINANT)
 def test_a_feature_that_dominates_the_model_stops_the_training(
     weeks: pd.DataFrame, departure_delay: pd.Series, reported: Reported
 ) -> None:
@@ -133,7 +134,7 @@ def test_a_feature_from_the_future_that_was_accepted_stops_the_evaluation(
 @sabotage(
     "future leak",
     "the late share of each flight number over the year, from a file that the features' code reads by itself",
-    instead="a feature that takes all it needs from its tables, where the point-in-time rule sees it",
+    instead="features computed only from declared tables, which the point-in-time check covers",
 )
 def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     weeks: pd.DataFrame, tables: Tables, reported: Reported
@@ -159,11 +160,11 @@ def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
 def test_a_random_split_stops_the_training(weeks: pd.DataFrame, workspace: Path, reported: Reported) -> None:
     params = load_params()
     periods = split.periods(params.split)
-    known = split.labelled(split.within(weeks, split.Period(periods["train"].start, periods["valid"].until)))
-    drawn = np.random.default_rng(1).random(len(known)) < 0.8
+    labelled = split.labelled(split.within(weeks, split.Period(periods["train"].start, periods["valid"].until)))
+    drawn = np.random.default_rng(1).random(len(labelled)) < 0.8
 
     with pytest.raises(split.SplitBroken) as refused:
-        train.fit_candidates(known[drawn], known[~drawn], params, workspace / "models")
+        train.fit_candidates(labelled[drawn], labelled[~drawn], params, workspace / "models")
 
     reported(refused.value)
 
@@ -187,10 +188,10 @@ def test_a_test_set_out_of_the_training_days_stops_the_evaluation(
 @pytest.mark.usefixtures("workspace")
 @sabotage("random split", "periods that overlap, in params.yaml", PARAMETERS)
 def test_periods_that_overlap_are_refused(reported: Reported) -> None:
-    said = yaml.safe_load(PARAMS_FILE.read_text())
+    content = yaml.safe_load(PARAMS_FILE.read_text())
     load_params()
 
-    PARAMS_FILE.write_text(yaml.safe_dump({**said, "split": {**said["split"], "test_from": "2013-02-10"}}))
+    PARAMS_FILE.write_text(yaml.safe_dump({**content, "split": {**content["split"], "test_from": "2013-02-10"}}))
     with pytest.raises(ParamsBroken) as refused:
         load_params()
 
@@ -213,7 +214,7 @@ def test_the_champion_itself_is_kept_out(winter: Model, releases: Path, tmp_path
     reported(verdict.reason)
 
 
-@sabotage("challenger equal to champion", "the release that answers, put in its own shadow", ITSELF)
+@sabotage("challenger equal to champion", "the live release as its own challenger", ITSELF)
 def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reported: Reported) -> None:
     other.publish(releases, "2")
     release_pointer.set_challenger(releases, "2")
@@ -226,9 +227,9 @@ def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reporte
 
 @sabotage("challenger worse for some", "a challenger that is better on the whole and wrong about one airline", GATE)
 def test_a_challenger_that_fails_one_airline_is_kept_out(winter: Model, reported: Reported) -> None:
-    flights, told = winter.winner.entities, winter.winner.predictions
+    flights, predictions = winter.winner.entities, winter.winner.predictions
     usual = Rival("the base rate", np.full(len(flights), winter.winner.training["base_rate"]))
-    better = told["lightgbm"].to_numpy()
+    better = predictions["lightgbm"].to_numpy()
     params = winter.params
     wrong = np.where(flights["carrier"] == "US", 0.5, better)
     judge, rate = (params.gate, params.evaluate), winter.winner.training["base_rate"]

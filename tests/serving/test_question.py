@@ -258,9 +258,9 @@ def test_compare_performance_and_the_page_know_the_same_outcomes(
     pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
 
-    report = performance_report.measured(settings, params)
+    report = performance_report.measure_performance(settings, params)
     pairs = performance.paired_predictions(engine, *(release.verify(settings.releases / each) for each in ("1", "2")))  # type: ignore[arg-type]  # two of them
-    compared = compare_releases.report(pairs, pointer)
+    compared = compare_releases.comparison_report(pairs, pointer)
 
     on_the_page = [each["label"] for each in shown if "label" in each]
     assert report is not None

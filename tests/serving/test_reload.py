@@ -69,7 +69,7 @@ def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFi
     message = by_hand.run(settings, ["rollback"])  # this MLflow has no registered model
 
     assert message == "release 1 is live again"
-    assert "MLflow's alias champion stays where it was" in capsys.readouterr().err
+    assert "MLflow's alias champion was not moved" in capsys.readouterr().err
     assert rows_of(settings, database_tables.decisions)[0].kind == "rollback"
 
 
@@ -217,7 +217,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
 
     engine = database.connect(settings.database_url)
     both = performance.paired_predictions(engine, *both_of(settings))
-    report = compare_releases.report(both, pointer)
+    report = compare_releases.comparison_report(both, pointer)
 
     with_outcome = stored.set_index("entity_id")["label"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
@@ -237,7 +237,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
     engine = database.connect(settings.database_url)
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
-        compare_releases.report(
+        compare_releases.comparison_report(
             performance.paired_predictions(engine, *both_of(settings)),
             pointer,
         )

@@ -1,4 +1,4 @@
-"""A backup taken while the service answers, and everything back from it: the same answers, the same registry."""
+"""A backup made while the service serves traffic, and a full restore: same predictions, same registry."""
 
 import sqlite3
 from contextlib import closing
@@ -43,9 +43,9 @@ def _secret(parts: dict[str, str]) -> dict[str, SecretStr]:
 
 def registered(settings: Settings) -> list[tuple[object, ...]]:
     client = registry.tracking_client(settings.tracking_url, settings.artifacts)
-    found = client.search_model_versions(f"name='{registry.NAME}'")
-    commits = [client.get_run(str(each.run_id)).data.tags["git_commit"] for each in found]
-    return [(each.version, each.run_id, each.aliases, commit) for each, commit in zip(found, commits, strict=True)]
+    versions = client.search_model_versions(f"name='{registry.NAME}'")
+    commits = [client.get_run(str(each.run_id)).data.tags["git_commit"] for each in versions]
+    return [(each.version, each.run_id, each.aliases, commit) for each, commit in zip(versions, commits, strict=True)]
 
 
 def predictions(settings: Settings) -> set[tuple[object, ...]]:
@@ -63,7 +63,7 @@ def test_after_a_restore_the_answers_the_releases_and_the_registry_are_what_they
     folder = tmp_path / "backup"
     with running(world) as service:
         before = [service.post("/v1/predictions", {**FLIGHT, "flight_number": number}) for number in range(1, 30)]
-        with Load(service.port, FLIGHT):  # it goes on answering
+        with Load(service.port, FLIGHT):  # keeps requesting
             backup.make(world, folder)
     kept, versions = {answer["prediction_id"] for answer in before}, registered(world)
     for path in (tmp_path / "ontime.db", tmp_path / "mlflow.db", world.artifacts, world.releases):
@@ -140,18 +140,18 @@ def test_rows_that_only_the_write_ahead_log_holds_are_in_the_backup(world: Setti
 
 def test_postgresql_comes_back_as_it_was(world: Settings, postgres_server: postgres.Server, tmp_path: Path) -> None:
     url = postgres_server.new_database()
-    told = world.model_copy(update={"backup": _secret({"ontime": url})})
+    with_postgresql = world.model_copy(update={"backup": _secret({"ontime": url})})
     engine = database.connect(url)
     database.record_decision(engine, "gate", "keep", {"reason": "before"})
-    backup.make(told, tmp_path / "backup")
+    backup.make(with_postgresql, tmp_path / "backup")
     database.record_decision(engine, "gate", "promote", {"reason": "after"})
     with engine.begin() as connection:
         connection.execute(sa.text("CREATE TABLE younger (name text)"))
     engine.dispose()
 
     with pytest.raises(NotBackedUp, match="not empty"):
-        backup.restore(told, tmp_path / "backup")
-    backup.restore(told, tmp_path / "backup", replace=True)
+        backup.restore(with_postgresql, tmp_path / "backup")
+    backup.restore(with_postgresql, tmp_path / "backup", replace=True)
 
     restored = database.connect(url)
     assert [row.evidence["reason"] for row in database.decisions_of(restored, "gate")] == ["before"]
@@ -168,11 +168,11 @@ def test_a_release_that_is_published_and_pointed_at_meanwhile_leaves_the_backup_
     real = LocalFileSystem.find
 
     def meanwhile(self: LocalFileSystem, path: str, *words: object, **named: object) -> list[str]:
-        found: list[str] = real(self, path, *words, **named)
+        paths: list[str] = real(self, path, *words, **named)
         if path.endswith("releases"):
             release.publish(world.releases, small.contents, small.manifest("3"))
             release_pointer.set_live(world.releases, "3")
-        return found
+        return paths
 
     with monkeypatch.context() as patched:
         patched.setattr(LocalFileSystem, "find", meanwhile)

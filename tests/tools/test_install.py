@@ -1,4 +1,4 @@
-"""Why LightGBM cannot be imported after an installation: what failed is blamed, and OpenMP only where it is missing."""
+"""The installation: steps, interruptions, and the reason why LightGBM cannot be imported."""
 
 import os
 from pathlib import Path
@@ -19,25 +19,25 @@ ELSE = {
 }
 
 
-@pytest.mark.parametrize("said", MISSING)
-def test_a_missing_openmp_runtime_is_named_with_what_brings_it(said: str) -> None:
-    assert "apt-get install libgomp1, or brew install libomp" in install.reason(1, said)
+@pytest.mark.parametrize("output", MISSING)
+def test_a_missing_openmp_runtime_is_named_with_what_brings_it(output: str) -> None:
+    assert "apt-get install libgomp1, or brew install libomp" in install.import_failure(1, output)
 
 
 @pytest.mark.parametrize("last", ELSE)
-def test_anything_else_is_told_by_its_own_last_line(last: str) -> None:
-    told = install.reason(ELSE[last], f"Traceback (most recent call last):\n  File x\n{last}\n")
+def test_any_other_failure_is_reported_with_its_last_line(last: str) -> None:
+    reason = install.import_failure(ELSE[last], f"Traceback (most recent call last):\n  File x\n{last}\n")
 
-    assert told == f"LightGBM is installed, but cannot be imported: {last}; make install tries again"
+    assert reason == f"LightGBM is installed, but cannot be imported: {last}; rerun make install"
 
 
-def test_an_import_that_was_killed_is_said_to_be_killed() -> None:
-    assert "was killed by signal 9" in install.reason(-9, "")
+def test_an_import_that_was_killed_is_reported_as_killed() -> None:
+    assert "was killed by signal 9" in install.import_failure(-9, "")
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose steps of installation only write down what they are."""
+    """A project whose installation steps only write their names to a file."""
     monkeypatch.chdir(tmp_path)
     for each in (install.ALL, install.SETUP):
         each.parent.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""A first problem from a file: what its columns are taken for, what is refused, and that the result reads the file."""
+"""A first problem from a file: the kinds of its columns, what is refused, and that the problem reads the file."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.operations import raw_files
 from pipelines.tools import new_problem, open_decisions
-from pipelines.tools.column_roles import Choice, NotWritten, choose
+from pipelines.tools.column_roles import ColumnRoles, NotWritten, assign_roles
 from pipelines.tools.column_types import Kind, columns_of
 from tests import ROOT
 
@@ -57,10 +57,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def chosen(table: pd.DataFrame, label: str = "missed", time: str = "", name: str = "visits.csv") -> Choice:
+def chosen(table: pd.DataFrame, label: str = "missed", time: str = "", name: str = "visits.csv") -> ColumnRoles:
     path = Path(name)
     table.to_parquet(path) if path.suffix == ".parquet" else table.to_csv(path, index=False)
-    return choose("noshows", path, label, time)
+    return assign_roles("noshows", path, label, time)
 
 
 @pytest.mark.parametrize("case", KINDS)
@@ -74,12 +74,12 @@ def test_the_kind_of_a_column_is_inferred(case: str) -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_what_columns_are_to_the_problem() -> None:
-    choice = chosen(VISITS)
+    roles = chosen(VISITS)
 
-    assert [each.name for each in choice.key] == ["visit_no"]
-    assert [each.name for each in choice.features] == ["clinic", "days_ahead", "fee", "reminded"]
-    assert str(choice.first_day) == "2021-01-01"
-    assert str(choice.last_day) == str(HOURS.iloc[-1].date())
+    assert [each.name for each in roles.key] == ["visit_no"]
+    assert [each.name for each in roles.features] == ["clinic", "days_ahead", "fee", "reminded"]
+    assert str(roles.first_day) == "2021-01-01"
+    assert str(roles.last_day) == str(HOURS.iloc[-1].date())
 
 
 REFUSED: dict[str, tuple[pd.DataFrame, dict[str, str], str]] = {
@@ -89,11 +89,11 @@ REFUSED: dict[str, tuple[pd.DataFrame, dict[str, str], str]] = {
     "a time is missing": (VISITS.assign(at=VISITS["at"].where(VISITS.index != 3)), {}, "at is empty in 1 rows"),
     "a fortnight": (VISITS[:60], {}, "a split by time needs 28 days"),
     "another century": (VISITS.assign(at=HOURS - pd.Timedelta(days=36525)), {}, "years from 2000 to 2099"),
-    "no such label": (VISITS, {"label": "mised"}, "LABEL=mised is none of the columns Visit no., Clinic, days ahead"),
+    "no such label": (VISITS, {"label": "mised"}, "LABEL=mised is not one of the columns Visit no., Clinic"),
     "one value": (VISITS, {"label": "country"}, "LABEL=country has fewer than two values.*Does it fit"),
     "several classes": (VISITS.assign(Clinic=list("abcd") * 100), {"label": "Clinic"}, "a category with 4 values"),
     "no key": (VISITS.drop(columns="Visit no.").assign(at="2021-01-01 10:00").assign(
-        at=VISITS["at"].where(VISITS.index % 2 == 0).ffill(), fee=1.5, **{"days ahead": 2}), {}, "names a row"),
+        at=VISITS["at"].where(VISITS.index % 2 == 0).ffill(), fee=1.5, **{"days ahead": 2}), {}, "identifies a row"),
 }  # fmt: skip
 
 
@@ -108,7 +108,7 @@ def test_a_file_that_does_not_fit_is_refused_by_name(case: str) -> None:
 
 def test_another_format_is_refused(folder: Path) -> None:
     with pytest.raises(NotWritten, match=r"visits\.xlsx is not one of \.csv, \.csv\.gz, \.parquet"):
-        choose("noshows", folder / "visits.xlsx", "missed")
+        assign_roles("noshows", folder / "visits.xlsx", "missed")
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,12 @@ def test_a_file_that_is_no_csv_is_refused(content: bytes, why: str, folder: Path
     (folder / "visits.csv").write_bytes(content)
 
     with pytest.raises(NotWritten, match=rf"visits\.csv .*{why}"):
-        choose("noshows", folder / "visits.csv", "missed")
+        assign_roles("noshows", folder / "visits.csv", "missed")
 
 
 @pytest.mark.usefixtures("folder")
 def test_what_is_to_be_decided_is_listed_with_its_line() -> None:
-    written = new_problem.write(chosen(VISITS), Path("visits.csv"))
+    written = new_problem.write_problem(chosen(VISITS), Path("visits.csv"))
 
     listed = open_decisions.open_in(written)
 
@@ -137,17 +137,17 @@ def test_what_is_to_be_decided_is_listed_with_its_line() -> None:
 def test_nothing_is_overwritten(path: str, folder: Path) -> None:
     (folder / path).parent.mkdir(parents=True)
     (folder / path).write_text("mine")
-    choice = chosen(VISITS)
+    roles = chosen(VISITS)
 
     with pytest.raises(NotWritten, match="choose another NAME"):
-        new_problem.write(choice, Path("visits.csv"))
+        new_problem.write_problem(roles, Path("visits.csv"))
 
     assert {each for each in folder.rglob("*") if each.is_file()} == {folder / path, folder / "visits.csv"}
     assert (folder / path).read_text() == "mine"
 
 
 def test_a_clone_has_the_raw_files(folder: Path) -> None:
-    new_problem.write(chosen(VISITS), Path("visits.csv"))
+    new_problem.write_problem(chosen(VISITS), Path("visits.csv"))
 
     for _ in range(2):
         raw_files.link_into(folder / "clone")
@@ -155,7 +155,7 @@ def test_a_clone_has_the_raw_files(folder: Path) -> None:
     assert (folder / "clone/raw/noshows.csv").read_bytes() == (folder / "visits.csv").read_bytes()
 
 
-# Files that are odd in as many ways as fit: each problem reads its own, and the service computes the same features.
+# Files with unusual formats: each generated problem reads its file, and the service computes the same features.
 TIMED = VISITS.drop(columns="Visit no.")
 ODD: dict[str, tuple[pd.DataFrame, dict[str, str]]] = {
     "offsets, the time as key": (TIMED.assign(at=HOURS.dt.tz_localize("UTC").map(pd.Timestamp.isoformat)), {}),
@@ -190,27 +190,27 @@ ODD: dict[str, tuple[pd.DataFrame, dict[str, str]]] = {
 @pytest.mark.parametrize("case", ODD)
 def test_the_problem_reads_its_file(case: str, folder: Path) -> None:
     table, arguments = ODD[case]
-    written = new_problem.write(chosen(table, **arguments), Path(arguments.get("name", "visits.csv")))
+    written = new_problem.write_problem(chosen(table, **arguments), Path(arguments.get("name", "visits.csv")))
 
-    process = own_tests(written, folder)
+    completed = own_tests(written, folder)
 
-    assert process.returncode == 0, process.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
 def test_the_example_of_a_feature_that_is_looked_up_works(folder: Path) -> None:
-    written = new_problem.write(chosen(VISITS), Path("visits.csv"))
+    written = new_problem.write_problem(chosen(VISITS), Path("visits.csv"))
     for path in written.glob("problem/*.py"):
         text = path.read_text().replace("# from ontime.problem.online", "from ontime.problem.online")
         path.write_text(text.replace("# online_features=", "online_features=").replace("# Feature(", "Feature("))
     test = written / "tests/test_noshows.py"
     test.write_text(test.read_text().replace("    served =", LOOKED_UP))
 
-    process = own_tests(written, folder)
+    completed = own_tests(written, folder)
 
-    assert process.returncode == 0, process.stdout
+    assert completed.returncode == 0, completed.stdout
 
 
-# The share of all rows up to a day before, in the 7 days before that, by hand.
+# The share of all rows known by then, in the 7 days before that, by hand.
 LOOKED_UP = """    rows, week = tables["rows"], pd.Timedelta(days=7)
     recent = rows[(rows["known_at"] <= at) & (rows["known_at"] > at - week)]
     assert row["recent_rate"] == pytest.approx(recent["missed"].mean())

@@ -24,7 +24,7 @@ def test_performance_is_reported_by_day_release_and_slice(
         simulate_day(world, engine, weeks, tables, day)
     flights = weeks["day"].value_counts()
 
-    report = performance_report.measured(world, params, midnight(SUNDAY))
+    report = performance_report.measure_performance(world, params, midnight(SUNDAY))
 
     assert report is not None
     page = performance_report.write(report, tmp_path).read_text()
@@ -47,10 +47,10 @@ def test_performance_is_reported_by_day_release_and_slice(
 def test_performance_without_outcomes_is_reported_as_such(
     day: date, world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path
 ) -> None:
-    assert performance_report.measured(world, params, midnight(SUNDAY)) is None
+    assert performance_report.measure_performance(world, params, midnight(SUNDAY)) is None
     simulate_day(world, engine, weeks, tables, day)
 
-    report = performance_report.measured(world, params, midnight(MONDAY))
+    report = performance_report.measure_performance(world, params, midnight(MONDAY))
 
     assert report is not None
     assert report.whole.labelled == 0

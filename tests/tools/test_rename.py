@@ -1,4 +1,4 @@
-"""The project's name is replaced where it is a word of its own, and a name that could not be told apart is refused."""
+"""The project's name is replaced as a whole word; an ambiguous new name is refused."""
 
 import subprocess
 import sys
@@ -112,12 +112,12 @@ def test_a_second_renaming_takes_the_first_one_back(project: Path) -> None:
         ("new_name", "NAME=new_name is not 3 to 16 lower-case letters and digits"),
         ("2fast", "NAME=2fast is not 3 to 16 lower-case letters and digits"),
         ("anamethatistoolong", "NAME=anamethatistoolong is not 3 to 16 lower-case letters and digits"),
-        ("lambda", "NAME=lambda is a word of Python's own, or a module"),
-        ("statistics", "NAME=statistics is a word of Python's own, or a module"),
-        ("pandas", "NAME=pandas would hide what Python imports from "),
-        ("latest", "NAME=latest stands already in src/oldname/prices.py, with another meaning"),
-        ("dashboards", "NAME=dashboards stands already in dashboards/oldname.yaml, with another meaning"),
-        ("mypackage", "NAME=mypackage stands already in mypackage.py and 1 more,"),
+        ("lambda", "NAME=lambda is a keyword or a standard module of Python"),
+        ("statistics", "NAME=statistics is a keyword or a standard module of Python"),
+        ("pandas", "NAME=pandas would hide the package in "),
+        ("latest", "NAME=latest already occurs in src/oldname/prices.py, with another meaning"),
+        ("dashboards", "NAME=dashboards already occurs in dashboards/oldname.yaml, with another meaning"),
+        ("mypackage", "NAME=mypackage already occurs in mypackage.py and 1 more,"),
     ],
 )
 @pytest.mark.usefixtures("project")
@@ -140,5 +140,5 @@ def test_uncommitted_work_is_refused(project: Path) -> None:
 def test_what_was_made_under_the_old_name_is_not_lost_from_sight(made: str, project: Path) -> None:
     (project / made).mkdir(parents=True)
 
-    with pytest.raises(rename.NotRenamed, match=f"{made} belong to the name oldname"):
+    with pytest.raises(rename.NotRenamed, match=f"{made} have the name oldname"):
         rename.rename("newname")

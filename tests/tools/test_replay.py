@@ -1,4 +1,4 @@
-"""The replay: the real service, a simulated clock, and nothing that the clock has not reached."""
+"""The replay: the real service on a simulated clock, without data from after the clock."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.settings import Settings
-from pipelines.tools import replay, replay_report, ui
+from pipelines.tools import replay, replay_numbers, simulated_production, ui_pages
 from tests import PARAMS_YAML, postgres
 from tests.futures import with_another_future
 from tests.library.test_conformal import answered
@@ -33,15 +33,15 @@ from tests.service import wait_for
 START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
 
 
-def lived(
-    settings: Settings, folder: Path, params: Params, tables: Tables, beside: ProcessPoolExecutor
+def replayed(
+    settings: Settings, folder: Path, params: Params, tables: Tables, monitor_pool: ProcessPoolExecutor
 ) -> dict[str, list[Any]]:
-    """What is in the database after three days: everything but the wall clock's part of it."""
+    """The content of the database after three days, without wall-clock times."""
     own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
     folder.mkdir()
-    replay.run(own, params, tables, START, UNTIL, beside)
+    replay.run(own, params, tables, START, UNTIL, monitor_pool)
     engine = database.connect(own.database_url)
-    wanted = {
+    queries = {
         "features": sa.select(database_tables.features),
         "entities": sa.select(database_tables.entities),
         "outcomes": sa.select(database_tables.outcomes),
@@ -53,7 +53,7 @@ def lived(
         ),
     }
     with engine.connect() as connection:
-        return {name: sorted(map(repr, connection.execute(statement).all())) for name, statement in wanted.items()}
+        return {name: sorted(map(repr, connection.execute(statement).all())) for name, statement in queries.items()}
 
 
 @pytest.fixture(scope="module")
@@ -63,62 +63,66 @@ def february(raw: Tables) -> Tables:
 
 
 @pytest.fixture(scope="module")
-def beside() -> Iterator[ProcessPoolExecutor]:
-    with replay.process_beside() as process:
+def monitor_pool() -> Iterator[ProcessPoolExecutor]:
+    with replay.monitor_process() as process:
         yield process
 
 
 def test_another_future_changes_nothing_that_the_clock_has_reached(
-    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor, tmp_path: Path
+    settings: Settings, params: Params, february: Tables, monitor_pool: ProcessPoolExecutor, tmp_path: Path
 ) -> None:
     other = with_another_future(february, midnight(UNTIL))
 
-    honest = lived(settings, tmp_path / "honest", params, february, beside)
-    lived_otherwise = lived(settings, tmp_path / "other", params, other, beside)
+    honest = replayed(settings, tmp_path / "honest", params, february, monitor_pool)
+    with_other_future = replayed(settings, tmp_path / "other", params, other, monitor_pool)
 
     assert not other["flights"].equals(february["flights"])
     assert len(honest["predictions"]) > 2000
-    assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # what was seen and what was decided, each day
-    assert lived_otherwise == honest
+    assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # the monitor's and the policy's, each day
+    assert with_other_future == honest
 
 
 def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_for_bit(
-    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
+    settings: Settings, params: Params, february: Tables, monitor_pool: ProcessPoolExecutor
 ) -> None:
-    replay.run(settings, params, february, START, UNTIL, beside)
+    replay.run(settings, params, february, START, UNTIL, monitor_pool)
 
-    found = replay_report.parity(settings, params, february, START, UNTIL)
+    parity = replay_numbers.parity(settings, params, february, START, UNTIL)
 
-    assert found["entities"] > 2000
-    assert found["differing"] == 0
+    assert parity["entities"] > 2000
+    assert parity["differing"] == 0
 
 
-def test_on_postgresql_it_lives_in_a_schema_of_its_own_and_begins_anew(
-    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor, postgres_server: postgres.Server
+def test_on_postgresql_it_has_a_schema_of_its_own_that_is_emptied_first(
+    settings: Settings,
+    params: Params,
+    february: Tables,
+    monitor_pool: ProcessPoolExecutor,
+    postgres_server: postgres.Server,
 ) -> None:
     url = postgres_server.new_database()
     production = database.connect(url)
     database.record_decision(production, "gate", "keep", {"reason": "production's own"})
-    address = replay.empty_schema(url)
+    address = simulated_production.empty_schema(url)
     assert address is not None
     own = settings.model_copy(update={"database_url": SecretStr(address)})
 
-    replay.run(own, params, february, START, date(2013, 2, 20), beside)
+    replay.run(own, params, february, START, date(2013, 2, 20), monitor_pool)
 
-    lived = database.connect(address)
-    assert len(online_store.entities_between(lived, midnight(START), midnight(UNTIL))) > 500
+    replay_engine = database.connect(address)
+    assert len(online_store.entities_between(replay_engine, midnight(START), midnight(UNTIL))) > 500
     assert online_store.entities_between(production, midnight(START), midnight(UNTIL)) == []
     assert [row.kind for row in database.latest_decisions(production, 9)] == ["gate"]
-    lived.dispose()
-    again = replay.empty_schema(url)
+    replay_engine.dispose()
+    again = simulated_production.empty_schema(url)
     assert again is not None
     assert online_store.entities_between(database.connect(again), midnight(START), midnight(UNTIL)) == []
 
 
 def test_a_flight_that_differs_in_one_bit_is_counted(
-    settings: Settings, params: Params, february: Tables, beside: ProcessPoolExecutor
+    settings: Settings, params: Params, february: Tables, monitor_pool: ProcessPoolExecutor
 ) -> None:
-    replay.run(settings, params, february, START, date(2013, 2, 20), beside)
+    replay.run(settings, params, february, START, date(2013, 2, 20), monitor_pool)
     engine = database.connect(settings.database_url)
     spoilt = online_store.entities_between(engine, midnight(date(2013, 2, 19)), midnight(UNTIL))[500]
     stored = online_store.look_up_features(engine, params.question, [spoilt.entity_id])[spoilt.entity_id]
@@ -130,32 +134,32 @@ def test_a_flight_that_differs_in_one_bit_is_counted(
         np.nextafter(stored.online.vector, np.float32(1e9))[None, :],
     )
 
-    found = replay_report.parity(settings, params, february, START, date(2013, 2, 20))
+    parity = replay_numbers.parity(settings, params, february, START, date(2013, 2, 20))
 
-    assert found["differing"] == 1
+    assert parity["differing"] == 1
 
 
 def losses_of(settings: Settings, version: str, flights: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.float64]]:
     loaded = release.load(settings.releases, version)
-    told = loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories))
-    return evaluation.losses(flights["label"].to_numpy(bool), told.astype(np.float64))
+    probabilities = loaded.model.predict(model.matrix_of(flights, loaded.manifest.categories))
+    return evaluation.losses(flights["label"].to_numpy(bool), probabilities.astype(np.float64))
 
 
 def test_hindsight_holds_a_candidate_beside_its_rival_on_the_days_after_the_verdict(
     settings: Settings, weeks: pd.DataFrame
 ) -> None:
-    known = split.labelled(weeks).reset_index(drop=True)
-    found = replay_report.Lived(known[["day"]], known, known["label"].to_numpy(bool), {})
+    labelled = split.labelled(weeks).reset_index(drop=True)
+    results = replay_numbers.Results(labelled[["day"]], labelled, labelled["label"].to_numpy(bool), {})
     verdict = {"kind": "gate", "day": "2013-02-20", "version": "2", "verdict": "keep", "against": "release 1"}
     events = [{**verdict, "against": "baseline rate_table"}, {**verdict, "kind": "promotion"}, verdict]
 
-    told = replay_report.hindsight(settings, found, events)
+    hindsight = replay_numbers.hindsight(settings, results, events)
 
-    after = (known["day"] > "2013-02-20").to_numpy()
-    first, second = (losses_of(settings, version, known[after]) for version in ("1", "2"))
-    assert [each["version"] for each in told] == ["2"]
-    assert told[0]["entities"] == after.sum() > 1000
-    mean, low, high = told[0]["log_loss_difference"]
+    after = (labelled["day"] > "2013-02-20").to_numpy()
+    first, second = (losses_of(settings, version, labelled[after]) for version in ("1", "2"))
+    assert [each["version"] for each in hindsight] == ["2"]
+    assert hindsight[0]["entities"] == after.sum() > 1000
+    mean, low, high = hindsight[0]["log_loss_difference"]
     assert mean == pytest.approx((second - first).mean(), abs=1e-4)
     assert low <= mean <= high
 
@@ -176,7 +180,7 @@ def test_days_that_cannot_be_lived_through_are_refused(start: str, until: str, p
     first, last = (date.fromisoformat(day) for day in (start, until))
 
     with pytest.raises(SystemExit, match=OUTSIDE.format(f"{start} until {until}")):
-        replay.span(Namespace(start=first, until=last, months=None, dataset=None), params)
+        replay.replayed_days(Namespace(start=first, until=last, months=None, dataset=None), params)
 
 
 def test_a_replay_whose_retrainings_fit_no_baseline_is_refused_before_anything_is_removed(
@@ -204,15 +208,15 @@ def test_a_months_argument_that_cannot_be_is_refused(tmp_path: Path, monkeypatch
 
 
 def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
-    told, late = answered(6000, 1)
+    predictions, late = answered(6000, 1)
     days = pd.Timestamp("2013-03-01") + pd.to_timedelta(np.arange(6000) // 100, "D")
     features = pd.DataFrame(
         {"day": days, "origin": "EWR", "carrier": "UA", "departure_minute": 600.0, "distance_miles": 700.0}
     )
     sudden = late | np.asarray(days >= pd.Timestamp("2013-04-16"))  # from then on every flight is late
 
-    rows = replay_report.coverage_by_month(
-        replay_report.Lived(features[["day"]], features, sudden, {"living": told.probability})
+    rows = replay_numbers.coverage_by_month(
+        replay_numbers.Results(features[["day"]], features, sudden, {"living": predictions.probability})
     )
 
     assert [row["slice"] for row in rows] == ["2013-04"]
@@ -221,9 +225,9 @@ def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
 
 def test_the_process_beside_a_replay_ends_with_it(tmp_path: Path) -> None:
     code = (
-        "import os, time\nfrom pipelines.tools.replay import process_beside\n"
+        "import os, time\nfrom pipelines.tools.replay import monitor_process\n"
         "if __name__ == '__main__':\n"
-        "    print(process_beside().submit(os.getpid).result(), flush=True)\n    time.sleep(600)\n"
+        "    print(monitor_process().submit(os.getpid).result(), flush=True)\n    time.sleep(600)\n"
     )
     (tmp_path / "replays.py").write_text(code)
     with subprocess.Popen(
@@ -242,4 +246,4 @@ def test_the_process_beside_a_replay_ends_with_it(tmp_path: Path) -> None:
 
 
 def test_the_pages_of_the_tools_know_where_a_replay_is() -> None:
-    assert replay.FOLDER == ui.REPLAY
+    assert replay.FOLDER == ui_pages.REPLAY

@@ -1,4 +1,4 @@
-"""What is said of a rebuilt version, what is refused beforehand, and the clone that it is rebuilt in."""
+"""The comparison of a rebuilt version with its record, refused versions, and the clone for the rebuild."""
 
 import subprocess
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from ontime.registry import Origin
 from pipelines.operations import lineage
 from pipelines.tools import rebuild, reproduce
-from pipelines.tools.rebuild import Deviation, NotRebuilt, Rebuilt
+from pipelines.tools.rebuild import Deviation, NotRebuilt, Rebuild
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SAME = Deviation(entities=53_991, largest=0.0, entity_id="first")
@@ -33,7 +33,7 @@ def lock(models: str = "11", predictions: str = "22", seed: int = 2013, explored
 
 
 def without_explore(lock_text: str) -> str:
-    """As it is rebuilt: `explore` does not lead to the predictions."""
+    """The lock of a rebuild, which does not run `explore`."""
     content = yaml.safe_load(lock_text)
     del content["stages"]["explore"]
     return yaml.safe_dump(content)
@@ -44,27 +44,27 @@ def origin(git_commit: str = COMMIT, dvc_lock: str | None = None) -> Origin:
     return Origin(git_commit, lineage.pipeline_id(lineage.outputs(kept)), "", kept, b"")
 
 
-def rebuilt(lock_text: str, deviation: Deviation = SAME, same_libraries: bool = True) -> Rebuilt:
-    return Rebuilt(without_explore(lock_text), deviation, same_libraries)
+def rebuilt(lock_text: str, deviation: Deviation = SAME, same_libraries: bool = True) -> Rebuild:
+    return Rebuild(without_explore(lock_text), deviation, same_libraries)
 
 
 def test_when_all_is_the_same_the_last_line_says_so() -> None:
-    verdict = reproduce.judge("3", origin(), rebuilt(lock()))
+    reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock()))
 
-    assert verdict.same
-    assert verdict.lines == [
-        "2 of 2 outputs are byte for byte those that were recorded",
+    assert reproduction.identical
+    assert reproduction.lines == [
+        "2 of 2 outputs are byte for byte as recorded",
         "version 3 rebuilt from commit 0123456: predictions identical over 53,991 flights",
     ]
 
 
 def test_an_output_that_differs_is_named_though_the_model_answers_the_same() -> None:
-    verdict = reproduce.judge("3", origin(), rebuilt(lock(predictions="99")))
+    reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock(predictions="99")))
 
-    assert not verdict.same
-    assert verdict.lines[0] == "1 of 2 outputs are byte for byte those that were recorded"
-    assert verdict.lines[-1] == (
-        "version 3 rebuilt from commit 0123456: the model answers the same over 53,991 flights, "
+    assert not reproduction.identical
+    assert reproduction.lines[0] == "1 of 2 outputs are byte for byte as recorded"
+    assert reproduction.lines[-1] == (
+        "version 3 rebuilt from commit 0123456: predictions identical over 53,991 flights, "
         "but these outputs differ: data/predictions"
     )
 
@@ -72,10 +72,10 @@ def test_an_output_that_differs_is_named_though_the_model_answers_the_same() -> 
 def test_predictions_that_differ_are_counted_and_the_worst_is_named() -> None:
     far = Deviation(entities=53_991, largest=0.0123, entity_id="2013-11-05-UA-15")
 
-    verdict = reproduce.judge("3", origin(), rebuilt(lock(models="98", predictions="99"), far))
+    reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock(models="98", predictions="99"), far))
 
-    assert not verdict.same
-    assert verdict.lines[-1] == (
+    assert not reproduction.identical
+    assert reproduction.lines[-1] == (
         "version 3 rebuilt from commit 0123456: predictions differ by up to 0.012 (flight 2013-11-05-UA-15) "
         "over 53,991 flights; these outputs differ: data/predictions, models"
     )
@@ -84,32 +84,32 @@ def test_predictions_that_differ_are_counted_and_the_worst_is_named() -> None:
 def test_a_registered_model_that_is_not_the_one_of_its_run_differs_by_its_predictions_alone() -> None:
     far = SAME._replace(largest=1e-7)
 
-    verdict = reproduce.judge("3", origin(), rebuilt(lock(), far))
+    reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock(), far))
 
-    assert not verdict.same
-    assert verdict.lines[-1].endswith("predictions differ by up to 1e-07 (flight first) over 53,991 flights")
+    assert not reproduction.identical
+    assert reproduction.lines[-1].endswith("predictions differ by up to 1e-07 (flight first) over 53,991 flights")
 
 
 def test_what_the_stages_read_otherwise_is_named_as_a_reason() -> None:
-    verdict = reproduce.judge("3", origin(), rebuilt(lock(models="98", seed=7)))
+    reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock(models="98", seed=7)))
 
-    assert "its stages read something else than they did then: params.yaml train" in verdict.lines
+    assert "the inputs of its stages differ from the record: params.yaml train" in reproduction.lines
 
 
-def test_other_libraries_than_those_it_was_built_with_are_said() -> None:
-    verdict = reproduce.judge("3", origin(), rebuilt(lock(), same_libraries=False))
+def test_libraries_that_differ_from_those_of_its_commit_are_reported() -> None:
+    reproduction = reproduce.compare_with_record("3", origin(), rebuilt(lock(), same_libraries=False))
 
-    assert verdict.same
-    assert any("the libraries here are not those" in line for line in verdict.lines)
+    assert reproduction.identical
+    assert any("the libraries differ from those" in line for line in reproduction.lines)
 
 
 def test_code_that_was_never_committed_is_not_rebuilt() -> None:
-    with pytest.raises(NotRebuilt, match=f"version 3 was never committed: it was {COMMIT} with .* commit first"):
+    with pytest.raises(NotRebuilt, match=f"version 3 was never committed: it was {COMMIT} with .* commit before"):
         reproduce.refuse_unrecorded("3", origin(f"{COMMIT}-dirty"))
 
 
 def test_a_version_from_outside_a_repository_is_not_rebuilt() -> None:
-    with pytest.raises(NotRebuilt, match="where nothing was committed"):
+    with pytest.raises(NotRebuilt, match="trained without a git commit"):
         reproduce.refuse_unrecorded("3", origin("unknown"))
 
 
@@ -118,13 +118,13 @@ def test_a_record_that_contradicts_itself_is_not_rebuilt() -> None:
     other = Origin(COMMIT, recorded.pipeline, "", lock(models="98"), b"")
 
     reproduce.refuse_unrecorded("3", recorded)
-    with pytest.raises(NotRebuilt, match=r"dvc\.lock that was kept of version 3 is not"):
+    with pytest.raises(NotRebuilt, match=r"the record of version 3 is inconsistent: its dvc\.lock"):
         reproduce.refuse_unrecorded("3", other)
 
 
 @pytest.fixture
 def abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """In a repository: a commit to which no branch leads any more."""
+    """A commit that no branch contains any longer; the working directory is its repository."""
     monkeypatch.chdir(tmp_path)
     for content in ("kept", "abandoned"):
         Path("file").write_text(content)
@@ -136,12 +136,12 @@ def abandoned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_commit_that_no_branch_leads_to_is_cloned(abandoned: str) -> None:
-    with rebuild.clone(abandoned) as folder:
+    with rebuild.clone_at(abandoned) as folder:
         assert (folder / "file").read_text() == "abandoned"
 
 
 def test_a_clone_goes_also_when_its_block_fails(abandoned: str) -> None:
-    with pytest.raises(KeyboardInterrupt), rebuild.clone(abandoned):
+    with pytest.raises(KeyboardInterrupt), rebuild.clone_at(abandoned):
         raise KeyboardInterrupt
 
     assert list(rebuild.VAR.iterdir()) == []
@@ -149,7 +149,7 @@ def test_a_clone_goes_also_when_its_block_fails(abandoned: str) -> None:
 
 @pytest.mark.usefixtures("abandoned")
 def test_a_commit_that_is_not_here_is_named() -> None:
-    with pytest.raises(NotRebuilt, match=f"commit {COMMIT} is not in this repository"), rebuild.clone(COMMIT):
+    with pytest.raises(NotRebuilt, match=f"commit {COMMIT} is not in this repository"), rebuild.clone_at(COMMIT):
         pass
 
 

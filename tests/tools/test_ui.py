@@ -1,11 +1,10 @@
-"""`make ui` with its real pages: they show this project's data, on the loopback interface, and are gone afterwards."""
+"""`make ui` with its real pages: they show this project's data, on the loopback interface, until it is stopped."""
 
 import json
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import astuple, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -21,8 +20,9 @@ import pytest
 from ontime.settings import Settings
 from pipelines.operations import local_server
 from pipelines.operations.local_server import free_port
-from pipelines.tools.ui import Ports, evidently, listens, mlflow, prefect, reports
+from pipelines.tools.ui_pages import Ports, evidently_page, listens, mlflow_page, prefect_page, report_pages
 from tests import ROOT, synthetic, without_settings
+from tests.service import wait_for
 
 KINDS = {"a day: classification", "a day: data drift", "a day: data quality", "a day: prediction drift"}
 
@@ -35,32 +35,31 @@ class Shown:
     log: Path
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         return self.log.read_text()
 
     def ready(self) -> bool:
         settings = Settings()
         pages = (
-            mlflow(self.ports.mlflow, settings),
-            prefect(self.ports.prefect),
-            evidently(self.ports.evidently, settings.evidently),
+            mlflow_page(self.ports.mlflow, settings),
+            prefect_page(self.ports.prefect),
+            evidently_page(self.ports.evidently, settings.evidently),
         )
         return all(local_server.responds(page.port) for page in pages)
 
     def processes(self) -> list[psutil.Process]:
-        """All that works in this folder: whatever was started, by whomever."""
+        """All processes with this working directory, whichever process started them."""
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def ended(self) -> tuple[int, str]:
-        """Its exit status and all it said."""
+        """Its exit status and its output."""
         self.process.wait(timeout=120)
-        return self.process.returncode, self.said
+        return self.process.returncode, self.output
 
 
 def started(folder: Path, ports: Ports, **changed: str) -> Shown:
-    command = (
-        f"from pipelines.tools import ui; ui.show(ui.Ports{astuple(ports)})"  # never the ports of a real `make ui`
-    )
+    # Never the ports of a real `make ui`.
+    command = f"from pipelines.tools import ui, ui_pages; ui.show_pages(ui_pages.Ports{astuple(ports)})"
     kept = without_settings()
     log = folder.parent / f"{folder.name}.log"
     with log.open("w") as written:
@@ -75,13 +74,12 @@ def started(folder: Path, ports: Ports, **changed: str) -> Shown:
     return Shown(folder, ports, process, log)
 
 
-def eventually(what: Callable[[], bool], shown: Shown) -> None:
-    for _ in range(720):
-        if what():
-            return
+def wait_for_pages(condition: Callable[[], bool], shown: Shown) -> None:
+    def holds() -> bool:
         assert shown.process.poll() is None, shown.ended()
-        time.sleep(0.25)
-    raise AssertionError("it did not happen within three minutes")
+        return condition()
+
+    wait_for(holds, seconds=180)
 
 
 def free_ports() -> Ports:
@@ -93,7 +91,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """All three pages, ready."""
     pages = started(tmp_path_factory.mktemp("ui"), free_ports())
     try:
-        eventually(lambda: pages.ready() and len(linked(pages)) == 3, pages)
+        wait_for_pages(lambda: pages.ready() and len(linked(pages)) == 3, pages)
         yield pages
     finally:
         pages.process.terminate()
@@ -103,7 +101,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Shown, int, str]:
-    """MLflow cannot start; with the exit status and what was said."""
+    """Pages of which MLflow cannot start, with the exit status and the output."""
     pages = started(tmp_path_factory.mktemp("failed"), free_ports(), ONTIME_TRACKING_URL="nonsense://nowhere")
     return pages, *pages.ended()
 
@@ -132,7 +130,7 @@ def test_a_report_appears_while_the_pages_are_shown(shown: Shown) -> None:
 
     reports.save(shown.folder / "var/evidently", "ontime", datetime(2013, 11, 8, tzinfo=UTC), "7")
 
-    eventually(lambda: named_runs(shown) == KINDS, shown)
+    wait_for_pages(lambda: named_runs(shown) == KINDS, shown)
 
 
 def named_runs(shown: Shown) -> set[str]:
@@ -147,22 +145,22 @@ def named_runs(shown: Shown) -> set[str]:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_interrupted_it_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
     pages = started(tmp_path, free_ports())
-    eventually(lambda: len(pages.processes()) >= 4, pages)
+    wait_for_pages(lambda: len(pages.processes()) >= 4, pages)
 
     pages.process.send_signal(number)
-    status, said = pages.ended()
+    status, output = pages.ended()
 
-    assert (status, said.splitlines()[-1]) == (0, "ui: stopped")
+    assert (status, output.splitlines()[-1]) == (0, "ui: stopped")
     assert linked(pages) == {}
     assert psutil.wait_procs(pages.processes(), timeout=10)[1] == []
 
 
 def test_a_page_that_dies_is_named_with_its_last_lines(failed: tuple[Shown, int, str]) -> None:
-    _, status, said = failed
+    _, status, output = failed
 
     assert status == 1
-    assert "ui: MLflow ended with 1; its last lines:" in said
-    assert "nonsense" in said.split("its last lines:")[1]
+    assert "ui: MLflow ended with 1; its last lines:" in output
+    assert "nonsense" in output.split("its last lines:")[1]
 
 
 def test_the_other_pages_end_with_the_one_that_dies(failed: tuple[Shown, int, str]) -> None:
@@ -172,9 +170,9 @@ def test_the_other_pages_end_with_the_one_that_dies(failed: tuple[Shown, int, st
 
 
 def test_pages_that_have_nothing_to_show_name_the_command_that_fills_them(shown: Shown) -> None:
-    assert "MLflow: no runs yet; `make train` records them" in shown.said
-    assert "Prefect: no flow runs yet; `make orchestrate` runs them by the clock" in shown.said
-    assert "Evidently: no reports yet; `make monitor` writes them" in shown.said
+    assert "MLflow: no runs yet; `make train` records them" in shown.output
+    assert "Prefect: no flow runs yet; `make orchestrate` runs them on a schedule" in shown.output
+    assert "Evidently: no reports yet; `make monitor` writes them" in shown.output
 
 
 def test_the_service_is_told_what_is_shown(shown: Shown) -> None:
@@ -188,13 +186,13 @@ def test_the_service_is_told_what_is_shown(shown: Shown) -> None:
 
 
 def test_prefects_page_asks_its_own_server(shown: Shown) -> None:
-    """By default it would ask that of `make orchestrate`, which need not run."""
+    """By default the page calls the server of `make orchestrate`, which may not run."""
     with urlopen(f"http://127.0.0.1:{shown.ports.prefect}/ui-settings", timeout=30) as answer:
         assert json.load(answer)["api_url"] == f"http://127.0.0.1:{shown.ports.prefect}/api"
 
 
 class Orchestrated(BaseHTTPRequestHandler):
-    """What `make ui` asks of the server of `make orchestrate`, which has run one flow."""
+    """The responses of the server of `make orchestrate` to `make ui`, after one flow run."""
 
     answers: ClassVar = {
         "/api/health": True,
@@ -228,7 +226,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     Thread(target=server.serve_forever, daemon=True).start()
     pages = started(folder, replace(free_ports(), orchestrate=server.server_port))
     try:
-        eventually(lambda: len(linked(pages)) == 6, pages)
+        wait_for_pages(lambda: len(linked(pages)) == 6, pages)
         yield pages
     finally:
         server.shutdown()
@@ -268,10 +266,10 @@ def test_a_port_that_is_taken_is_refused_by_its_number(taken: str, tmp_path: Pat
         port = somebody.getsockname()[1]
         ports = replace(free_ports(), **{taken: port})
 
-        status, said = started(tmp_path, ports).ended()
+        status, output = started(tmp_path, ports).ended()
 
     assert status == 1
-    assert f"ui: port {port} is taken" in said
+    assert f"ui: port {port} is taken" in output
 
 
 def test_a_free_port_has_nobody_listening() -> None:
@@ -282,10 +280,10 @@ def test_reports_are_linked_by_their_names(tmp_path: Path) -> None:
     for name in ("diagnosis.html", "replay.html", "metrics.json"):
         (tmp_path / name).touch()
 
-    (page,) = reports(free_port(), tmp_path)
+    (page,) = report_pages(free_port(), tmp_path)
 
-    assert page.look(page.address).links == {
+    assert page.find_links(page.address).links == {
         "diagnosis": f"{page.address}/diagnosis.html",
         "replay": f"{page.address}/replay.html",
     }
-    assert reports(free_port(), tmp_path / "nothing") == []
+    assert report_pages(free_port(), tmp_path / "nothing") == []

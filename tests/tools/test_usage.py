@@ -1,4 +1,4 @@
-"""A wrong call of `make` is answered by one sentence with an example, before anything runs."""
+"""A wrong call of `make` is refused in one sentence with an example, before anything runs."""
 
 import re
 import shutil
@@ -44,7 +44,7 @@ SENTENCE = r"{0}: \w+=.* is (missing|not|unknown) ?.*; for example: make {0} \w+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All that `make` needs to refuse, and nothing that it could run."""
+    """The files that `make` needs to refuse a call, and no others."""
     made = tmp_path_factory.mktemp("with a space") / "and a #"
     modules = ("__init__", "operations/__init__", "operations/git", "tools/__init__", "tools/usage")
     for name in ("Makefile", "dvc.yaml", "src/ontime/environment.mk", *(f"pipelines/{each}.py" for each in modules)):
@@ -54,7 +54,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refused(folder: Path, *words: str) -> list[str]:
-    """The lines that `make` says, less its own about the failure."""
+    """The lines that `make` prints, without its own about the failed recipe."""
     completed = subprocess.run(
         ["make", *words], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -138,16 +138,16 @@ def test_every_value_that_a_target_passes_on_is_looked_at() -> None:
     own = set(re.findall(r"^(?:export )?([A-Z_]+) [:?]?=", MAKEFILE, re.MULTILINE)) | {"MAKE", "STACK_ALSO"}
     for target, recipe in re.findall(r"^([a-z-]+):.*## .*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE):
         passed = set(re.findall(r"\$\((?:if |or )?\$?\(?([A-Z]+)\b|\$\$\{?([A-Z]+)\b", recipe))
-        names = {a or b for a, b in passed} - own - {"DVC_REMOTE", "STACK_BACKUPS", "HOME"}
+        names = {first or second for first, second in passed} - own - {"DVC_REMOTE", "STACK_BACKUPS", "HOME"}
 
         assert names <= {*usage.NEEDS.get(target, ()), *usage.TAKES.get(target, ())}, target
 
 
 def test_the_scopes_are_those_that_a_key_can_have() -> None:
-    shape, words = usage.SHAPES["SCOPES"]
+    shape, description = usage.SHAPES["SCOPES"]
 
     assert re.fullmatch(shape, ",".join(KeyScope))
-    assert words.endswith(", ".join(KeyScope))
+    assert description.endswith(", ".join(KeyScope))
 
 
 def test_every_declared_dataset_can_be_named() -> None:
@@ -157,7 +157,7 @@ def test_every_declared_dataset_can_be_named() -> None:
 
 
 def test_a_command_in_a_value_is_not_taken_for_variables() -> None:
-    assert usage.given_variables(r"n -- VERSION=1 DO=make\ replay\ MONTHS=1") == ["VERSION", "DO"]
+    assert usage.command_line_variables(r"n -- VERSION=1 DO=make\ replay\ MONTHS=1") == ["VERSION", "DO"]
 
 
 def test_every_target_stands_under_a_heading_of_the_list() -> None:
@@ -177,9 +177,9 @@ def test_no_value_of_a_target_comes_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("serve PORT=8645", "serve: PORT= is unknown; the service's setting comes first: ONTIME_PORT=... make serve"),
-        ("train VERSION=2", "train: VERSION= says nothing to this target; `make help` shows what it takes"),
+        ("serve PORT=8645", "serve: PORT= is unknown; set it in the environment: ONTIME_PORT=... make serve"),
+        ("train VERSION=2", "train: VERSION= is not used by this target; `make help` lists the variables of each"),
     ],
 )
-def test_a_value_that_nobody_looks_at_is_not_lost_silently(folder: Path, words: str, message: str) -> None:
+def test_a_variable_that_no_target_uses_is_refused(folder: Path, words: str, message: str) -> None:
     assert refused(folder, *words.split()) == [message]
