@@ -48,7 +48,7 @@ def service_seconds(folder: Path) -> float:
     ]
     return seconds_until(
         lambda: docker("run", "--detach", *HARDENED, *options, IMAGE),
-        lambda: local_server.answers(port, "/health/ready"),
+        lambda: local_server.responds(port, "/health/ready"),
     )
 
 

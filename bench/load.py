@@ -100,7 +100,7 @@ def running_server(command: Sequence[str], env: Mapping[str, str], port: int, re
     discard = subprocess.DEVNULL  # a log line for each request would cost time
     with (
         tempfile.NamedTemporaryFile("w+", errors="replace") as errors,
-        processes.started(command, env={**os.environ, **env}, stdout=discard, stderr=errors) as process,
+        processes.process_group(command, env={**os.environ, **env}, stdout=discard, stderr=errors) as process,
     ):
         try:
             _wait_until_ready(process, port, ready, Path(errors.name))
@@ -117,7 +117,7 @@ def _wait_until_ready(process: "subprocess.Popen[str]", port: int, ready: str, e
     name = " ".join(cast("Sequence[str]", process.args))
     try:
         local_server.wait_until_ready(
-            process, name, lambda: local_server.answers(port, ready), READY_TIMEOUT_SECONDS, errors.read_text
+            process, name, lambda: local_server.responds(port, ready), READY_TIMEOUT_SECONDS, errors.read_text
         )
     except processes.ProcessFailed as error:
         raise SystemExit(f"bench: {error}") from None

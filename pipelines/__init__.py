@@ -1,1 +1,1 @@
-"""The stages: each reads files, calls the library, writes files. dvc.yaml alone knows their order."""
+"""The stages: each reads files, calls the library and writes files. dvc.yaml defines their order."""

@@ -1,4 +1,4 @@
-"""Stage 6: models/ and the test period, opened here and nowhere before -> reports/, data/predictions/."""
+"""Stage 6: models/ and the test period, which no earlier stage reads -> reports/, data/predictions/."""
 
 import time
 from typing import Any, NamedTuple
@@ -42,8 +42,8 @@ from pipelines.layout import (
 TIMED_ROWS = 10_000
 
 
-class Test(NamedTuple):
-    """The labelled entities of the test period, and what the training left."""
+class TestSet(NamedTuple):
+    """The labelled entities of the test period, and training.json."""
 
     entities: pd.DataFrame
     label: NDArray[np.bool_]
@@ -51,42 +51,42 @@ class Test(NamedTuple):
     training: dict[str, Any]
 
 
-def open_test(params: Params) -> Test:
+def read_test(params: Params) -> TestSet:
     period = split.periods(params.split)["test"]
     entities = read_period(period)
     split.refuse_strays("test", entities, period)
     training = read_json(MODELS / "training.json")
-    return Test(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
+    return TestSet(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
 
 
-def predict_all(test: Test, params: Params) -> dict[str, model.Probabilities]:
-    """Each candidate's probabilities; what differs from run to run goes to reports/costs.json."""
+def predict_all(test: TestSet, params: Params) -> dict[str, model.Probabilities]:
+    """Each candidate's probabilities; latency and size, which differ from run to run, go to reports/costs.json."""
     costs: dict[str, dict[str, float]] = read_json(COSTS) if COSTS.exists() else {}
     probabilities: dict[str, model.Probabilities] = {}
     for name in params.train.candidates:
         fitted = joblib.load(MODELS / f"{name}.joblib")
         probabilities[name] = model.predict(fitted, test.matrix)
-        began = time.perf_counter()
+        start = time.perf_counter()
         model.predict(fitted, test.matrix[:TIMED_ROWS])
-        microseconds = 1e6 * (time.perf_counter() - began) / len(test.matrix[:TIMED_ROWS])
+        microseconds = 1e6 * (time.perf_counter() - start) / len(test.matrix[:TIMED_ROWS])
         size = (MODELS / f"{name}.joblib").stat().st_size
         costs.setdefault(name, {}).update(predict_us_per_row=round(microseconds, 3), size_bytes=size)
     write_json(COSTS, costs)
     return probabilities
 
 
-def variants(test: Test, params: Params) -> dict[str, dict[str, float]]:
-    """The champion with less to know: nothing but the request, and without what each declared ablation leaves out."""
+def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
+    """Scores of the champion with the request alone, and of the models that each declared ablation was fitted for."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     probabilities = {"request_only": model.predict(champion, model.request_only(test.matrix))}
     for name in PROBLEM.ablations if params.train.ablations else ():
-        blind = joblib.load(MODELS / f"{name}.joblib")
-        probabilities[name] = model.predict(blind, model.ablated(test.matrix, name))
+        ablated = joblib.load(MODELS / f"{name}.joblib")
+        probabilities[name] = model.predict(ablated, model.ablated(test.matrix, name))
     return {name: evaluation.scores(test.label, each, params.cost) for name, each in probabilities.items()}
 
 
-def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[dict[str, Any]]:
-    """How often sets that are calibrated on the validation period hold: there, and on the test period by slice."""
+def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Params) -> list[dict[str, Any]]:
+    """Coverage of prediction sets calibrated on the validation period: there, and on the test period by slice."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     valid = read_period(split.periods(params.split)["valid"])
     valid_label, valid_cuts, cuts = (
@@ -94,10 +94,10 @@ def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[d
         slices.of_entities(valid),
         slices.of_entities(test.entities),
     )
-    probability = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.GroupedProbabilities(probability, slices.groups(valid_cuts))
+    valid_probabilities = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
+    calibration = conformal.GroupedProbabilities(valid_probabilities, slices.groups(valid_cuts))
     sets = conformal.prediction_sets(
-        calibration, valid_label, conformal.GroupedProbabilities(told, slices.groups(cuts))
+        calibration, valid_label, conformal.GroupedProbabilities(probabilities, slices.groups(cuts))
     )
     shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in (slices.GROUP, "month") if cut}})
     return [
@@ -106,21 +106,21 @@ def uncertainty(test: Test, told: model.Probabilities, params: Params) -> list[d
     ]
 
 
-def reasons(test: Test) -> explain.Method:
-    """How the champion's answers are explained."""
+def explanation_method(test: TestSet) -> explain.Method:
+    """How the champion's predictions are explained."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     return explain.method_of(candidates.explainer(test.training["champion"], champion, test.matrix))
 
 
-def importance(test: Test, params: Params) -> list[tuple[str, float, float]]:
-    """What the log-loss loses when a column is shuffled: name, mean and deviation, largest first."""
+def feature_importance(test: TestSet, params: Params) -> list[tuple[str, float, float]]:
+    """Permutation importance in log-loss: name, mean and standard deviation of each feature, largest first."""
     champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
     step = max(1, len(test.label) // params.evaluate.importance_rows)
-    found = permutation_importance(
+    importances = permutation_importance(
         champion, test.matrix[::step], test.label[::step], scoring=_negative_log_loss,
         n_repeats=2, random_state=params.train.seed,
     )  # fmt: skip
-    rows = zip(schema.FEATURE_NAMES, found.importances_mean, found.importances_std, strict=True)
+    rows = zip(schema.FEATURE_NAMES, importances.importances_mean, importances.importances_std, strict=True)
     return sorted(((name, float(mean), float(std)) for name, mean, std in rows), key=lambda row: -row[1])
 
 
@@ -129,7 +129,7 @@ def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: ND
 
 
 def draw_costs(report: card.EvaluationReport) -> None:
-    """Quality against latency: measured anew in every run, so git ignores it like reports/costs.json."""
+    """Plot quality against latency. It differs from run to run, so git ignores it like reports/costs.json."""
     from ontime import plots
 
     costs = read_json(COSTS)
@@ -142,7 +142,7 @@ def draw_costs(report: card.EvaluationReport) -> None:
 
 def main() -> None:
     params = load_params()
-    test = open_test(params)
+    test = read_test(params)
     champion = test.training["champion"]
     probabilities = predict_all(test, params)
     candidates = {
@@ -152,7 +152,7 @@ def main() -> None:
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
     days, cuts = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
-    groups = cuts.drop(columns="month")  # a month is nobody's group
+    groups = cuts.drop(columns="month")  # fairness compares groups of entities, and a month is not one
     full = params.evaluate.full_card
     report = card.EvaluationReport(
         params=params,
@@ -169,13 +169,13 @@ def main() -> None:
         entities={**test.training["entities"], "test": len(test.entities)},
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
-        reasons=reasons(test),
+        reasons=explanation_method(test),
     )
-    ranks = importance(test, params) if full else []
-    text = card.model_card(report, ranks)  # before anything is replaced: what fails leaves the last report whole
-    with replacing_folder(PLOTS) as folder:  # DVC asks for the folder, even an empty one
+    ranks = feature_importance(test, params) if full else []
+    text = card.model_card(report, ranks)  # first, so that an error leaves the previous reports unchanged
+    with replacing_folder(PLOTS) as folder:  # DVC requires the folder, even an empty one
         if full:
-            from ontime import card_plots  # here: matplotlib loads for a second, and not every card has pictures
+            from ontime import card_plots  # here: importing matplotlib takes a second, and not every card has plots
 
             card_plots.draw_card(test.label, probabilities, ranks, report, folder)
             draw_costs(report)

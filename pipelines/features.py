@@ -1,6 +1,6 @@
 """Stage 3: data/validated/ -> data/features/, one file a month: features and label of every entity.
 
-For a sample of moments the features are built again without the future; a feature that changes stops the stage.
+For a sample of moments the features are rebuilt from the data known by then. A feature that differs stops the stage.
 """
 
 from datetime import date, timedelta
@@ -25,28 +25,33 @@ TEMPLATE = Path(__file__).parent / "templates/features.md.jinja"
 SHORTEST_MONTH_HOURS = 28 * 24
 
 
-def near(month: str, months: list[str], params: Params) -> list[str]:
-    """A month with its neighbours: all that its features may look at."""
-    place, behind = months.index(month), ceil(params.features.halo_hours / SHORTEST_MONTH_HOURS)
-    return months[max(place - behind, 0) : place + 2]
+def months_needed(month: str, months: list[str], params: Params) -> list[str]:
+    """The months that a month's features are computed from: those before it that the halo reaches, and the next."""
+    position, before = months.index(month), ceil(params.features.halo_hours / SHORTEST_MONTH_HOURS)
+    return months[max(position - before, 0) : position + 2]
 
 
 def documentation(question: Question) -> str:
-    """docs/features.md: what the problem declares, as a table."""
+    """docs/features.md: the declared features as a table."""
     return rendering.render(TEMPLATE, features=schema.FEATURES, question=question)
 
 
-def begin_and_end(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """The first moments of a month and of the next one on a calendar."""
+def month_bounds(month: str, zone: ZoneInfo) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """The first moments of a month and of the next one in a time zone.
+
+    >>> start, end = month_bounds("2013-03", ZoneInfo("America/New_York"))
+    >>> start.isoformat(), end.isoformat()
+    ('2013-03-01T00:00:00-05:00', '2013-04-01T00:00:00-04:00')
+    """
     first = date.fromisoformat(f"{month}-01")
     following = (first + timedelta(days=31)).replace(day=1)
-    begin, end = (pd.Timestamp(local_time.midnight(day, zone)) for day in (first, following))
-    return begin.tz_convert(zone), end.tz_convert(zone)
+    start, end = (pd.Timestamp(local_time.midnight(day, zone)) for day in (first, following))
+    return start.tz_convert(zone), end.tz_convert(zone)
 
 
 def build_month(month: str, tables: Tables, params: Params) -> tuple[pd.DataFrame, list[int]]:
-    """The month's features and labels, and how many rows were compared at each moment. Raises FutureLeak."""
-    start, end = begin_and_end(month, schema.ZONE)
+    """The month's features and labels, and the number of rows checked at each moment. Raises FutureLeak."""
+    start, end = month_bounds(month, schema.ZONE)
     build = partial(features.build, start=start, end=end, params=params.features, question=params.question)
     built = build(tables)
     labelled = features.with_label(built, tables[DATA.entities], params.label.at_least)
@@ -60,14 +65,16 @@ def main() -> None:
     rows, compared = 0, []
     with replacing_folder(FEATURES) as folder:
         for month in tqdm(months, desc="features", unit="month", disable=None):
-            labelled, at_moments = build_month(month, read_tables(VALIDATED, near(month, months, params)), params)
+            labelled, at_moments = build_month(
+                month, read_tables(VALIDATED, months_needed(month, months, params)), params
+            )
             write_table(labelled, folder / f"{month}.parquet")
             rows += len(labelled)
             compared += at_moments
     files.write_text(DOCUMENTATION, documentation(params.question))
     print(
-        f"features: {rows:,} {WORDS.entities} x {len(schema.FEATURES)} features, {len(months)} months; point in time: "
-        f"{sum(compared):,} rows are the same without what came after {len(compared)} moments"
+        f"features: {rows:,} {WORDS.entities} x {len(schema.FEATURES)} features, {len(months)} months; "
+        f"point-in-time check passed ({sum(compared):,} rows at {len(compared)} moments)"
     )
 
 

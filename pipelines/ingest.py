@@ -1,4 +1,4 @@
-"""Stage 1: the raw tables of a dataset -> data/ingested/, in UTC, long ones in one file a month."""
+"""Stage 1: the raw tables of a dataset -> data/ingested/, in UTC, long tables as one file a month."""
 
 from ontime import refusal, sources
 from ontime.params import load_params

@@ -1,4 +1,4 @@
-"""The labelled entities of a period, with their features, as the stage `features` left them."""
+"""Reads the labelled entities of a period from data/features/, for the stages and tools that fit or score."""
 
 import pandas as pd
 

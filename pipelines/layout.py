@@ -1,4 +1,4 @@
-"""Where the stages' files are, and how tables are kept: one parquet file a month, `2013-01.parquet`."""
+"""Paths of the stages' files, and the format of tables: one parquet file a month, `2013-01.parquet`."""
 
 import json
 import shutil
@@ -30,31 +30,31 @@ COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares 
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield an empty folder that takes the place of `folder` when the block ends well, and goes otherwise."""
-    aside = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    """Yield an empty folder that replaces `folder` when the block succeeds, and is deleted when it raises."""
+    temporary = folder.with_name(f".{folder.name}.writing")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
     try:
-        yield aside
+        yield temporary
         shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
+        temporary.rename(folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    with files.replacing(path) as aside:
-        table.to_parquet(aside, index=False)
+    with files.replacing(path) as temporary:
+        table.to_parquet(temporary, index=False)
 
 
 def write_months(table: pd.DataFrame, months: pd.Series, folder: Path) -> None:
-    """One file for each value of `months`, which names the month of each row."""
+    """Write one file for each value of `months`, which has the month of each row."""
     for month, rows in table.groupby(months, sort=True):
         write_table(rows, folder / f"{month}.parquet")
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Long tables by the month of the problem's clock, the small ones whole."""
+    """Write tables with a moment as one file a month, in the problem's time zone, and static tables as one file."""
     for table in DATA.tables:
         rows = tables[table.name]
         if table.moment is None:
@@ -64,7 +64,10 @@ def write_tables(tables: Tables, folder: Path) -> None:
 
 
 def read_tables(folder: Path, months: Collection[str] | None = None) -> Tables:
-    """All tables, or of the long ones only these months, where they have them: a timetable is ahead of the weather."""
+    """All tables; with `months`, only these months of the tables with a moment.
+
+    A table may lack a month that another has: a timetable is known earlier than the weather.
+    """
     tables = {}
     for table in DATA.tables:
         if table.moment is None:
@@ -78,19 +81,19 @@ def months_in(folder: Path) -> list[str]:
     """The months that a folder holds, in order. Raises FileNotFoundError if there are none."""
     months = sorted(path.stem for path in folder.glob("*.parquet"))
     if not months:
-        raise FileNotFoundError(f"{folder} holds no months: run `make train`")
+        raise FileNotFoundError(f"{folder} has no monthly files: run `make train`")
     return months
 
 
 def read_months(folder: Path, months: Collection[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
-    """The rows of those months (of all by default) in one table; a month without rows has no file.
+    """The rows of those months (by default, of all) in one table; a month without rows has no file.
 
-    Raises FileNotFoundError if the folder holds no month at all.
+    Raises FileNotFoundError if the folder has no monthly file.
     """
-    there = months_in(folder)
-    chosen = there if months is None else [month for month in there if month in months]
+    available = months_in(folder)
+    chosen = available if months is None else [month for month in available if month in months]
     if not chosen:
-        return pd.read_parquet(folder / f"{there[0]}.parquet", columns=columns).iloc[:0]
+        return pd.read_parquet(folder / f"{available[0]}.parquet", columns=columns).iloc[:0]
     parts = [pd.read_parquet(folder / f"{month}.parquet", columns=columns) for month in chosen]
     return pd.concat(parts, ignore_index=True)
 

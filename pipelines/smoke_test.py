@@ -1,7 +1,7 @@
-"""Stage 4: every candidate in small, before minutes are spent: -> data/smoke_test.json.
+"""Stage 4: checks every candidate on a small synthetic table -> data/smoke_test.json.
 
-Fitted, saved, exported, explained, drawn and written about on rows drawn at random, with the code of the stages to
-come. No data are read, so `dvc repro smoke_test` tries a new candidate in seconds, on a clean clone too.
+Each candidate is fitted, saved, exported, explained and reported with the code of the later stages, which take minutes.
+The stage reads no data, so `dvc repro smoke_test` checks a new candidate in seconds, also in a fresh clone.
 """
 
 import io
@@ -21,39 +21,41 @@ from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
 from pipelines.layout import SMOKE_TEST, write_json
 
-ROWS = 800  # to fit on, and as many again of each kind to be asked about
+ROWS = 800  # to fit on, and as many to predict
 CATEGORIES = 6
 MISSING_SHARE = 0.1
 EXPLAINED_ROWS = 8  # of each kind
-NUMBERS = [place for place in range(len(schema.FEATURE_NAMES)) if place not in candidates.CATEGORY_POSITIONS]
+NUMERIC_POSITIONS = [
+    position for position in range(len(schema.FEATURE_NAMES)) if position not in candidates.CATEGORY_POSITIONS
+]
 ADVICE = {
-    "complete rows": "its converter makes another model of it; convert it in another way, or release it never",
+    "complete rows": "its converter changes the model; use another converter, or do not export it",
     "rows with missing values": "put a SimpleImputer before it",
     "rows with a category not seen in training": "its converter loses the rule for NaN; put a SimpleImputer before it",
 }
 
 
 class CandidateRefused(Refusal):
-    """What would fail after the training; names the candidate, what failed, and what to do."""
+    """A candidate would fail after its training; the message has its name, the failure and the remedy."""
 
 
 class Sample(NamedTuple):
-    """Rows to fit on, and rows of each kind that a model will meet."""
+    """Rows to fit on, and rows of each kind to predict: see ADVICE."""
 
     matrix: model.Matrix
     label: model.Labels
-    asked: dict[str, model.Matrix]
-    asked_label: model.Labels  # the same entities in each kind
+    inputs: dict[str, model.Matrix]
+    input_label: model.Labels  # the same entities in each kind
 
 
 def draw_sample(seed: int) -> Sample:
-    """Rows that never were, whose label follows from a few features, one of them a category if there is any."""
+    """Synthetic rows whose label depends on a few features, one of them categorical if there is any."""
     drawn = np.random.default_rng(seed)
-    # From shares to thousands, half of them whole numbers: ties are where a threshold is lost.
+    # From shares to thousands; half of them whole numbers, because a wrong threshold shows on ties.
     matrix = drawn.normal(2, 1, (2 * ROWS, len(schema.FEATURE_NAMES))) * np.logspace(-1, 3, len(schema.FEATURE_NAMES))
     matrix[:, ::2] = matrix[:, ::2].round()
     matrix[:, candidates.CATEGORY_POSITIONS] = drawn.integers(0, CATEGORIES, (2 * ROWS, len(schema.CATEGORICAL)))
-    signal = matrix[:, NUMBERS[-4:]] / matrix[:, NUMBERS[-4:]].std(axis=0) - 2
+    signal = matrix[:, NUMERIC_POSITIONS[-4:]] / matrix[:, NUMERIC_POSITIONS[-4:]].std(axis=0) - 2
     odds = signal.sum(axis=1) + 0.5 * matrix[:, candidates.CATEGORY_POSITIONS[:1]].sum(axis=1) - 3
     label = drawn.random(2 * ROWS) < 1 / (1 + np.exp(-odds))
     complete, holes = matrix.astype(np.float32), drawn.random(matrix.shape) < MISSING_SHARE
@@ -62,87 +64,93 @@ def draw_sample(seed: int) -> Sample:
     missing[::4] = model.request_only(missing[::4])
     unseen = complete.copy()
     unseen[:, candidates.CATEGORY_POSITIONS] = np.nan
-    asked = dict(zip(ADVICE, (complete[ROWS:], missing[ROWS:], unseen[ROWS:]), strict=True))
-    return Sample(missing[:ROWS], label[:ROWS], asked, label[ROWS:])
+    inputs = dict(zip(ADVICE, (complete[ROWS:], missing[ROWS:], unseen[ROWS:]), strict=True))
+    return Sample(missing[:ROWS], label[:ROWS], inputs, label[ROWS:])
 
 
 @contextmanager
-def trying(name: str, step: str) -> Iterator[None]:
-    """Whatever goes wrong inside says last which candidate it was, and at what."""
+def noting_failure(name: str, step: str) -> Iterator[None]:
+    """Add the candidate's name and the failed step to any error raised in the block."""
     try:
         yield
     except Exception as error:
-        error.add_note(f"smoke_test: {name} failed when it was {step}; docs/models.md says what a candidate must do")
+        error.add_note(f"smoke_test: {name} failed when it was {step}; see docs/models.md for what a candidate must do")
         raise
 
 
-def try_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Probabilities, explain.Method]:
-    """Its probabilities of all that is asked, and how it is explained. Raises CandidateRefused."""
-    asked = np.vstack([*sample.asked.values()])
-    with trying(name, "fitted"):
+def check_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Probabilities, explain.Method]:
+    """Its probabilities for all rows of the sample, and how it is explained. Raises CandidateRefused."""
+    inputs = np.vstack([*sample.inputs.values()])
+    with noting_failure(name, "fitted"):
         fitted = model.fit(name, sample.matrix, sample.label, params.train)
-        again = model.fit(name, sample.matrix, sample.label, params.train)
-    with trying(name, "saved and asked"):
+        refitted = model.fit(name, sample.matrix, sample.label, params.train)
+    with noting_failure(name, "saved and loaded"):
         saved = io.BytesIO()
         joblib.dump(fitted, saved)
-        told = model.predict(joblib.load(saved), asked)
-    if not np.all((told >= 0) & (told <= 1)):
-        raise CandidateRefused(f"{name}: predict_proba gives {told.min():g} to {told.max():g}, not probabilities")
-    if (apart := np.abs(told - model.predict(again, asked)).max()) > 0:
-        raise CandidateRefused(f"{name}: fitted twice it differs by {apart:.2g}; pass the seed on as random_state")
+        probabilities = model.predict(joblib.load(saved), inputs)
+    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+        raise CandidateRefused(
+            f"{name}: predict_proba gives {probabilities.min():g} to {probabilities.max():g}, not probabilities"
+        )
+    if (difference := np.abs(probabilities - model.predict(refitted, inputs)).max()) > 0:
+        raise CandidateRefused(f"{name}: two fits differ by {difference:.2g}; pass the seed as random_state")
     if candidates.CANDIDATES[name].export is None:
-        return told, explain.method_of("it is only there to be beaten, and never released")
-    with trying(name, "exported as ONNX"):
+        return probabilities, explain.method_of("it is a baseline, which is never released")
+    with noting_failure(name, "exported as ONNX"):
         onnx, onnx_again = export.to_onnx(name, fitted), export.to_onnx(name, fitted)
         exported = release.Model(onnx)
-        served = exported.predict(asked)
+        served = exported.predict(inputs)
     if onnx != onnx_again:
-        raise CandidateRefused(f"{name}: exported twice, the bytes differ; give the graph a name: export.GRAPH_NAME")
-    refuse_disparity(name, sample.asked, told, served, params.gate.parity_tolerance)
-    with trying(name, "explained"):
-        return told, refuse_wrong_reasons(name, fitted, sample, exported)
+        raise CandidateRefused(f"{name}: the bytes of two exports differ; name the graph: export.GRAPH_NAME")
+    refuse_onnx_difference(name, sample.inputs, probabilities, served, params.gate.parity_tolerance)
+    with noting_failure(name, "explained"):
+        return probabilities, refuse_wrong_explanations(name, fitted, sample, exported)
 
 
-def refuse_disparity(
-    name: str, asked: Mapping[str, model.Matrix], told: model.Probabilities, served: model.Matrix, tolerance: float
+def refuse_onnx_difference(
+    name: str,
+    inputs: Mapping[str, model.Matrix],
+    probabilities: model.Probabilities,
+    served: model.Matrix,
+    tolerance: float,
 ) -> None:
-    """Raise CandidateRefused for the first kind of rows on which the ONNX file is another model."""
-    ends = np.cumsum([len(rows) for rows in asked.values()])[:-1]
-    for kind, apart in zip(asked, np.split(np.abs(told - served), ends), strict=True):
-        if not apart.max() <= tolerance:
+    """Raise CandidateRefused for the first kind of rows on which the ONNX file predicts something else."""
+    ends = np.cumsum([len(rows) for rows in inputs.values()])[:-1]
+    for kind, difference in zip(inputs, np.split(np.abs(probabilities - served), ends), strict=True):
+        if not difference.max() <= tolerance:
             raise CandidateRefused(
-                f"{name}: ONNX differs from the model by {apart.max():.2g} on {kind} (gate.parity_tolerance "
+                f"{name}: ONNX differs from the model by {difference.max():.2g} on {kind} (gate.parity_tolerance "
                 f"{tolerance:g}): {ADVICE[kind]}; see docs/models.md"
             )
 
 
-def refuse_wrong_reasons(
+def refuse_wrong_explanations(
     name: str, fitted: model.Classifier, sample: Sample, exported: release.Model
 ) -> explain.Method:
-    """How it is explained. Raises CandidateRefused where the reasons do not add up to the probability served."""
+    """How it is explained. Raises CandidateRefused where contributions do not add up to the ONNX file's probability."""
     explainer = candidates.explainer(name, fitted, sample.matrix)
     method = explain.method_of(explainer)
     if isinstance(explainer, str):
         return method
     read = type(explainer).from_bytes(explainer.to_bytes())
-    for kind, matrix in sample.asked.items():
+    for kind, matrix in sample.inputs.items():
         rows = matrix[:EXPLAINED_ROWS]
         for row, served in zip(rows, exported.predict(rows).tolist(), strict=True):
             summed = explain.explain(read, row).probability
             if not abs(summed - served) <= PROBE_TOLERANCE:
                 raise CandidateRefused(
-                    f"{name}: its reasons add up to {summed:.6f}, not {served:.6f}, on {kind}: `explain` of its entry "
-                    "in src/ontime/candidates.py reads another kind of model; see docs/models.md"
+                    f"{name}: its contributions add up to {summed:.6f}, not {served:.6f}, on {kind}: `explain` of its "
+                    "entry in src/ontime/candidates.py is for another kind of model; see docs/models.md"
                 )
     return method
 
 
-def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
+def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
                 sample: Sample, params: Params) -> None:  # fmt: skip
-    """The model card of each candidate that may win, and the pictures, as the stage `evaluate` makes them."""
-    label = np.tile(sample.asked_label, len(sample.asked))
+    """Write the model card of each exportable candidate, and draw its plots, as the stage `evaluate` does."""
+    label = np.tile(sample.input_label, len(sample.inputs))
     scores = {name: evaluation.scores(label, each, params.cost) for name, each in probabilities.items()}
-    day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval by days needs two of them
+    day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval clustered by day needs two days
     intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in probabilities.items()}
     piece = {"cut": "all", "slice": "all", "entities": len(label), "positives": int(label.sum()), "auc": 0.5,
              "auc_interval": (0.4, 0.6), "log_loss": 0.5, "mean_probability": 0.5, "missed": [0.5, 0.4, 0.6],
@@ -160,9 +168,9 @@ def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mappi
             entities=dict.fromkeys(("train", "valid", "test"), len(label)),
             positive_share=float(label.mean()), days=2, reasons=methods[name],
         )  # fmt: skip
-        with trying(name, "described in a model card"):
+        with noting_failure(name, "described in a model card"):
             card.model_card(report, ranks)
-    with trying(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
+    with noting_failure(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
         card_plots.draw_card(label, probabilities, ranks, report, Path(folder))
         costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in scores])
         plots.save(costs, Path(folder) / "quality_latency.png")
@@ -171,12 +179,12 @@ def try_reports(probabilities: Mapping[str, model.Probabilities], methods: Mappi
 def main() -> None:
     params = load_params()
     sample = draw_sample(params.train.seed)
-    tried = {name: try_candidate(name, sample, params) for name in params.train.candidates}
-    methods = {name: method for name, (_, method) in tried.items()}
-    try_reports({name: probability for name, (probability, _) in tried.items()}, methods, sample, params)
-    # No figure and no sentence: where this file stays the same, no training is repeated.
+    checked = {name: check_candidate(name, sample, params) for name in params.train.candidates}
+    methods = {name: method for name, (_, method) in checked.items()}
+    check_reports({name: probability for name, (probability, _) in checked.items()}, methods, sample, params)
+    # Neither scores nor text: while this file does not change, DVC repeats no training.
     write_json(SMOKE_TEST, {name: method.model_dump(exclude={"about"}) for name, method in methods.items()})
-    print(f"smoke_test: {len(tried)} candidates fitted, exported and explained in small")
+    print(f"smoke_test: {len(checked)} candidates can be fitted, exported and explained")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stage 5: data/features/ -> models/: every candidate fitted on the training period, the best chosen on validation."""
+"""Stage 5: data/features/ -> models/: fits every candidate and selects the best on the validation period."""
 
 import time
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from pipelines.layout import COSTS, MODELS, TRAINED_ON, replacing_folder, write_
 
 
 def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, folder: Path) -> dict[str, object]:
-    """Fit, save and score each candidate; returns what the later stages must know of this training.
+    """Fit, save and score each candidate. Returns the content of training.json, which the later stages read.
 
     Raises SplitBroken, and LeakFound if one feature dominates the best candidate.
     """
@@ -34,9 +34,9 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
     for name in tqdm(params.train.candidates, desc="train", unit="model", disable=None):
-        began = time.perf_counter()
+        start = time.perf_counter()
         fitted = model.fit(name, matrix, labels, params.train)
-        costs[name] = {"fit_seconds": round(time.perf_counter() - began, 2)}
+        costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}
         scores[name] = evaluation.scores(valid_label, model.predict(fitted, valid_matrix), params.cost)
         if (gain := CANDIDATES[name].gain) is not None:
             gains[name] = gain(fitted)
@@ -46,8 +46,8 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     if champion in gains:
         leaks.refuse_dominant(gains[champion], params.leaks)
     for name in PROBLEM.ablations if params.train.ablations else ():
-        blind = model.fit(champion, model.ablated(matrix, name), labels, params.train)
-        joblib.dump(blind, folder / f"{name}.joblib")
+        ablated = model.fit(champion, model.ablated(matrix, name), labels, params.train)
+        joblib.dump(ablated, folder / f"{name}.joblib")
     (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["entity_id"])).tobytes())
     return {
         "champion": champion,
@@ -68,8 +68,8 @@ def main() -> None:
         training = fit_candidates(train, valid, params, folder)
         write_json(folder / "training.json", training)
     print(
-        f"train: {len(train):,} {WORDS.entities}, {len(params.train.candidates)} candidates, "
-        f"best is {training['champion']}"
+        f"train: {len(params.train.candidates)} candidates fitted on {len(train):,} {WORDS.entities}, "
+        f"{training['champion']} is best on validation"
     )
 
 

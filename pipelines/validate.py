@@ -1,4 +1,4 @@
-"""Stage 2: data/ingested/ -> data/validated/, data/quarantined/ and reports/data_quality.json."""
+"""Stage 2: data/ingested/ -> data/validated/, data/quarantined/, reports/data_quality.json. Raises ContractBroken."""
 
 from ontime import contract, refusal
 from ontime.schema import WORDS
@@ -25,7 +25,7 @@ def main() -> None:
     write_json(REPORTS / "data_quality.json", report)
     hits = sum(rule["hits"] for rule in report["rules"] if rule["action"] != "noted")
     print(
-        f"validate: contract holds; {hits:,} rows repaired or quarantined, "
+        f"validate: the contract holds; {hits:,} rows repaired or quarantined, "
         f"{report['labelled']:,} {WORDS.entities} labelled"
     )
 

@@ -17,7 +17,7 @@ from ontime.datasets import Tables
 from ontime.params import Params, load_params
 from tests import OF_THIS_PROBLEM, PARAMS_YAML, ROOT, postgres
 
-pytest_plugins = ["tests.small_world"]
+pytest_plugins = ["tests.small_world", "tests.production"]
 
 # A deadline would assert a time, which a busy machine misses.
 hypothesis_settings.register_profile("ontime", deadline=None)

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
-from pipelines.operations.local_server import answers, free_port, wait_until_ready
+from pipelines.operations.local_server import free_port, responds, wait_until_ready
 from pipelines.operations.processes import signal_group
 from tests import ROOT, without_settings
 from tests.project import Project
@@ -51,7 +51,7 @@ class Service:
         )
 
     def wait_until_ready(self) -> "Service":
-        wait_until_ready(self.process, "the service", lambda: answers(self.port, "/health/live"), 30, self._end)
+        wait_until_ready(self.process, "the service", lambda: responds(self.port, "/health/live"), 30, self._end)
         return self
 
     def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:

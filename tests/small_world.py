@@ -20,7 +20,7 @@ from ontime.problem.data import DATA
 from ontime.release import Lineage, Manifest
 from ontime.settings import Settings
 from pipelines.operations import packaging
-from pipelines.operations.materialise import materialise, outcomes_of
+from pipelines.operations.materialise import materialise_rows, outcomes_of
 from serving.app import create_app
 from tests import postgres
 from tests.conftest import weeks_of
@@ -134,7 +134,7 @@ def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, question: Que
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url)
     timetable = tables["flights"].set_index("entity_id", drop=False)
-    materialise(engine, question, rows, timetable)
+    materialise_rows(engine, question, rows, timetable)
     database.store_outcomes(engine, outcomes_of(timetable.loc[rows["entity_id"]], question.label_at_least))
     return rows
 

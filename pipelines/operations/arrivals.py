@@ -1,7 +1,7 @@
-"""What has arrived by a moment: the feed as of then, day by day through the contract, broken batches quarantined.
+"""Reads the feed as of a moment and validates each day against the contract; broken batches are quarantined.
 
-The feed is data/ingested: in this project the whole dataset lies there, and `sources.as_of` hides what is ahead of the
-clock. Whoever has a live source returns its tables from `near` instead.
+The feed is data/ingested, which holds the whole dataset: `sources.as_of` hides what is later than the moment. With a
+live source, return its tables from `read_feed` instead.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,12 @@ from ontime.problem.data import DATA
 from ontime.schema import ZONE
 from pipelines.layout import INGESTED, months_in, read_tables
 
-Feed = Callable[[datetime, datetime], Tables]  # the tables of everything with a moment in [start, end)
-MARGIN = timedelta(days=1)  # for entities that are asked about at the edges
+Feed = Callable[[datetime, datetime], Tables]  # (start, end) -> the tables' rows with a moment in [start, end)
+MARGIN = timedelta(days=1)  # for entities at the edges of the period
 
 
 class Batch(NamedTuple):
-    """One table's rows of one day, which broke the contract."""
+    """The rows of one table and one day, which violate the contract."""
 
     table: str
     day: date
@@ -40,51 +40,56 @@ class Arrived(NamedTuple):
     broken: tuple[Batch, ...]
 
 
-def near(start: datetime, end: datetime) -> Tables:
-    """The ingested months that [start, end) touches. Raises FileNotFoundError where there is none."""
+def read_feed(start: datetime, end: datetime) -> Tables:
+    """The ingested months that [start, end) overlaps. Raises FileNotFoundError if there are none."""
     first, last = (moment.astimezone(ZONE).strftime("%Y-%m") for moment in (start, end))
     folder = INGESTED / DATA.entities
     months = [month for month in months_in(folder) if first <= month <= last]
     if not months:
-        raise FileNotFoundError(f"{folder} has nothing from {first} to {last}: is the feed's clock right?")
+        raise FileNotFoundError(
+            f"{folder} has no months from {first} to {last}: run `make train`, or check ONTIME_WEEKS_BEHIND"
+        )
     return read_tables(INGESTED, months)
 
 
-def by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived:
-    """All that features and labels from `since` until `moment` need, as it was known at `moment`.
+def arrived_by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived:
+    """Everything that features and labels from `since` until `moment` need, as known at `moment`.
 
-    Raises NotDeclared where an entity is planned so late that nothing is known of it at its prediction moment.
+    Raises NotDeclared if entities become known only after their prediction moment.
     """
     lead = timedelta(minutes=params.features.lead_minutes)
-    _refuse_a_later_plan(lead)
-    # Of a day that was cut in two, half of a broken batch would be judged again.
-    start = local_time.midnight(local_time.day_of(since - reach(params)))
-    # Those that are asked about now have their event a lead from now.
+    _refuse_late_availability(lead)
+    # Whole days, so that the contract always validates a complete batch.
+    start = local_time.midnight(local_time.day_of(since - lookback(params)))
+    # The entities that are predicted at `moment` have their event one lead later.
     end = moment + lead + 2 * MARGIN
-    return accept(sources.as_of(sources.cut(feed(start, end), start, end), moment))
+    return clean_by_day(sources.as_of(sources.cut(feed(start, end), start, end), moment))
 
 
-def reach(params: Params) -> timedelta:
-    """How long before a moment an event may lie of which something is still looked at: a feature, or its outcome."""
+def lookback(params: Params) -> timedelta:
+    """How far back events are read: as far as a feature looks, or as long as an outcome takes to become known."""
     return max(timedelta(hours=params.features.halo_hours), timedelta(days=params.monitor.settle_days)) + MARGIN
 
 
-def _refuse_a_later_plan(lead: timedelta) -> None:
+def _refuse_late_availability(lead: timedelta) -> None:
     availability = next(table.availability for table in DATA.tables if table.name == DATA.entities)
     if isinstance(availability, Scheduled) and availability.ahead < lead:
         raise sources.NotDeclared(
-            f"features.lead_minutes asks {lead} before the event, but problem/data.py declares that a row of "
-            f"{DATA.entities} is known {availability.ahead} before (ahead): ask later, or declare how early it is known"
+            f"features.lead_minutes predicts {lead} before the event, but problem/data.py declares that a row of "
+            f"{DATA.entities} is known {availability.ahead} before it (ahead): lower lead_minutes, or raise ahead"
         )
 
 
-def accept(tables: Tables) -> Arrived:
-    """The tables after the contract, without the days that break it. Raises ContractBroken if that does not help."""
+def clean_by_day(tables: Tables) -> Arrived:
+    """The cleaned tables without the days that violate the contract.
+
+    Raises ContractBroken if the rest violates it too, such as a table without days.
+    """
     try:
         return Arrived(contract.clean(tables)[0], ())
     except contract.ContractBroken:
-        kept, broken = _without_broken_days(tables)
-        return Arrived(contract.clean(kept)[0], broken)
+        remaining, broken = _without_broken_days(tables)
+        return Arrived(contract.clean(remaining)[0], broken)
 
 
 def _without_broken_days(tables: Tables) -> tuple[Tables, tuple[Batch, ...]]:
@@ -94,12 +99,12 @@ def _without_broken_days(tables: Tables) -> tuple[Tables, tuple[Batch, ...]]:
         for day, rows in tables[table.name].groupby(_day(tables[table.name][table.moment]))
         if (reasons := contract.violations_of_day(tables, table.name, rows))
     ]
-    kept = dict(tables)
+    remaining = dict(tables)
     for batch in broken:
-        kept[batch.table] = kept[batch.table].drop(index=batch.rows.index)
-    return kept, tuple(broken)
+        remaining[batch.table] = remaining[batch.table].drop(index=batch.rows.index)
+    return remaining, tuple(broken)
 
 
 def _day(moments: pd.Series) -> pd.Series:
-    """The problem's calendar."""
+    """The day of each moment, in the problem's time zone."""
     return moments.dt.tz_convert(ZONE).dt.date

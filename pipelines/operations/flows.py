@@ -21,61 +21,61 @@ from ontime import database, environment
 from ontime.params import load_params
 from ontime.settings import load_settings
 from pipelines.operations import feed_clock
-from pipelines.operations.materialise import step
-from pipelines.operations.monitor import due
-from pipelines.operations.monitor import run as look_at
-from pipelines.operations.retrain import asked_for
-from pipelines.operations.retrain import run as retrain_for
+from pipelines.operations.materialise import run
+from pipelines.operations.monitor import days_to_monitor
+from pipelines.operations.monitor import run as monitor_day
+from pipelines.operations.retrain import NOT_REQUESTED, requested_day
+from pipelines.operations.retrain import run as run_retraining
 
-MINUTE, HOUR = 60, 3600
-ASKED = "ontime.retrain.asked"  # prefect.yaml waits for it
+MINUTE_SECONDS, HOUR_SECONDS = 60, 3600
+RETRAINING_REQUESTED = "ontime.retrain.asked"  # the event that triggers a deployment of prefect.yaml
 MODEL = {"prefect.resource.id": "ontime.model"}
 
 
-@flow(retries=2, retry_delay_seconds=30, timeout_seconds=10 * MINUTE)
+@flow(retries=2, retry_delay_seconds=30, timeout_seconds=10 * MINUTE_SECONDS)
 def materialise(now: AwareDatetime | None = None) -> str:
-    """Store what has come: features of the entities whose moment has come, labels. `now` is on the feed's clock."""
+    """Store the features and labels that are due at `now`, on the feed's clock."""
     settings, params = load_settings(), load_params()
     moment = now or feed_clock.now(settings, params)
-    stored = step(settings, params, moment)
-    return _told(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC on the feed's clock: {stored}")
+    stored = run(settings, params, moment)
+    return _logged(f"{moment.astimezone(UTC):%Y-%m-%d %H:%M} UTC on the feed's clock: {stored}")
 
 
-@flow(retries=3, retry_delay_seconds=10 * MINUTE, timeout_seconds=HOUR / 2)
+@flow(retries=3, retry_delay_seconds=10 * MINUTE_SECONDS, timeout_seconds=HOUR_SECONDS / 2)
 def monitor(day: date | None = None) -> str:
-    """Look at `day`, or all since the last look: alert, decide, and act; a retraining is asked for by an event."""
+    """Monitor `day`, or all days since the last run: alert, decide, act. An event requests a retraining."""
     settings, params = load_settings(), load_params()
     engine = database.connect(settings.database_url)
-    said = []
-    for over in [day] if day else due(engine, feed_clock.yesterday(settings, params)):
-        decision = look_at(settings, params, over)
-        said.append(f"{over}: {decision.action}: {decision.reason}")
+    lines = []
+    for each_day in [day] if day else days_to_monitor(engine, feed_clock.yesterday(settings, params)):
+        decision = monitor_day(settings, params, each_day)
+        lines.append(f"{each_day}: {decision.action}: {decision.reason}")
         if decision.action is Action.RETRAIN:
-            ask_for_retraining(over, decision)
-            said.append("Where no server listens, the weekly flow `retrain` takes this up, or `make retrain` at once")
-    return _told("\n".join(said))
+            request_retraining(each_day, decision)
+            lines.append("Without a Prefect server, run `make retrain`, or wait for the weekly flow `retrain`")
+    return _logged("\n".join(lines))
 
 
-@flow(retries=1, retry_delay_seconds=15 * MINUTE, timeout_seconds=3 * HOUR)
+@flow(retries=1, retry_delay_seconds=15 * MINUTE_SECONDS, timeout_seconds=3 * HOUR_SECONDS)
 def retrain(day: date | None = None) -> str:
-    """Do the retraining that the policy has asked for, if it has. `day` retrains whatever the policy thinks."""
+    """Run the retraining that the policy requested, if any. With `day`, retrain without a request."""
     settings, params = load_settings(), load_params()
-    # The event only rings: who asked, and whether it is done already, is in `decisions`, which no lost event changes.
-    due_day = day or asked_for(database.connect(settings.database_url))
+    # The event only starts the flow: request and completion are rows in `decisions`, so a lost event loses nothing.
+    due_day = day or requested_day(database.connect(settings.database_url))
     if due_day is None:
-        return _told("nobody has asked for it (`make retrain NOW=1` does it all the same)")
-    return _told(f"{due_day}: {retrain_for(settings, params, due_day)}")
+        return _logged(NOT_REQUESTED)
+    return _logged(f"{due_day}: {run_retraining(settings, params, due_day)}")
 
 
-def ask_for_retraining(day: date, decision: Decision) -> None:
-    """Tell Prefect's server, if there is one, that the policy wants a retraining."""
-    emit_event(ASKED, resource=MODEL, payload={"day": str(day), "reason": decision.reason})
+def request_retraining(day: date, decision: Decision) -> None:
+    """Emit the event that requests a retraining; without a Prefect server it is lost, which does no harm."""
+    emit_event(RETRAINING_REQUESTED, resource=MODEL, payload={"day": str(day), "reason": decision.reason})
 
 
-def _told(said: str) -> str:
-    """What the run says, also to whoever looks at it in Prefect's pages."""
-    get_run_logger().info(said)
-    return said
+def _logged(message: str) -> str:
+    """The message, also written to the run's log in Prefect."""
+    get_run_logger().info(message)
+    return message
 
 
 FLOWS: dict[str, Flow[..., str]] = {each.name: each for each in (materialise, monitor, retrain)}
@@ -86,7 +86,9 @@ def main() -> None:
         case [name, *when] if name in FLOWS and len(when) <= 1:
             print(f"{name}: {FLOWS[name](*when)}")
         case other:
-            sys.exit(f"flows: {' '.join(other)!r} is none of: {', '.join(f'{name} [WHEN]' for name in FLOWS)}")
+            sys.exit(
+                f"flows: unknown arguments {' '.join(other)!r}; use {', '.join(f'{name} [WHEN]' for name in FLOWS)}"
+            )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The git repository that this folder is, if it is one, and git's own words where it refuses to read it.
+"""Reads the git repository of this folder; errors carry git's own message.
 
-Nothing but the standard library: `make` asks before anything is installed.
+Standard library only: `make` uses this module before anything is installed.
 """
 
 from __future__ import annotations
@@ -9,29 +9,29 @@ import os
 import subprocess
 from pathlib import Path
 
-NO_REPOSITORY = "fatal: not a git repository (or any"  # git's words; a broken link to one continues otherwise
+NO_REPOSITORY = "fatal: not a git repository (or any"  # git's message for a broken .git file continues otherwise
 FIRST_COMMIT = "git init && git add -A && git commit -m 'First commit'"
 
 
 class GitRefused(RuntimeError):
-    """git does not read this repository, or there is none that can be cloned; the message says why and what to do."""
+    """git cannot read or clone this repository, or it has uncommitted changes; the message has the remedy."""
 
 
-def ask(*arguments: str) -> str | None:
-    """What git answers; None outside a repository, before its first commit, and for what is not in it.
+def query(*arguments: str) -> str | None:
+    """git's output; None outside a repository, before the first commit, and for objects that do not exist.
 
-    Raises GitRefused for a repository that git does not read, such as one that belongs to another user.
+    Raises GitRefused for a repository that git refuses to read, such as one that belongs to another user.
     """
     try:
-        done = _run(*arguments)
-        if done.returncode == 0:
-            return done.stdout
+        completed = _run(*arguments)
+        if completed.returncode == 0:
+            return completed.stdout
         refusal = _run("rev-parse", "--git-dir").stderr
     except FileNotFoundError:
         refusal = "git is not installed" if Path(".git").exists() else ""
     if refusal and not refusal.startswith(NO_REPOSITORY):
-        words = " ".join(refusal.split()).replace("fatal: ", "", 1)
-        raise GitRefused(f"the commit of this repository cannot be read, because git says: {words}")
+        message = " ".join(refusal.split()).replace("fatal: ", "", 1)
+        raise GitRefused(f"cannot read the commit of this repository: git: {message}")
     return None
 
 
@@ -42,23 +42,23 @@ def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def commit() -> str | None:
     """The commit that is checked out, or None. Raises GitRefused."""
-    answer = ask("rev-parse", "--verify", "HEAD")
-    return None if answer is None else answer.strip()
+    output = query("rev-parse", "--verify", "HEAD")
+    return None if output is None else output.strip()
 
 
 def refuse_without_commit() -> None:
-    """Raises GitRefused where no clone of this folder can be made, because nothing is committed in it."""
+    """Raises GitRefused if this folder cannot be cloned: nothing is committed, or it is part of a larger repository."""
     if commit() is None:
-        raise GitRefused(f"this needs a repository with a commit, and nothing is committed yet: first {FIRST_COMMIT}")
-    if inside := (ask("rev-parse", "--show-prefix") or "").strip():
+        raise GitRefused(f"this needs a git repository with a commit, and nothing is committed yet: run {FIRST_COMMIT}")
+    if inside := (query("rev-parse", "--show-prefix") or "").strip():
         raise GitRefused(
-            f"this needs a repository of its own, and this folder is only {inside} in a larger one: "
-            f"copy it to a place of its own and there {FIRST_COMMIT}"
+            f"this needs a git repository of its own, and this folder is {inside} in a larger one: "
+            f"copy it elsewhere and run {FIRST_COMMIT} there"
         )
 
 
 def refuse_uncommitted() -> None:
-    """Raises GitRefused for work that a command, which changes tracked files, could mix up with its own."""
-    if changed := (ask("status", "--porcelain") or "").strip():
+    """Raises GitRefused if there are uncommitted changes, for commands that change tracked files themselves."""
+    if changed := (query("status", "--porcelain") or "").strip():
         lines = changed.splitlines()
         raise GitRefused(f"commit or stash your changes first: {len(lines)} files, such as {lines[0]}")

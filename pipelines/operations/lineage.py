@@ -1,4 +1,4 @@
-"""Where the workspace's results come from: the git commit, and what dvc.lock says of every output."""
+"""The lineage of the workspace's results: the git commit, and the hashes in dvc.lock."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 from pipelines.operations import git
 
 LOCK = Path("dvc.lock")
-CODE = ("dvc.yaml", "pipelines", "requirements", "src")  # parameters and results are recorded whole, beside it
+CODE = ("dvc.yaml", "pipelines", "requirements", "src")  # not parameters and results: they are recorded themselves
 
 
 def outputs(lock_text: str) -> dict[str, str]:
@@ -18,14 +18,16 @@ def outputs(lock_text: str) -> dict[str, str]:
 
 
 def inputs(lock_text: str) -> dict[tuple[str, str], Any]:
-    """What each stage read that no stage makes: (stage, file) -> md5, (stage, `params.yaml train`) -> its values."""
-    made = outputs(lock_text)
-    found: dict[tuple[str, str], Any] = {}
+    """The inputs that no stage writes: (stage, file) -> md5, and (stage, `params.yaml train`) -> its values."""
+    output_hashes = outputs(lock_text)
+    stage_inputs: dict[tuple[str, str], Any] = {}
     for name, stage in _stages(lock_text).items():
-        found |= {(name, dep["path"]): dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in made}
+        stage_inputs |= {
+            (name, dep["path"]): dep["md5"] for dep in stage.get("deps", []) if dep["path"] not in output_hashes
+        }
         for file, values in stage.get("params", {}).items():
-            found |= {(name, f"{file} {key}"): value for key, value in values.items()}
-    return found
+            stage_inputs |= {(name, f"{file} {key}"): value for key, value in values.items()}
+    return stage_inputs
 
 
 def _stages(lock_text: str) -> dict[str, Any]:
@@ -34,31 +36,35 @@ def _stages(lock_text: str) -> dict[str, Any]:
 
 
 def pipeline_id(hashes: dict[str, str]) -> str:
-    """One name for all outputs together: the same results have the same one, wherever they were made."""
+    """One digest of all outputs: equal results have the same id on any machine.
+
+    >>> pipeline_id({"a": "1", "b": "2"}) == pipeline_id({"b": "2", "a": "1"})
+    True
+    """
     return sha256("\n".join(f"{path} {md5}" for path, md5 in sorted(hashes.items())).encode()).hexdigest()
 
 
 def git_commit() -> str:
-    """The commit of the code, with `-dirty` if a file of the code differs from it or is not in it.
+    """The commit of the code, with `-dirty` if a file of the code is changed or untracked.
 
-    `unknown` where nothing is committed. Raises GitRefused where git does not read the repository.
+    `unknown` if nothing is committed. Raises GitRefused if git refuses to read the repository.
     """
     commit = git.commit()
     if commit is None:
         return "unknown"
-    changed = git.ask("status", "--porcelain", "--", *CODE)
+    changed = git.query("status", "--porcelain", "--", *CODE)
     return commit + ("-dirty" if changed else "")
 
 
 def reproduction(hashes: dict[str, str]) -> str:
-    """One line: whether every output is, byte for byte, the one that was committed, and which is not."""
+    """One line: whether every output has the hash in the committed dvc.lock, and which differ."""
     if git.commit() is None:
-        return f"reproduced: nothing is committed to compare with or to rebuild this from; first {git.FIRST_COMMIT}"
-    committed = git.ask("show", f"HEAD:./{LOCK}")
+        return f"reproduced: unknown, because nothing is committed to compare with; run {git.FIRST_COMMIT}"
+    committed = git.query("show", f"HEAD:./{LOCK}")
     if committed is None:
-        return "reproduced: no committed dvc.lock to compare with"
+        return "reproduced: unknown, because no dvc.lock is committed to compare with"
     before = outputs(committed)
     differing = sorted(path for path in before.keys() | hashes.keys() if before.get(path) != hashes.get(path))
     if not differing:
-        return f"reproduced: all {len(hashes)} outputs are byte for byte those of the committed dvc.lock"
+        return f"reproduced: all {len(hashes)} outputs match the committed dvc.lock byte for byte"
     return f"reproduced: {len(hashes) - len(differing)} of {len(hashes)} outputs; these differ: {', '.join(differing)}"

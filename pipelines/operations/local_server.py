@@ -1,4 +1,4 @@
-"""A server as a process of its own on this machine: a free port, started, ready, stopped. Reached over HTTP."""
+"""Runs an HTTP server as a process on this machine: finds a free port, starts it, waits until it is ready, stops it."""
 
 import signal
 import socket
@@ -20,13 +20,13 @@ STOP_SECONDS = 20
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on at this moment."""
+    """A port of the loopback interface that no process listens on now."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def answers(port: int, path: str = "/") -> bool:
+def responds(port: int, path: str = "/") -> bool:
     """Whether a server on the port answers GET on the path with a status below 400."""
     with closing(HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)) as connection:
         try:
@@ -36,13 +36,13 @@ def answers(port: int, path: str = "/") -> bool:
             return False
 
 
-def begin(
+def start(
     command: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a server that outlives the call, in a process group of its own, so that Ctrl-C comes by us."""
+    """Start a server that outlives the call, in its own process group, so that Ctrl-C reaches only the caller."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as file:
-        return subprocess.Popen(  # noqa: S603  our own words
+        return subprocess.Popen(  # noqa: S603  our own commands
             command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
         )
 
@@ -50,35 +50,35 @@ def begin(
 def wait_until_ready(
     process: "subprocess.Popen[Any]", name: str, ready: Callable[[], bool], seconds: float, output: Callable[[], str]
 ) -> None:
-    """Return when `ready()` holds. Raises ProcessFailed with the end of `output()` if it never does.
+    """Return when `ready()` is true.
 
-    That is where the process ends by itself, or after so many seconds.
+    Raises ProcessFailed with the end of `output()` if the process exits before, or after so many seconds.
     """
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     while True:
         if process.poll() is not None:
             raise ProcessFailed(f"{name} ended with {process.returncode}", output())
         if ready():
             return
-        if time.monotonic() > until:
+        if time.monotonic() > deadline:
             raise ProcessFailed(f"{name} was not ready in {seconds:g} seconds", output())
         time.sleep(POLL_SECONDS)
 
 
 def stop(servers: Sequence["subprocess.Popen[Any]"], seconds: float = STOP_SECONDS) -> None:
-    """Ask all of them at once to end, with their groups; kill what is left after so many seconds."""
+    """Send SIGTERM to the process groups of all servers, and SIGKILL to those still running after so many seconds."""
     for process in servers:
         processes.signal_group(process.pid, signal.SIGTERM)
-    until = time.monotonic() + seconds
+    deadline = time.monotonic() + seconds
     for process in servers:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=max(0.0, until - time.monotonic()))
+            process.wait(timeout=max(0.0, deadline - time.monotonic()))
         processes.signal_group(process.pid, signal.SIGKILL)
         process.wait()
 
 
 @contextmanager
-def running(
+def running_server(
     command: Sequence[str],
     port: int,
     *,
@@ -88,13 +88,13 @@ def running(
     log: Path,
     env: Mapping[str, str] | None = None,
 ) -> Iterator["subprocess.Popen[str]"]:
-    """The command's server on `port`, from its first good answer on the path `ready`; stopped afterwards.
+    """Run a server during the block, which starts when GET on the path `ready` succeeds.
 
-    It ends with us, also when we are killed. Raises ProcessFailed where it does not get ready.
+    The server ends with this process, even if that is killed. Raises ProcessFailed if it does not become ready.
     """
-    with log.open("a") as file, processes.started(command, env=env, stdout=file, stderr=file) as process:
+    with log.open("a") as file, processes.process_group(command, env=env, stdout=file, stderr=file) as process:
         try:
-            wait_until_ready(process, name, lambda: answers(port, ready), ready_seconds, log.read_text)
+            wait_until_ready(process, name, lambda: responds(port, ready), ready_seconds, log.read_text)
             yield process
         finally:
             stop([process])

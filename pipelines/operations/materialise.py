@@ -1,7 +1,7 @@
 """Fills the online store: features as of each entity's prediction moment, and outcomes when they arrive.
 
     python -m pipelines.operations.materialise         what has arrived since the last run, by the feed's clock
-    python -m pipelines.operations.materialise test    the whole test period, to have real entities to ask about
+    python -m pipelines.operations.materialise test    the whole test period, so that there are entities to predict
 
 Runs every 15 minutes in production (pipelines/operations/flows.py). Rows are stored by entity, so the command is
 idempotent.
@@ -28,17 +28,17 @@ from pipelines.layout import FEATURES, VALIDATED, read_months, write_table
 from pipelines.operations import arrivals, feed_clock
 
 BATCH_ROWS = 5000
-REQUEST = list(PROBLEM.request.model_fields)
-OVERLAP = timedelta(hours=6)  # looked at again: an interrupted run may have stored only a part
-FIRST_TIME = timedelta(days=1)
-MOST_LOST = 0.01  # of the outcomes: without those that take longest, every figure says too little
+REQUEST_FIELDS = list(PROBLEM.request.model_fields)
+OVERLAP = timedelta(hours=6)  # processed again: an interrupted run may have stored only a part
+FIRST_WINDOW = timedelta(days=1)
+LOST_OUTCOMES_LIMIT = 0.01  # a share of the outcomes: without the late ones, every metric is biased
 
 
 class QuestionDiffers(ValueError):
-    """The release that answers was made for another prediction moment, or another label, than params.yaml says."""
+    """The live release was trained with another prediction moment or label than params.yaml declares."""
 
 
-class Stored(NamedTuple):
+class Materialised(NamedTuple):
     entities: int
     outcomes: int
     broken: tuple[arrivals.Batch, ...]
@@ -48,17 +48,18 @@ class Stored(NamedTuple):
         return f"{self.entities:,} {WORDS.entities} materialised, {self.outcomes:,} outcomes{broken}"
 
 
-def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
-    """Put features into the online store, exactly as training sees them, with what a request would say.
+def materialise_rows(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
+    """Write the features of `rows` to the online store, as training sees them, and the requests to the entities' table.
 
-    `entities` has the columns of the entities' table, by entity_id.
+    `entities` has the entities' table, by entity_id.
     """
     for start in tqdm(
         range(0, len(rows), BATCH_ROWS), desc="materialise", disable=None if len(rows) > BATCH_ROWS else True
     ):
         part = rows.iloc[start : start + BATCH_ROWS]
-        own = entities.loc[part[KEY]]
-        online_store.store_entities(engine, _records(own[[KEY, *REQUEST]].assign(event_at=own[DATA.event_at])))
+        requests = entities.loc[part[KEY]]
+        records = _records(requests[[KEY, *REQUEST_FIELDS]].assign(event_at=requests[DATA.event_at]))
+        online_store.store_entities(engine, records)
         vectors, texts = features.online_of(part)
         online_store.store_features(
             engine,
@@ -71,15 +72,15 @@ def materialise(engine: sa.Engine, question: Question, rows: pd.DataFrame, entit
 
 
 def outcomes_of(entities: pd.DataFrame, at_least: float) -> list[dict[str, object]]:
-    """Labels, with the moment from which each is known; entities without a value have none."""
+    """Labels, with the moment at which each became known; entities without a value have no label."""
     declared = PROBLEM.label
-    known = entities[entities[declared.column].notna() & entities[declared.known_at].notna()]
-    value = known[declared.column].astype(float)
-    return _records(known[[KEY]].assign(label=value >= at_least, value=value, known_at=known[declared.known_at]))
+    labelled = entities[entities[declared.column].notna() & entities[declared.known_at].notna()]
+    value = labelled[declared.column].astype(float)
+    return _records(labelled[[KEY]].assign(label=value >= at_least, value=value, known_at=labelled[declared.known_at]))
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, object]]:
-    """Rows as the database takes them: Python's own datetimes and numbers, None for what is missing."""
+    """Rows as the database driver expects them: Python datetimes and numbers, None for missing values."""
     columns = {
         name: values.dt.to_pydatetime().tolist()
         if isinstance(values.dtype, pd.DatetimeTZDtype)
@@ -102,55 +103,55 @@ def new_outcomes(arrived: arrivals.Arrived, since: datetime, params: Params) -> 
 
 
 def refuse_lost_outcomes(entities: pd.DataFrame, params: Params) -> None:
-    """Raise Refusal where outcomes become known so long after the event that `step` no longer looks at it."""
+    """Raise Refusal if outcomes become known so late that `run` no longer reads their events."""
     known_at = entities[PROBLEM.label.known_at].dropna()
-    lost = known_at - entities[DATA.event_at].loc[known_at.index] > arrivals.reach(params)
-    if lost.mean() > MOST_LOST:
+    lost = known_at - entities[DATA.event_at].loc[known_at.index] > arrivals.lookback(params)
+    if lost.mean() > LOST_OUTCOMES_LIMIT:
         raise Refusal(
             f"monitor.settle_days {params.monitor.settle_days}: {lost.mean():.0%} of the outcomes are known more than "
-            f"{arrivals.reach(params)} after the event, and would never be stored: set it to the days that they take"
+            f"{arrivals.lookback(params)} after the event and would never be stored: raise it to the days they take"
         )
 
 
-def step(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.near) -> Stored:
-    """Store what the moments up to `now` bring: features of entities whose moment it is, and labels."""
-    refuse_another_question(settings, params)
+def run(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed = arrivals.read_feed) -> Materialised:
+    """Store the features of entities whose prediction moment has come by `now`, and the labels known by then."""
+    refuse_question_mismatch(settings, params)
     engine = database.connect(settings.database_url)
     now = now.replace(second=0, microsecond=0)
     last = online_store.last_moment(engine, params.question, now)
-    since = last - OVERLAP if last else now - FIRST_TIME
-    arrived = arrivals.by(now, since, feed, params)
+    since = last - OVERLAP if last else now - FIRST_WINDOW
+    arrived = arrivals.arrived_by(now, since, feed, params)
     quarantine(settings, engine, arrived.broken, now)
     outcomes = new_outcomes(arrived, since, params)
     database.store_outcomes(engine, outcomes)
-    # Last, and in the order of their moments: the next run begins at the last moment stored, so all before it is here.
+    # Last, and ordered by moment: the next run starts at the last moment stored, so everything before it is stored.
     built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
-    note_skew(engine, params.question, built, now)
-    materialise(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
-    return Stored(len(built), len(outcomes), arrived.broken)
+    record_skew(engine, params.question, built, now)
+    materialise_rows(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
+    return Materialised(len(built), len(outcomes), arrived.broken)
 
 
-def refuse_another_question(settings: Settings, params: Params) -> None:
-    """Raise QuestionDiffers where what would be materialised is not what the current release was trained on."""
+def refuse_question_mismatch(settings: Settings, params: Params) -> None:
+    """Raise QuestionDiffers if params.yaml differs from what the live release was trained with."""
     champion = release_pointer.live_manifest(settings.releases)
     if champion is None:
         return
-    for name, asked, trained in (
+    for name, configured, trained in (
         ("features.lead_minutes", params.features.lead_minutes, champion.lead_minutes),
         ("label.at_least", params.label.at_least, champion.label_at_least),
     ):
-        if asked != trained:
+        if configured != trained:
             raise QuestionDiffers(
-                f"{name} is {asked}, but release {champion.version} was trained on {trained}: "
-                "train a release on it (make train), or set it back in params.yaml"
+                f"{name} is {configured}, but release {champion.version} was trained with {trained}: "
+                f"run make train, or set it back to {trained} in params.yaml"
             )
 
 
-def note_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: datetime) -> None:
-    """Write down how many entities were stored with other features than the same hours make of them now.
+def record_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: datetime) -> None:
+    """Record how many entities were stored with other features than those computed now.
 
-    The last hours are built anew each time. A difference is a row that was altered, code that changed in between,
-    or an event that became known later than it says: whichever it is, training sees other features than production.
+    Each run computes the last hours again. A difference means a row was altered, the code changed in between, or an
+    event became known later than its known_at: in each case, training sees other features than production.
     """
     stored = online_store.look_up_features(engine, question, built["entity_id"])
     rows = zip(built[KEY], *features.online_of(built), strict=True)
@@ -164,16 +165,16 @@ def note_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now: d
         share = round(len(differing) / len(stored), 4)
         count = f"{len(differing):,} of {len(stored):,} {WORDS.entities}"
         reason = f"{count} were stored with other features, first {differing[0]}"
-        database.record_decision(engine, "skew", "stored anew", {"share": share, "reason": reason}, now)
+        database.record_decision(engine, "skew", "overwritten", {"share": share, "reason": reason}, now)
 
 
 def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Batch, ...], now: datetime) -> None:
-    """Keep the rows of broken batches with their reasons; a batch is told once for the rules that it breaks."""
+    """Save the rows of broken batches with the reasons. A batch is recorded once for the rules that it violates."""
     for batch in broken:
         settings.quarantine.mkdir(parents=True, exist_ok=True)
         write_table(batch.rows, settings.quarantine / f"{batch.day}-{batch.table}.parquet")
         files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
-        # Without counts and rows: a day that is not over has more of them each time.
+        # Without counts and rows, which grow until the day is over.
         rules = "; ".join(": ".join(reason.split(": ")[:2]) for reason in batch.reasons)
         if database.last_decision(engine, "quarantine", batch=batch.name, rules=rules) is not None:
             continue
@@ -187,27 +188,28 @@ def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Bat
         database.record_decision(engine, "quarantine", "quarantined", evidence, now)
 
 
-def test_period(settings: Settings, params: Params) -> str:
-    """The entities of the test period with their outcomes, as they were measured."""
+def materialise_test_period(settings: Settings, params: Params) -> str:
+    """Store the entities of the test period with their features and outcomes."""
     period = split.periods(params.split)["test"]
     months = split.months(period)
     rows = split.within(read_months(FEATURES, months), period)
     entities = read_months(VALIDATED / DATA.entities, months).set_index(KEY, drop=False)
     refuse_lost_outcomes(entities, params)
     engine = database.connect(settings.database_url)
-    materialise(engine, params.question, rows, entities)
+    materialise_rows(engine, params.question, rows, entities)
     database.store_outcomes(engine, outcomes_of(entities.loc[rows[KEY]], params.label.at_least))
-    return f"{len(rows):,} {WORDS.entities} from {period.start} until {period.until}"
+    last_day = period.until - timedelta(days=1)
+    return f"{len(rows):,} {WORDS.entities} of the test period, {period.start} to {last_day}, with their outcomes"
 
 
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
         if sys.argv[1:] == ["test"]:
-            print(f"materialise: {test_period(settings, params)}")
+            print(f"materialise: {materialise_test_period(settings, params)}")
         else:
             now = feed_clock.now(settings, params)
-            print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {step(settings, params, now)}")
+            print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {run(settings, params, now)}")
     except (QuestionDiffers, Refusal, locks.Busy) as refused:
         sys.exit(f"materialise: {refused}")
 

@@ -28,18 +28,18 @@ from ontime.release import MANIFEST, ReleaseRefused
 from ontime.release_pointer import POINTER, Pointer
 from ontime.settings import BadSettings, Settings, load_settings
 
-AWAY = (OSError, BotoCoreError, ReleaseRefused)  # what a later try may mend; s3fs makes S3's refusals OSErrors
+RETRYABLE = (OSError, BotoCoreError, ReleaseRefused)  # a later attempt may succeed; s3fs raises S3's errors as OSError
 
 
 class Store:
     """A bucket or folder, by its address."""
 
     def __init__(self, url: str) -> None:
-        """Raises ValueError for an address that no library knows."""
+        """Raises ValueError for an address of an unknown or uninstalled file system."""
         self._files, self._root = fsspec.core.url_to_fs(url)
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of an object; None where there is none."""
+        """The bytes of an object; None if there is none."""
         try:
             content: bytes = self._files.cat_file(f"{self._root}/{name}")
         except FileNotFoundError:
@@ -47,7 +47,7 @@ class Store:
         return content
 
     def versions(self) -> list[str]:
-        """The releases that are there whole."""
+        """The releases that are complete: their manifest is written last."""
         self._files.invalidate_cache()
         return sorted(path.split("/")[-2] for path in self._files.glob(f"{self._root}/*/{MANIFEST}"))
 
@@ -58,78 +58,88 @@ class Store:
 
 
 def push(releases: Path, store: Store) -> list[str]:
-    """Copy what the store lacks; what that was. Raises ReleaseRefused where it holds another release of that name."""
-    done = []
-    # Read before the releases are listed, and written last: what it names is among them.
+    """Copy what the store lacks. Returns what was copied.
+
+    Raises ReleaseRefused if the store has another release of the same version.
+    """
+    copied = []
+    # Read before the releases are listed and written last, so that the store has every release that it names.
     pointer = (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
     for version in release.published(releases):
         manifest = (releases / version / MANIFEST).read_bytes()
-        found = store.read(f"{version}/{MANIFEST}")
-        if found is None:
+        stored_manifest = store.read(f"{version}/{MANIFEST}")
+        if stored_manifest is None:
             for name in release.verify(releases / version).sha256:
                 store.write(f"{version}/{name}", (releases / version / name).read_bytes())
             store.write(f"{version}/{MANIFEST}", manifest)
-            done.append(f"release {version}")
-        elif found != manifest:
-            raise ReleaseRefused(f"{version}/{MANIFEST}: the store has another release; none is ever overwritten")
+            copied.append(f"release {version}")
+        elif stored_manifest != manifest:
+            raise ReleaseRefused(
+                f"{version}/{MANIFEST}: the store has another release {version}, which is never overwritten"
+            )
     if pointer is not None and store.read(POINTER) != pointer:
         store.write(POINTER, pointer)
-        done.append("the pointer")
-    return done
+        copied.append("the pointer")
+    return copied
 
 
 def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]:
-    """Copy what the store's pointer names, or everything, then the pointer; what that was. Raises ReleaseRefused."""
-    said = store.read(POINTER)
-    if said is None:
-        raise ReleaseRefused(f"{POINTER}: the store has none: nothing was pushed yet, or this is another store")
+    """Copy the releases that the store's pointer names, or all, then the pointer. Returns what was copied.
+
+    Raises ReleaseRefused.
+    """
+    content = store.read(POINTER)
+    if content is None:
+        raise ReleaseRefused(f"{POINTER}: not in the store: nothing was pushed yet, or ONTIME_RELEASES_STORE is wrong")
     try:
-        pointer = Pointer.model_validate_json(said)
+        pointer = Pointer.model_validate_json(content)
     except ValidationError as error:
         raise ReleaseRefused(f"{POINTER} in the store: {error.errors()[0]['msg']}") from None
-    wanted: dict[str, str | None] = dict.fromkeys(store.versions() if everything else ())
-    wanted[pointer.version] = pointer.manifest_sha256
+    digests: dict[str, str | None] = dict.fromkeys(store.versions() if everything else ())
+    digests[pointer.version] = pointer.manifest_sha256
     if pointer.challenger is not None:
-        wanted[pointer.challenger.version] = pointer.challenger.manifest_sha256
-    done = [f"release {version}" for version, digest in wanted.items() if _pull_one(store, releases, version, digest)]
-    if not (releases / POINTER).exists() or (releases / POINTER).read_bytes() != said:
-        files.write_text(releases / POINTER, said.decode())
-        done.append("the pointer")
-    return done
+        digests[pointer.challenger.version] = pointer.challenger.manifest_sha256
+    copied = [
+        f"release {version}" for version, digest in digests.items() if _pull_one(store, releases, version, digest)
+    ]
+    if not (releases / POINTER).exists() or (releases / POINTER).read_bytes() != content:
+        files.write_text(releases / POINTER, content.decode())
+        copied.append("the pointer")
+    return copied
 
 
 def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
-    """Whether the release had to be fetched. Raises ReleaseRefused if what came is not what the pointer means."""
+    """Whether the release was copied. Raises ReleaseRefused if it does not match the pointer's digest."""
     if (releases / version).exists():
         release.verify(releases / version, manifest_sha256)
         return False
-    aside = Path(tempfile.mkdtemp(prefix=".pulling-", dir=releases))
+    temporary = Path(tempfile.mkdtemp(prefix=".pulling-", dir=releases))
     try:
-        (aside / MANIFEST).write_bytes(_needed(store, f"{version}/{MANIFEST}"))
-        manifest = release.Manifest.model_validate_json((aside / MANIFEST).read_bytes())
+        (temporary / MANIFEST).write_bytes(_required(store, f"{version}/{MANIFEST}"))
+        manifest = release.Manifest.model_validate_json((temporary / MANIFEST).read_bytes())
         for name in manifest.sha256:
-            (aside / name).write_bytes(_needed(store, f"{version}/{name}"))
-        release.verify(aside, manifest_sha256)
-        aside.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
-        aside.rename(releases / version)
+            (temporary / name).write_bytes(_required(store, f"{version}/{name}"))
+        release.verify(temporary, manifest_sha256)
+        temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
+        temporary.rename(releases / version)
     except ValidationError as error:
         raise ReleaseRefused(f"{version}/{MANIFEST} in the store: {error.errors()[0]['msg']}") from None
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return True
 
 
-def _needed(store: Store, name: str) -> bytes:
+def _required(store: Store, name: str) -> bytes:
     content = store.read(name)
     if content is None:
-        raise ReleaseRefused(f"{name}: named in the store, which has none")
+        raise ReleaseRefused(f"{name}: not in the store, although its pointer or manifest names it")
     return content
 
 
-def once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
-    """Raises BadSettings, ReleaseRefused, or the store's own error."""
+def copy_once(settings: Settings, direction: str, *, everything: bool = False) -> list[str]:
+    """Push or pull once. Returns what was copied. Raises BadSettings, ReleaseRefused, or the store's own error."""
     if settings.releases_store is None:
-        raise BadSettings("ONTIME_RELEASES_STORE is not set: there is no store to mirror")
+        raise BadSettings("ONTIME_RELEASES_STORE is not set: set it to the address of the bucket")
     try:
         store = Store(settings.releases_store)
     except ValueError as error:
@@ -141,29 +151,29 @@ def once(settings: Settings, direction: str, *, everything: bool = False) -> lis
 
 
 def main() -> None:
-    asked: Any = argparse.ArgumentParser(prog="mirror")
-    asked.add_argument("direction", choices=["push", "pull"])
-    asked.add_argument("--every", type=float, metavar="SECONDS")
-    asked.add_argument("--all", action="store_true")
-    told = asked.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as a container's first process nothing else would end it
-    before = ""
+    parser: Any = argparse.ArgumentParser(prog="mirror")
+    parser.add_argument("direction", choices=["push", "pull"])
+    parser.add_argument("--every", type=float, metavar="SECONDS")
+    parser.add_argument("--all", action="store_true")
+    arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default, a container's first process ignores SIGTERM
+    last_message = ""
     while True:
         try:
-            done = once(load_settings(), told.direction, everything=told.all)
-            said = f"{told.direction}: {', '.join(done)}" if done else ""
+            copied = copy_once(load_settings(), arguments.direction, everything=arguments.all)
+            message = f"{arguments.direction}: {', '.join(copied)}" if copied else ""
         except BadSettings as bad:
             sys.exit(f"mirror: {bad}")
-        except AWAY as failed:
-            said = f"{told.direction} failed: {failed}"
-            if told.every is None:
-                sys.exit(f"mirror: {said}")
-        if said and said != before:  # a store that is away is told of once, not every five seconds
-            print(f"mirror: {said}", flush=True)
-        before = said
-        if told.every is None:
+        except RETRYABLE as failed:
+            message = f"{arguments.direction} failed: {failed}"
+            if arguments.every is None:
+                sys.exit(f"mirror: {message}")
+        if message and message != last_message:  # an unreachable store is reported once, not every five seconds
+            print(f"mirror: {message}", flush=True)
+        last_message = message
+        if arguments.every is None:
             return
-        time.sleep(told.every)
+        time.sleep(arguments.every)
 
 
 if __name__ == "__main__":

@@ -25,13 +25,13 @@ from ontime.release import Manifest
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings, load_settings
 from pipelines.operations import apply_policy, feed_clock, retrain
-from pipelines.operations.promotion_checks import kept_out
+from pipelines.operations.promotion_checks import gate_rejection
 
 FIGURES, QUALITY = "figures", "quality"
 
 
 def run(settings: Settings, params: Params, day: date) -> Decision:
-    """Look at one day, which is over. Raises NoRelease where nothing answers, so that there is nothing to monitor."""
+    """Monitor one day, which must be over. Raises NoRelease if no release is live."""
     with locks.wait_and_hold(settings.releases / ".monitor.lock", "monitor"):
         return _run_in_turn(settings, params, day)
 
@@ -40,7 +40,7 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     engine = database.connect(settings.database_url)
     context = DayContext(settings, params, engine, day, midnight(day + timedelta(days=1)))
     pointer = release_pointer.require_pointer(settings.releases)
-    figures = _once(context, "monitor", lambda: _judge(context, pointer))
+    figures = _once(context, "monitor", lambda: _measure(context, pointer))
     raised = alerts.from_json(figures["alerts"])
     webhook.post_alerts(engine, settings.webhook)
     evidence = _once(context, "policy", lambda: _decide(context, pointer, raised))
@@ -50,7 +50,7 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
 
 
 def _once(context: DayContext, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
-    """The evidence of this day's row, which is made if it is not there."""
+    """The evidence of this day's row in `decisions`, which is computed and written if there is none."""
     row = database.last_decision(context.engine, kind, day=str(context.day))
     if row is not None:
         return row.evidence
@@ -63,53 +63,55 @@ def _day_of(evidence: Mapping[str, Any]) -> str:
     return str(evidence["day"])
 
 
-def due(engine: sa.Engine, yesterday: date) -> list[date]:
-    """The days until yesterday that nobody has looked at since the last one: an outage of the monitor hides none."""
-    looked = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
-    last = looked[-1] if looked else yesterday
-    # No day lies between where this is the first one, or where the feed has begun its dataset again.
+def days_to_monitor(engine: sa.Engine, yesterday: date) -> list[date]:
+    """The days since the last monitored one, until yesterday, so that an outage of the monitor skips no day."""
+    monitored = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
+    last = monitored[-1] if monitored else yesterday
+    # Empty for the first day of all, and when the feed's clock has returned to the start of its dataset.
     between = [last + timedelta(days=count) for count in range(1, (yesterday - last).days + 1)]
-    return [day for day in between if day not in looked] or [yesterday]
+    return [day for day in between if day not in monitored] or [yesterday]
 
 
-def _judge(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]]:
+def _measure(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     champion = release.verify(context.settings.releases / pointer.version)
     window = daily_metrics.read_window(context, champion)
     figures = daily_metrics.read_metrics(context, champion, window)
     past = [row.evidence for row in database.decisions_of(context.engine, "monitor")]
-    # By their day: one that was missed may be looked at after those that came later.
-    before = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(context.day)]
-    raised = alerts.firing([*before, figures], context.params.monitor.alerts)
+    # Ordered by day: a missed day may be monitored after later ones.
+    earlier_figures = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(context.day)]
+    raised = alerts.firing([*earlier_figures, figures], context.params.monitor.alerts)
     verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
     reason = "; ".join(alert.summary for alert in raised) or verdict
     if window.other_question_share:
         reason += (
-            f"; {window.other_question_share:.0%} of the answers do not count: their release predicts something else "
-            f"than release {pointer.version}, so other outcomes are right for it"
+            f"; {window.other_question_share:.0%} of the predictions are excluded: the release that made them predicts "
+            f"something else than release {pointer.version}, so its outcomes differ"
         )
     evidence: dict[str, Any] = {"reason": reason, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
-    why = _why(context, champion, raised, max(past, key=_day_of, default={}))
+    why = _diagnosis(context, champion, raised, max(past, key=_day_of, default={}))
     evidence |= {"why": why} if why else {}
     return verdict, {**evidence, QUALITY: daily_metrics.window_quality(context, window.performance)}
 
 
-def _why(context: DayContext, champion: Manifest, raised: tuple[Alert, ...], before: Mapping[str, Any]) -> str | None:
-    """What a diagnosis of the window says first, on the day on which such an alert is new; later, what it said then."""
+def _diagnosis(
+    context: DayContext, champion: Manifest, raised: tuple[Alert, ...], previous: Mapping[str, Any]
+) -> str | None:
+    """The headline of a diagnosis, made when an alert of performance is new and repeated while it lasts."""
     names = {alert.name for alert in raised if alert.tier is Tier.RETRAIN and alert.name in alerts.PERFORMANCE_ALERTS}
-    names_before = {alert["name"] for alert in before.get("alerts", [])}
+    previous_names = {alert["name"] for alert in previous.get("alerts", [])}
     if not names:
         return None
-    if names <= names_before and "why" in before:
-        return str(before["why"])
+    if names <= previous_names and "why" in previous:
+        return str(previous["why"])
     model = release.load(context.settings.releases, champion.version).model
     rows = daily_metrics.predictions_since(context, daily_metrics.window_start(context), champion, vectors=True)
-    then = samples.from_reference(samples.read_reference(context.settings, champion), champion.categories)
-    now, params = samples.from_predictions(rows, champion), context.params
+    reference = samples.from_reference(samples.read_reference(context.settings, champion), champion.categories)
+    current, params = samples.from_predictions(rows, champion), context.params
     try:
-        diagnosed = diagnosis.diagnose(model, then, now, params.cost, params.train.seed)
-    except diagnosis.TooFewDays as few:
-        return str(few)
-    return diagnosis_text.headline(diagnosed)
+        result = diagnosis.diagnose(model, reference, current, params.cost, params.train.seed)
+    except diagnosis.TooFewDays as error:
+        return str(error)
+    return diagnosis_text.headline(result)
 
 
 def _decide(context: DayContext, pointer: Pointer, raised: tuple[Alert, ...]) -> tuple[str, dict[str, Any]]:
@@ -121,7 +123,7 @@ def _decide(context: DayContext, pointer: Pointer, raised: tuple[Alert, ...]) ->
 
 
 def observe(context: DayContext, pointer: Pointer, raised: tuple[Alert, ...]) -> DayState:
-    """What the policy must know, read from the decisions, the pointer and the outcomes."""
+    """The input of the policy, read from the decisions, the pointer and the outcomes."""
     manifest = release.verify(context.settings.releases / pointer.version)
     return DayState(
         day=context.day,
@@ -137,33 +139,33 @@ def observe(context: DayContext, pointer: Pointer, raised: tuple[Alert, ...]) ->
 
 
 def _champion_since(context: DayContext, pointer: Pointer) -> date:
-    moved = [
+    moves = [
         row.decided_at
         for kind in ("promotion", "rollback")
         for row in database.decisions_of(context.engine, kind)
         if row.evidence["version"] == pointer.version
     ]
-    return local_time.day_of(max(moved)) if moved else context.day
+    return local_time.day_of(max(moves)) if moves else context.day
 
 
 def _trial(context: DayContext, pointer: Pointer) -> Trial | None:
-    """The comparison that is under way, on entities since it began."""
+    """The comparison of champion and challenger on the entities since it started; None without a challenger."""
     if pointer.challenger is None:
         return None
     version = pointer.challenger.version
     predecessor = bool(pointer.history) and pointer.history[-1] == version
-    began = database.last_decision(
+    start = database.last_decision(
         context.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
     )
-    since = local_time.day_of(began.decided_at) if began else context.day
+    since = local_time.day_of(start.decided_at) if start else context.day
     role: Literal["predecessor", "candidate"] = "predecessor" if predecessor else "candidate"
     days = (context.day - since).days + 1
     champion = release.verify(context.settings.releases / pointer.version)
     try:
         challenger = release.verify(context.settings.releases / version)
         entities = performance.paired_predictions(context.engine, champion, challenger, context.now)
-    except release.ReleaseRefused as refused:  # tampered with, or it predicts something else
-        return Trial(role, version, days, entities=0, low=None, high=None, broken=str(refused))
+    except release.ReleaseRefused as error:  # tampered with, or it predicts something else
+        return Trial(role, version, days, entities=0, low=None, high=None, broken=str(error))
     entities = entities[entities["day"] >= pd.Timestamp(since)]
     difference = performance.loss_difference(entities)
     return Trial(
@@ -173,7 +175,7 @@ def _trial(context: DayContext, pointer: Pointer) -> Trial | None:
         entities=len(entities),
         low=round(difference.low, 4) if difference else None,
         high=round(difference.high, 4) if difference else None,
-        kept_out=None if predecessor else kept_out(context.engine, version),
+        kept_out=None if predecessor else gate_rejection(context.engine, version),
     )
 
 
@@ -181,7 +183,7 @@ def main() -> None:
     settings, params = load_settings(), load_params()
     try:
         engine = database.connect(settings.database_url)
-        for day in due(engine, feed_clock.yesterday(settings, params)):
+        for day in days_to_monitor(engine, feed_clock.yesterday(settings, params)):
             decision = run(settings, params, day)
             print(f"monitor: {day}: {decision.action}: {decision.reason}")
     except (release.ReleaseRefused, locks.Busy) as refused:

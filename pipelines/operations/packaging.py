@@ -1,4 +1,4 @@
-"""What `promote` needs of the workspace: the winner as ONNX, its comparison with the champion, its papers."""
+"""Reads the best candidate from the workspace, and builds from it the files and manifest of a release."""
 
 from collections.abc import Mapping
 from hashlib import sha256
@@ -37,12 +37,12 @@ from pipelines.operations.lineage import LOCK
 
 PROBES = 20
 REFERENCE_ROWS = 5000
-REPORTED = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
-MADE_FROM = (PARAMS_FILE, LOCK)  # with the commit, all that `make reproduce` builds a version from
+REPORT_FILES = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
+LINEAGE_FILES = (PARAMS_FILE, LOCK)  # with the commit, everything that `make reproduce` needs
 
 
-class Challenger(NamedTuple):
-    """The best candidate of this training, the entities it is judged by, and what its reasons are computed from."""
+class Winner(NamedTuple):
+    """The best candidate of this training, with the entities that the gate scores and the explainer."""
 
     name: str
     native: model.Classifier
@@ -50,11 +50,11 @@ class Challenger(NamedTuple):
     training: dict[str, Any]
     entities: pd.DataFrame
     predictions: pd.DataFrame
-    explainer: Explainer | str  # a sentence says why there are no reasons
+    explainer: Explainer | str  # text: why there are no explanations
     trained_on: NDArray[np.uint64]  # `split.row_keys` of the entities that it was fitted on
 
 
-def challenger(params: Params) -> Challenger:
+def read_winner(params: Params) -> Winner:
     training = read_json(MODELS / "training.json")
     native = joblib.load(MODELS / f"{training['champion']}.joblib")
     entities = read_period(split.periods(params.split)["test"])
@@ -62,26 +62,25 @@ def challenger(params: Params) -> Challenger:
     name = training["champion"]
     explainer = explainer_of(name, native, training["categories"], entities)
     trained_on = np.frombuffer((MODELS / TRAINED_ON).read_bytes(), "<u8")
-    return Challenger(
-        name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on
-    )
+    return Winner(name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on)
 
 
 def explainer_of(
     name: str, native: model.Classifier, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame
 ) -> Explainer | str:
-    return candidates.explainer(name, native, model.matrix_of(spread(entities, REFERENCE_ROWS), categories))
+    return candidates.explainer(name, native, model.matrix_of(evenly_spaced(entities, REFERENCE_ROWS), categories))
 
 
-def spread(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
-    """So many entities, spread over all of them."""
+def evenly_spaced(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
+    """At most `rows` entities, evenly spaced."""
     return entities.iloc[np.linspace(0, len(entities) - 1, min(rows, len(entities)), dtype=int)]
 
 
-def refuse_disparity(winner: Challenger, tolerance: float) -> None:
-    """Raise ReleaseRefused if the ONNX file says anything else than the model it was made from.
+def refuse_disparity(winner: Winner, tolerance: float) -> None:
+    """Raise ReleaseRefused if the ONNX file's probabilities differ from the model's by more than `tolerance`.
 
-    Over the whole test period, also without the online store: some converters are silently wrong.
+    Compares all entities of the test period, with and without features of the online store: some converters are
+    silently wrong.
     """
     matrix = model.matrix_of(winner.entities, winner.training["categories"])
     matrix = np.vstack([matrix, model.request_only(matrix)])
@@ -93,11 +92,11 @@ def refuse_disparity(winner: Challenger, tolerance: float) -> None:
             f"{release.MODEL}: differs from {winner.name} by {largest:.2g} (gate.parity_tolerance {tolerance:g}), "
             f"most at {winner.entities['entity_id'].iloc[row]}"
         )
-    print(f"parity: ONNX differs from {winner.name} by {largest:.1e} at most, over {len(matrix):,} rows")
+    print(f"parity: the ONNX file differs from {winner.name} by at most {largest:.1e} over {len(matrix):,} rows")
 
 
 def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
-    """What MLflow keeps of each candidate: parameters, scores, costs, and where it came from."""
+    """The run of each candidate in MLflow: parameters, scores, costs and lineage."""
     scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
     lineage = {"git_commit": git_commit, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}
     shared = {"dataset": params.dataset, "seed": params.train.seed}
@@ -115,12 +114,12 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
     ]
 
 
-def papers(params: Params) -> tuple[Path, ...]:
-    """What MLflow keeps beside each run."""
-    return REPORTED + MADE_FROM + ((PLOTS,) if params.evaluate.full_card else ())
+def run_artifacts(params: Params) -> tuple[Path, ...]:
+    """The files that are stored with each run in MLflow."""
+    return REPORT_FILES + LINEAGE_FILES + ((PLOTS,) if params.evaluate.full_card else ())
 
 
-def contents(winner: Challenger, params: Params) -> dict[str, bytes]:
+def contents(winner: Winner, params: Params) -> dict[str, bytes]:
     """The files of the release."""
     period = split.periods(params.split)["test"]
     requests = read_months(VALIDATED / DATA.entities, split.months(period)).set_index(KEY, drop=False)
@@ -135,15 +134,15 @@ def files_of(
     entities: pd.DataFrame,
     requests: pd.DataFrame,
 ) -> dict[str, bytes]:
-    """The model, what its reasons are computed from, and probes: what it says of entities spread over `entities`.
+    """The files of a release: model, explainer, reference rows, and probes with the probabilities they must get.
 
-    `entities` has the features, `requests` what a request has to say, by entity_id. Every second probe is asked
-    as an entity that is not in the online store.
+    `entities` has the features, `requests` the fields of a request by entity_id. Every second probe is predicted
+    without the online store.
     """
     chosen = entities.iloc[np.linspace(0, len(entities) - 1, PROBES, dtype=int)].reset_index(drop=True)
     matrix, alone = model.matrix_of(chosen, categories), np.arange(PROBES) % 2 == 1
     matrix[alone] = model.request_only(matrix[alone])
-    told = release.Model(onnx).predict(matrix)
+    probabilities = release.Model(onnx).predict(matrix)
     vectors, texts = online_of(chosen)
     probes = [
         release.Probe(
@@ -152,35 +151,37 @@ def files_of(
             texts={} if is_alone else text,
             probability=float(probability),
         )
-        for entity_id, vector, text, is_alone, probability in zip(chosen[KEY], vectors, texts, alone, told, strict=True)
+        for entity_id, vector, text, is_alone, probability in zip(
+            chosen[KEY], vectors, texts, alone, probabilities, strict=True
+        )
     ]
     written = {
         release.MODEL: onnx,
         release.PROBE: release.PROBES.dump_json(tuple(probes), indent=1),
-        release.REFERENCE: reference(onnx, categories, entities),
+        release.REFERENCE: reference_rows(onnx, categories, entities),
     }
     if isinstance(explainer, str):
         return written
     return {**written, release.TREES if isinstance(explainer, Trees) else release.LINEAR: explainer.to_bytes()}
 
 
-def reference(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
-    """Entities that the model was measured on, spread over all of them, as parquet: features, day, answer, outcome."""
-    chosen = spread(entities, REFERENCE_ROWS)
-    told = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
-    columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=told)
+def reference_rows(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
+    """Evenly spaced entities of the test period as parquet: features, day, probability and label."""
+    chosen = evenly_spaced(entities, REFERENCE_ROWS)
+    probabilities = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
+    columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=probabilities)
     return bytes(columns.to_parquet(None, index=False))
 
 
 def validated_names() -> Names:
-    """What people call the codes in requests."""
+    """The display names of the codes in requests."""
     return DATA.names(read_tables(VALIDATED))
 
 
 def track_record(
     label: NDArray[np.bool_], probability: NDArray[np.float64], threshold: float, period: split.Period
 ) -> release.TrackRecord:
-    """How many were positive of the entities that got about the same probability; the threshold divides two bins."""
+    """Entities and positives by bin of probability; the threshold is an edge, so that no bin spans it."""
     edges = sorted({*(tenth / 10 for tenth in range(11)), threshold})
     every, _ = np.histogram(probability, edges)
     positive, _ = np.histogram(probability[label], edges)
@@ -195,7 +196,7 @@ def track_record(
 
 
 def manifest(
-    winner: Challenger,
+    winner: Winner,
     version: str,
     run_id: str,
     git_commit: str,
@@ -223,7 +224,7 @@ def manifest(
             params.cost.alert_threshold,
             split.periods(params.split)["test"],
         ),
-        names={name: dict(known) for name, known in (names or {}).items()},
+        names={name: dict(labels) for name, labels in (names or {}).items()},
         lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
         reasons=explain.method_of(winner.explainer),
         sha256={name: sha256(content).hexdigest() for name, content in written.items()},

@@ -1,6 +1,6 @@
-"""Processes that end with us, and what they wrote before they failed. Standard library only, for `make install`.
+"""Subprocesses that end with their parent, even if it is killed, so that no stage continues to write on its own.
 
-No stage goes on writing after whoever started it has died.
+Standard library only, for `make install`.
 """
 
 import os
@@ -11,36 +11,36 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# `read` returns when our end of its pipe is closed: the kernel does that for a process that is killed, too.
+# `read` returns when our end of its pipe is closed, which the kernel does even if this process is killed.
 # `-s KILL`, because dash takes no `--` after `-KILL`.
 WATCH = 'read -r _; kill -s KILL -- "-$0"'
 LAST_LINES = 15
 
 
 class ProcessFailed(RuntimeError):
-    """A process ended with an error, ended too early, or was not ready in time; the message has its last lines."""
+    """A process failed, exited too early, or was not ready in time; the message has its last lines."""
 
     def __init__(self, what: str, output: str) -> None:
         super().__init__(f"{what}:\n{last_lines(output)}")
-        self.output = output  # all that it wrote
+        self.output = output  # complete
 
 
 @contextmanager
-def started(
+def process_group(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None, **streams: Any
 ) -> Iterator["subprocess.Popen[str]"]:
-    """A process in a group of its own; nothing of the group is left when the block ends, or when we are killed."""
-    with subprocess.Popen(command, cwd=cwd, env=env, text=True, start_new_session=True, **streams) as process:  # noqa: S603  our own words
+    """Run a process in its own group, which is killed when the block ends or when this process is killed."""
+    with subprocess.Popen(command, cwd=cwd, env=env, text=True, start_new_session=True, **streams) as process:  # noqa: S603  our own commands
         try:
             with _watched(process.pid):
                 yield process
         finally:
-            signal_group(process.pid, signal.SIGKILL)  # `dvc` that is killed alone leaves its stage running
+            signal_group(process.pid, signal.SIGKILL)  # the group: `dvc` killed alone leaves its stage running
 
 
 @contextmanager
 def _watched(group: int) -> Iterator[None]:
-    """If we die in this block, so does the group."""
+    """Kill the group if this process dies in the block."""
     command = ["/bin/sh", "-c", WATCH, str(group)]
     watch = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603  as above
     try:
@@ -51,7 +51,7 @@ def _watched(group: int) -> Iterator[None]:
 
 
 def signal_group(group: int, number: int) -> None:
-    """Send a signal to each process of a group, if there is one left."""
+    """Send a signal to a process group, if it still exists."""
     with suppress(ProcessLookupError):
         os.killpg(group, number)
 
@@ -59,12 +59,12 @@ def signal_group(group: int, number: int) -> None:
 def piped(
     command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """A started process for `output_of`."""
-    return started(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    """Start a process with pipes, for `output_of`."""
+    return process_group(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
 def output_of(process: "subprocess.Popen[str]", name: str, text: str | None = None) -> str:
-    """All that a piped process writes until it ends, errors as well, after it has read `text`. Raises ProcessFailed."""
+    """Send `text` to a piped process and return its output, stderr included, at its end. Raises ProcessFailed."""
     output = process.communicate(text)[0]
     if process.returncode:
         raise ProcessFailed(f"{name} ended with {process.returncode}", output)

@@ -20,16 +20,16 @@ from ontime.release_pointer import Pointer
 from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.operations import git, lineage, transition_log, transitions
-from pipelines.operations.transition_log import BY_TRAINING, Cause
+from pipelines.operations.transition_log import BY_TRAINING, MoveCause
 
 if TYPE_CHECKING:
     from ontime.gate import Verdict
-    from pipelines.operations.packaging import Challenger
+    from pipelines.operations.packaging import Winner
 
 
 @dataclass(frozen=True)
 class Training:
-    """What the stages made, and where it goes. `candidate_at`: the moment of a retraining, on the feed's clock."""
+    """The results of the stages, and their stores. `candidate_at`: the moment of a retraining, on the feed's clock."""
 
     settings: Settings
     engine: sa.Engine
@@ -37,60 +37,62 @@ class Training:
     pipeline: str
     hashes: dict[str, str]
     candidate_at: datetime | None
-    shadows: bool  # a candidate does first, and need only be no worse; the first model of all has nobody to shadow
+    shadows: bool  # a candidate starts as a shadow, and need not be better; the first model has no champion to shadow
 
-    def cause(self, reason: str) -> Cause:
-        return Cause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
+    def cause(self, reason: str) -> MoveCause:
+        return MoveCause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
 
 
-class Candidate(NamedTuple):
-    """The published winner; `same_question`: whether the champion, if there is one, answers the same question."""
+class PublishedWinner(NamedTuple):
+    """The published winner; `same_question`: whether the champion, if there is one, predicts the same label."""
 
-    winner: "Challenger"
+    winner: "Winner"
     version: str
     same_question: bool
 
 
-def already_settled(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
-    """What was decided about these very outputs, if that decision still stands; None if there is work to do."""
-    decided = database.last_decision(engine, "gate", pipeline=pipeline)
-    if decided is None or pointer is None:
+def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
+    """The decision of an earlier run about the same outputs, if it still holds; None if there is work to do."""
+    gate = database.last_decision(engine, "gate", pipeline=pipeline)
+    if gate is None or pointer is None:
         return None
-    made = decided.evidence["version"]
-    if made in pointer.rolled_back:
+    version = gate.evidence["version"]
+    if version in pointer.rolled_back:
         return (
-            f"release {made} was rolled back, {pointer.version} answers; "
-            f"`make promote VERSION={made} FORCE=1` brings it back"
+            f"no change: release {version} of this training was rolled back, and release {pointer.version} is live; "
+            f"`make promote VERSION={version} FORCE=1` promotes it again"
         )
-    if decided.verdict == "keep":
-        return f"kept release {pointer.version}: {decided.evidence['reason']}"
-    if made == pointer.version:
-        return f"release {made} already serves this model"
+    if gate.verdict == "keep":
+        return f"no change: release {pointer.version} stays live; the gate's verdict: {gate.evidence['reason']}"
+    if version == pointer.version:
+        return f"no change: release {version} of this training is live"
     return None
 
 
-def candidate_settled(engine: sa.Engine, version: str) -> str | None:
-    """The same for the candidate of a retraining, which has begun its time in the shadow once."""
-    began = database.last_decision(engine, "challenge", version=version)
-    return None if began is None else f"release {version} has had its shadow: {began.verdict}"
+def earlier_trial(engine: sa.Engine, version: str) -> str | None:
+    """The same for a retraining's candidate that has already been put in shadow mode."""
+    challenge = database.last_decision(engine, "challenge", version=version)
+    if challenge is None:
+        return None
+    return f"no change: release {version} was already in shadow mode: {challenge.verdict}"
 
 
 def main() -> None:
     try:
         match sys.argv[1:]:
             case []:
-                settle()
+                run()
             case ["candidate", moment]:
-                wait_for_the_stages()
-                settle(datetime.fromisoformat(moment))
+                wait_for_stages()
+                run(datetime.fromisoformat(moment))
             case other:
-                sys.exit(f"promote: {' '.join(other)!r} is none of: nothing, candidate MOMENT")
-    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.Refused) as refused:
+                sys.exit(f"promote: unknown arguments {' '.join(other)!r}; use none, or: candidate MOMENT")
+    except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.TransitionRefused) as refused:
         sys.exit(f"promote: {refused}")
 
 
-def wait_for_the_stages() -> None:
-    """Import what takes seconds meanwhile. Ends the process if whoever started it ends before the stages do."""
+def wait_for_stages() -> None:
+    """Import slow modules meanwhile. Exits if the parent process ends before the stages finish."""
     from ontime import registry
     from pipelines.operations import promotion_gate  # noqa: F401
 
@@ -100,90 +102,90 @@ def wait_for_the_stages() -> None:
         sys.exit("promote: the parent process ended before the stages finished; run make train again")
 
 
-def settle(candidate_at: datetime | None = None) -> None:
-    """Let this training's model answer, challenge, stand by, or stay what it is already."""
+def run(candidate_at: datetime | None = None) -> None:
+    """Publish this training's model, and promote it, start its shadow or keep it on standby, as the gate decides."""
     settings = load_settings()
-    # One after the other: a second one is judged against what the first has let answer.
+    # One at a time: the gate compares a second model with the champion that the first may have become.
     with locks.wait_and_hold(settings.releases / ".promotion.lock", "promote"):
-        _settle(settings, candidate_at)
+        _run(settings, candidate_at)
 
 
-def _settle(settings: Settings, candidate_at: datetime | None) -> None:
+def _run(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text())
     engine = database.connect(settings.database_url)
-    release_pointer.live_manifest(settings.releases)  # a release that was tampered with stops everything, here
+    release_pointer.live_manifest(settings.releases)  # raises ReleaseRefused for a release that was tampered with
     pointer = release_pointer.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None
     training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
-    settled = already_settled(engine, pointer, training.pipeline)
+    decision = earlier_decision(engine, pointer, training.pipeline)
     if candidate_at is None:
         print(lineage.reproduction(hashes))
-    if settled:
-        complete(training, pointer)
-        print(f"promote: {settled}")
+    if decision:
+        complete_promotion(training, pointer)
+        print(f"promote: {decision}")
         return
-    deliver(training)
+    publish_and_decide(training)
 
 
-def complete(training: Training, pointer: Pointer | None) -> None:
-    """Put the promotion of this training on record, where an earlier run moved the pointer and was cut off."""
+def complete_promotion(training: Training, pointer: Pointer | None) -> None:
+    """Record the promotion of this training if an earlier run was interrupted after it moved the pointer."""
     gate = database.last_decision(training.engine, "gate", pipeline=training.pipeline)
     if pointer is None or gate is None or gate.verdict != "promote" or gate.evidence["version"] != pointer.version:
         return
-    if not transition_log.on_record(training.engine, pointer):
+    if not transition_log.is_recorded(training.engine, pointer):
         cause = training.cause(gate.evidence["reason"])
         transitions.promote(training.settings, training.engine, pointer.version, cause)
 
 
-def deliver(training: Training) -> None:
-    """Record and publish, decide, apply. Exits with 1 if nothing can be served."""
+def publish_and_decide(training: Training) -> None:
+    """Record and publish, decide, apply. Exits with status 1 if there is no release to serve."""
     candidate = record_and_publish(training)
-    if training.shadows and (settled := candidate_settled(training.engine, candidate.version)):
-        print(f"promote: {settled}")
+    if training.shadows and (trial := earlier_trial(training.engine, candidate.version)):
+        print(f"promote: {trial}")
         return
-    apply(training, candidate, decide(training, candidate))
+    apply_verdict(training, candidate, gate_verdict(training, candidate))
 
 
-def record_and_publish(training: Training) -> Candidate:
-    """The winner of the stages as runs and a version in MLflow, and as a release that answers its own probes."""
-    # Imported here, so that a run with nothing to do takes a second and not ten.
+def record_and_publish(training: Training) -> PublishedWinner:
+    """Record the runs, register the winner in MLflow and publish it as a release, verified with its probes."""
+    # Imported here, so that a run with nothing to do takes one second instead of ten.
     from ontime import registry
     from pipelines.operations import packaging
 
     settings, params = training.settings, training.params
-    winner = packaging.challenger(params)
+    winner = packaging.read_winner(params)
     packaging.refuse_disparity(winner, params.gate.parity_tolerance)
     client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), training.hashes)
-    ids = registry.record_runs(client, training.pipeline, runs, packaging.papers(params))
+    ids = registry.record_runs(client, training.pipeline, runs, packaging.run_artifacts(params))
     run_id = ids[winner.name]
     description = f"Predicts {schema.in_words(params.question)}."
     version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
     contents = packaging.contents(winner, params)
-    # The commit that the run was recorded with: repeated from another commit, this is still the same release.
+    # The commit of the recorded run: the same training, repeated from another commit, is the same release.
     commit = registry.run_tag(client, run_id, "git_commit")
     names = packaging.validated_names()
     manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
     online.check_probes(release.load(settings.releases, version))
     champion = release_pointer.live_manifest(settings.releases)
-    return Candidate(winner, version, champion is None or champion.question == params.question)
+    return PublishedWinner(winner, version, champion is None or champion.question == params.question)
 
 
-def decide(training: Training, candidate: Candidate) -> "Verdict":
-    """The gate's verdict, which is printed and put on record, in `decisions` and in MLflow."""
+def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
+    """The gate's verdict, which is printed and recorded in `decisions` and MLflow."""
     from ontime import registry
     from pipelines.operations import promotion_gate
 
     settings, engine, version = training.settings, training.engine, candidate.version
-    verdict, against = promotion_gate.judge(
+    verdict, against = promotion_gate.run_gate(
         candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
     )
     champion = release_pointer.live_manifest(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:
-        reason = f"a shadow cannot compare it with release {champion.version}"
-        insist = f"make promote VERSION={version} FORCE=1 serves it"
-        verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {insist}")
+        reason = f"it predicts something else than release {champion.version}, so a shadow cannot compare them"
+        override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
+        verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {override}")
     word = "promote" if verdict.promote else "keep"
     evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
@@ -194,25 +196,25 @@ def decide(training: Training, candidate: Candidate) -> "Verdict":
     return verdict
 
 
-def apply(training: Training, candidate: Candidate, verdict: "Verdict") -> None:
-    """Serve the candidate, let it challenge, or keep it on standby, as the gate decided."""
+def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verdict") -> None:
+    """Promote the candidate, start its shadow or keep it on standby, as the gate decided."""
     settings, engine, version = training.settings, training.engine, candidate.version
-    # Features of another prediction moment would be skew for a champion that stays.
+    # Features of another prediction moment would be skew for a champion that stays live.
     if training.candidate_at is None and (verdict.promote or candidate.same_question):
         from pipelines.operations import (
             materialise,  # the contract's library takes half a second, and no candidate needs it
         )
 
-        print(f"materialise: {materialise.test_period(settings, training.params)}")
+        print(f"materialise: {materialise.materialise_test_period(settings, training.params)}")
     cause, name = training.cause(verdict.reason), candidate.winner.name
     if not verdict.promote:
         pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None:
-            sys.exit("promote: the gate refused the first model, so there is no release to serve")
+            sys.exit("promote: the gate rejected the first model, so there is no release to serve")
         print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
     elif training.shadows:
         transitions.challenge(settings, engine, version, 0, cause)
-        print(f"promote: release {version} ({name}) now scores every {WORDS.entity} in shadow mode")
+        print(f"promote: release {version} ({name}) is in shadow mode: it scores every {WORDS.entity}, but serves none")
     else:
         transitions.promote(settings, engine, version, cause)
         print(f"promote: release {version} ({name}) is live")

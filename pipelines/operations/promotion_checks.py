@@ -1,6 +1,6 @@
-"""What is known against a release: the gate's verdict, a rollback, the outcomes that both releases were scored on.
+"""Checks that block a promotion: the gate's verdict, a rollback, and the outcomes that both releases predicted.
 
-The gate is asked wherever a release is promoted, also by hand: `objection` is the only place that says why not.
+Every promotion checks the gate's verdict, and one by hand checks all of them: `blocking_reasons`.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """Log-loss of one release less the champion's on the same entities: what `make compare` prints."""
+    """Log-loss of one release minus the champion's on the same entities, as `make compare` prints it."""
 
     mean: float
     low: float
@@ -29,42 +29,42 @@ class Comparison(NamedTuple):
         return cls(round(difference.value, 4), *difference.interval, entities)
 
     @property
-    def verdict(self) -> Literal["better", "worse", "not told apart"]:
-        return "better" if self.high < 0 else "worse" if self.low > 0 else "not told apart"
+    def verdict(self) -> Literal["better", "worse", "no significant difference"]:
+        return "better" if self.high < 0 else "worse" if self.low > 0 else "no significant difference"
 
 
-def objection(engine: sa.Engine, releases: Path, version: str) -> str | None:
-    """Why `version` should not take the champion's place, or None where nothing is known against it."""
+def blocking_reasons(engine: sa.Engine, releases: Path, version: str) -> str | None:
+    """Why `version` must not replace the champion, or None if nothing blocks it."""
     pointer = release_pointer.read_pointer(releases)
     champion = _champion_before(pointer, version)
-    comparison = compared(engine, releases, champion, version) if champion else None
+    comparison = compare_on_outcomes(engine, releases, champion, version) if champion else None
     reasons = [
-        _rolled_back(engine, pointer, version),
-        _not_passed(engine, champion, version, comparison),
-        _worse(champion, version, comparison),
+        _rollback(engine, pointer, version),
+        _missing_verdict(engine, champion, version, comparison),
+        _worse_outcomes(champion, version, comparison),
     ]
     return "; ".join(reason for reason in reasons if reason) or None
 
 
-def kept_out(engine: sa.Engine, version: str) -> str | None:
-    """What the gate has against a release, whichever champion it was compared with; None where it let it through."""
-    judged = database.last_decision(engine, "gate", version=version)
-    if judged is None:
-        return f"the gate has never judged release {version}"
-    if judged.verdict != "promote":
-        against, reason = judged.evidence.get("against", "the champion"), judged.evidence["reason"]
-        return f"the gate kept release {version} out when it was compared with {against}: {reason}"
+def gate_rejection(engine: sa.Engine, version: str) -> str | None:
+    """Why the gate rejects a release, whichever champion it was compared with; None if it passed."""
+    gate = database.last_decision(engine, "gate", version=version)
+    if gate is None:
+        return f"the gate has no verdict on release {version}"
+    if gate.verdict != "promote":
+        against, reason = gate.evidence.get("against", "the champion"), gate.evidence["reason"]
+        return f"the gate rejected release {version} in the comparison with {against}: {reason}"
     return None
 
 
-def compared(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
-    """Both on the entities that both have scored and whose outcome is known.
+def compare_on_outcomes(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
+    """Both releases on the entities that both have scored and whose outcome is known.
 
-    None for fewer than two days of them, and where one is broken or the two predict different things.
+    None for fewer than two days of them, or if a release is broken or the two predict different things.
     """
     if not _scored_by_both(engine, champion, version):
         return None
-    from monitoring import performance  # here, because pandas takes a second that most calls can spare
+    from monitoring import performance  # here: importing pandas takes a second, and most calls do not need it
 
     try:
         before, after = (release.verify(releases / each) for each in (champion, version))
@@ -89,7 +89,7 @@ def _scored_by_both(engine: sa.Engine, champion: str, version: str) -> bool:
 
 
 def _champion_before(pointer: Pointer | None, version: str) -> str | None:
-    """What `version` takes the place of; also where the pointer has moved already, and only the record is missing."""
+    """The champion that `version` replaces; its predecessor if the pointer has already moved to `version`."""
     if pointer is None:
         return None
     if pointer.version != version:
@@ -97,14 +97,14 @@ def _champion_before(pointer: Pointer | None, version: str) -> str | None:
     return pointer.history[-1] if pointer.history else None
 
 
-def _rolled_back(engine: sa.Engine, pointer: Pointer | None, version: str) -> str | None:
+def _rollback(engine: sa.Engine, pointer: Pointer | None, version: str) -> str | None:
     """The last rollback of `version`, unless it was promoted again after that."""
     by_policy = database.last_decision(engine, "policy", action="roll back", champion=version)
     by_hand = [row for row in database.decisions_of(engine, "rollback") if row.verdict == f"from {version}"]
     rollbacks = [row for row in (by_policy, *by_hand) if row is not None]
-    last = max(rollbacks, key=_place, default=None)
-    promoted = database.last_decision(engine, "promotion", version=version)
-    if last is not None and (promoted is None or _place(promoted) < _place(last)):
+    last = max(rollbacks, key=_position, default=None)
+    promotion = database.last_decision(engine, "promotion", version=version)
+    if last is not None and (promotion is None or _position(promotion) < _position(last)):
         if last.kind != "policy":
             return f"release {version} was rolled back by hand"
         return f"release {version} was rolled back by the policy: {last.evidence['reason']}"
@@ -113,29 +113,31 @@ def _rolled_back(engine: sa.Engine, pointer: Pointer | None, version: str) -> st
     return None
 
 
-def _place(row: sa.Row[Any]) -> int:
-    """Decisions are in the order of their numbers; their times are of two clocks."""
+def _position(row: sa.Row[Any]) -> int:
+    """Decisions are ordered by id, because their times are from two clocks."""
     return int(row.decision_id)
 
 
-def _not_passed(engine: sa.Engine, champion: str | None, version: str, comparison: Comparison | None) -> str | None:
-    """The gate's verdict is asked for first; known outcomes stand in for one about this very champion."""
-    judged = database.last_decision(engine, "gate", version=version)
-    if judged is not None and judged.verdict != "promote":
-        return kept_out(engine, version)
+def _missing_verdict(
+    engine: sa.Engine, champion: str | None, version: str, comparison: Comparison | None
+) -> str | None:
+    """The gate's verdict comes first; better outcomes replace a missing comparison with this champion."""
+    gate = database.last_decision(engine, "gate", version=version)
+    if gate is not None and gate.verdict != "promote":
+        return gate_rejection(engine, version)
     if comparison is not None and comparison.verdict == "better":
         return None
-    against = judged.evidence.get("against") if judged else None
-    if judged is None or champion is None or against == f"release {champion}":
-        return kept_out(engine, version)
-    return f"the gate compared release {version} with {against}, never with release {champion}, which serves traffic"
+    against = gate.evidence.get("against") if gate else None
+    if gate is None or champion is None or against == f"release {champion}":
+        return gate_rejection(engine, version)
+    return f"the gate compared release {version} with {against}, not with release {champion}, which is live"
 
 
-def _worse(champion: str | None, version: str, comparison: Comparison | None) -> str | None:
+def _worse_outcomes(champion: str | None, version: str, comparison: Comparison | None) -> str | None:
     if comparison is None or comparison.verdict != "worse":
         return None
     mean, low, high, entities = comparison
     return (
-        f"`make compare` calls release {version} worse than release {champion} on {entities:,} {WORDS.entities} with a "
-        f"known outcome: log-loss {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+        f"release {version} is worse than release {champion} on {entities:,} {WORDS.entities} with a known outcome "
+        f"(`make compare`): log-loss {mean:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
     )

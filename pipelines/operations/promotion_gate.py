@@ -1,4 +1,4 @@
-"""What `promote` asks the gate: what the challenger is compared with, on entities that nobody was trained on."""
+"""Runs the gate: compares the winner with the champion, or a baseline, on entities that neither was trained on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,24 +11,24 @@ import sqlalchemy as sa
 from ontime import database, gate, model, release, release_pointer, schema
 from ontime.gate import Rival, Verdict
 from ontime.params import Params
-from pipelines.operations.packaging import Challenger
+from pipelines.operations.packaging import Winner
 
 
 class Rivals(NamedTuple):
-    """`base_rate` where the champion is a baseline, because there is no release for this question yet."""
+    """`base_rate` is set if the champion is a baseline, because no release predicts this label yet."""
 
     champion: Rival
     best: Rival | None
     base_rate: float | None
 
 
-def judge(
-    winner: Challenger, releases: Path, engine: sa.Engine, params: Params, *, refresh: bool = False
+def run_gate(
+    winner: Winner, releases: Path, engine: sa.Engine, params: Params, *, refresh: bool = False
 ) -> tuple[Verdict, str]:
-    """The gate's verdict, and what the challenger was compared with: a release, or a baseline.
+    """The gate's verdict, and the name of the model that the winner was compared with: a release or a baseline.
 
-    It is a baseline at first, and where the current release predicts something else. With `refresh` the challenger
-    need not be better, only not worse than the margin. Raises GateBroken for entities that any of them has seen.
+    It is a baseline without a release, and if the live release predicts something else. With `refresh`, the winner
+    need not be better, only not worse by more than the margin. Raises GateBroken if either was trained on the entities.
     """
     gate.refuse_seen_entities(f"challenger {winner.name}", winner.trained_on, winner.entities["entity_id"])
     rivals = rivals_of(winner, releases, engine, params)
@@ -45,12 +45,12 @@ def judge(
     current = release_pointer.live_manifest(releases)
     if current is not None and current.question != params.question:
         predicts = f"release {current.version} predicts {schema.in_words(current.question)}"
-        why = f"{predicts}, so the measure is the {rivals.champion.name}"
-        verdict = replace(verdict, reason=f"{verdict.reason}; {why}")
+        note = f"{predicts}, so the comparison is with the {rivals.champion.name}"
+        verdict = replace(verdict, reason=f"{verdict.reason}; {note}")
     return verdict, rivals.champion.name
 
 
-def rivals_of(winner: Challenger, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
+def rivals_of(winner: Winner, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
     current = release_pointer.live_manifest(releases)
     if current is None or current.question != params.question:
         return Rivals(_baseline(winner), None, winner.training["base_rate"])
@@ -59,7 +59,7 @@ def rivals_of(winner: Challenger, releases: Path, engine: sa.Engine, params: Par
     return Rivals(_release(current.version, releases, winner.entities, params), rival, None)
 
 
-def _baseline(winner: Challenger) -> Rival:
+def _baseline(winner: Winner) -> Rival:
     if model.BASELINE in winner.predictions:
         return Rival(f"baseline {model.BASELINE}", winner.predictions[model.BASELINE].to_numpy())
     return Rival("baseline of the base rate", np.full(len(winner.entities), winner.training["base_rate"]))
@@ -75,26 +75,24 @@ def _release(version: str, releases: Path, entities: pd.DataFrame, params: Param
 
 
 def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
-    """The last release that proved better than what it replaced, and was not rolled back.
+    """The last release that was better than the one it replaced, and was not rolled back. None if there is none.
 
-    One that was only found to be no worse does not take this place: so what refreshes may lose is bounded, however
-    many there are. None where the gate's log says of no release that still stands.
+    A release that was only not worse does not count. This bounds the loss of any number of refreshes in a row.
     """
     pointer, current = release_pointer.read_pointer(releases), release_pointer.live_manifest(releases)
     if pointer is None or current is None:
         return None
     served = {*pointer.history, pointer.version} - {*pointer.rolled_back}
-    proved = [
+    better = [
         row.evidence["version"]
         for row in database.decisions_of(engine, "gate")
         if row.verdict == "promote" and row.evidence["high"] < 0 and row.evidence["version"] in served
     ]
-    of_this_question = (each for each in reversed(proved) if _question(releases, each) == current.question)
-    return next(of_this_question, None)
+    return next((each for each in reversed(better) if _question(releases, each) == current.question), None)
 
 
 def _question(releases: Path, version: str) -> object:
     try:
         return release.verify(releases / version).question
-    except release.ReleaseRefused:  # it is gone, or of other code: nothing to compare with
+    except release.ReleaseRefused:  # deleted, or published by incompatible code: it cannot be compared with
         return None

@@ -1,4 +1,4 @@
-"""raw/ in a clone: git ignores these files, so a clone has none of what a dataset reads."""
+"""Links the files of raw/ into a clone: git ignores them, so a clone lacks the files that a dataset reads."""
 
 from pathlib import Path
 
@@ -6,12 +6,12 @@ RAW = Path("raw")
 
 
 def link_into(clone: Path) -> None:
-    """Let raw/ of the clone have the files of this folder's; links of an earlier time are renewed."""
-    there = clone / RAW
-    there.mkdir(parents=True, exist_ok=True)
-    for left in there.iterdir():
-        if left.is_symlink():
-            left.unlink()
+    """Link every file of raw/ that the clone lacks; earlier links are replaced."""
+    target = clone / RAW
+    target.mkdir(parents=True, exist_ok=True)
+    for path in target.iterdir():
+        if path.is_symlink():
+            path.unlink()
     for path in sorted(RAW.iterdir()) if RAW.is_dir() else ():
-        if not (there / path.name).exists():  # git has it
-            (there / path.name).symlink_to(path.resolve())
+        if not (target / path.name).exists():  # else it is tracked by git
+            (target / path.name).symlink_to(path.resolve())

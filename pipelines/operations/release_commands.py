@@ -18,67 +18,67 @@ from ontime import database, environment, locks, release
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines.operations import transitions
-from pipelines.operations.promotion_checks import objection
-from pipelines.operations.transition_log import BY_HAND, Cause
+from pipelines.operations.promotion_checks import blocking_reasons
+from pipelines.operations.transition_log import BY_HAND, MoveCause
 
-CAUSE = Cause(BY_HAND, "asked for by hand")
+CAUSE = MoveCause(BY_HAND, "requested by hand")
 USAGE = "try: make promote VERSION=2 (FORCE=1), make rollback, make shadow VERSION=2, make canary VERSION=2 SHARE=0.1"
 
 
-def promote(settings: Settings, version: str, *, force: bool = False) -> str:
-    """Let a published release serve traffic. Raises Refused for one with an objection, unless `force`."""
+def _promote(settings: Settings, version: str, *, force: bool = False) -> str:
+    """Promote a published release. Raises TransitionRefused if a check blocks it, unless `force`."""
     _refuse_unpublished(settings, version)
     reason = transitions.promote(settings, _connect(settings), version, CAUSE, force=force)
     if reason is None:
-        return f"release {version} answers already"
+        return f"release {version} is already live"
     return f"release {version} is live{'' if reason == CAUSE.reason else f': {reason}'}"
 
 
-def roll_back(settings: Settings) -> str:
-    return f"release {transitions.roll_back(settings, _connect(settings), CAUSE)} answers again"
+def _roll_back(settings: Settings) -> str:
+    return f"release {transitions.roll_back(settings, _connect(settings), CAUSE)} is live again"
 
 
-def challenge(settings: Settings, version: str, share: float) -> str:
-    """Let a published release score every entity in the shadow, and answer a share of them; warn of objections."""
+def _challenge(settings: Settings, version: str, share: float) -> str:
+    """Let a published release score every entity, and serve a share of them. Warns of checks that block a promotion."""
     if not 0 <= share <= 1:
         raise ValueError(f"share {share:g} is not between 0 and 1")
     _refuse_unpublished(settings, version)
     engine = _connect(settings)
-    against = objection(engine, settings.releases, version) if share else None
-    transitions.challenge(settings, engine, version, share, CAUSE._replace(reason=against) if against else CAUSE)
-    answered = f"{share:.1%} of them" if share else "none"
-    warning = f". Mind that {against}" if against else ""
-    return f"release {version} scores every {WORDS.entity} in the shadow, and answers {answered}{warning}"
+    reasons = blocking_reasons(engine, settings.releases, version) if share else None
+    transitions.challenge(settings, engine, version, share, CAUSE._replace(reason=reasons) if reasons else CAUSE)
+    mode = f"a canary: it serves {share:.1%}" if share else "in shadow mode: it serves none"
+    warning = f". Warning: {reasons}" if reasons else ""
+    return f"release {version} is {mode} of the {WORDS.entities}, and scores all of them{warning}"
 
 
-def withdraw(settings: Settings) -> str:
+def _withdraw(settings: Settings) -> str:
     version = transitions.withdraw(settings, _connect(settings), CAUSE)
-    return f"release {version} no longer challenges" if version else "there is no challenger to withdraw"
+    return f"release {version} was withdrawn" if version else "no challenger to withdraw"
 
 
 def _refuse_unpublished(settings: Settings, version: str) -> None:
     published = release.published(settings.releases)
     if version not in published:
-        raise ValueError(f"release {version} is not published; published are {', '.join(published) or 'none'}")
+        raise ValueError(f"release {version} is not published; published releases: {', '.join(published) or 'none'}")
 
 
 def _connect(settings: Settings) -> sa.Engine:
     return database.connect(settings.database_url)
 
 
-def run(settings: Settings, words: Sequence[str]) -> str:
-    """What was done. Raises ValueError for what cannot be."""
-    match words:
+def run(settings: Settings, arguments: Sequence[str]) -> str:
+    """Run one command; returns its message. Raises ValueError if it is unknown or refused."""
+    match arguments:
         case ["promote", version] if version:
-            return promote(settings, version)
+            return _promote(settings, version)
         case ["promote", version, "force"] if version:
-            return promote(settings, version, force=True)
+            return _promote(settings, version, force=True)
         case ["rollback"]:
-            return roll_back(settings)
+            return _roll_back(settings)
         case ["withdraw"]:
-            return withdraw(settings)
+            return _withdraw(settings)
         case ["challenge", version, share] if version:
-            return challenge(settings, version, float(share))
+            return _challenge(settings, version, float(share))
     raise ValueError(USAGE)
 
 

@@ -1,11 +1,11 @@
 """Retraining: the same DVC pipeline with a later window, as a recorded experiment in a clone of this repository.
 
-    python -m pipelines.operations.retrain                what the policy has asked for, if it has
-    python -m pipelines.operations.retrain now            whatever the policy thinks
+    python -m pipelines.operations.retrain                if the policy has requested it
+    python -m pipelines.operations.retrain now            without a request
 
-The clone (`ONTIME_WORKSPACE`) holds what is committed: a retraining never trains what only lies in an editor, and
-never touches your own files. Its experiments are listed by `dvc exp show` there. What was interrupted goes on:
-the experiment is named by the day that asked for it.
+The clone (`ONTIME_WORKSPACE`) contains the current commit, so a retraining never uses uncommitted code and never
+changes your files. `dvc exp show` lists its experiments. They are named after the requesting day, so an interrupted
+retraining continues.
 """
 
 import os
@@ -33,26 +33,27 @@ FOLDERS = (
     "evidently",
     "quarantine",
     "spool",
-)  # meant from here, not from the clone
+)  # settings whose paths are relative to this folder, not to the clone
 DVC = (sys.executable, "-m", "dvc")
+NOT_REQUESTED = "the policy has requested no retraining; `make retrain NOW=1` runs one anyway"
 
 
 class NotRetrained(RuntimeError):
-    """The clone or one of its commands failed; the message says which, and its last lines."""
+    """The clone or one of its commands failed; the message has the command and its last lines."""
 
 
-def asked_for(engine: sa.Engine) -> date | None:
-    """The day whose policy asked for a retraining that has not been finished yet."""
-    asked = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
-    if not asked or database.last_decision(engine, "retrained", day=asked[-1].evidence["day"]) is not None:
+def requested_day(engine: sa.Engine) -> date | None:
+    """The day whose policy decision requested a retraining that has not finished yet; None if there is none."""
+    requests = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
+    if not requests or database.last_decision(engine, "retrained", day=requests[-1].evidence["day"]) is not None:
         return None
-    return date.fromisoformat(asked[-1].evidence["day"])
+    return date.fromisoformat(requests[-1].evidence["day"])
 
 
 def run(settings: Settings, params: Params, day: date) -> str:
-    """Retrain with what was known at the end of `day`; what came of it. Raises NotRetrained, GitRefused, Busy.
+    """Retrain with the data known at the end of `day`. Returns the result. Raises NotRetrained, GitRefused, Busy.
 
-    What a stage or the gate refuses is a decision like any other, and asked for no more.
+    A refusal by a stage or the gate is recorded as the result, and is not retried.
     """
     git.refuse_without_commit()
     with locks.hold(settings.workspace.with_name(f"{settings.workspace.name}.lock"), "a retraining"):
@@ -64,21 +65,21 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     now = local_time.midnight(day + timedelta(days=1))
     pointer = release_pointer.read_pointer(settings.releases)
     if pointer is not None and pointer.challenger is not None:
-        return f"release {pointer.challenger.version} is on trial; a retraining would end that"
+        return f"release {pointer.challenger.version} challenges the champion, and a retraining would end its trial"
     if reason := too_early(params, day):
         database.record_decision(engine, "retrained", "too early", {"day": str(day), "reason": reason}, now)
         return reason
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
-    workspace = clone(settings.workspace)
-    train_and_promote.mend(workspace)
+    workspace = update_clone(settings.workspace)
+    train_and_promote.repair_dvc_state(workspace)
     promote = (sys.executable, "-m", "pipelines.operations.promote", "candidate", now.isoformat())
-    # Started beside the stages: it imports for seconds, and waits for our word before it does anything.
+    # Started beside the stages, because its imports take seconds; it waits for a line on its standard input.
     try:
         with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
-            experiment(workspace, f"retrain-{day}", window(params, day, now))
-            lines = _promoted(promotion).strip().splitlines()
-    except Refusal as refused:  # such as a leak: the next try would end the same
+            run_experiment(workspace, f"retrain-{day}", window_params(params, day, now))
+            lines = _promotion_output(promotion).strip().splitlines()
+    except Refusal as refused:  # such as a leak: a retry would fail again
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
     database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": lines[-1]}, now)
@@ -86,23 +87,26 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
 
 
 def too_early(params: Params, day: date) -> str | None:
-    """Why there is nothing to train on yet, at the beginning of a dataset; or None."""
+    """Why `day` is too near to the start of the dataset to train on; None if it is not."""
     held_out = params.retrain.valid_days + params.retrain.test_days
     first = sources.dataset(params.dataset).first_day
     left = max(0, (day - first).days + 1 - held_out)
     if left >= params.retrain.train_days:
         return None
-    return f"{left} days of {params.dataset} are left to train on, at least {params.retrain.train_days} are needed"
+    return (
+        f"{left} days of {params.dataset} are available for training, and retrain.train_days requires "
+        f"{params.retrain.train_days}"
+    )
 
 
 def _why(engine: sa.Engine, day: date) -> str:
-    decided = database.last_decision(engine, "policy", day=str(day))
-    asked = decided is not None and decided.verdict == Action.RETRAIN
-    return str(decided.evidence["reason"]) if decided is not None and asked else "asked for by hand"
+    decision = database.last_decision(engine, "policy", day=str(day))
+    requested = decision is not None and decision.verdict == Action.RETRAIN
+    return str(decision.evidence["reason"]) if decision is not None and requested else "requested by hand"
 
 
-def window(params: Params, day: date, now: datetime) -> dict[str, str]:
-    """The parameters of a retraining at the end of `day`: all data since the dataset began, the last days held out."""
+def window_params(params: Params, day: date, now: datetime) -> dict[str, str]:
+    """The parameters of a retraining at the end of `day`: all data of the dataset, with the last days held out."""
     test_until = day + timedelta(days=1)
     test_from = test_until - timedelta(days=params.retrain.test_days)
     valid_from = test_from - timedelta(days=params.retrain.valid_days)
@@ -114,29 +118,29 @@ def window(params: Params, day: date, now: datetime) -> dict[str, str]:
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
-        # Nobody waits for these parts of its model card.
+        # These parts of the model card are slow, and a retraining does not need them.
         "train.ablations": "false",
         "evaluate.full_card": "false",
     }
 
 
-def clone(workspace: Path) -> Path:
-    """A clone of this repository at its current commit, with what earlier retrainings left in it."""
+def update_clone(workspace: Path) -> Path:
+    """Create the clone if needed, and check out this repository's current commit in it; earlier results stay."""
     if not (workspace / ".git").exists():
-        aside = workspace.with_name(f".{workspace.name}.cloning")  # a clone that was cut off is none
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(aside)])
-        _write_config(aside)
-        aside.rename(workspace)
-    for left in (workspace / ".git").rglob("*.lock"):  # git removes its own, but for one that was killed
-        left.unlink()
+        temporary = workspace.with_name(f".{workspace.name}.cloning")  # so that an interrupted clone is not used
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        _run(["git", "clone", "--quiet", "--no-checkout", ".", str(temporary)])
+        _write_config(temporary)
+        temporary.rename(workspace)
+    for lock in (workspace / ".git").rglob("*.lock"):  # left by a git that was killed
+        lock.unlink()
     commit = _run(["git", "rev-parse", "HEAD"]).strip()
-    # By path, because `origin` may be where this folder once was, or the one of which it is a copy.
-    # Named, because git would look for a damaged one in the folders above, and there is this repository itself.
-    there = ["git", f"--git-dir={workspace.resolve() / '.git'}"]
-    _run([*there, "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
-    _run([*there, f"--work-tree={workspace.resolve()}", "checkout", "--quiet", "--force", "--detach", commit])
+    # The clone's git directory is named, because for a damaged one git would search the parent folders and find this
+    # repository. It fetches by path, because this folder may have been moved or copied since `origin` was set.
+    git_in_clone = ["git", f"--git-dir={workspace.resolve() / '.git'}"]
+    _run([*git_in_clone, "fetch", "--quiet", str(Path.cwd()), "HEAD"], cwd=workspace)
+    _run([*git_in_clone, f"--work-tree={workspace.resolve()}", "checkout", "--quiet", "--force", "--detach", commit])
     raw_files.link_into(workspace)
     return workspace
 
@@ -144,38 +148,38 @@ def clone(workspace: Path) -> Path:
 def _write_config(workspace: Path) -> None:
     for name, value in (("user.name", "ontime"), ("user.email", "ontime@localhost"), ("gc.auto", "0")):
         _run(["git", "config", name, value], cwd=workspace)
-    # Links instead of copies: data and cache share their bytes on disk.
+    # Links instead of copies, so that data and cache share disk space.
     (workspace / ".dvc").mkdir(exist_ok=True)
     (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
 
 
-def experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
-    """Run the stages that lead to `evaluate` as the DVC experiment `name`; one that was finished is brought back."""
+def run_experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
+    """Run the stages up to `evaluate` as the DVC experiment `name`, or apply it if it has already finished."""
     if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
         _run([*DVC, "exp", "apply", name], workspace, _environment(workspace))
         return
-    words = [word for key, value in changed.items() for word in ("--set-param", f"{key}={value}")]
-    _run([*DVC, "exp", "run", "--name", name, *words, "evaluate"], workspace, _environment(workspace))
+    options = [option for key, value in changed.items() for option in ("--set-param", f"{key}={value}")]
+    _run([*DVC, "exp", "run", "--name", name, *options, "evaluate"], workspace, _environment(workspace))
 
 
-def _promoted(promotion: "subprocess.Popen[str]") -> str:
-    """What became of the candidate, now that the stages have finished."""
+def _promotion_output(promotion: "subprocess.Popen[str]") -> str:
+    """Tell the waiting promotion that the stages have finished, and return its output."""
     return _output(promotion, "\n")
 
 
 def _environment(workspace: Path, settings: Settings | None = None) -> dict[str, str]:
-    """For the clone's own code, as the installed package is this working tree's; with our stores, if it needs them."""
-    told = environment.project_variables(os.environ, workspace.resolve())
+    """The environment to run the clone's own code; with `settings`, with the stores of this folder."""
+    variables = environment.project_variables(os.environ, workspace.resolve())
     if settings is not None:
-        told |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
+        variables |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
             f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from(workspace, settings.tracking_url),
         }
-    return told
+    return variables
 
 
 def _from(workspace: Path, url: str) -> str:
-    """The same database, also from the workspace; relative, because a path may hold what an address cannot."""
+    """The database's address as seen from the workspace; relative, because a path may be invalid in a URL."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         return url
@@ -189,7 +193,7 @@ def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str]
 
 
 def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
-    """All that it writes until it ends, after it has read `text`. Raises Refusal or NotRetrained."""
+    """Send `text` and return all output. Raises Refusal or NotRetrained."""
     name = " ".join(cast("Sequence[str]", process.args)[:4]) + " ..."
     try:
         return processes.output_of(process, name, text)
@@ -202,11 +206,11 @@ def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
 def main() -> None:
     settings, params = load_settings(), load_params()
     try:
-        day = asked_for(database.connect(settings.database_url))
+        day = requested_day(database.connect(settings.database_url))
         if sys.argv[1:] == ["now"]:
             day = feed_clock.yesterday(settings, params)
         if day is None:
-            print("retrain: nobody has asked for it (`make retrain NOW=1` does it all the same)")
+            print(f"retrain: {NOT_REQUESTED}")
             return
         print(f"retrain: {day}: {run(settings, params, day)}")
     except (NotRetrained, git.GitRefused, locks.Busy) as failed:

@@ -1,7 +1,7 @@
-"""`make train`: the stages by DVC, the promotion, and DVC's push of what is new; one at a time in a folder.
+"""`make train`: runs the stages with DVC, promotes the model, and pushes new outputs; one run at a time per folder.
 
-Whatever kills this, `make train` again goes on after the last complete stage. DVC runs in a group of processes of its
-own, which ends with this process, and this process ends with DVC: nothing of it goes on writing unseen.
+After an interruption, `make train` continues after the last complete stage. DVC runs in its own process group, which
+ends with this process, so no stage continues to write on its own.
 """
 
 import json
@@ -20,22 +20,22 @@ from ontime.refusal import Refusal
 from pipelines.operations import processes, promote
 from pipelines.operations.lineage import LOCK
 
-PUSHED = Path("var/.pushed")  # younger than dvc.lock: what that names is in the remote
-DVC_READS_AND_WRITES = Path(".dvc/tmp/rwlock")
-AGAIN = "`make train` again goes on after the last complete stage"
+PUSHED = Path("var/.pushed")  # newer than dvc.lock if the outputs in it have been pushed
+DVC_RWLOCK = Path(".dvc/tmp/rwlock")
+RESUME_HINT = "run `make train` again to continue after the last complete stage"
 
 
 class NotTrained(RuntimeError):
-    """A step did not end well; the message says which, and how to go on."""
+    """A step failed; the message says which, and how to continue."""
 
 
-def train() -> None:
-    """Raises Busy, NotTrained, ParamsBroken, SourceBroken, SplitBroken."""
-    params = load_params()  # refused here, before a stage shows where in the code it was read
+def train_and_promote() -> None:
+    """Run everything. Raises Busy, NotTrained, ParamsBroken, SourceBroken, SplitBroken."""
+    params = load_params()  # first, for a message without a stage's traceback
     dataset = sources.dataset(params.dataset)
     split.refuse_outside(params.split, dataset.first_day, dataset.last_day)
     with locks.hold(locks.WORKSPACE, "make train"):
-        mend()
+        repair_dvc_state()
         _dvc("repro")
         promote.main()
         if not PUSHED.exists() or PUSHED.stat().st_mtime < LOCK.stat().st_mtime:
@@ -44,18 +44,18 @@ def train() -> None:
             PUSHED.touch()
 
 
-def mend(folder: Path = Path()) -> None:
-    """Remove what a DVC that was killed, or a computer that was switched off, has left and DVC would not go past."""
-    lock, in_use = folder / LOCK, folder / DVC_READS_AND_WRITES
-    if lock.exists() and not _is_whole(lock):
+def repair_dvc_state(folder: Path = Path()) -> None:
+    """Remove files that stop DVC after it was killed, or the machine switched off: a truncated or stale lock."""
+    lock, rwlock = folder / LOCK, folder / DVC_RWLOCK
+    if lock.exists() and not _is_complete(lock):
         lock.unlink()
-        print(f"train: {LOCK} was cut off: removed, and made again from DVC's cache", flush=True)
-    # DVC takes any process that has got the number of a dead one for that one, and any half of this file for an error.
-    if in_use.exists() and not _is_in_use(in_use):
-        in_use.unlink()
+        print(f"train: {LOCK} is incomplete after an interruption; rebuilding it from DVC's cache", flush=True)
+    # DVC would mistake another process with a reused id for the holder of the lock, and cannot read half a file.
+    if rwlock.exists() and not _is_in_use(rwlock):
+        rwlock.unlink()
 
 
-def _is_whole(lock: Path) -> bool:
+def _is_complete(lock: Path) -> bool:
     try:
         return isinstance(yaml.safe_load(lock.read_text()), dict)
     except (yaml.YAMLError, UnicodeDecodeError):
@@ -63,13 +63,13 @@ def _is_whole(lock: Path) -> bool:
 
 
 def _is_in_use(path: Path) -> bool:
-    """Whether one of the processes that DVC wrote down there is a living DVC, such as one that was started by hand."""
+    """Whether a process in DVC's read-write lock is a running DVC, such as one started by hand."""
     try:
-        told = json.loads(path.read_text())
+        entries = json.loads(path.read_text())
     except ValueError:
         return False
-    readers = [each for of_path in told.get("read", {}).values() for each in of_path]
-    return any(_is_dvc(each["pid"]) for each in (*told.get("write", {}).values(), *readers))
+    readers = [each for of_path in entries.get("read", {}).values() for each in of_path]
+    return any(_is_dvc(each["pid"]) for each in (*entries.get("write", {}).values(), *readers))
 
 
 def _is_dvc(pid: int) -> bool:
@@ -77,34 +77,34 @@ def _is_dvc(pid: int) -> bool:
         return any("dvc" in word for word in psutil.Process(pid).cmdline())
     except psutil.NoSuchProcess:
         return False
-    except psutil.AccessDenied:  # another user's: it may be one
+    except psutil.AccessDenied:  # of another user: it may be DVC
         return True
 
 
 def _dvc(*words: str) -> None:
-    with processes.started([sys.executable, "-m", "dvc", *words]) as process:
+    with processes.process_group([sys.executable, "-m", "dvc", *words]) as process:
         code = process.wait()
     if code:
-        raise NotTrained(f"`dvc {words[0]}` {_ending(code)}; {AGAIN}")
+        raise NotTrained(f"`dvc {words[0]}` {_failure(code)}; {RESUME_HINT}")
 
 
-def _ending(code: int) -> str:
+def _failure(code: int) -> str:
     if code > 0:
-        return f"ended with {code}, for what it says above"
-    return f"was killed ({signal.Signals(-code).name}), and what it had started with it"
+        return f"failed with exit status {code}, see its output above"
+    return f"was killed by {signal.Signals(-code).name}, together with its stage"
 
 
-def main(words: Sequence[str]) -> None:
-    if words:
-        sys.exit(f"train: takes no arguments, and was given {' '.join(words)}; what it trains is in params.yaml")
-    for each in (signal.SIGINT, signal.SIGTERM):  # a shell's background job inherits a deaf ear for Ctrl-C
-        signal.signal(each, signal.default_int_handler)
+def main(arguments: Sequence[str]) -> None:
+    if arguments:
+        sys.exit(f"train: takes no arguments, got {' '.join(arguments)}; change params.yaml to train something else")
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it as ignored
+        signal.signal(number, signal.default_int_handler)
     try:
-        train()
+        train_and_promote()
     except (locks.Busy, NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"train: {refused}")
     except KeyboardInterrupt:
-        sys.exit(f"train: interrupted; {AGAIN}")
+        sys.exit(f"train: interrupted; {RESUME_HINT}")
 
 
 if __name__ == "__main__":

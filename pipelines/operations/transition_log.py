@@ -1,4 +1,4 @@
-"""What the log of decisions says about moves of a release: which is on record, and which was cut off before it was."""
+"""The rows in `decisions` about moves of a release: writes them, and finds a move interrupted before its row."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,11 +11,11 @@ from ontime import database
 from ontime.release_pointer import Pointer
 
 PROMOTION, ROLLBACK, CHALLENGE = "promotion", "rollback", "challenge"  # the kinds of rows
-BY_HAND, BY_POLICY, BY_TRAINING, FORCED, CUT_OFF = "by hand", "by the policy", "published", "forced", "cut off"
+BY_HAND, BY_POLICY, BY_TRAINING, FORCED, INTERRUPTED = "by hand", "by the policy", "published", "forced", "interrupted"
 
 
-class Cause(NamedTuple):
-    """Who moves a release and why: what the row says beside the versions."""
+class MoveCause(NamedTuple):
+    """Who moves a release and why, for the row in `decisions`."""
 
     by: str
     reason: str
@@ -24,7 +24,7 @@ class Cause(NamedTuple):
 
 
 class Roles(NamedTuple):
-    """Who serves traffic and who challenges: in the pointer, and repeated in every row."""
+    """Champion, challenger and its share of the traffic: in the pointer, and repeated in every row."""
 
     champion: str
     challenger: str | None
@@ -37,7 +37,7 @@ class Roles(NamedTuple):
 
 
 class Move(NamedTuple):
-    """What a row is about. A challenge without a share is a withdrawal; `left` is what a rollback leaves."""
+    """One move of a release. A challenge without a share is a withdrawal; `left` is the version rolled back from."""
 
     kind: str
     version: str
@@ -54,33 +54,33 @@ class Move(NamedTuple):
         return f"from {self.left}" if self.kind == ROLLBACK and by != BY_POLICY else by
 
 
-def record(engine: sa.Engine, move: Move, cause: Cause, pointer: Pointer) -> None:
-    """Append the row that marks a move as complete; `pointer` is where it led."""
+def record_move(engine: sa.Engine, move: Move, cause: MoveCause, pointer: Pointer) -> None:
+    """Append the row that marks a move as complete; `pointer` is the pointer after it."""
     evidence = {"version": move.version, **cause.about, **Roles.of(pointer)._asdict(), "reason": cause.reason}
     database.record_decision(engine, move.kind, move.verdict(cause.by), evidence, cause.at)
 
 
-def on_record(engine: sa.Engine, pointer: Pointer) -> bool:
-    """Whether the last row about a move leads to this pointer."""
-    return _roles_on_record(engine) == Roles.of(pointer)
+def is_recorded(engine: sa.Engine, pointer: Pointer) -> bool:
+    """Whether the last row about a move has the roles of this pointer."""
+    return _last_roles(engine) == Roles.of(pointer)
 
 
-def cut_off(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
-    """The move from the last row's roles to the pointer's; None where they agree, or where no row names roles."""
-    before = _roles_on_record(engine)
+def interrupted_move(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
+    """The move from the last row's roles to the pointer's; None if they agree, or no row has roles."""
+    before = _last_roles(engine)
     if pointer is None or before is None or before == Roles.of(pointer):
         return None
     now = Roles.of(pointer)
     if before.champion == now.champion:
         return Move(CHALLENGE, now.challenger or before.challenger or "", now.share)
-    # Only its rollback puts a champion at the end of this list.
+    # Only a rollback appends the former champion to this list.
     if pointer.rolled_back[-1:] == (before.champion,):
         return Move(ROLLBACK, pointer.version, left=before.champion)
     return Move(PROMOTION, pointer.version)
 
 
-def _roles_on_record(engine: sa.Engine) -> Roles | None:
-    """The roles in the last row about a move; None where there is none, or one that is older than roles in rows."""
+def _last_roles(engine: sa.Engine) -> Roles | None:
+    """The roles in the last row about a move; None if there is no row, or it predates the roles in rows."""
     rows = [database.last_decision(engine, kind) for kind in (PROMOTION, ROLLBACK, CHALLENGE)]
     last = max((row for row in rows if row is not None), key=lambda row: int(row.decision_id), default=None)
     if last is None or "champion" not in last.evidence:

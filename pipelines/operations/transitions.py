@@ -1,8 +1,8 @@
 """The one place that moves a release: promote, challenge, withdraw, roll back.
 
 Each move takes the same steps: the pointer, MLflow's aliases, and last the row in `decisions`, which marks the move as
-complete. The same command, run again, completes a move that was cut off between two steps; any other command puts it
-on record before it makes its own. docs/decisions/32 has the reasons.
+complete. If a move was interrupted between two steps, the same command completes it, and any other command records it
+before its own move. docs/decisions/32 has the reasons.
 """
 
 import sys
@@ -17,78 +17,78 @@ from ontime import locks, online, release, release_pointer
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import transition_log
-from pipelines.operations.promotion_checks import kept_out, objection
+from pipelines.operations.promotion_checks import blocking_reasons, gate_rejection
 from pipelines.operations.transition_log import (
     BY_HAND,
     CHALLENGE,
-    CUT_OFF,
     FORCED,
+    INTERRUPTED,
     PROMOTION,
     ROLLBACK,
-    Cause,
     Move,
+    MoveCause,
     Roles,
 )
 
 LOCK = ".transition.lock"
 
 
-class Refused(ValueError):
-    """A release that could be promoted and should not be; the message says why, and how to insist."""
+class TransitionRefused(ValueError):
+    """A check blocks the promotion of a release; the message says which, and how to override it."""
 
 
 def promote(
-    settings: Settings, engine: sa.Engine, version: str, cause: Cause, *, watched: bool = False, force: bool = False
+    settings: Settings, engine: sa.Engine, version: str, cause: MoveCause, *, watched: bool = False, force: bool = False
 ) -> str | None:
-    """Let a published release serve traffic. Returns the recorded reason; None if there was nothing to do.
+    """Make a published release the champion. Returns the recorded reason; None if there was nothing to do.
 
-    `watched`: only while `version` challenges, and its predecessor then challenges in its place. Raises ReleaseRefused
-    for a release that no service would load, and Refused for one with an objection, unless `force` overrules that.
+    With `watched`, only if `version` challenges, and its predecessor becomes the challenger. Raises ReleaseRefused for
+    a release that no service would load, and TransitionRefused if a check blocks it, unless `force`.
     """
     with _in_turn(settings):
         move = Move(PROMOTION, version)
         _resume(settings, engine, cause, move.__eq__)
         pointer = release_pointer.read_pointer(settings.releases)
-        serves = pointer is not None and pointer.version == version
-        if watched and not serves and not _challenges(pointer, version):
+        is_live = pointer is not None and pointer.version == version
+        if watched and not is_live and not _challenges(pointer, version):
             return None
-        _prove(settings, version)
-        if serves and pointer is not None and transition_log.on_record(engine, pointer):
+        _verify_probes(settings, version)
+        if is_live and pointer is not None and transition_log.is_recorded(engine, pointer):
             _align_mlflow(settings, pointer)
             return None
-        against = _objection(settings, engine, version, cause)
-        if against and not (force or serves):
-            insist = f"make promote VERSION={version} FORCE=1 promotes it anyway"
-            raise Refused(f"{against}. It stays as it is; {insist}")
+        reasons = _blocking_reasons(settings, engine, version, cause)
+        if reasons and not (force or is_live):
+            override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
+            raise TransitionRefused(f"release {version} is not promoted: {reasons}; {override}")
         release_pointer.set_live(settings.releases, version, watched=watched)
-        if against:
+        if reasons:
             by, reason = (FORCED, "forced by hand") if force else (cause.by, cause.reason)
-            cause = cause._replace(by=by, reason=f"{reason}; {against}")
+            cause = cause._replace(by=by, reason=f"{reason}; {reasons}")
         _finish(settings, engine, move, cause)
         return cause.reason
 
 
-def challenge(settings: Settings, engine: sa.Engine, version: str, share: float, cause: Cause) -> bool:
-    """Let a published release score in the shadow and answer a share. Returns False if it does already.
+def challenge(settings: Settings, engine: sa.Engine, version: str, share: float, cause: MoveCause) -> bool:
+    """Make a published release the challenger, which serves a share (0: shadow mode). Returns False if it is already.
 
-    What the gate kept out may challenge: that is how it is compared. Raises ReleaseRefused.
+    A release that the gate rejected may challenge, so that it can be compared on traffic. Raises ReleaseRefused.
     """
     with _in_turn(settings):
         move = Move(CHALLENGE, version, share)
         _resume(settings, engine, cause, move.__eq__)
-        _prove(settings, version)
+        _verify_probes(settings, version)
         pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None or Roles.of(pointer)[1:] != (version, share):
             release_pointer.set_challenger(settings.releases, version, share)
-        elif transition_log.on_record(engine, pointer):
+        elif transition_log.is_recorded(engine, pointer):
             _align_mlflow(settings, pointer)
             return False
         _finish(settings, engine, move, cause)
         return True
 
 
-def withdraw(settings: Settings, engine: sa.Engine, cause: Cause, version: str | None = None) -> str | None:
-    """End shadow and canary, of `version` only where one is named. Returns the version that challenged, or None."""
+def withdraw(settings: Settings, engine: sa.Engine, cause: MoveCause, version: str | None = None) -> str | None:
+    """End shadow or canary, with `version` only that one's. Returns the former challenger, or None."""
     with _in_turn(settings):
         move = _resume(settings, engine, cause, lambda each: each.is_withdrawal and version in (None, each.version))
         if move is None:
@@ -101,10 +101,10 @@ def withdraw(settings: Settings, engine: sa.Engine, cause: Cause, version: str |
         return move.version
 
 
-def roll_back(settings: Settings, engine: sa.Engine, cause: Cause, to: str | None = None) -> str | None:
-    """Let the release before the current one serve traffic again; with `to`, only if it is that one.
+def roll_back(settings: Settings, engine: sa.Engine, cause: MoveCause, to: str | None = None) -> str | None:
+    """Make the previous champion the champion again; with `to`, only if it is that version.
 
-    Returns its version, or None if another one comes before. Raises NoRelease if there is none.
+    Returns its version, or None if the previous champion is another one. Raises NoRelease if there is none.
     """
     with _in_turn(settings):
         move = _resume(settings, engine, cause, lambda each: each.kind == ROLLBACK and to in (None, each.version))
@@ -122,13 +122,13 @@ def _in_turn(settings: Settings) -> AbstractContextManager[None]:
     return locks.wait_and_hold(settings.releases / LOCK, "move of a release")
 
 
-def _resume(settings: Settings, engine: sa.Engine, cause: Cause, is_own: Callable[[Move], bool]) -> Move | None:
-    """The move that was cut off, if this command is its own; that of another one is put on record instead."""
-    move = transition_log.cut_off(engine, release_pointer.read_pointer(settings.releases))
+def _resume(settings: Settings, engine: sa.Engine, cause: MoveCause, is_own: Callable[[Move], bool]) -> Move | None:
+    """The interrupted move, if this is the same command; a move of another command is recorded instead."""
+    move = transition_log.interrupted_move(engine, release_pointer.read_pointer(settings.releases))
     if move is None or is_own(move):
         return move
-    why = "the pointer shows this move; the process that made it ended before it was on record"
-    _finish(settings, engine, move, Cause(CUT_OFF, why, at=cause.at))
+    reason = "the pointer shows this move; its process ended before it was recorded"
+    _finish(settings, engine, move, MoveCause(INTERRUPTED, reason, at=cause.at))
     return None
 
 
@@ -136,39 +136,39 @@ def _challenges(pointer: Pointer | None, version: str) -> bool:
     return pointer is not None and pointer.challenger is not None and pointer.challenger.version == version
 
 
-def _objection(settings: Settings, engine: sa.Engine, version: str, cause: Cause) -> str | None:
-    """The gate's verdict; for a person also the rest of the evidence, which policy and training look at themselves."""
+def _blocking_reasons(settings: Settings, engine: sa.Engine, version: str, cause: MoveCause) -> str | None:
+    """The gate's verdict; by hand also the other checks, which policy and training make themselves."""
     if cause.by == BY_HAND:
-        return objection(engine, settings.releases, version)
-    return kept_out(engine, version)
+        return blocking_reasons(engine, settings.releases, version)
+    return gate_rejection(engine, version)
 
 
-def _prove(settings: Settings, version: str) -> None:
+def _verify_probes(settings: Settings, version: str) -> None:
     try:
         online.check_probes(release.load(settings.releases, version))
-    except release.ReleaseRefused as broken:
+    except release.ReleaseRefused as error:
         raise release.ReleaseRefused(
-            f"{broken}. The release is broken and every service would refuse it, so FORCE=1 does not help"
+            f"{error}. The release is broken and no service would load it, so FORCE=1 does not help"
         ) from None
 
 
-def _finish(settings: Settings, engine: sa.Engine, move: Move, cause: Cause) -> None:
+def _finish(settings: Settings, engine: sa.Engine, move: Move, cause: MoveCause) -> None:
     """The steps after the pointer has moved."""
     pointer = release_pointer.read_pointer(settings.releases)
     if pointer is None:
         raise release_pointer.NoRelease(
-            f"{settings.releases / release_pointer.POINTER} is gone in the middle of a move"
+            f"{settings.releases / release_pointer.POINTER} was deleted during a move; repeat the command"
         )
     day = cause.about.get("day", f"{cause.at or datetime.now(UTC):%Y-%m-%d}")
     _align_mlflow(settings, pointer, move.version, {f"{move.kind}.{day}": move.verdict(cause.by)})
-    transition_log.record(engine, move, cause, pointer)
+    transition_log.record_move(engine, move, cause, pointer)
 
 
 def _align_mlflow(
     settings: Settings, pointer: Pointer, version: str = "", tags: Mapping[str, str] = MappingProxyType({})
 ) -> None:
-    """Set both aliases as the pointer says, and tag `version`. Without MLflow, a move goes on and says so."""
-    from ontime import registry  # here, because it takes seconds and most refusals come before
+    """Set both aliases to the pointer's roles, and tag `version`. An error of MLflow is printed; the move continues."""
+    from ontime import registry  # here: importing it takes seconds, and most refusals come before
 
     roles = Roles.of(pointer)
     try:

@@ -92,7 +92,7 @@ def import_failure(code: int, output: str) -> str:
 
 def _run(*command: str) -> None:
     # Its output is not captured: pip and uv show their progress and their errors.
-    with processes.started(command) as process:
+    with processes.process_group(command) as process:
         code = process.wait()
     if code:
         shortened = " ".join([Path(command[0]).name, *command[1:4]])

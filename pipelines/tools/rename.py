@@ -93,7 +93,7 @@ def tracked_texts() -> dict[str, str]:
 
 
 def _tracked() -> list[str]:
-    return (git.ask("ls-files", "-z") or "").split("\0")[:-1]
+    return (git.query("ls-files", "-z") or "").split("\0")[:-1]
 
 
 def refuse_name(new: str, old: str) -> None:
@@ -131,7 +131,7 @@ def move(old: str, new: str) -> None:
         parts = path.split("/")
         until = next(number for number, part in enumerate(parts, 1) if renamed(part, old, new) != part)
         source = "/".join(parts[:until])
-        if git.ask("mv", source, renamed(source, old, new)) is None:
+        if git.query("mv", source, renamed(source, old, new)) is None:
             raise NotRenamed(f"git mv {source} failed; git reset --hard undoes the changes so far")
 
 

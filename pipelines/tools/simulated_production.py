@@ -64,7 +64,7 @@ class SimulatedProduction:
 
     def materialise(self, day: date) -> None:
         """Store the features for all prediction moments of a day, and the outcomes that become known during it."""
-        materialise.step(self.settings, self.params, midnight(day + timedelta(days=1)), self.feed)
+        materialise.run(self.settings, self.params, midnight(day + timedelta(days=1)), self.feed)
 
     def predict(self, day: date) -> None:
         """Request predictions for the entities whose prediction moment is in the day, and wait for the shadow's."""

@@ -63,7 +63,7 @@ def page_processes(pages: Sequence[Page]) -> Iterator[dict[Page, subprocess.Pope
         for page in pages:
             page.log.unlink(missing_ok=True)  # of the previous run
             command = [sys.executable, "-m", *page.command]
-            processes[page] = local_server.begin(command, page.log, variables(page))
+            processes[page] = local_server.start(command, page.log, variables(page))
         yield processes
     finally:
         local_server.stop(list(processes.values()), STOP_SECONDS)
@@ -78,7 +78,7 @@ def watch_pages(
         for page, process in processes.items():
             if process.poll() is not None:
                 raise PageFailed(f"{page.name} ended with {process.returncode}; its last lines:\n{end_of_log(page)}")
-        for page in [each for each in waiting if local_server.answers(each.port)]:
+        for page in [each for each in waiting if local_server.responds(each.port)]:
             if links.add(page):
                 waiting.remove(page)
         if waiting and time.monotonic() > deadline:

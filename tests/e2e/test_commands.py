@@ -39,7 +39,7 @@ def test_every_output_is_reproduced_or_named(trained: str, project: Project) -> 
     """Byte for byte on a machine like ours; elsewhere the line names the outputs that differ, and the run continues."""
     committed = subprocess.run(["git", "diff", "--quiet", "dvc.lock"], cwd=project.folder).returncode == 0
 
-    same = re.search(r"^reproduced: all \d+ outputs are byte for byte", trained, re.MULTILINE)
+    same = re.search(r"^reproduced: all \d+ outputs match the committed dvc.lock byte for byte", trained, re.MULTILINE)
     differing = re.search(r"^reproduced: \d+ of \d+ outputs; these differ: \S+", trained, re.MULTILINE)
     assert bool(same) != bool(differing)
     assert bool(same) == committed
@@ -113,7 +113,7 @@ def test_a_second_make_train_runs_nothing(project: Project) -> None:
 
     assert again.count("didn't change, skipping") == 7
     assert "Running stage" not in again
-    assert "promote: release 1 already serves this model" in again
+    assert "promote: no change: release 1 of this training is live" in again
 
 
 def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) -> None:
@@ -140,10 +140,10 @@ def test_dvc_push_has_put_every_output_into_the_remote(project: Project) -> None
 def test_make_serve_answers_for_a_real_flight_of_november(project: Project, tmp_path: Path) -> None:
     port, log = local_server.free_port(), tmp_path / "serve.log"
     variables = project.environment(ONTIME_PORT=str(port))
-    process = local_server.begin(project.command("serve"), log, variables, project.folder)
+    process = local_server.start(project.command("serve"), log, variables, project.folder)
     try:
         local_server.wait_until_ready(
-            process, "make serve", lambda: local_server.answers(port, "/health/ready"), 60, log.read_text
+            process, "make serve", lambda: local_server.responds(port, "/health/ready"), 60, log.read_text
         )
         with urlopen(Request(f"http://127.0.0.1:{port}/v1/predictions", json.dumps(MORNING).encode())) as response:
             answer = json.load(response)

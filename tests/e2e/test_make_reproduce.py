@@ -141,5 +141,5 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
     for command in ("reproduce VERSION=1", "retrain NOW=1", "replay MONTHS=1"):
         refused = copied.attempt(*command.split())
         assert refused.returncode != 0
-        assert "nothing is committed yet: first git init && git add -A && git commit" in refused.stdout
+        assert "nothing is committed yet: run git init && git add -A && git commit" in refused.stdout
         assert len(refused.stdout.splitlines()) == 2  # and make's own

@@ -17,7 +17,7 @@ from ontime import database, database_tables, sources
 from ontime.datasets import Tables
 from pipelines import layout
 from pipelines.operations import local_server
-from pipelines.operations.orchestrate import ask
+from pipelines.operations.orchestrate import call_api
 from tests import PARAMS_YAML, ROOT, without_settings
 
 NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
@@ -26,9 +26,9 @@ LAST_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 ASKS = """
 from datetime import date
 from monitoring.policy import Action, Decision
-from pipelines.operations.flows import ask_for_retraining
+from pipelines.operations.flows import request_retraining
 
-ask_for_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
+request_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
 """
 
 
@@ -38,7 +38,7 @@ class Orchestra:
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.log = folder, local_server.free_port(), folder / "orchestrate.log"
         self.api = f"http://127.0.0.1:{self.port}/api"
-        self.process = local_server.begin(self.command, self.log, self.environment, folder)
+        self.process = local_server.start(self.command, self.log, self.environment, folder)
 
     command = (sys.executable, "-m", "pipelines.operations.orchestrate")
 
@@ -65,15 +65,15 @@ class Orchestra:
         return self.process.wait(timeout=90)
 
     def deployment(self, name: str) -> dict[str, Any]:
-        return dict(ask(self.api, f"/deployments/name/{name}"))
+        return dict(call_api(self.api, f"/deployments/name/{name}"))
 
     def begin(self, name: str, **parameters: str) -> str:
         """Start a run now, and return its id."""
         request = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return str(ask(self.api, f"/deployments/{self.deployment(name)['id']}/create_flow_run", request)["id"])
+        return str(call_api(self.api, f"/deployments/{self.deployment(name)['id']}/create_flow_run", request)["id"])
 
     def state(self, run: str) -> str:
-        return str(ask(self.api, f"/flow_runs/{run}")["state"]["type"])
+        return str(call_api(self.api, f"/flow_runs/{run}")["state"]["type"])
 
     def wait_for(self, run: str, *states: str) -> str:
         """The state of the run, once it is one of these; otherwise fails after two minutes, with the worker's log."""
@@ -89,7 +89,7 @@ class Orchestra:
         """The run's log, once it is complete: Prefect sends logs after the state."""
         request = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
         for _ in range(150):
-            messages = "\n".join(each["message"] for each in ask(self.api, "/logs/filter", request))
+            messages = "\n".join(each["message"] for each in call_api(self.api, "/logs/filter", request))
             if "Finished in state" in messages:
                 return messages
             time.sleep(0.2)
@@ -150,7 +150,7 @@ def test_each_deployment_has_its_schedule_its_limit_and_a_time_when_it_runs_next
 
 
 def test_the_event_of_the_policy_is_what_retrain_waits_for(orchestra: Orchestra) -> None:
-    (automation,) = ask(orchestra.api, "/automations/filter", {})
+    (automation,) = call_api(orchestra.api, "/automations/filter", {})
 
     assert automation["enabled"]
     assert automation["trigger"]["expect"] == ["ontime.retrain.asked"]
@@ -183,14 +183,14 @@ def test_an_event_starts_a_retraining_which_finds_that_nobody_asked(orchestra: O
         "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", *LAST_STATES]}}},
     }
     for _ in range(600):
-        if runs := ask(orchestra.api, "/flow_runs/filter", begun):
+        if runs := call_api(orchestra.api, "/flow_runs/filter", begun):
             break
         time.sleep(0.2)
 
     (run,) = runs
     assert run["created_by"]["type"] == "AUTOMATION"
     assert orchestra.wait_for(run["id"], *LAST_STATES) == "COMPLETED"
-    assert "nobody has asked for it" in orchestra.logged(run["id"])
+    assert "the policy has requested no retraining" in orchestra.logged(run["id"])
 
 
 def test_a_second_one_is_refused_in_one_line(orchestra: Orchestra) -> None:
@@ -200,7 +200,7 @@ def test_a_second_one_is_refused_in_one_line(orchestra: Orchestra) -> None:
 
     assert second.returncode == 1
     (line,) = second.stderr.splitlines()
-    assert line.startswith(f"orchestrate: port {orchestra.port} is taken")
+    assert line.startswith(f"orchestrate: port {orchestra.port} is in use")
 
 
 def test_stopped_amid_a_run_it_leaves_no_process_and_a_free_port(orchestra: Orchestra) -> None:

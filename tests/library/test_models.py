@@ -58,7 +58,7 @@ def pasted(params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
 def test_the_pages_example_passes_the_smoke_test(pasted: Params) -> None:
     assert pasted.train.candidates == [*candidates.CANDIDATES]
 
-    _, method = smoke_test.try_candidate("extra_trees", smoke_test.draw_sample(0), pasted)
+    _, method = smoke_test.check_candidate("extra_trees", smoke_test.draw_sample(0), pasted)
 
     assert (method.method, method.scale) == ("tree_shap", "probability")
 

@@ -53,9 +53,9 @@ def test_the_clock_changes_to_the_second(moment: str, shown: str) -> None:
     ],
 )
 def test_a_month_begins_with_its_first_moment(zone: str, month: str, begin: str) -> None:
-    first, _ = features.begin_and_end(month, ZoneInfo(zone))
+    first, _ = features.month_bounds(month, ZoneInfo(zone))
 
     before = f"{pd.Period(month) - 1}"
-    _, end_of_before = features.begin_and_end(before, ZoneInfo(zone))
+    _, end_of_before = features.month_bounds(before, ZoneInfo(zone))
     assert first == end_of_before == pd.Timestamp(begin, tz="UTC")
     assert [f"{each:%Y-%m}" for each in (first - pd.Timedelta(seconds=1), first)] == [before, month]

@@ -464,3 +464,9 @@ def test_if_the_delay_is_known_the_question_defines_late(engine: sa.Engine) -> N
 
     assert by_rule[15].to_dict() == {early: False, delayed: True, unknown_delay: True}
     assert by_rule[30].to_dict() == {early: False, delayed: False, unknown_delay: True}
+
+
+def test_without_predictions_no_model_has_unseen_categories(engine: sa.Engine) -> None:
+    rows = performance.predictions_with_outcomes(engine, NOON, LATER, AT_LEAST)
+
+    assert performance.out_of_sample(rows, {}).empty

@@ -1,4 +1,4 @@
-"""What has arrived by a moment holds nothing of what comes later, and a broken day's batch stops nobody else."""
+"""Data that have arrived by a moment give the features of the whole year, and a broken day does not stop the others."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,8 +8,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from ontime import contract, schema, sources
@@ -21,117 +19,9 @@ from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from pipelines.operations import arrivals, materialise
 from pipelines.operations.arrivals import Arrived
-from tests.futures import with_another_future
 
-FIRST = datetime(2013, 1, 3, tzinfo=UTC)
-MINUTES_OF_THE_YEAR = 362 * 24 * 60
-MOMENTS = [
-    datetime(2013, 2, 9, 1, 0, tzinfo=UTC),  # a blizzard: departures stop, a thousand flights are cancelled
-    datetime(2013, 3, 10, 6, 59, tzinfo=UTC),  # the last minute before New York's clock skips an hour
-    datetime(2013, 3, 10, 7, 0, tzinfo=UTC),
-    datetime(2013, 11, 3, 5, 30, tzinfo=UTC),  # half past one, for the first time
-    datetime(2013, 11, 3, 6, 30, tzinfo=UTC),  # half past one again
-    datetime(2013, 7, 2, 4, 0, tzinfo=UTC),  # midnight in New York
-    datetime(2013, 7, 2, 3, 59, tzinfo=UTC),
-    datetime(2013, 7, 10, 16, 51, tzinfo=UTC),
-]
-
-
-def around(tables: Tables, moment: datetime) -> Tables:
-    """Enough of the year to hide something in, so that a test takes no second."""
-    return sources.cut(tables, moment - timedelta(days=4), moment + timedelta(days=4))
-
-
-def assert_same(tables: Tables, others: Tables) -> None:
-    assert tables.keys() == others.keys()
-    for name, table in tables.items():
-        assert_frame_equal(table, others[name])
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_another_future_is_the_same_present(moment: datetime, raw: Tables) -> None:
-    real = around(raw, moment)
-    other = with_another_future(real, moment)
-    assert not other["flights"].equals(real["flights"])
-    assert not other["weather"].equals(real["weather"])
-
-    assert_same(sources.as_of(other, moment), sources.as_of(real, moment))
-
-
-def test_a_column_that_nobody_has_declared_is_hidden_until_its_flight_has_ended(raw: Tables) -> None:
-    moment = MOMENTS[-1]
-    real = around(raw, moment)
-    added = {
-        **real,
-        "flights": real["flights"].assign(gates=1, gate="A1", moved=True, told_at=real["flights"]["arrived_at"]),
-    }
-
-    seen = sources.as_of(added, moment)
-
-    assert_same(sources.as_of(with_another_future(added, moment), moment), seen)
-    hidden = ~(real["flights"]["arrived_at"] <= moment) & (
-        real["flights"]["scheduled_arrival"] > moment - timedelta(days=1)
-    )
-    for name in ("gates", "gate", "moved"):
-        assert (seen["flights"][name].isna() == hidden.loc[seen["flights"].index]).all()
-
-
-def test_a_table_that_does_not_say_when_it_is_known_is_refused(raw: Tables) -> None:
-    with pytest.raises(
-        sources.NotDeclared, match=r"does not declare notices: add a Table whose availability is Static"
-    ):
-        sources.as_of({**raw, "notices": raw["weather"]}, MOMENTS[0])
-
-
-@settings(max_examples=25, deadline=None)
-@given(minute=st.integers(0, MINUTES_OF_THE_YEAR))
-def test_at_no_minute_of_the_year_does_the_future_show(minute: int, raw: Tables) -> None:
-    moment = FIRST + timedelta(minutes=minute)
-    real = around(raw, moment)
-
-    assert_same(sources.as_of(with_another_future(real, moment), moment), sources.as_of(real, moment))
-
-
-@pytest.mark.parametrize("table", ["flights", "weather"])
-def test_a_future_that_begins_too_early_does_show(table: str, raw: Tables) -> None:
-    """Or the tests above would say nothing."""
-    moment = MOMENTS[-1]
-    real = around(raw, moment)
-    planted = with_another_future(real, moment - timedelta(hours=1))
-
-    seen, other = (sources.as_of(tables, moment)[table] for tables in (real, planted))
-
-    assert not other.equals(seen)
-
-
-def test_what_has_happened_is_seen_as_it_was(raw: Tables) -> None:
-    """Hiding everything would pass as well."""
-    moment = MOMENTS[-1]
-
-    seen = sources.as_of(around(raw, moment), moment)
-
-    flights = raw["flights"].loc[seen["flights"].index]
-    landed = flights["arrived_at"] <= moment
-    assert landed.sum() > 3000
-    assert_frame_equal(seen["flights"][landed], flights[landed])
-    assert seen["flights"]["scheduled_departure"].max() > moment + timedelta(hours=23)
-    assert seen["weather"]["known_at"].max() > moment - timedelta(hours=1)
-
-
-def flight_without_arrival(raw: Tables) -> pd.DataFrame:
-    """One of those that have an arrival time on the clock and no delay: a diversion that is told when it is over."""
-    flights = raw["flights"]
-    return flights[flights["arr_hhmm"].notna() & flights["arr_delay_minutes"].isna()].head(1)
-
-
-@pytest.mark.parametrize(("minutes", "told"), [(-1, False), (0, True)])
-def test_that_a_flight_never_arrived_is_final_a_day_after_it_should_have(minutes: int, told: bool, raw: Tables) -> None:
-    diverted = flight_without_arrival(raw)
-    final = (diverted["scheduled_arrival"].iloc[0] + pd.Timedelta(days=1, minutes=minutes)).to_pydatetime()
-
-    seen = sources.as_of({**raw, "flights": diverted}, final)["flights"]
-
-    assert seen["arr_hhmm"].notna().tolist() == [told]
+DAY = date(2013, 7, 9)
+NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -162,16 +52,16 @@ def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 )
 @pytest.mark.usefixtures("ingested")
 def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
-    found = arrivals.near(datetime.fromisoformat(start), datetime.fromisoformat(end))
+    feed = arrivals.read_feed(datetime.fromisoformat(start), datetime.fromisoformat(end))
 
-    for moments in (found["flights"]["scheduled_departure"], found["weather"]["hour"]):
+    for moments in (feed["flights"]["scheduled_departure"], feed["weather"]["hour"]):
         assert sorted(set(sources.months_of(moments))) == months
 
 
 @pytest.mark.usefixtures("ingested")
-def test_a_feed_that_has_nothing_of_that_time_is_refused() -> None:
-    with pytest.raises(FileNotFoundError, match="flights has nothing from 2014-01 to 2014-01"):
-        arrivals.near(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
+def test_a_feed_without_data_of_that_time_is_refused() -> None:
+    with pytest.raises(FileNotFoundError, match="flights has no months from 2014-01 to 2014-01"):
+        arrivals.read_feed(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
 
 
 def feed_of(tables: Tables) -> arrivals.Feed:
@@ -179,12 +69,12 @@ def feed_of(tables: Tables) -> arrivals.Feed:
 
 
 def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: Params) -> pd.DataFrame:
-    """The features of the moments in [start, end), each step with nothing but what was known at its end."""
+    """The features of the moments in [start, end), each step with only the data known at its end."""
     built, since = [], start
     feed = feed_of(sources.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
     while since < end:
         now = since + timedelta(minutes=minutes)
-        arrived = arrivals.by(now, since, feed, params)
+        arrived = arrivals.arrived_by(now, since, feed, params)
         built.append(materialise.features_between(arrived, since, now, params))
         since = now
     return pd.concat([step for step in built if len(step)], ignore_index=True)
@@ -194,10 +84,10 @@ def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: 
     ("day", "minutes"),
     [("2013-02-08", 15), ("2013-03-10", 180), ("2013-11-03", 180), ("2013-06-30", 180), ("2013-12-31", 360)],
 )
-def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
+def test_features_computed_during_the_day_equal_those_of_the_whole_year(
     day: str, minutes: int, raw: Tables, tables: Tables, params: Params
 ) -> None:
-    """Bit for bit: what is served is what the model was trained on."""
+    """Bit for bit: the service uses the features that the model was trained on."""
     start = pd.Timestamp(day, tz=schema.ZONE).tz_convert("UTC").to_pydatetime()
     end = start + timedelta(days=1)
 
@@ -208,28 +98,28 @@ def test_features_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     assert_frame_equal(online, at_once, check_exact=True)
 
 
-def planned(ahead: timedelta) -> Data:
-    """The declared data, but for a timetable that is known so early."""
+def timetable_known(ahead: timedelta) -> Data:
+    """The declared data, with a timetable that is known `ahead` of the departure."""
     flights = next(table for table in DATA.tables if table.name == "flights")
     assert isinstance(flights.availability, Scheduled)
-    known = replace(flights, availability=replace(flights.availability, ahead=ahead))
-    return replace(DATA, tables=tuple(known if table is flights else table for table in DATA.tables))
+    changed = replace(flights, availability=replace(flights.availability, ahead=ahead))
+    return replace(DATA, tables=tuple(changed if table is flights else table for table in DATA.tables))
 
 
-def asked_before(params: Params, lead: timedelta) -> Params:
-    asked = params.features.model_copy(update={"lead_minutes": lead // timedelta(minutes=1)})
-    return params.model_copy(update={"features": asked})
+def with_lead(params: Params, lead: timedelta) -> Params:
+    features = params.features.model_copy(update={"lead_minutes": lead // timedelta(minutes=1)})
+    return params.model_copy(update={"features": features})
 
 
-def test_entities_that_are_asked_about_days_before_their_event_get_features(
+def test_entities_that_are_predicted_days_before_their_event_get_features(
     raw: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     since, lead = datetime(2013, 7, 10, 12, tzinfo=UTC), timedelta(days=5)
-    now, early = since + timedelta(hours=1), asked_before(params, lead)
+    now, early = since + timedelta(hours=1), with_lead(params, lead)
     for module in (arrivals, sources):
-        monkeypatch.setattr(module, "DATA", planned(timedelta(days=8)))
+        monkeypatch.setattr(module, "DATA", timetable_known(timedelta(days=8)))
 
-    arrived = arrivals.by(now, since, feed_of(raw), early)
+    arrived = arrivals.arrived_by(now, since, feed_of(raw), early)
     built = materialise.features_between(arrived, since, now, early)
 
     departures = raw["flights"].set_index("entity_id")["scheduled_departure"]
@@ -238,16 +128,16 @@ def test_entities_that_are_asked_about_days_before_their_event_get_features(
     )
 
 
-def test_a_lead_before_anything_is_known_is_refused_by_name(raw: Tables, params: Params) -> None:
-    early = asked_before(params, timedelta(days=5))
+def test_a_lead_before_the_timetable_is_known_is_refused(raw: Tables, params: Params) -> None:
+    early = with_lead(params, timedelta(days=5))
 
     with pytest.raises(
-        sources.NotDeclared, match=r"lead_minutes asks 5 days.* before the event, .* flights is known 1 day"
+        sources.NotDeclared, match=r"lead_minutes predicts 5 days.* before the event, .* flights is known 1 day"
     ):
-        arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
+        arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(raw), early)
 
 
-def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
+def test_outcomes_read_during_the_day_equal_those_of_the_whole_year(
     raw: Tables, tables: Tables, params: Params
 ) -> None:
     start, end = datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC)
@@ -255,7 +145,7 @@ def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     online: dict[object, object] = {}
     while since < end:
         now = since + timedelta(hours=3)
-        arrived = arrivals.by(now, since, feed, params)
+        arrived = arrivals.arrived_by(now, since, feed, params)
         online |= {row["entity_id"]: row for row in materialise.new_outcomes(arrived, since, params)}
         since = now
 
@@ -266,42 +156,42 @@ def test_outcomes_made_as_the_day_goes_on_equal_those_made_of_the_whole_year(
     assert online == {row["entity_id"]: row for row in rows}
 
 
-def known_after(tables: Tables, days: int) -> Tables:
-    """A day of flights of which nobody knows the outcome for so many days."""
+def outcomes_after(tables: Tables, days: int) -> Tables:
+    """A day of flights whose outcome becomes known so many days later."""
     of_the_day = sources.cut(tables, datetime(2013, 2, 8, 12, tzinfo=UTC), datetime(2013, 2, 9, 12, tzinfo=UTC))
     flights = of_the_day["flights"]
     return {**of_the_day, "flights": flights.assign(arrived_at=flights["arrived_at"] + pd.Timedelta(days=days))}
 
 
-def settling(params: Params, days: int) -> Params:
+def with_settle_days(params: Params, days: int) -> Params:
     return params.model_copy(update={"monitor": params.monitor.model_copy(update={"settle_days": days})})
 
 
 def test_an_outcome_that_takes_two_weeks_is_stored(
     tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contract, "clean", lambda tables: (tables, {}))  # it refuses flights of two weeks
-    taking, patient = known_after(tables, 14), settling(params, 14)
+    monkeypatch.setattr(
+        contract, "clean", lambda tables: (tables, {})
+    )  # the contract would refuse flights of two weeks
+    taking, patient = outcomes_after(tables, 14), with_settle_days(params, 14)
     since, now = datetime(2013, 2, 22, 18, tzinfo=UTC), datetime(2013, 2, 22, 21, tzinfo=UTC)
 
-    arrived = arrivals.by(now, since, feed_of(taking), patient)
+    arrived = arrivals.arrived_by(now, since, feed_of(taking), patient)
     rows = materialise.new_outcomes(arrived, since, patient)
 
-    known = taking["flights"]["arrived_at"].between(since, now)
-    assert known.sum() > 50
-    assert len(rows) == len(materialise.outcomes_of(taking["flights"][known], params.label.at_least))
+    due = taking["flights"]["arrived_at"].between(since, now)
+    assert due.sum() > 50
+    assert len(rows) == len(materialise.outcomes_of(taking["flights"][due], params.label.at_least))
 
 
-def test_outcomes_that_come_after_the_settling_days_are_refused_by_name(tables: Tables, params: Params) -> None:
-    taking = known_after(tables, 14)["flights"]
+def test_outcomes_that_are_known_after_the_settling_days_are_refused(tables: Tables, params: Params) -> None:
+    taking = outcomes_after(tables, 14)["flights"]
 
-    materialise.refuse_lost_outcomes(taking, settling(params, 14))
+    materialise.refuse_lost_outcomes(taking, with_settle_days(params, 14))
     with pytest.raises(Refusal, match=r"monitor\.settle_days 2: 100% of the outcomes are known more than 5 days"):
-        materialise.refuse_lost_outcomes(taking, settling(params, 2))
+        materialise.refuse_lost_outcomes(taking, with_settle_days(params, 2))
 
 
-DAY = date(2013, 7, 9)
-NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 Break = Callable[[Tables, pd.Series], pd.DataFrame]
 
 
@@ -311,17 +201,17 @@ def of_the_day(moments: pd.Series) -> pd.Series:
 
 
 def an_hour_early(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    """Somebody read New York's time in another zone."""
+    """New York's local time, read in another time zone."""
     moved = tables["flights"]["scheduled_departure"] - pd.Timedelta(hours=1)
     return tables["flights"].assign(scheduled_departure=tables["flights"]["scheduled_departure"].mask(hit, moved))
 
 
-def to_nowhere(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+def unknown_destination(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     return tables["flights"].assign(dest=tables["flights"]["dest"].mask(hit, "QQQ"))
 
 
-def too_far(tables: Tables, hit: pd.Series) -> pd.DataFrame:
-    """Feet, or a number that means nothing."""
+def distance_too_long(tables: Tables, hit: pd.Series) -> pd.DataFrame:
+    """Feet, or a placeholder."""
     return tables["flights"].assign(distance_miles=tables["flights"]["distance_miles"].mask(hit, 99_999))
 
 
@@ -339,28 +229,28 @@ def in_feet(tables: Tables, hit: pd.Series) -> pd.DataFrame:
     return tables["weather"].assign(visib_miles=visible.mask(hit, visible * 5280))
 
 
-BREAKS = [
+DATA_ERRORS = [
     (an_hour_early, "flights", "flights: scheduled_departure agrees with the clock in New York: "),
-    (to_nowhere, "flights", "flights.dest: is in airports: "),
-    (too_far, "flights", "flights.distance_miles: miles between "),
+    (unknown_destination, "flights", "flights.dest: is in airports: "),
+    (distance_too_long, "flights", "flights.distance_miles: miles between "),
     (sent_twice, "flights", "flights.entity_id: field_uniqueness: "),
     (in_inches_of_mercury, "weather", "weather.pressure_mb: mb between 900 and 1100: "),
     (in_feet, "weather", "weather.visib_miles: miles between 0 and 10: "),
 ]
 
 
-def broken_by(change: Break, table: str, tables: Tables) -> Tables:
+def with_error(change: Break, table: str, tables: Tables) -> Tables:
     moments = tables["flights"]["scheduled_departure"] if table == "flights" else tables["weather"]["hour"]
     return {**tables, table: change(tables, of_the_day(moments))}
 
 
-def arrived_by(tables: Tables, params: Params) -> Arrived:
-    return arrivals.by(NOW, NOW - timedelta(hours=6), feed_of(tables), params)
+def arrived_from(tables: Tables, params: Params) -> Arrived:
+    return arrivals.arrived_by(NOW, NOW - timedelta(hours=6), feed_of(tables), params)
 
 
 @pytest.fixture(scope="module")
 def july(raw: Tables) -> Tables:
-    """Two weeks as they come, with row numbers of their own."""
+    """Two weeks of raw data, with a new index."""
     part = sources.cut(raw, NOW - timedelta(days=10), NOW + timedelta(days=4))
     return {
         **part,
@@ -369,13 +259,13 @@ def july(raw: Tables) -> Tables:
     }
 
 
-@pytest.mark.parametrize(("change", "table", "reason"), BREAKS)
-def test_a_broken_batch_is_quarantined_with_its_reason_and_the_other_days_go_on(
+@pytest.mark.parametrize(("change", "table", "reason"), DATA_ERRORS)
+def test_a_broken_batch_is_quarantined_with_its_reason_and_the_other_days_are_not(
     change: Break, table: str, reason: str, july: Tables, params: Params
 ) -> None:
-    whole = arrived_by(july, params)
+    whole = arrived_from(july, params)
 
-    arrived = arrived_by(broken_by(change, table, july), params)
+    arrived = arrived_from(with_error(change, table, july), params)
 
     (batch,) = arrived.broken
     assert (batch.table, batch.day, batch.name) == (table, DAY, f"2013-07-09 {table}")
@@ -388,33 +278,33 @@ def test_a_broken_batch_is_quarantined_with_its_reason_and_the_other_days_go_on(
 
 
 def test_the_quarantined_rows_are_the_raw_rows_of_the_day(july: Tables, params: Params) -> None:
-    broken = broken_by(in_feet, "weather", july)
+    broken = with_error(in_feet, "weather", july)
 
-    (batch,) = arrived_by(broken, params).broken
+    (batch,) = arrived_from(broken, params).broken
 
     assert_frame_equal(batch.rows, broken["weather"][of_the_day(broken["weather"]["hour"])])
 
 
-def test_two_broken_batches_are_told_apart(july: Tables, params: Params) -> None:
-    broken = broken_by(in_feet, "weather", broken_by(to_nowhere, "flights", july))
+def test_two_broken_batches_are_reported_separately(july: Tables, params: Params) -> None:
+    broken = with_error(in_feet, "weather", with_error(unknown_destination, "flights", july))
 
-    assert [batch.name for batch in arrived_by(broken, params).broken] == ["2013-07-09 flights", "2013-07-09 weather"]
-
-
-def test_where_nothing_is_broken_nothing_is_quarantined(july: Tables, params: Params) -> None:
-    assert arrived_by(july, params).broken == ()
+    assert [batch.name for batch in arrived_from(broken, params).broken] == ["2013-07-09 flights", "2013-07-09 weather"]
 
 
-def test_known_errors_breaks_no_batch(july: Tables, params: Params) -> None:
-    """An observation that was sent twice is repaired by the contract; the day stays."""
+def test_without_errors_nothing_is_quarantined(july: Tables, params: Params) -> None:
+    assert arrived_from(july, params).broken == ()
+
+
+def test_known_data_errors_break_no_batch(july: Tables, params: Params) -> None:
+    """The contract repairs an observation that was sent twice; the day is not quarantined."""
     doubled = {**july, "weather": pd.concat([july["weather"], july["weather"].tail(200).head(1)], ignore_index=True)}
 
-    assert arrived_by(doubled, params).broken == ()
+    assert arrived_from(doubled, params).broken == ()
 
 
 @pytest.mark.parametrize("hours", [6, 7, 12, 24])
-def test_a_day_that_has_only_begun_is_no_broken_batch(hours: int, july: Tables) -> None:
-    """One of the first seven flights goes to Puerto Rico: a share of so few says nothing."""
+def test_an_incomplete_day_is_not_a_broken_batch(hours: int, july: Tables) -> None:
+    """One of the first seven flights goes to Puerto Rico: a share of so few rows is not evidence."""
     midnight = datetime(2013, 7, 11, 4, tzinfo=UTC)
     so_far = sources.cut(july, midnight, midnight + timedelta(hours=hours))
 
@@ -431,29 +321,29 @@ def test_a_broken_static_table_stops_everything(
     broken = {**july, table: july[table].assign(**{column: value})}
 
     with pytest.raises(ContractBroken, match=rf"{table}\.{column}"):
-        arrived_by(broken, params)
+        arrived_from(broken, params)
 
 
-def test_a_feed_with_nothing_but_broken_days_stops_everything(july: Tables) -> None:
+def test_a_feed_with_only_broken_days_stops_everything(july: Tables) -> None:
     only = {**july, "weather": july["weather"][of_the_day(july["weather"]["hour"])]}
 
     with pytest.raises(ContractBroken, match="weather: has no rows"):
-        arrivals.accept(broken_by(in_feet, "weather", only))
+        arrivals.clean_by_day(with_error(in_feet, "weather", only))
 
 
-def test_a_day_is_judged_beside_the_other_tables_as_they_are(july: Tables) -> None:
+def test_a_day_is_validated_against_the_other_tables(july: Tables) -> None:
     day = july["flights"][of_the_day(july["flights"]["scheduled_departure"])]
 
     assert contract.violations_of_day(july, "flights", day) == ()
     assert contract.violations_of_day({**july, "airlines": july["airlines"][:1]}, "flights", day) != ()
 
 
-def test_what_turns_out_to_be_dirt_changes_no_features_of_before(raw_2023: Tables, params: Params) -> None:
+def test_a_data_error_found_later_changes_no_earlier_features(raw_2023: Tables, params: Params) -> None:
     midnight = datetime(2023, 3, 12, 5, 0, tzinfo=UTC)  # two hours later New York's clock skips an hour
     since = midnight - timedelta(hours=6)
 
     def at(moment: datetime) -> pd.DataFrame:
-        arrived = arrivals.by(moment, since, lambda start, end: sources.cut(raw_2023, start, end), params)
+        arrived = arrivals.arrived_by(moment, since, lambda start, end: sources.cut(raw_2023, start, end), params)
         return materialise.features_between(arrived, since, midnight, params)
 
     assert_frame_equal(at(midnight), at(midnight + timedelta(days=1)))

@@ -1,4 +1,4 @@
-"""The flows on a real (temporary) Prefect server: run twice, or killed in the middle and run again, all is the same."""
+"""The flows on a real, temporary Prefect server: a second run, or a run after a kill, leaves the same state."""
 
 import os
 import shutil
@@ -25,14 +25,14 @@ from pipelines.operations import materialise
 from tests import PARAMS_YAML, ROOT, without_settings
 from tests.small_world import Small
 
-if TYPE_CHECKING:  # prefect takes two seconds to import, and must know its folder by then
+if TYPE_CHECKING:  # prefect takes two seconds to import, and reads PREFECT_HOME then
     from prefect import Flow
 
 NOW = "2013-02-20T17:00:00+00:00"
-DAY = date(2013, 2, 19)  # no Sunday, when Evidently would be asked
+DAY = date(2013, 2, 19)  # not a Sunday, when drift is measured, which takes seconds
 
-# Runs a flow, and is killed at the call after so many of a function.
-DIES = """
+# Runs a flow, and kills itself at a call of a function, after so many calls.
+KILL_SCRIPT = """
 import importlib, os, signal, sys
 from pipelines.operations import flows, materialise
 
@@ -56,7 +56,7 @@ flows.main()
 
 @pytest.fixture(scope="module", autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for Prefect, which reads where it is when it is imported."""
+    """A folder for Prefect, which reads the variable when it is imported."""
     with pytest.MonkeyPatch.context() as changed:
         changed.setenv("PREFECT_HOME", str(tmp_path_factory.mktemp("prefect")))
         yield
@@ -87,12 +87,12 @@ def feed(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def once(flow: "Flow[..., str]") -> "Flow[..., str]":
-    """The same flow; what fails here fails at once, and not after minutes of trying again."""
+    """The flow without retries, so that a failing test fails at once."""
     return flow.with_options(retries=0)
 
 
 class World(NamedTuple):
-    """A folder in which every setting has its default, so that all that a flow reads and changes is in it."""
+    """A folder with default settings, so that everything that a flow reads and changes is in it."""
 
     folder: Path
 
@@ -105,7 +105,7 @@ class World(NamedTuple):
         return self.folder / "releases"
 
     def change(self, section: str, **params: object) -> None:
-        """Other parameters than the project's."""
+        """Change parameters of the folder's params.yaml."""
         path = self.folder / "params.yaml"
         content = yaml.safe_load(path.read_text())
         content[section] |= params
@@ -123,18 +123,18 @@ class World(NamedTuple):
         return [row.verdict for row in database.decisions_of(self.engine, kind)]
 
     def run(self, flow: str, when: str | date) -> str:
-        """Run a flow here, in this process."""
+        """Run a flow in this process."""
         from pipelines.operations import flows
 
         with pytest.MonkeyPatch.context() as changed:
             changed.chdir(self.folder)
             return once(flows.FLOWS[flow])(when)
 
-    def run_and_die(self, server: str, place: str, left: int, flow: str, when: str | date) -> None:
-        """Run a flow here in a process that is killed at a call of the function `place`."""
+    def run_and_die(self, server: str, function: str, left: int, flow: str, when: str | date) -> None:
+        """Run a flow in a subprocess that is killed at a call of `function`, after `left` calls."""
         # -P: the folder of the retraining has a package `pipelines` of its own.
         ended = subprocess.run(
-            [sys.executable, "-P", "-c", DIES, place, str(left), flow, str(when)],
+            [sys.executable, "-P", "-c", KILL_SCRIPT, function, str(left), flow, str(when)],
             cwd=self.folder,
             env={**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
             stdout=subprocess.PIPE,
@@ -153,11 +153,11 @@ def worlds(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> tuple[World, World]:
-    """Two worlds that are the same: release 1 answers, release 2 is published, the feed has February."""
+    """Two equal worlds: release 1 is live, release 2 is published, and the feed has February."""
     for name in set(os.environ) - set(without_settings()):
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    # MLflow makes its tables for seconds: once for all.
+    # Shared, because MLflow takes seconds to create its tables.
     monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path_factory.getbasetemp()}/mlflow.db")
     made = []
     for name in ("one", "other"):
@@ -177,17 +177,17 @@ def world(worlds: tuple[World, World]) -> World:
 
 
 def wait_for_event(server: str, name: str) -> dict[str, Any]:
-    """The first event of that name that the server has kept. Raises AssertionError after 30 seconds."""
-    from pipelines.operations.orchestrate import ask
+    """The first event of that name on the server. Raises AssertionError after 30 seconds."""
+    from pipelines.operations.orchestrate import call_api
 
     for _ in range(60):
-        if found := ask(server, "/events/filter", {"filter": {"event": {"name": [name]}}})["events"]:
-            return dict(found[0])
+        if events := call_api(server, "/events/filter", {"filter": {"event": {"name": [name]}}})["events"]:
+            return dict(events[0])
         time.sleep(0.5)
     raise AssertionError(f"no event {name} within 30 seconds")
 
 
-def test_each_flow_is_tried_again_ends_some_time_and_says_what_it_does() -> None:
+def test_each_flow_has_retries_a_timeout_and_a_description() -> None:
     from pipelines.operations import flows
 
     for flow in (flows.materialise, flows.monitor, flows.retrain):
@@ -197,30 +197,30 @@ def test_each_flow_is_tried_again_ends_some_time_and_says_what_it_does() -> None
         assert len((flow.description or "").splitlines()) == 1
 
 
-def test_a_flow_that_does_not_exist_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_flow_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.operations import flows
 
     monkeypatch.setattr(sys, "argv", ["flows", "fly"])
 
-    with pytest.raises(SystemExit, match=r"flows: 'fly' is none of: materialise \[WHEN\], monitor"):
+    with pytest.raises(SystemExit, match=r"flows: unknown arguments 'fly'; use materialise \[WHEN\], monitor"):
         flows.main()
 
 
 @pytest.mark.usefixtures("server")
 def test_materialise_run_twice_leaves_the_same_rows(world: World) -> None:
-    said = world.run("materialise", NOW)
+    output = world.run("materialise", NOW)
     first = world.rows()
 
     world.run("materialise", NOW)
 
-    assert said.startswith("2013-02-20 17:00 UTC on the feed's clock: ")
+    assert output.startswith("2013-02-20 17:00 UTC on the feed's clock: ")
     assert len(first["features"]) > 500
     assert len(first["outcomes"]) > 500
     assert world.rows() == first
 
 
 @pytest.mark.parametrize(
-    ("place", "left"),
+    ("function", "left"),
     [
         ("ontime.online_store.store_features", 0),
         ("ontime.online_store.store_features", 2),
@@ -228,12 +228,12 @@ def test_materialise_run_twice_leaves_the_same_rows(world: World) -> None:
     ],
 )
 def test_materialise_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted_run_leaves(
-    place: str, left: int, server: str, worlds: tuple[World, World]
+    function: str, left: int, server: str, worlds: tuple[World, World]
 ) -> None:
     killed, uninterrupted = worlds
     uninterrupted.run("materialise", NOW)
 
-    killed.run_and_die(server, place, left, "materialise", NOW)
+    killed.run_and_die(server, function, left, "materialise", NOW)
     half = killed.rows()
     killed.run("materialise", NOW)
 
@@ -242,44 +242,44 @@ def test_materialise_killed_in_the_middle_and_run_again_leaves_what_an_uninterru
 
 
 @pytest.mark.usefixtures("server")
-def test_materialise_without_a_moment_takes_the_feeds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_materialise_without_a_moment_uses_the_feeds_clock(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.operations import flows
 
     behind = datetime.now(UTC) - datetime.fromisoformat(NOW)
     monkeypatch.setenv("ONTIME_WEEKS_BEHIND", str(behind // timedelta(weeks=1)))
     monkeypatch.chdir(world.folder)
 
-    said = once(flows.materialise)()
+    output = once(flows.materialise)()
 
-    assert said.startswith("2013-02-2")
+    assert output.startswith("2013-02-2")
     assert world.rows()["features"]
 
 
-def number(place: int) -> str:
+def prediction_id(position: int) -> str:
     """The id of a prediction."""
-    return f"{place:032x}"
+    return f"{position:032x}"
 
 
-def answer(world: World, entity_ids: list[str]) -> None:
-    """Release 1 has told each of these flights something."""
-    # Ones: weather of an hour ago, a departure in the last three. All zeros would be a feed that stands still.
+def log_predictions(world: World, entity_ids: list[str]) -> None:
+    """Log a prediction of release 1 for each flight."""
+    # Ones: weather of an hour ago, a departure in the last three hours. Zeros would look like a feed that has stopped.
     vector = np.ones(len(schema.FEATURE_NAMES), "<f4").tobytes()
-    told = {"model_version": "1", "probability": 0.4, "alert": True, "features": "online", "vector": vector}
+    common = {"model_version": "1", "probability": 0.4, "alert": True, "features": "online", "vector": vector}
     rows = [
         {
-            "prediction_id": number(place),
+            "prediction_id": prediction_id(position),
             "entity_id": entity_id,
             "answered_at": midnight(DAY),
             "latency_ms": 1.0,
-            **told,
+            **common,
         }
-        for place, entity_id in enumerate(entity_ids)
+        for position, entity_id in enumerate(entity_ids)
     ]
     database.restore_predictions(world.engine, rows)
 
 
-def asks_for_a_retraining(world: World) -> None:
-    """The champion is older than the policy's refresh_days, and one label is enough."""
+def request_retraining(world: World) -> None:
+    """Make the policy request a retraining: the champion is older than refresh_days, and one label is enough."""
     world.change("policy", min_labels=1)
     leaves = datetime(2013, 2, 19, 12, tzinfo=UTC)
     flight = {
@@ -294,35 +294,39 @@ def asks_for_a_retraining(world: World) -> None:
     online_store.store_entities(world.engine, [flight | timetable])
     outcome = {"entity_id": flight["entity_id"], "label": False, "known_at": leaves}
     database.store_outcomes(world.engine, [outcome])
-    answer(world, [str(flight["entity_id"])])
+    log_predictions(world, [str(flight["entity_id"])])
     database.record_decision(world.engine, "promotion", "promote", {"version": "1"}, midnight(date(2013, 1, 7)))
 
 
-def test_a_monitor_that_decides_so_asks_for_a_retraining_by_an_event(server: str, world: World) -> None:
-    asks_for_a_retraining(world)
+def test_a_monitor_that_decides_to_retrain_emits_an_event(server: str, world: World) -> None:
+    request_retraining(world)
 
-    said = world.run("monitor", DAY)
+    output = world.run("monitor", DAY)
 
     event = wait_for_event(server, "ontime.retrain.asked")
-    assert said.startswith(f"{DAY}: retrain: ")
+    assert output.startswith(f"{DAY}: retrain: ")
     assert event["resource"]["prefect.resource.id"] == "ontime.model"
     assert event["payload"]["day"] == str(DAY)
     assert event["payload"]["reason"]
 
 
-def wins_in_the_shadow(world: World, tables: Tables) -> None:
-    """Release 2 has scored two days of flights beside release 1, and better."""
+def simulate_better_shadow(world: World, tables: Tables) -> None:
+    """Release 2 has scored two days of flights in shadow mode, better than release 1."""
     leaves = tables["flights"]["scheduled_departure"]
     period = (leaves >= midnight(DAY - timedelta(days=1))) & (leaves < midnight(DAY) + timedelta(hours=18))
     rows = tables["flights"][period].set_index("entity_id", drop=False)
-    stored = rows[["entity_id", *materialise.REQUEST]].assign(event_at=rows["scheduled_departure"])
+    stored = rows[["entity_id", *materialise.REQUEST_FIELDS]].assign(event_at=rows["scheduled_departure"])
     online_store.store_entities(world.engine, materialise._records(stored))
     outcomes = materialise.outcomes_of(rows, at_least=15)
     database.store_outcomes(world.engine, outcomes)
-    answer(world, [str(outcome["entity_id"]) for outcome in outcomes])
+    log_predictions(world, [str(outcome["entity_id"]) for outcome in outcomes])
     shadows = [
-        {"prediction_id": number(place), "model_version": "2", "probability": 0.9 if outcome["label"] else 0.1}
-        for place, outcome in enumerate(outcomes)
+        {
+            "prediction_id": prediction_id(position),
+            "model_version": "2",
+            "probability": 0.9 if outcome["label"] else 0.1,
+        }
+        for position, outcome in enumerate(outcomes)
     ]
     database.log_shadows(world.engine, shadows)
     release_pointer.set_challenger(world.releases, "2")
@@ -334,8 +338,8 @@ def wins_in_the_shadow(world: World, tables: Tables) -> None:
 
 @pytest.mark.usefixtures("server")
 def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
-    wins_in_the_shadow(world, tables)
-    said = world.run("monitor", DAY)
+    simulate_better_shadow(world, tables)
+    output = world.run("monitor", DAY)
     first, pointer = world.rows(), release_pointer.read_pointer(world.releases)
 
     again = world.run("monitor", DAY)
@@ -346,27 +350,27 @@ def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
         ["promote"],
         ["by the policy"],
     )
-    assert again == said
+    assert again == output
     assert world.rows() == first
     assert release_pointer.read_pointer(world.releases) == pointer
 
 
 @pytest.mark.parametrize(
-    ("place", "left", "moved"),
+    ("function", "left", "moved"),
     [
         ("ontime.database.record_decision", 1, False),  # the day's figures are written, the decision is not
-        ("pipelines.operations.transitions._finish", 0, True),  # the pointer has moved, which is not written down
+        ("pipelines.operations.transitions._finish", 0, True),  # the pointer has moved, the row is not written
     ],
 )
 def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted_run_leaves(
-    place: str, left: int, moved: bool, server: str, worlds: tuple[World, World], tables: Tables
+    function: str, left: int, moved: bool, server: str, worlds: tuple[World, World], tables: Tables
 ) -> None:
     killed, uninterrupted = worlds
     for each in worlds:
-        wins_in_the_shadow(each, tables)
+        simulate_better_shadow(each, tables)
     uninterrupted.run("monitor", DAY)
 
-    killed.run_and_die(server, place, left, "monitor", DAY)
+    killed.run_and_die(server, function, left, "monitor", DAY)
     pointer = release_pointer.read_pointer(killed.releases)
     half = killed.rows()
     killed.run("monitor", DAY)
@@ -379,12 +383,12 @@ def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted
 
 
 @pytest.mark.usefixtures("server")
-def test_a_retraining_that_nobody_asked_for_is_not_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_retraining_that_was_not_requested_does_not_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.operations import flows
 
     monkeypatch.chdir(world.folder)
 
-    assert once(flows.retrain)().startswith("nobody has asked for it")
+    assert once(flows.retrain)().startswith("the policy has requested no retraining")
     assert world.rows()["decisions"] == []
 
 
@@ -400,9 +404,9 @@ TINY = {
 }
 
 
-def holds_a_tiny_pipeline(world: World) -> None:
-    """A repository of its own, whose only stage and promotion are one line each: git and dvc are real."""
-    asks_for_a_retraining(world)
+def create_tiny_repository(world: World) -> None:
+    """Make the folder a git repository whose only stage and promotion are one line each. git and dvc are real."""
+    request_retraining(world)
     for name, content in TINY.items():
         (world.folder / name).parent.mkdir(exist_ok=True)
         (world.folder / name).write_text(content)
@@ -418,40 +422,40 @@ def lines(path: Path) -> list[str]:
 
 
 @pytest.mark.usefixtures("server")
-def test_what_the_policy_asked_for_is_done_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_requested_retraining_runs_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipelines.operations import flows
 
-    holds_a_tiny_pipeline(world)
+    create_tiny_repository(world)
     monkeypatch.chdir(world.folder)
 
-    said = [once(flows.retrain)(), once(flows.retrain)()]
+    outputs = [once(flows.retrain)(), once(flows.retrain)()]
 
-    assert said[0] == f"{DAY}: promote: kept release 1"
-    assert said[1].startswith("nobody has asked for it")
+    assert outputs[0] == f"{DAY}: promote: kept release 1"
+    assert outputs[1].startswith("the policy has requested no retraining")
     assert (world.decided("policy"), world.decided("retrained")) == ([Action.RETRAIN], ["done"])
     assert lines(world.folder / "promoted.txt") == ["2013-02-20T05:00:00+00:00"]
 
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize("refuses", ["the stage", "the gate"])
-def test_what_a_retraining_refuses_is_a_decision_and_not_tried_again(
+def test_a_refused_retraining_is_recorded_and_not_retried(
     world: World, monkeypatch: pytest.MonkeyPatch, refuses: str
 ) -> None:
     from pipelines.operations import flows
 
-    says = "import sys; print('train: refused: x knows what happened later', file=sys.stderr); sys.exit(3)"
+    refusal = "import sys; print('train: refused: x knows what happened later', file=sys.stderr); sys.exit(3)"
     if refuses == "the stage":
-        monkeypatch.setitem(TINY, "refuse.py", says)
+        monkeypatch.setitem(TINY, "refuse.py", refusal)
         monkeypatch.setitem(TINY, "dvc.yaml", TINY["dvc.yaml"].replace("echo done > out", "python3 refuse.py"))
     else:
-        monkeypatch.setitem(TINY, "pipelines/operations/promote.py", f"import sys; sys.stdin.readline(); {says}")
-    holds_a_tiny_pipeline(world)
+        monkeypatch.setitem(TINY, "pipelines/operations/promote.py", f"import sys; sys.stdin.readline(); {refusal}")
+    create_tiny_repository(world)
     monkeypatch.chdir(world.folder)
 
-    said = [once(flows.retrain)(), once(flows.retrain)()]
+    outputs = [once(flows.retrain)(), once(flows.retrain)()]
 
-    assert said[0] == f"{DAY}: refused: train: x knows what happened later"
-    assert said[1].startswith("nobody has asked for it")
+    assert outputs[0] == f"{DAY}: refused: train: x knows what happened later"
+    assert outputs[1].startswith("the policy has requested no retraining")
     assert world.decided("retrained") == ["refused"]
 
 
@@ -460,10 +464,10 @@ def test_a_retraining_killed_before_its_promotion_is_not_trained_again(
 ) -> None:
     killed, uninterrupted = worlds
     for each in worlds:
-        holds_a_tiny_pipeline(each)
+        create_tiny_repository(each)
     uninterrupted.run("retrain", DAY)
 
-    killed.run_and_die(server, "pipelines.operations.retrain._promoted", 0, "retrain", DAY)
+    killed.run_and_die(server, "pipelines.operations.retrain._promotion_output", 0, "retrain", DAY)
     half = killed.rows()
     killed.run("retrain", DAY)
 

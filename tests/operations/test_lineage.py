@@ -1,4 +1,4 @@
-"""What dvc.lock says of the outputs, and what is said when they differ."""
+"""The hashes of dvc.lock, the commit, and the message about outputs that differ."""
 
 import subprocess
 from collections.abc import Callable
@@ -46,20 +46,20 @@ def test_the_outputs_are_those_of_all_stages() -> None:
 
 
 @pytest.mark.usefixtures("repository")
-def test_outputs_that_are_the_same_are_said_to_be_reproduced() -> None:
-    told = lineage.reproduction(lineage.outputs(COMMITTED))
+def test_equal_outputs_are_reported_as_reproduced() -> None:
+    message = lineage.reproduction(lineage.outputs(COMMITTED))
 
-    assert told == "reproduced: all 2 outputs are byte for byte those of the committed dvc.lock"
+    assert message == "reproduced: all 2 outputs match the committed dvc.lock byte for byte"
 
 
 @pytest.mark.usefixtures("repository")
 def test_an_output_that_differs_is_named() -> None:
-    told = lineage.reproduction({"data/a": "11.dir", "reports/b.json": "33"})
+    message = lineage.reproduction({"data/a": "11.dir", "reports/b.json": "33"})
 
-    assert told == "reproduced: 1 of 2 outputs; these differ: reports/b.json"
+    assert message == "reproduced: 1 of 2 outputs; these differ: reports/b.json"
 
 
-def test_inputs_are_what_no_stage_makes() -> None:
+def test_inputs_are_the_files_that_no_stage_writes() -> None:
     assert lineage.inputs(COMMITTED) == {("b", "src/b.py"): "33", ("b", "params.yaml train"): {"seed": 1}}
 
 
@@ -74,7 +74,7 @@ def test_changed_and_new_code_is_dirty(path: str) -> None:
 
 
 @pytest.mark.usefixtures("repository")
-def test_new_results_and_parameters_are_not_dirty_for_they_are_recorded_themselves() -> None:
+def test_new_results_and_parameters_are_not_dirty_because_they_are_recorded_themselves() -> None:
     clean = lineage.git_commit()
     Path("dvc.lock").write_text("stages: {}")
     Path("params.yaml").write_text("seed: 1")
@@ -87,35 +87,37 @@ def test_without_a_repository_nothing_fails(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
 
     assert lineage.git_commit() == "unknown"
-    assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
-    with pytest.raises(GitRefused, match="nothing is committed yet: first git init && git add -A && git commit"):
+    assert lineage.reproduction({}).startswith("reproduced: unknown, because nothing is committed to compare with")
+    with pytest.raises(GitRefused, match="nothing is committed yet: run git init && git add -A && git commit"):
         git.refuse_without_commit()
 
 
-def test_before_the_first_commit_it_is_as_without_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_the_first_commit_the_lineage_is_as_without_a_repository(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "-q"], check=True)
 
     assert lineage.git_commit() == "unknown"
-    assert lineage.reproduction({}).startswith("reproduced: nothing is committed to compare with")
+    assert lineage.reproduction({}).startswith("reproduced: unknown, because nothing is committed to compare with")
 
 
-def test_a_commit_without_dvc_lock_is_said_to_have_none(repository: Path) -> None:
+def test_a_commit_without_dvc_lock_cannot_be_compared(repository: Path) -> None:
     for words in ("rm -q dvc.lock", "-c user.name=t -c user.email=t@localhost commit -qm without"):
         subprocess.run(["git", *words.split()], check=True, cwd=repository)
 
-    assert lineage.reproduction({}) == "reproduced: no committed dvc.lock to compare with"
+    assert lineage.reproduction({}) == "reproduced: unknown, because no dvc.lock is committed to compare with"
 
 
 @pytest.mark.usefixtures("repository")
-@pytest.mark.parametrize("asked", [lineage.git_commit, git.refuse_without_commit, lambda: lineage.reproduction({})])
-def test_a_repository_of_another_user_is_refused_in_the_words_of_git(
-    asked: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("call", [lineage.git_commit, git.refuse_without_commit, lambda: lineage.reproduction({})])
+def test_a_repository_of_another_user_is_refused_with_gits_message(
+    call: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
 
     with pytest.raises(GitRefused, match=r"dubious ownership .* git config --global --add safe\.directory"):
-        asked()
+        call()
 
 
 @pytest.mark.usefixtures("repository")
@@ -126,15 +128,15 @@ def test_a_repository_without_git_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         lineage.git_commit()
 
 
-def test_a_folder_of_a_larger_repository_is_not_cloned(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_a_larger_repository_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(repository / "src")
 
     assert len(lineage.git_commit()) == 40
-    with pytest.raises(GitRefused, match="only src/ in a larger one"):
+    with pytest.raises(GitRefused, match="this folder is src/ in a larger one"):
         git.refuse_without_commit()
 
 
-def test_a_pipeline_is_named_by_its_results_alone() -> None:
+def test_a_pipeline_id_depends_only_on_the_results() -> None:
     one, other = {"a": "1", "b": "2"}, {"b": "2", "a": "1"}
 
     assert lineage.pipeline_id(one) == lineage.pipeline_id(other)

@@ -1,4 +1,4 @@
-"""A server of ours is asked only when it is ready, and nothing of it is left; one that fails says why."""
+"""A server is used once it is ready and leaves no process behind; a failure carries its last lines."""
 
 import subprocess
 import sys
@@ -16,49 +16,49 @@ def server(port: int) -> list[str]:
 
 
 def lives(group: int) -> bool:
-    """Whether a process of the group is there; one that nobody has waited for yet is not."""
+    """Whether a process of the group is running; zombies do not count."""
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
     rows = [line.split() for line in listed.splitlines()]
     return any(int(pgid) == group and not state.startswith("Z") for pgid, state in rows)
 
 
-def test_a_server_is_ready_inside_of_the_block_and_gone_after_it(tmp_path: Path) -> None:
+def test_a_server_is_ready_in_the_block_and_stopped_after_it(tmp_path: Path) -> None:
     port = local_server.free_port()
 
-    with local_server.running(
+    with local_server.running_server(
         server(port), port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"
     ) as process:
-        inside = local_server.answers(port), local_server.answers(port, "/missing")
+        inside = local_server.responds(port), local_server.responds(port, "/missing")
 
     assert inside == (True, False)
     assert process.returncode is not None
-    assert not local_server.answers(port)
+    assert not local_server.responds(port)
 
 
-def test_a_server_that_ends_by_itself_is_refused_with_its_last_lines(tmp_path: Path) -> None:
+def test_a_server_that_exits_is_reported_with_its_last_lines(tmp_path: Path) -> None:
     port, fails = local_server.free_port(), [sys.executable, "-c", "raise SystemExit('no disk')"]
 
     with (
         pytest.raises(ProcessFailed, match="the files ended with 1:\nno disk"),
-        local_server.running(fails, port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"),
+        local_server.running_server(fails, port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"),
     ):
         pytest.fail("it never was ready")
 
 
-def test_a_server_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
+def test_a_server_that_does_not_become_ready_is_stopped(tmp_path: Path) -> None:
     port, waits = local_server.free_port(), [sys.executable, "-c", "import time; time.sleep(600)"]
 
     with (
         pytest.raises(ProcessFailed, match="the files was not ready in"),
-        local_server.running(waits, port, name="the files", ready="/", ready_seconds=0.1, log=tmp_path / "log"),
+        local_server.running_server(waits, port, name="the files", ready="/", ready_seconds=0.1, log=tmp_path / "log"),
     ):
         pytest.fail("it never was ready")
 
 
-def test_a_process_that_does_not_listen_to_reason_is_killed_with_all_that_it_started(tmp_path: Path) -> None:
-    deaf = "trap '' TERM; (trap '' TERM; sleep 600) & echo started; wait"
+def test_a_process_that_ignores_sigterm_is_killed_with_its_children(tmp_path: Path) -> None:
+    stubborn = "trap '' TERM; (trap '' TERM; sleep 600) & echo started; wait"
     log = tmp_path / "folder" / "log"
-    process = local_server.begin(["bash", "-c", deaf], log, {})
+    process = local_server.start(["bash", "-c", stubborn], log, {})
     local_server.wait_until_ready(process, "bash", lambda: "started" in log.read_text(), 60, log.read_text)
 
     local_server.stop([process], seconds=0.1)
@@ -66,7 +66,7 @@ def test_a_process_that_does_not_listen_to_reason_is_killed_with_all_that_it_sta
     wait_for(lambda: not lives(process.pid))
 
 
-def test_a_command_is_heard_to_its_end_and_its_failure_has_its_last_lines() -> None:
+def test_the_output_of_a_command_is_complete_and_its_failure_has_the_last_lines() -> None:
     with processes.piped(["cat"]) as echoes:
         assert processes.output_of(echoes, "cat", "a\nb\n") == "a\nb\n"
 

@@ -1,4 +1,4 @@
-"""Releases through a store: what was published arrives whole and verified, or not at all."""
+"""Releases through a store: they arrive complete and verified, or not at all."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ from tests.small_world import Small
 
 @pytest.fixture
 def store(tmp_path: Path) -> mirror.Store:
-    """A folder in place of a bucket: the same calls."""
+    """A folder instead of a bucket, through the same interface."""
     return mirror.Store(f"file://{tmp_path}/store")
 
 
-def test_what_was_pushed_and_pulled_answers_as_it_did(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+def test_a_release_is_the_same_after_push_and_pull(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     pushed = mirror.push(settings.releases, store)
 
     pulled = mirror.pull(store, _made(tmp_path / "pulled"))
 
     assert pushed == ["release 1", "release 2", "the pointer"]
-    assert pulled == ["release 1", "the pointer"]  # 2 is published, but nobody asks for it
+    assert pulled == ["release 1", "the pointer"]  # the pointer does not name release 2
     assert (
         release_pointer.load_live(tmp_path / "pulled").manifest == release_pointer.load_live(settings.releases).manifest
     )
@@ -49,7 +49,7 @@ def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_
     assert mirror.push(settings.releases, store) == ["release 3", "the pointer"]
 
 
-def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
+def test_a_worker_that_lost_its_releases_can_restore_all_of_them(
     settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
     release_pointer.set_live(settings.releases, "2")
@@ -61,7 +61,7 @@ def test_a_worker_that_lost_its_releases_gets_all_of_them_back(
     assert release_pointer.revert(tmp_path / "pulled") == "1"
 
 
-def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+def test_a_second_push_and_pull_copy_nothing(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     mirror.push(settings.releases, store)
     mirror.pull(store, _made(tmp_path / "pulled"))
 
@@ -69,7 +69,7 @@ def test_again_nothing_is_copied(settings: Settings, store: mirror.Store, tmp_pa
     assert mirror.pull(store, tmp_path / "pulled") == []
 
 
-def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+def test_promotion_challenge_and_rollback_are_mirrored(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
     pulled = _made(tmp_path / "pulled")
     pointers = []
     for move in (
@@ -87,7 +87,7 @@ def test_promotion_challenge_and_rollback_follow(settings: Settings, store: mirr
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "manifest.json", "probe.json"])
-def test_what_was_altered_in_the_store_never_arrives(
+def test_a_file_that_was_altered_in_the_store_is_refused(
     name: str, settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
     mirror.push(settings.releases, store)
@@ -102,23 +102,23 @@ def test_what_was_altered_in_the_store_never_arrives(
     assert list(pulled.iterdir()) == []
 
 
-def test_a_push_that_was_cut_off_is_finished_by_the_next(
+def test_an_interrupted_push_is_completed_by_the_next(
     settings: Settings, store: mirror.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, written = mirror.Store.write, list[str]()
 
-    def cut_off(self: mirror.Store, name: str, content: bytes) -> None:
+    def interrupted(self: mirror.Store, name: str, content: bytes) -> None:
         if len(written) == 2:
-            raise ConnectionResetError("the line is cut")
+            raise ConnectionResetError("connection lost")
         written.append(name)
         real(self, name, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(mirror.Store, "write", cut_off)
+        patched.setattr(mirror.Store, "write", interrupted)
         with pytest.raises(ConnectionResetError):
             mirror.push(settings.releases, store)
-    with pytest.raises(ReleaseRefused, match=r"current\.json: the store has none"):
-        mirror.pull(store, _made(tmp_path / "pulled"))  # a reader in between sees nothing yet
+    with pytest.raises(ReleaseRefused, match=r"current\.json: not in the store"):
+        mirror.pull(store, _made(tmp_path / "pulled"))  # between the two pushes
     mirror.push(settings.releases, store)
 
     assert mirror.pull(store, tmp_path / "pulled") == ["release 1", "the pointer"]
@@ -131,16 +131,16 @@ def test_another_release_of_the_same_version_is_refused(
     elsewhere = tmp_path / "elsewhere"
     release.publish(elsewhere, small.contents, small.manifest("2"))
 
-    with pytest.raises(ReleaseRefused, match="the store has another release"):
+    with pytest.raises(ReleaseRefused, match="the store has another release 2"):
         mirror.push(elsewhere, store)
 
 
-def test_a_pointer_to_what_the_store_lacks_is_refused_by_name(
+def test_a_pointer_to_a_release_that_the_store_lacks_is_refused(
     settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:
     store.write("current.json", (settings.releases / "current.json").read_bytes())
 
-    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: named in the store, which has none"):
+    with pytest.raises(ReleaseRefused, match=r"1/manifest\.json: not in the store, although"):
         mirror.pull(store, _made(tmp_path / "pulled"))
 
 

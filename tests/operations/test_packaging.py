@@ -1,4 +1,4 @@
-"""What stands between a model and a release: parity over every row, and papers that say where it came from."""
+"""From a model to a release: parity with ONNX over every row, files, manifest, and the gate."""
 
 from datetime import date
 from pathlib import Path
@@ -14,25 +14,27 @@ from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import train
 from pipelines.operations import packaging, promotion_gate
-from pipelines.operations.packaging import Challenger
+from pipelines.operations.packaging import Winner
 from pipelines.tools import prediction_deviation, tune
 
-# Of a few trees, judged by what they were fitted on: they know little, and are not calibrated.
+# For a model of a few trees, evaluated on its training data: it has little skill and is not calibrated.
 LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
 
 
 @pytest.fixture(scope="module")
-def challenger(weeks: pd.DataFrame, params: Params) -> Challenger:
-    known = split.labelled(weeks)
-    categories = model.categories_of(known)
-    matrix, late = model.matrix_of(known, categories), known["label"].to_numpy()
+def winner(weeks: pd.DataFrame, params: Params) -> Winner:
+    labelled = split.labelled(weeks)
+    categories = model.categories_of(labelled)
+    matrix, late = model.matrix_of(labelled, categories), labelled["label"].to_numpy()
     few = params.train.changed("lightgbm", n_estimators=5)
     native = model.fit("lightgbm", matrix, late, few)
-    told = pd.DataFrame({"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(known), late.mean())})
+    predictions = pd.DataFrame(
+        {"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(labelled), late.mean())}
+    )
     training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
-    explainer = packaging.explainer_of("lightgbm", native, categories, known)
+    explainer = packaging.explainer_of("lightgbm", native, categories, labelled)
     onnx, nobody = export.to_onnx("lightgbm", native), np.array([], "<u8")
-    return Challenger("lightgbm", native, onnx, training, known, told, explainer, trained_on=nobody)
+    return Winner("lightgbm", native, onnx, training, labelled, predictions, explainer, trained_on=nobody)
 
 
 @pytest.fixture
@@ -40,66 +42,64 @@ def engine(tmp_path: Path) -> sa.Engine:
     return database.connect(f"sqlite:///{tmp_path}/ontime.db")
 
 
-def test_a_faithful_onnx_file_passes(challenger: Challenger, params: Params) -> None:
-    packaging.refuse_disparity(challenger, params.gate.parity_tolerance)
+def test_a_faithful_onnx_file_passes(winner: Winner, params: Params) -> None:
+    packaging.refuse_disparity(winner, params.gate.parity_tolerance)
 
 
-def test_an_onnx_file_of_another_model_is_refused(challenger: Challenger, params: Params) -> None:
-    matrix = model.matrix_of(challenger.entities, challenger.training["categories"])
-    other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
-    wrong = challenger._replace(onnx=export.to_onnx("logistic", other))
+def test_an_onnx_file_of_another_model_is_refused(winner: Winner, params: Params) -> None:
+    matrix = model.matrix_of(winner.entities, winner.training["categories"])
+    other = model.fit("logistic", matrix, winner.entities["label"].to_numpy(), params.train)
+    wrong = winner._replace(onnx=export.to_onnx("logistic", other))
 
     with pytest.raises(release.ReleaseRefused, match=r"model.onnx: differs from lightgbm by 0\.\d+ .*most at \w+-"):
         packaging.refuse_disparity(wrong, params.gate.parity_tolerance)
 
 
-def test_a_model_does_not_deviate_from_itself(challenger: Challenger) -> None:
-    found = prediction_deviation.deviation_between(challenger.onnx, challenger)
+def test_a_model_does_not_deviate_from_itself(winner: Winner) -> None:
+    deviation = prediction_deviation.deviation_between(winner.onnx, winner)
 
-    assert (found.entities, found.largest) == (len(challenger.entities), 0.0)
-
-
-def test_another_registered_model_deviates_and_the_worst_flight_is_named(
-    challenger: Challenger, params: Params
-) -> None:
-    matrix = model.matrix_of(challenger.entities, challenger.training["categories"])
-    other = model.fit("logistic", matrix, challenger.entities["label"].to_numpy(), params.train)
-    apart = np.abs(model.predict(other, matrix) - model.predict(challenger.native, matrix))
-
-    found = prediction_deviation.deviation_between(export.to_onnx("logistic", other), challenger)
-
-    assert found.largest == pytest.approx(apart.max(), abs=1e-5)
-    assert found.entity_id == challenger.entities["entity_id"].iloc[apart.argmax()]
+    assert (deviation.entities, deviation.largest) == (len(winner.entities), 0.0)
 
 
-def test_the_first_champion_must_beat_the_table_of_rates(
-    challenger: Challenger, params: Params, tmp_path: Path, engine: sa.Engine
+def test_another_registered_model_deviates_and_the_worst_flight_is_named(winner: Winner, params: Params) -> None:
+    matrix = model.matrix_of(winner.entities, winner.training["categories"])
+    other = model.fit("logistic", matrix, winner.entities["label"].to_numpy(), params.train)
+    differences = np.abs(model.predict(other, matrix) - model.predict(winner.native, matrix))
+
+    deviation = prediction_deviation.deviation_between(export.to_onnx("logistic", other), winner)
+
+    assert deviation.largest == pytest.approx(differences.max(), abs=1e-5)
+    assert deviation.entity_id == winner.entities["entity_id"].iloc[differences.argmax()]
+
+
+def test_the_first_champion_must_beat_the_rate_table(
+    winner: Winner, params: Params, tmp_path: Path, engine: sa.Engine
 ) -> None:
     lenient = params.model_copy(update={"gate": params.gate.model_copy(update=LENIENT)})
 
-    verdict, against = promotion_gate.judge(challenger, tmp_path, engine, lenient)
+    verdict, against = promotion_gate.run_gate(winner, tmp_path, engine, lenient)
 
     assert against == "baseline rate_table"
     assert verdict.promote
 
 
 def test_a_release_is_compared_through_its_own_onnx_file(
-    challenger: Challenger, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
+    winner: Winner, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
 ) -> None:
     timetable = tables["flights"].set_index("entity_id", drop=False)
-    categories = challenger.training["categories"]
-    contents = packaging.files_of(challenger.explainer, challenger.onnx, categories, challenger.entities, timetable)
-    release.publish(tmp_path, contents, packaging.manifest(challenger, "1", "run", "commit", {}, params, contents))
+    categories = winner.training["categories"]
+    contents = packaging.files_of(winner.explainer, winner.onnx, categories, winner.entities, timetable)
+    release.publish(tmp_path, contents, packaging.manifest(winner, "1", "run", "commit", {}, params, contents))
     release_pointer.set_live(tmp_path, "1")
 
-    verdict, against = promotion_gate.judge(challenger, tmp_path, engine, params)
+    verdict, against = promotion_gate.run_gate(winner, tmp_path, engine, params)
 
     assert against == "release 1"
     assert (verdict.promote, verdict.difference) == (False, 0.0)
 
 
 def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Params, tmp_path: Path) -> None:
-    known = split.labelled(weeks)
+    labelled = split.labelled(weeks)
     days = {"train_from": date(2013, 2, 4), "valid_from": date(2013, 2, 15), "test_from": date(2013, 2, 25)}
     few = params.model_copy(
         update={
@@ -110,7 +110,7 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
     periods = split.periods(few.split)
 
     fitted = train.fit_candidates(
-        split.within(known, periods["train"]), split.within(known, periods["valid"]), few, tmp_path
+        split.within(labelled, periods["train"]), split.within(labelled, periods["valid"]), few, tmp_path
     )
 
     assert fitted["champion"] == "logistic"
@@ -118,7 +118,7 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
     assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 70
 
 
-def test_tuning_validates_on_months_after_those_it_fits_on() -> None:
+def test_tuning_validates_on_months_after_the_training_months() -> None:
     days = pd.Series(pd.date_range("2013-01-01", "2013-08-31"))
 
     folds = tune.rolling_folds(days, 3)

@@ -1,4 +1,4 @@
-"""What `make orchestrate` does where Prefect's server is busy for a moment."""
+"""`make orchestrate` retries requests while Prefect's server is busy."""
 
 import threading
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ from urllib.error import HTTPError
 
 import pytest
 
-from pipelines.operations.orchestrate import ask
+from pipelines.operations.orchestrate import call_api
 
 
 @contextmanager
-def answering(*codes: int) -> Iterator[tuple[str, list[bytes]]]:
-    """A server that answers with these codes, one after the other; its address, and the bodies it was sent."""
+def responding(*codes: int) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that responds with these codes in turn. Yields its address and the bodies that it received."""
     left, bodies = list(codes), []
 
     class Handler(BaseHTTPRequestHandler):
@@ -24,7 +24,7 @@ def answering(*codes: int) -> Iterator[tuple[str, list[bytes]]]:
             self.wfile.write(b'{"id": "7"}')
 
         def log_message(self, *_: object) -> None:
-            """Nothing: a test's output is its own."""
+            """Silent, to keep the output of the tests clean."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -39,17 +39,17 @@ def answering(*codes: int) -> Iterator[tuple[str, list[bytes]]]:
 WAITS = (0.01, 0.01)
 
 
-def test_a_server_that_is_busy_for_a_moment_is_asked_again() -> None:
-    with answering(503, 503, 200) as (api, bodies):
-        assert ask(api, "/runs", {"name": "a"}, WAITS) == {"id": "7"}
+def test_a_busy_server_is_retried() -> None:
+    with responding(503, 503, 200) as (api, bodies):
+        assert call_api(api, "/runs", {"name": "a"}, WAITS) == {"id": "7"}
 
     assert bodies == [b'{"name": "a"}'] * 3
 
 
-@pytest.mark.parametrize(("codes", "asked"), [((503, 503, 503), 3), ((404,), 1), ((500,), 1)])
-def test_any_other_refusal_and_a_server_that_stays_busy_are_told(codes: tuple[int, ...], asked: int) -> None:
-    with answering(*codes) as (api, bodies), pytest.raises(HTTPError) as told:
-        ask(api, "/runs", {}, WAITS)
+@pytest.mark.parametrize(("codes", "requests"), [((503, 503, 503), 3), ((404,), 1), ((500,), 1)])
+def test_other_errors_and_a_server_that_stays_busy_raise(codes: tuple[int, ...], requests: int) -> None:
+    with responding(*codes) as (api, bodies), pytest.raises(HTTPError) as raised:
+        call_api(api, "/runs", {}, WAITS)
 
-    assert told.value.code == codes[-1]
-    assert len(bodies) == asked
+    assert raised.value.code == codes[-1]
+    assert len(bodies) == requests

@@ -1,4 +1,4 @@
-"""What was decided about the same outputs stands, until something else is decided."""
+"""A decision about the same outputs holds until there is a new one."""
 
 import io
 import sys
@@ -12,8 +12,8 @@ from ontime.params import load_params
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import promote, transition_log, transitions
-from pipelines.operations.promote import already_settled
-from pipelines.operations.transition_log import BY_TRAINING, PROMOTION, Cause, Move
+from pipelines.operations.promote import earlier_decision
+from pipelines.operations.transition_log import BY_TRAINING, PROMOTION, Move, MoveCause
 
 
 @pytest.fixture
@@ -28,52 +28,58 @@ def pointing_at(version: str, rolled_back: tuple[str, ...] = ()) -> Pointer:
     return Pointer(version=version, manifest_sha256="0" * 64, rolled_back=rolled_back)
 
 
-def test_a_release_that_answers_is_not_made_again(engine: sa.Engine) -> None:
-    assert already_settled(engine, pointing_at("2"), "x") == "release 2 already serves this model"
+def test_a_release_that_is_live_is_not_published_again(engine: sa.Engine) -> None:
+    assert earlier_decision(engine, pointing_at("2"), "x") == "no change: release 2 of this training is live"
 
 
 def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
-    told = already_settled(engine, pointing_at("1", rolled_back=("2",)), "x")
+    message = earlier_decision(engine, pointing_at("1", rolled_back=("2",)), "x")
 
-    assert told == "release 2 was rolled back, 1 answers; `make promote VERSION=2 FORCE=1` brings it back"
+    assert message == (
+        "no change: release 2 of this training was rolled back, and release 1 is live; "
+        "`make promote VERSION=2 FORCE=1` promotes it again"
+    )
 
 
-def test_a_kept_release_stays(engine: sa.Engine) -> None:
+def test_a_rejected_training_leaves_the_champion_live(engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "keep", {"pipeline": "y", "version": "3", "reason": "no better"})
 
-    assert already_settled(engine, pointing_at("2"), "y") == "kept release 2: no better"
+    assert (
+        earlier_decision(engine, pointing_at("2"), "y")
+        == "no change: release 2 stays live; the gate's verdict: no better"
+    )
 
 
 @pytest.mark.parametrize(("pointer", "pipeline"), [(None, "x"), (pointing_at("2"), "new"), (pointing_at("1"), "x")])
-def test_else_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
-    assert already_settled(engine, pointer, pipeline) is None
+def test_otherwise_there_is_work_to_do(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> None:
+    assert earlier_decision(engine, pointer, pipeline) is None
 
 
 def served(tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The versions that a repeated `make train` promotes, where the pointer has moved to the one that it made."""
+    """The versions that a repeated `make train` promotes if the pointer has already moved to its release."""
     versions: list[str] = []
     monkeypatch.setattr(transitions, "promote", lambda _, __, version, ___: versions.append(version))
     training = promote.Training(Settings(releases=tmp_path), engine, load_params(), "x", {}, None, shadows=False)
-    promote.complete(training, pointing_at("2"))
+    promote.complete_promotion(training, pointing_at("2"))
     return versions
 
 
-def test_a_promotion_that_was_cut_off_is_put_on_record_by_the_next_training(
+def test_an_interrupted_promotion_is_recorded_by_the_next_training(
     tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert served(tmp_path, engine, monkeypatch) == ["2"]
 
 
-def test_a_promotion_that_is_on_record_is_left_alone(
+def test_a_recorded_promotion_is_not_repeated(
     tmp_path: Path, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transition_log.record(engine, Move(PROMOTION, "2"), Cause(BY_TRAINING, "better"), pointing_at("2"))
+    transition_log.record_move(engine, Move(PROMOTION, "2"), MoveCause(BY_TRAINING, "better"), pointing_at("2"))
 
     assert served(tmp_path, engine, monkeypatch) == []
 
 
 def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is started beside the stages, and must not take for the end of them that nobody is there any more."""
+    """It waits for the stages, and must not mistake the end of its parent process for theirs."""
     monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("ONTIME_DATABASE_URL", f"sqlite:///{tmp_path}/ontime.db")
     monkeypatch.setattr(sys, "argv", ["promote", "candidate", "2013-05-01T04:00:00+00:00"])

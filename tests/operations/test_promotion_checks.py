@@ -1,4 +1,4 @@
-"""`make promote` asks what is known against a release: the gate, a rollback, the outcomes of both."""
+"""`make promote` checks a release: the gate's verdict, a rollback, the known outcomes of both releases."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,17 +10,15 @@ from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines.operations import release_commands as by_hand
 from pipelines.operations import transitions
-from pipelines.operations.promotion_checks import objection
+from pipelines.operations.promotion_checks import blocking_reasons
 from tests.library.test_release import publish_changed
 from tests.service import MORNING
 from tests.small_world import Small
 
-KEPT = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
+REJECTED = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
 PASSED = {"version": "2", "against": "release 1", "reason": "below zero"}
-INSIST = "make promote VERSION=2 FORCE=1 promotes it anyway"
-THE_GATE_KEPT_IT = (
-    "the gate kept release 2 out when it was compared with release 1: slices get worse: carrier UA: +0.0300"
-)
+OVERRIDE = "make promote VERSION=2 FORCE=1 promotes it anyway"
+GATE_REJECTION = "the gate rejected release 2 in the comparison with release 1: slices get worse: carrier UA: +0.0300"
 
 
 @pytest.fixture
@@ -28,17 +26,17 @@ def engine(settings: Settings) -> sa.Engine:
     return database.connect(settings.database_url)
 
 
-def against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | None:
-    return objection(engine, settings.releases, version)
+def reasons_against(settings: Settings, engine: sa.Engine, version: str = "2") -> str | None:
+    return blocking_reasons(engine, settings.releases, version)
 
 
-def answering(settings: Settings) -> str:
+def live_version(settings: Settings) -> str:
     pointer = release_pointer.read_pointer(settings.releases)
     assert pointer is not None
     return pointer.version
 
 
-def decided(engine: sa.Engine, kind: str) -> list[tuple[str, str]]:
+def decisions(engine: sa.Engine, kind: str) -> list[tuple[str, str]]:
     return [(row.verdict, row.evidence["reason"]) for row in database.decisions_of(engine, kind)]
 
 
@@ -46,8 +44,8 @@ def times_of(departure: datetime) -> dict[str, datetime]:
     return {"scheduled_departure": departure, "scheduled_arrival": departure + timedelta(hours=4)}
 
 
-def scored_by_both(engine: sa.Engine, challenger_when_late: float, champion_when_late: float) -> None:
-    """Two days of flights, half of them late, answered by release 1 and scored by release 2 in the shadow."""
+def simulate_two_days(engine: sa.Engine, challenger_when_late: float, champion_when_late: float) -> None:
+    """Two days of flights, half of them late, predicted by release 1 and scored by release 2 in shadow mode."""
     flights = [
         Flight.model_validate(
             {**MORNING, **times_of(datetime(2013, 2, day, 10, 15, tzinfo=UTC)), "flight_number": number}
@@ -74,153 +72,153 @@ def scored_by_both(engine: sa.Engine, challenger_when_late: float, champion_when
                 "latency_ms": 1.0,
             }
         )
-        told = challenger_when_late if label else 1 - challenger_when_late
-        shadows.append({"prediction_id": key, "model_version": "2", "probability": told})
+        probability = challenger_when_late if label else 1 - challenger_when_late
+        shadows.append({"prediction_id": key, "model_version": "2", "probability": probability})
     database.log_predictions(engine, answers)
     database.log_shadows(engine, shadows)
-    known = datetime(2013, 2, 20, tzinfo=UTC)
-    outcomes = [{"entity_id": entity_id, "label": label, "known_at": known} for entity_id, label in late.items()]
+    known_at = datetime(2013, 2, 20, tzinfo=UTC)
+    outcomes = [{"entity_id": entity_id, "label": label, "known_at": known_at} for entity_id, label in late.items()]
     database.store_outcomes(engine, outcomes)
 
 
-def test_nothing_is_known_against_what_the_gate_let_through(settings: Settings, engine: sa.Engine) -> None:
+def test_nothing_blocks_a_release_that_the_gate_passed(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
 
-    assert against(settings, engine) is None
+    assert reasons_against(settings, engine) is None
     assert by_hand.run(settings, ["promote", "2"]) == "release 2 is live"
-    assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
+    assert decisions(engine, "promotion") == [("by hand", "requested by hand")]
 
 
-def test_what_the_gate_kept_out_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+def test_a_release_that_the_gate_rejected_is_refused_with_its_reason(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
-    with pytest.raises(transitions.Refused) as refused:
+    with pytest.raises(transitions.TransitionRefused) as refused:
         by_hand.run(settings, ["promote", "2"])
 
-    assert str(refused.value) == f"{THE_GATE_KEPT_IT}. It stays as it is; {INSIST}"
-    assert (answering(settings), decided(engine, "promotion")) == ("1", [])
+    assert str(refused.value) == f"release 2 is not promoted: {GATE_REJECTION}; {OVERRIDE}"
+    assert (live_version(settings), decisions(engine, "promotion")) == ("1", [])
 
 
-def test_who_insists_gets_it_and_it_is_on_record(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+def test_a_forced_promotion_succeeds_and_is_recorded(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
-    said = by_hand.run(settings, ["promote", "2", "force"])
+    message = by_hand.run(settings, ["promote", "2", "force"])
 
-    assert said == f"release 2 is live: forced by hand; {THE_GATE_KEPT_IT}"
-    assert answering(settings) == "2"
-    assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
+    assert message == f"release 2 is live: forced by hand; {GATE_REJECTION}"
+    assert live_version(settings) == "2"
+    assert decisions(engine, "promotion") == [("forced", f"forced by hand; {GATE_REJECTION}")]
 
 
-def test_force_without_anything_to_overrule_is_an_ordinary_promotion(settings: Settings, engine: sa.Engine) -> None:
+def test_force_without_a_blocking_reason_is_an_ordinary_promotion(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
 
     by_hand.run(settings, ["promote", "2", "force"])
 
-    assert decided(engine, "promotion") == [("by hand", "asked for by hand")]
+    assert decisions(engine, "promotion") == [("by hand", "requested by hand")]
 
 
 @pytest.mark.parametrize("force", [[], ["force"]])
 def test_promoting_again_changes_nothing(force: list[str], settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
     by_hand.run(settings, ["promote", "2", "force"])
-    before = (settings.releases / release_pointer.POINTER).read_bytes(), decided(engine, "promotion")
+    before = (settings.releases / release_pointer.POINTER).read_bytes(), decisions(engine, "promotion")
 
-    said = by_hand.run(settings, ["promote", "2", *force])
+    message = by_hand.run(settings, ["promote", "2", *force])
 
-    assert said == "release 2 answers already"
-    assert ((settings.releases / release_pointer.POINTER).read_bytes(), decided(engine, "promotion")) == before
+    assert message == "release 2 is already live"
+    assert ((settings.releases / release_pointer.POINTER).read_bytes(), decisions(engine, "promotion")) == before
 
 
-def test_a_promotion_that_was_cut_off_is_put_on_record_as_what_it_was(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+def test_an_interrupted_forced_promotion_is_recorded_as_forced(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", REJECTED)
     release_pointer.set_live(settings.releases, "2")
 
     by_hand.run(settings, ["promote", "2", "force"])
 
-    assert decided(engine, "promotion") == [("forced", f"forced by hand; {THE_GATE_KEPT_IT}")]
+    assert decisions(engine, "promotion") == [("forced", f"forced by hand; {GATE_REJECTION}")]
 
 
-def test_what_the_gate_never_judged_is_refused(settings: Settings, engine: sa.Engine) -> None:
-    assert against(settings, engine) == "the gate has never judged release 2"
+def test_a_release_without_a_verdict_of_the_gate_is_refused(settings: Settings, engine: sa.Engine) -> None:
+    assert reasons_against(settings, engine) == "the gate has no verdict on release 2"
 
 
-def test_a_verdict_about_another_champion_is_not_one_about_this(settings: Settings, engine: sa.Engine) -> None:
+def test_a_comparison_with_another_champion_does_not_count(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", {**PASSED, "against": "baseline rate_table"})
 
-    assert against(settings, engine) == (
-        "the gate compared release 2 with baseline rate_table, never with release 1, which serves traffic"
+    assert reasons_against(settings, engine) == (
+        "the gate compared release 2 with baseline rate_table, not with release 1, which is live"
     )
 
 
 def test_the_last_verdict_of_the_gate_counts(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    database.record_decision(engine, "gate", "keep", KEPT)
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
-    assert against(settings, engine) == THE_GATE_KEPT_IT
+    assert reasons_against(settings, engine) == GATE_REJECTION
 
 
-def test_what_is_worse_on_known_outcomes_is_refused_although_the_gate_let_it_through(
+def test_a_release_that_is_worse_on_known_outcomes_is_refused_although_the_gate_passed_it(
     settings: Settings, engine: sa.Engine
 ) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    scored_by_both(engine, challenger_when_late=0.5, champion_when_late=0.8)
+    simulate_two_days(engine, challenger_when_late=0.5, champion_when_late=0.8)
 
-    assert against(settings, engine) == (
-        "`make compare` calls release 2 worse than release 1 on 80 flights with a known outcome: "
+    assert reasons_against(settings, engine) == (
+        "release 2 is worse than release 1 on 80 flights with a known outcome (`make compare`): "
         "log-loss +0.4700, 95 % interval +0.4700 to +0.4700"
     )
 
 
-def test_better_on_known_outcomes_stands_in_for_a_verdict_about_this_champion(
+def test_better_known_outcomes_replace_a_comparison_with_this_champion(settings: Settings, engine: sa.Engine) -> None:
+    simulate_two_days(engine, challenger_when_late=0.8, champion_when_late=0.5)
+
+    assert reasons_against(settings, engine) is None
+
+
+def test_better_known_outcomes_do_not_override_the_gate(settings: Settings, engine: sa.Engine) -> None:
+    """The gate also checks slices, on more flights."""
+    database.record_decision(engine, "gate", "keep", REJECTED)
+    simulate_two_days(engine, challenger_when_late=0.8, champion_when_late=0.5)
+
+    assert reasons_against(settings, engine) == GATE_REJECTION
+
+
+def test_a_release_that_the_policy_rolled_back_is_refused_with_its_reason(
     settings: Settings, engine: sa.Engine
 ) -> None:
-    scored_by_both(engine, challenger_when_late=0.8, champion_when_late=0.5)
-
-    assert against(settings, engine) is None
-
-
-def test_better_on_known_outcomes_does_not_overrule_the_gate(settings: Settings, engine: sa.Engine) -> None:
-    """It also looks at slices, on more flights."""
-    database.record_decision(engine, "gate", "keep", KEPT)
-    scored_by_both(engine, challenger_when_late=0.8, champion_when_late=0.5)
-
-    assert against(settings, engine) == THE_GATE_KEPT_IT
-
-
-def test_what_the_policy_rolled_back_as_worse_is_refused_with_its_words(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
     release_pointer.set_live(settings.releases, "2")
     release_pointer.revert(settings.releases)
     row = {"action": "roll back", "champion": "2", "version": "1", "reason": "worse than release 1 on the same flights"}
     database.record_decision(engine, "policy", "roll back", row)
 
-    assert against(settings, engine) == (
+    assert reasons_against(settings, engine) == (
         "release 2 was rolled back by the policy: worse than release 1 on the same flights"
     )
 
 
-def test_a_rollback_by_hand_is_remembered_until_it_is_overruled(settings: Settings, engine: sa.Engine) -> None:
+def test_a_rollback_by_hand_blocks_until_it_is_overridden(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
     by_hand.run(settings, ["promote", "2"])
     by_hand.run(settings, ["rollback"])
-    remembered = against(settings, engine)
+    remembered = reasons_against(settings, engine)
 
     by_hand.run(settings, ["promote", "2", "force"])
 
     assert remembered == "release 2 was rolled back by hand"
-    assert against(settings, engine) is None
+    assert reasons_against(settings, engine) is None
 
 
-def test_a_rollback_of_another_database_is_remembered_by_the_pointer(settings: Settings, engine: sa.Engine) -> None:
+def test_a_rollback_that_only_the_pointer_records_blocks_too(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
     release_pointer.set_live(settings.releases, "2")
     release_pointer.revert(settings.releases)
 
-    assert against(settings, engine) == "release 2 was rolled back"
+    assert reasons_against(settings, engine) == "release 2 was rolled back"
 
 
 @pytest.mark.parametrize("words", [["promote", "9"], ["promote", "9", "force"], ["challenge", "9", "0"]])
-def test_a_release_that_fails_its_probes_goes_nowhere(
+def test_a_release_that_fails_its_probes_is_never_moved(
     words: list[str], settings: Settings, engine: sa.Engine, small: Small, other: Small
 ) -> None:
     publish_changed(small, settings.releases, model_onnx=other.contents[release.MODEL])
@@ -230,13 +228,13 @@ def test_a_release_that_fails_its_probes_goes_nowhere(
         by_hand.run(settings, words)
 
     assert (settings.releases / release_pointer.POINTER).read_bytes() == before
-    assert [*decided(engine, "promotion"), *decided(engine, "challenge")] == []
+    assert [*decisions(engine, "promotion"), *decisions(engine, "challenge")] == []
 
 
-def test_a_canary_of_what_the_gate_kept_out_begins_with_a_warning(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", KEPT)
+def test_a_canary_of_a_rejected_release_starts_with_a_warning(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "keep", REJECTED)
 
-    said = by_hand.run(settings, ["challenge", "2", "0.1"])
+    message = by_hand.run(settings, ["challenge", "2", "0.1"])
 
-    assert said.endswith(f"answers 10.0% of them. Mind that {THE_GATE_KEPT_IT}")
-    assert decided(engine, "challenge") == [("share 0.1", THE_GATE_KEPT_IT)]
+    assert message.endswith(f"serves 10.0% of the flights, and scores all of them. Warning: {GATE_REJECTION}")
+    assert decisions(engine, "challenge") == [("share 0.1", GATE_REJECTION)]

@@ -1,6 +1,6 @@
-"""`make train` is killed, interrupted or asked for twice: nothing goes on unseen, and the next one works.
+"""`make train` is killed, interrupted or started twice: it leaves no process behind, and the next run succeeds.
 
-In a small pipeline of its own, with the real DVC and the real git; the stages only write, slowly, in two halves.
+In a small pipeline with the real DVC and git; the stages write two files, slowly.
 """
 
 import json
@@ -39,11 +39,11 @@ stages:
     deps: [first, stage.py]
     outs: [second]
 """
-PROMOTES = (
+SCRIPT = (
     "from pipelines.operations import promote, train_and_promote as training; "
     "promote.main = lambda: print('promoted'); training.main([])"
 )
-DONE = {"first/one", "first/other", "second/one", "second/other"}
+ALL_OUTPUTS = {"first/one", "first/other", "second/one", "second/other"}
 
 
 class Workspace:
@@ -63,24 +63,24 @@ class Workspace:
         (self.folder / "seconds").write_text(str(seconds / 2))
 
     def train(self) -> "subprocess.Popen[str]":
-        given = environment.project_variables(os.environ) | {"DVC_SITE_CACHE_DIR": str(self.folder / "var/dvc")}
+        variables = environment.project_variables(os.environ) | {"DVC_SITE_CACHE_DIR": str(self.folder / "var/dvc")}
         return subprocess.Popen(
-            [sys.executable, "-c", PROMOTES],
+            [sys.executable, "-c", SCRIPT],
             cwd=self.folder,
-            env=given,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
 
     def trained(self) -> str:
-        """What it says when it is run to its end, which must be a good one."""
+        """The output of a run to its end, which must succeed."""
         self.stages_take(0)
         process = self.train()
-        said, _ = process.communicate(timeout=120)
-        assert process.returncode == 0, said
-        assert said.splitlines()[-1] == "promoted"
-        return said
+        output, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, output
+        assert output.splitlines()[-1] == "promoted"
+        return output
 
     def outputs(self) -> set[str]:
         return {
@@ -88,7 +88,7 @@ class Workspace:
         }
 
     def processes(self) -> list[psutil.Process]:
-        """All that work in this folder."""
+        """All processes that run in this folder."""
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def wait_for_stage(self, name: str) -> psutil.Process:
@@ -105,7 +105,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.mark.parametrize("victim", ["make train", "dvc", "stage"])
 @pytest.mark.parametrize("name", ["first", "second"])
-def test_what_was_killed_leaves_nothing_running_and_the_next_training_goes_on(
+def test_a_killed_training_leaves_nothing_running_and_the_next_one_continues(
     victim: str, name: str, workspace: Workspace
 ) -> None:
     workspace.stages_take(60 if name == "first" else 2)
@@ -117,13 +117,15 @@ def test_what_was_killed_leaves_nothing_running_and_the_next_training_goes_on(
 
     said, _ = process.communicate(timeout=60)
     wait_for(lambda: workspace.processes() == [], seconds=60)
-    assert victim == "make train" or "`make train` again goes on after the last complete stage" in said
+    assert victim == "make train" or "run `make train` again to continue after the last complete stage" in said
     workspace.trained()
-    assert workspace.outputs() == DONE
+    assert workspace.outputs() == ALL_OUTPUTS
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_ends_the_stage_and_says_how_to_go_on(sent: signal.Signals, workspace: Workspace) -> None:
+def test_an_interruption_stops_the_stage_and_reports_how_to_continue(
+    sent: signal.Signals, workspace: Workspace
+) -> None:
     workspace.stages_take(60)
     process = workspace.train()
     workspace.wait_for_stage("first")
@@ -131,52 +133,54 @@ def test_an_interruption_ends_the_stage_and_says_how_to_go_on(sent: signal.Signa
     process.send_signal(sent)
 
     said, _ = process.communicate(timeout=60)
-    assert said.splitlines()[-1] == ("train: interrupted; `make train` again goes on after the last complete stage")
+    assert said.splitlines()[-1] == (
+        "train: interrupted; run `make train` again to continue after the last complete stage"
+    )
     wait_for(lambda: workspace.processes() == [], seconds=60)
 
 
-def test_a_second_training_is_refused_while_the_first_works(workspace: Workspace) -> None:
+def test_a_second_training_is_refused_while_the_first_runs(workspace: Workspace) -> None:
     workspace.stages_take(4)
     first = workspace.train()
     workspace.wait_for_stage("first")
 
     second = workspace.train()
 
-    said, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=60)
     assert second.returncode == 1
-    assert said.startswith(f"train: make train (process {first.pid}, since ")
+    assert output.startswith(f"train: make train (process {first.pid}, since ")
     assert first.communicate(timeout=60)[0].splitlines()[-1] == "promoted"
-    assert workspace.outputs() == DONE
+    assert workspace.outputs() == ALL_OUTPUTS
 
 
-def test_a_mistake_in_the_parameters_is_told_before_any_stage_runs(workspace: Workspace) -> None:
+def test_an_error_in_the_parameters_is_reported_before_any_stage_runs(workspace: Workspace) -> None:
     params = workspace.folder / "params.yaml"
     params.write_text(params.read_text().replace("at_least: 15", "at_least: thirty"))
 
     process = workspace.train()
-    told, _ = process.communicate(timeout=120)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 1
-    assert "label.at_least" in told
-    assert "Traceback" not in told
+    assert "label.at_least" in output
+    assert "Traceback" not in output
     assert workspace.outputs() == set()
 
 
 @pytest.mark.parametrize("half", ["", "schema: '2.0'\nstages:\n  first:\n    cmd: 'pyth"])
-def test_a_lock_file_that_was_cut_off_is_made_again(half: str, workspace: Workspace) -> None:
+def test_a_truncated_dvc_lock_is_rebuilt(half: str, workspace: Workspace) -> None:
     workspace.trained()
     whole = (workspace.folder / "dvc.lock").read_text()
     (workspace.folder / "dvc.lock").write_text(half)
 
-    said = workspace.trained()
+    output = workspace.trained()
 
-    assert "dvc.lock was cut off: removed, and made again from DVC's cache" in said
+    assert "dvc.lock is incomplete after an interruption; rebuilding it from DVC's cache" in output
     assert (workspace.folder / "dvc.lock").read_text() == whole
 
 
 @pytest.mark.parametrize("half", [True, False])
-def test_what_a_dead_dvc_wrote_down_stops_nobody(half: bool, workspace: Workspace) -> None:
-    """Its number may be another process's by now, such as this one's, and the file may be half of one."""
+def test_the_lock_of_a_dead_dvc_is_ignored(half: bool, workspace: Workspace) -> None:
+    """Its process id may have been reused, for example by this process, and the file may be truncated."""
     writes = {str(workspace.folder / "first"): {"pid": os.getpid(), "cmd": "dvc repro"}}
     left = json.dumps({"write": writes, "read": {}})
     (workspace.folder / ".dvc/tmp").mkdir()
@@ -184,4 +188,4 @@ def test_what_a_dead_dvc_wrote_down_stops_nobody(half: bool, workspace: Workspac
 
     workspace.trained()
 
-    assert workspace.outputs() == DONE
+    assert workspace.outputs() == ALL_OUTPUTS

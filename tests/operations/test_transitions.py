@@ -1,4 +1,4 @@
-"""Whoever moves a release, and wherever that is killed: pointer, MLflow's aliases and the log of decisions agree."""
+"""Pointer, MLflow's aliases and `decisions` agree after every move of a release, whoever made it, even if killed."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -20,11 +20,11 @@ from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import apply_policy, transitions
 from pipelines.operations import release_commands as by_hand
-from pipelines.operations.transition_log import BY_TRAINING, CHALLENGE, PROMOTION, ROLLBACK, Cause, Roles
+from pipelines.operations.transition_log import BY_TRAINING, CHALLENGE, PROMOTION, ROLLBACK, MoveCause, Roles
 from tests.small_world import Small
 
-VERSIONS = ("1", "2", "3", "4")  # the gate has kept the last one out
-TRAINED = Cause(BY_TRAINING, "better than the champion", {"pipeline": "x"})
+VERSIONS = ("1", "2", "3", "4")  # the gate has rejected the last one
+TRAINED = MoveCause(BY_TRAINING, "better than the champion", {"pipeline": "x"})
 MONDAY = date(2013, 2, 18)
 
 
@@ -74,13 +74,13 @@ class World(NamedTuple):
 Command = Callable[[World], object]
 
 
-def words(*given: str) -> Command:
-    """A command that a person gives."""
-    return lambda world: by_hand.run(world.settings, given)
+def by_hand_command(*arguments: str) -> Command:
+    """A command given by hand."""
+    return lambda world: by_hand.run(world.settings, arguments)
 
 
 def policy(action: Action, world: World) -> Command:
-    """What the policy decides about the releases that the pointer names now."""
+    """An action of the policy on the releases that the pointer names now."""
     pointer, now = world.pointer, datetime.combine(world.day, datetime.min.time(), UTC)
     before = pointer.history[-1] if pointer and pointer.history else None
     challenger = pointer.challenger.version if pointer and pointer.challenger else None
@@ -89,12 +89,12 @@ def policy(action: Action, world: World) -> Command:
 
 
 COMMANDS: dict[str, Callable[[str, World], Command]] = {
-    "promote": lambda version, _: words("promote", version),
-    "promote by force": lambda version, _: words("promote", version, "force"),
-    "shadow": lambda version, _: words("challenge", version, "0"),
-    "canary": lambda version, _: words("challenge", version, "0.25"),
-    "withdraw": lambda _, __: words("withdraw"),
-    "rollback": lambda _, __: words("rollback"),
+    "promote": lambda version, _: by_hand_command("promote", version),
+    "promote by force": lambda version, _: by_hand_command("promote", version, "force"),
+    "shadow": lambda version, _: by_hand_command("challenge", version, "0"),
+    "canary": lambda version, _: by_hand_command("challenge", version, "0.25"),
+    "withdraw": lambda _, __: by_hand_command("withdraw"),
+    "rollback": lambda _, __: by_hand_command("rollback"),
     "policy promotes": lambda _, world: policy(Action.PROMOTE, world),
     "policy rolls back": lambda _, world: policy(Action.ROLL_BACK, world),
     "policy withdraws": lambda _, world: policy(Action.WITHDRAW, world),
@@ -127,7 +127,7 @@ def kill() -> Iterator[Kill]:
 
 @pytest.fixture(scope="module")
 def new_world(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], World]:
-    """Four published releases, none of which serves yet; the registry is shared, because it takes seconds to make."""
+    """Four published releases, none of them live; the registry is shared, because creating it takes seconds."""
     folder, number = tmp_path_factory.mktemp("transitions"), count()
     tracking_url, artifacts = f"sqlite:///{folder}/mlflow.db", folder / "artifacts"
     client = registry.tracking_client(tracking_url, artifacts)
@@ -158,13 +158,13 @@ def new_world(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Callabl
 
 
 def run(command: Command, world: World) -> None:
-    """Run it; what cannot be done is refused."""
+    """Run a command, which may be refused."""
     with suppress(ValueError):
         command(world)
 
 
 def run_and_die(command: Command, world: World, kill: Kill, writes: int) -> None:
-    """Run it in a process that is killed after so many writes, or ends before."""
+    """Run a command, and kill it after so many writes if it has not ended before."""
     kill.writes_left = writes
     with suppress(Killed):
         run(command, world)
@@ -185,7 +185,7 @@ def assert_all_agree(world: World) -> None:
 
 
 def champions_of(rows: list[tuple[str, str, Any]]) -> list[str]:
-    """The champions one after the other, but for those that were rolled back, as the log tells it."""
+    """The champions in order, without those that were rolled back, according to `decisions`."""
     champions: list[str] = []
     for kind, _, evidence in rows:
         if kind == PROMOTION:
@@ -198,7 +198,7 @@ def champions_of(rows: list[tuple[str, str, Any]]) -> list[str]:
 
 @given(steps=STEPS)
 @tries(max_examples=8, deadline=None, derandomize=True)
-def test_a_command_that_was_killed_and_run_again_leaves_what_an_uninterrupted_one_leaves(
+def test_a_killed_command_that_runs_again_leaves_the_same_as_an_uninterrupted_one(
     steps: list[tuple[str, str, int]], new_world: Callable[[], World], kill: Kill
 ) -> None:
     killed, uninterrupted = new_world(), new_world()
@@ -218,7 +218,7 @@ def test_a_command_that_was_killed_and_run_again_leaves_what_an_uninterrupted_on
 
 @given(steps=STEPS)
 @tries(max_examples=8, deadline=None, derandomize=True)
-def test_any_other_command_puts_on_record_what_was_killed(
+def test_any_other_command_records_a_killed_move(
     steps: list[tuple[str, str, int]], new_world: Callable[[], World], kill: Kill
 ) -> None:
     world = new_world()

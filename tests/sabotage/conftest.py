@@ -116,7 +116,7 @@ def friday(
     release_pointer.set_live(healthy.settings.releases, "1")
     soon = timedelta(minutes=params.features.lead_minutes)  # flights so early on Saturday are scored on Friday
     rows = features.build(tables, midnight(FIRST), midnight(SATURDAY) + soon, params.features, params.question)
-    materialise.materialise(healthy.engine, params.question, rows, timetable)
+    materialise.materialise_rows(healthy.engine, params.question, rows, timetable)
     arrived = timetable.loc[rows["entity_id"]]
     arrived = arrived[arrived["arrived_at"] <= midnight(SATURDAY)]
     database.store_outcomes(healthy.engine, materialise.outcomes_of(arrived, params.label.at_least))

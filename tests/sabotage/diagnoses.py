@@ -84,7 +84,9 @@ def trained(
     train = between(flights, *days[:2]).iloc[::every].reset_index(drop=True)
     test = between(flights, *days[2:])
     fitted = world.fit(train, test, timetable, dated, trees)
-    return Subject(fitted.winner.onnx, fitted.winner.training["categories"], packaging.spread(test, 5000).reset_index())
+    return Subject(
+        fitted.winner.onnx, fitted.winner.training["categories"], packaging.evenly_spaced(test, 5000).reset_index()
+    )
 
 
 def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:

@@ -73,7 +73,7 @@ GUARDS: Mapping[str, Guard] = {
     SEEN: Guard("src/ontime/gate.py", "GateBroken"),
     GATE: Guard("src/ontime/gate.py"),
     SMOKE_TEST: Guard("pipelines/smoke_test.py", "CandidateRefused"),
-    OBJECTION: Guard("pipelines/operations/transitions.py", "Refused"),
+    OBJECTION: Guard("pipelines/operations/transitions.py", "TransitionRefused"),
     PARITY: Guard("pipelines/operations/packaging.py", "ReleaseRefused"),
     REPRODUCTION: Guard("pipelines/operations/lineage.py"),
     MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),

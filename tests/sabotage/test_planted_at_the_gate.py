@@ -93,12 +93,12 @@ def test_flights_of_the_training_are_found_by_their_keys(
     winter: Model, releases: Path, tmp_path: Path, reported: Reported
 ) -> None:
     engine = database.connect(f"sqlite:///{tmp_path}/judged.db")
-    promotion_gate.judge(winter.winner, releases, engine, winter.params)
+    promotion_gate.run_gate(winter.winner, releases, engine, winter.params)
     flights = winter.winner.entities
     # As if these days of March had been trained on, which the day column does not show.
     keys = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
 
     with pytest.raises(GateBroken) as refused:
-        promotion_gate.judge(winter.winner._replace(trained_on=keys), releases, engine, winter.params)
+        promotion_gate.run_gate(winter.winner._replace(trained_on=keys), releases, engine, winter.params)
 
     reported(str(refused.value).split(", such as")[0])

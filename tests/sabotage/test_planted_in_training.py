@@ -38,7 +38,7 @@ def trained(weeks: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Pa
         write_table(weeks, FEATURES / "2013-02.parquet")
         train.main()
         params = load_params()
-        test = evaluate.open_test(params)
+        test = evaluate.read_test(params)
         predictions = evaluate.predict_all(test, params)
         for name, probability in predictions.items():
             auc = evaluation.scores(test.label, probability, params.cost)["auc"]
@@ -147,7 +147,7 @@ def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
     train.main()
 
     params = load_params()
-    test = evaluate.open_test(params)
+    test = evaluate.read_test(params)
     probability = evaluate.predict_all(test, params)["lightgbm"]
     auc = evaluation.scores(test.label, probability, params.cost)["auc"]
     evaluation.refuse_leak("lightgbm", auc, params.evaluate.leak_auc)
@@ -180,7 +180,7 @@ def test_a_test_set_out_of_the_training_days_stops_the_evaluation(
 
     monkeypatch.setattr(evaluate, "read_period", lambda _: read(whole).sample(frac=0.2, random_state=1))
     with pytest.raises(split.SplitBroken) as refused:
-        evaluate.open_test(params)
+        evaluate.read_test(params)
 
     reported(refused.value)
 
@@ -200,7 +200,7 @@ def test_periods_that_overlap_are_refused(reported: Reported) -> None:
 
 def judged(winner: Model, releases: Path) -> Verdict:
     engine = database.connect(f"sqlite:///{releases.parent}/judged.db")
-    return promotion_gate.judge(winner.winner, releases, engine, winner.params)[0]
+    return promotion_gate.run_gate(winner.winner, releases, engine, winner.params)[0]
 
 
 @sabotage("challenger equal to champion", "the champion's own model, judged as a challenger", GATE)

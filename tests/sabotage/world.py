@@ -35,7 +35,7 @@ from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
 from pipelines.operations import materialise, monitor, packaging
-from pipelines.operations.packaging import Challenger
+from pipelines.operations.packaging import Winner
 from serving.app import create_app
 
 WINTER = {"train_from": date(2013, 1, 1), "valid_from": date(2013, 3, 1), "test_from": date(2013, 3, 2),
@@ -49,7 +49,7 @@ LIST_FLIGHTS = 1000  # in one request, the limit of the service
 class Model(NamedTuple):
     """A fitted model with the files of its release, and the flights of March that it is evaluated on."""
 
-    winner: Challenger
+    winner: Winner
     contents: dict[str, bytes]
     params: Params  # with winter's split
 
@@ -79,7 +79,7 @@ def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params
     predictions = test[["entity_id", "day", "label"]].assign(**probabilities)
     explainer = packaging.explainer_of("lightgbm", fitted["lightgbm"], categories, test)
     trained_on = np.sort(split.row_keys(train["entity_id"]))
-    winner = Challenger("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
+    winner = Winner("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
     contents = packaging.files_of(explainer, onnx, categories, test, timetable)
     return Model(winner, {**contents, release.TRAINED_ON: trained_on.tobytes()}, params)
 
@@ -119,9 +119,9 @@ class World:
     def feed(self, start: datetime, end: datetime) -> Tables:
         return sources.cut(self.tables, start, end)
 
-    def materialise(self, day: date, params: Params | None = None) -> materialise.Stored:
+    def materialise(self, day: date, params: Params | None = None) -> materialise.Materialised:
         """Materialise a whole day."""
-        return materialise.step(self.settings, params or self.params, midnight(day + timedelta(days=1)), self.feed)
+        return materialise.run(self.settings, params or self.params, midnight(day + timedelta(days=1)), self.feed)
 
     def service(self) -> TestClient:
         return TestClient(create_app(self.settings))

@@ -150,7 +150,7 @@ def test_the_reports_state_the_question(other_params: Params) -> None:
 
     texts = [
         features.documentation(other_params.question),
-        explore.report(months, says, other_params.question),
+        explore.eda_page(months, says, other_params.question),
         card.model_card(_report(other_params), [("departures_all_1h_late", 0.01, 0.001)]),
     ]
 
@@ -226,18 +226,20 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     )
     training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     nobody = np.array([], "<u8")
-    winner = packaging.Challenger(
+    winner = packaging.Winner(
         "lightgbm", fitted, b"", training, labelled.reset_index(drop=True), probabilities, "none", nobody
     )
 
     engine = database.connect(settings.database_url)
     # It is evaluated on its training data, where it is not calibrated.
     lenient = {"gate": other_params.gate.model_copy(update={"first_calibration": 0.1})}
-    verdict, against = promotion_gate.judge(winner, settings.releases, engine, other_params.model_copy(update=lenient))
+    verdict, against = promotion_gate.run_gate(
+        winner, settings.releases, engine, other_params.model_copy(update=lenient)
+    )
 
     assert (verdict.promote, against) == (True, "baseline rate_table")
     assert "release 1 predicts arriving 15 minutes late or more, asked 2 hours before" in verdict.reason
-    assert verdict.reason.endswith("so the measure is the baseline rate_table")
+    assert verdict.reason.endswith("so the comparison is with the baseline rate_table")
 
 
 def test_compare_performance_and_the_page_know_the_same_outcomes(

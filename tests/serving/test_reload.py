@@ -68,7 +68,7 @@ def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFi
 
     message = by_hand.run(settings, ["rollback"])  # this MLflow has no registered model
 
-    assert message == "release 1 answers again"
+    assert message == "release 1 is live again"
     assert "MLflow's alias champion was not moved" in capsys.readouterr().err
     assert rows_of(settings, database_tables.decisions)[0].kind == "rollback"
 
@@ -77,7 +77,7 @@ def test_a_rollback_leaves_a_damaged_release(settings: Settings) -> None:
     release_pointer.set_live(settings.releases, "2")
     (settings.releases / "2" / release.MODEL).write_bytes(b"damaged")
 
-    assert by_hand.run(settings, ["rollback"]) == "release 1 answers again"
+    assert by_hand.run(settings, ["rollback"]) == "release 1 is live again"
 
 
 def test_a_prediction_names_the_release_that_made_it(settings: Settings) -> None:
@@ -246,7 +246,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["promote", "9"], "release 9 is not published; published are 1, 2"),
+        (["promote", "9"], "release 9 is not published; published releases: 1, 2"),
         (["promote"], "try: make promote VERSION=2"),
         (["rollback"], "there is no earlier release to roll back to"),
         (["challenge", "1", "0"], "cannot challenge itself"),

@@ -1,4 +1,4 @@
-"""A stage that fails leaves the reports that people look at as they were, byte for byte."""
+"""A stage that fails leaves the committed reports unchanged, byte for byte."""
 
 import os
 import subprocess
@@ -20,20 +20,20 @@ STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages
 DAYS = {"train_from": "2013-02-04", "valid_from": "2013-02-15", "test_from": "2013-02-18", "test_until": "2013-02-25"}
 
 
-def looked_at(stage: str) -> list[str]:
-    """What git keeps of a stage's outputs."""
+def committed_outputs(stage: str) -> list[str]:
+    """The outputs of a stage that git tracks."""
     outs = [each for kind in ("outs", "plots", "metrics") for each in STAGES[stage].get(kind, [])]
     return [path for each in outs if isinstance(each, dict) for path, says in each.items() if says["cache"] is False]
 
 
-REPORTING = [stage for stage in STAGES if looked_at(stage)]
+REPORTING = [stage for stage in STAGES if committed_outputs(stage)]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_each_stage_with_a_report_is_tried() -> None:
+def test_each_stage_with_a_report_is_tested() -> None:
     assert REPORTING == ["validate", "explore", "features", "evaluate"]
 
 
@@ -41,10 +41,10 @@ def test_each_stage_with_a_report_is_tried() -> None:
 def test_dvc_deletes_no_report_before_a_stage_that_fails(stage: str, tmp_path: Path) -> None:
     alone = {**STAGES[stage], "cmd": f"{sys.executable} -c 'raise SystemExit(1)'", "deps": [], "params": []}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": {stage: alone}}))
-    for path in looked_at(stage):
-        kept = tmp_path / path if "." in Path(path).name else tmp_path / path / "one.png"
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        kept.write_text("what was there")
+    for path in committed_outputs(stage):
+        report = tmp_path / path if "." in Path(path).name else tmp_path / path / "one.png"
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text("what was there")
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=tmp_path, check=True)
     before = {path: text for path, text in contents(tmp_path).items() if text == b"what was there"}
@@ -93,8 +93,8 @@ def test_an_evaluation_that_fails_at_the_card_leaves_every_report(
     }
 
 
-def test_a_picture_that_is_no_longer_drawn_goes(evaluated: Path) -> None:
-    """What DVC does not delete the stage does."""
+def test_a_plot_that_is_no_longer_drawn_is_deleted(evaluated: Path) -> None:
+    """The stage deletes it, because DVC keeps persistent outputs."""
     stale = evaluated / "reports" / "plots" / "of_an_older_version.png"
     stale.write_bytes(b"old")
 

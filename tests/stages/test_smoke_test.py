@@ -1,4 +1,4 @@
-"""What would fail after minutes of training is refused before it: which candidate, what failed, and what to do."""
+"""Candidates that would fail after minutes of training are refused before, with the failure and the remedy."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +12,10 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from ontime import candidates, tree_readers, trees
+from ontime import candidates, tree_readers
 from ontime.candidates import CANDIDATES, Candidate, sklearn_onnx
 from ontime.params import Params
+from ontime.trees import Trees
 from pipelines import smoke_test
 from pipelines.smoke_test import CandidateRefused, Sample
 from tests import PARAMS_YAML
@@ -33,7 +34,7 @@ def imputed(seed: int | None) -> Any:
     return make_pipeline(SimpleImputer(keep_empty_features=True), forest(seed))
 
 
-def of_another_scale(model: Any, rows: candidates.Matrix) -> trees.Trees:
+def wrong_scale(model: Any, rows: candidates.Matrix) -> Trees:
     return replace(tree_readers.of_forest(model, rows), averages_probabilities=np.zeros(1, np.bool_))
 
 
@@ -43,7 +44,7 @@ def renamed(model: Any) -> Any:
     return converted
 
 
-class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no types
+class NotProbabilities(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no types
     def predict_proba(self, matrix: candidates.Matrix) -> Any:
         return 2 * super().predict_proba(np.nan_to_num(matrix))
 
@@ -51,7 +52,7 @@ class Sure(LogisticRegression):  # type: ignore[misc]  # scikit-learn ships no t
         return super().fit(np.nan_to_num(matrix), late)
 
 
-WRONG = {
+REFUSED = {
     "ONNX loses missing values": (
         Candidate(lambda _, seed: forest(seed), export=sklearn_onnx, explain=tree_readers.of_forest),
         r"mine: ONNX differs from the model by 0\.\d+ on rows with missing values \(gate.parity_tolerance 1e-05\): "
@@ -59,56 +60,56 @@ WRONG = {
     ),
     "no seed": (
         Candidate(lambda _, __: imputed(None), export=sklearn_onnx, explain=tree_readers.of_forest),
-        r"mine: fitted twice it differs by 0\.\d+; pass the seed on as random_state",
+        r"mine: two fits differ by 0\.\d+; pass the seed as random_state",
     ),
     "reasons of another scale": (
-        Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=of_another_scale),
-        r"mine: its reasons add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
+        Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain=wrong_scale),
+        r"mine: its contributions add up to 0\.\d+, not 0\.\d+, on complete rows: `explain` of its entry",
     ),
     "another graph each time": (
         Candidate(lambda _, seed: imputed(seed), export=renamed, explain=tree_readers.of_forest),
-        r"mine: exported twice, the bytes differ; give the graph a name: export.GRAPH_NAME",
+        r"mine: the bytes of two exports differ; name the graph: export.GRAPH_NAME",
     ),
     "no probabilities": (
-        Candidate(lambda _, __: Sure(max_iter=10)),
+        Candidate(lambda _, __: NotProbabilities(max_iter=10)),
         r"mine: predict_proba gives [\d.e-]+ to [12](\.\d+)?, not probabilities",
     ),
 }
 
 
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
-@pytest.mark.parametrize("kind", WRONG)
+@pytest.mark.parametrize("error", REFUSED)
 def test_a_candidate_that_would_fail_later_is_refused_with_advice(
-    kind: str, sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+    error: str, sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry, message = WRONG[kind]
+    entry, message = REFUSED[error]
     monkeypatch.setitem(CANDIDATES, "mine", entry)
 
     with pytest.raises(CandidateRefused, match=message):
-        smoke_test.try_candidate("mine", sample, params)
+        smoke_test.check_candidate("mine", sample, params)
 
 
-def test_a_candidate_that_raises_is_named_beside_its_own_words(
+def test_a_candidate_that_raises_is_named_in_a_note(
     sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CANDIDATES, "mine", Candidate(lambda _, __: LogisticRegression()))
 
     with pytest.raises(ValueError, match="Input X contains NaN") as raised:
-        smoke_test.try_candidate("mine", sample, params)
+        smoke_test.check_candidate("mine", sample, params)
 
     assert raised.value.__notes__ == [
-        "smoke_test: mine failed when it was fitted; docs/models.md says what a candidate must do"
+        "smoke_test: mine failed when it was fitted; see docs/models.md for what a candidate must do"
     ]
 
 
-def test_a_model_without_a_method_says_why_it_gives_no_reasons(
+def test_a_model_without_explanations_has_the_reason(
     sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
         CANDIDATES, "mine", Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain="a secret recipe")
     )
 
-    _, method = smoke_test.try_candidate("mine", sample, params)
+    _, method = smoke_test.check_candidate("mine", sample, params)
 
     assert (method.method, method.about) == ("none", "a secret recipe")
 
@@ -123,7 +124,7 @@ def test_the_candidates_of_params_yaml_pass(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_the_sample_has_rows_of_each_kind_and_both_labels(sample: Sample) -> None:
-    complete, missing, unseen = sample.asked.values()
+    complete, missing, unseen = sample.inputs.values()
 
     assert not np.isnan(complete).any()
     assert np.isnan(missing).any()

@@ -126,7 +126,7 @@ def test_a_name_that_would_not_work_is_refused_and_nothing_changes(name: str, re
         rename.rename(name)
 
     assert str(refused.value).startswith(reason)
-    assert not git.ask("status", "--porcelain")
+    assert not git.query("status", "--porcelain")
 
 
 def test_uncommitted_work_is_refused(project: Path) -> None:

@@ -45,7 +45,7 @@ class Shown:
             prefect_page(self.ports.prefect),
             evidently_page(self.ports.evidently, settings.evidently),
         )
-        return all(local_server.answers(page.port) for page in pages)
+        return all(local_server.responds(page.port) for page in pages)
 
     def processes(self) -> list[psutil.Process]:
         """All processes with this working directory, whichever process started them."""
