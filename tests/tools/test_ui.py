@@ -79,7 +79,7 @@ def wait_for_pages(condition: Callable[[], bool], shown: Shown) -> None:
         assert shown.process.poll() is None, shown.ended()
         return condition()
 
-    wait_for(holds, seconds=180)
+    wait_for(holds, seconds=360)  # twice as long as `make ui` itself waits
 
 
 def free_ports() -> Ports:
