@@ -92,7 +92,7 @@ class Workspace:
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def wait_for_stage(self, name: str) -> psutil.Process:
-        """The process of the stage, which has written half of its output."""
+        """The process of the stage, once it has written half of its output."""
         wait_for((self.folder / name / "one").exists, seconds=60)
         (stage,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
         return stage
