@@ -15,6 +15,8 @@ from monitoring.drift import PSI_LIMIT, NothingToMonitor, Reports
 from ontime import schema
 from tests import browser, synthetic
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2013, 11, 8, 6, tzinfo=UTC)
 THRESHOLD = 0.25
 FEW = ("temp_f", "visib_miles", "wind_gust_mph")  # each column takes time, so most tests have few

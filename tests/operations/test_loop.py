@@ -718,6 +718,7 @@ def test_the_policy_does_not_ask_for_what_would_come_too_early(
     assert seen.too_early == "26 days of flights-2013 are left to train on, at least 60 are needed"
 
 
+@pytest.mark.slow
 def test_a_retraining_that_is_cut_off_leaves_nothing_running(tmp_path: Path) -> None:
     class CutOff(Exception):
         pass

@@ -19,6 +19,8 @@ import pytest
 from ontime import environment
 from tests import PARAMS_YAML, ROOT
 
+pytestmark = pytest.mark.slow
+
 STAGE = """
 import sys, time
 from pathlib import Path

@@ -24,6 +24,8 @@ from pipelines.operations.local_server import free_port
 from pipelines.tools.ui import Ports, evidently, listens, mlflow, prefect, reports
 from tests import ROOT, synthetic, without_settings
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"a day: classification", "a day: data drift", "a day: data quality", "a day: prediction drift"}
 
 
