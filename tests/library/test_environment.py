@@ -13,6 +13,8 @@ import pytest
 from ontime import environment
 from tests import PARAMS_YAML, ROOT
 
+pytestmark = pytest.mark.slow
+
 VENV = Path(sys.prefix)
 FOREIGN = {
     "DVC_EXP_AUTO_PUSH": "true",

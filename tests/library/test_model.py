@@ -108,6 +108,7 @@ def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: 
     assert np.abs(probabilities - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
 
 
+@pytest.mark.slow
 def test_the_same_model_is_the_same_file_in_every_process(fitting: Weeks, small: Train, tmp_path: Path) -> None:
     """Else a release that is published again would be taken for another one.
 

@@ -18,6 +18,8 @@ from ontime import environment
 from tests import PARAMS_YAML, ROOT
 from tests.service import wait_for
 
+pytestmark = pytest.mark.slow
+
 STAGE = """
 import sys, time
 from pathlib import Path
