@@ -80,9 +80,18 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 	@test -f releases/current.json || $(MAKE) train
 	@$(PY) -m serving
 
-test: install  ## run every test (needs PostgreSQL and Chromium: see README)
-	@$(PY) -m pytest
-	@$(if $(wildcard tests/reference),$(PY) -m pytest tests/problem tests/repository)
+# Each process runs whole files, because the tests of a file share what they trained and started. In the order of the
+# folders, because tests/e2e has the longest.
+PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+test: install  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
+	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
+	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))
+
+test-quick: install  ## run the tests that are not marked `slow`, in under 90 seconds; of one folder: make test-quick PART=library
+	@$(PY) -m pytest $(PARALLEL) -m 'not slow' $(if $(PART),tests/$(PART))
+
+test-slowest: install  ## run every test, and list the slowest: make test-slowest SLOWEST=20
+	@$(MAKE) test SLOWEST=$(or $(SLOWEST),20) $(if $(PART),PART=$(PART))
 
 check: install  ## run lint, type checks, import rules, and the repository's own rules
 	@$(PY) -m ruff check

@@ -39,7 +39,7 @@ class CandidateRefused(Refusal):
     """A candidate would fail after its training; the message has its name, the failure and the remedy."""
 
 
-class Sample(NamedTuple):
+class SyntheticSample(NamedTuple):
     """Rows to fit on, and rows of each kind to predict: see ADVICE."""
 
     matrix: model.Matrix
@@ -48,7 +48,7 @@ class Sample(NamedTuple):
     input_label: model.Labels  # the same entities in each kind
 
 
-def draw_sample(seed: int) -> Sample:
+def draw_sample(seed: int) -> SyntheticSample:
     """Synthetic rows whose label depends on a few features, one of them categorical if there is any."""
     drawn = np.random.default_rng(seed)
     # From shares to thousands; half of them whole numbers, because a wrong threshold shows on ties.
@@ -65,7 +65,7 @@ def draw_sample(seed: int) -> Sample:
     unseen = complete.copy()
     unseen[:, candidates.CATEGORY_POSITIONS] = np.nan
     inputs = dict(zip(ADVICE, (complete[ROWS:], missing[ROWS:], unseen[ROWS:]), strict=True))
-    return Sample(missing[:ROWS], label[:ROWS], inputs, label[ROWS:])
+    return SyntheticSample(missing[:ROWS], label[:ROWS], inputs, label[ROWS:])
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def noting_failure(name: str, step: str) -> Iterator[None]:
         raise
 
 
-def check_candidate(name: str, sample: Sample, params: Params) -> tuple[model.Probabilities, explain.Method]:
+def check_candidate(name: str, sample: SyntheticSample, params: Params) -> tuple[model.Probabilities, explain.Method]:
     """Its probabilities for all rows of the sample, and how it is explained. Raises CandidateRefused."""
     inputs = np.vstack([*sample.inputs.values()])
     with noting_failure(name, "fitted"):
@@ -125,7 +125,7 @@ def refuse_onnx_difference(
 
 
 def refuse_wrong_explanations(
-    name: str, fitted: model.Classifier, sample: Sample, exported: release.Model
+    name: str, fitted: model.Classifier, sample: SyntheticSample, exported: release.Model
 ) -> explain.Method:
     """How it is explained. Raises CandidateRefused where contributions do not add up to the ONNX file's probability."""
     explainer = candidates.explainer(name, fitted, sample.matrix)
@@ -146,7 +146,7 @@ def refuse_wrong_explanations(
 
 
 def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Mapping[str, explain.Method],
-                sample: Sample, params: Params) -> None:  # fmt: skip
+                sample: SyntheticSample, params: Params) -> None:  # fmt: skip
     """Write the model card of each exportable candidate, and draw its plots, as the stage `evaluate` does."""
     label = np.tile(sample.input_label, len(sample.inputs))
     scores = {name: evaluation.scores(label, each, params.cost) for name, each in probabilities.items()}

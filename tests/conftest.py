@@ -19,6 +19,9 @@ from tests import OF_THIS_PROBLEM, PARAMS_YAML, ROOT, postgres
 
 pytest_plugins = ["tests.small_world", "tests.production"]
 
+# Otherwise each process that a test starts compiles everything it imports, which takes half of its time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # A deadline would assert a time, which a busy machine misses.
 hypothesis_settings.register_profile("ontime", deadline=None)
 hypothesis_settings.load_profile("ontime")
@@ -68,14 +71,26 @@ def weeks_of(tables: Tables, params: Params) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[postgres.Server]:
-    with postgres.running(tmp_path_factory.mktemp("postgres")) as server:
+def postgres_server() -> Iterator[postgres.Server]:
+    with postgres.running() as server:
         yield server
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     others = "ONTIME_PROBLEM" in os.environ and collection_path in [ROOT / each for each in OF_THIS_PROBLEM]
     return True if others else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("write_matrix") and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--write-matrix needs all rows in one process: leave out --numprocesses")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole folders of slow tests; elsewhere the mark stands in the file."""
+    for item in items:
+        if item.path.is_relative_to(ROOT / "tests/e2e") or item.path.is_relative_to(ROOT / "tests/sabotage"):
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

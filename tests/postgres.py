@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,15 +28,13 @@ class Server:
     """A server that runs as PostgreSQL's own user where the tests run as root, which PostgreSQL refuses."""
 
     def __init__(self, folder: Path) -> None:
-        self._data, self._bin, self.port = folder / "data", _binaries(), free_port()
+        self._data, self._bin = folder / "data", _binaries()
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             account = pwd.getpwnam(self._user)
             os.chown(folder, account.pw_uid, account.pw_gid)
-            for above in (folder, *folder.parents):
-                if above.stat().st_uid == os.geteuid() and above != Path("/"):
-                    above.chmod(above.stat().st_mode | 0o011)  # pytest's folders are closed to other users
         self._run("initdb", "--auth=trust", "--username=ontime", "--no-sync", "--encoding=UTF8", "-D", str(self._data))
+        self.port = free_port()  # not before initdb: another process could take it in that second
         self.start()
 
     def _run(self, tool: str, *words: str) -> None:
@@ -47,7 +46,7 @@ class Server:
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, user=self._user, cwd="/", **quiet)  # type: ignore[call-overload]
-        wait_until_ready(self._process, "PostgreSQL", self._is_ready, 10, lambda: "see its folder")
+        wait_until_ready(self._process, "PostgreSQL", self._is_ready, 60, lambda: "see its folder")
 
     def _is_ready(self) -> bool:
         try:
@@ -79,9 +78,14 @@ class Server:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Server]:
-    server = Server(folder)
-    try:
-        yield server
-    finally:
-        server.stop()
+def running() -> Iterator[Server]:
+    """A server with an empty cluster, in a folder of its own: stopped and deleted afterwards.
+
+    Not in a folder of pytest: each start of pytest closes those to other users, also while a server writes there.
+    """
+    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()

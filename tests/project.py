@@ -36,6 +36,13 @@ class Project:
         self.git("add", "--all")
         self.git("-c", "user.name=test", "-c", "user.email=test@localhost", "commit", "--quiet", "--message", "all")
 
+    @classmethod
+    def at(cls, folder: Path) -> "Project":
+        """The one that was made in this folder before, such as by another process of pytest."""
+        project = cls.__new__(cls)
+        project.folder = folder
+        return project
+
     def copied(self, folder: Path, *, repository: bool = True) -> "Project":
         """A copy, including ignored files."""
         other = copy(self)

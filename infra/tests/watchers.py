@@ -199,7 +199,7 @@ def prometheus_watching(service: int, alertmanager: int, folder: Path) -> Iterat
 def _started(name: str, options: Sequence[str], port: int, folder: Path) -> AbstractContextManager[object]:
     """A program that is ready when /-/ready responds; stopped afterwards."""
     log, command = folder / f"{name}.log", [program(name), *options]
-    return local_server.running_server(command, port, name=name, ready="/-/ready", ready_seconds=30, log=log)
+    return local_server.run_server(command, port, name=name, ready="/-/ready", ready_seconds=30, log=log)
 
 
 class Stack(NamedTuple):

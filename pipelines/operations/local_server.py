@@ -78,7 +78,7 @@ def stop(servers: Sequence["subprocess.Popen[Any]"], seconds: float = STOP_SECON
 
 
 @contextmanager
-def running_server(
+def run_server(
     command: Sequence[str],
     port: int,
     *,

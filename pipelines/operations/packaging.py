@@ -68,10 +68,10 @@ def read_winner(params: Params) -> Winner:
 def explainer_of(
     name: str, native: model.Classifier, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame
 ) -> Explainer | str:
-    return candidates.explainer(name, native, model.matrix_of(evenly_spaced(entities, REFERENCE_ROWS), categories))
+    return candidates.explainer(name, native, model.matrix_of(spaced_rows(entities, REFERENCE_ROWS), categories))
 
 
-def evenly_spaced(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
+def spaced_rows(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
     """At most `rows` entities, evenly spaced."""
     return entities.iloc[np.linspace(0, len(entities) - 1, min(rows, len(entities)), dtype=int)]
 
@@ -167,7 +167,7 @@ def files_of(
 
 def reference_rows(onnx: bytes, categories: dict[str, tuple[str, ...]], entities: pd.DataFrame) -> bytes:
     """Evenly spaced entities of the test period as parquet: features, day, probability and label."""
-    chosen = evenly_spaced(entities, REFERENCE_ROWS)
+    chosen = spaced_rows(entities, REFERENCE_ROWS)
     probabilities = release.Model(onnx).predict(model.matrix_of(chosen, categories)).astype(np.float64)
     columns = chosen[[*schema.FEATURE_NAMES, "day", "label"]].assign(probability=probabilities)
     return bytes(columns.to_parquet(None, index=False))

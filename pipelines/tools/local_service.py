@@ -46,7 +46,7 @@ def running_service(settings: Settings) -> Iterator[Service]:
     port, log = local_server.free_port(), settings.releases.parent / "service.log"
     log.unlink(missing_ok=True)  # of the previous service
     command, environment = [sys.executable, "-m", "serving"], _environment(settings, port)
-    with local_server.running_server(
+    with local_server.run_server(
         command, port, name="the service", ready="/health/ready", ready_seconds=READY_SECONDS, log=log, env=environment
     ):
         yield Service(port)

@@ -1,14 +1,40 @@
 """A project with the smallest problem, adopted and trained once for all tests that need it."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
+from ontime import locks
 from tests.project import Project
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One table, no lead, no stored features. Git tags: `whole` before the adoption, `trained` after the training."""
-    made = Project(tmp_path_factory.mktemp("tiny"))
+def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """One table, no lead, no stored features. Git tags: `whole` before the adoption, `trained` after the training.
+
+    All workers of this pytest run share it, so no test may change it: use `tiny`.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if base.name.startswith("popen-") else base  # pytest-xdist's workers have folders below it
+    folder, complete = shared / "tiny", shared / "tiny.complete"
+    with locks.wait_and_hold(shared / "tiny.lock", "the training of tests/tiny"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # half of one, if its process was killed
+            folder.mkdir()
+            _train(folder)
+            complete.touch()
+    return Project.at(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_original: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy for the tests of one file."""
+    return tiny_original.copied(tmp_path_factory.mktemp("tiny") / "project")
+
+
+def _train(folder: Path) -> None:
+    made = Project(folder)
     for name, value in (("user.name", "test"), ("user.email", "test@localhost")):
         made.git("config", name, value)
     made.git("tag", "whole")
@@ -17,4 +43,3 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Project:
     made.git("add", "--all")
     made.git("commit", "--quiet", "--message", "trained")
     made.git("tag", "trained")
-    return made

@@ -16,8 +16,8 @@ PARTS: dict[str, str] = dict(re.findall(r"^\| (.+?) \| `(git rm .+?)` \|", SECTI
 
 
 @pytest.fixture(scope="module")
-def project(tiny: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return tiny.copied(tmp_path_factory.mktemp("removable") / "project")
+def project(tiny: Project) -> Project:
+    return tiny
 
 
 def remove(part: str, project: Project) -> None:

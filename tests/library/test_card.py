@@ -16,10 +16,10 @@ SCORES = {"auc": 0.7, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.4, "
 def flights(days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame]:
     """Hundred flights a day of one airport, late or not as the forecast half knows."""
     rng = np.random.default_rng(7)
-    told = rng.random(100 * days)
-    late = rng.random(100 * days) < told
+    probabilities = rng.random(100 * days)
+    late = rng.random(100 * days) < probabilities
     when = np.repeat(np.arange(days), 100).astype("datetime64[D]")
-    return late, told, when, pd.DataFrame({"origin": ["EWR"] * len(told)})
+    return late, probabilities, when, pd.DataFrame({"origin": ["EWR"] * len(probabilities)})
 
 
 def card_of(rows: list[dict[str, Any]], params: Params) -> str:

@@ -17,9 +17,9 @@ def answered(flights: int, seed: int, group: str = "morning") -> tuple[GroupedPr
 
 def test_flights_of_one_kind_are_covered_as_often_as_asked() -> None:
     calibration, calibration_late = answered(4000, 1)
-    asked, late = answered(4000, 2)
+    predictions, late = answered(4000, 2)
 
-    sets = conformal.prediction_sets(calibration, calibration_late, asked)
+    sets = conformal.prediction_sets(calibration, calibration_late, predictions)
 
     assert abs(sets.positive[late].mean() - CONFIDENCE) < 0.03
     assert abs(sets.negative[~late].mean() - CONFIDENCE) < 0.03
@@ -40,9 +40,9 @@ def test_each_group_is_calibrated_by_itself() -> None:
 
 def test_a_group_without_calibration_flights_rules_nothing_out() -> None:
     calibration, late = answered(400, 1)
-    asked, _ = answered(10, 2, group="night")
+    predictions, _ = answered(10, 2, group="night")
 
-    sets = conformal.prediction_sets(calibration, late, asked)
+    sets = conformal.prediction_sets(calibration, late, predictions)
 
     assert (sets.positive & sets.negative).all()
 
@@ -73,14 +73,14 @@ def test_without_a_slice_of_bands_all_months_are_one_group(monkeypatch: pytest.M
     monkeypatch.setattr(slices, "GROUP", None)
     groups = slices.groups(pd.DataFrame({"month": ["2013-08", "2013-09"]}))
     calibration, late = answered(4000, 1)
-    asked, asked_late = answered(4000, 2)
+    predictions, test_late = answered(4000, 2)
 
     sets = conformal.prediction_sets(
         GroupedProbabilities(calibration.probability, np.repeat(groups[:1], 4000)), late,
-        GroupedProbabilities(asked.probability, np.repeat(groups[1:], 4000)),
+        GroupedProbabilities(predictions.probability, np.repeat(groups[1:], 4000)),
     )  # fmt: skip
 
-    assert abs(sets.positive[asked_late].mean() - CONFIDENCE) < 0.03
+    assert abs(sets.positive[test_late].mean() - CONFIDENCE) < 0.03
     assert not (sets.positive & sets.negative).all()
 
 

@@ -13,6 +13,8 @@ import pytest
 from ontime import environment
 from tests import PARAMS_YAML, ROOT
 
+pytestmark = pytest.mark.slow
+
 VENV = Path(sys.prefix)
 FOREIGN = {
     "DVC_EXP_AUTO_PUSH": "true",
@@ -156,14 +158,14 @@ def test_packages_go_into_the_environment_that_is_named(tmp_path: Path, theirs: 
         content.writestr("tiny-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
         content.writestr("tiny-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         content.writestr("tiny-1.dist-info/RECORD", "")
-    told = environment.project_variables({**os.environ, **foreign(theirs)}, tmp_path)
+    variables = environment.project_variables({**os.environ, **foreign(theirs)}, tmp_path)
 
-    subprocess.run([sys.executable, "-m", "venv", str(venv)], env=told, check=True)
+    subprocess.run([sys.executable, "-m", "venv", str(venv)], env=variables, check=True)
     python = str(venv / "bin/python")
     uv = [str(VENV / "bin/uv"), "pip", "install", "--quiet", "--no-index", "--python", python, str(wheel)]
     for command in (uv, [python, "-m", "pip", "install", "--quiet", "--no-index", "--force-reinstall", str(wheel)]):
         next(iter(venv.rglob("tiny.py")), wheel.with_suffix(".none")).unlink(missing_ok=True)
-        subprocess.run([*command], env=told, check=True)
+        subprocess.run([*command], env=variables, check=True)
         assert len(list(venv.rglob("tiny.py"))) == 1
 
     assert everything_in(theirs) == before
@@ -179,9 +181,9 @@ def test_make_and_python_settle_on_the_same(theirs: Path) -> None:
     }
     shows = ["make", "--no-print-directory", "UNKNOWN=", "--eval", "show:;@env -0", "show"]
 
-    told = subprocess.run(shows, cwd=ROOT, env=given, capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(shows, cwd=ROOT, env=given, capture_output=True, text=True, check=True).stdout
 
-    by_make = dict(each.split("=", 1) for each in told.split("\0") if each)
+    by_make = dict(each.split("=", 1) for each in output.split("\0") if each)
     own = {"UNKNOWN", "MAKEFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MFLAGS", "VENV", "PYTHONDONTWRITEBYTECODE"}
     by_python = environment.project_variables(
         {name: value for name, value in given.items() if name not in ONLY_FOR_MAKE}
@@ -204,17 +206,19 @@ def test_credentials_mirrors_and_proxies_stay() -> None:
 
 
 def test_a_proxy_is_not_asked_for_this_machine() -> None:
-    told = environment.project_variables({"HTTP_PROXY": "http://proxy.example:3128", "NO_PROXY": "intranet.example"})
+    variables = environment.project_variables(
+        {"HTTP_PROXY": "http://proxy.example:3128", "NO_PROXY": "intranet.example"}
+    )
 
-    assert told["NO_PROXY"] == told["no_proxy"] == "127.0.0.1,localhost,intranet.example"
+    assert variables["NO_PROXY"] == variables["no_proxy"] == "127.0.0.1,localhost,intranet.example"
 
 
 def test_a_flow_by_hand_reports_where_our_own_setting_says(theirs: Path) -> None:
     server = "http://prefect.example/api"
 
-    told = environment.project_variables({**foreign(theirs), "ONTIME_PREFECT_URL": server})
+    variables = environment.project_variables({**foreign(theirs), "ONTIME_PREFECT_URL": server})
 
-    assert told["PREFECT_API_URL"] == server
+    assert variables["PREFECT_API_URL"] == server
     assert "PREFECT_API_URL" not in environment.project_variables(foreign(theirs))
 
 
@@ -229,16 +233,16 @@ def test_an_argument_of_a_target_is_not_taken_from_the_environment() -> None:
         "VERSION=2",
     ]
 
-    told = subprocess.run(shows, cwd=ROOT, env={**os.environ, "VERSION": "7", "VOLUMES": "1"}, capture_output=True)
+    result = subprocess.run(shows, cwd=ROOT, env={**os.environ, "VERSION": "7", "VOLUMES": "1"}, capture_output=True)
 
-    assert told.stdout == b"[2][]\n"
+    assert result.stdout == b"[2][]\n"
 
 
 def test_make_refuses_to_let_the_environment_win() -> None:
-    told = subprocess.run(["make", "help"], cwd=ROOT, env={**os.environ, "MAKEFLAGS": "e"}, capture_output=True)
+    result = subprocess.run(["make", "help"], cwd=ROOT, env={**os.environ, "MAKEFLAGS": "e"}, capture_output=True)
 
-    assert told.returncode == 2
-    assert b"run make without it" in told.stderr
+    assert result.returncode == 2
+    assert b"run make without it" in result.stderr
 
 
 def test_every_command_of_ours_settles_its_environment_before_it_runs() -> None:

@@ -16,14 +16,14 @@ def world() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     day = np.repeat(np.arange(40), 100)
     badness = rng.normal(0, 1.5, 40)[day]
     late = rng.random(4000) < 1 / (1 + np.exp(-(badness - 1)))
-    told = 1 / (1 + np.exp(-(badness / 2 - 1 + rng.normal(0, 0.5, 4000))))
-    return late, told, day.astype("datetime64[D]")
+    probabilities = 1 / (1 + np.exp(-(badness / 2 - 1 + rng.normal(0, 0.5, 4000))))
+    return late, probabilities, day.astype("datetime64[D]")
 
 
 def test_the_log_loss_is_the_textbooks(world) -> None:  # type: ignore[no-untyped-def]
-    late, told, _ = world
+    late, probabilities, _ = world
 
-    assert evaluation.losses(late, told).mean() == pytest.approx(log_loss(late, told))
+    assert evaluation.losses(late, probabilities).mean() == pytest.approx(log_loss(late, probabilities))
 
 
 def test_a_certain_error_costs_much_but_not_infinity() -> None:
@@ -64,24 +64,24 @@ def test_certainty_falls_into_the_last_bin() -> None:
 def test_the_interval_of_a_mean_is_students_where_every_day_has_the_same_flights() -> None:
     values = np.random.default_rng(1).normal(3, 1, (10, 7))
 
-    found = evaluation.mean_interval(values.ravel(), np.repeat(np.arange(10), 7).astype("datetime64[D]"))
+    estimate = evaluation.mean_interval(values.ravel(), np.repeat(np.arange(10), 7).astype("datetime64[D]"))
 
-    assert found is not None
+    assert estimate is not None
     by_the_book = stats.ttest_1samp(values.mean(axis=1), 0).confidence_interval(0.95)
-    assert (found.low, found.high) == pytest.approx(tuple(by_the_book))
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(by_the_book))
 
 
 def test_the_error_of_an_auc_is_that_of_leaving_out_one_day_after_the_other(world) -> None:  # type: ignore[no-untyped-def]
-    late, told, days = world
-    told = told.round(2)  # ties
-    left_out = np.array([roc_auc_score(late[days != day], told[days != day]) for day in np.unique(days)])
+    late, probabilities, days = world
+    probabilities = probabilities.round(2)  # ties
+    left_out = np.array([roc_auc_score(late[days != day], probabilities[days != day]) for day in np.unique(days)])
     jackknife = np.sqrt(39 / 40 * np.sum((left_out - left_out.mean()) ** 2))
 
-    found = evaluation.auc_interval(late, told, days)
+    interval = evaluation.auc_interval(late, probabilities, days)
 
-    assert found is not None
-    low, high = found
-    assert (low + high) / 2 == pytest.approx(roc_auc_score(late, told), abs=1e-4)
+    assert interval is not None
+    low, high = interval
+    assert (low + high) / 2 == pytest.approx(roc_auc_score(late, probabilities), abs=1e-4)
     assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 39) * jackknife, rel=0.05)
 
 
@@ -94,8 +94,8 @@ def test_the_interval_holds_as_often_as_it_says_also_for_few_days(count: int) ->
         flights = rng.integers(5, 60, count)
         days = np.repeat(np.arange(count), flights).astype("datetime64[D]")
         values = np.repeat(rng.normal(0, 1, count), flights) + rng.normal(0, 2, len(days))
-        found = evaluation.mean_interval(values, days)
-        held += found is not None and found.low <= 0 <= found.high
+        estimate = evaluation.mean_interval(values, days)
+        held += estimate is not None and estimate.low <= 0 <= estimate.high
 
     assert 0.935 <= held / 2000 <= 0.965
 
@@ -105,9 +105,9 @@ def test_an_interval_by_days_is_wider_than_one_by_flights(world) -> None:  # typ
     flights = np.arange(len(late)).astype("datetime64[D]")  # as if each flew on a day of its own
     widths = {}
     for unit, blocks in (("days", days), ("flights", flights)):
-        found = evaluation.mean_interval(late.astype(float), blocks)
-        assert found is not None
-        widths[unit] = found.high - found.low
+        estimate = evaluation.mean_interval(late.astype(float), blocks)
+        assert estimate is not None
+        widths[unit] = estimate.high - estimate.low
 
     assert widths["days"] > 2 * widths["flights"]
 
@@ -122,11 +122,11 @@ def test_an_honest_auc_goes_on() -> None:
 
 
 def test_a_slices_auc_has_the_interval_that_the_whole_has(world, params: Params) -> None:  # type: ignore[no-untyped-def]
-    late, told, days = world
+    late, probabilities, days = world
 
-    interval = evaluation.auc_interval(late, told, days)
+    interval = evaluation.auc_interval(late, probabilities, days)
 
-    assert interval == evaluation.intervals(late, told, days, params.cost)["auc"]
+    assert interval == evaluation.intervals(late, probabilities, days, params.cost)["auc"]
 
 
 @pytest.mark.parametrize(
@@ -135,24 +135,28 @@ def test_a_slices_auc_has_the_interval_that_the_whole_has(world, params: Params)
     ids=["one day", "only late flights"],
 )
 def test_an_auc_of_too_little_has_no_interval(late: list[bool], days: list[int]) -> None:
-    told, when = np.array([0.4, 0.3, 0.2, 0.1]), np.array(days).astype("datetime64[D]")
+    probabilities, when = np.array([0.4, 0.3, 0.2, 0.1]), np.array(days).astype("datetime64[D]")
 
-    assert evaluation.auc_interval(np.array(late), told, when) is None
+    assert evaluation.auc_interval(np.array(late), probabilities, when) is None
 
 
 def test_the_expected_auc_is_that_of_outcomes_drawn_from_the_probabilities() -> None:
     rng = np.random.default_rng(3)
-    told = np.round(rng.beta(1, 3, 200_000), 2)  # with ties
+    probabilities = np.round(rng.beta(1, 3, 200_000), 2)  # with ties
 
-    drawn = evaluation.auc(rng.random(200_000) < told, told)
+    drawn = evaluation.auc(rng.random(200_000) < probabilities, probabilities)
 
-    assert evaluation.expected_auc(told) == pytest.approx(drawn, abs=0.004)
+    assert evaluation.expected_auc(probabilities) == pytest.approx(drawn, abs=0.004)
     assert evaluation.expected_auc(np.full(10, 0.3)) == 0.5
 
 
 @pytest.mark.parametrize("bins", [1, evaluation.CALIBRATION_BINS])
 def test_the_parts_of_the_calibration_error_add_up(world, bins: int) -> None:  # type: ignore[no-untyped-def]
-    late, told, _ = world
-    error = abs(told.mean() - late.mean()) if bins == 1 else evaluation.expected_calibration_error(late, told)
+    late, probabilities, _ = world
+    error = (
+        abs(probabilities.mean() - late.mean())
+        if bins == 1
+        else evaluation.expected_calibration_error(late, probabilities)
+    )
 
-    assert evaluation.calibration_parts(late, told, bins).mean() == pytest.approx(error)
+    assert evaluation.calibration_parts(late, probabilities, bins).mean() == pytest.approx(error)

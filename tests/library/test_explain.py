@@ -16,8 +16,8 @@ from ontime.trees import Trees
 @pytest.fixture(scope="module")
 def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:
     """A hundred flights: known, with an unseen airline, and with nothing but their schedule."""
-    known = split.labelled(weeks)
-    rows = model.matrix_of(known, model.categories_of(known))[::150][:100]
+    labelled = split.labelled(weeks)
+    rows = model.matrix_of(labelled, model.categories_of(labelled))[::150][:100]
     rows[20:40, 0] = np.nan
     rows[40:60] = model.request_only(rows[40:60])
     return rows
@@ -25,9 +25,11 @@ def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def booster(weeks: pd.DataFrame, params: Params) -> Booster:
-    known = split.labelled(weeks)
+    labelled = split.labelled(weeks)
     few = params.train.changed("lightgbm", n_estimators=30)
-    fitted = model.fit("lightgbm", model.matrix_of(known, model.categories_of(known)), known["label"].to_numpy(), few)
+    fitted = model.fit(
+        "lightgbm", model.matrix_of(labelled, model.categories_of(labelled)), labelled["label"].to_numpy(), few
+    )
     assert isinstance(fitted, LGBMClassifier)
     return fitted.booster_
 
@@ -40,10 +42,10 @@ def grown(booster: Booster) -> Trees:
 def test_each_contribution_is_lightgbms_own(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
     expected = np.asarray(booster.predict(matrix, pred_contrib=True))
 
-    told = [explain.explain(grown, row) for row in matrix]
+    explanations = [explain.explain(grown, row) for row in matrix]
 
-    np.testing.assert_allclose([each.contributions for each in told], expected[:, :-1], atol=1e-12)
-    np.testing.assert_allclose([each.base_value for each in told], expected[:, -1], atol=1e-12)
+    np.testing.assert_allclose([each.contributions for each in explanations], expected[:, :-1], atol=1e-12)
+    np.testing.assert_allclose([each.base_value for each in explanations], expected[:, -1], atol=1e-12)
 
 
 def test_they_add_up_to_the_log_odds_of_the_answer(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:

@@ -16,8 +16,8 @@ def test_the_late_rate_of_each_month_is_the_known_one(tables: Tables) -> None:
 
     rates = flights.groupby("month")["label"].mean().tolist()
 
-    known = [0.235, 0.238, 0.236, 0.288, 0.227, 0.315, 0.322, 0.246, 0.137, 0.176, 0.181, 0.336]
-    assert rates == pytest.approx(known, abs=0.001)
+    expected = [0.235, 0.238, 0.236, 0.288, 0.227, 0.315, 0.322, 0.246, 0.137, 0.176, 0.181, 0.336]
+    assert rates == pytest.approx(expected, abs=0.001)
 
 
 def test_the_same_data_have_not_drifted() -> None:

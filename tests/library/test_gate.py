@@ -32,11 +32,11 @@ def flights() -> pd.DataFrame:
 
 
 def decide(
-    flights: pd.DataFrame, challenger: np.ndarray, champion: np.ndarray, params: Params, **asked: Any
+    flights: pd.DataFrame, challenger: np.ndarray, champion: np.ndarray, params: Params, **options: Any
 ) -> Verdict:
     """Without the limit for what is too good, as the champions of these tests know little."""
     generous = params.gate.model_copy(update={"margin_auc": 1.0})
-    return gate.decide(flights, challenger, Rival("release 1", champion), generous, params.evaluate, **asked)
+    return gate.decide(flights, challenger, Rival("release 1", champion), generous, params.evaluate, **options)
 
 
 def logit(probability: np.ndarray, times: float = 1, plus: float = 0) -> np.ndarray:
@@ -212,11 +212,13 @@ def test_a_training_period_that_reaches_into_the_judging_days_is_refused() -> No
 
 
 def test_flights_that_a_model_was_fitted_on_are_found_whatever_their_day_says() -> None:
-    known, unseen = (pd.Series([f"UA{number}-EWR" for number in numbers]) for numbers in (range(50), range(50, 90)))
-    trained_on = np.sort(split.row_keys(known))
+    trained_ids, unseen = (
+        pd.Series([f"UA{number}-EWR" for number in numbers]) for numbers in (range(50), range(50, 90))
+    )
+    trained_on = np.sort(split.row_keys(trained_ids))
 
     gate.refuse_seen_entities("release 3", trained_on, unseen)
     with pytest.raises(
         GateBroken, match=r"release 3 was trained on 1 of the 41 flights that judge it, such as UA7-EWR"
     ):
-        gate.refuse_seen_entities("release 3", trained_on, pd.concat([unseen, known[known == "UA7-EWR"]]))
+        gate.refuse_seen_entities("release 3", trained_on, pd.concat([unseen, trained_ids[trained_ids == "UA7-EWR"]]))

@@ -37,8 +37,8 @@ def small(params: Params) -> Train:
 @pytest.fixture(scope="module")
 def fitting(weeks: pd.DataFrame) -> Weeks:
     """Two weeks to fit on and one to be judged by."""
-    known = split.labelled(weeks)
-    past, future = known[known["day"] < "2013-02-18"], known[known["day"] >= "2013-02-18"]
+    labelled = split.labelled(weeks)
+    past, future = labelled[labelled["day"] < "2013-02-18"], labelled[labelled["day"] >= "2013-02-18"]
     categories = model.categories_of(past)
     return Weeks(
         model.matrix_of(past, categories),
@@ -60,19 +60,19 @@ def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Wee
 
 @pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
 def test_a_model_that_sees_the_day_beats_the_table_of_rates(name: str, fitting: Weeks, small: Train) -> None:
-    told = {
+    probabilities = {
         each: model.predict(model.fit(each, fitting.matrix, fitting.label, small), fitting.next_matrix)
         for each in (name, model.BASELINE)
     }
 
-    losses = {each: evaluation.losses(fitting.next_label, p).mean() for each, p in told.items()}
+    losses = {each: evaluation.losses(fitting.next_label, p).mean() for each, p in probabilities.items()}
     assert losses[name] < losses[model.BASELINE]
 
 
 def test_the_constant_says_the_base_rate(fitting: Weeks, small: Train) -> None:
-    told = model.predict(model.fit("constant", fitting.matrix, fitting.label, small), fitting.next_matrix)
+    probabilities = model.predict(model.fit("constant", fitting.matrix, fitting.label, small), fitting.next_matrix)
 
-    assert np.allclose(told, fitting.label.mean())
+    assert np.allclose(probabilities, fitting.label.mean())
 
 
 def test_a_cell_without_flights_has_the_overall_rate(fitting: Weeks, small: Train) -> None:
@@ -89,10 +89,10 @@ def test_a_cell_is_its_rate_pulled_to_the_overall_rate(small: Train) -> None:
     matrix[50:, schema.FEATURE_NAMES.index("carrier")] = 1
     late = np.arange(100) < 40
 
-    told = model.predict(model.fit("rate_table", matrix, late, small), matrix[[0, 99]])
+    probabilities = model.predict(model.fit("rate_table", matrix, late, small), matrix[[0, 99]])
 
     prior = small.of("rate_table").model_dump()["prior_rows"]
-    assert told == pytest.approx([(40 + prior * 0.4) / (50 + prior), prior * 0.4 / (50 + prior)])
+    assert probabilities == pytest.approx([(40 + prior * 0.4) / (50 + prior), prior * 0.4 / (50 + prior)])
 
 
 @pytest.mark.parametrize("name", EXPORTABLE)
@@ -103,11 +103,12 @@ def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: 
     matrix = np.vstack([rows, model.request_only(rows), unseen])
     fitted = model.fit(name, fitting.matrix, fitting.label, small)
 
-    told = release.Model(export.to_onnx(name, fitted)).predict(matrix)
+    probabilities = release.Model(export.to_onnx(name, fitted)).predict(matrix)
 
-    assert np.abs(told - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
+    assert np.abs(probabilities - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
 
 
+@pytest.mark.slow
 def test_the_same_model_is_the_same_file_in_every_process(fitting: Weeks, small: Train, tmp_path: Path) -> None:
     """Else a release that is published again would be taken for another one.
 
@@ -140,10 +141,10 @@ print([export.to_onnx(name, each) for name, each in joblib.load("fitted").items(
 def test_without_request_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
     """What params.train.request_only_share is for."""
     shown = model.with_request_only(fitting.matrix, fitting.label, small.request_only_share, small.seed)
-    asked = model.request_only(fitting.next_matrix)
+    request_only = model.request_only(fitting.next_matrix)
 
-    without = model.predict(model.fit("lightgbm", fitting.matrix, fitting.label, small), asked)
-    with_rows = model.predict(model.fit("lightgbm", *shown, small), asked)
+    without = model.predict(model.fit("lightgbm", fitting.matrix, fitting.label, small), request_only)
+    with_rows = model.predict(model.fit("lightgbm", *shown, small), request_only)
 
     assert (
         evaluation.losses(fitting.next_label, with_rows).mean() < evaluation.losses(fitting.next_label, without).mean()

@@ -26,6 +26,8 @@ from tests.service import running
 from tests.serving.test_serving import request_of
 from tests.small_world import STORED_FROM, Small
 
+pytestmark = pytest.mark.slow
+
 PAGE = (ROOT / "docs" / "models.md").read_text()
 KINDS = {  # kind of model -> how its reasons are computed, on which scale
     "extra_trees": ("tree_shap", "probability"),

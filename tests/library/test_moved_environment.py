@@ -20,7 +20,7 @@ def test_a_copied_environment_imports_the_library_beside_it(tmp_path: Path) -> N
     shutil.copytree(VENV.parent / "src", folder / "src")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
-    said = subprocess.run(
+    output = subprocess.run(
         [folder / ".venv/bin/python", "-c", "import ontime; print(ontime.__file__)"],
         env=environment,
         capture_output=True,
@@ -28,7 +28,7 @@ def test_a_copied_environment_imports_the_library_beside_it(tmp_path: Path) -> N
         check=True,
     ).stdout
 
-    assert said.strip() == str(folder / "src/ontime/__init__.py")
+    assert output.strip() == str(folder / "src/ontime/__init__.py")
 
 
 def test_no_command_of_the_environment_names_its_folder() -> None:

@@ -35,9 +35,9 @@ def test_what_a_page_takes_from_another_template_is_escaped_as_well(tmp_path: Pa
 
 def test_the_report_of_production_shows_the_name_of_a_group_as_it_is() -> None:
     group = Performance(100, 90, 0.2, 0.2)
-    told = performance_report.PerformanceReport(group, {}, {"carrier": {SCRIPT: group}}, 0, 0, Question(15, 120))
+    report = performance_report.PerformanceReport(group, {}, {"carrier": {SCRIPT: group}}, 0, 0, Question(15, 120))
 
-    page = performance_report._page(told)
+    page = performance_report._page(report)
 
     assert MEANT in page
     assert "<script" not in page
@@ -54,11 +54,11 @@ def test_the_report_of_production_shows_a_score_with_its_interval_where_there_is
     }
     day = Performance(100, 90, 0.2, 0.2, scores)
     group = replace(day, intervals={"auc": Interval(0.7, 0.8)})
-    told = performance_report.PerformanceReport(
+    report = performance_report.PerformanceReport(
         group, {"2013-01-01": day}, {"carrier": {"UA": group}}, 0, 0, Question(15, 120)
     )
 
-    page = performance_report._page(told)
+    page = performance_report._page(report)
 
     assert '<td class="number">0.765 (0.700 to 0.800)</td><td class="number">0.500</td>' in page
     assert '<td class="number">0.4500</td><td class="number">0.765</td>' in page

@@ -1,4 +1,4 @@
-"""The figures of a day: from its predictions, outcomes and quarantined batches."""
+"""The metrics of a day: from its predictions, outcomes and quarantined batches."""
 
 from collections.abc import Mapping
 from datetime import date, timedelta

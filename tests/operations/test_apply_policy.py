@@ -160,7 +160,7 @@ def test_a_candidate_that_the_gate_has_rejected_since_is_not_promoted(
 
     assert carry_out(world, engine, Action.PROMOTE, "2") == before
     assert verdicts(engine, "promotion") == []
-    assert "apply_policy: release 2 is not promoted: the gate rejected it" in capsys.readouterr().err
+    assert "apply_policy: release 2 is not promoted: the gate rejected release 2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("action", [Action.NOTHING, Action.STOP, Action.RETRAIN])

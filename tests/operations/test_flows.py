@@ -25,6 +25,8 @@ from pipelines.operations import materialise
 from tests import PARAMS_YAML, ROOT, without_settings
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:  # prefect takes two seconds to import, and reads PREFECT_HOME then
     from prefect import Flow
 

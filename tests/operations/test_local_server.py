@@ -25,7 +25,7 @@ def lives(group: int) -> bool:
 def test_a_server_is_ready_in_the_block_and_stopped_after_it(tmp_path: Path) -> None:
     port = local_server.free_port()
 
-    with local_server.running_server(
+    with local_server.run_server(
         server(port), port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"
     ) as process:
         inside = local_server.responds(port), local_server.responds(port, "/missing")
@@ -40,7 +40,7 @@ def test_a_server_that_exits_is_reported_with_its_last_lines(tmp_path: Path) -> 
 
     with (
         pytest.raises(ProcessFailed, match="the files ended with 1:\nno disk"),
-        local_server.running_server(fails, port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"),
+        local_server.run_server(fails, port, name="the files", ready="/", ready_seconds=60, log=tmp_path / "log"),
     ):
         pytest.fail("it never was ready")
 
@@ -50,7 +50,7 @@ def test_a_server_that_does_not_become_ready_is_stopped(tmp_path: Path) -> None:
 
     with (
         pytest.raises(ProcessFailed, match="the files was not ready in"),
-        local_server.running_server(waits, port, name="the files", ready="/", ready_seconds=0.1, log=tmp_path / "log"),
+        local_server.run_server(waits, port, name="the files", ready="/", ready_seconds=0.1, log=tmp_path / "log"),
     ):
         pytest.fail("it never was ready")
 

@@ -18,6 +18,8 @@ from ontime import environment
 from tests import PARAMS_YAML, ROOT
 from tests.service import wait_for
 
+pytestmark = pytest.mark.slow
+
 STAGE = """
 import sys, time
 from pathlib import Path
@@ -92,10 +94,10 @@ class Workspace:
         return [each for each in psutil.process_iter(["cwd"]) if each.info["cwd"] == str(self.folder)]
 
     def wait_for_stage(self, name: str) -> psutil.Process:
-        """The process of the stage, which has written half of its output."""
+        """The process of the stage, once it has written half of its output."""
         wait_for((self.folder / name / "one").exists, seconds=60)
-        (found,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
-        return found
+        (stage,) = [each for each in self.processes() if each.cmdline()[-2:] == ["stage.py", name]]
+        return stage
 
 
 @pytest.fixture
@@ -115,9 +117,9 @@ def test_a_killed_training_leaves_nothing_running_and_the_next_one_continues(
 
     {"make train": process, "dvc": dvc, "stage": stage}[victim].kill()
 
-    said, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=60)
     wait_for(lambda: workspace.processes() == [], seconds=60)
-    assert victim == "make train" or "run `make train` again to continue after the last complete stage" in said
+    assert victim == "make train" or "run `make train` again to continue after the last complete stage" in output
     workspace.trained()
     assert workspace.outputs() == ALL_OUTPUTS
 
@@ -132,8 +134,8 @@ def test_an_interruption_stops_the_stage_and_reports_how_to_continue(
 
     process.send_signal(sent)
 
-    said, _ = process.communicate(timeout=60)
-    assert said.splitlines()[-1] == (
+    output, _ = process.communicate(timeout=60)
+    assert output.splitlines()[-1] == (
         "train: interrupted; run `make train` again to continue after the last complete stage"
     )
     wait_for(lambda: workspace.processes() == [], seconds=60)

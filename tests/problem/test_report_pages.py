@@ -13,6 +13,8 @@ from ontime import figures
 from pipelines.tools import pages, replay_report
 from tests import ROOT, browser
 
+pytestmark = pytest.mark.slow
+
 PAPER = {"light": "rgb(248, 246, 240)", "dark": "rgb(18, 20, 22)"}
 INK = {"light": "rgb(26, 28, 30)", "dark": "rgb(236, 232, 222)"}
 

@@ -14,6 +14,8 @@ from serving.connection import MAX_HEAD_BYTES
 from tests.service import MORNING, Service, running
 from tests.serving.test_serving import run_service
 
+pytestmark = pytest.mark.slow
+
 PIECE = b"x" * 1_000_000
 
 

@@ -19,8 +19,10 @@ from serving import examples
 from tests import postgres
 from tests.service import MORNING, Load, Service, running, wait_for
 
+pytestmark = pytest.mark.slow
+
 FLIGHT = MORNING
-KILLS = 12
+KILLS = 6
 
 
 def stored_ids(settings: Settings) -> list[str]:
@@ -38,7 +40,7 @@ def waiting_in(spool: Path) -> list[dict[str, Any]]:
 
 
 def test_every_returned_prediction_survives_a_killed_service(on_both: Settings) -> None:
-    """A dozen times under load, with one worker and with two."""
+    """Several times under load, with one worker and with two."""
     answered: list[str] = []
     moments = random.Random(2013)
 
@@ -67,8 +69,8 @@ def test_workers_share_the_database(on_both: Settings) -> None:
     assert traffic["predictions"] == sum(each["predictions"] for each in traffic["by_minute"]) == counted
 
 
-def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(settings: Settings, tmp_path: Path) -> None:
-    with postgres.running(tmp_path) as server:
+def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(settings: Settings) -> None:
+    with postgres.running() as server:
         away = settings.model_copy(
             update={
                 "database_url": type(settings.database_url)(server.new_database()),
@@ -101,8 +103,8 @@ def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(setti
     assert ids == [answer["prediction_id"] for answer in (before, *during, after)]
 
 
-def test_an_idle_service_notices_that_the_database_is_down(settings: Settings, tmp_path: Path) -> None:
-    with postgres.running(tmp_path) as server:
+def test_an_idle_service_notices_that_the_database_is_down(settings: Settings) -> None:
+    with postgres.running() as server:
         url = type(settings.database_url)(server.new_database())
         with running(settings.model_copy(update={"database_url": url})) as service:
             server.stop()

@@ -21,6 +21,8 @@ from serving import keys
 from tests import browser
 from tests.service import MORNING, Service, running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:

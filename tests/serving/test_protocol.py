@@ -34,6 +34,7 @@ def service(settings: Settings) -> Iterator[Service]:
         started.stop()
 
 
+@pytest.mark.slow
 def test_a_client_of_the_protocol_calls_the_model(
     service: Service, settings: Settings, rows: NDArray[np.float32]
 ) -> None:

@@ -122,6 +122,7 @@ def test_an_outcome_is_late_by_the_rule_of_the_release(other_client: TestClient,
     assert outcome["words"] == f"Arrived {delay} minutes late. That counts as on time: late begins at 30 minutes."
 
 
+@pytest.mark.slow
 def test_the_page_states_the_question(other_settings: tuple[Settings, pd.DataFrame], flight: pd.Series) -> None:
     with running(other_settings[0]) as service, browser.running() as chromium:
         page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")

@@ -23,6 +23,8 @@ from tests.service import MORNING, Load, Service, running, wait_for
 from tests.serving.test_serving import request_of
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 FLIGHT = MORNING
 
 

@@ -223,6 +223,7 @@ def test_every_get_route_supports_head(client: TestClient) -> None:
         assert head_response.content == b""
 
 
+@pytest.mark.slow
 def test_a_head_over_a_socket_has_no_body_and_is_logged_as_one(settings: Settings) -> None:
     with running(settings) as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
@@ -410,6 +411,7 @@ def test_reasons_are_given_for_a_few_flights_only(client: TestClient) -> None:
     assert "at most 20 entities" in answer.json()["detail"][0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_client_with_a_large_body_gets_a_response_and_no_reset(settings: Settings) -> None:
     with running(settings) as service:
         status, response = service.ask("POST", "/v1/predictions", "x" * 30_000_000)
@@ -418,6 +420,7 @@ def test_a_client_with_a_large_body_gets_a_response_and_no_reset(settings: Setti
     assert (status, response["detail"][0]["place"]) == (413, "body")
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive_in_time_is_rejected(settings: Settings) -> None:
     with running(settings, ONTIME_REQUEST_SECONDS="0.3") as service:
         for path in (b"/v1/predictions", b"/v1/outcomes", b"/v2/models/ontime/infer"):

@@ -415,6 +415,7 @@ def test_a_service_without_a_usable_database_exits_with_an_error(settings: Setti
     assert line.endswith("check ONTIME_RELEASES, ONTIME_DATABASE_URL and ONTIME_SPOOL")
 
 
+@pytest.mark.slow
 def test_the_process_serves_on_a_socket_and_stores_its_predictions(settings: Settings) -> None:
     # Many platforms set WEB_CONCURRENCY; it must not change the number of workers.
     with running(settings, WEB_CONCURRENCY="2") as service:
@@ -424,6 +425,7 @@ def test_the_process_serves_on_a_socket_and_stores_its_predictions(settings: Set
     assert [row.prediction_id for row in logged(settings)] == [prediction["prediction_id"]]
 
 
+@pytest.mark.slow
 def test_serving_imports_none_of_the_heavy_libraries() -> None:
     heavy = {
         "dvc",

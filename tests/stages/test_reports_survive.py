@@ -16,6 +16,8 @@ from pipelines import evaluate, train
 from pipelines.layout import FEATURES, write_table
 from tests import PARAMS_YAML, ROOT
 
+pytestmark = pytest.mark.slow
+
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 DAYS = {"train_from": "2013-02-04", "valid_from": "2013-02-15", "test_from": "2013-02-18", "test_until": "2013-02-25"}
 

@@ -17,12 +17,12 @@ from ontime.candidates import CANDIDATES, Candidate, sklearn_onnx
 from ontime.params import Params
 from ontime.trees import Trees
 from pipelines import smoke_test
-from pipelines.smoke_test import CandidateRefused, Sample
+from pipelines.smoke_test import CandidateRefused, SyntheticSample
 from tests import PARAMS_YAML
 
 
 @pytest.fixture(scope="module")
-def sample() -> Sample:
+def sample() -> SyntheticSample:
     return smoke_test.draw_sample(0)
 
 
@@ -80,7 +80,7 @@ REFUSED = {
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 @pytest.mark.parametrize("error", REFUSED)
 def test_a_candidate_that_would_fail_later_is_refused_with_advice(
-    error: str, sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+    error: str, sample: SyntheticSample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry, message = REFUSED[error]
     monkeypatch.setitem(CANDIDATES, "mine", entry)
@@ -90,7 +90,7 @@ def test_a_candidate_that_would_fail_later_is_refused_with_advice(
 
 
 def test_a_candidate_that_raises_is_named_in_a_note(
-    sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+    sample: SyntheticSample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(CANDIDATES, "mine", Candidate(lambda _, __: LogisticRegression()))
 
@@ -103,7 +103,7 @@ def test_a_candidate_that_raises_is_named_in_a_note(
 
 
 def test_a_model_without_explanations_has_the_reason(
-    sample: Sample, params: Params, monkeypatch: pytest.MonkeyPatch
+    sample: SyntheticSample, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(
         CANDIDATES, "mine", Candidate(lambda _, seed: imputed(seed), export=sklearn_onnx, explain="a secret recipe")
@@ -123,7 +123,7 @@ def test_the_candidates_of_params_yaml_pass(monkeypatch: pytest.MonkeyPatch, tmp
     assert (tmp_path / "data/smoke_test.json").exists()
 
 
-def test_the_sample_has_rows_of_each_kind_and_both_labels(sample: Sample) -> None:
+def test_the_sample_has_rows_of_each_kind_and_both_labels(sample: SyntheticSample) -> None:
     complete, missing, unseen = sample.inputs.values()
 
     assert not np.isnan(complete).any()

@@ -17,6 +17,8 @@ from tests import postgres
 from tests.service import Load, running
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 FLIGHT = {
     "carrier": "UA", "flight_number": 1, "origin": "EWR", "dest": "ORD", "distance_miles": 719,
     "scheduled_departure": "2013-02-20T12:00:00-05:00", "scheduled_arrival": "2013-02-20T13:40:00-06:00",

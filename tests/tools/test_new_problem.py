@@ -188,6 +188,7 @@ ODD: dict[str, tuple[pd.DataFrame, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("case", ODD)
+@pytest.mark.slow
 def test_the_problem_reads_its_file(case: str, folder: Path) -> None:
     table, arguments = ODD[case]
     written = new_problem.write_problem(chosen(table, **arguments), Path(arguments.get("name", "visits.csv")))
@@ -197,6 +198,7 @@ def test_the_problem_reads_its_file(case: str, folder: Path) -> None:
     assert completed.returncode == 0, completed.stdout
 
 
+@pytest.mark.slow
 def test_the_example_of_a_feature_that_is_looked_up_works(folder: Path) -> None:
     written = new_problem.write_problem(chosen(VISITS), Path("visits.csv"))
     for path in written.glob("problem/*.py"):
@@ -219,6 +221,7 @@ LOOKED_UP = """    rows, week = tables["rows"], pd.Timedelta(days=7)
 
 def own_tests(written: Path, folder: Path) -> "subprocess.CompletedProcess[str]":
     shutil.copy(written / "params.yaml", folder)
-    environment = {**os.environ, "ONTIME_PROBLEM": str(folder / written / "problem"), "PYTHONPATH": str(ROOT / "src")}
+    environment = {**os.environ, "ONTIME_PROBLEM": str(folder / written / "problem"), "PYTHONPATH": str(ROOT / "src"),
+                   "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # fmt: skip  # a second of imports
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(written / "tests")]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)

@@ -30,6 +30,8 @@ from tests.futures import with_another_future
 from tests.library.test_conformal import answered
 from tests.service import wait_for
 
+pytestmark = pytest.mark.slow
+
 START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
 
 

@@ -24,6 +24,8 @@ from pipelines.tools.ui_pages import Ports, evidently_page, listens, mlflow_page
 from tests import ROOT, synthetic, without_settings
 from tests.service import wait_for
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"a day: classification", "a day: data drift", "a day: data quality", "a day: prediction drift"}
 
 
@@ -126,7 +128,7 @@ def test_a_report_appears_while_the_pages_are_shown(shown: Shown) -> None:
     from monitoring import drift  # seven seconds, which only this test needs
 
     before, now = (synthetic.flights(300, seed, ["temp_f"]) for seed in (1, 2))
-    reports = drift.build_reports(before, now, 0.25, "a day")
+    reports = drift.build_reports(before, now, 0.25, "a day", ["temp_f"])
 
     reports.save(shown.folder / "var/evidently", "ontime", datetime(2013, 11, 8, tzinfo=UTC), "7")
 
