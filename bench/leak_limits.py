@@ -66,13 +66,13 @@ def fit_candidate(name: str, entities: pd.DataFrame, params: Params) -> model.Cl
     return model.fit(name, matrix, entities["label"].to_numpy(), params.train)
 
 
-def single_feature_aucs(entities: pd.DataFrame) -> Mapping[str, float]:
+def feature_aucs(entities: pd.DataFrame) -> Mapping[str, float]:
     return leaks.single_feature_aucs(entities[list(schema.FEATURE_NAMES)], entities["label"].to_numpy(bool))
 
 
 def honest_scores(entities: pd.DataFrame, params: Params) -> dict[str, float]:
     return {
-        "auc": round(max(single_feature_aucs(entities).values()), 3),
+        "auc": round(max(feature_aucs(entities).values()), 3),
         "explained": round(
             max(share for share, _ in leaks.explained_variance(entities, entities[["label", "value"]]).values()), 3
         ),
@@ -90,7 +90,7 @@ def leaking_scores(entities: pd.DataFrame, params: Params) -> dict[str, float]:
     gains = dict(zip(schema.FEATURE_NAMES, gain(fitted), strict=True))
     probability = model.predict(fitted, model.matrix_of(test, model.categories_of(train)))
     return {
-        "auc": round(single_feature_aucs(train)[REPLACED], 3),
+        "auc": round(feature_aucs(train)[REPLACED], 3),
         "gain": round(gains[REPLACED] / sum(gains.values()), 3),
         "test_auc": round(float(roc_auc_score(test["label"], probability)), 3),
     }

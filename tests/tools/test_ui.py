@@ -174,7 +174,7 @@ def test_the_other_pages_end_with_the_one_that_dies(failed: tuple[Shown, int, st
 def test_pages_that_have_nothing_to_show_name_the_command_that_fills_them(shown: Shown) -> None:
     assert "MLflow: no runs yet; `make train` records them" in shown.output
     assert "Prefect: no flow runs yet; `make orchestrate` runs them on a schedule" in shown.output
-    assert "Evidently: no reports yet; `make monitor` writes them" in shown.output
+    assert "Evidently: no reports yet; `make monitor` writes one" in shown.output
 
 
 def test_the_service_is_told_what_is_shown(shown: Shown) -> None:
