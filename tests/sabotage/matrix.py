@@ -31,17 +31,26 @@ class Guard:
     refusal: str = ""  # the exception that it raises
 
 
-CONTRACT, PERIODS, LEAK, AUC = "tables' contract", "periods", "features that add up to the label", "AUC too good"
-QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "dataset's adapter", "parameters' types"
+CONTRACT, PERIODS, LEAK, AUC = "data contract", "periods", "variance explained by all features", "AUC above the limit"
+QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "dataset adapter", "params.yaml schema"
 POINT_IN_TIME, QUARANTINED_ROWS, GATE = "point in time", "known data errors", "gate"
 SEEN = "no training rows in the test"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
-MANIFEST, OVERWRITE, ITSELF, TREES = "manifest", "versions are immutable", "no release challenges itself", "trees' file"
-LEAD, FEATURE_SET, FLAGS, REQUEST = "same lead", "feature set", "flags of a prediction", "request's types"
-UNSEEN_DAYS, NOTHING, LAST_WORD = "training days do not count", "nothing to compare", "latest report of an outcome"
+MANIFEST, OVERWRITE, ITSELF, TREES = (
+    "manifest",
+    "versions are immutable",
+    "no release challenges itself",
+    "trees.npz check",
+)
+LEAD, FEATURE_SET, FLAGS, REQUEST = "lead check", "feature set", "flags of a prediction", "request schema"
+UNSEEN_DAYS, NOTHING, LAST_WORD = "training days are excluded", "empty comparison", "latest report of an outcome"
 SHADOW, WATCH, HELD_BACK = "policy: shadow", "policy: watch", "policy: cooldown, budget, labels"
-REPRODUCTION, SETTINGS = "byte for byte", "settings' types"
-ALONE, DOMINANT, UNDECLARED = "one feature alone", "share of the model's gain", "tables declare when they are known"
+REPRODUCTION, SETTINGS = "dvc.lock", "settings schema"
+ALONE, DOMINANT, UNDECLARED = (
+    "AUC of a single feature",
+    "share of the model's gain",
+    "tables declare when they are known",
+)
 SMOKE_TEST, OBJECTION = "smoke test of candidates", "objection to a promotion by hand"
 
 

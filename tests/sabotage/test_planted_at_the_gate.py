@@ -33,7 +33,7 @@ def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **settin
     return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **settings)
 
 
-@sabotage("probabilities too high", "a challenger that ranks better, with probabilities 0.05 too high", GATE)
+@sabotage("miscalibrated challenger", "a challenger that ranks better, with probabilities 0.05 too high", GATE)
 def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     winter: Model, honest: np.ndarray, reported: Reported
 ) -> None:
@@ -48,7 +48,7 @@ def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     reported(verdict.reason.split("; ")[0])
 
 
-@sabotage("slow decline", "refreshes, each hardly worse than the one before it", GATE)
+@sabotage("slow decline", "successive refreshes, each slightly worse than the one before it", GATE)
 def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: np.ndarray, reported: Reported) -> None:
     chain = [moved(honest, times) for times in 0.985 ** np.arange(12)]
     best = Rival("release 1", chain[0])
@@ -62,7 +62,7 @@ def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: n
     reported(verdicts[-1].reason)
 
 
-@sabotage("too good to be true", "a challenger that knows a part of each outcome", GATE)
+@sabotage("too good to be true", "a challenger whose score contains a part of each outcome", GATE)
 def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
     late = winter.winner.entities["label"].to_numpy(bool)
     assert decide(winter, honest, winter.winner.predictions["rate_table"].to_numpy(), base_rate=0.2).promote
@@ -88,7 +88,7 @@ def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarr
     reported(verdict.reason.split(", which")[0])
 
 
-@sabotage("falsified days", "a test period that contains training flights, moved to its days", SEEN)
+@sabotage("falsified dates", "a test period that contains training flights, moved to its days", SEEN)
 def test_flights_of_the_training_are_found_by_their_keys(
     winter: Model, releases: Path, tmp_path: Path, reported: Reported
 ) -> None:

@@ -87,21 +87,21 @@ def test_delays_in_hours_are_refused(week: Tables, refusal: Refusal, reported: R
     reported(refusal(with_flights(week, arr_delay_minutes=week["flights"]["arr_delay_minutes"] / 60)))
 
 
-@sabotage("shifted time zone", "New York's wall clock labelled UTC, as in 2023's flights", CONTRACT)
+@sabotage("shifted time zone", "New York local time labelled UTC, as in the flights of 2023", CONTRACT)
 def test_a_wall_clock_labelled_utc_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
     wall = week["flights"]["scheduled_departure"].dt.tz_convert(schema.ZONE).dt.tz_localize(None).dt.tz_localize("UTC")
 
     reported(refusal(with_flights(week, scheduled_departure=wall)))
 
 
-@sabotage("shifted time zone", "weather an hour late: winter time all summer", CONTRACT)
+@sabotage("shifted time zone", "weather shifted by an hour: standard time all summer", CONTRACT)
 def test_weather_by_winter_time_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
     late = {name: week["weather"][name] + pd.Timedelta(hours=1) for name in ("hour", "known_at")}
 
     reported(refusal({**week, "weather": week["weather"].assign(**late)}))
 
 
-@sabotage("shifted time zone", "arrivals read on New York's clock instead of the destination's", CONTRACT)
+@sabotage("shifted time zone", "arrivals read in New York's time zone instead of the destination's", CONTRACT)
 def test_arrivals_on_new_yorks_clock_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
     hours = 3 * week["flights"]["dest"].isin(THREE_HOURS_WEST) + 1 * week["flights"]["dest"].isin(ONE_HOUR_WEST)
     early = {
@@ -202,7 +202,7 @@ def test_outcomes_that_come_again_change_nothing(production: World, reported: Re
     "missing hour of weather",
     "noon of a Saturday, at all three airports",
     harmless=True,
-    instead="the last observation counts until the next one, and its age is a feature",
+    instead="the last observation is used until the next one, and its age is a feature",
 )
 def test_a_missing_hour_is_bridged_by_the_hour_before(tables: Tables, params: Params, reported: Reported) -> None:
     start, end = midnight(SATURDAY), midnight(SATURDAY + timedelta(days=1))
@@ -219,7 +219,7 @@ def test_a_missing_hour_is_bridged_by_the_hour_before(tables: Tables, params: Pa
     reported(f"weather_age_hours {gap['weather_age_hours'].max():.0f} at most; hours missing: {missing}")
 
 
-@sabotage("changed format", "departures as 14.75 hours: 1475 where 1445 is meant", DATASET)
+@sabotage("changed format", "departures as decimal hours: 1475 instead of 1445", DATASET)
 def test_times_that_no_clock_shows_are_refused(reported: Reported) -> None:
     hours = pd.Series([615, 1445, 2359], name="sched_dep_time")
     minutes_of_day(hours)
@@ -230,7 +230,7 @@ def test_times_that_no_clock_shows_are_refused(reported: Reported) -> None:
     reported(refused.value)
 
 
-@sabotage("shifted time zone", "a caller's wall time without its offset", REQUEST)
+@sabotage("shifted time zone", "a request with a local time without UTC offset", REQUEST)
 def test_a_request_without_an_offset_is_refused(production: World, reported: Reported) -> None:
     (flight, *_) = production.requests(FRIDAY, FRIDAY)
     naive = {**flight, "scheduled_departure": flight["scheduled_departure"][:19]}
@@ -244,7 +244,7 @@ def test_a_request_without_an_offset_is_refused(production: World, reported: Rep
     reported(f"422: {problem['place']}: {problem['reason']}")
 
 
-@sabotage("future leak", "weather known an hour before it is measured", CONTRACT)
+@sabotage("future leak", "weather declared as known an hour before it is measured", CONTRACT)
 def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
     early = week["weather"]["known_at"] - pd.Timedelta(hours=1)
 
@@ -253,7 +253,7 @@ def test_weather_that_is_known_early_is_refused(week: Tables, refusal: Refusal, 
 
 @sabotage(
     "future leak",
-    "a feed that holds another future than the real one",
+    "a feed whose future data differ from the real ones",
     AS_OF,
 )
 def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: Params, reported: Reported) -> None:
@@ -271,7 +271,7 @@ def test_what_lies_ahead_of_the_clock_changes_no_feature(week: Tables, params: P
     reported("the features are the same, bit for bit")
 
 
-@sabotage("labels flipped", "arrival delays with the wrong sign", CONTRACT)
+@sabotage("flipped labels", "arrival delays with the wrong sign", CONTRACT)
 def test_delays_with_the_wrong_sign_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
     flipped = -week["flights"]["arr_delay_minutes"].clip(-180, 180)  # within the range of early arrivals
 

@@ -71,7 +71,7 @@ def stage_refuses(workspace: Path) -> str:
     return str(refused.value).split(";")[0]
 
 
-@sabotage("future leak", "the minutes in the air in the place of a feature", POINT_IN_TIME)
+@sabotage("future leak", "the minutes in the air in place of a feature", POINT_IN_TIME)
 def test_minutes_in_the_air_stop_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
     reported(refusal(lambda window: window.flights["air_minutes"][window.in_period].to_numpy()))
 
@@ -85,7 +85,7 @@ def test_the_next_legs_delay_stops_the_stage(refusal: Callable[[Make], str], rep
 
 
 @pytest.mark.usefixtures("workspace")
-@sabotage("future leak", "the late share of each destination, over all flights that there are", POINT_IN_TIME)
+@sabotage("future leak", "the late share of each destination over all flights", POINT_IN_TIME)
 def test_a_mean_of_the_label_stops_the_stage(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
@@ -101,7 +101,7 @@ def test_a_mean_of_the_label_stops_the_stage(
     reported(stage_refuses(workspace))
 
 
-@sabotage("future leak", "how many flights of the airport are cancelled until the departure", POINT_IN_TIME)
+@sabotage("future leak", "the number of flights cancelled at the airport up to the departure", POINT_IN_TIME)
 def test_a_count_of_later_cancellations_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
     def cancelled(window: problem_features._Window) -> object:
         never = window.actual_departure == NEVER
@@ -114,7 +114,7 @@ def test_a_count_of_later_cancellations_stops_the_stage(refusal: Callable[[Make]
     reported(refusal(cancelled))
 
 
-@sabotage("future leak", "one observation ahead in the weather, in six hours after a clock change", POINT_IN_TIME)
+@sabotage("future leak", "the next weather observation, in the six hours after a clock change", POINT_IN_TIME)
 def test_one_row_ahead_around_a_clock_change_stops_the_stage(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
 ) -> None:
@@ -130,7 +130,7 @@ def test_one_row_ahead_around_a_clock_change_stops_the_stage(
     reported(stage_refuses(workspace))
 
 
-@sabotage("future leak", "a column that somebody adds to the flights, known when they have landed", POINT_IN_TIME)
+@sabotage("future leak", "a column added to the flights table, known after landing", POINT_IN_TIME)
 def test_an_added_column_that_is_known_later_stops_the_stage(
     refusal: Callable[[Make], str], reported: Reported
 ) -> None:

@@ -46,7 +46,7 @@ def flip(production: World, every: int) -> None:
 # Labels.
 
 
-@sabotage("labels late", "no outcome since Tuesday", alert("unlabelled_share"))
+@sabotage("late labels", "no outcome since Tuesday", alert("unlabelled_share"))
 def test_outcomes_that_stay_away_stop_everything(production_on_saturday: World, reported: Reported) -> None:
     since = midnight(SATURDAY - timedelta(days=5))
     late = sa.update(database_tables.outcomes).where(OUTCOMES.known_at > since).values(known_at=LATER)
@@ -57,14 +57,14 @@ def test_outcomes_that_stay_away_stop_everything(production_on_saturday: World, 
     reported(result.report("unlabelled_share"))
 
 
-@sabotage("labels flipped", "the outcome of every fourth flight", alert("loss_excess"))
+@sabotage("flipped labels", "the outcomes of every fourth flight", alert("loss_excess"))
 def test_many_flipped_outcomes_raise_the_loss(production_on_saturday: World, reported: Reported) -> None:
     flip(production_on_saturday, 4)
 
     reported(monitor_again(production_on_saturday).report("loss_excess"))
 
 
-@sabotage("labels flipped", "the outcome of every tenth flight", alert("auc_shortfall"))
+@sabotage("flipped labels", "the outcomes of every tenth flight", alert("auc_shortfall"))
 def test_some_flipped_outcomes_lower_the_auc(production_on_saturday: World, reported: Reported) -> None:
     flip(production_on_saturday, 10)
 
@@ -72,7 +72,7 @@ def test_some_flipped_outcomes_lower_the_auc(production_on_saturday: World, repo
 
 
 @sabotage(
-    "labels flipped",
+    "flipped labels",
     "the outcome of every five hundredth flight",
     instead="nothing in the scores: one in five hundred at random is within the noise of a fortnight. The contract "
     "compares the feed's delays, which retraining uses, with the clock times",
@@ -85,7 +85,7 @@ def test_few_flipped_outcomes_are_not_seen(production_on_saturday: World, report
     reported(result.verdict)
 
 
-@sabotage("labels by another rule", "late from the first minute on, instead of the fifteenth", alert("rate_gap"))
+@sabotage("changed label definition", "late from 1 minute instead of 15", alert("rate_gap"))
 def test_another_rule_of_lateness_opens_a_gap(
     production_on_saturday: World, timetable: pd.DataFrame, reported: Reported
 ) -> None:
@@ -98,7 +98,7 @@ def test_another_rule_of_lateness_opens_a_gap(
     reported(monitor_again(production_on_saturday).report("rate_gap"))
 
 
-@sabotage("labels flipped", "... and the policy would retrain on them at once", matrix.HELD_BACK)
+@sabotage("flipped labels", "flipped labels that the policy would retrain on immediately", matrix.HELD_BACK)
 def test_a_retraining_waits_for_enough_new_labels(production_on_saturday: World, reported: Reported) -> None:
     params = production_on_saturday.params
     few = {"policy": params.policy.model_copy(update={"min_labels": 5000})}
@@ -115,7 +115,7 @@ def test_a_retraining_waits_for_enough_new_labels(production_on_saturday: World,
 # The feed, and what is materialised from it.
 
 
-@sabotage("stale features", "materialisation stands still: no timetable, no features, for a day", alert("silent"))
+@sabotage("stale features", "materialisation stopped: no timetable and no features for a day", alert("silent"))
 def test_a_day_without_materialisation_stops_everything(production: World, reported: Reported) -> None:
     production.ask(SATURDAY, SATURDAY)
     result = production.monitor_day(SATURDAY)
@@ -124,7 +124,9 @@ def test_a_day_without_materialisation_stops_everything(production: World, repor
     reported(result.report("silent"))
 
 
-@sabotage("stale features", "the store has lost the day's features, not its timetable", alert("request_only_share"))
+@sabotage(
+    "stale features", "the store has lost the features of a day, but not the timetable", alert("request_only_share")
+)
 def test_flights_without_features_stop_everything(production: World, reported: Reported) -> None:
     production.materialise(SATURDAY)
     moments = database_tables.features.c.moment
@@ -136,7 +138,7 @@ def test_flights_without_features_stop_everything(production: World, reported: R
     reported(result.report("request_only_share"))
 
 
-@sabotage("stale features", "the feed of departures, arrivals and weather stands still", alert("stale_feed_share"))
+@sabotage("stale features", "the feed of departures, arrivals and weather has stopped", alert("stale_feed_share"))
 def test_a_feed_that_stands_still_stops_everything(production: World, reported: Reported) -> None:
     production.tables = standing_still(production.tables, midnight(SATURDAY) - timedelta(hours=6))
     result = production.run_day(SATURDAY)
@@ -259,9 +261,7 @@ def celsius(vector: Vector) -> Vector:
     return vector
 
 
-@sabotage(
-    "online feature skew", "features of another moment than the model was trained on: 30 minutes ahead", matrix.LEAD
-)
+@sabotage("online feature skew", "features as of 30 minutes before departure, not of the model's lead", matrix.LEAD)
 def test_another_lead_than_in_training_is_not_materialised(
     production: World, params: Params, reported: Reported
 ) -> None:
@@ -385,7 +385,7 @@ def test_answers_that_are_distributed_otherwise_are_seen(
 
 
 @sabotage(
-    "drifted but harmless season",
+    "harmless seasonal drift",
     "a model of winter in June: its temperatures are rare in training, and its predictions are right",
     harmless=True,
     instead="features change with the seasons; what counts is whether the predictions are still right",
@@ -416,7 +416,7 @@ def test_drift_is_found_and_calm_is_calm(winter: Model, production: World, repor
 # A worse model that got past the gate.
 
 
-@sabotage("worse model past the gate", "a challenger trained on inverted labels", matrix.SHADOW)
+@sabotage("worse model that passed the gate", "a challenger trained on inverted labels", matrix.SHADOW)
 def test_a_worse_challenger_is_withdrawn(production: World, inverted: Model, winter: Model, reported: Reported) -> None:
     began = SATURDAY - timedelta(days=production.params.policy.shadow_days)
     inverted.publish(production.settings.releases, "2")
@@ -431,7 +431,7 @@ def test_a_worse_challenger_is_withdrawn(production: World, inverted: Model, win
     reported(decision.reason.split(": ")[0])
 
 
-@sabotage("worse model past the gate", "... and past the shadow: it serves traffic", matrix.WATCH)
+@sabotage("worse model that passed the gate", "... and past the shadow: it serves traffic", matrix.WATCH)
 def test_a_worse_champion_is_rolled_back(production: World, inverted: Model, winter: Model, reported: Reported) -> None:
     began = SATURDAY - timedelta(days=3)
     inverted.publish(production.settings.releases, "2")

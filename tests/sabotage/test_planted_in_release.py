@@ -38,7 +38,7 @@ def redigested(made: Model, **changed: Any) -> Model:
     return made._replace(contents=contents)
 
 
-@sabotage("tampered release", "one byte of the model, while the service answers", matrix.DIGESTS)
+@sabotage("tampered release", "one changed byte of the model while the service runs", matrix.DIGESTS)
 def test_a_changed_byte_is_refused_and_the_old_release_goes_on(
     winter: Model, other: Model, releases: Path, reported: Reported
 ) -> None:
@@ -133,7 +133,7 @@ def test_a_release_that_is_replaced_whole_is_believed(other: Model, releases: Pa
     reported("nothing")
 
 
-@sabotage("another feature order", "a release of code whose features are sorted by name", matrix.MANIFEST)
+@sabotage("changed feature order", "a release of code whose features are sorted by name", matrix.MANIFEST)
 def test_a_release_of_other_features_is_refused(releases: Path, reported: Reported) -> None:
     proven(releases)
 
@@ -146,7 +146,7 @@ def test_a_release_of_other_features_is_refused(releases: Path, reported: Report
     reported(refused.value)
 
 
-@sabotage("wrong conversion", "an ONNX file that is another model than the one that was measured", matrix.PARITY)
+@sabotage("wrong ONNX conversion", "an ONNX file of a model other than the evaluated one", matrix.PARITY)
 def test_a_wrong_conversion_is_refused(winter: Model, other: Model, reported: Reported) -> None:
     tolerance = winter.params.gate.parity_tolerance
     packaging.refuse_disparity(winter.winner, tolerance)
@@ -185,6 +185,6 @@ def test_another_output_than_the_committed_one_is_named(
     for words in (["init"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-m", "t"]):
         subprocess.run(["git", *words], check=True, capture_output=True)
     outputs = lineage.outputs(text)
-    assert "byte for byte" in lineage.reproduction(outputs)
+    assert "dvc.lock" in lineage.reproduction(outputs)
 
     reported(lineage.reproduction({**outputs, "models": "another"}))

@@ -66,7 +66,7 @@ def departure_delay(weeks: pd.DataFrame, tables: Tables) -> pd.Series:
 
 
 @pytest.mark.usefixtures("workspace")
-@sabotage("target leak", "the arrival delay in the place of a feature", LEAK)
+@sabotage("target leak", "the arrival delay in place of a feature", LEAK)
 def test_a_feature_that_is_the_label_stops_the_training(weeks: pd.DataFrame, reported: Reported) -> None:
     planted(weeks, plane_age_years=weeks["value"])
     with pytest.raises(leaks.LeakFound) as refused:
@@ -133,7 +133,7 @@ def test_a_feature_from_the_future_that_was_accepted_stops_the_evaluation(
 @pytest.mark.usefixtures("workspace")
 @sabotage(
     "future leak",
-    "the late share of each flight number over the year, from a file that the features' code reads by itself",
+    "the late share of each flight number over the year, from a file that the feature code reads directly",
     instead="features computed only from declared tables, which the point-in-time check covers",
 )
 def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
@@ -225,7 +225,7 @@ def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reporte
     reported(refused.value)
 
 
-@sabotage("challenger worse for some", "a challenger that is better on the whole and wrong about one airline", GATE)
+@sabotage("challenger worse on one slice", "a challenger that is better overall and wrong about one airline", GATE)
 def test_a_challenger_that_fails_one_airline_is_kept_out(winter: Model, reported: Reported) -> None:
     flights, predictions = winter.winner.entities, winter.winner.predictions
     usual = Rival("the base rate", np.full(len(flights), winter.winner.training["base_rate"]))
