@@ -38,7 +38,7 @@ def test_performance_is_reported_by_day_release_and_slice(
     low, high = content["whole"]["intervals"]["log_loss"]
     assert low < content["whole"]["scores"]["log_loss"] < high
     assert f'<th scope="row">1</th><td class="number">{sum(expected.values()):,}</td>' in page
-    assert "the release that answered was trained on those days" in page
+    assert "their release was trained on those days" in page
     for cut in ("origin", "carrier", "hour", "distance", "month", "version", "day"):
         assert f"<h2>By {cut}</h2>" in page
 
@@ -55,6 +55,6 @@ def test_performance_without_outcomes_is_reported_as_such(
     assert report is not None
     assert report.whole.labelled == 0
     page = performance_report.write_performance(report, tmp_path).read_text()
-    assert "neither good nor bad" in page
+    assert "there is nothing to measure" in page
     assert '<p class="empty">No outcomes yet' in page
     assert "<svg" not in page
