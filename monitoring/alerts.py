@@ -1,6 +1,6 @@
 """Alert rules: an alert fires when a metric exceeds its limit on n of the last m days that have a value.
 
-Tier 1 stops all releases and pages somebody, tier 2 requests a retraining, tier 3 is only reported.
+Tier 1 blocks all release changes and pages the operator, tier 2 requests a retraining, tier 3 is only reported.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Decomposes the change of a score between two periods: covariates by family, base rate, relation. The parts add up.
 
-The score of an entity is the value that its probability itself expects, plus a residual. The expectation depends on the
+An entity's score is its expectation under the predicted probability, plus a residual. The expectation depends on the
 features alone, so its change is due to the covariates: entities that are harder or easier to predict. The residual is
 zero on average while the probabilities are calibrated, so its change is due to the base rate or to the relation between
 features and outcomes.

@@ -68,7 +68,7 @@ class SliceChange:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Pairs are of the samples before and after."""
+    """Each pair has the value for the earlier sample and for the later one."""
 
     entities: tuple[int, int]
     positive_rate: tuple[float, float]

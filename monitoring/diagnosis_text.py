@@ -43,7 +43,7 @@ def headline(diagnosis: Diagnosis) -> str:
     first = diagnosis.causes[0]
     return (
         f"nothing stands out: no cause adds a significant {NOTABLE_LOG_LOSS:g} of log-loss or more; the "
-        f" largest is {first.name}, {format_interval(first.cost)}"
+        f"largest is {first.name}, {format_interval(first.cost)}"
     )
 
 

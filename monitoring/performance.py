@@ -38,8 +38,8 @@ class Performance:
     intervals: Mapping[str, evaluation.Interval] | None = None
     alert_precision: float | None = None
     alert_recall: float | None = None
-    loss_excess: float | None = None  # the log-loss minus the one that the probabilities themselves expect
-    auc_shortfall: float | None = None  # the AUC that the probabilities themselves expect, minus the AUC
+    loss_excess: float | None = None  # the observed log-loss minus its expectation under calibrated probabilities
+    auc_shortfall: float | None = None  # the expected AUC under calibrated probabilities, minus the observed AUC
 
     @property
     def label_coverage(self) -> float:

@@ -1,4 +1,4 @@
-"""Stage 6: models/ and the test period, which no earlier stage reads -> reports/, data/predictions/."""
+"""Stage 6: models/ and the test period, which no earlier stage scores -> reports/, data/predictions/."""
 
 import time
 from typing import Any, NamedTuple

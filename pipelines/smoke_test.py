@@ -1,7 +1,7 @@
 """Stage 4: checks every candidate on a small synthetic table -> data/smoke_test.json.
 
 Each candidate is fitted, saved, exported, explained and reported with the code of the later stages, which take minutes.
-The stage reads no data, so `dvc repro smoke_test` checks a new candidate in seconds, also in a fresh clone.
+The stage reads no data, so `dvc repro smoke_test` checks a new candidate in seconds, even in a fresh clone.
 """
 
 import io
@@ -182,7 +182,7 @@ def main() -> None:
     checked = {name: check_candidate(name, sample, params) for name in params.train.candidates}
     methods = {name: method for name, (_, method) in checked.items()}
     check_reports({name: probability for name, (probability, _) in checked.items()}, methods, sample, params)
-    # Neither scores nor text: while this file does not change, DVC repeats no training.
+    # Contains no scores and no text, so it rarely changes; DVC then skips the training.
     write_json(SMOKE_TEST, {name: method.model_dump(exclude={"about"}) for name, method in methods.items()})
     print(f"smoke_test: {len(checked)} candidates can be fitted, exported and explained")
 

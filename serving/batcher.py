@@ -26,7 +26,7 @@ from serving.scoring import MicroBatch
 from serving.shadow import ShadowScorer
 
 MAX_BATCH_ENTITIES = 1000  # of a batch, and of a request
-MAX_WAITING_ENTITIES = 20_000  # more would wait longer than their clients do
+MAX_WAITING_ENTITIES = 20_000  # with more, clients would time out
 
 
 class Overloaded(Exception):
@@ -138,7 +138,7 @@ class Batcher:
 def _deliver(requests: Sequence[PendingRequest], outcome: list[list[dict[str, Any]]] | Exception) -> None:
     """9. Each request receives its predictions, or the error of the batch."""
     for place, request in enumerate(requests):
-        if request.predictions.done():  # its client has disconnected, or its time is over
+        if request.predictions.done():  # the client has disconnected, or the request has timed out
             continue
         if isinstance(outcome, Exception):
             request.predictions.set_exception(outcome)

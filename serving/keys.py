@@ -1,4 +1,4 @@
-"""API keys and their scopes. The file contains digests, so whoever reads it learns no key.
+"""API keys and their scopes. The file contains only digests, so reading it reveals no key.
 
 `python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key and prints it once. A key has 256 random bits,
 so one round of SHA-256 is enough; unlike a password it cannot be guessed.

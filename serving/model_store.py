@@ -22,7 +22,7 @@ POLL_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class LiveReleases:
-    """The releases that answer. It is replaced as a whole, so all entities of a batch see the same releases."""
+    """The releases that serve traffic. It is replaced as a whole, so all entities of a batch see the same releases."""
 
     champion: Release
     challenger: Release | None

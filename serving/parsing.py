@@ -85,7 +85,7 @@ async def read_body(request: Request) -> bytes:
         raise
     if len(body) > MAX_BODY_BYTES:
         raise RequestRejected(413, ErrorDetail(place="body", reason=f"more than {MAX_BODY_BYTES} bytes"))
-    return bytes(body).removeprefix(codecs.BOM_UTF8)  # Windows writes a byte order mark; RFC 8259 allows to ignore it
+    return bytes(body).removeprefix(codecs.BOM_UTF8)  # Windows writes a byte order mark; RFC 8259 lets us ignore it
 
 
 def parse_entities(body: bytes, explain: bool) -> tuple[list[EntityRequest], bool]:

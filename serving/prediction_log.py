@@ -105,7 +105,7 @@ class PredictionLog:
     def _watch_database(self) -> None:
         while not self._stopping.wait(RETRY_SECONDS):
             if self.database_error is None:
-                try:  # so that readiness is correct also without traffic
+                try:  # so that readiness is correct even without traffic
                     database.ping(self.engine)
                     self.read_monitoring()
                 except sa.exc.SQLAlchemyError as error:

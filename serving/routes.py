@@ -130,7 +130,7 @@ def add_outcomes(app: FastAPI, model_store: ModelStore, engine: sa.Engine, setti
         openapi_extra=examples.OUTCOMES_BODY,
     )
     async def outcomes(request: Request) -> OutcomesReceived:
-        """Outcomes may arrive late, repeatedly and in any order, also for entities without a prediction."""
+        """Outcomes may arrive late, repeatedly and in any order, even for entities without a prediction."""
         async with timeout(settings.request_seconds):
             question = model_store.live.champion.manifest.question
             reported, is_list = parsing.parse_outcomes(await parsing.read_body(request), question)

@@ -44,7 +44,7 @@ def main() -> None:
 def _serve(settings: Settings) -> None:
     from serving.model_store import ModelStore
 
-    # First of all, to report a port in use at once, and to reserve the port during the start.
+    # First, so that a port in use is reported at once, and the port stays reserved during startup.
     with _listen(settings.host, settings.port) as listener:
         if settings.workers > 1:
             # Errors are reported once, here, and the tables exist before the workers start.

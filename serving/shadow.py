@@ -1,4 +1,4 @@
-"""Shadow scoring: the release that did not answer scores the same entities, after the responses were sent."""
+"""Shadow scoring: the other release scores the same entities in a background thread, after the commit."""
 
 from queue import Full, Queue
 from threading import Thread

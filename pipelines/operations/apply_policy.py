@@ -1,4 +1,4 @@
-"""Carries out what the policy decided about releases, once a day. Retraining is asked for, not done here."""
+"""Carries out what the policy decided about releases, once a day. retrain.py does the retraining."""
 
 import sys
 from datetime import date, datetime

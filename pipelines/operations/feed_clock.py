@@ -24,7 +24,7 @@ def yesterday(settings: Settings, params: Params) -> date:
 
 
 def weeks_behind(settings: Settings, params: Params, today: datetime) -> int:
-    """The number of weeks that leads to a day of the dataset, as near to the same time of the year as it has one."""
+    """The delay in weeks that maps `today` to a day of the dataset, as close as possible to the same season."""
     if settings.weeks_behind is not None:
         return settings.weeks_behind
     dataset, day = sources.dataset(params.dataset), local_time.day_of(today)

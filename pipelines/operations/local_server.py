@@ -52,7 +52,7 @@ def wait_until_ready(
 ) -> None:
     """Return when `ready()` is true.
 
-    Raises ProcessFailed with the end of `output()` if the process exits before, or after so many seconds.
+    Raises ProcessFailed with the end of `output()` if the process exits before, or is not ready within `seconds`.
     """
     deadline = time.monotonic() + seconds
     while True:

@@ -109,7 +109,7 @@ def refuse_lost_outcomes(entities: pd.DataFrame, params: Params) -> None:
     if lost.mean() > LOST_OUTCOMES_LIMIT:
         raise Refusal(
             f"monitor.settle_days {params.monitor.settle_days}: {lost.mean():.0%} of the outcomes are known more than "
-            f"{arrivals.lookback(params)} after the event and would never be stored: raise it to the days they take"
+            f"{arrivals.lookback(params)} after the event and would never be stored: increase it to cover that delay"
         )
 
 

@@ -96,7 +96,7 @@ def _measure(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]
 def _diagnosis(
     context: DayContext, champion: Manifest, raised: tuple[Alert, ...], previous: Mapping[str, Any]
 ) -> str | None:
-    """The headline of a diagnosis, made when an alert of performance is new and repeated while it lasts."""
+    """The headline of a diagnosis, computed when a performance alert starts, and reused while it lasts."""
     names = {alert.name for alert in raised if alert.tier is Tier.RETRAIN and alert.name in alerts.PERFORMANCE_ALERTS}
     previous_names = {alert["name"] for alert in previous.get("alerts", [])}
     if not names:

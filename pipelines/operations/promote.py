@@ -1,9 +1,9 @@
-"""After the stages: record the runs, register the best model, publish it, ask the gate, promote what passes.
+"""After the stages: record the runs, register and publish the best model, run the gate, promote if it passes.
 
     python -m pipelines.operations.promote                                        after `make train`
     python -m pipelines.operations.promote candidate 2013-05-01T04:00:00+00:00    after a retraining: shadow first
 
-The second form starts beside the stages and waits for a line on its standard input that says they have finished.
+The second form starts in parallel with the stages, and waits until a line on its standard input reports their end.
 Every step is idempotent: an existing run, version, release or verdict is reused. After an interruption, run it again.
 """
 

@@ -74,7 +74,7 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     workspace = update_clone(settings.workspace)
     train_and_promote.repair_dvc_state(workspace)
     promote = (sys.executable, "-m", "pipelines.operations.promote", "candidate", now.isoformat())
-    # Started beside the stages, because its imports take seconds; it waits for a line on its standard input.
+    # Started in parallel with the stages, because its imports take seconds; it waits for a line on its standard input.
     try:
         with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
             run_experiment(workspace, f"retrain-{day}", window_params(params, day, now))

@@ -42,7 +42,7 @@ def promote(
 ) -> str | None:
     """Make a published release the champion. Returns the recorded reason; None if there was nothing to do.
 
-    With `watched`, only if `version` challenges, and its predecessor becomes the challenger. Raises ReleaseRefused for
+    With `watched`, only if `version` is the challenger; the old champion then challenges it. Raises ReleaseRefused for
     a release that no service would load, and TransitionRefused if a check blocks it, unless `force`.
     """
     with _in_turn(settings):
@@ -88,7 +88,7 @@ def challenge(settings: Settings, engine: sa.Engine, version: str, share: float,
 
 
 def withdraw(settings: Settings, engine: sa.Engine, cause: MoveCause, version: str | None = None) -> str | None:
-    """End shadow or canary, with `version` only that one's. Returns the former challenger, or None."""
+    """End shadow or canary; with `version`, only of that release. Returns the former challenger, or None."""
     with _in_turn(settings):
         move = _resume(settings, engine, cause, lambda each: each.is_withdrawal and version in (None, each.version))
         if move is None:
@@ -137,7 +137,7 @@ def _challenges(pointer: Pointer | None, version: str) -> bool:
 
 
 def _blocking_reasons(settings: Settings, engine: sa.Engine, version: str, cause: MoveCause) -> str | None:
-    """The gate's verdict; by hand also the other checks, which policy and training make themselves."""
+    """Why the gate blocks the promotion; for a promotion by hand, the other checks too."""
     if cause.by == BY_HAND:
         return blocking_reasons(engine, settings.releases, version)
     return gate_rejection(engine, version)

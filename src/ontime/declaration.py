@@ -220,7 +220,7 @@ class Words:
     intended: str
     not_intended: str
     without_label: str  # which entities have no label
-    with_only_request: str = "of which no more is known"  # after "24 in 100 ..."
+    with_only_request: str = "about which nothing else is known"  # after "24 in 100 ..."
     store_unavailable: str = "The online store did not answer."
     communities: str = "A slice stands for those whom it concerns."  # whom the slices affect, in the model card
     day: str = ""  # why the example's day is interesting: "is the day before Thanksgiving"

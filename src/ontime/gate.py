@@ -69,7 +69,7 @@ def refuse_seen_entities(name: str, trained_on: NDArray[np.uint64], judged: pd.S
     seen = np.isin(split.row_keys(judged), trained_on)
     if seen.any():
         raise GateBroken(
-            f"{name} was trained on {seen.sum():,} of the {len(judged):,} {WORDS.entities} that judge it, such as "
+            f"{name} was trained on {seen.sum():,} of the {len(judged):,} {WORDS.entities} it is judged on, such as "
             f"{judged.to_numpy()[seen][0]}: check the `day` column, which separates training from test"
         )
 
@@ -245,7 +245,7 @@ def calibration_of(label: Labels, days: NDArray[np.datetime64], challenger: Floa
 def miscalibrated(calibration: Calibration, gate: Gate) -> Iterator[str]:
     """The calibration errors in which the challenger is significantly worse than the champion, and beyond the margin.
 
-    Not for a baseline as champion: its few, cautious probabilities are always right on average.
+    Skipped if the champion is a baseline: its few, cautious probabilities are always calibrated on average.
     """
     if _significantly_worse(calibration.worse_mean, gate):
         yield (

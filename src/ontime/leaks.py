@@ -13,7 +13,7 @@ from ontime.params import Leaks
 from ontime.refusal import Refusal
 
 REGRESSION_ROWS = 50_000
-AUC_ROWS = 20_000  # the error of an AUC of so many rows is below 0.01
+AUC_ROWS = 20_000  # the standard error of the AUC of this many rows is below 0.01
 QUANTILE_GROUPS = 20  # of a numeric feature
 MIN_VALUES = 1_000  # fewer non-missing values give no reliable AUC
 FOLDS = 5

@@ -32,7 +32,7 @@ def request_columns(entities: Sequence[EntityRequest]) -> Columns:
 def request_matrix(
     entities: Sequence[EntityRequest], stored: Sequence[OnlineRow], release: Release
 ) -> NDArray[np.float32]:
-    """float32 [entities, features]; `stored` has what is known of each, or NOTHING_KNOWN."""
+    """float32 [entities, features]; `stored` has each entity's row of the online store, or EMPTY_ROW."""
     columns = dict(PROBLEM.request_features(request_columns(entities)))
     columns |= dict(zip(schema.ONLINE, np.stack([row.vector for row in stored]).T, strict=True))
     columns |= {name: np.array([row.texts.get(name) for row in stored], object) for name in schema.ONLINE_TEXTS}
