@@ -66,7 +66,9 @@ def test_an_undeclared_column_is_hidden_until_its_flight_has_ended(raw: Tables) 
 
 
 def test_a_table_without_a_declared_availability_is_refused(raw: Tables) -> None:
-    with pytest.raises(sources.NotDeclared, match=r"does not declare notices: add a Table, known all along \(Static"):
+    with pytest.raises(
+        sources.NotDeclared, match=r"does not declare notices: add a Table whose availability is Static\(\)"
+    ):
         sources.as_of({**raw, "notices": raw["weather"]}, MOMENTS[0])
 
 

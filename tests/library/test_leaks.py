@@ -89,6 +89,7 @@ def test_a_feature_with_most_of_the_gain_is_refused(params: Params) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, entry in CANDIDATES.items() if entry.gain is not None])
+@pytest.mark.slow
 def test_the_gain_of_a_model_goes_to_the_feature_that_tells(name: str, labelled: pd.DataFrame, params: Params) -> None:
     planted = labelled.assign(plane_seats=labelled["value"])
     categories, late = model.categories_of(labelled), labelled["label"].to_numpy(bool)

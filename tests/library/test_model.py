@@ -49,6 +49,7 @@ def fitting(weeks: pd.DataFrame) -> Weeks:
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Weeks, small: Train) -> None:
     saved = []
     for threads in (1, 2):
@@ -59,6 +60,7 @@ def test_the_number_of_threads_changes_no_bit_of_a_model(name: str, fitting: Wee
 
 
 @pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
+@pytest.mark.slow
 def test_a_model_that_sees_the_day_beats_the_table_of_rates(name: str, fitting: Weeks, small: Train) -> None:
     probabilities = {
         each: model.predict(model.fit(each, fitting.matrix, fitting.label, small), fitting.next_matrix)

@@ -138,6 +138,7 @@ def collisions(written: list[tuple[str, float, Bbox]]) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("count", SIZES)
 @pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.slow
 def test_no_text_collides_or_leaves_the_sheet_or_is_too_small_for_a_phone(
     name: str, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,6 +176,7 @@ def test_nothing_to_draw_is_said_in_words_with_what_to_do(
 
 
 @pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.slow
 def test_the_same_numbers_give_the_same_bytes(name: str, tmp_path: Path) -> None:
     drawn = [PICTURES[name](12) for _ in range(2)]
     for place, picture in enumerate(drawn):

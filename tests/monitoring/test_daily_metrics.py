@@ -67,6 +67,7 @@ def test_the_figures_of_a_day_are_those_of_its_flights(
     assert (measured["prediction_psi"], measured["feature_psi"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_drift_is_measured_and_stored_every_few_days(
     world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:

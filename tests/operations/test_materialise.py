@@ -84,6 +84,7 @@ def test_a_broken_batch_is_quarantined_and_the_rest_is_materialised(
     assert "weather.pressure_mb" in (world.quarantine / "2013-07-09-weather.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_broken_batch_is_recorded_once(
     world: Settings, engine: sa.Engine, params: Params, broken_feed: Tables
 ) -> None:

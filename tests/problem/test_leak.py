@@ -17,6 +17,7 @@ def auc(labelled: pd.DataFrame, params: Params) -> float:
     return float(roc_auc_score(future["label"], model.predict(fitted, model.matrix_of(future, categories))))
 
 
+@pytest.mark.slow
 def test_the_actual_departure_delay_stops_the_evaluation(weeks: pd.DataFrame, tables: Tables, params: Params) -> None:
     labelled = split.labelled(weeks)
     delay = tables["flights"].set_index("entity_id")["dep_delay_minutes"].loc[labelled["entity_id"]]

@@ -20,6 +20,8 @@ from schemathesis.specs.openapi.checks import (
 from ontime.settings import Settings
 from serving.app import create_app
 
+pytestmark = pytest.mark.slow
+
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
 

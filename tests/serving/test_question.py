@@ -215,6 +215,7 @@ def test_a_challenger_is_removed_when_a_release_with_another_question_goes_live(
     assert (pointer.version, pointer.challenger) == ("3", None)
 
 
+@pytest.mark.slow
 def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else(
     settings: Settings, other_weeks: pd.DataFrame, other_params: Params
 ) -> None:

@@ -163,6 +163,7 @@ REFUSED_SETTINGS = {
 
 
 @pytest.mark.parametrize("name", REFUSED_SETTINGS)
+@pytest.mark.slow
 def test_an_invalid_setting_is_named_in_one_line(name: str, settings: Settings) -> None:
     value, message = REFUSED_SETTINGS[name]
 

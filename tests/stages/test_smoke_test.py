@@ -114,6 +114,7 @@ def test_a_model_without_explanations_has_the_reason(
     assert (method.method, method.about) == ("none", "a secret recipe")
 
 
+@pytest.mark.slow
 def test_the_candidates_of_params_yaml_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text((PARAMS_YAML).read_text())
     monkeypatch.chdir(tmp_path)

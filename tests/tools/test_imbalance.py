@@ -19,6 +19,7 @@ def rows() -> tuple[model.Matrix, model.Labels]:
 
 
 @pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
+@pytest.mark.slow
 def test_weights_multiply_the_odds_and_are_divided_back(
     name: str, rows: tuple[model.Matrix, model.Labels], params: Params
 ) -> None:

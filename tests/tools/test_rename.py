@@ -137,6 +137,7 @@ def test_uncommitted_work_is_refused(project: Path) -> None:
 
 
 @pytest.mark.parametrize("made", ["releases", "var/mlflow.db", "var/oldname.db"])
+@pytest.mark.slow
 def test_what_was_made_under_the_old_name_is_not_lost_from_sight(made: str, project: Path) -> None:
     (project / made).mkdir(parents=True)
 
