@@ -73,7 +73,7 @@ class Connection(HttpToolsProtocol):
 
     def _on_timeout(self) -> None:
         if self._unfinished:
-            self._reject(408, "header", "did not arrive in time")
+            self._reject(408, "header", "was not received in time")
         else:
             self.transport.close()
 

@@ -75,7 +75,7 @@ def _database_down(_: Request, error: sa.exc.SQLAlchemyError) -> JSONResponse:
 
 def _timed_out(request: Request, _: Exception) -> JSONResponse:
     if getattr(request.state, "body_timed_out", False):
-        return _response(408, ErrorDetail(place="body", reason="did not arrive in time"))
+        return _response(408, ErrorDetail(place="body", reason="was not received in time"))
     return _response(503, ErrorDetail(place="service", reason="is overloaded; retry"), headers=RETRY_AFTER)
 
 

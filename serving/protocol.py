@@ -63,7 +63,7 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
         status: {"model": InferErrorResponse, "description": description}
         for status, description in (
             (400, "the request is invalid"),
-            (408, "the body did not arrive in time"),
+            (408, "the body was not received in time"),
             (413, "the body is too large"),
             (415, "the body is compressed, which is not supported"),
         )
@@ -123,7 +123,7 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
             matrix = _matrix_of(infer_request.inputs[0])
             reject_duplicate_names(body, "request", _quotes_in(infer_request))
         except TimeoutError:
-            raise ProtocolError(408, "the body did not arrive in time") from None
+            raise ProtocolError(408, "the body was not received in time") from None
         except RequestRejected as error:
             raise _protocol_error(error) from None
         except ValidationError as error:

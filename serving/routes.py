@@ -73,7 +73,7 @@ ERRORS: dict[int, str] = {
     401: "the API key is missing or invalid",
     403: "the API key lacks the required scope",
     404: "not found",
-    408: "the body did not arrive in time",
+    408: "the body was not received in time",
     413: "the body is too large",
     415: "the body is compressed, which is not supported",
     422: "the request is invalid; each error names its place",
@@ -130,7 +130,7 @@ def add_outcomes(app: FastAPI, model_store: ModelStore, engine: sa.Engine, setti
         openapi_extra=examples.OUTCOMES_BODY,
     )
     async def outcomes(request: Request) -> OutcomesReceived:
-        """Outcomes may arrive late, repeatedly and in any order, even for entities without a prediction."""
+        """Outcomes may be sent late, repeatedly and in any order, even for entities without a prediction."""
         async with timeout(settings.request_seconds):
             question = model_store.live.champion.manifest.question
             reported, is_list = parsing.parse_outcomes(await parsing.read_body(request), question)

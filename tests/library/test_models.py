@@ -143,7 +143,7 @@ def test_the_page_shows_reasons_on_their_own_scale(served: str, stored: pd.DataF
     shown = {
         "probability": r"(raises|lowers) it( much| a little)?\s*by \d+\.\d in 100",
         "log_odds": r"(raises|lowers) it( much| a little)?\s*odds",
-        None: r"without reasons: a secret recipe\.",
+        None: r"No reasons: a secret recipe\.",
     }
 
     text = text_of_the_page(settings, stored["entity_id"].iloc[100])
