@@ -115,7 +115,7 @@ def kill() -> Iterator[Kill]:
     armed = Kill()
     with pytest.MonkeyPatch.context() as patched:
         for owner, name in (
-            (release_pointer, "_write_pointer"),
+            (release_pointer, "_write"),
             (MlflowClient, "set_registered_model_alias"),
             (MlflowClient, "delete_registered_model_alias"),
             (MlflowClient, "set_model_version_tag"),
