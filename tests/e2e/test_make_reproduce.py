@@ -135,7 +135,7 @@ def test_a_copy_without_its_repository_trains_into_itself_and_says_what_it_canno
     output = copied.make("train", ONE_THREAD)
 
     assert listing(project.folder) == before
-    assert "reproduced: nothing is committed to compare with" in output
+    assert "reproduced: unknown, because nothing is committed to compare with" in output
     assert re.search(r"^gate: \w+ version 2 against release 1", output, re.MULTILINE)
     assert (copied.folder / "releases/2/manifest.json").exists()
     for command in ("reproduce VERSION=1", "retrain NOW=1", "replay MONTHS=1"):
