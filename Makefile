@@ -87,7 +87,7 @@ test: install  ## run every test on all cores (needs PostgreSQL and Chromium: se
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
 	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))
 
-test-quick: install  ## run the tests that are not marked `slow`, in under 90 seconds; of one folder: make test-quick PART=library
+test-quick: install  ## run the tests that are not marked `slow`; of one folder: make test-quick PART=library
 	@$(PY) -m pytest $(PARALLEL) -m 'not slow' $(if $(PART),tests/$(PART))
 
 test-slowest: install  ## run every test, and list the slowest: make test-slowest SLOWEST=20
