@@ -24,7 +24,7 @@ MADE_UP = (
     "0123456789abcdef0123456789abcdef01234567",
     "whoever.*",
     "true",
-    "false",
+    "false( #.*)?",  # automountServiceAccountToken, with its comment
     "string",
     "ontime-[a-z-]+",  # names of Kubernetes secrets; the service's API keys have another separator
 )
