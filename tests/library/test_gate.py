@@ -219,6 +219,6 @@ def test_flights_that_a_model_was_fitted_on_are_found_whatever_their_day_says() 
 
     gate.refuse_seen_entities("release 3", trained_on, unseen)
     with pytest.raises(
-        GateBroken, match=r"release 3 was trained on 1 of the 41 flights that judge it, such as UA7-EWR"
+        GateBroken, match=r"release 3 was trained on 1 of the 41 flights it is judged on, such as UA7-EWR"
     ):
         gate.refuse_seen_entities("release 3", trained_on, pd.concat([unseen, trained_ids[trained_ids == "UA7-EWR"]]))
