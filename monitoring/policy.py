@@ -92,11 +92,11 @@ def _trial_action(trial: Trial, policy: Policy) -> Decision:
     if trial.kept_out is not None:
         return Decision(
             Action.WITHDRAW,
-            f"release {trial.version} is no worse than the champion: {_interval(trial)}; but {trial.kept_out}. "
-            "Only a person may promote it",
+            f"release {trial.version} is not significantly worse than the champion: {_interval(trial)}; but "
+            f"{trial.kept_out}. Only a person may promote it",
         )
-    return Decision(Action.PROMOTE, f"release {trial.version} has passed the gate and is no worse than the champion: "
-                    f"{_interval(trial)}")  # fmt: skip
+    reason = f"release {trial.version} passed the gate and is not significantly worse than the champion: "
+    return Decision(Action.PROMOTE, reason + _interval(trial))
 
 
 def _predecessor_action(trial: Trial, policy: Policy) -> Decision:
@@ -108,7 +108,10 @@ def _predecessor_action(trial: Trial, policy: Policy) -> Decision:
             )
             return Decision(Action.ROLL_BACK, reason)
         if trial.days >= policy.watch_days:
-            reason = f"the champion is no worse than release {trial.version} for {trial.days} days: {_interval(trial)}"
+            reason = (
+                f"the champion is not significantly worse than release {trial.version} after {trial.days} days: "
+                f"{_interval(trial)}"
+            )
             return Decision(Action.WITHDRAW, reason)
     return Decision(
         Action.NOTHING,

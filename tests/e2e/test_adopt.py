@@ -67,7 +67,7 @@ def test_its_own_tests_pass_and_so_do_the_rules_of_the_repository(trained: Proje
 
 
 def test_the_tests_of_the_machinery_go_on_with_the_problem_that_they_know(trained: Project) -> None:
-    completed = run_tests(trained, "-m", "not slow", "tests/library/test_contract.py", "tests/serving/test_serving.py")
+    completed = run_tests(trained, "tests/library/test_contract.py", "tests/serving/test_serving.py")
 
     assert completed.returncode == 0, completed.stdout
 

@@ -76,7 +76,7 @@ CANDIDATES = [
     (candidate(days=2, low=0.1, high=0.2), Action.NOTHING, "2 of 3 days"),
     (candidate(flights=1999, low=0.1, high=0.2), Action.NOTHING, "1,999 of"),
     (candidate(low=0.0021, high=0.02), Action.WITHDRAW, "release 2 is worse than the champion: "),
-    (candidate(low=0.0020, high=0.02), Action.PROMOTE, "passed the gate and is no worse than the champion"),
+    (candidate(low=0.0020, high=0.02), Action.PROMOTE, "passed the gate and is not significantly worse than the"),
     (candidate(low=-0.01, high=0.01), Action.PROMOTE, "-0.0100 to +0.0100 over 2,000 flights"),
     (candidate(low=-0.03, high=-0.02), Action.PROMOTE, "release 2"),
     (candidate(days=30, flights=90_000), Action.PROMOTE, "over 90,000 flights"),
@@ -93,11 +93,11 @@ PREDECESSORS = [
     (predecessor(flights=1999, low=-0.03, high=-0.02), Action.NOTHING, "3 of 7 days"),
     (predecessor(days=1, low=None, high=None), Action.NOTHING, "1 of 7 days"),
     (predecessor(days=6), Action.NOTHING, "6 of 7 days"),
-    (predecessor(days=7), Action.WITHDRAW, "no worse than release 1 for 7 days"),
-    (predecessor(days=7, low=-0.03, high=-0.0020), Action.WITHDRAW, "no worse than release 1"),
+    (predecessor(days=7), Action.WITHDRAW, "not significantly worse than release 1 after 7 days"),
+    (predecessor(days=7, low=-0.03, high=-0.0020), Action.WITHDRAW, "not significantly worse than release 1"),
     (predecessor(days=7, flights=1999), Action.NOTHING, "7 of 7 days"),
     (predecessor(days=7, low=None, high=None), Action.NOTHING, "7 of 7 days"),
-    (predecessor(days=30, low=0.01, high=0.02), Action.WITHDRAW, "for 30 days"),
+    (predecessor(days=30, low=0.01, high=0.02), Action.WITHDRAW, "after 30 days"),
 ]  # fmt: skip
 RETRAININGS = [
     ({}, Action.NOTHING, "nothing is wrong"),

@@ -22,7 +22,7 @@ from tests.service import MORNING, Load, Service, running, wait_for
 pytestmark = pytest.mark.slow
 
 FLIGHT = MORNING
-KILLS = 6
+KILLS = 12
 
 
 def stored_ids(settings: Settings) -> list[str]:
@@ -40,7 +40,7 @@ def waiting_in(spool: Path) -> list[dict[str, Any]]:
 
 
 def test_every_returned_prediction_survives_a_killed_service(on_both: Settings) -> None:
-    """Several times under load, with one worker and with two."""
+    """A dozen times under load, with one worker and with two."""
     answered: list[str] = []
     moments = random.Random(2013)
 

@@ -283,7 +283,7 @@ def test_an_alert_shows_its_cause_and_links_the_diagnosis(page: Page, settings: 
 def test_the_clock_of_each_decision_is_named(page: Page, settings: Settings) -> None:
     look(settings, [], "nothing", "nothing is wrong")
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
+    database.record_decision(engine, "promotion", "by hand", {"reason": "requested by hand"})
 
     page.goto("/ops")
 
@@ -302,7 +302,7 @@ def test_a_long_reason_is_collapsed_and_stays_open_once_expanded(page: Page, set
     expect(last).to_be_hidden()
 
     page.locator("#decisions summary").click()
-    database.record_decision(engine, "rollback", "from 2", {"reason": "asked for by hand"})
+    database.record_decision(engine, "rollback", "from 2", {"reason": "requested by hand"})
     expect(page.locator("#decisions")).to_contain_text("from 2")
 
     expect(last).to_be_visible()

@@ -554,14 +554,14 @@ def test_single_requests_of_one_batch_are_not_counted_as_a_list(on_both: Setting
 
 def test_a_decision_names_its_clock(client: TestClient, settings: Settings) -> None:
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "promotion", "by hand", {"reason": "asked for by hand"})
+    database.record_decision(engine, "promotion", "by hand", {"reason": "requested by hand"})
     database.record_decision(engine, "quarantine", "quarantined", {"rows": 72}, MIDNIGHT)
 
     decisions = client.get("/v1/ops").json()["decisions"]
 
     assert [(each["kind"], each["clock"], each["reason"]) for each in decisions] == [
         ("quarantine", "feed", "rows 72"),
-        ("promotion", "real", "asked for by hand"),
+        ("promotion", "real", "requested by hand"),
     ]
 
 
