@@ -45,7 +45,7 @@ def _serve(settings: Settings) -> None:
     from serving.model_store import ModelStore
 
     # First, so that a port in use is reported at once, and the port stays reserved during startup.
-    with _listen(settings.host, settings.port) as listener:
+    with listen(settings.host, settings.port) as listener:
         if settings.workers > 1:
             # Errors are reported once, here, and the tables exist before the workers start.
             version = ModelStore(settings.releases).live.champion.manifest.version
@@ -56,7 +56,7 @@ def _serve(settings: Settings) -> None:
             version = app.state.model_store.live.champion.manifest.version
         note = "" if settings.api_keys else "; without API keys, so on loopback only"
         print(f"serve: release {version} on http://{_address(settings.host, settings.port)}{note}", flush=True)
-        config = _config(app, settings)
+        config = uvicorn_config(app, settings)
         with suppress(KeyboardInterrupt):  # uvicorn has stopped gracefully, and raises the signal again
             if settings.workers > 1:
                 Multiprocess(config, sockets=[listener]).run()
@@ -64,7 +64,7 @@ def _serve(settings: Settings) -> None:
                 uvicorn.Server(config).run(sockets=[listener])
 
 
-def _config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
+def uvicorn_config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
     from serving.connection import Connection
 
     return uvicorn.Config(
@@ -88,7 +88,7 @@ BIND_ERRORS = {
 }
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket that child processes inherit. Raises BadSettings with the setting to change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

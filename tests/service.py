@@ -13,10 +13,14 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import uvicorn
+
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
 from pipelines.operations.local_server import free_port, responds, wait_until_ready
 from pipelines.operations.processes import signal_group
+from serving import server
+from serving.app import create_app
 from tests import ROOT, without_settings
 from tests.project import Project
 
@@ -95,6 +99,22 @@ class Service:
     def output(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.read().decode()
+
+
+class ServiceInThread(Service):
+    """The service in a thread of the tests, which starts at once. Its metrics also count what other tests do."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self.port = port
+        self._server = uvicorn.Server(server.uvicorn_config(create_app(settings), settings))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [server.listen("127.0.0.1", port)]})
+        self._thread.start()
+        wait_for(lambda: self._server.started)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(timeout=60)
+        assert not self._thread.is_alive()
 
 
 class Served(Service):

@@ -96,9 +96,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         wait_for_pages(lambda: pages.ready() and len(linked(pages)) == 3, pages)
         yield pages
     finally:
-        pages.process.terminate()
-        pages.process.wait(timeout=60)
-    assert psutil.wait_procs(pages.processes(), timeout=10)[1] == []
+        stop_and_check(pages, signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +142,15 @@ def named_runs(shown: Shown) -> set[str]:
     return {run["name"] for project in projects for run in ask(f"projects/{project}/reports")}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_interrupted_it_leaves_nothing_behind(number: int, tmp_path: Path) -> None:
+def test_interrupted_while_the_pages_start_it_leaves_nothing_behind(tmp_path: Path) -> None:
     pages = started(tmp_path, free_ports())
     wait_for_pages(lambda: len(pages.processes()) >= 4, pages)
 
+    stop_and_check(pages, signal.SIGINT)
+
+
+def stop_and_check(pages: Shown, number: signal.Signals) -> None:
+    """Send the signal. `make ui` must end without an error, and leave no process and no link."""
     pages.process.send_signal(number)
     status, output = pages.ended()
 
@@ -232,8 +234,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
         yield pages
     finally:
         server.shutdown()
-        pages.process.terminate()
-        pages.process.wait(timeout=60)
+        stop_and_check(pages, signal.SIGINT)
 
 
 def test_links_lead_to_where_the_data_are_also_the_replays(filled: Shown) -> None:
