@@ -81,8 +81,8 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 	@$(PY) -m serving
 
 # Each process runs whole files, because the tests of a file share what they trained and started. In the order of the
-# folders, because tests/e2e has the longest.
-PARALLEL := --numprocesses=logical --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
+# folders, because tests/e2e has the longest. One process more than cores, because many tests wait for a service.
+PARALLEL := --numprocesses=$(shell echo $$((`getconf _NPROCESSORS_ONLN` + 1))) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 test: install  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
 	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))

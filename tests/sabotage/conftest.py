@@ -16,6 +16,7 @@ from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
 from pipelines.operations import materialise
+from tests import workers
 from tests.sabotage import matrix, world
 from tests.sabotage.world import FIRST, FRIDAY, SATURDAY, SUNDAY, WINTER, DayResult, Model, World
 
@@ -65,11 +66,21 @@ def march(tables: Tables, params: Params) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def winter(tables: Tables, march: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Model:
+def winter(
+    tables: Tables,
+    march: pd.DataFrame,
+    timetable: pd.DataFrame,
+    params: Params,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Model:
     """A model of January and February."""
-    train = world.labelled(tables, WINTER["train_from"], WINTER["valid_from"], params)
-    split = params.model_copy(update={"split": params.split.model_copy(update=WINTER)})
-    return world.fit(train.iloc[:: world.EVERY].reset_index(drop=True), march, timetable, split, world.TREES)
+
+    def build() -> Model:
+        train = world.labelled(tables, WINTER["train_from"], WINTER["valid_from"], params)
+        split = params.model_copy(update={"split": params.split.model_copy(update=WINTER)})
+        return world.fit(train.iloc[:: world.EVERY].reset_index(drop=True), march, timetable, split, world.TREES)
+
+    return workers.built_once(tmp_path_factory, "winter", build)
 
 
 @pytest.fixture(scope="session")

@@ -222,7 +222,7 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     labelled = other_weeks[other_weeks["label"].notna()].assign(label=lambda rows: rows["label"].astype(bool))
     categories = model.categories_of(labelled)
     matrix, late = model.matrix_of(labelled, categories), labelled["label"].to_numpy()
-    fitted = model.fit("lightgbm", matrix, late, other_params.train)
+    fitted = model.fit("lightgbm", matrix, late, other_params.train.changed("lightgbm", n_estimators=30))
     probabilities = pd.DataFrame(
         {"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())}
     )
