@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
 import sqlalchemy as sa
 
 from pipelines.operations.local_server import free_port, wait_until_ready
@@ -58,6 +59,18 @@ class Server:
     def stop(self) -> None:
         self._process.send_signal(2)  # SIGINT: its "fast" way to stop, which ends every connection
         self._process.wait(timeout=30)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Within the block, the server neither responds nor closes a connection."""
+        processes = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def url(self, database: str = "postgres") -> str:
         return f"postgresql+psycopg://ontime@127.0.0.1:{self.port}/{database}"

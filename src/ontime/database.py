@@ -57,6 +57,9 @@ def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
             "options": f"{own} -c lock_timeout={milliseconds} -c statement_timeout={milliseconds} -c timezone=UTC",
         }
         engine = sa.create_engine(parsed, connect_args=waits, pool_timeout=patience_s)
+        from ontime.postgresql import set_deadline  # here, because SQLite users need not import the driver
+
+        set_deadline(engine, patience_s)
     prepare(engine)
     return engine
 

@@ -103,6 +103,25 @@ def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(setti
     assert ids == [answer["prediction_id"] for answer in (before, *during, after)]
 
 
+def test_while_postgresql_does_not_respond_predictions_are_returned_and_stored_once(settings: Settings) -> None:
+    """As with a network that drops every packet: the server enforces no limit of its own."""
+    with postgres.running() as server:
+        url = type(settings.database_url)(server.new_database())
+        frozen = settings.model_copy(update={"database_url": url, "database_patience_seconds": 1.0})
+        with running(frozen) as service:
+            answers = [service.post("/v1/predictions", FLIGHT)]
+            with server.frozen():
+                answers += [service.post("/v1/predictions", FLIGHT) for _ in range(20)]
+                ready = service.get("/health/ready")
+            wait_for(lambda: service.get("/health/ready")["notes"] == [])
+            answers.append(service.post("/v1/predictions", FLIGHT))
+            service.stop()
+        ids = stored_ids(frozen)
+
+    assert ready["notes"] == ["the database is down: 20 predictions are in the spool"]
+    assert ids == [answer["prediction_id"] for answer in answers]
+
+
 def test_an_idle_service_notices_that_the_database_is_down(settings: Settings) -> None:
     with postgres.running() as server:
         url = type(settings.database_url)(server.new_database())
