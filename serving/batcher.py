@@ -2,16 +2,17 @@
 
 The requests of a batch share one look-up, one run of the model and, above all, one commit, so the batch size adapts
 to the load. A response is sent after the commit of its batch. Scoring runs on the event loop: in a thread it would
-spend more time waiting for the interpreter lock than scoring.
+spend more time waiting for the interpreter lock than scoring. Between the parts of a long list it scores the small
+requests that have arrived meanwhile, so they never wait for the whole list.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import chain, pairwise
 from time import perf_counter
 from typing import Any
 
@@ -20,17 +21,22 @@ from numpy.typing import NDArray
 
 from ontime.declaration import EntityRequest
 from serving import metrics, scoring
-from serving.model_store import ModelStore
+from serving.admission import Overloaded
+from serving.model_store import LiveReleases, ModelStore
+from serving.parsing import RequestRejected
 from serving.prediction_log import PredictionLog
+from serving.responses import ErrorDetail
 from serving.scoring import MicroBatch
 from serving.shadow import ShadowScorer
 
-MAX_BATCH_ENTITIES = 1000  # of a batch, and of a request
+PART_ENTITIES = 100  # of a list, between which small requests are scored: about 5 ms
+SMALL_ENTITIES = 20
 MAX_WAITING_ENTITIES = 20_000  # with more, clients would time out
 
+CLIENT_LEFT = 499  # nginx's status for it, which only the access log shows
+LEFT = ErrorDetail(place="client", reason="closed the connection before its response")
 
-class Overloaded(Exception):
-    """More entities are waiting than can be scored in time."""
+Predictions = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -40,13 +46,29 @@ class PendingRequest:
     entities: Sequence[EntityRequest]
     explain: bool
     arrived_at: float  # on the clock of time.perf_counter
-    predictions: "asyncio.Future[list[dict[str, Any]]]"
+    has_left: Callable[[], bool]  # whether the client has closed its connection
+    predictions: asyncio.Future[Predictions]
+
+    def is_awaited(self) -> bool:
+        """False if nobody would receive the predictions: the request has timed out, or its client has left."""
+        return not self.predictions.done() and not self.has_left()
+
+
+@dataclass(frozen=True)
+class ScoredPart:
+    """Some entities of a batch with their predictions, not yet stored; `moments`: start, look-up, and end."""
+
+    batch: MicroBatch
+    matrix: NDArray[np.float32]
+    predictions: Predictions
+    moments: tuple[float, float, float]
 
 
 class Batcher:
     def __init__(self, model_store: ModelStore, prediction_log: PredictionLog) -> None:
         self._models, self._log = model_store, prediction_log
-        self._pending: list[PendingRequest] = []
+        self._small: deque[PendingRequest] = deque()
+        self._lists: deque[PendingRequest] = deque()
         self._waiting_entities = 0
         self._has_pending = asyncio.Event()
         self._database_thread = ThreadPoolExecutor(1, "database")
@@ -65,16 +87,21 @@ class Batcher:
         await asyncio.to_thread(self._shadow.stop)
 
     async def predict(
-        self, entities: Sequence[EntityRequest], explain: bool, arrived_at: float
-    ) -> list[dict[str, Any]]:
+        self,
+        entities: Sequence[EntityRequest],
+        explain: bool,
+        arrived_at: float,
+        has_left: Callable[[], bool] = lambda: False,
+    ) -> Predictions:
         """The predictions, in the order of the entities, each stored. Raises Overloaded and PredictionNotStored."""
         if self._waiting_entities + len(entities) > MAX_WAITING_ENTITIES:
             raise Overloaded
         self._waiting_entities += len(entities)
         try:
             # 4. The request waits for the next batch.
-            request = PendingRequest(entities, explain, arrived_at, asyncio.get_running_loop().create_future())
-            self._pending.append(request)
+            future = asyncio.get_running_loop().create_future()
+            request = PendingRequest(entities, explain, arrived_at, has_left, future)
+            (self._small if len(entities) <= SMALL_ENTITIES else self._lists).append(request)
             self._has_pending.set()
             return await request.predictions
         finally:
@@ -83,35 +110,61 @@ class Batcher:
     async def _run(self) -> None:
         while True:
             await self._has_pending.wait()
-            requests = self._next_requests()
-            try:
-                outcome: list[list[dict[str, Any]]] | Exception = await self._process(requests)
-            except Exception as error:  # it goes to the requests of this batch; the batcher continues
-                outcome = error
-            _deliver(requests, outcome)
+            await self._answer(_take(self._small))
+            await self._answer(_take(self._lists))
+            if not self._small and not self._lists:
+                self._has_pending.clear()
 
-    def _next_requests(self) -> list[PendingRequest]:
-        """All pending requests, up to a full batch."""
-        requests: list[PendingRequest] = []
-        entity_count = 0
-        for request in self._pending:
-            entity_count += len(request.entities)
-            if requests and entity_count > MAX_BATCH_ENTITIES:
-                break
-            requests.append(request)
-        del self._pending[: len(requests)]
-        if not self._pending:
-            self._has_pending.clear()
-        return requests
+    async def _answer(self, requests: Sequence[PendingRequest]) -> None:
+        """Pass each request its predictions, or the error of the batch."""
+        if not requests:
+            return
+        try:
+            outcome: list[Predictions] | Exception = await self._process(requests)
+        except Exception as error:  # it goes to the requests of this batch; the batcher continues
+            outcome = error
+        _deliver(requests, outcome)
 
-    async def _process(self, requests: Sequence[PendingRequest]) -> list[list[dict[str, Any]]]:
-        loop = asyncio.get_running_loop()
-        started_at, live = perf_counter(), self._models.live
+    async def _process(self, requests: Sequence[PendingRequest]) -> list[Predictions]:
+        live = self._models.live
         entities = [entity for request in requests for entity in request.entities]
-        ids = [entity.entity_id for entity in entities]
-        question = live.champion.manifest.question
+        places_to_explain = _places_to_explain(requests)
+        parts: list[ScoredPart] = []
+        for start in range(0, len(entities), PART_ENTITIES):
+            if start:
+                await self._answer(_take(self._small))
+                if not any(request.is_awaited() for request in requests):
+                    raise RequestRejected(CLIENT_LEFT, LEFT)  # so that nothing is stored that nobody receives
+            explained = [place - start for place in places_to_explain if start <= place < start + PART_ENTITIES]
+            parts.append(await self._score(entities[start : start + PART_ENTITIES], explained, live))
+        # 8. Commit the batch to the prediction log.
+        arrivals = [request.arrived_at for request in requests for _ in request.entities]
+        predictions = [prediction for part in parts for prediction in part.predictions]
+        log_rows = scoring.log_rows(predictions, np.concatenate([part.matrix for part in parts]), arrivals)
+        commit_s = 0.0
+        for start in range(0, len(log_rows), PART_ENTITIES):
+            if start:
+                await self._answer(_take(self._small))
+            committing_at, rows = perf_counter(), log_rows[start : start + PART_ENTITIES]
+            await asyncio.get_running_loop().run_in_executor(self._database_thread, self._log.store, rows)
+            commit_s += perf_counter() - committing_at
+        _measure(parts, commit_s)
+        if live.challenger is not None:
+            for part in parts:
+                self._shadow.submit(part.batch, live, part.predictions)
+        remaining = iter(predictions)
+        return [[next(remaining) for _ in request.entities] for request in requests]
+
+    async def _score(
+        self, entities: Sequence[EntityRequest], explained: Sequence[int], live: LiveReleases
+    ) -> ScoredPart:
+        """`explained`: the places of the entities whose reasons were requested."""
+        started_at, ids = perf_counter(), [entity.entity_id for entity in entities]
         # 5. Look up the features of the batch in the online store.
-        rows = await loop.run_in_executor(self._database_thread, self._log.look_up_features, question, ids)
+        question = live.champion.manifest.question
+        rows = await asyncio.get_running_loop().run_in_executor(
+            self._database_thread, self._log.look_up_features, question, ids
+        )
         batch = MicroBatch(entities, ids, [rows.get(entity_id) for entity_id in ids])
         looked_up_at = perf_counter()
         # 6. Score the batch.
@@ -121,21 +174,26 @@ class Batcher:
         if self._log.database_error is not None:
             for prediction in predictions:
                 prediction["flags"].append("store_unavailable")
-        for place in _places_to_explain(requests):
+        for place in explained:
             predictions[place]["reasons"] = scoring.reasons_of(entities[place], matrix[place], releases[place])
-        scored_at = perf_counter()
-        # 8. Commit the batch to the prediction log.
-        arrivals = [request.arrived_at for request in requests for _ in request.entities]
-        log_rows = scoring.log_rows(predictions, matrix, arrivals)
-        await loop.run_in_executor(self._database_thread, self._log.store, log_rows)
-        _measure((started_at, looked_up_at, scored_at, perf_counter()), predictions, batch, matrix)
-        if live.challenger is not None:
-            self._shadow.submit(batch, live, predictions)
-        remaining = iter(predictions)
-        return [[next(remaining) for _ in request.entities] for request in requests]
+        return ScoredPart(batch, matrix, predictions, (started_at, looked_up_at, perf_counter()))
 
 
-def _deliver(requests: Sequence[PendingRequest], outcome: list[list[dict[str, Any]]] | Exception) -> None:
+def _take(pending: deque[PendingRequest]) -> list[PendingRequest]:
+    """The next requests, about one part together, without those that nobody waits for any more."""
+    requests: list[PendingRequest] = []
+    entity_count = 0
+    while pending and entity_count < PART_ENTITIES:
+        request = pending.popleft()
+        if request.is_awaited():
+            requests.append(request)
+            entity_count += len(request.entities)
+        elif not request.predictions.done():
+            request.predictions.set_exception(RequestRejected(CLIENT_LEFT, LEFT))
+    return requests
+
+
+def _deliver(requests: Sequence[PendingRequest], outcome: list[Predictions] | Exception) -> None:
     """9. Each request receives its predictions, or the error of the batch."""
     for place, request in enumerate(requests):
         if request.predictions.done():  # the client has disconnected, or the request has timed out
@@ -152,12 +210,12 @@ def _places_to_explain(requests: Sequence[PendingRequest]) -> list[int]:
     return [place for place, explain in enumerate(flags) if explain]
 
 
-def _measure(
-    moments: Sequence[float], predictions: Sequence[dict[str, Any]], batch: MicroBatch, matrix: NDArray[np.float32]
-) -> None:
-    """`moments`: the start of look-up, scoring and commit, and the end of the commit."""
-    for stage, (start, end) in zip(("lookup", "score", "commit"), pairwise(moments), strict=True):
-        metrics.STAGE_SECONDS.labels(stage).observe(end - start)
+def _measure(parts: Sequence[ScoredPart], commit_s: float) -> None:
+    for part in parts:
+        for stage, (start, end) in zip(("lookup", "score"), pairwise(part.moments), strict=True):
+            metrics.STAGE_SECONDS.labels(stage).observe(end - start)
+    metrics.STAGE_SECONDS.labels("commit").observe(commit_s)
+    predictions = list(chain.from_iterable(part.predictions for part in parts))
     metrics.BATCH_ENTITIES.observe(len(predictions))
     now = datetime.now(UTC).timestamp()
     counts = Counter((prediction["model_version"], prediction["alert"]) for prediction in predictions)
@@ -167,8 +225,9 @@ def _measure(
         for prediction in predictions:
             if (prediction["model_version"], prediction["alert"]) == (version, alert):
                 histogram.observe(prediction["probability"])
-    for share in np.isnan(matrix).mean(axis=1).tolist():
-        metrics.MISSING_FEATURES.observe(share)
-    metrics.WITHOUT_FEATURES.inc(batch.stored.count(None))
-    for stored in filter(None, batch.stored):
-        metrics.FEATURE_AGE.observe(max(0.0, now - stored.moment.timestamp()))
+    for part in parts:
+        for share in np.isnan(part.matrix).mean(axis=1).tolist():
+            metrics.MISSING_FEATURES.observe(share)
+        metrics.WITHOUT_FEATURES.inc(part.batch.stored.count(None))
+        for stored in filter(None, part.batch.stored):
+            metrics.FEATURE_AGE.observe(max(0.0, now - stored.moment.timestamp()))

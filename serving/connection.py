@@ -39,6 +39,7 @@ class Connection(HttpToolsProtocol):
             raise ValueError("head too large")  # the parser stops and calls `send_400_response`
         self._unfinished = 0
         self._stop_timer()
+        self.scope["has_left"] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]  # an extra of ours
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from serving import protocol
-from serving.batcher import Overloaded
+from serving.admission import Overloaded
 from serving.parsing import RequestRejected
 from serving.prediction_log import PredictionNotStored
 from serving.responses import ErrorDetail, ErrorResponse

@@ -94,6 +94,7 @@ class AccessMiddleware:
 
         # 1. Authenticate the request, and apply the rate limit of its key.
         key_name, error = self._authorize(scope, headers)
+        scope["caller"] = key_name or str(scope.get("client"))  # without keys, a connection
         try:
             if error is None:
                 await self._app(scope, receive, send_with_headers)

@@ -4,7 +4,7 @@ The steps of a prediction request have numbered comments where they happen:
 
 1. authentication and rate limit (`middleware.py`)
 2. the shortcut to the route (`app.py`)
-3. reading and parsing the body (here, and `parsing.py`)
+3. reading and parsing the body; a list first waits for its turn (here, `admission.py` and `parsing.py`)
 4. waiting for the next batch (`batcher.py`)
 5. the look-up in the online store (`batcher.py`, through `prediction_log.py`)
 6. scoring by champion or challenger (`batcher.py`, in `scoring.py`)
@@ -36,6 +36,7 @@ from ontime.problem import PROBLEM
 from ontime.schema import WORDS
 from ontime.settings import Settings
 from serving import examples, metrics, operations, parsing, search
+from serving.admission import ListAdmission
 from serving.batcher import Batcher
 from serving.model_store import ModelStore
 from serving.operations_responses import Operations
@@ -83,17 +84,22 @@ ERRORS: dict[int, str] = {
 
 
 def add_predictions(app: FastAPI, batcher: Batcher, settings: Settings) -> None:
+    admission = ListAdmission(settings.request_seconds / 2)
+
     async def predictions(request: Request) -> Response:
         """The probability of the label, for one entity or for each of a list of up to 1000."""
-        # 3. Read and parse the body.
+        # 3. Read the body, wait for a place if it is a list, and parse it.
         arrived_at = perf_counter()
         explain = _explain_of(request)
         async with timeout(settings.request_seconds):
-            entities, is_list = parsing.parse_entities(await parsing.read_body(request), explain)
-            results = await batcher.predict(entities, explain, arrived_at)
+            body = await parsing.read_body(request)
+            async with admission.place(request.scope["caller"], len(body)):
+                entities, is_list = parsing.parse_entities(body, explain)
+                has_left = request.scope.get("has_left", lambda: False)
+                results = await batcher.predict(entities, explain, arrived_at, has_left)
         # 10. Serialise the response.
-        body = orjson.dumps(results if is_list else results[0], option=orjson.OPT_UTC_Z)
-        return Response(body, media_type="application/json")
+        content = orjson.dumps(results if is_list else results[0], option=orjson.OPT_UTC_Z)
+        return Response(content, media_type="application/json")
 
     explain = {
         "name": "explain", "in": "query", "schema": {"type": "boolean", "default": False},

@@ -375,9 +375,8 @@ def test_the_page_prompts_for_a_required_key(
     assert len(stored)
 
 
-def test_the_page_first_shows_an_example_and_labels_it(tab: Page, service: Service) -> None:
-    assert service.get("/health/live")
-    page = tab.context.new_page()  # a new one, whose history begins here
+def test_the_page_first_shows_an_example_and_labels_it(chromium: Browser, service: Service) -> None:
+    page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")  # a new one, whose history begins here
     page.goto("/")
 
     expect(page.locator("#answer")).to_contain_text("An example. Choose any flight from the list.")
