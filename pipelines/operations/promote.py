@@ -62,7 +62,7 @@ def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) 
             f"no change: release {version} of this training was rolled back, and release {pointer.version} is live; "
             f"`make promote VERSION={version} FORCE=1` promotes it again"
         )
-    if gate.verdict == "keep":
+    if gate.verdict == "reject":
         return f"no change: release {pointer.version} stays live; the gate's verdict: {gate.evidence['reason']}"
     if version == pointer.version:
         return f"no change: release {version} of this training is live"
@@ -186,7 +186,7 @@ def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
         reason = f"it predicts something else than release {champion.version}, so a shadow cannot compare them"
         override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
         verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {override}")
-    word = "promote" if verdict.promote else "keep"
+    word = "promote" if verdict.promote else "reject"
     evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
         database.record_decision(engine, "gate", word, evidence, training.candidate_at)

@@ -245,7 +245,7 @@ def timeline(events: Sequence[Mapping[str, Any]], start: str, days: int) -> str:
     """The gate's verdicts on the retrained models; events before the first day concern the first model."""
     replayed = [event for event in events if event["day"] >= start]
     verdicts = [event["verdict"] for event in replayed if event["kind"] == "gate"]
-    promoted, rejected = verdicts.count("promote"), verdicts.count("keep")
+    promoted, rejected = verdicts.count("promote"), verdicts.count("reject")
     back = sum(event["kind"] == "rollback" for event in replayed)
     rollbacks = "none was rolled back" if not back else f"{back} {'was' if back == 1 else 'were'} rolled back"
     if not promoted + rejected:

@@ -163,7 +163,7 @@ TIERS = {1: ("alert: stop", ALERT), 2: ("alert: retrain", CALM), 3: ("alert: rep
 EVENTS = {  # a row of the timeline: its label, marker and colour
     "retraining": ("retraining", "o", CALM),
     "gate promote": ("gate: promoted", "^", CALM),
-    "gate keep": ("gate: rejected", "v", ALERT),
+    "gate reject": ("gate: rejected", "v", ALERT),
     "promotion": ("promotion", "D", CALM),
     "rollback": ("rollback", "X", ALERT),
 }

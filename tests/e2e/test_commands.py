@@ -122,7 +122,7 @@ def test_the_gate_does_not_promote_the_champion_over_itself(project: Project) ->
 
     again = project.make("train")
 
-    assert "gate: keep version 1 against release 1" in again
+    assert "gate: reject version 1 against release 1" in again
     assert "materialise: 55,403 flights" in again
     assert project.json("releases/current.json")["version"] == "1"
 

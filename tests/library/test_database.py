@@ -101,7 +101,7 @@ def test_storing_nothing_is_no_error(engine: sa.Engine) -> None:
 
 
 def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> None:
-    for pipeline, verdict in (("x", "keep"), ("y", "keep"), ("x", "promote")):
+    for pipeline, verdict in (("x", "reject"), ("y", "reject"), ("x", "promote")):
         database.record_decision(engine, "gate", verdict, {"pipeline": pipeline})
 
     decided = database.last_decision(engine, "gate", pipeline="x")
@@ -109,6 +109,21 @@ def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> No
     assert decided is not None
     assert decided.verdict == "promote"
     assert database.last_decision(engine, "gate", pipeline="z") is None
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), [("gate", "keep", "reject")])
+def test_a_verdict_stored_under_its_old_name_is_read_under_the_new_one(
+    engine: sa.Engine, kind: str, old: str, new: str
+) -> None:
+    database.record_decision(engine, kind, old, {"version": "2"})
+    database.record_decision(engine, "another kind", old, {})
+
+    last = database.last_decision(engine, kind, version="2")
+
+    assert last is not None
+    assert last.verdict == new
+    assert [row.verdict for row in database.decisions_of(engine, kind)] == [new]
+    assert [row.verdict for row in database.latest_decisions(engine, 2)] == [old, new]
 
 
 PREDICTION = {

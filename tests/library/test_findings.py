@@ -135,7 +135,7 @@ def event(day: str, kind: str, verdict: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("events", "title"),
     [
-        ([event("2013-03-31", "gate", "promote"), event("2013-05-01", "gate", "keep")],
+        ([event("2013-03-31", "gate", "promote"), event("2013-05-01", "gate", "reject")],
          "The gate promoted 0 of 1 retrained models; none was rolled back"),
         ([event("2013-05-01", "gate", "promote"), event("2013-05-09", "rollback", "done")],
          "The gate promoted 1 of 1 retrained models; 1 was rolled back"),

@@ -1,4 +1,4 @@
-"""The gate promotes what is better, keeps what it cannot tell, and never compares on flights that were seen."""
+"""The gate promotes what is better, rejects what may be no better, and never compares on flights that were seen."""
 
 from datetime import date
 from itertools import pairwise

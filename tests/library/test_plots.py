@@ -43,7 +43,7 @@ def replayed(count: int) -> list[dict[str, Any]]:
 
 def lived(count: int) -> Picture:
     days = pd.date_range("2012-11-30", periods=count * 5)
-    events = [{"day": str(day.date()), "kind": "gate", "verdict": "keep"} for day in days[::3]]
+    events = [{"day": str(day.date()), "kind": "gate", "verdict": "reject"} for day in days[::3]]
     watched = [{"day": str(day.date()), "alerts": [{"tier": 2}]} for day in days]
     return operation_plots.replay_timeline(events, watched, str(days[0].date()), str(days[-1].date()))
 

@@ -153,7 +153,7 @@ def gain_sentences() -> list[str]:
 
 def rejected_sentence() -> str:
     gates = [each for each in REPLAY["timeline"] if each["kind"] == "gate" and each["day"] >= REPLAY["from"]]
-    rejected = sum(each["verdict"] == "keep" for each in gates)
+    rejected = sum(each["verdict"] == "reject" for each in gates)
     return f"The gate rejected {rejected} of {len(gates)} retrained models in the replay"
 
 
@@ -185,7 +185,7 @@ def gate_rows(replay: dict[str, Any]) -> list[str]:
 def hindsight_sentence(replay: dict[str, Any]) -> str:
     """How often the gate was right, measured over the four weeks after its verdicts."""
     through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
-    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
+    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "reject"]
     return (
         f"{sum(through)} of {len(through)} promoted candidates beat the model that they were compared with, "
         f"and {sum(each >= 0 for each in rejected)} of {len(rejected)} rejected candidates did not."
@@ -197,7 +197,7 @@ def second_act_sentences() -> list[str]:
     moved = [(each["kind"], each["verdict"], each["version"]) for each in SECOND_ACT["timeline"]]
     refused, through = (
         [each["version"] for each in SECOND_ACT["hindsight"] if each["verdict"] == verdict]
-        for verdict in ("keep", "promote")
+        for verdict in ("reject", "promote")
     )
     pending = through[-1]  # of the last week, in which a shadow cannot end
     assert ("promotion", "by the policy", pending) not in moved

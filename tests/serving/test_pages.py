@@ -169,7 +169,7 @@ def test_a_screen_reader_can_navigate_the_page(path: str, page: Page) -> None:
 def test_the_operations_page_shows_releases_and_traffic(page: Page, service: Service, settings: Settings) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": "the interval reaches above zero"})
+    database.record_decision(engine, "gate", "reject", {"reason": "the interval reaches above zero"})
 
     page.goto("/ops")
 
@@ -320,7 +320,7 @@ def test_a_long_reason_is_collapsed_and_stays_open_once_expanded(page: Page, set
     slices = "; ".join(f"carrier {number}: +0.0300" for number in range(22))
     look(settings, [], "nothing", "nothing is wrong")
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": f"slices get worse: {slices}"})
+    database.record_decision(engine, "gate", "reject", {"reason": f"slices get worse: {slices}"})
     page.goto("/ops")
     last = page.get_by_text("carrier 21: +0.0300")
     expect(last).to_be_hidden()

@@ -504,7 +504,7 @@ def test_an_empty_online_store_lists_nothing(client: TestClient) -> None:
 def test_the_overview_shows_releases_traffic_and_decisions(client: TestClient, settings: Settings) -> None:
     client.post("/v1/predictions", json=[FLIGHT] * 3)
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": "no better"})
+    database.record_decision(engine, "gate", "reject", {"reason": "no better"})
 
     overview = client.get("/v1/ops").json()
 
@@ -513,7 +513,7 @@ def test_the_overview_shows_releases_traffic_and_decisions(client: TestClient, s
     assert (overview["traffic"]["predictions"], overview["traffic"]["request_only"]) == (3, 3)
     assert sum(minute["predictions"] for minute in overview["traffic"]["by_minute"]) == 3
     assert overview["traffic"]["lists"]["p50_ms"] <= overview["traffic"]["lists"]["p99_ms"]
-    assert (overview["decisions"][0]["verdict"], overview["decisions"][0]["reason"]) == ("keep", "no better")
+    assert (overview["decisions"][0]["verdict"], overview["decisions"][0]["reason"]) == ("reject", "no better")
 
 
 def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings) -> None:
