@@ -80,7 +80,7 @@ def _measure(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]
     # Ordered by day: a missed day may be monitored after later ones.
     earlier_figures = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(context.day)]
     raised = alerts.firing([*earlier_figures, figures], context.params.monitor.alerts)
-    verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
+    verdict = "alert" if raised else "ok" if figures["auc_shortfall"] is not None else "no labels"
     reason = "; ".join(alert.summary for alert in raised) or verdict
     if window.other_question_share:
         reason += (

@@ -23,7 +23,7 @@ from ontime.problem import PROBLEM
 
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
 # Databases that were filled before these verdicts were renamed have the old words.
-RENAMED_VERDICTS = {("gate", "keep"): "reject"}
+RENAMED_VERDICTS = {("gate", "keep"): "reject", ("monitor", "calm"): "ok"}
 
 _random = SystemRandom()
 

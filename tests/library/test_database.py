@@ -111,7 +111,7 @@ def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> No
     assert database.last_decision(engine, "gate", pipeline="z") is None
 
 
-@pytest.mark.parametrize(("kind", "old", "new"), [("gate", "keep", "reject")])
+@pytest.mark.parametrize(("kind", "old", "new"), [("gate", "keep", "reject"), ("monitor", "calm", "ok")])
 def test_a_verdict_stored_under_its_old_name_is_read_under_the_new_one(
     engine: sa.Engine, kind: str, old: str, new: str
 ) -> None:

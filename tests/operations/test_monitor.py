@@ -158,7 +158,7 @@ def test_a_day_interrupted_before_its_decision_still_stops_on_its_alerts(
 
 def test_missed_days_are_monitored_later(engine: sa.Engine) -> None:
     def record_monitored(day: date) -> None:
-        database.record_decision(engine, "monitor", "calm", {"day": str(day)}, midnight(day + timedelta(days=1)))
+        database.record_decision(engine, "monitor", "ok", {"day": str(day)}, midnight(day + timedelta(days=1)))
 
     assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY]
     record_monitored(MONDAY)

@@ -345,7 +345,7 @@ def test_the_decision_on_leaks_says_what_was_measured() -> None:
 def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
     text = (ROOT / "params.yaml").read_text()
     honest = json.loads((ROOT / "reports/bench_leaks.json").read_text())["honest"].values()
-    calm = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a mood"]["episodes"]
+    quiet = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a mood"]["episodes"]
     trial = json.loads((ROOT / "reports/bench_gate.json").read_text())["trial"]
     (equal,) = (row["withdrawn"] for row in trial if (row["harm"], row["days"]) == (0.0, 7))
 
@@ -353,19 +353,19 @@ def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
     assert f"honest ones reach {max(each['explained'] for each in honest):.2f}\n" in text
     gains = [each[name] for each in honest for name in ("lightgbm", "hist_gradient_boosting")]
     assert f"honest ones reach {max(gains):.2f}, in the same month" in text
-    assert ", ".join(f"{name} {calm[name]:g}" for name in ("loss_excess", "auc_shortfall", "rate_gap")) in text
+    assert ", ".join(f"{name} {quiet[name]:g}" for name in ("loss_excess", "auc_shortfall", "rate_gap")) in text
     words = " ".join(text.replace("#", "").split())
     assert f"Of equally good releases {equal:.1%}".replace("%", " %") in words
 
 
 def test_what_a_diagnosis_finds_is_what_its_bench_says() -> None:
     results = json.loads((ROOT / "reports/bench_diagnose.json").read_text())
-    ours, other, calm = results["sabotage_world"], results["released_model"], results["without_fault"]
+    ours, other, without_fault = results["sabotage_world"], results["released_model"], results["without_fault"]
 
     assert f"names the right cause first in {ours['right']} of {ours['worse']}" in README
     assert f"another model and other days in {other['right']} of {other['worse']}" in README
-    assert calm["without_alert_stands_out"] + calm["with_alert_stands_out"] == 0
-    assert f"in {calm['fortnights']} fortnights without one nothing stands out" in README
+    assert without_fault["without_alert_stands_out"] + without_fault["with_alert_stands_out"] == 0
+    assert f"in {without_fault['fortnights']} fortnights without one nothing stands out" in README
 
 
 def test_the_page_about_the_gate_is_what_its_bench_says() -> None:

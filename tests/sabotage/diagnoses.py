@@ -116,7 +116,7 @@ def released(params: Params) -> Iterator[tuple[date, Subject]]:
         day += FORTNIGHT
 
 
-def calm(name: str, day: date, subject: Subject, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
+def quiet_fortnight(name: str, day: date, subject: Subject, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
     """A fortnight without a planted fault: the causes that stand out, and the alerts that would fire."""
     result = subject.diagnose(subject.answered(between(flights, day, day + FORTNIGHT)), params)
     first = result.causes[0]
@@ -188,7 +188,9 @@ def main() -> None:
     results = {
         "sabotage_world": every_fault(winter, NOW, flights, params),
         "released_model": every_fault(subject, (day, day + FORTNIGHT), flights, params),
-        "without_fault": without_fault([calm(name, day, each, flights, params) for name, day, each in every]),
+        "without_fault": without_fault(
+            [quiet_fortnight(name, day, each, flights, params) for name, day, each in every]
+        ),
     }
     write_json(REPORTS / "bench_diagnose.json", results)
     for name in ("sabotage_world", "released_model"):

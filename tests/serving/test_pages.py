@@ -245,9 +245,9 @@ MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 def look(settings: Settings, alerts: list[dict[str, object]], action: str, reason: str, why: str | None = None) -> None:
     """What the monitor and the policy write at the end of a day."""
     engine = database.connect(settings.database_url)
-    looked = {"day": "2013-02-19", "reason": "calm", "figures": {}, "alerts": alerts, "quality": QUALITY}
+    looked = {"day": "2013-02-19", "reason": "ok", "figures": {}, "alerts": alerts, "quality": QUALITY}
     looked |= {"why": why} if why else {}
-    database.record_decision(engine, "monitor", "alert" if alerts else "calm", looked, MIDNIGHT)
+    database.record_decision(engine, "monitor", "alert" if alerts else "ok", looked, MIDNIGHT)
     decided = {"day": "2013-02-19", "action": action, "reason": reason, "champion": "1"}
     database.record_decision(engine, "policy", action, decided, MIDNIGHT)
 

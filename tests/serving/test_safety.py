@@ -140,12 +140,12 @@ def test_a_file_without_valid_keys_is_refused_and_named(content: str, tmp_path: 
 
 def test_the_rate_limit_of_one_key_does_not_affect_others(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    eager, calm = (keys.add(path, name, ["predict"]) for name in ("eager", "calm"))
+    first, second = (keys.add(path, name, ["predict"]) for name in ("first", "second"))
     slow = settings.model_copy(update={"api_keys": path, "requests_per_minute": 60})
 
     with TestClient(create_app(slow)) as client:
-        statuses = [client.get("/v1/model", headers={"Authorization": f"Bearer {eager}"}) for _ in range(4)]
-        other = client.get("/v1/model", headers={"Authorization": f"Bearer {calm}"})
+        statuses = [client.get("/v1/model", headers={"Authorization": f"Bearer {first}"}) for _ in range(4)]
+        other = client.get("/v1/model", headers={"Authorization": f"Bearer {second}"})
 
     assert [answer.status_code for answer in statuses[:2]] == [200, 429]
     assert statuses[1].headers["retry-after"] == "1"
