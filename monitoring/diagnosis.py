@@ -29,7 +29,6 @@ WIDENING = 1.4  # from a 95 % to a 99 % interval over a fortnight, because some 
 SILENT_RATIO = 1 / 3  # a family that moves predictions less than this share of before is silent
 SLOPE_SHARE = 0.2  # if the slope saves more than this share, the base rate alone does not explain the loss
 MIN_DAYS = 2 * evaluation.MIN_DAYS  # each half needs an interval
-RELATION = "the relation itself"
 NO_ENTITIES = Estimate(0.0, 0.0, 0.0, 0.0, 0)
 
 Shortfalls = Mapping[str, Estimate]
@@ -43,10 +42,10 @@ class TooFewDays(ValueError):
 class Cause:
     """A possible cause, and the log-loss that it costs more than before."""
 
-    kind: Literal["base rate", "family", "slice", "relation"]
+    kind: Literal["base rate", "family", "slice", "concept drift"]
     name: str  # of a family, or of a slice: "weather", "hour before 09:00"
     cost: Difference
-    silent: bool = False  # a family that no longer tells entities apart, rather than one that misleads
+    silent: bool = False  # its features hardly change the predictions any more, rather than mislead them
 
     @property
     def stands_out(self) -> bool:
@@ -101,7 +100,7 @@ def diagnose(model: Model, before: LabelledSample, after: LabelledSample, cost: 
     )
     scores = {"log_loss": decomposition.log_loss, "cost_per_1000": decomposition.cost_score(cost)}
     causes = [
-        *_base_rate_and_relation(*predictions),
+        *_base_rate_and_concept_drift(*predictions),
         *_slice_causes(*predictions),
         *_family_causes(model, *predictions, shortfalls, seed),
     ]
@@ -126,7 +125,7 @@ def _loss(label: NDArray[np.bool_], log_odds: NDArray[np.float64]) -> NDArray[np
     return np.logaddexp(0, log_odds) - label * log_odds
 
 
-def _base_rate_and_relation(before: Predictions, after: Predictions) -> list[Cause]:
+def _base_rate_and_concept_drift(before: Predictions, after: Predictions) -> list[Cause]:
     intercepts = [_saved(each, recalibration.intercept_design(each.log_odds)) for each in (after, before)]
     slopes = [
         _saved(each, recalibration.slope_design(each.log_odds, np.ones(len(each.log_odds), bool)))
@@ -134,7 +133,7 @@ def _base_rate_and_relation(before: Predictions, after: Predictions) -> list[Cau
     ]
     causes = [Cause("base rate", "base rate", decomposition.difference(*intercepts))]
     if slopes[0].value - intercepts[0].value > SLOPE_SHARE * slopes[0].value > 0:
-        causes.append(Cause("relation", RELATION, decomposition.difference(*slopes)))
+        causes.append(Cause("concept drift", "concept drift", decomposition.difference(*slopes)))
     return causes
 
 

@@ -68,7 +68,7 @@ def test_the_parts_of_a_change_add_up(params: Params) -> None:
 
     for change in result.changes.values():
         families = sum(line.value for line in change.families.values())
-        parts = change.covariates.value + change.base_rate.value + change.relation.value
+        parts = change.covariates.value + change.base_rate.value + change.concept_drift.value
         assert families == pytest.approx(change.covariates.value, abs=1e-9)
         assert parts == pytest.approx(change.total.value, abs=1e-9)
         assert change.after - change.before == pytest.approx(change.total.value, abs=1e-9)
@@ -111,7 +111,7 @@ def test_without_a_change_nothing_stands_out(params: Params) -> None:
 
 
 def test_harder_flights_are_not_a_fault(params: Params) -> None:
-    """The same relation, but operations differ: more flights are hard to predict."""
+    """The same relation between features and outcomes, but operations differ: more flights are hard to predict."""
     rng = np.random.default_rng(5)
     matrix = AFTER.matrix.copy()
     matrix[:, POSITIONS["operations"]] += 0.8
@@ -138,7 +138,7 @@ def test_a_family_with_the_same_value_for_every_flight_is_silent(value: float, p
     result = diagnosed(with_family(AFTER, "operations", value), params)
 
     assert (result.notable[0].name, result.notable[0].silent) == ("operations", True)
-    assert "missing, frozen or zero" in diagnosis_text.headline(result)
+    assert "missing, constant or zero" in diagnosis_text.headline(result)
 
 
 def test_a_slice_with_flipped_outcomes_is_named(params: Params) -> None:
@@ -163,7 +163,7 @@ def test_a_changed_base_rate_is_named(params: Params) -> None:
 
 
 def test_if_all_outcomes_are_flipped_the_relation_is_named(params: Params) -> None:
-    assert diagnosed(replace(AFTER, label=~AFTER.label), params).notable[0].kind == "relation"
+    assert diagnosed(replace(AFTER, label=~AFTER.label), params).notable[0].kind == "concept drift"
 
 
 def test_a_fault_of_both_periods_is_not_a_cause(params: Params) -> None:
