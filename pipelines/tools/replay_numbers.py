@@ -145,7 +145,7 @@ def moves(engine: sa.Engine) -> list[dict[str, Any]]:
 
 
 def hindsight(settings: Settings, results: Results, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Whether the gate was right: for each verdict, log-loss of the candidate less that of its champion.
+    """Whether the gate was right: for each verdict, log-loss of the candidate minus that of its champion.
 
     Over all labelled entities of the four weeks after the verdict, whichever release scored them, with the interval by
     days. The gate could not know them.

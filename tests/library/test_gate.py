@@ -169,7 +169,7 @@ def test_small_steps_down_do_not_add_up(flights: pd.DataFrame, params: Params) -
 
     assert all(verdict.promote for verdict in alone)
     assert [verdict.promote for verdict in held] == [True, True, False, False, False]
-    assert held[-1].reason.startswith("compared with release 1, the best so far, the interval reaches +0.0")
+    assert held[-1].reason.startswith("compared with release 1, the best so far: log-loss 0.")
 
 
 def test_what_is_better_need_not_be_compared_with_the_best(flights: pd.DataFrame, params: Params) -> None:

@@ -85,7 +85,7 @@ CANDIDATES = [
     (by_hand(low=-0.03, high=-0.02), Action.WITHDRAW, "but the gate rejected it. Only a person may promote it"),
 ]  # fmt: skip
 PREDECESSORS = [
-    # The interval is of the predecessor's loss less the champion's: below zero, the new champion is worse.
+    # The interval is of the predecessor's loss minus the champion's: below zero, the new champion is worse.
     (predecessor(low=-0.03, high=-0.0021), Action.ROLL_BACK, "is worse than release 1 on the same new flights"),
     (predecessor(days=2, low=-0.03, high=-0.02), Action.ROLL_BACK, "-0.0300 to -0.0200 over 2,000 flights"),
     (predecessor(days=7, low=-0.03, high=-0.02), Action.ROLL_BACK, "worse than release 1"),

@@ -169,14 +169,14 @@ def test_a_screen_reader_can_navigate_the_page(path: str, page: Page) -> None:
 def test_the_operations_page_shows_releases_and_traffic(page: Page, service: Service, settings: Settings) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "reject", {"reason": "the interval reaches above zero"})
+    database.record_decision(engine, "gate", "reject", {"reason": "log-loss not wholly below 0"})
 
     page.goto("/ops")
 
     main = page.get_by_role("main")
     expect(main).to_contain_text("Version 1")
     expect(main).to_contain_text("on standby")
-    expect(main).to_contain_text("the interval reaches above zero")
+    expect(main).to_contain_text("log-loss not wholly below 0")
     expect(main).to_contain_text("in the last 60 minutes")
 
 
