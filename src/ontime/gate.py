@@ -300,8 +300,8 @@ def _too_good(
     if auc - highest > gate.margin_auc:
         yield (
             f"too good to be true: AUC {auc:.3f} where {name} has {highest:.3f} on the same {WORDS.entities}, "
-            f"more than gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that knows what happened "
-            "later; if there is none, promote it by hand"
+            f"more than gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that uses information "
+            "from after the prediction moment; if there is none, promote it by hand"
         )
 
 
