@@ -162,7 +162,7 @@ def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Map
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*probabilities]):
         report = card.EvaluationReport(
-            params=params, champion=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
+            params=params, best=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
             intervals=intervals, variants=dict.fromkeys(("request_only", *PROBLEM.ablations), scores[name]),
             slices=[piece] * 5, equalised=[equal], coverage=[covered] * 2,
             entities=dict.fromkeys(("train", "valid", "test"), len(label)),

@@ -24,7 +24,7 @@ from pipelines.operations.transition_log import BY_TRAINING, MoveCause
 
 if TYPE_CHECKING:
     from ontime.gate import Verdict
-    from pipelines.operations.packaging import Winner
+    from pipelines.operations.packaging import BestModel
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,10 @@ class Training:
         return MoveCause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
 
 
-class PublishedWinner(NamedTuple):
-    """The published winner; `same_question`: whether the champion, if there is one, predicts the same label."""
+class PublishedModel(NamedTuple):
+    """The published model; `same_question`: whether the champion, if there is one, predicts the same label."""
 
-    winner: "Winner"
+    best: "BestModel"
     version: str
     same_question: bool
 
@@ -146,40 +146,40 @@ def publish_and_decide(training: Training) -> None:
     apply_verdict(training, candidate, gate_verdict(training, candidate))
 
 
-def record_and_publish(training: Training) -> PublishedWinner:
-    """Record the runs, register the winner in MLflow and publish it as a release, verified with its probes."""
+def record_and_publish(training: Training) -> PublishedModel:
+    """Record the runs, register the best model in MLflow and publish it as a release, verified with its probes."""
     # Imported here, so that a run with nothing to do takes one second instead of ten.
     from ontime import registry
     from pipelines.operations import packaging
 
     settings, params = training.settings, training.params
-    winner = packaging.read_winner(params)
-    packaging.refuse_disparity(winner, params.gate.parity_tolerance)
+    best = packaging.read_best_model(params)
+    packaging.refuse_disparity(best, params.gate.parity_tolerance)
     client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), training.hashes)
     ids = registry.record_runs(client, training.pipeline, runs, packaging.run_artifacts(params))
-    run_id = ids[winner.name]
+    run_id = ids[best.name]
     description = f"Predicts {schema.in_words(params.question)}."
-    version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
-    contents = packaging.contents(winner, params)
+    version = registry.register(client, training.pipeline, run_id, best.onnx, description)
+    contents = packaging.contents(best, params)
     # The commit of the recorded run: the same training, repeated from another commit, is the same release.
     commit = registry.run_tag(client, run_id, "git_commit")
     names = packaging.validated_names()
-    manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
+    manifest = packaging.manifest(best, version, run_id, commit, training.hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
     online.check_probes(release.load(settings.releases, version))
     champion = release_pointer.live_manifest(settings.releases)
-    return PublishedWinner(winner, version, champion is None or champion.question == params.question)
+    return PublishedModel(best, version, champion is None or champion.question == params.question)
 
 
-def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
+def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
     """The gate's verdict, which is printed and recorded in `decisions` and MLflow."""
     from ontime import registry
     from pipelines.operations import promotion_gate
 
     settings, engine, version = training.settings, training.engine, candidate.version
     verdict, against = promotion_gate.run_gate(
-        candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
+        candidate.best, settings.releases, engine, training.params, refresh=training.shadows
     )
     champion = release_pointer.live_manifest(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:
@@ -196,7 +196,7 @@ def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
     return verdict
 
 
-def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verdict") -> None:
+def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdict") -> None:
     """Promote the candidate, start its shadow or keep it on standby, as the gate decided."""
     settings, engine, version = training.settings, training.engine, candidate.version
     # Features of another prediction moment would be skew for a champion that stays live.
@@ -206,7 +206,7 @@ def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verd
         )
 
         print(f"materialise: {materialise.materialise_test_period(settings, training.params)}")
-    cause, name = training.cause(verdict.reason), candidate.winner.name
+    cause, name = training.cause(verdict.reason), candidate.best.name
     if not verdict.promote:
         pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None:

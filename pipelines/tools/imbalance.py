@@ -1,7 +1,8 @@
 """`make imbalance`: class weights, measured -> reports/imbalance.json, a picture, docs/class_imbalance.md.
 
-Not a stage. For the label of params.yaml and for two rarer ones, the champion's algorithm is fitted with each
-treatment on the training period. The validation period chooses a threshold for each, and the test period scores it.
+Not a stage. For the label of params.yaml and for two rarer ones, the best algorithm of the last training is
+fitted with each treatment on the training period. The validation period chooses a threshold for each, and the test
+period scores it.
 """
 
 import sys
@@ -77,7 +78,7 @@ def divided_back(probability: Floats, factor: float) -> Floats:
 
 
 def train_treatments(periods: Periods, params: Params, training: dict[str, Any]) -> Iterator[Trained]:
-    """The champion's algorithm with each treatment, on the same rows as the `train` stage gives it."""
+    """The best algorithm with each treatment, on the same rows as the `train` stage gives it."""
     label, categories = periods.train["label"].to_numpy(), training["categories"]
     matrix, labels = model.with_request_only(
         model.matrix_of(periods.train, categories), label, params.train.request_only_share, params.train.seed
@@ -90,7 +91,7 @@ def train_treatments(periods: Periods, params: Params, training: dict[str, Any])
             draws = np.random.default_rng(params.train.seed).random(len(labels))
             weights, rows = np.ones(len(labels)), np.flatnonzero(labels | (draws < 1 / treatment.factor))
         chosen_weights = None if treatment.name == PLAIN else weights[rows]
-        fitted = model.fit(training["champion"], matrix[rows], labels[rows], params.train, chosen_weights)
+        fitted = model.fit(training["best"], matrix[rows], labels[rows], params.train, chosen_weights)
         yield Trained(treatment, model.predict(fitted, valid), model.predict(fitted, test))
 
 
@@ -179,7 +180,7 @@ def main() -> None:
         sys.exit("imbalance: models/training.json does not exist; run make train")
     params, training = load_params(), read_json(MODELS / "training.json")
     report = {
-        "champion": training["champion"],
+        "algorithm": training["best"],
         "lead_minutes": params.features.lead_minutes,
         "alert_threshold": params.cost.alert_threshold,
         "labels": measure_labels(params, training),

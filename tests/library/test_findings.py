@@ -83,12 +83,12 @@ def test_probabilities_are_called_right_only_where_they_are() -> None:
     ("scores", "title"),
     [
         ({"a": 0.76, "b": 0.73}, "a has the highest AUC, 0.760; b follows with 0.730"),
-        ({"a": 0.73, "b": 0.76}, "b has the highest AUC, 0.760; the champion a has 0.730"),
+        ({"a": 0.73, "b": 0.76}, "b has the highest AUC, 0.760; a, the best on validation, has 0.730"),
         ({"a": 0.7612, "b": 0.7609}, "a and b have the highest AUC, 0.761"),
         ({"a": 0.76}, "a has AUC 0.760"),
     ],
 )
-def test_the_champion_is_called_best_only_where_it_is(scores: dict[str, float], title: str) -> None:
+def test_the_best_on_validation_is_called_best_only_where_it_is(scores: dict[str, float], title: str) -> None:
     assert findings.best_of(scores, "a", "AUC") == title
 
 

@@ -29,7 +29,7 @@ def months_of(count: int, first: str = "2012-11") -> list[str]:
 
 
 def candidates(count: int) -> list[str]:
-    """The project's own, then others with long names; the first is the champion."""
+    """The project's own, then others with long names; the first is the best on validation."""
     return [*reversed(CANDIDATES), *(f"{LONG}_{number}" for number in range(20))][: min(count, 12)]
 
 

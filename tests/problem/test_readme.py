@@ -34,7 +34,7 @@ def metrics_rows() -> list[str]:
     rows = []
     for name, both in METRICS["candidates"].items():
         test = both["test"]
-        bold = "**" if name == METRICS["champion"] else ""
+        bold = "**" if name == METRICS["best"] else ""
         figures = (test[key] for key in ("auc", "average_precision", "brier", "log_loss", "ece"))
         rows.append(
             f"| {bold}{name}{bold} | "
@@ -112,7 +112,7 @@ def fault_sentences() -> list[str]:
 
 def sentences() -> list[str]:
     """The phrases of the README, from the reports."""
-    champion = METRICS["champion"]
+    champion = METRICS["best"]
     low, high = EVALUATION["intervals"][champion]["auc"]
     alone, blind = EVALUATION["variants"]["request_only"], EVALUATION["variants"]["without_tailnum"]
     return [

@@ -85,7 +85,7 @@ def trained(
     test = between(flights, *days[2:])
     fitted = world.fit(train, test, timetable, dated, trees)
     return Subject(
-        fitted.winner.onnx, fitted.winner.training["categories"], packaging.spaced_rows(test, 5000).reset_index()
+        fitted.best.onnx, fitted.best.training["categories"], packaging.spaced_rows(test, 5000).reset_index()
     )
 
 

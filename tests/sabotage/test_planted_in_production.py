@@ -343,7 +343,7 @@ def test_an_empty_window_is_not_calm(production: World, reported: Reported) -> N
 
 @sabotage("empty monitoring window", "a comparison with no flights on one side", matrix.NOTHING)
 def test_drift_of_nothing_is_a_failure(winter: Model, reported: Reported) -> None:
-    flights = winter.winner.entities.assign(probability=winter.winner.predictions["lightgbm"].to_numpy())
+    flights = winter.best.entities.assign(probability=winter.best.predictions["lightgbm"].to_numpy())
     few = flights.iloc[:: len(flights) // 500]
     drift.build_reports(few, few, 0.25, "healthy", ["temp_f"])
 
@@ -401,7 +401,7 @@ def test_a_season_is_reported_and_changes_nothing(sunday: Evening, reported: Rep
 
 @sabotage("covariate drift", "every temperature 30 F higher", alert("feature_psi"))
 def test_drift_is_found_and_none_without_it(winter: Model, production: World, reported: Reported) -> None:
-    flights = winter.winner.entities.assign(probability=winter.winner.predictions["lightgbm"].to_numpy())
+    flights = winter.best.entities.assign(probability=winter.best.predictions["lightgbm"].to_numpy())
     half, limit = flights[::2], production.params.monitor.alerts["feature_psi"].above
     unchanged = drift.build_reports(half, flights[1::2], 0.25, "healthy", ["temp_f"]).values()["features"]["temp_f"]
     assert unchanged < limit
