@@ -67,7 +67,7 @@ def simulate_interval(
     low, high = bootstrap_interval(after - before, sample.day, rng)
     return {
         "promoted": estimate.high < 0,
-        "refreshed": estimate.high < margin,
+        "non_inferior": estimate.high < margin,
         "covered": estimate.low <= true <= estimate.high,
         "withdrawn": estimate.low > margin,
         "promoted_bootstrap": high < 0,
@@ -101,7 +101,7 @@ def simulate_calibration(
     sample = sample_days(population, days, rng)
     before, after = (sigmoid(noisy_logits(sample, noise, rng)).astype(np.float64) for _ in range(2))
     measured = gate.calibration_of(sample.label, sample.days, np.clip(after + shift, 0, 1), before)
-    return {"kept": any(gate.miscalibrated(measured, population.params.gate))}
+    return {"rejected": any(gate.miscalibrated(measured, population.params.gate))}
 
 
 SIMULATED: Mapping[str, Callable[..., dict[str, bool]]] = {

@@ -179,7 +179,7 @@ def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
 
     settings, engine, version = training.settings, training.engine, candidate.version
     verdict, against = promotion_gate.run_gate(
-        candidate.best, settings.releases, engine, training.params, refresh=training.shadows
+        candidate.best, settings.releases, engine, training.params, non_inferiority=training.shadows
     )
     champion = release_pointer.live_manifest(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:

@@ -23,12 +23,13 @@ class Rivals(NamedTuple):
 
 
 def run_gate(
-    challenger: BestModel, releases: Path, engine: sa.Engine, params: Params, *, refresh: bool = False
+    challenger: BestModel, releases: Path, engine: sa.Engine, params: Params, *, non_inferiority: bool = False
 ) -> tuple[Verdict, str]:
     """The gate's verdict, and the name of the model that the challenger was compared with: a release or a baseline.
 
-    It is a baseline without a release, and if the live release predicts something else. With `refresh`, the challenger
-    need not be better, only not worse by more than the margin. Raises GateBroken if either was trained on the entities.
+    It is a baseline without a release, and if the live release predicts a different label. With `non_inferiority`, the
+    challenger need not be better, only not worse by more than the margin. Raises GateBroken if either was trained on
+    the entities.
     """
     gate.refuse_seen_entities(f"challenger {challenger.name}", challenger.trained_on, challenger.entities["entity_id"])
     rivals = rivals_of(challenger, releases, engine, params)
@@ -38,7 +39,7 @@ def run_gate(
         rivals.champion,
         params.gate,
         params.evaluate,
-        refresh=refresh,
+        non_inferiority=non_inferiority,
         best=rivals.best,
         base_rate=rivals.base_rate,
     )
@@ -77,7 +78,7 @@ def _release(version: str, releases: Path, entities: pd.DataFrame, params: Param
 def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
     """The last release that was better than the one it replaced, and was not rolled back. None if there is none.
 
-    A release that was only not worse does not count. This bounds the loss of any number of refreshes in a row.
+    A release that was only not worse does not count. This bounds the loss of any number of retrainings in a row.
     """
     pointer, current = release_pointer.read_pointer(releases), release_pointer.live_manifest(releases)
     if pointer is None or current is None:

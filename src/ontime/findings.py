@@ -231,14 +231,16 @@ def gate_power(better: Sequence[Mapping[str, Any]]) -> str:
 
 def retraining(months: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
     """The gain or loss of the retrained system against the first model, in the mean of the months."""
-    living, never = (float(np.mean([month[name][figure] for month in months])) for name in ("living", "never"))
+    retrained, never_retrained = (
+        float(np.mean([month[name][figure] for month in months])) for name in ("retrained", "never_retrained")
+    )
     names = {"auc": "the AUC", "cost_per_1000": f"the cost per 1,000 {WORDS.entities}"}
     span = "" if len(months) == 1 else "mean monthly "
     what = names[figure].replace("the ", f"the {span}", 1)
-    now, before = f"{living:.{digits}f}", f"{never:.{digits}f}"
+    now, before = f"{retrained:.{digits}f}", f"{never_retrained:.{digits}f}"
     if now == before:
         return f"Retraining leaves {what} at {now}"
-    verb = "raises" if living > never else "lowers"
+    verb = "raises" if retrained > never_retrained else "lowers"
     return f"Retraining {verb} {what} from {before} to {now}"
 
 

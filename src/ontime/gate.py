@@ -1,9 +1,9 @@
 """Decides whether the challenger may replace the champion.
 
 Both are scored on the same entities, which neither was trained on. `decide` checks, in this order, that the challenger
-is better (or, for a refresh, not worse), also than the best release so far; that no slice gets worse; that its
-probabilities are as well calibrated; and that it is not too good to be true. `make bench-gate` measures the error rate
-of each check.
+is better (or, for a retrained candidate, non-inferior, also to the best release so far); that no slice gets worse; that
+its probabilities are as well calibrated; and that it is not too good to be true. `make bench-gate` measures the error
+rate of each check.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,27 +81,27 @@ def decide(
     gate: Gate,
     evaluate: Evaluate,
     *,
-    refresh: bool = False,
+    non_inferiority: bool = False,
     best: Rival | None = None,
     base_rate: float | None = None,
 ) -> Verdict:
     """The verdict. `entities` has `label`, `day` and the features of the slices. Raises GateBroken for a single day.
 
-    With `refresh`, the challenger need not be better, only not worse by more than the margin. It must not fall behind
-    `best`, the best release so far, either, so that small losses do not add up over many refreshes. `base_rate`, the
-    share of positive rows in training, is given for the first model only: it must also show skill and calibrated
+    With `non_inferiority`, the challenger need not be better, only not worse by more than the margin. The same margin
+    applies to `best`, the best release so far, so that small losses do not add up over many retrainings. `base_rate`,
+    the share of positive rows in training, is given for the first model only: it must also show skill and calibrated
     probabilities, because there is no predecessor that has shown them.
     """
     label, days = entities["label"].to_numpy(bool), entities["day"].to_numpy()
     losses = evaluation.losses(label, challenger)
     champion_losses = evaluation.losses(label, champion.probabilities)
     comparison = _compare(losses, champion_losses, days)
-    behind = _compare(losses, evaluation.losses(label, best.probabilities), days) if refresh and best else None
+    behind = _compare(losses, evaluation.losses(label, best.probabilities), days) if non_inferiority and best else None
     worse = worse_slices(
         slice_differences(slices.of_entities(entities), label, days, losses - champion_losses, evaluate), gate
     )
     calibration = calibration_of(label, days, challenger, champion.probabilities)
-    limit = gate.margin_log_loss if refresh else 0.0
+    limit = gate.margin_log_loss if non_inferiority else 0.0
     objections = [
         *_not_better(comparison, limit),
         *_behind(best, behind, gate),

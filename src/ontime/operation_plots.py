@@ -106,8 +106,8 @@ def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
 
 
 REPLAY_LOOK: dict[str, dict[str, Any]] = {
-    "living": {"color": CALM, "linewidth": 2.6, "marker": "o", "markersize": 5},
-    "never": {"color": ALERT, "linewidth": 1.8, "marker": "s", "markersize": 4},
+    "retrained": {"color": CALM, "linewidth": 2.6, "marker": "o", "markersize": 5},
+    "never_retrained": {"color": ALERT, "linewidth": 1.8, "marker": "s", "markersize": 4},
     "rate_table": {"color": SOFT, "linewidth": 1.5, "marker": "^", "markersize": 5, "linestyle": "--"},
 }
 

@@ -112,8 +112,8 @@ def test_a_slice_without_interval_is_never_called_the_weakest(rows: list[Any], t
     assert findings.slices(rows, 0.76) == title
 
 
-def month(living: float, never: float) -> dict[str, Any]:
-    return {"month": "2013-04", "living": {"auc": living}, "never": {"auc": never}}
+def month(retrained: float, never_retrained: float) -> dict[str, Any]:
+    return {"month": "2013-04", "retrained": {"auc": retrained}, "never_retrained": {"auc": never_retrained}}
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from ontime.figures import Picture
 LINE = np.linspace(0.02, 0.98, 30)
 COUNTS = np.arange(1, 31)
 CANDIDATES = ["constant", "rate_table", "logistic", "hist_gradient_boosting", "lightgbm"]
-SYSTEMS = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
+SYSTEMS = {"retrained": "retrained", "never_retrained": "never retrained", "rate_table": "rate table"}
 SIZES = (1, 2, 3, 12, 24, 60)
 LONG = "a_name_that_nobody_would_choose_and_that_is_longer_than_a_phone_is_wide"
 
@@ -224,7 +224,7 @@ def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 def test_a_single_month_is_drawn_as_values_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     written = {text for text, _, _ in texts_of(operation_plots.replay_auc(replayed(1), SYSTEMS), monkeypatch)[0]}
 
-    assert {"the living system", "0.700", "never retrained", "0.701", "rate table", "0.702"} <= written
+    assert {"retrained", "0.700", "never retrained", "0.701", "rate table", "0.702"} <= written
 
 
 def test_a_slice_shows_its_interval_and_one_without_is_hollow() -> None:

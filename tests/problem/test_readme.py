@@ -126,8 +126,8 @@ def sentences() -> list[str]:
 
 
 def replay_rows(replay: dict[str, Any]) -> list[str]:
-    """A month a line: AUC and cost of the living system, of the first model and of its rate table."""
-    systems = ("living", "never", "rate_table")
+    """A month a line: AUC and cost of the retrained system, of the first model and of its rate table."""
+    systems = ("retrained", "never_retrained", "rate_table")
     return [
         f"| {month['month']} | {month['entities']:,} | {month['positive_rate']:.1%} | "
         + " | ".join(f"{month[name]['auc']:.3f}" for name in systems)
@@ -141,7 +141,7 @@ def replay_rows(replay: dict[str, Any]) -> list[str]:
 def gain_sentences() -> list[str]:
     """What retraining was worth in 2013: on the README and on the page of the replay."""
     whole = REPLAY["whole"]
-    difference, low, high = whole["living_less_never_log_loss"]
+    difference, low, high = whole["retraining_log_loss_difference"]
     saved = {name.removeprefix("against "): f"{value:.0f} less" for name, value in whole["saved_per_1000"].items()}
     return [
         f"Over all {whole['entities']:,} labelled flights retraining changes the log-loss by {difference:+.4f} "
@@ -158,14 +158,14 @@ def rejected_sentence() -> str:
 
 
 def second_gain() -> str:
-    difference, low, high = SECOND_ACT["whole"]["living_less_never_log_loss"]
+    difference, low, high = SECOND_ACT["whole"]["retraining_log_loss_difference"]
     return f"retraining changes the log-loss by {difference:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def replay_sentences() -> list[str]:
     mean, exact = REPLAY["mean_monthly_auc"], REPLAY["parity"]
     return [
-        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} never retrained, "
+        f"mean monthly AUC {mean['retrained']:.3f} retrained, {mean['never_retrained']:.3f} never retrained, "
         f"{mean['rate_table']:.3f} rate table",
         f"All {exact['entities']:,} materialised rows were compared with a build of the whole year at once: "
         f"{exact['differing']} differ in any bit",
@@ -207,11 +207,11 @@ def second_act_sentences() -> list[str]:
         f"{through[0]}, which learned until the middle of March, is the first to win",
         f"{pending} is still in shadow when the year ends",
         *(f"`{line}`" for line in SECOND_ACT["refused"]),
-        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} 2013's last model, "
+        f"mean monthly AUC {mean['retrained']:.3f} retrained, {mean['never_retrained']:.3f} 2013's last model, "
         f"{mean['rate_table']:.3f} its rate table",
         *(f"In 2023 {hindsight_sentence(SECOND_ACT)}", f"In 2013 {hindsight_sentence(REPLAY)}"),
         f"Over all {whole['entities']:,} labelled flights of that year {second_gain()}, "
-        f"and 2013's last model has AUC {whole['never']['auc']:.3f}.",
+        f"and 2013's last model has AUC {whole['never_retrained']['auc']:.3f}.",
     ]
 
 
@@ -345,7 +345,7 @@ def test_the_decision_on_leaks_says_what_was_measured() -> None:
 def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
     text = (ROOT / "params.yaml").read_text()
     honest = json.loads((ROOT / "reports/bench_leaks.json").read_text())["honest"].values()
-    quiet = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a mood"]["episodes"]
+    quiet = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a random effect"]["episodes"]
     trial = json.loads((ROOT / "reports/bench_gate.json").read_text())["trial"]
     (equal,) = (row["withdrawn"] for row in trial if (row["harm"], row["days"]) == (0.0, 7))
 

@@ -89,7 +89,7 @@ def trained(
     )
 
 
-def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:
+def retrained(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:
     """Each fortnight with the newest model, trained on all days before its validation and evaluation."""
     day, trees = FIRST_MONTHS, params.train.of("lightgbm").model_dump()["n_estimators"]
     while day + FORTNIGHT <= params.split.test_until:
@@ -182,7 +182,7 @@ def main() -> None:
     timetable = read_months(VALIDATED / "flights").set_index("entity_id", drop=False)
     winter = trained(flights, timetable, params, *world.WINTER.values(), every=world.EVERY, trees=world.TREES)
     live = list(released(params))
-    every = [("retrained", *each) for each in living(flights, timetable, params)]
+    every = [("retrained", *each) for each in retrained(flights, timetable, params)]
     every += [("released", *each) for each in live]
     day, subject = live[0]
     results = {

@@ -48,14 +48,14 @@ def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     reported(verdict.reason.split("; ")[0])
 
 
-@sabotage("slow decline", "successive refreshes, each slightly worse than the one before it", GATE)
+@sabotage("slow decline", "successive retrained models, each slightly worse than the one before it", GATE)
 def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: np.ndarray, reported: Reported) -> None:
     chain = [moved(honest, times) for times in 0.985 ** np.arange(12)]
     best = Rival("release 1", chain[0])
-    alone = [decide(winter, after, before, refresh=True) for before, after in pairwise(chain)]
+    alone = [decide(winter, after, before, non_inferiority=True) for before, after in pairwise(chain)]
     assert all(verdict.promote for verdict in alone)
 
-    verdicts = [decide(winter, after, before, refresh=True, best=best) for before, after in pairwise(chain)]
+    verdicts = [decide(winter, after, before, non_inferiority=True, best=best) for before, after in pairwise(chain)]
 
     assert verdicts[0].promote
     assert not verdicts[-1].promote

@@ -228,14 +228,14 @@ def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reporte
 @sabotage("challenger worse on one slice", "a challenger that is better overall and wrong about one airline", GATE)
 def test_a_challenger_that_fails_one_airline_is_kept_out(winter: Model, reported: Reported) -> None:
     flights, predictions = winter.best.entities, winter.best.predictions
-    usual = Rival("the base rate", np.full(len(flights), winter.best.training["base_rate"]))
+    baseline = Rival("the base rate", np.full(len(flights), winter.best.training["base_rate"]))
     better = predictions["lightgbm"].to_numpy()
     params = winter.params
     wrong = np.where(flights["carrier"] == "US", 0.5, better)
     judge, rate = (params.gate, params.evaluate), winter.best.training["base_rate"]
 
-    assert gate.decide(flights, better, usual, *judge, base_rate=rate).promote
-    verdict = gate.decide(flights, wrong, usual, *judge, base_rate=rate)
+    assert gate.decide(flights, better, baseline, *judge, base_rate=rate).promote
+    verdict = gate.decide(flights, wrong, baseline, *judge, base_rate=rate)
 
     assert verdict.difference < 0
     assert not verdict.promote

@@ -218,7 +218,7 @@ def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
     sudden = late | np.asarray(days >= pd.Timestamp("2013-04-16"))  # from then on every flight is late
 
     rows = replay_numbers.coverage_by_month(
-        replay_numbers.Results(features[["day"]], features, sudden, {"living": predictions.probability})
+        replay_numbers.Results(features[["day"]], features, sudden, {"retrained": predictions.probability})
     )
 
     assert [row["slice"] for row in rows] == ["2013-04"]
