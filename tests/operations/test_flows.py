@@ -305,7 +305,7 @@ def test_a_monitor_that_decides_to_retrain_emits_an_event(server: str, world: Wo
 
     output = world.run("monitor", DAY)
 
-    event = wait_for_event(server, "ontime.retrain.asked")
+    event = wait_for_event(server, "ontime.retrain.requested")
     assert output.startswith(f"{DAY}: retrain: ")
     assert event["resource"]["prefect.resource.id"] == "ontime.model"
     assert event["payload"]["day"] == str(DAY)

@@ -715,15 +715,15 @@ def test_metrics_include_the_monitors_last_day(client: TestClient) -> None:
 
     assert status == {
         "ontime_monitored_until_seconds": MIDNIGHT.timestamp(),
-        'ontime_figure{figure="rate_gap"}': 0.06,
-        'ontime_alert{figure="rate_gap",tier="2"}': 1,
+        'ontime_monitor_metric{metric="rate_gap"}': 0.06,
+        'ontime_alert{metric="rate_gap",tier="2"}': 1,
     }
 
 
 @pytest.mark.parametrize(
     ("kind", "evidence"),
     [("policy", {"day": "2013-02-19", "action": "retrain"}), ("retraining", {"day": "2013-02-19"})],
-    ids=["asked for by the policy", "begun by hand"],
+    ids=["requested by the policy", "begun by hand"],
 )
 def test_metrics_include_a_retraining_until_it_has_finished(
     kind: str, evidence: dict[str, str], looked_at: sa.Engine, client: TestClient
@@ -732,12 +732,12 @@ def test_metrics_include_a_retraining_until_it_has_finished(
     waiting = monitored(client)
     database.record_decision(looked_at, "retrained", "done", {"day": "2013-02-19"}, MIDNIGHT)
 
-    assert waiting["ontime_retraining_asked_seconds"] == MIDNIGHT.timestamp()
-    assert "ontime_retraining_asked_seconds" not in monitored(client)
+    assert waiting["ontime_retraining_requested_timestamp_seconds"] == MIDNIGHT.timestamp()
+    assert "ontime_retraining_requested_timestamp_seconds" not in monitored(client)
 
 
 def monitored(client: TestClient) -> dict[str, float]:
     """The monitor's metrics in /metrics."""
     lines = client.get("/metrics").text.splitlines()
-    names = ("ontime_monitored", "ontime_figure", "ontime_alert", "ontime_retraining")
+    names = ("ontime_monitored", "ontime_monitor_metric", "ontime_alert", "ontime_retraining")
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)}
