@@ -114,7 +114,7 @@ def refuse_onnx_difference(
     served: model.Matrix,
     tolerance: float,
 ) -> None:
-    """Raise CandidateRefused for the first kind of rows on which the ONNX file predicts something else."""
+    """Raise CandidateRefused for the first kind of rows on which the ONNX file and the model differ."""
     ends = np.cumsum([len(rows) for rows in inputs.values()])[:-1]
     for kind, difference in zip(inputs, np.split(np.abs(probabilities - served), ends), strict=True):
         if not difference.max() <= tolerance:

@@ -5,6 +5,17 @@
 
 The second form starts in parallel with the stages, and waits until a line on its standard input reports their end.
 Every step is idempotent: an existing run, version, release or verdict is reused. After an interruption, run it again.
+
+The calls, from the command to the file that names the live release:
+
+    make train            train_and_promote.py: dvc repro, then this module's `run`
+    record_and_publish    packaging.py, ontime/registry.py, ontime/release.py: a version in MLflow, a release folder
+    gate_verdict          promotion_gate.py -> ontime/gate.py `decide`; a row of kind "gate" in `decisions`
+    apply_verdict         promote, shadow or standby
+    transitions.promote   promotion_checks.py, then the pointer, MLflow's aliases, a row of kind "promotion"
+    set_live              ontime/release_pointer.py: replaces releases/current.json, which every service watches
+
+`make promote` (release_commands.py) and the policy (apply_policy.py) begin at `transitions.promote`.
 """
 
 import sys
@@ -183,7 +194,7 @@ def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
     )
     champion = release_pointer.live_manifest(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:
-        reason = f"it predicts something else than release {champion.version}, so a shadow cannot compare them"
+        reason = f"it predicts a different label from release {champion.version}, so a shadow cannot compare them"
         override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
         verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {override}")
     word = "promote" if verdict.promote else "reject"
