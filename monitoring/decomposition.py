@@ -33,7 +33,7 @@ class LabelledSample:
     matrix: NDArray[np.float32]  # the model's input
     label: Labels
     days: NDArray[np.datetime64]
-    cuts: pd.DataFrame  # a column for each cut, with the slice of each entity
+    dimensions: pd.DataFrame  # a column for each dimension, with the slice of each entity
 
 
 class Difference(NamedTuple):

@@ -55,7 +55,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class SliceChange:
-    cut: str
+    dimension: str
     name: str
     entities: int
     positive_rate: float
@@ -141,18 +141,18 @@ def _slice_causes(before: Predictions, after: Predictions) -> list[Cause]:
     return [
         Cause(
             "slice",
-            f"{cut} {name}",
-            decomposition.difference(saved, _saved_in_slice(before, str(cut), name) or NO_ENTITIES),
+            f"{dimension} {name}",
+            decomposition.difference(saved, _saved_in_slice(before, str(dimension), name) or NO_ENTITIES),
         )
-        for cut, names in after.sample.cuts.items()
+        for dimension, names in after.sample.dimensions.items()
         for name in sorted(set(names))
-        if (saved := _saved_in_slice(after, str(cut), name)) is not None
+        if (saved := _saved_in_slice(after, str(dimension), name)) is not None
     ]
 
 
-def _saved_in_slice(predictions: Predictions, cut: str, name: str) -> Estimate | None:
+def _saved_in_slice(predictions: Predictions, dimension: str, name: str) -> Estimate | None:
     """The saving per entity of the sample if one slice is recalibrated; None if the slice is too small."""
-    chosen = (predictions.sample.cuts[cut] == name).to_numpy(bool)
+    chosen = (predictions.sample.dimensions[dimension] == name).to_numpy(bool)
     if chosen.sum() < MIN_SLICE_ENTITIES:
         return None
     return _saved(predictions, recalibration.slope_design(predictions.log_odds, chosen))
@@ -199,7 +199,7 @@ def _cost_of_silence(family: str, model: Model, before: Predictions, after: Pred
     sample = before.sample
     donors = np.random.default_rng(seed).integers(len(after.sample.matrix), size=len(sample.matrix))
     rows = replace_family(sample.matrix, after.sample.matrix[donors], family)
-    mixed = Predictions.of(model, LabelledSample(rows, sample.label, sample.days, sample.cuts))
+    mixed = Predictions.of(model, LabelledSample(rows, sample.label, sample.days, sample.dimensions))
     added = before.mean(_loss(sample.label, mixed.log_odds) - _loss(sample.label, before.log_odds))
     return Difference(added.value, added.low, added.high)
 
@@ -208,13 +208,13 @@ def _slice_changes(before: Predictions, after: Predictions) -> list[SliceChange]
     losses = [_loss(each.sample.label, each.log_odds) for each in (before, after)]
     expected = decomposition.log_loss(after.probability).expected(after.probability)
     changes = []
-    for cut, names in after.sample.cuts.items():
+    for dimension, names in after.sample.dimensions.items():
         for name in sorted(set(names), key=slices.order):
             chosen = (names == name).to_numpy(bool)
-            chosen_before = (before.sample.cuts[cut] == name).to_numpy(bool)
+            chosen_before = (before.sample.dimensions[dimension] == name).to_numpy(bool)
             changes.append(
                 SliceChange(
-                    cut=str(cut),
+                    dimension=str(dimension),
                     name=name,
                     entities=int(chosen.sum()),
                     positive_rate=float(after.sample.label[chosen].mean()),

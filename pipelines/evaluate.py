@@ -94,17 +94,19 @@ def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Param
     """Coverage of prediction sets calibrated on the validation period: there, and on the test period by slice."""
     fitted = _load_best(test)
     valid = read_period(split.periods(params.split)["valid"])
-    valid_label, valid_cuts, cuts = (
+    valid_label, valid_dimensions, dimensions = (
         valid["label"].to_numpy(),
         slices.of_entities(valid),
         slices.of_entities(test.entities),
     )
     valid_probabilities = model.predict(fitted, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.GroupedProbabilities(valid_probabilities, slices.groups(valid_cuts))
+    calibration = conformal.GroupedProbabilities(valid_probabilities, slices.groups(valid_dimensions))
     sets = conformal.prediction_sets(
-        calibration, valid_label, conformal.GroupedProbabilities(probabilities, slices.groups(cuts))
+        calibration, valid_label, conformal.GroupedProbabilities(probabilities, slices.groups(dimensions))
     )
-    shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in (slices.GROUP, "month") if cut}})
+    shown = pd.DataFrame(
+        {"test": "all", **{dimension: dimensions[dimension] for dimension in (slices.GROUP, "month") if dimension}}
+    )
     return [
         *conformal.control_coverage(calibration, valid_label, valid["day"].to_numpy()),
         *conformal.coverage(test.label, sets, test.entities["day"].to_numpy(), shown),
@@ -156,8 +158,8 @@ def main() -> None:
     }
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
-    days, cuts = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
-    groups = cuts.drop(columns="month")  # fairness compares groups of entities, and a month is not one
+    days, dimensions = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
+    groups = dimensions.drop(columns="month")  # fairness compares groups of entities, and a month is not one
     full = params.evaluate.full_card
     report = card.EvaluationReport(
         params=params,
@@ -168,7 +170,7 @@ def main() -> None:
             for name, probability in probabilities.items()
         },
         variants=variants(test, params),
-        slices=slices.scores_by_slice(test.label, probabilities[best], days, cuts, params),
+        slices=slices.scores_by_slice(test.label, probabilities[best], days, dimensions, params),
         equalised=fairness.equalised(test.label, probabilities[best], days, groups, params) if full else [],
         coverage=uncertainty(test, probabilities[best], params) if full else [],
         entities={**test.training["entities"], "test": len(test.entities)},

@@ -45,7 +45,9 @@ class PerformanceReport(NamedTuple):
             "trained_on": self.trained_on,
             "other_question": self.other_question,
             "days": {day: each.as_json() for day, each in self.days.items()},
-            "groups": {cut: {name: each.as_json() for name, each in by.items()} for cut, by in self.groups.items()},
+            "groups": {
+                dimension: {name: each.as_json() for name, each in by.items()} for dimension, by in self.groups.items()
+            },
         }
 
 
@@ -113,8 +115,8 @@ def _page(report: PerformanceReport) -> str:
         _pictures(report) if report.whole.labelled else {},
         whole=report.whole,
         days=report.days,
-        cuts=report.groups,
-        without_interval=[cut for cut, by in report.groups.items() if not _has_intervals(by)],
+        dimensions=report.groups,
+        without_interval=[dimension for dimension, by in report.groups.items() if not _has_intervals(by)],
         min_days=performance.FEWEST_DAYS,
         summary=_summary(report),
     )
@@ -126,8 +128,8 @@ def _pictures(report: PerformanceReport) -> dict[str, Picture]:
     if report.whole.scores is None:
         return pictures
     rows = [
-        (cut, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.entities)
-        for cut, by in report.groups.items()
+        (dimension, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.entities)
+        for dimension, by in report.groups.items()
         for name, each in by.items()
         if each.scores and each.labelled >= FEWEST_DRAWN
     ]

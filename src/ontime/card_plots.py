@@ -24,7 +24,7 @@ def draw_card(
     _draw_probabilities(label, probabilities, report, folder)
     plots.save(plots.importance(*zip(*ranks, strict=True)), folder / "importance.png")
     gated = [
-        (row["cut"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
+        (row["dimension"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
         for row in report.slices
         if row["gated"]
     ]

@@ -186,7 +186,7 @@ def importance(names: Sequence[str], means: Sequence[float]) -> str:
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float) -> str:
-    """rows: (cut, slice, AUC, its interval or None, entities)."""
+    """rows: (dimension, slice, AUC, its interval or None, entities)."""
     with_interval = [row for row in rows if row[3] is not None]
     if not with_interval:
         return f"AUC {overall:.3f} over all; no slice has enough days for an interval"

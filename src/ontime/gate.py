@@ -166,15 +166,15 @@ def _behind(best: Rival | None, behind: LossComparison | None, gate: Gate) -> It
 
 
 def slice_differences(
-    cuts: pd.DataFrame, label: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
+    dimensions: pd.DataFrame, label: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
 ) -> dict[str, Estimate]:
     """The mean difference, with its interval by days, of each slice that is large enough to gate."""
     estimates: dict[str, Estimate] = {}
-    for cut in cuts:
-        judged = pd.Series(label).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
+    for dimension in dimensions:
+        judged = pd.Series(label).groupby(dimensions[dimension].to_numpy()).agg(["size", "sum"])
         estimates |= {
-            f"{cut} {name}": estimate
-            for name, estimate in evaluation.mean_intervals(difference, cuts[cut], days).items()
+            f"{dimension} {name}": estimate
+            for name, estimate in evaluation.mean_intervals(difference, dimensions[dimension], days).items()
             if slices.gated(int(judged["size"][name]), int(judged["sum"][name]), evaluate)
         }
     return estimates

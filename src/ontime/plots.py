@@ -290,15 +290,15 @@ def importance(names: Sequence[str], means: Sequence[float], deviations: Sequenc
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float, where: str) -> Picture:
-    """(cut, slice, AUC, its 95 % interval, entities) of each slice; no interval for too few days."""
+    """(dimension, slice, AUC, its 95 % interval, entities) of each slice; no interval for too few days."""
     if not rows:
         hint = "The minimum is evaluate.slice_min_rows and slice_min_positive in params.yaml."
         return Picture(f"No slice has enough {ENTITIES} to judge", hint, None)
     lines: list[tuple[str, tuple[float, Sequence[float] | None, int] | None]] = []
-    for cut in dict.fromkeys(row[0] for row in rows):
+    for dimension in dict.fromkeys(row[0] for row in rows):
         lines += [
-            (cut, None),
-            *((name, (auc, interval, count)) for each, name, auc, interval, count in rows if each == cut),
+            (dimension, None),
+            *((name, (auc, interval, count)) for each, name, auc, interval, count in rows if each == dimension),
         ]
     with axes_of(18.5 * len(lines) + 34) as (figure, axes):
         axes.axvline(overall, color=SOFT, linewidth=1.2, linestyle=":")

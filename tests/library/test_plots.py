@@ -80,7 +80,7 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
     ),
     "importance": lambda n: plots.importance(named(n), list(np.linspace(0.2, 0.0, n)), [0.01] * n),
     "slices": lambda n: plots.slices(
-        [(f"cut {k // 3}", name, 0.7 + 0.001 * k, (0.6, 0.8) if k % 4 else None, 10**min(k, 8))
+        [(f"dimension {k // 3}", name, 0.7 + 0.001 * k, (0.6, 0.8) if k % 4 else None, 10**min(k, 8))
          for k, name in enumerate(named(n))], 0.76, "on the test period"
     ),
     "serving": lambda n: operation_plots.serving(

@@ -50,8 +50,8 @@ class Subject(NamedTuple):
 
 
 def _period(now: Answered) -> LabelledSample:
-    cuts = slices.of_entities(now.flights).drop(columns="month")
-    return LabelledSample(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
+    dimensions = slices.of_entities(now.flights).drop(columns="month")
+    return LabelledSample(now.matrix, now.label, now.flights["day"].to_numpy(), dimensions)
 
 
 def planted(subject: Subject, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def test_the_reports_state_the_question(other_params: Params) -> None:
 
 def _report(params: Params) -> card.EvaluationReport:
     figures = {"auc": 0.7, "average_precision": 0.5, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400}
-    row = {"cut": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
+    row = {"dimension": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
            "mean_probability": 0.2, "missed": [0.5, 0.4, 0.6], "false_alarms": [0.1, 0.0, 0.2]}  # fmt: skip
     return card.EvaluationReport(
         params=params,
