@@ -55,7 +55,7 @@ class Population:
 
     @property
     def degraded_slice(self) -> tuple[str, str]:
-        """The slice that simulations make worse, as dimension and name: the largest of the dimension with most slices."""
+        """The slice that simulations make worse, as dimension and name: the largest one of the finest dimension."""
         dimension = max(self.dimensions, key=lambda each: self.dimensions[each].nunique())
         return str(dimension), str(self.dimensions[dimension].value_counts().idxmax())
 
