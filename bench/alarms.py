@@ -35,7 +35,7 @@ from pipelines.layout import FEATURES, REPORTS, months_in, read_months, write_js
 
 YEARS = 20  # simulated, of each kind
 REFERENCE_DAYS = 21  # the test period of a retraining
-DAY_EFFECTS = {"each entity for itself": 0.0, "days with a mood": DAY_EFFECT}  # by their names in the report
+DAY_EFFECTS = {"independent entities": 0.0, "days with a random effect": DAY_EFFECT}  # by their names in the report
 FIRST_DAY = date(2001, 1, 1)  # arbitrary
 
 

@@ -67,7 +67,7 @@ def simulate_interval(
     low, high = bootstrap_interval(after - before, sample.day, rng)
     return {
         "promoted": estimate.high < 0,
-        "refreshed": estimate.high < margin,
+        "non_inferior": estimate.high < margin,
         "covered": estimate.low <= true <= estimate.high,
         "withdrawn": estimate.low > margin,
         "promoted_bootstrap": high < 0,
@@ -81,14 +81,14 @@ def simulate_slices(
     """The challenger is as good as the champion except in one slice, where it has the noise `worse`."""
     sample = sample_days(population, days, rng)
     before, after = (noisy_logits(sample, noise, rng) for _ in range(2))
-    cuts, (cut, name) = population.cuts.iloc[sample.positions], population.degraded_slice
-    after = np.where((cuts[cut] == name).to_numpy(), noisy_logits(sample, worse, rng), after)
+    dimensions, (dimension, name) = population.dimensions.iloc[sample.positions], population.degraded_slice
+    after = np.where((dimensions[dimension] == name).to_numpy(), noisy_logits(sample, worse, rng), after)
     difference = losses_of_logits(sample.label, after) - losses_of_logits(sample.label, before)
-    estimates = gate.slice_differences(cuts, sample.label, sample.days, difference, population.params.evaluate)
+    estimates = gate.slice_differences(dimensions, sample.label, sample.days, difference, population.params.evaluate)
     worse_slices = gate.worse_slices(estimates, population.params.gate)
     return {
         "any": bool(worse_slices),
-        "right": any(each.startswith(f"{cut} {name}") for each in worse_slices),
+        "right": any(each.startswith(f"{dimension} {name}") for each in worse_slices),
         # The earlier rule: a mean above the margin is worse, on however few days.
         "any_by_means": any(each.value > population.params.gate.margin_slice_log_loss for each in estimates.values()),
     }
@@ -101,7 +101,7 @@ def simulate_calibration(
     sample = sample_days(population, days, rng)
     before, after = (sigmoid(noisy_logits(sample, noise, rng)).astype(np.float64) for _ in range(2))
     measured = gate.calibration_of(sample.label, sample.days, np.clip(after + shift, 0, 1), before)
-    return {"kept": any(gate.miscalibrated(measured, population.params.gate))}
+    return {"rejected": any(gate.miscalibrated(measured, population.params.gate))}
 
 
 SIMULATED: Mapping[str, Callable[..., dict[str, bool]]] = {

@@ -50,14 +50,14 @@ class Population:
 
     logits: Floats
     starts: NDArray[np.int64]  # where each day begins, and where the last one ends
-    cuts: pd.DataFrame
+    dimensions: pd.DataFrame
     params: Params
 
     @property
     def degraded_slice(self) -> tuple[str, str]:
-        """The cut and the name of the slice that simulations make worse: the largest of the cut with most slices."""
-        cut = max(self.cuts, key=lambda each: self.cuts[each].nunique())
-        return str(cut), str(self.cuts[cut].value_counts().idxmax())
+        """The slice that simulations make worse, as dimension and name: the largest one of the finest dimension."""
+        dimension = max(self.dimensions, key=lambda each: self.dimensions[each].nunique())
+        return str(dimension), str(self.dimensions[dimension].value_counts().idxmax())
 
 
 class Sample(NamedTuple):
@@ -79,8 +79,8 @@ def load_population() -> Population:
     entities = split.labelled(read_months(FEATURES, months_in(FEATURES))).sort_values("day", ignore_index=True)
     probability = live.model.predict(model.matrix_of(entities, live.manifest.categories)).astype(np.float64)
     starts = np.append(np.unique(entities["day"], return_index=True)[1], len(entities))
-    cuts = slices.of_entities(entities).drop(columns="month").astype("category")
-    return Population(np.log(probability / (1 - probability)).astype(np.float32), starts, cuts, params)
+    dimensions = slices.of_entities(entities).drop(columns="month").astype("category")
+    return Population(np.log(probability / (1 - probability)).astype(np.float32), starts, dimensions, params)
 
 
 def sample_days(population: Population, days: int, rng: np.random.Generator) -> Sample:

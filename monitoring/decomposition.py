@@ -1,9 +1,9 @@
-"""Decomposes the change of a score between two periods: covariates by family, base rate, relation. The parts add up.
+"""Decomposes the change of a score between two periods: covariates by family, base rate, concept drift. They add up.
 
 An entity's score is its expectation under the predicted probability, plus a residual. The expectation depends on the
 features alone, so its change is due to the covariates: entities that are harder or easier to predict. The residual is
-zero on average while the probabilities are calibrated, so its change is due to the base rate or to the relation between
-features and outcomes.
+zero on average while the probabilities are calibrated, so its change is due to the base rate, or to concept
+drift: a different relation between features and outcomes.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ class LabelledSample:
     matrix: NDArray[np.float32]  # the model's input
     label: Labels
     days: NDArray[np.datetime64]
-    cuts: pd.DataFrame  # a column for each cut, with the slice of each entity
+    dimensions: pd.DataFrame  # a column for each dimension, with the slice of each entity
 
 
 class Difference(NamedTuple):
@@ -52,7 +52,7 @@ class Change:
     families: Mapping[str, Difference]
     covariates: Difference  # all families together
     base_rate: Difference
-    relation: Difference
+    concept_drift: Difference
 
 
 class Score(NamedTuple):
@@ -125,7 +125,7 @@ def clip(probability: Floats) -> Floats:
 
 def decompose(before: Predictions, after: Predictions, shapley: FamilyShapley, score: ScoreFunction) -> Change:
     parts_before, parts_after = _parts(before, score), _parts(after, score)
-    total, covariates, base_rate, relation = (
+    total, covariates, base_rate, concept_drift = (
         difference(part_after, part_before) for part_after, part_before in zip(parts_after, parts_before, strict=True)
     )
     return Change(
@@ -135,7 +135,7 @@ def decompose(before: Predictions, after: Predictions, shapley: FamilyShapley, s
         families=_families(before, after, shapley, score, covariates.value),
         covariates=covariates,
         base_rate=base_rate,
-        relation=relation,
+        concept_drift=concept_drift,
     )
 
 

@@ -29,7 +29,6 @@ WIDENING = 1.4  # from a 95 % to a 99 % interval over a fortnight, because some 
 SILENT_RATIO = 1 / 3  # a family that moves predictions less than this share of before is silent
 SLOPE_SHARE = 0.2  # if the slope saves more than this share, the base rate alone does not explain the loss
 MIN_DAYS = 2 * evaluation.MIN_DAYS  # each half needs an interval
-RELATION = "the relation itself"
 NO_ENTITIES = Estimate(0.0, 0.0, 0.0, 0.0, 0)
 
 Shortfalls = Mapping[str, Estimate]
@@ -43,10 +42,10 @@ class TooFewDays(ValueError):
 class Cause:
     """A possible cause, and the log-loss that it costs more than before."""
 
-    kind: Literal["base rate", "family", "slice", "relation"]
+    kind: Literal["base rate", "family", "slice", "concept drift"]
     name: str  # of a family, or of a slice: "weather", "hour before 09:00"
     cost: Difference
-    silent: bool = False  # a family that no longer tells entities apart, rather than one that misleads
+    silent: bool = False  # its features hardly change the predictions any more, rather than mislead them
 
     @property
     def stands_out(self) -> bool:
@@ -56,7 +55,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class SliceChange:
-    cut: str
+    dimension: str
     name: str
     entities: int
     positive_rate: float
@@ -101,7 +100,7 @@ def diagnose(model: Model, before: LabelledSample, after: LabelledSample, cost: 
     )
     scores = {"log_loss": decomposition.log_loss, "cost_per_1000": decomposition.cost_score(cost)}
     causes = [
-        *_base_rate_and_relation(*predictions),
+        *_base_rate_and_concept_drift(*predictions),
         *_slice_causes(*predictions),
         *_family_causes(model, *predictions, shortfalls, seed),
     ]
@@ -126,7 +125,7 @@ def _loss(label: NDArray[np.bool_], log_odds: NDArray[np.float64]) -> NDArray[np
     return np.logaddexp(0, log_odds) - label * log_odds
 
 
-def _base_rate_and_relation(before: Predictions, after: Predictions) -> list[Cause]:
+def _base_rate_and_concept_drift(before: Predictions, after: Predictions) -> list[Cause]:
     intercepts = [_saved(each, recalibration.intercept_design(each.log_odds)) for each in (after, before)]
     slopes = [
         _saved(each, recalibration.slope_design(each.log_odds, np.ones(len(each.log_odds), bool)))
@@ -134,7 +133,7 @@ def _base_rate_and_relation(before: Predictions, after: Predictions) -> list[Cau
     ]
     causes = [Cause("base rate", "base rate", decomposition.difference(*intercepts))]
     if slopes[0].value - intercepts[0].value > SLOPE_SHARE * slopes[0].value > 0:
-        causes.append(Cause("relation", RELATION, decomposition.difference(*slopes)))
+        causes.append(Cause("concept drift", "concept drift", decomposition.difference(*slopes)))
     return causes
 
 
@@ -142,18 +141,18 @@ def _slice_causes(before: Predictions, after: Predictions) -> list[Cause]:
     return [
         Cause(
             "slice",
-            f"{cut} {name}",
-            decomposition.difference(saved, _saved_in_slice(before, str(cut), name) or NO_ENTITIES),
+            f"{dimension} {name}",
+            decomposition.difference(saved, _saved_in_slice(before, str(dimension), name) or NO_ENTITIES),
         )
-        for cut, names in after.sample.cuts.items()
+        for dimension, names in after.sample.dimensions.items()
         for name in sorted(set(names))
-        if (saved := _saved_in_slice(after, str(cut), name)) is not None
+        if (saved := _saved_in_slice(after, str(dimension), name)) is not None
     ]
 
 
-def _saved_in_slice(predictions: Predictions, cut: str, name: str) -> Estimate | None:
+def _saved_in_slice(predictions: Predictions, dimension: str, name: str) -> Estimate | None:
     """The saving per entity of the sample if one slice is recalibrated; None if the slice is too small."""
-    chosen = (predictions.sample.cuts[cut] == name).to_numpy(bool)
+    chosen = (predictions.sample.dimensions[dimension] == name).to_numpy(bool)
     if chosen.sum() < MIN_SLICE_ENTITIES:
         return None
     return _saved(predictions, recalibration.slope_design(predictions.log_odds, chosen))
@@ -200,7 +199,7 @@ def _cost_of_silence(family: str, model: Model, before: Predictions, after: Pred
     sample = before.sample
     donors = np.random.default_rng(seed).integers(len(after.sample.matrix), size=len(sample.matrix))
     rows = replace_family(sample.matrix, after.sample.matrix[donors], family)
-    mixed = Predictions.of(model, LabelledSample(rows, sample.label, sample.days, sample.cuts))
+    mixed = Predictions.of(model, LabelledSample(rows, sample.label, sample.days, sample.dimensions))
     added = before.mean(_loss(sample.label, mixed.log_odds) - _loss(sample.label, before.log_odds))
     return Difference(added.value, added.low, added.high)
 
@@ -209,13 +208,13 @@ def _slice_changes(before: Predictions, after: Predictions) -> list[SliceChange]
     losses = [_loss(each.sample.label, each.log_odds) for each in (before, after)]
     expected = decomposition.log_loss(after.probability).expected(after.probability)
     changes = []
-    for cut, names in after.sample.cuts.items():
+    for dimension, names in after.sample.dimensions.items():
         for name in sorted(set(names), key=slices.order):
             chosen = (names == name).to_numpy(bool)
-            chosen_before = (before.sample.cuts[cut] == name).to_numpy(bool)
+            chosen_before = (before.sample.dimensions[dimension] == name).to_numpy(bool)
             changes.append(
                 SliceChange(
-                    cut=str(cut),
+                    dimension=str(dimension),
                     name=name,
                     entities=int(chosen.sum()),
                     positive_rate=float(after.sample.label[chosen].mean()),

@@ -23,17 +23,19 @@ def describe_cause(cause: Cause, diagnosis: Diagnosis) -> str:
     if cause.kind == "base rate":
         rate, predicted = diagnosis.positive_rate[1], diagnosis.predicted[1]
         return f"base rate: {rate:.1%} of the {ENTITIES} were {WORDS.positive}, {predicted:.1%} were predicted; {cost}"
-    if cause.kind == "relation":
-        return f"{cause.name}: the outcomes of all {ENTITIES} follow the predictions less than before; {cost}"
+    if cause.kind == "concept drift":
+        return f"{cause.name}: the predictions for all {ENTITIES} are less informative than before; {cost}"
     if cause.kind == "slice":
-        return f"{cause.name}: the outcomes of these {ENTITIES} no longer fit their predictions; {cost}"
+        return f"{cause.name}: the predictions for these {ENTITIES} are no longer calibrated; {cost}"
     name = f"{cause.name} ({WORDS.families.get(cause.name, 'features')})"
     if cause.silent:
         return (
-            f"{name}: these features no longer tell one {WORDS.entity} from another, so their values are missing, "
-            f"frozen or zero; {cost}"
+            f"{name}: these features hardly change the predictions any more, so their values are probably missing, "
+            f"constant or zero; {cost}"
         )
-    return f"{name}: the outcomes contradict these features, so their values or their meaning are wrong; {cost}"
+    return (
+        f"{name}: the outcomes contradict these features, so their values or their meaning are probably wrong; {cost}"
+    )
 
 
 def headline(diagnosis: Diagnosis) -> str:
@@ -54,8 +56,8 @@ def describe_change(change: Change) -> list[str]:
     return [
         f"log-loss {change.before:.3f} before, {change.after:.3f} now: {format_interval(total)}{chance}",
         f"of that, {format_interval(change.covariates)} is due to the mix of {ENTITIES} (harder or easier to predict), "
-        f"{format_interval(change.base_rate)} to the base rate, {format_interval(change.relation)} to the relation "
-        "between features and outcomes",
+        f"{format_interval(change.base_rate)} to the base rate, {format_interval(change.concept_drift)} to concept "
+        "drift",
     ]
 
 

@@ -155,7 +155,7 @@ def with_slice_features(rows: pd.DataFrame, categories: Mapping[str, Mapping[str
     version.
     """
     vectors, columns = vectors_of(rows), {}
-    for name in {cut.feature for cut in PROBLEM.slices}:
+    for name in {dimension.feature for dimension in PROBLEM.slices}:
         if name in schema.CATEGORICAL and name in rows and not pd.api.types.is_numeric_dtype(rows[name]):
             continue
         values = pd.Series(vectors[:, schema.FEATURE_NAMES.index(name)].astype(np.float64), rows.index)
@@ -173,15 +173,15 @@ def by_group(
     rows: pd.DataFrame, params: Params, categories: Mapping[str, Mapping[str, Sequence[str]]]
 ) -> dict[str, dict[str, Performance]]:
     """Performance by month, model version, and each slice; with intervals by days. `rows` with vectors."""
-    cuts = slices.of_entities(with_slice_features(rows, categories)).assign(version=rows["model_version"])
+    dimensions = slices.of_entities(with_slice_features(rows, categories)).assign(version=rows["model_version"])
     return {
-        str(cut): {
+        str(dimension): {
             str(name): summarise(rows.loc[members], params, with_intervals=True)
             for name, members in sorted(
-                rows.groupby(cuts[cut]).groups.items(), key=lambda group: slices.order(str(group[0]))
+                rows.groupby(dimensions[dimension]).groups.items(), key=lambda group: slices.order(str(group[0]))
             )
         }
-        for cut in cuts
+        for dimension in dimensions
     }
 
 

@@ -19,9 +19,9 @@ def from_predictions(rows: pd.DataFrame, manifest: Manifest) -> LabelledSample:
     """
     labelled = rows[(rows["model_version"] == manifest.version) & rows["label"].notna()]
     unseen = performance.out_of_sample(labelled, {manifest.version: manifest.trained_until})
-    cuts = _cuts(performance.with_slice_features(unseen, {manifest.version: manifest.categories}))
+    dimensions = _dimensions(performance.with_slice_features(unseen, {manifest.version: manifest.categories}))
     return LabelledSample(
-        performance.vectors_of(unseen), unseen["label"].to_numpy(bool), unseen["day"].to_numpy(), cuts
+        performance.vectors_of(unseen), unseen["label"].to_numpy(bool), unseen["day"].to_numpy(), dimensions
     )
 
 
@@ -33,9 +33,11 @@ def read_reference(settings: Settings, manifest: Manifest) -> pd.DataFrame:
 def from_reference(reference: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> LabelledSample:
     """The test entities of a release."""
     matrix = encode({name: reference[name].to_numpy() for name in schema.FEATURE_NAMES}, categories)
-    return LabelledSample(matrix, reference["label"].to_numpy(bool), reference["day"].to_numpy(), _cuts(reference))
+    return LabelledSample(
+        matrix, reference["label"].to_numpy(bool), reference["day"].to_numpy(), _dimensions(reference)
+    )
 
 
-def _cuts(rows: pd.DataFrame) -> pd.DataFrame:
-    """All cuts but the month, of which two periods have no value in common."""
+def _dimensions(rows: pd.DataFrame) -> pd.DataFrame:
+    """All dimensions but the month, of which two periods have no value in common."""
     return slices.of_entities(rows).drop(columns="month").reset_index(drop=True)

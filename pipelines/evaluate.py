@@ -75,10 +75,15 @@ def predict_all(test: TestSet, params: Params) -> dict[str, model.Probabilities]
     return probabilities
 
 
+def _load_best(test: TestSet) -> model.Classifier:
+    """The fitted model of the algorithm that is best on the validation period."""
+    return joblib.load(MODELS / f"{test.training['best']}.joblib")
+
+
 def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
-    """Scores of the champion with the request alone, and of the models that each declared ablation was fitted for."""
-    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
-    probabilities = {"request_only": model.predict(champion, model.request_only(test.matrix))}
+    """Scores of the best model with the request alone, and of the models that each declared ablation was fitted for."""
+    fitted = _load_best(test)
+    probabilities = {"request_only": model.predict(fitted, model.request_only(test.matrix))}
     for name in PROBLEM.ablations if params.train.ablations else ():
         ablated = joblib.load(MODELS / f"{name}.joblib")
         probabilities[name] = model.predict(ablated, model.ablated(test.matrix, name))
@@ -87,19 +92,21 @@ def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
 
 def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Params) -> list[dict[str, Any]]:
     """Coverage of prediction sets calibrated on the validation period: there, and on the test period by slice."""
-    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
+    fitted = _load_best(test)
     valid = read_period(split.periods(params.split)["valid"])
-    valid_label, valid_cuts, cuts = (
+    valid_label, valid_dimensions, dimensions = (
         valid["label"].to_numpy(),
         slices.of_entities(valid),
         slices.of_entities(test.entities),
     )
-    valid_probabilities = model.predict(champion, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.GroupedProbabilities(valid_probabilities, slices.groups(valid_cuts))
+    valid_probabilities = model.predict(fitted, model.matrix_of(valid, test.training["categories"]))
+    calibration = conformal.GroupedProbabilities(valid_probabilities, slices.groups(valid_dimensions))
     sets = conformal.prediction_sets(
-        calibration, valid_label, conformal.GroupedProbabilities(probabilities, slices.groups(cuts))
+        calibration, valid_label, conformal.GroupedProbabilities(probabilities, slices.groups(dimensions))
     )
-    shown = pd.DataFrame({"test": "all", **{cut: cuts[cut] for cut in (slices.GROUP, "month") if cut}})
+    shown = pd.DataFrame(
+        {"test": "all", **{dimension: dimensions[dimension] for dimension in (slices.GROUP, "month") if dimension}}
+    )
     return [
         *conformal.control_coverage(calibration, valid_label, valid["day"].to_numpy()),
         *conformal.coverage(test.label, sets, test.entities["day"].to_numpy(), shown),
@@ -107,17 +114,17 @@ def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Param
 
 
 def explanation_method(test: TestSet) -> explain.Method:
-    """How the champion's predictions are explained."""
-    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
-    return explain.method_of(candidates.explainer(test.training["champion"], champion, test.matrix))
+    """How the best model's predictions are explained."""
+    fitted = _load_best(test)
+    return explain.method_of(candidates.explainer(test.training["best"], fitted, test.matrix))
 
 
 def feature_importance(test: TestSet, params: Params) -> list[tuple[str, float, float]]:
     """Permutation importance in log-loss: name, mean and standard deviation of each feature, largest first."""
-    champion = joblib.load(MODELS / f"{test.training['champion']}.joblib")
+    fitted = _load_best(test)
     step = max(1, len(test.label) // params.evaluate.importance_rows)
     importances = permutation_importance(
-        champion, test.matrix[::step], test.label[::step], scoring=_negative_log_loss,
+        fitted, test.matrix[::step], test.label[::step], scoring=_negative_log_loss,
         n_repeats=2, random_state=params.train.seed,
     )  # fmt: skip
     rows = zip(schema.FEATURE_NAMES, importances.importances_mean, importances.importances_std, strict=True)
@@ -143,7 +150,7 @@ def draw_costs(report: card.EvaluationReport) -> None:
 def main() -> None:
     params = load_params()
     test = read_test(params)
-    champion = test.training["champion"]
+    best = test.training["best"]
     probabilities = predict_all(test, params)
     candidates = {
         name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.label, probability, params.cost)}
@@ -151,21 +158,21 @@ def main() -> None:
     }
     for name, both in candidates.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
-    days, cuts = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
-    groups = cuts.drop(columns="month")  # fairness compares groups of entities, and a month is not one
+    days, dimensions = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
+    groups = dimensions.drop(columns="month")  # fairness compares groups of entities, and a month is not one
     full = params.evaluate.full_card
     report = card.EvaluationReport(
         params=params,
-        champion=champion,
+        best=best,
         candidates=candidates,
         intervals={
             name: evaluation.intervals(test.label, probability, days, params.cost)
             for name, probability in probabilities.items()
         },
         variants=variants(test, params),
-        slices=slices.scores_by_slice(test.label, probabilities[champion], days, cuts, params),
-        equalised=fairness.equalised(test.label, probabilities[champion], days, groups, params) if full else [],
-        coverage=uncertainty(test, probabilities[champion], params) if full else [],
+        slices=slices.scores_by_slice(test.label, probabilities[best], days, dimensions, params),
+        equalised=fairness.equalised(test.label, probabilities[best], days, groups, params) if full else [],
+        coverage=uncertainty(test, probabilities[best], params) if full else [],
         entities={**test.training["entities"], "test": len(test.entities)},
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
@@ -182,13 +189,13 @@ def main() -> None:
     with replacing_folder(PREDICTIONS) as folder:
         columns = test.entities[["entity_id", "day", "label"]].assign(**probabilities)
         write_table(columns, folder / "test.parquet")
-    write_json(REPORTS / "metrics.json", {"champion": champion, "candidates": candidates})
+    write_json(REPORTS / "metrics.json", {"best": best, "candidates": candidates})
     write_json(REPORTS / "evaluation.json", report.as_json(ranks))
     files.write_text(REPORTS / "model_card.md", text)
-    best = candidates[champion]["test"]
+    scores = candidates[best]["test"]
     print(
-        f"evaluate: {champion} on {len(test.entities):,} test {WORDS.entities}: "
-        f"AUC {best['auc']}, log-loss {best['log_loss']}"
+        f"evaluate: {best} on {len(test.entities):,} test {WORDS.entities}: "
+        f"AUC {scores['auc']}, log-loss {scores['log_loss']}"
     )
 
 

@@ -114,7 +114,7 @@ def refuse_onnx_difference(
     served: model.Matrix,
     tolerance: float,
 ) -> None:
-    """Raise CandidateRefused for the first kind of rows on which the ONNX file predicts something else."""
+    """Raise CandidateRefused for the first kind of rows on which the ONNX file and the model differ."""
     ends = np.cumsum([len(rows) for rows in inputs.values()])[:-1]
     for kind, difference in zip(inputs, np.split(np.abs(probabilities - served), ends), strict=True):
         if not difference.max() <= tolerance:
@@ -152,17 +152,17 @@ def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Map
     scores = {name: evaluation.scores(label, each, params.cost) for name, each in probabilities.items()}
     day = np.datetime64("2013-01-01") + np.arange(len(label)) % 2  # an interval clustered by day needs two days
     intervals = {name: evaluation.intervals(label, each, day, params.cost) for name, each in probabilities.items()}
-    piece = {"cut": "all", "slice": "all", "entities": len(label), "positives": int(label.sum()), "auc": 0.5,
+    piece = {"dimension": "all", "slice": "all", "entities": len(label), "positives": int(label.sum()), "auc": 0.5,
              "auc_interval": (0.4, 0.6), "log_loss": 0.5, "mean_probability": 0.5, "missed": [0.5, 0.4, 0.6],
              "false_alarms": [0.5, 0.4, 0.6], "gated": True}  # fmt: skip
-    equal = {"cut": "all", "slices": 1, "missed": [[0.5, 0.5]] * 2, "false_alarms": [[0.5, 0.5]] * 2,
+    equal = {"dimension": "all", "slices": 1, "missed": [[0.5, 0.5]] * 2, "false_alarms": [[0.5, 0.5]] * 2,
              "thresholds": [0.25, 0.25], "cost_per_1000": 500.0, "cost_more": None}  # fmt: skip
-    covered = {"cut": "all", "slice": "all", "entities": len(label), "positive_covered": [0.9, 0.8, 1.0],
+    covered = {"dimension": "all", "slice": "all", "entities": len(label), "positive_covered": [0.9, 0.8, 1.0],
                "negative_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
     ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*probabilities]):
         report = card.EvaluationReport(
-            params=params, champion=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
+            params=params, best=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
             intervals=intervals, variants=dict.fromkeys(("request_only", *PROBLEM.ablations), scores[name]),
             slices=[piece] * 5, equalised=[equal], coverage=[covered] * 2,
             entities=dict.fromkeys(("train", "valid", "test"), len(label)),

@@ -42,15 +42,15 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
             gains[name] = gain(fitted)
         joblib.dump(fitted, folder / f"{name}.joblib")
     write_json(COSTS, costs)
-    champion = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
-    if champion in gains:
-        leaks.refuse_dominant(gains[champion], params.leaks)
+    best = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
+    if best in gains:
+        leaks.refuse_dominant(gains[best], params.leaks)
     for name in PROBLEM.ablations if params.train.ablations else ():
-        ablated = model.fit(champion, model.ablated(matrix, name), labels, params.train)
+        ablated = model.fit(best, model.ablated(matrix, name), labels, params.train)
         joblib.dump(ablated, folder / f"{name}.joblib")
     (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["entity_id"])).tobytes())
     return {
-        "champion": champion,
+        "best": best,
         "valid": scores,
         "base_rate": round(float(label.mean()), 4),
         "entities": {"train": len(train), "valid": len(valid)},
@@ -69,7 +69,7 @@ def main() -> None:
         write_json(folder / "training.json", training)
     print(
         f"train: {len(params.train.candidates)} candidates fitted on {len(train):,} {WORDS.entities}, "
-        f"{training['champion']} is best on validation"
+        f"{training['best']} is best on validation"
     )
 
 

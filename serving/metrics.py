@@ -48,7 +48,7 @@ WITHOUT_FEATURES = Counter("ontime_predictions_without_features", "Predictions w
 SHADOWS = Counter("ontime_shadow_predictions", "Shadow predictions that were stored", ["model_version"])
 SHADOWS_LOST = Counter("ontime_shadow_predictions_lost", "Shadow predictions that were dropped")
 SPOOL_ROWS = Gauge("ontime_spool_predictions", "Predictions in the spool", multiprocess_mode="livesum")
-DATABASE_AWAY = Gauge("ontime_database_away", "1 while the database is down", multiprocess_mode="livemax")
+DATABASE_UNAVAILABLE = Gauge("ontime_database_unavailable", "1 while the database is down", multiprocess_mode="livemax")
 RELEASE_SINCE = Gauge(
     "ontime_release_since_seconds",
     "When this release went live, Unix time",
@@ -90,21 +90,21 @@ def _monitor_registry(monitor: MonitorMetrics) -> CollectorRegistry:
         "End of the monitor's last day, Unix time on the feed's clock",
         registry=registry,
     ).set(monitor.decided_at.timestamp())
-    figures = Gauge("ontime_figure", "Daily metrics of the monitor", ["figure"], registry=registry)
+    figures = Gauge("ontime_monitor_metric", "Daily metrics of the monitor", ["metric"], registry=registry)
     for name, value in monitor.figures.items():
         if value is not None:
             figures.labels(name).set(value)
     alerts = Gauge(
         "ontime_alert",
         "1 for each metric over its limit; tier 1: page, 2: retrain, 3: report",
-        ["figure", "tier"],
+        ["metric", "tier"],
         registry=registry,
     )
     for alert in monitor.alerts:
         alerts.labels(alert["name"], str(alert["tier"])).set(1)
     if monitor.retraining_requested_at is not None:
         Gauge(
-            "ontime_retraining_asked_seconds",
+            "ontime_retraining_requested_timestamp_seconds",
             "Time of the request for a retraining that has not finished, Unix time on the feed's clock",
             registry=registry,
         ).set(monitor.retraining_requested_at.timestamp())

@@ -99,7 +99,7 @@ class PredictionLog:
 
     def _set_database_error(self, error: sa.exc.SQLAlchemyError) -> None:
         self.database_error = str(error).partition("\n")[0]  # the following lines contain the rows
-        metrics.DATABASE_AWAY.set(1)
+        metrics.DATABASE_UNAVAILABLE.set(1)
         logger.error("database: %s", self.database_error)
 
     def _watch_database(self) -> None:
@@ -125,6 +125,6 @@ class PredictionLog:
             return
         if was_down or drained:
             self.database_error = self.spool_error = None
-            metrics.DATABASE_AWAY.set(0)
+            metrics.DATABASE_UNAVAILABLE.set(0)
             logger.warning("database: available, %d predictions were written from the spool", drained)
         metrics.SPOOL_ROWS.set(len(self.spool))

@@ -25,7 +25,7 @@ from serving.app import create_app
 from tests import postgres
 from tests.conftest import weeks_of
 
-ASKED = Question(label_at_least=15, lead_minutes=120)
+QUESTION = Question(label_at_least=15, lead_minutes=120)
 STORED_FROM = "2013-02-18"
 
 Publish = Callable[[Path, str], None]
@@ -129,7 +129,7 @@ def settings(small: Small, other: Small, tmp_path: Path) -> Settings:
     return published(tmp_path, small, other)
 
 
-def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, question: Question = ASKED) -> pd.DataFrame:
+def store(settings: Settings, weeks: pd.DataFrame, tables: Tables, question: Question = QUESTION) -> pd.DataFrame:
     """The flights of two days, materialised, with their outcomes."""
     rows = weeks[(weeks["day"] >= STORED_FROM) & (weeks["day"] < "2013-02-20")].reset_index(drop=True)
     engine = database.connect(settings.database_url)

@@ -155,7 +155,7 @@ def test_a_rule_uses_only_series_that_the_service_has(expr: str, stack: Stack) -
         ("rate(ontime_prediction_total[5m])", "ontime_prediction_total"),
         ('ontime_alert{level="2"}', "ontime_alert{level}"),
         ('ontime_alert{tier="4"}', 'ontime_alert{tier="4"}'),
-        ("sum by (replica) (ontime_database_away)", "replica"),
+        ("sum by (replica) (ontime_database_unavailable)", "replica"),
     ],
 )
 def test_a_misspelt_metric_label_or_value_is_detected(expr: str, missing: str, stack: Stack) -> None:

@@ -28,7 +28,7 @@ from pipelines.operations.retrain import NOT_REQUESTED, requested_day
 from pipelines.operations.retrain import run as run_retraining
 
 MINUTE_SECONDS, HOUR_SECONDS = 60, 3600
-RETRAINING_REQUESTED = "ontime.retrain.asked"  # the event that triggers a deployment of prefect.yaml
+RETRAINING_REQUESTED = "ontime.retrain.requested"  # the event that triggers a deployment of prefect.yaml
 MODEL = {"prefect.resource.id": "ontime.model"}
 
 

@@ -80,12 +80,12 @@ def _measure(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]
     # Ordered by day: a missed day may be monitored after later ones.
     earlier_figures = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(context.day)]
     raised = alerts.firing([*earlier_figures, figures], context.params.monitor.alerts)
-    verdict = "alert" if raised else "calm" if figures["auc_shortfall"] is not None else "no labels"
+    verdict = "alert" if raised else "ok" if figures["auc_shortfall"] is not None else "no labels"
     reason = "; ".join(alert.summary for alert in raised) or verdict
     if window.other_question_share:
         reason += (
             f"; {window.other_question_share:.0%} of the predictions are excluded: the release that made them predicts "
-            f"something else than release {pointer.version}, so its outcomes differ"
+            f"a different label from release {pointer.version}"
         )
     evidence: dict[str, Any] = {"reason": reason, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
     why = _diagnosis(context, champion, raised, max(past, key=_day_of, default={}))
@@ -164,7 +164,7 @@ def _trial(context: DayContext, pointer: Pointer) -> Trial | None:
     try:
         challenger = release.verify(context.settings.releases / version)
         entities = performance.paired_predictions(context.engine, champion, challenger, context.now)
-    except release.ReleaseRefused as error:  # tampered with, or it predicts something else
+    except release.ReleaseRefused as error:  # tampered with, or it predicts a different label
         return Trial(role, version, days, entities=0, low=None, high=None, broken=str(error))
     entities = entities[entities["day"] >= pd.Timestamp(since)]
     difference = performance.loss_difference(entities)

@@ -41,7 +41,7 @@ REPORT_FILES = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "
 LINEAGE_FILES = (PARAMS_FILE, LOCK)  # with the commit, everything that `make reproduce` needs
 
 
-class Winner(NamedTuple):
+class BestModel(NamedTuple):
     """The best candidate of this training, with the entities that the gate scores and the explainer."""
 
     name: str
@@ -54,7 +54,7 @@ class Winner(NamedTuple):
     trained_on: NDArray[np.uint64]  # `split.row_keys` of the entities that it was fitted on
 
 
-def read_winner(params: Params) -> Winner:
+def read_best_model(params: Params) -> BestModel:
     training = read_json(MODELS / "training.json")
     native = joblib.load(MODELS / f"{training['champion']}.joblib")
     entities = read_period(split.periods(params.split)["test"])
@@ -62,7 +62,7 @@ def read_winner(params: Params) -> Winner:
     name = training["champion"]
     explainer = explainer_of(name, native, training["categories"], entities)
     trained_on = np.frombuffer((MODELS / TRAINED_ON).read_bytes(), "<u8")
-    return Winner(name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on)
+    return BestModel(name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on)
 
 
 def explainer_of(
@@ -76,23 +76,23 @@ def spaced_rows(entities: pd.DataFrame, rows: int) -> pd.DataFrame:
     return entities.iloc[np.linspace(0, len(entities) - 1, min(rows, len(entities)), dtype=int)]
 
 
-def refuse_disparity(winner: Winner, tolerance: float) -> None:
+def refuse_disparity(best: BestModel, tolerance: float) -> None:
     """Raise ReleaseRefused if the ONNX file's probabilities differ from the model's by more than `tolerance`.
 
     Compares all entities of the test period, with and without features of the online store: some converters are
     silently wrong.
     """
-    matrix = model.matrix_of(winner.entities, winner.training["categories"])
+    matrix = model.matrix_of(best.entities, best.training["categories"])
     matrix = np.vstack([matrix, model.request_only(matrix)])
-    difference = np.abs(release.Model(winner.onnx).predict(matrix) - model.predict(winner.native, matrix))
+    difference = np.abs(release.Model(best.onnx).predict(matrix) - model.predict(best.native, matrix))
     largest = float(difference.max())
     if not largest <= tolerance:
-        row = int(difference.argmax()) % len(winner.entities)
+        row = int(difference.argmax()) % len(best.entities)
         raise release.ReleaseRefused(
-            f"{release.MODEL}: differs from {winner.name} by {largest:.2g} (gate.parity_tolerance {tolerance:g}), "
-            f"most at {winner.entities['entity_id'].iloc[row]}"
+            f"{release.MODEL}: differs from {best.name} by {largest:.2g} (gate.parity_tolerance {tolerance:g}), "
+            f"most at {best.entities['entity_id'].iloc[row]}"
         )
-    print(f"parity: the ONNX file differs from {winner.name} by at most {largest:.1e} over {len(matrix):,} rows")
+    print(f"parity: the ONNX file differs from {best.name} by at most {largest:.1e} over {len(matrix):,} rows")
 
 
 def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
@@ -119,12 +119,12 @@ def run_artifacts(params: Params) -> tuple[Path, ...]:
     return REPORT_FILES + LINEAGE_FILES + ((PLOTS,) if params.evaluate.full_card else ())
 
 
-def contents(winner: Winner, params: Params) -> dict[str, bytes]:
+def contents(best: BestModel, params: Params) -> dict[str, bytes]:
     """The files of the release."""
     period = split.periods(params.split)["test"]
     requests = read_months(VALIDATED / DATA.entities, split.months(period)).set_index(KEY, drop=False)
-    written = files_of(winner.explainer, winner.onnx, winner.training["categories"], winner.entities, requests)
-    return {**written, release.TRAINED_ON: winner.trained_on.tobytes()}
+    written = files_of(best.explainer, best.onnx, best.training["categories"], best.entities, requests)
+    return {**written, release.TRAINED_ON: best.trained_on.tobytes()}
 
 
 def files_of(
@@ -196,7 +196,7 @@ def track_record(
 
 
 def manifest(
-    winner: Winner,
+    best: BestModel,
     version: str,
     run_id: str,
     git_commit: str,
@@ -209,23 +209,23 @@ def manifest(
         problem=PROBLEM.name,
         name=registry.NAME,
         version=version,
-        algorithm=winner.name,
+        algorithm=best.name,
         features=schema.FEATURE_NAMES,
-        categories=winner.training["categories"],
+        categories=best.training["categories"],
         threshold=params.cost.alert_threshold,
-        base_rate=winner.training["base_rate"],
+        base_rate=best.training["base_rate"],
         label_at_least=params.label.at_least,
         lead_minutes=params.features.lead_minutes,
         trained_from=params.split.train_from,
         trained_until=params.split.valid_from,
         track_record=track_record(
-            winner.entities["label"].to_numpy(bool),
-            winner.predictions[winner.name].to_numpy(),
+            best.entities["label"].to_numpy(bool),
+            best.predictions[best.name].to_numpy(),
             params.cost.alert_threshold,
             split.periods(params.split)["test"],
         ),
         names={name: dict(labels) for name, labels in (names or {}).items()},
         lineage=release.Lineage(git_commit=git_commit, mlflow_run=run_id, dvc_lock=hashes),
-        reasons=explain.method_of(winner.explainer),
+        reasons=explain.method_of(best.explainer),
         sha256={name: sha256(content).hexdigest() for name, content in written.items()},
     )

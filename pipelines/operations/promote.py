@@ -5,6 +5,17 @@
 
 The second form starts in parallel with the stages, and waits until a line on its standard input reports their end.
 Every step is idempotent: an existing run, version, release or verdict is reused. After an interruption, run it again.
+
+The calls, from the command to the file that names the live release:
+
+    make train            train_and_promote.py: dvc repro, then this module's `run`
+    record_and_publish    packaging.py, ontime/registry.py, ontime/release.py: a version in MLflow, a release folder
+    gate_verdict          promotion_gate.py -> ontime/gate.py `decide`; a row of kind "gate" in `decisions`
+    apply_verdict         promote, shadow or standby
+    transitions.promote   promotion_checks.py, then the pointer, MLflow's aliases, a row of kind "promotion"
+    set_live              ontime/release_pointer.py: replaces releases/current.json, which every service watches
+
+`make promote` (release_commands.py) and the policy (apply_policy.py) begin at `transitions.promote`.
 """
 
 import sys
@@ -24,7 +35,7 @@ from pipelines.operations.transition_log import BY_TRAINING, MoveCause
 
 if TYPE_CHECKING:
     from ontime.gate import Verdict
-    from pipelines.operations.packaging import Winner
+    from pipelines.operations.packaging import BestModel
 
 
 @dataclass(frozen=True)
@@ -43,10 +54,10 @@ class Training:
         return MoveCause(BY_TRAINING, reason, {"pipeline": self.pipeline}, self.candidate_at)
 
 
-class PublishedWinner(NamedTuple):
-    """The published winner; `same_question`: whether the champion, if there is one, predicts the same label."""
+class PublishedModel(NamedTuple):
+    """The published model; `same_question`: whether the champion, if there is one, predicts the same label."""
 
-    winner: "Winner"
+    best: "BestModel"
     version: str
     same_question: bool
 
@@ -62,7 +73,7 @@ def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) 
             f"no change: release {version} of this training was rolled back, and release {pointer.version} is live; "
             f"`make promote VERSION={version} FORCE=1` promotes it again"
         )
-    if gate.verdict == "keep":
+    if gate.verdict == "reject":
         return f"no change: release {pointer.version} stays live; the gate's verdict: {gate.evidence['reason']}"
     if version == pointer.version:
         return f"no change: release {version} of this training is live"
@@ -146,47 +157,47 @@ def publish_and_decide(training: Training) -> None:
     apply_verdict(training, candidate, gate_verdict(training, candidate))
 
 
-def record_and_publish(training: Training) -> PublishedWinner:
-    """Record the runs, register the winner in MLflow and publish it as a release, verified with its probes."""
+def record_and_publish(training: Training) -> PublishedModel:
+    """Record the runs, register the best model in MLflow and publish it as a release, verified with its probes."""
     # Imported here, so that a run with nothing to do takes one second instead of ten.
     from ontime import registry
     from pipelines.operations import packaging
 
     settings, params = training.settings, training.params
-    winner = packaging.read_winner(params)
-    packaging.refuse_disparity(winner, params.gate.parity_tolerance)
+    best = packaging.read_best_model(params)
+    packaging.refuse_disparity(best, params.gate.parity_tolerance)
     client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     runs = packaging.runs(params, lineage.git_commit(), training.hashes)
     ids = registry.record_runs(client, training.pipeline, runs, packaging.run_artifacts(params))
-    run_id = ids[winner.name]
+    run_id = ids[best.name]
     description = f"Predicts {schema.in_words(params.question)}."
-    version = registry.register(client, training.pipeline, run_id, winner.onnx, description)
-    contents = packaging.contents(winner, params)
+    version = registry.register(client, training.pipeline, run_id, best.onnx, description)
+    contents = packaging.contents(best, params)
     # The commit of the recorded run: the same training, repeated from another commit, is the same release.
     commit = registry.run_tag(client, run_id, "git_commit")
     names = packaging.validated_names()
-    manifest = packaging.manifest(winner, version, run_id, commit, training.hashes, params, contents, names)
+    manifest = packaging.manifest(best, version, run_id, commit, training.hashes, params, contents, names)
     release.publish(settings.releases, contents, manifest)
     online.check_probes(release.load(settings.releases, version))
     champion = release_pointer.live_manifest(settings.releases)
-    return PublishedWinner(winner, version, champion is None or champion.question == params.question)
+    return PublishedModel(best, version, champion is None or champion.question == params.question)
 
 
-def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
+def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
     """The gate's verdict, which is printed and recorded in `decisions` and MLflow."""
     from ontime import registry
     from pipelines.operations import promotion_gate
 
     settings, engine, version = training.settings, training.engine, candidate.version
     verdict, against = promotion_gate.run_gate(
-        candidate.winner, settings.releases, engine, training.params, refresh=training.shadows
+        candidate.best, settings.releases, engine, training.params, non_inferiority=training.shadows
     )
     champion = release_pointer.live_manifest(settings.releases)
     if training.shadows and champion is not None and not candidate.same_question:
-        reason = f"it predicts something else than release {champion.version}, so a shadow cannot compare them"
+        reason = f"it predicts a different label from release {champion.version}, so a shadow cannot compare them"
         override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
         verdict = replace(verdict, promote=False, reason=f"{verdict.reason}; {reason}: {override}")
-    word = "promote" if verdict.promote else "keep"
+    word = "promote" if verdict.promote else "reject"
     evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
         database.record_decision(engine, "gate", word, evidence, training.candidate_at)
@@ -196,7 +207,7 @@ def gate_verdict(training: Training, candidate: PublishedWinner) -> "Verdict":
     return verdict
 
 
-def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verdict") -> None:
+def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdict") -> None:
     """Promote the candidate, start its shadow or keep it on standby, as the gate decided."""
     settings, engine, version = training.settings, training.engine, candidate.version
     # Features of another prediction moment would be skew for a champion that stays live.
@@ -206,7 +217,7 @@ def apply_verdict(training: Training, candidate: PublishedWinner, verdict: "Verd
         )
 
         print(f"materialise: {materialise.materialise_test_period(settings, training.params)}")
-    cause, name = training.cause(verdict.reason), candidate.winner.name
+    cause, name = training.cause(verdict.reason), candidate.best.name
     if not verdict.promote:
         pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None:

@@ -60,7 +60,7 @@ def gate_rejection(engine: sa.Engine, version: str) -> str | None:
 def compare_on_outcomes(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:
     """Both releases on the entities that both have scored and whose outcome is known.
 
-    None for fewer than two days of them, or if a release is broken or the two predict different things.
+    None for fewer than two days of them, or if a release is broken or the two predict different labels.
     """
     if not _scored_by_both(engine, champion, version):
         return None

@@ -1,4 +1,4 @@
-"""Runs the gate: compares the winner with the champion, or a baseline, on entities that neither was trained on."""
+"""Runs the gate: compares the challenger with the champion, or a baseline, on entities that neither was trained on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from ontime import database, gate, model, release, release_pointer, schema
 from ontime.gate import Rival, Verdict
 from ontime.params import Params
-from pipelines.operations.packaging import Winner
+from pipelines.operations.packaging import BestModel
 
 
 class Rivals(NamedTuple):
@@ -23,22 +23,23 @@ class Rivals(NamedTuple):
 
 
 def run_gate(
-    winner: Winner, releases: Path, engine: sa.Engine, params: Params, *, refresh: bool = False
+    challenger: BestModel, releases: Path, engine: sa.Engine, params: Params, *, non_inferiority: bool = False
 ) -> tuple[Verdict, str]:
-    """The gate's verdict, and the name of the model that the winner was compared with: a release or a baseline.
+    """The gate's verdict, and the name of the model that the challenger was compared with: a release or a baseline.
 
-    It is a baseline without a release, and if the live release predicts something else. With `refresh`, the winner
-    need not be better, only not worse by more than the margin. Raises GateBroken if either was trained on the entities.
+    It is a baseline without a release, and if the live release predicts a different label. With `non_inferiority`, the
+    challenger need not be better, only not worse by more than the margin. Raises GateBroken if either was trained on
+    the entities.
     """
-    gate.refuse_seen_entities(f"challenger {winner.name}", winner.trained_on, winner.entities["entity_id"])
-    rivals = rivals_of(winner, releases, engine, params)
+    gate.refuse_seen_entities(f"challenger {challenger.name}", challenger.trained_on, challenger.entities["entity_id"])
+    rivals = rivals_of(challenger, releases, engine, params)
     verdict = gate.decide(
-        winner.entities,
-        winner.predictions[winner.name].to_numpy(),
+        challenger.entities,
+        challenger.predictions[challenger.name].to_numpy(),
         rivals.champion,
         params.gate,
         params.evaluate,
-        refresh=refresh,
+        non_inferiority=non_inferiority,
         best=rivals.best,
         base_rate=rivals.base_rate,
     )
@@ -50,19 +51,19 @@ def run_gate(
     return verdict, rivals.champion.name
 
 
-def rivals_of(winner: Winner, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
+def rivals_of(challenger: BestModel, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
     current = release_pointer.live_manifest(releases)
     if current is None or current.question != params.question:
-        return Rivals(_baseline(winner), None, winner.training["base_rate"])
+        return Rivals(_baseline(challenger), None, challenger.training["base_rate"])
     best = best_so_far(engine, releases)
-    rival = None if best in (None, current.version) else _release(best, releases, winner.entities, params)
-    return Rivals(_release(current.version, releases, winner.entities, params), rival, None)
+    rival = None if best in (None, current.version) else _release(best, releases, challenger.entities, params)
+    return Rivals(_release(current.version, releases, challenger.entities, params), rival, None)
 
 
-def _baseline(winner: Winner) -> Rival:
-    if model.BASELINE in winner.predictions:
-        return Rival(f"baseline {model.BASELINE}", winner.predictions[model.BASELINE].to_numpy())
-    return Rival("baseline of the base rate", np.full(len(winner.entities), winner.training["base_rate"]))
+def _baseline(challenger: BestModel) -> Rival:
+    if model.BASELINE in challenger.predictions:
+        return Rival(f"baseline {model.BASELINE}", challenger.predictions[model.BASELINE].to_numpy())
+    return Rival("baseline of the base rate", np.full(len(challenger.entities), challenger.training["base_rate"]))
 
 
 def _release(version: str, releases: Path, entities: pd.DataFrame, params: Params) -> Rival:
@@ -77,7 +78,7 @@ def _release(version: str, releases: Path, entities: pd.DataFrame, params: Param
 def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
     """The last release that was better than the one it replaced, and was not rolled back. None if there is none.
 
-    A release that was only not worse does not count. This bounds the loss of any number of refreshes in a row.
+    A release that was only not worse does not count. This bounds the loss of any number of retrainings in a row.
     """
     pointer, current = release_pointer.read_pointer(releases), release_pointer.live_manifest(releases)
     if pointer is None or current is None:

@@ -96,7 +96,7 @@ def _failure(code: int) -> str:
 
 def main(arguments: Sequence[str]) -> None:
     if arguments:
-        sys.exit(f"train: takes no arguments, got {' '.join(arguments)}; change params.yaml to train something else")
+        sys.exit(f"train: takes no arguments, got {' '.join(arguments)}; change params.yaml to train another model")
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it as ignored
         signal.signal(number, signal.default_int_handler)
     try:

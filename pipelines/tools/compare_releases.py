@@ -27,7 +27,7 @@ def paired_log_loss(entities: pd.DataFrame) -> str:
         )
     mean, low, high, _ = comparison = Comparison.of(difference, len(entities))
     return (
-        f"challenger less champion {mean:+.4f}, 95 % interval by days {low:+.4f} to {high:+.4f}: {comparison.verdict}"
+        f"challenger minus champion {mean:+.4f}, 95 % interval by days {low:+.4f} to {high:+.4f}: {comparison.verdict}"
     )
 
 

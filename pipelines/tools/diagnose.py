@@ -104,7 +104,7 @@ def _rows_of_change(change: Change) -> list[tuple[str, Difference]]:
     return [
         ("all together", change.total),
         ("base rate", change.base_rate),
-        ("the relation itself", change.relation),
+        ("concept drift", change.concept_drift),
         *((f"mix of {WORDS.entities}: {family}", line) for family, line in families),
     ]
 

@@ -1,7 +1,8 @@
 """`make imbalance`: class weights, measured -> reports/imbalance.json, a picture, docs/class_imbalance.md.
 
-Not a stage. For the label of params.yaml and for two rarer ones, the champion's algorithm is fitted with each
-treatment on the training period. The validation period chooses a threshold for each, and the test period scores it.
+Not a stage. For the label of params.yaml and for two rarer ones, the best algorithm of the last training is
+fitted with each treatment on the training period. The validation period chooses a threshold for each, and the test
+period scores it.
 """
 
 import sys
@@ -18,7 +19,7 @@ from ontime.fairness import entity_costs_per_1000
 from ontime.params import Cost, Params, load_params
 from pipelines.labelled import read_period
 from pipelines.layout import MODELS, REPORTS, read_json, replacing_folder, write_json
-from pipelines.tools.imbalance_page import DIVIDED, PAGE, PLAIN, class_imbalance_document
+from pipelines.tools.imbalance_page import PAGE, PLAIN, PRIOR_CORRECTED, class_imbalance_document
 
 Floats = NDArray[np.float64]
 
@@ -63,21 +64,21 @@ def treatments(label: model.Labels, cost: Cost) -> list[Treatment]:
     ]
 
 
-def divided_back(probability: Floats, factor: float) -> Floats:
-    """The probability whose odds are divided by `factor`: the correction for a changed prior.
+def prior_corrected(probability: Floats, factor: float) -> Floats:
+    """The probability whose odds are divided by `factor`: prior correction.
 
     Elkan (2001), "The Foundations of Cost-Sensitive Learning", theorem 2; King & Zeng (2001), "Logistic Regression in
     Rare Events Data"; Saerens, Latinne & Decaestecker (2002), "Adjusting the Outputs of a Classifier to New a Priori
     Probabilities".
 
-    >>> divided_back(np.array([0.5]), 3.0)
+    >>> prior_corrected(np.array([0.5]), 3.0)
     array([0.25])
     """
     return probability / (probability + factor * (1 - probability))
 
 
 def train_treatments(periods: Periods, params: Params, training: dict[str, Any]) -> Iterator[Trained]:
-    """The champion's algorithm with each treatment, on the same rows as the `train` stage gives it."""
+    """The best algorithm with each treatment, on the same rows as the `train` stage gives it."""
     label, categories = periods.train["label"].to_numpy(), training["categories"]
     matrix, labels = model.with_request_only(
         model.matrix_of(periods.train, categories), label, params.train.request_only_share, params.train.seed
@@ -90,7 +91,7 @@ def train_treatments(periods: Periods, params: Params, training: dict[str, Any])
             draws = np.random.default_rng(params.train.seed).random(len(labels))
             weights, rows = np.ones(len(labels)), np.flatnonzero(labels | (draws < 1 / treatment.factor))
         chosen_weights = None if treatment.name == PLAIN else weights[rows]
-        fitted = model.fit(training["champion"], matrix[rows], labels[rows], params.train, chosen_weights)
+        fitted = model.fit(training["best"], matrix[rows], labels[rows], params.train, chosen_weights)
         yield Trained(treatment, model.predict(fitted, valid), model.predict(fitted, test))
 
 
@@ -100,14 +101,16 @@ def with_label_at_least(entities: pd.DataFrame, label_at_least: float) -> pd.Dat
 
 
 def scores_by_treatment(periods: Periods, params: Params, trained: list[Trained]) -> list[dict[str, Any]]:
-    """The scores of each treatment, uncorrected and with its odds divided back."""
+    """The scores of each treatment, uncorrected and prior-corrected."""
     rows = []
     plain = trained[0].test
     for treatment, valid, test in trained:
         rows.append({"name": treatment.name, **_figures(periods, valid, test, plain, params.cost)})
         if treatment.factor != 1:
-            valid, test = (divided_back(each, treatment.factor) for each in (valid, test))
-            rows.append({"name": treatment.name + DIVIDED, **_figures(periods, valid, test, plain, params.cost)})
+            valid, test = (prior_corrected(each, treatment.factor) for each in (valid, test))
+            rows.append(
+                {"name": treatment.name + PRIOR_CORRECTED, **_figures(periods, valid, test, plain, params.cost)}
+            )
     return rows
 
 
@@ -131,15 +134,19 @@ def _figures(periods: Periods, valid: Floats, test: Floats, plain: Floats, cost:
         "cost_at_own_threshold": round(evaluation.cost_per_1000(label, test, cost, threshold), 1),
         "mean_probability": round(float(test.mean()), 4),
         "intervals": {name: list(each) for name, each in evaluation.intervals(label, test, days, cost).items()},
-        "less_plain": {name: each and [round(each.value, 4), *each.interval] for name, each in differences.items()},
+        "minus_plain": {name: each and [round(each.value, 4), *each.interval] for name, each in differences.items()},
     }
 
 
 def draw_reliability(periods: Periods, trained: list[Trained]) -> None:
-    """Draw the calibration without weights, with weights by cost, and with their odds divided back."""
+    """Draw the calibration without weights, with weights by cost, and prior-corrected."""
     label, (plain, weighted, *_) = periods.test["label"].to_numpy(), trained
     name, factor = weighted.treatment.name, weighted.treatment.factor
-    probabilities = {PLAIN: plain.test, name: weighted.test, name + DIVIDED: divided_back(weighted.test, factor)}
+    probabilities = {
+        PLAIN: plain.test,
+        name: weighted.test,
+        name + PRIOR_CORRECTED: prior_corrected(weighted.test, factor),
+    }
     curves = {each: evaluation.calibration(label, values) for each, values in probabilities.items()}
     picture = plots.reliability(curves, name, dict(zip(curves, COLOURS, strict=True)))
     with replacing_folder(PICTURES) as folder:
@@ -179,7 +186,7 @@ def main() -> None:
         sys.exit("imbalance: models/training.json does not exist; run make train")
     params, training = load_params(), read_json(MODELS / "training.json")
     report = {
-        "champion": training["champion"],
+        "algorithm": training["best"],
         "lead_minutes": params.features.lead_minutes,
         "alert_threshold": params.cost.alert_threshold,
         "labels": measure_labels(params, training),

@@ -10,7 +10,7 @@ from ontime.problem import PROBLEM
 PAGE = Path("docs/class_imbalance.md")
 TEMPLATE = Path(__file__).parent / "templates/class_imbalance.md.jinja"
 PLAIN = "no weights"
-DIVIDED = ", odds divided back"
+PRIOR_CORRECTED = ", prior-corrected"
 
 
 def class_imbalance_document(report: dict[str, Any]) -> str:
@@ -23,8 +23,8 @@ def class_imbalance_document(report: dict[str, Any]) -> str:
         question=Question(first["label_at_least"], report["lead_minutes"]),
         unit=PROBLEM.label.unit,
         plain=plain,
-        weighted=[row for row in others if not row["name"].endswith(DIVIDED)],
-        divided_back=[row for row in others if row["name"].endswith(DIVIDED)],
+        weighted=[row for row in others if not row["name"].endswith(PRIOR_CORRECTED)],
+        prior_corrected=[row for row in others if row["name"].endswith(PRIOR_CORRECTED)],
         auc_apart=max(abs(row["auc"] - plain["auc"]) for row in others),
         percent=findings.percent,
     )

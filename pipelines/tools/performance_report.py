@@ -36,16 +36,18 @@ class PerformanceReport(NamedTuple):
     days: dict[str, Performance]
     groups: dict[str, dict[str, Performance]]
     trained_on: int  # predictions left out because their release was trained on those days
-    asked_otherwise: int  # ... because their release predicts something else than the current one
+    other_question: int  # ... because their release predicts a different label from the current one
     question: Question
 
     def as_json(self) -> dict[str, Any]:
         return {
             "whole": self.whole.as_json(),
             "trained_on": self.trained_on,
-            "asked_otherwise": self.asked_otherwise,
+            "other_question": self.other_question,
             "days": {day: each.as_json() for day, each in self.days.items()},
-            "groups": {cut: {name: each.as_json() for name, each in by.items()} for cut, by in self.groups.items()},
+            "groups": {
+                dimension: {name: each.as_json() for name, each in by.items()} for dimension, by in self.groups.items()
+            },
         }
 
 
@@ -113,8 +115,8 @@ def _page(report: PerformanceReport) -> str:
         _pictures(report) if report.whole.labelled else {},
         whole=report.whole,
         days=report.days,
-        cuts=report.groups,
-        without_interval=[cut for cut, by in report.groups.items() if not _has_intervals(by)],
+        dimensions=report.groups,
+        without_interval=[dimension for dimension, by in report.groups.items() if not _has_intervals(by)],
         min_days=performance.FEWEST_DAYS,
         summary=_summary(report),
     )
@@ -126,8 +128,8 @@ def _pictures(report: PerformanceReport) -> dict[str, Picture]:
     if report.whole.scores is None:
         return pictures
     rows = [
-        (cut, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.entities)
-        for cut, by in report.groups.items()
+        (dimension, name, each.scores["auc"], (each.intervals or {}).get("auc"), each.entities)
+        for dimension, by in report.groups.items()
         for name, each in by.items()
         if each.scores and each.labelled >= FEWEST_DRAWN
     ]
@@ -148,9 +150,10 @@ def _summary(report: PerformanceReport) -> list[str]:
         lines.append("No outcome is known yet, so there is nothing to measure.")
     if report.trained_on:
         lines.append(f"{report.trained_on:,} more are left out: their release was trained on those days.")
-    if report.asked_otherwise:
+    if report.other_question:
         lines.append(
-            f"{report.asked_otherwise:,} more are left out: their release predicts something else than the current one."
+            f"{report.other_question:,} more are left out: their release predicts a different label from the current "
+            "one."
         )
     return lines
 

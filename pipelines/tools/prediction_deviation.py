@@ -18,7 +18,7 @@ from pipelines.operations import packaging
 from pipelines.tools.rebuild import Deviation
 
 
-def deviation_between(registered: bytes, rebuilt: packaging.Winner) -> Deviation:
+def deviation_between(registered: bytes, rebuilt: packaging.BestModel) -> Deviation:
     """Compares two ONNX files on the same entities. Raises ReleaseRefused if a model does not take their features."""
     matrix = model.matrix_of(rebuilt.entities, rebuilt.training["categories"])
     difference = np.abs(release.Model(registered).predict(matrix) - release.Model(rebuilt.onnx).predict(matrix))
@@ -29,7 +29,7 @@ def deviation_between(registered: bytes, rebuilt: packaging.Winner) -> Deviation
 def main() -> None:
     registered, output = map(Path, sys.argv[1:])
     try:
-        deviation = deviation_between(registered.read_bytes(), packaging.read_winner(load_params()))
+        deviation = deviation_between(registered.read_bytes(), packaging.read_best_model(load_params()))
     except release.ReleaseRefused as error:
         sys.exit(f"deviation: {error}")
     write_json(output, deviation._asdict())

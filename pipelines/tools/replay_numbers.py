@@ -20,7 +20,7 @@ from ontime.params import Params
 from ontime.settings import Settings
 from pipelines.layout import REPORTS, write_json
 
-SYSTEMS = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
+SYSTEMS = {"retrained": "retrained", "never_retrained": "never retrained", "rate_table": "rate table"}
 RELEASE = "release "  # prefix of a release in the gate's `against`
 HINDSIGHT_DAYS = 28
 TIMELINE_KINDS = ("gate", "challenge", "promotion", "rollback", "retraining")  # of decisions
@@ -48,8 +48,8 @@ def read_results(settings: Settings, start: date, until: date) -> Results:
     matrix = model.matrix_of(table, first.manifest.categories)
     rate_table = joblib.load(settings.releases.parent / "rate_table.joblib")
     probabilities = {
-        "living": rows["probability"].to_numpy(np.float64),
-        "never": first.model.predict(matrix).astype(np.float64),
+        "retrained": rows["probability"].to_numpy(np.float64),
+        "never_retrained": first.model.predict(matrix).astype(np.float64),
         "rate_table": model.predict(rate_table, matrix),
     }
     return Results(rows, table, rows["label"].to_numpy(bool), probabilities)
@@ -90,10 +90,10 @@ def coverage_by_month(results: Results) -> list[dict[str, Any]]:
     """
     months = results.entities["day"].dt.strftime("%Y-%m").to_numpy(str)
     days, groups = results.entities["day"].to_numpy(), slices.groups(slices.of_entities(results.features))
-    living, rows = results.probabilities["living"], []
+    retrained, rows = results.probabilities["retrained"], []
     for pair in pairwise(np.unique(months)):
         before, now = (months == month for month in pair)
-        calibration, current = (conformal.GroupedProbabilities(living[each], groups[each]) for each in (before, now))
+        calibration, current = (conformal.GroupedProbabilities(retrained[each], groups[each]) for each in (before, now))
         sets = conformal.prediction_sets(calibration, results.label[before], current)
         rows += conformal.coverage(results.label[now], sets, days[now], pd.DataFrame({"month": months[now]}))
     return rows
@@ -109,20 +109,20 @@ def overall_scores(results: Results, params: Params) -> dict[str, Any]:
         }
         for name, values in results.probabilities.items()
     }
-    living_probability, never_probability = results.probabilities["living"], results.probabilities["never"]
-    difference = evaluation.paired_difference(results.label, living_probability, never_probability, days)
+    retrained, never_retrained = (results.probabilities[each] for each in ("retrained", "never_retrained"))
+    difference = evaluation.paired_difference(results.label, retrained, never_retrained, days)
     cost_without_alerts = 1000 * params.cost.missed * float(results.label.mean())
-    living = scored["living"]["cost_per_1000"]
+    retrained_cost = scored["retrained"]["cost_per_1000"]
     return {
         "entities": len(results.label),
         "positive_rate": round(float(results.label.mean()), 4),
         **scored,
-        "living_less_never_log_loss": [round(difference.value, 4), *difference.interval] if difference else None,
+        "retraining_log_loss_difference": [round(difference.value, 4), *difference.interval] if difference else None,
         "saved_per_1000": {
-            "against no alerts": round(cost_without_alerts - living, 1),
+            "against no alerts": round(cost_without_alerts - retrained_cost, 1),
             **{
-                f"against {SYSTEMS[name]}": round(scored[name]["cost_per_1000"] - living, 1)
-                for name in ("rate_table", "never")
+                f"against {SYSTEMS[name]}": round(scored[name]["cost_per_1000"] - retrained_cost, 1)
+                for name in ("rate_table", "never_retrained")
             },
         },
     }  # fmt: skip
@@ -145,7 +145,7 @@ def moves(engine: sa.Engine) -> list[dict[str, Any]]:
 
 
 def hindsight(settings: Settings, results: Results, events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Whether the gate was right: for each verdict, log-loss of the candidate less that of its champion.
+    """Whether the gate was right: for each verdict, log-loss of the candidate minus that of its champion.
 
     Over all labelled entities of the four weeks after the verdict, whichever release scored them, with the interval by
     days. The gate could not know them.

@@ -43,6 +43,22 @@ class Scheduled:
     The `planned` columns of a row are known from `ahead` before the time in its column `at`. Each key of `events` is a
     column with a time, from which that column and the ones listed for it are known. The row ends at the time in `end`,
     or, if that is missing, `final_after` the time in `due`; then all of its columns are known.
+
+    >>> day = pd.Timestamp("2013-11-27", tz="UTC")
+    >>> trips = pd.DataFrame({
+    ...     "start": [day.replace(hour=12)], "line": ["M4"], "left": [day.replace(hour=12, minute=5)], "delay": [5.0],
+    ...     "arrived": [day.replace(hour=13)], "due": [day.replace(hour=12, minute=50)], "late": [True],
+    ... })
+    >>> scheduled = Scheduled(
+    ...     at="start", ahead=timedelta(days=1), planned=("start", "line", "due"), events={"left": ("delay",)},
+    ...     end="arrived", due="due", final_after=timedelta(hours=6),
+    ... )
+    >>> shown = ["line", "delay", "late"]
+    >>> for hour in (11, 12.5, 13):
+    ...     print(scheduled.as_of(trips, day + timedelta(hours=hour))[shown].to_string(header=False, index=False))
+    M4 NaN NaN
+    M4 5.0 NaN
+    M4 5.0 True
     """
 
     at: str

@@ -22,17 +22,17 @@ class EvaluationReport:
     """The results of one evaluation."""
 
     params: Params
-    champion: str
+    best: str  # the algorithm with the lowest log-loss on the validation period
     candidates: dict[str, dict[str, dict[str, float]]]  # name -> "valid" and "test" -> figure -> value
     intervals: dict[str, Mapping[str, Interval]]  # of the test figures, by days
-    variants: dict[str, dict[str, float]]  # the champion without some of its features
+    variants: dict[str, dict[str, float]]  # the best one without some of its features
     slices: list[dict[str, Any]]
     equalised: list[dict[str, Any]]  # by fairness.equalised; empty where `evaluate.full_card` is false
     coverage: list[dict[str, Any]]  # of conformal sets; empty there too
     entities: dict[str, int]  # labelled, by period
     positive_share: float  # of the test period
     days: int
-    reasons: Method  # how the champion's reasons are computed
+    reasons: Method  # how the best model's reasons are computed
 
     def as_json(self, importance: Importance) -> dict[str, Any]:
         """The contents of reports/evaluation.json: what the card shows beyond reports/metrics.json."""

@@ -16,7 +16,7 @@ THRESHOLDS = np.linspace(0.02, 0.9, 89)
 def draw_card(
     label: Labels, probabilities: Mapping[str, Probabilities], ranks: Importance, report: EvaluationReport, folder: Path
 ) -> None:
-    """Draw into `folder` each candidate's curves on the test period, and the champion's importance and slices.
+    """Draw into `folder` each candidate's curves on the test period, and the best one's importance and slices.
 
     `probabilities`: by candidate, of the entities that have the labels `label`. `ranks`: feature, mean, deviation.
     """
@@ -24,11 +24,11 @@ def draw_card(
     _draw_probabilities(label, probabilities, report, folder)
     plots.save(plots.importance(*zip(*ranks, strict=True)), folder / "importance.png")
     gated = [
-        (row["cut"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
+        (row["dimension"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
         for row in report.slices
         if row["gated"]
     ]
-    overall = report.candidates[report.champion]["test"]["auc"]
+    overall = report.candidates[report.best]["test"]["auc"]
     plots.save(plots.slices(gated, overall, "on the test period"), folder / "slices.png")
 
 
@@ -44,9 +44,9 @@ def _draw_ranking(
         precision, recall, _ = precision_recall_curve(label, probability)
         # The last point, precision 1 at recall 0, is a convention: it would draw a line for a constant predictor.
         precision_recalls[name] = (recall[:-1], precision[:-1], scores[name]["average_precision"])
-    plots.save(plots.roc(rocs, report.champion), folder / "roc.png")
+    plots.save(plots.roc(rocs, report.best), folder / "roc.png")
     plots.save(
-        plots.precision_recall(precision_recalls, float(label.mean()), report.champion), folder / "precision_recall.png"
+        plots.precision_recall(precision_recalls, float(label.mean()), report.best), folder / "precision_recall.png"
     )
 
 
@@ -63,8 +63,8 @@ def _draw_probabilities(
         for name, probability in probabilities.items()
     }
     without_alerts = 1000 * cost.missed * float(label.mean())
-    plots.save(plots.reliability(curves, report.champion), folder / "reliability.png")
+    plots.save(plots.reliability(curves, report.best), folder / "reliability.png")
     plots.save(
-        plots.cost_by_threshold(costs, cost.alert_threshold, without_alerts, report.champion),
+        plots.cost_by_threshold(costs, cost.alert_threshold, without_alerts, report.best),
         folder / "cost_by_threshold.png",
     )

@@ -60,18 +60,18 @@ def control_coverage(
 
 
 def coverage(
-    label: Labels, sets: PredictionSets, days: NDArray[np.datetime64], cuts: pd.DataFrame
+    label: Labels, sets: PredictionSets, days: NDArray[np.datetime64], dimensions: pd.DataFrame
 ) -> list[dict[str, Any]]:
     """For each slice: how often the set contains the label, with 95 % intervals by days, and how often both labels."""
     rows = []
-    for cut in cuts:
-        groups = pd.Series(np.arange(len(label))).groupby(cuts[cut].to_numpy())
+    for dimension in dimensions:
+        groups = pd.Series(np.arange(len(label))).groupby(dimensions[dimension].to_numpy())
         for name, members in sorted(groups, key=lambda group: slices.order(str(group[0]))):
             chosen = members.to_numpy()
             positive, negative = chosen[label[chosen]], chosen[~label[chosen]]
             rows.append(
                 {
-                    "cut": cut,
+                    "dimension": dimension,
                     "slice": str(name),
                     "entities": len(chosen),
                     "positive_covered": slices.share_with_interval(sets.positive[positive], days[positive]),

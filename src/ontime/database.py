@@ -22,7 +22,8 @@ from ontime.database_tables import decisions, entities, metadata, outcomes, pred
 from ontime.problem import PROBLEM
 
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
-
+# Databases that were filled before these verdicts were renamed have the old words.
+RENAMED_VERDICTS = {("gate", "keep"): "reject", ("monitor", "calm"): "ok"}
 
 _random = SystemRandom()
 
@@ -243,17 +244,27 @@ def record_decision(
         connection.execute(sa.insert(decisions), row)
 
 
+def _select_decisions() -> sa.Select[Any]:
+    """All columns of `decisions`, with the verdicts of older databases under their present names."""
+    present = [
+        (sa.and_(decisions.c.kind == kind, decisions.c.verdict == old), new)
+        for (kind, old), new in RENAMED_VERDICTS.items()
+    ]
+    verdict = sa.case(*present, else_=decisions.c.verdict).label("verdict")
+    return sa.select(*(verdict if each.name == "verdict" else each for each in decisions.c))
+
+
 def last_decision(engine: sa.Engine, kind: str, **about: str) -> sa.Row[Any] | None:
     """The latest decision of that kind with this evidence, such as pipeline="...", or day="2013-05-01"."""
     conditions = [decisions.c.evidence[name].as_string() == value for name, value in about.items()]
-    latest = sa.select(decisions).where(decisions.c.kind == kind, *conditions).order_by(decisions.c.decision_id.desc())
+    latest = _select_decisions().where(decisions.c.kind == kind, *conditions).order_by(decisions.c.decision_id.desc())
     with engine.connect() as connection:
         return connection.execute(latest.limit(1)).first()
 
 
 def decisions_of(engine: sa.Engine, kind: str, since: datetime | None = None) -> Sequence[sa.Row[Any]]:
     """All decisions of that kind, oldest first."""
-    query = sa.select(decisions).where(decisions.c.kind == kind).order_by(decisions.c.decision_id)
+    query = _select_decisions().where(decisions.c.kind == kind).order_by(decisions.c.decision_id)
     if since is not None:
         query = query.where(decisions.c.decided_at >= since)
     with engine.connect() as connection:
@@ -262,6 +273,6 @@ def decisions_of(engine: sa.Engine, kind: str, since: datetime | None = None) ->
 
 def latest_decisions(engine: sa.Engine, most: int) -> Sequence[sa.Row[Any]]:
     """The latest decisions, newest first, at most `most`."""
-    latest = sa.select(decisions).order_by(decisions.c.decision_id.desc()).limit(most)
+    latest = _select_decisions().order_by(decisions.c.decision_id.desc()).limit(most)
     with engine.connect() as connection:
         return connection.execute(latest).all()

@@ -86,7 +86,7 @@ decisions = sa.Table(
     metadata,
     sa.Column("decision_id", sa.Integer, primary_key=True),
     sa.Column("decided_at", UTCTime, nullable=False),
-    sa.Column("kind", sa.String, nullable=False),  # "gate", "promotion", ...
+    sa.Column("kind", sa.String, nullable=False),  # docs/monitoring.md lists the kinds and their verdicts
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
 )

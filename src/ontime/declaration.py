@@ -150,7 +150,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Slice:
-    """Groups of entities: by a categorical feature, or by bands [low, high) of a numeric one."""
+    """A dimension by which entities are sliced: a categorical feature, or bands [low, high) of a numeric one."""
 
     name: str
     feature: str
@@ -159,7 +159,7 @@ class Slice:
 
 @dataclass(frozen=True)
 class Ablation:
-    """Fit the champion again without these families of features, to measure their contribution.
+    """Fit the best candidate again without these families of features, to measure their contribution.
 
     `words` introduce the result in the model card; they may contain the placeholders of Question.terms.
     """

@@ -141,8 +141,8 @@ def refuse_leak(name: str, auc: float, limit: float) -> None:
     """Raise LeakSuspected for a score that is out of reach with what is known at the prediction moment."""
     if auc > limit:
         raise LeakSuspected(
-            f"{name}: test AUC {auc:.3f} is above evaluate.leak_auc {limit}: a feature knows what happened later. "
-            "Check the newest features and their known_at."
+            f"{name}: test AUC {auc:.3f} is above evaluate.leak_auc {limit}: a feature uses "
+            "information from after the prediction moment. Check the newest features and their known_at."
         )
 
 

@@ -67,7 +67,7 @@ class Explanation(NamedTuple):
 def explain(explainer: Explainer, row: NDArray[np.float32]) -> Explanation:
     """The contribution of each feature for one row of the model's input, shape (features,)."""
     contributions = _linear(explainer, row) if isinstance(explainer, Linear) else _trees(explainer, row)
-    return Explanation(float(explainer.usual[0]), contributions, explainer.scale)
+    return Explanation(float(explainer.base_value[0]), contributions, explainer.scale)
 
 
 def _linear(linear: Linear, row: NDArray[np.float32]) -> Floats:

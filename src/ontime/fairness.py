@@ -24,9 +24,9 @@ def entity_costs_per_1000(label: Labels, probability: Floats, cost: Cost, thresh
 
 
 def equalised(
-    label: Labels, probability: Floats, days: NDArray[np.datetime64], cuts: pd.DataFrame, params: Params
+    label: Labels, probability: Floats, days: NDArray[np.datetime64], dimensions: pd.DataFrame, params: Params
 ) -> list[dict[str, Any]]:
-    """For each cut: thresholds with which every slice misses the same share of its positive rows.
+    """For each dimension: thresholds with which every slice misses the same share of its positive rows.
 
     Equality of opportunity (Hardt, Price & Srebro 2016). Slices too small to judge keep the declared threshold. The
     thresholds are chosen on the entities on which they are scored: on later ones the errors would be less equal.
@@ -34,8 +34,8 @@ def equalised(
     declared = params.cost.alert_threshold
     missed = float((probability[label] < declared).mean())
     rows = []
-    for cut in cuts:
-        slice_of = pd.factorize(cuts[cut])[0]
+    for dimension in dimensions:
+        slice_of = pd.factorize(dimensions[dimension])[0]
         judged = [each for each in np.unique(slice_of) if _is_judged(label[slice_of == each], params)]
         thresholds = np.full(len(label), declared)
         for each in judged:
@@ -47,7 +47,7 @@ def equalised(
         difference = evaluation.mean_interval(costs[1] - costs[0], days)
         rows.append(
             {
-                "cut": cut,
+                "dimension": dimension,
                 "slices": len(judged),
                 "missed": [_range(~alert[label], slice_of[label], judged) for alert in (common, separate)],
                 "false_alarms": [_range(alert[~label], slice_of[~label], judged) for alert in (common, separate)],

@@ -116,40 +116,41 @@ def drift(indices: pd.DataFrame) -> str:
     return f"{most} drifts most, to {highest.max():.2f} in {month}; {rest}"
 
 
-def best_of(scores: Mapping[str, float], champion: str, figure: str) -> str:
-    """The candidate with the highest score, and the champion's score."""
+def best_of(scores: Mapping[str, float], best: str, figure: str) -> str:
+    """The candidate with the highest score, and the score of the best one on validation."""
     highest = max(scores.values())
     level = [name for name, score in scores.items() if f"{score:.3f}" == f"{highest:.3f}"]
-    if champion in level and len(level) > 1:
+    if best in level and len(level) > 1:
         return f"{listed(level)} have the highest {figure}, {highest:.3f}"
-    best = max(scores, key=lambda name: scores[name])
-    if scores[champion] >= scores[best]:
-        others = {name: score for name, score in scores.items() if name != champion}
+    leader = max(scores, key=lambda name: scores[name])
+    if scores[best] >= scores[leader]:
+        others = {name: score for name, score in scores.items() if name != best}
         if not others:
-            return f"{champion} has {figure} {scores[champion]:.3f}"
+            return f"{best} has {figure} {scores[best]:.3f}"
         second = max(others, key=lambda name: others[name])
-        return (
-            f"{champion} has the highest {figure}, {scores[champion]:.3f}; {second} follows with {others[second]:.3f}"
-        )
-    return f"{best} has the highest {figure}, {scores[best]:.3f}; the champion {champion} has {scores[champion]:.3f}"
+        return f"{best} has the highest {figure}, {scores[best]:.3f}; {second} follows with {others[second]:.3f}"
+    return (
+        f"{leader} has the highest {figure}, {scores[leader]:.3f}; {best}, the best on validation, has "
+        f"{scores[best]:.3f}"
+    )
 
 
-def precision_at_half(recall: Floats, precision: Floats, positive_rate: float, champion: str) -> str:
+def precision_at_half(recall: Floats, precision: Floats, positive_rate: float, best: str) -> str:
     at_half = float(precision[np.abs(recall - 0.5).argmin()])
     return (
-        f"At a recall of 50 %, {percent(at_half, 0)} of the alerts of {champion} are right; "
+        f"At a recall of 50 %, {percent(at_half, 0)} of the alerts of {best} are right; "
         f"of random alerts, {percent(positive_rate, 0)}"
     )
 
 
-def reliability(predicted: Floats, observed: Floats, entities: NDArray[np.integer[Any]], champion: str) -> str:
+def reliability(predicted: Floats, observed: Floats, entities: NDArray[np.integer[Any]], best: str) -> str:
     distance = float(np.average(np.abs(predicted - observed), weights=entities))
     bias = float(np.average(predicted - observed, weights=entities))
     if distance <= CALIBRATED:
-        return f"The probabilities of {champion} are right: off by {100 * distance:.1f} points on average"
+        return f"The probabilities of {best} are right: off by {100 * distance:.1f} points on average"
     direction = "too high" if bias > 0 else "too low"
     return (
-        f"The probabilities of {champion} are off by {100 * distance:.1f} points on average, "
+        f"The probabilities of {best} are off by {100 * distance:.1f} points on average, "
         f"and {100 * abs(bias):.1f} points {direction} overall"
     )
 
@@ -185,7 +186,7 @@ def importance(names: Sequence[str], means: Sequence[float]) -> str:
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float) -> str:
-    """rows: (cut, slice, AUC, its interval or None, entities)."""
+    """rows: (dimension, slice, AUC, its interval or None, entities)."""
     with_interval = [row for row in rows if row[3] is not None]
     if not with_interval:
         return f"AUC {overall:.3f} over all; no slice has enough days for an interval"
@@ -230,14 +231,16 @@ def gate_power(better: Sequence[Mapping[str, Any]]) -> str:
 
 def retraining(months: Sequence[Mapping[str, Any]], figure: str, digits: int) -> str:
     """The gain or loss of the retrained system against the first model, in the mean of the months."""
-    living, never = (float(np.mean([month[name][figure] for month in months])) for name in ("living", "never"))
+    retrained, never_retrained = (
+        float(np.mean([month[name][figure] for month in months])) for name in ("retrained", "never_retrained")
+    )
     names = {"auc": "the AUC", "cost_per_1000": f"the cost per 1,000 {WORDS.entities}"}
     span = "" if len(months) == 1 else "mean monthly "
     what = names[figure].replace("the ", f"the {span}", 1)
-    now, before = f"{living:.{digits}f}", f"{never:.{digits}f}"
+    now, before = f"{retrained:.{digits}f}", f"{never_retrained:.{digits}f}"
     if now == before:
         return f"Retraining leaves {what} at {now}"
-    verb = "raises" if living > never else "lowers"
+    verb = "raises" if retrained > never_retrained else "lowers"
     return f"Retraining {verb} {what} from {before} to {now}"
 
 
@@ -245,7 +248,7 @@ def timeline(events: Sequence[Mapping[str, Any]], start: str, days: int) -> str:
     """The gate's verdicts on the retrained models; events before the first day concern the first model."""
     replayed = [event for event in events if event["day"] >= start]
     verdicts = [event["verdict"] for event in replayed if event["kind"] == "gate"]
-    promoted, rejected = verdicts.count("promote"), verdicts.count("keep")
+    promoted, rejected = verdicts.count("promote"), verdicts.count("reject")
     back = sum(event["kind"] == "rollback" for event in replayed)
     rollbacks = "none was rolled back" if not back else f"{back} {'was' if back == 1 else 'were'} rolled back"
     if not promoted + rejected:

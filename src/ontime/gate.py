@@ -1,9 +1,9 @@
 """Decides whether the challenger may replace the champion.
 
 Both are scored on the same entities, which neither was trained on. `decide` checks, in this order, that the challenger
-is better (or, for a refresh, not worse), also than the best release so far; that no slice gets worse; that its
-probabilities are as well calibrated; and that it is not too good to be true. `make bench-gate` measures the error rate
-of each check.
+is better (or, for a retrained candidate, non-inferior, also to the best release so far); that no slice gets worse; that
+its probabilities are as well calibrated; and that it is not too good to be true. `make bench-gate` measures the error
+rate of each check.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,36 +81,40 @@ def decide(
     gate: Gate,
     evaluate: Evaluate,
     *,
-    refresh: bool = False,
+    non_inferiority: bool = False,
     best: Rival | None = None,
     base_rate: float | None = None,
 ) -> Verdict:
     """The verdict. `entities` has `label`, `day` and the features of the slices. Raises GateBroken for a single day.
 
-    With `refresh`, the challenger need not be better, only not worse by more than the margin. It must not fall behind
-    `best`, the best release so far, either, so that small losses do not add up over many refreshes. `base_rate`, the
-    share of positive rows in training, is given for the first model only: it must also show skill and calibrated
+    With `non_inferiority`, the challenger need not be better, only not worse by more than the margin. The same margin
+    applies to `best`, the best release so far, so that small losses do not add up over many retrainings. `base_rate`,
+    the share of positive rows in training, is given for the first model only: it must also show skill and calibrated
     probabilities, because there is no predecessor that has shown them.
     """
     label, days = entities["label"].to_numpy(bool), entities["day"].to_numpy()
-    losses = evaluation.losses(label, challenger) - evaluation.losses(label, champion.probabilities)
-    difference = _mean(losses, days)
-    behind = evaluation.paired_difference(label, challenger, best.probabilities, days) if refresh and best else None
-    worse = worse_slices(slice_differences(slices.of_entities(entities), label, days, losses, evaluate), gate)
+    losses = evaluation.losses(label, challenger)
+    champion_losses = evaluation.losses(label, champion.probabilities)
+    comparison = _compare(losses, champion_losses, days)
+    behind = _compare(losses, evaluation.losses(label, best.probabilities), days) if non_inferiority and best else None
+    worse = worse_slices(
+        slice_differences(slices.of_entities(entities), label, days, losses - champion_losses, evaluate), gate
+    )
     calibration = calibration_of(label, days, challenger, champion.probabilities)
-    limit = gate.margin_log_loss if refresh else 0.0
+    limit = gate.margin_log_loss if non_inferiority else 0.0
     objections = [
-        *_not_better(difference, limit),
+        *_not_better(comparison, limit),
         *_behind(best, behind, gate),
         *([f"slices get worse: {'; '.join(worse)}"] if worse else []),
         *(miscalibrated(calibration, gate) if base_rate is None else ()),
         *_too_good(label, challenger, [champion, *([best] if best else [])], gate, base_rate),
         *_first_of_all(label, days, challenger, calibration, gate, base_rate),
     ]
+    difference = comparison.difference
     low, high = difference.interval
     return Verdict(
         promote=not objections,
-        reason="; ".join(objections) or _passed(high, limit),
+        reason="; ".join(objections) or f"{comparison}, wholly below {limit:g}",
         difference=round(difference.value, 4),
         low=low,
         high=high,
@@ -119,7 +123,7 @@ def decide(
         worse_slices=worse,
         calibration=calibration.evidence(),
         best=best.name if behind and best else None,
-        best_high=behind.interval.high if behind else None,
+        best_high=behind.difference.interval.high if behind else None,
     )
 
 
@@ -130,33 +134,47 @@ def _mean(values: Floats, days: NDArray[np.datetime64]) -> Estimate:
     return estimate
 
 
-def _passed(high: float, limit: float) -> str:
-    return f"the interval of the log-loss difference ends at {high:+.4f}, below {limit:+.4f}"
+class LossComparison(NamedTuple):
+    """The log-loss of a challenger and of its rival on the same entities, and the difference, with its interval.
+
+    >>> str(LossComparison(0.3617, 0.3690, Estimate(-0.0073, 0.0018, -0.0110, -0.0041, days=61)))
+    'log-loss 0.3617 minus 0.3690 = -0.0073 (95 % interval -0.0110 to -0.0041)'
+    """
+
+    challenger: float
+    rival: float
+    difference: Estimate
+
+    def __str__(self) -> str:
+        value, low, high = (f"{each:+z.4f}" for each in (self.difference.value, *self.difference.interval))
+        return f"log-loss {self.challenger:.4f} minus {self.rival:.4f} = {value} (95 % interval {low} to {high})"
 
 
-def _not_better(difference: Estimate, limit: float) -> Iterator[str]:
-    if not difference.high < limit:
-        yield f"the interval of the log-loss difference reaches {difference.high:+.4f}, not below {limit:+.4f}"
+def _compare(challenger_losses: Floats, rival_losses: Floats, days: NDArray[np.datetime64]) -> LossComparison:
+    difference = _mean(challenger_losses - rival_losses, days)
+    return LossComparison(float(challenger_losses.mean()), float(rival_losses.mean()), difference)
 
 
-def _behind(best: Rival | None, behind: Estimate | None, gate: Gate) -> Iterator[str]:
-    if best and behind and not behind.high < gate.margin_log_loss:
-        yield (
-            f"compared with {best.name}, the best so far, the interval reaches {behind.high:+.4f}, "
-            f"not below {gate.margin_log_loss:+.4f}"
-        )
+def _not_better(comparison: LossComparison, limit: float) -> Iterator[str]:
+    if not comparison.difference.high < limit:
+        yield f"{comparison}, not wholly below {limit:g}"
+
+
+def _behind(best: Rival | None, behind: LossComparison | None, gate: Gate) -> Iterator[str]:
+    if best and behind and not behind.difference.high < gate.margin_log_loss:
+        yield f"compared with {best.name}, the best so far: {behind}, not wholly below {gate.margin_log_loss:g}"
 
 
 def slice_differences(
-    cuts: pd.DataFrame, label: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
+    dimensions: pd.DataFrame, label: Labels, days: NDArray[np.datetime64], difference: Floats, evaluate: Evaluate
 ) -> dict[str, Estimate]:
     """The mean difference, with its interval by days, of each slice that is large enough to gate."""
     estimates: dict[str, Estimate] = {}
-    for cut in cuts:
-        judged = pd.Series(label).groupby(cuts[cut].to_numpy()).agg(["size", "sum"])
+    for dimension in dimensions:
+        judged = pd.Series(label).groupby(dimensions[dimension].to_numpy()).agg(["size", "sum"])
         estimates |= {
-            f"{cut} {name}": estimate
-            for name, estimate in evaluation.mean_intervals(difference, cuts[cut], days).items()
+            f"{dimension} {name}": estimate
+            for name, estimate in evaluation.mean_intervals(difference, dimensions[dimension], days).items()
             if slices.gated(int(judged["size"][name]), int(judged["sum"][name]), evaluate)
         }
     return estimates
@@ -282,8 +300,8 @@ def _too_good(
     if auc - highest > gate.margin_auc:
         yield (
             f"too good to be true: AUC {auc:.3f} where {name} has {highest:.3f} on the same {WORDS.entities}, "
-            f"more than gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that knows what happened "
-            "later; if there is none, promote it by hand"
+            f"more than gate.margin_auc {gate.margin_auc:g} above it. Look for a feature that uses information "
+            "from after the prediction moment; if there is none, promote it by hand"
         )
 
 

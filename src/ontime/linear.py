@@ -25,7 +25,7 @@ class Linear:
     category_feature: Whole  # (categorical features,)
     category_log_odds: Floats  # (categorical features, codes + 1), the last one for a value not seen in training
     means: Floats  # (features,), the mean contribution over the background rows
-    usual: Floats  # (1,), the base value: the mean log-odds of the background rows
+    base_value: Floats  # (1,), the mean log-odds of the background rows
 
     def to_bytes(self) -> bytes:
         return pack_arrays(self)
@@ -70,4 +70,4 @@ def of_logistic(model: Any, background: NDArray[np.float32]) -> Linear:
     at_zero = float(regression.intercept_[0]) - float(coefficients[place:] @ (scaler.mean_ / scaler.scale_))
     linear = Linear(weights, fill, np.array(category_feature, np.int32), tables, np.zeros(width), np.zeros(1))
     means = linear.contributions(background).mean(axis=0)
-    return replace(linear, means=means, usual=np.array([at_zero + means.sum()]))
+    return replace(linear, means=means, base_value=np.array([at_zero + means.sum()]))

@@ -106,8 +106,8 @@ def _plain_ticks(axes: Axes, across: Sequence[int]) -> None:
 
 
 REPLAY_LOOK: dict[str, dict[str, Any]] = {
-    "living": {"color": CALM, "linewidth": 2.6, "marker": "o", "markersize": 5},
-    "never": {"color": ALERT, "linewidth": 1.8, "marker": "s", "markersize": 4},
+    "retrained": {"color": CALM, "linewidth": 2.6, "marker": "o", "markersize": 5},
+    "never_retrained": {"color": ALERT, "linewidth": 1.8, "marker": "s", "markersize": 4},
     "rate_table": {"color": SOFT, "linewidth": 1.5, "marker": "^", "markersize": 5, "linestyle": "--"},
 }
 
@@ -163,7 +163,7 @@ TIERS = {1: ("alert: stop", ALERT), 2: ("alert: retrain", CALM), 3: ("alert: rep
 EVENTS = {  # a row of the timeline: its label, marker and colour
     "retraining": ("retraining", "o", CALM),
     "gate promote": ("gate: promoted", "^", CALM),
-    "gate keep": ("gate: rejected", "v", ALERT),
+    "gate reject": ("gate: rejected", "v", ALERT),
     "promotion": ("promotion", "D", CALM),
     "rollback": ("rollback", "X", ALERT),
 }

@@ -180,11 +180,11 @@ def _named_bars(
     return figure
 
 
-def _width(name: str, champion: str, colours: Mapping[str, str] = COLOURS) -> dict[str, Any]:
+def _width(name: str, best: str, colours: Mapping[str, str] = COLOURS) -> dict[str, Any]:
     return {
         "color": colours.get(name, EDGE),
-        "linewidth": 2.6 if name == champion else 1.4,
-        "zorder": 3 if name == champion else 2,
+        "linewidth": 2.6 if name == best else 1.4,
+        "zorder": 3 if name == best else 2,
     }
 
 
@@ -195,37 +195,35 @@ def _curves_axes(axes: Axes) -> None:
         getattr(axes, f"set_{which}lim")(-0.02, 1.02)
 
 
-def roc(curves: Mapping[str, tuple[Floats, Floats, float]], champion: str) -> Picture:
+def roc(curves: Mapping[str, tuple[Floats, Floats, float]], best: str) -> Picture:
     """name -> (false positive rate, true positive rate, AUC)."""
     with axes_of(300, f"{NEGATIVE}, and alerted") as (figure, axes):
         guess = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
-        lines = [(axes.plot(false, true, **_width(name, champion))[0], f"{_label(name)}  {auc:.3f}")
+        lines = [(axes.plot(false, true, **_width(name, best))[0], f"{_label(name)}  {auc:.3f}")
                  for name, (false, true, auc) in curves.items()]  # fmt: skip
         _curves_axes(axes)
         legend(figure, [*lines, (guess[0], "chance  0.500")])
     aucs = {name: auc for name, (_, _, auc) in curves.items()}
     measure = f"Alerts among those {POSITIVE} by alerts among those {NEGATIVE}, at each threshold; with the AUC"
-    return Picture(findings.best_of(aucs, champion, "AUC"), measure, figure)
+    return Picture(findings.best_of(aucs, best, "AUC"), measure, figure)
 
 
-def precision_recall(
-    curves: Mapping[str, tuple[Floats, Floats, float]], positive_rate: float, champion: str
-) -> Picture:
+def precision_recall(curves: Mapping[str, tuple[Floats, Floats, float]], positive_rate: float, best: str) -> Picture:
     """name -> (recall, precision, average precision)."""
     with axes_of(300, f"{POSITIVE}, and alerted (recall)") as (figure, axes):
         chance = axes.axhline(positive_rate, color=SOFT, linewidth=1.2, linestyle=":")
-        lines = [(axes.plot(recall, precision, **_width(name, champion))[0], f"{_label(name)}  {average:.3f}")
+        lines = [(axes.plot(recall, precision, **_width(name, best))[0], f"{_label(name)}  {average:.3f}")
                  for name, (recall, precision, average) in curves.items()]  # fmt: skip
         _curves_axes(axes)
         legend(figure, [*lines, (chance, f"chance  {positive_rate:.3f}")])
-    recall, precision, _ = curves[champion]
-    finding = findings.precision_at_half(recall, precision, positive_rate, champion)
+    recall, precision, _ = curves[best]
+    finding = findings.precision_at_half(recall, precision, positive_rate, best)
     return Picture(finding, f"Alerts that were {POSITIVE} (precision) by recall; with the average precision", figure)
 
 
 def reliability(
     curves: Mapping[str, tuple[Floats, Floats, NDArray[np.integer[Any]]]],
-    champion: str,
+    best: str,
     colours: Mapping[str, str] = COLOURS,
 ) -> Picture:
     """name -> (mean prediction, observed rate, entities) of each bin; a dot's area shows its number of entities."""
@@ -233,31 +231,31 @@ def reliability(
         exact = axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1.2, linestyle=":")
         lines = []
         for name, (predicted, observed, entities) in curves.items():
-            look = _width(name, champion, colours)
+            look = _width(name, best, colours)
             marker: dict[str, Any] = {} if len(predicted) > 1 else {"marker": "o", "markersize": 6}
             lines.append((axes.plot(predicted, observed, **look, **marker)[0], _label(name)))
-            if name == champion:
+            if name == best:
                 axes.scatter(predicted, observed, s=260 * entities / entities.max() + 8, color=look["color"], zorder=4)
         _curves_axes(axes)
         legend(figure, [*lines, (exact[0], "exactly right")])
     shown = f"{ENTITIES.capitalize()} that were {POSITIVE}, by predicted probability"
-    measure = f"{shown}; the area of a dot shows their number ({_label(champion)})"
-    return Picture(findings.reliability(*curves[champion], champion), measure, figure)
+    measure = f"{shown}; the area of a dot shows their number ({_label(best)})"
+    return Picture(findings.reliability(*curves[best], best), measure, figure)
 
 
 def cost_by_threshold(
-    curves: Mapping[str, tuple[Floats, Floats]], threshold: float, no_alert_cost: float, champion: str
+    curves: Mapping[str, tuple[Floats, Floats]], threshold: float, no_alert_cost: float, best: str
 ) -> Picture:
     """name -> (thresholds, cost per 1,000 entities)."""
     with axes_of(230, "alert from this probability on") as (figure, axes):
         silent = axes.axhline(no_alert_cost, color=SOFT, linewidth=1.2, linestyle=":")
         chosen = axes.axvline(threshold, color=ALERT, linewidth=1.4, linestyle="--")
-        lines = [(axes.plot(thresholds, cost, **_width(name, champion))[0], _label(name))
+        lines = [(axes.plot(thresholds, cost, **_width(name, best))[0], _label(name))
                  for name, (thresholds, cost) in curves.items()]  # fmt: skip
         percents(axes, "x")
         few_ticks(axes, "y")
         legend(figure, [*lines, (chosen, f"alert from {findings.percent(threshold, 0)}"), (silent, "never alerting")])
-    finding = findings.threshold(*curves[champion], threshold, no_alert_cost)
+    finding = findings.threshold(*curves[best], threshold, no_alert_cost)
     return Picture(finding, f"Cost per 1,000 {ENTITIES}, in false alarms, by alert threshold", figure)
 
 
@@ -282,7 +280,7 @@ def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Pi
 
 
 def importance(names: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Picture:
-    """The twenty features of highest permutation importance for the champion."""
+    """The twenty features of highest permutation importance for the best candidate."""
     if not names:
         return Picture("Feature importance was not measured", "Set `evaluate.full_card` in params.yaml.", None)
     top = slice(None, MAX_BARS)
@@ -292,15 +290,15 @@ def importance(names: Sequence[str], means: Sequence[float], deviations: Sequenc
 
 
 def slices(rows: Sequence[tuple[str, str, float, Sequence[float] | None, int]], overall: float, where: str) -> Picture:
-    """(cut, slice, AUC, its 95 % interval, entities) of each slice; no interval for too few days."""
+    """(dimension, slice, AUC, its 95 % interval, entities) of each slice; no interval for too few days."""
     if not rows:
         hint = "The minimum is evaluate.slice_min_rows and slice_min_positive in params.yaml."
         return Picture(f"No slice has enough {ENTITIES} to judge", hint, None)
     lines: list[tuple[str, tuple[float, Sequence[float] | None, int] | None]] = []
-    for cut in dict.fromkeys(row[0] for row in rows):
+    for dimension in dict.fromkeys(row[0] for row in rows):
         lines += [
-            (cut, None),
-            *((name, (auc, interval, count)) for each, name, auc, interval, count in rows if each == cut),
+            (dimension, None),
+            *((name, (auc, interval, count)) for each, name, auc, interval, count in rows if each == dimension),
         ]
     with axes_of(18.5 * len(lines) + 34) as (figure, axes):
         axes.axvline(overall, color=SOFT, linewidth=1.2, linestyle=":")

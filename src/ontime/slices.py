@@ -12,10 +12,10 @@ from ontime.evaluation import auc_interval, losses, mean_interval
 from ontime.params import Evaluate, Params
 from ontime.problem import PROBLEM
 
-BANDS = [name for cut in PROBLEM.slices for name in cut.bands]
+BANDS = [name for dimension in PROBLEM.slices for name in dimension.bands]
 UNKNOWN = "unknown"  # the slice of entities without a value
-# The cut within which conformal sets are calibrated. Not the month: a test month has no calibration entities.
-GROUP = next((cut.name for cut in PROBLEM.slices if cut.bands), None)
+# The dimension within which conformal sets are calibrated. Not the month: a test month has no calibration entities.
+GROUP = next((dimension.name for dimension in PROBLEM.slices if dimension.bands), None)
 
 
 def _band(values: pd.Series, bands: Mapping[str, tuple[float, float]]) -> NDArray[np.object_]:
@@ -32,17 +32,19 @@ def _month(days: pd.Series) -> NDArray[np.object_]:
 
 
 def of_entities(features: pd.DataFrame) -> pd.DataFrame:
-    """The slice of each entity in each declared cut, and its month; from its features and its day."""
-    cuts = {
-        cut.name: _band(features[cut.feature], cut.bands) if cut.bands else features[cut.feature].fillna(UNKNOWN)
-        for cut in PROBLEM.slices
+    """The slice of each entity in each declared dimension, and its month; from its features and its day."""
+    dimensions = {
+        dimension.name: _band(features[dimension.feature], dimension.bands)
+        if dimension.bands
+        else features[dimension.feature].fillna(UNKNOWN)
+        for dimension in PROBLEM.slices
     }
-    return pd.DataFrame({**cuts, "month": _month(features["day"])})
+    return pd.DataFrame({**dimensions, "month": _month(features["day"])})
 
 
-def groups(cuts: pd.DataFrame) -> NDArray[np.str_]:
-    """The group in which each entity's conformal set is calibrated: a single one if no cut has bands."""
-    return cuts[GROUP].to_numpy(str) if GROUP else np.full(len(cuts), "all")
+def groups(dimensions: pd.DataFrame) -> NDArray[np.str_]:
+    """The group in which each entity's conformal set is calibrated: a single one if no dimension has bands."""
+    return dimensions[GROUP].to_numpy(str) if GROUP else np.full(len(dimensions), "all")
 
 
 def gated(entities: int, positives: int, params: Evaluate) -> bool:
@@ -54,7 +56,7 @@ def scores_by_slice(
     label: NDArray[np.bool_],
     probability: NDArray[np.float64],
     days: NDArray[np.datetime64],
-    cuts: pd.DataFrame,
+    dimensions: pd.DataFrame,
     params: Params,
 ) -> list[dict[str, Any]]:
     """For each slice: size, AUC, log-loss, mean probability, error rates of the alert, and whether it gates.
@@ -63,12 +65,12 @@ def scores_by_slice(
     days.
     """
     rows = []
-    for cut in cuts:
-        groups = pd.Series(np.arange(len(label))).groupby(cuts[cut].to_numpy())
+    for dimension in dimensions:
+        groups = pd.Series(np.arange(len(label))).groupby(dimensions[dimension].to_numpy())
         for name, members in sorted(groups, key=lambda group: order(str(group[0]))):
             figures = _figures(label[members], probability[members], days[members], params.cost.alert_threshold)
             judged = gated(figures["entities"], figures["positives"], params.evaluate)
-            rows.append({"cut": cut, "slice": str(name), **figures, "gated": judged})
+            rows.append({"dimension": dimension, "slice": str(name), **figures, "gated": judged})
     return rows
 
 

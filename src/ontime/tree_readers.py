@@ -248,5 +248,5 @@ def _flat(trees: Iterable[_Tree], base_value: float = 0.0) -> Trees:
         slot_share=np.array([slot.share for slot in ensemble.slots], np.float64),
         leaf_first_slot=np.flatnonzero(np.diff(slot_leaf, prepend=-1)).astype(np.int32),
         leaf_value=np.array(ensemble.leaf_values, np.float64),
-        usual=np.array([ensemble.base_value]),
+        base_value=np.array([ensemble.base_value]),
     )

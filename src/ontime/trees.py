@@ -17,6 +17,8 @@ Flags = NDArray[np.bool_]
 Scale = Literal["log_odds", "probability"]
 Read = TypeVar("Read")
 
+RENAMED_ARRAYS = {"usual": "base_value"}  # releases that were published before the rename have the old name
+
 
 class NoArrays(ValueError):
     """The bytes were not written by `pack_arrays` for this class."""
@@ -41,7 +43,7 @@ def unpack_arrays(kind: type[Read], content: bytes, invalid: type[NoArrays], con
     """The dataclass that `pack_arrays` wrote. Raises `invalid` for any other bytes; executes nothing in them."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return kind(**arrays)
+            return kind(**{RENAMED_ARRAYS.get(name, name): array for name, array in arrays.items()})
     except (OSError, EOFError, TypeError, ValueError, BadZipFile) as error:
         raise invalid(f"no {content_name} in it: {error}") from None
 
@@ -68,7 +70,7 @@ class Trees:
     slot_share: Floats  # z in explain.py
     leaf_first_slot: Whole  # (leaves,)
     leaf_value: Floats  # in the scale below
-    usual: Floats  # (1,), the base value: the mean over all training rows
+    base_value: Floats  # (1,), the mean over all training rows, in the scale below
     averages_probabilities: Flags = field(default_factory=lambda: np.zeros(1, np.bool_))  # (1,), True for a forest
 
     @property

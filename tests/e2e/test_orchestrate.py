@@ -135,13 +135,13 @@ def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_each_deployment_has_its_schedule_its_limit_and_a_time_when_it_runs_next(orchestra: Orchestra) -> None:
     deployments = {
         name: orchestra.deployment(name)
-        for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/when-asked")
+        for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/on-request")
     }
 
     schedules = {name: each["schedules"][0]["schedule"] for name, each in deployments.items()}
     assert schedules["materialise/quarter-hourly"]["interval"] == 900
     assert schedules["monitor/daily"]["cron"] == "0 5 * * *"
-    assert schedules["retrain/when-asked"]["cron"] == "0 6 * * 1"
+    assert schedules["retrain/on-request"]["cron"] == "0 6 * * 1"
     assert {each["timezone"] for each in schedules.values()} == {"America/New_York"}
     assert [each["global_concurrency_limit"]["limit"] for each in deployments.values()] == [1, 1, 1]
     strategies = [each["concurrency_options"]["collision_strategy"] for each in deployments.values()]
@@ -153,10 +153,10 @@ def test_the_event_of_the_policy_is_what_retrain_waits_for(orchestra: Orchestra)
     (automation,) = call_api(orchestra.api, "/automations/filter", {})
 
     assert automation["enabled"]
-    assert automation["trigger"]["expect"] == ["ontime.retrain.asked"]
+    assert automation["trigger"]["expect"] == ["ontime.retrain.requested"]
     assert automation["trigger"]["match"] == {"prefect.resource.id": "ontime.model"}
     assert [each["type"] for each in automation["actions"]] == ["run-deployment"]
-    assert automation["actions"][0]["deployment_id"] == orchestra.deployment("retrain/when-asked")["id"]
+    assert automation["actions"][0]["deployment_id"] == orchestra.deployment("retrain/on-request")["id"]
 
 
 def test_the_worker_materialises(orchestra: Orchestra) -> None:
@@ -179,7 +179,7 @@ def test_an_event_starts_a_retraining_which_finds_that_nobody_asked(orchestra: O
     subprocess.run([sys.executable, "-c", ASKS], cwd=orchestra.folder, env=environment, check=True)
 
     begun = {
-        "deployments": {"id": {"any_": [orchestra.deployment("retrain/when-asked")["id"]]}},
+        "deployments": {"id": {"any_": [orchestra.deployment("retrain/on-request")["id"]]}},
         "flow_runs": {"state": {"type": {"any_": ["PENDING", "RUNNING", *LAST_STATES]}}},
     }
     for _ in range(600):

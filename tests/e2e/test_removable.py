@@ -12,7 +12,9 @@ from tests.repository.imports import imported_by
 from tests.service import Served
 
 SECTION = (ROOT / "docs/make-it-yours.md").read_text().partition("## Parts you can remove\n")[2]
-PARTS: dict[str, str] = dict(re.findall(r"^\| (.+?) \| `(git rm .+?)` \|", SECTION, re.MULTILINE))
+PARTS: dict[str, str] = dict(
+    re.findall(r"^### ([^\n]+)\n\n```bash\n(git rm .+?)\n```", SECTION, re.MULTILINE | re.DOTALL)
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +26,8 @@ def remove(part: str, project: Project) -> None:
     subprocess.run(["bash", "-c", PARTS[part]], cwd=project.folder, check=True)
 
 
-def test_the_table_is_read() -> None:
-    assert {"Prefect", "monitoring, with Prefect and the replay", "infra"} < set(PARTS)
+def test_the_commands_are_read() -> None:
+    assert {"Prefect", "Monitoring, with Prefect and the replay", "Infra"} < set(PARTS)
 
 
 @pytest.mark.parametrize("part", PARTS)

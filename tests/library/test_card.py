@@ -26,7 +26,7 @@ def card_of(rows: list[dict[str, Any]], params: Params) -> str:
     """The card of a training that measured nothing but scores and slices."""
     report = card.EvaluationReport(
         params=params,
-        champion="lightgbm",
+        best="lightgbm",
         candidates={"lightgbm": {"valid": SCORES, "test": SCORES}},
         intervals={"lightgbm": {name: Interval(value - 0.01, value + 0.01) for name, value in SCORES.items()}},
         variants={"request_only": SCORES},

@@ -54,7 +54,7 @@ def test_the_coverage_counts_each_label_by_itself() -> None:
 
     (row,) = conformal.coverage(late, sets, days, pd.DataFrame({"origin": ["EWR"] * 4}))
 
-    assert (row["cut"], row["slice"], row["entities"], row["both"]) == ("origin", "EWR", 4, 0.5)
+    assert (row["dimension"], row["slice"], row["entities"], row["both"]) == ("origin", "EWR", 4, 0.5)
     assert row["positive_covered"][0] == 0.5
     assert row["negative_covered"][0] == 0.5
 
@@ -85,6 +85,6 @@ def test_without_a_slice_of_bands_all_months_are_one_group(monkeypatch: pytest.M
 
 
 def test_a_slice_of_bands_is_what_sets_are_calibrated_within() -> None:
-    cuts = pd.DataFrame({"hour": ["05:00-08:59", "nan"], "month": ["2013-08", "2013-09"]})
+    dimensions = pd.DataFrame({"hour": ["05:00-08:59", "nan"], "month": ["2013-08", "2013-09"]})
 
-    assert slices.groups(cuts).tolist() == ["05:00-08:59", "nan"]
+    assert slices.groups(dimensions).tolist() == ["05:00-08:59", "nan"]

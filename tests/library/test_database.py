@@ -16,7 +16,7 @@ from ontime.database import DatabaseRefused
 from ontime.declaration import Question
 from ontime.problem import PROBLEM
 
-ASKED = Question(label_at_least=15, lead_minutes=120)
+QUESTION = Question(label_at_least=15, lead_minutes=120)
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
@@ -40,9 +40,9 @@ def vectors(*firsts: float) -> np.ndarray:
 def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:
     stored = np.random.default_rng(1).normal(size=(2, len(schema.ONLINE))).astype(np.float32)
 
-    online_store.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], stored)
+    online_store.store_features(engine, QUESTION, ["a", "b"], [MOMENT, MOMENT], stored)
 
-    result = online_store.look_up_features(engine, ASKED, ["b", "a", "unknown"])
+    result = online_store.look_up_features(engine, QUESTION, ["b", "a", "unknown"])
     assert result.keys() == {"a", "b"}
     np.testing.assert_array_equal(result["b"].online.vector, stored[1])
 
@@ -50,58 +50,58 @@ def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:
 def test_categories_that_are_known_at_the_moment_come_back_beside_the_numbers(engine: sa.Engine) -> None:
     texts = [{"kind": "snow"}, {}]
 
-    online_store.store_features(engine, ASKED, ["a", "b"], [MOMENT, MOMENT], vectors(1, 2), texts)
+    online_store.store_features(engine, QUESTION, ["a", "b"], [MOMENT, MOMENT], vectors(1, 2), texts)
 
-    result = online_store.look_up_features(engine, ASKED, ["a", "b"])
+    result = online_store.look_up_features(engine, QUESTION, ["a", "b"])
     assert [result[entity].online.texts for entity in ("a", "b")] == texts
 
 
 def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine) -> None:
-    online_store.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
-    online_store.store_features(engine, ASKED, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
+    online_store.store_features(engine, QUESTION, ["a"], [MOMENT], vectors(1))
+    online_store.store_features(engine, QUESTION, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
 
-    result = online_store.look_up_features(engine, ASKED, ["a"])["a"]
+    result = online_store.look_up_features(engine, QUESTION, ["a"])["a"]
 
     assert (result.online.vector[0], result.moment) == (2, MOMENT + timedelta(hours=1))
 
 
 def test_a_moment_comes_back_in_utc_whatever_its_offset_was(engine: sa.Engine) -> None:
     local = MOMENT.astimezone(timezone(timedelta(hours=-5)))
-    online_store.store_features(engine, ASKED, ["a"], [local], vectors(1))
+    online_store.store_features(engine, QUESTION, ["a"], [local], vectors(1))
 
-    result = online_store.look_up_features(engine, ASKED, ["a"])["a"].moment
+    result = online_store.look_up_features(engine, QUESTION, ["a"])["a"].moment
 
     assert (result, result.utcoffset()) == (MOMENT, timedelta(0))
 
 
 def test_the_vectors_of_another_feature_set_are_not_seen(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    online_store.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    online_store.store_features(engine, QUESTION, ["a"], [MOMENT], vectors(1))
 
     monkeypatch.setattr(online_store, "FEATURE_SET", "of other features")
 
-    assert online_store.look_up_features(engine, ASKED, ["a"]) == {}
+    assert online_store.look_up_features(engine, QUESTION, ["a"]) == {}
 
 
 def test_the_vectors_of_another_question_are_kept_beside(engine: sa.Engine) -> None:
     """After a rollback to a release that calls other flights late, its own features must be there, and only they."""
-    later = Question(30, ASKED.lead_minutes)
-    online_store.store_features(engine, ASKED, ["a"], [MOMENT], vectors(1))
+    later = Question(30, QUESTION.lead_minutes)
+    online_store.store_features(engine, QUESTION, ["a"], [MOMENT], vectors(1))
     online_store.store_features(engine, later, ["a"], [MOMENT], vectors(2))
 
-    result = [online_store.look_up_features(engine, each, ["a"])["a"].online.vector for each in (ASKED, later)]
+    result = [online_store.look_up_features(engine, each, ["a"])["a"].online.vector for each in (QUESTION, later)]
 
     assert [vector.tobytes() for vector in result] == [vectors(1)[0].tobytes(), vectors(2)[0].tobytes()]
     assert online_store.look_up_features(engine, Question(15, 180), ["a"]) == {}
 
 
 def test_storing_nothing_is_no_error(engine: sa.Engine) -> None:
-    online_store.store_features(engine, ASKED, [], [], vectors())
+    online_store.store_features(engine, QUESTION, [], [], vectors())
 
-    assert online_store.look_up_features(engine, ASKED, []) == {}
+    assert online_store.look_up_features(engine, QUESTION, []) == {}
 
 
 def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> None:
-    for pipeline, verdict in (("x", "keep"), ("y", "keep"), ("x", "promote")):
+    for pipeline, verdict in (("x", "reject"), ("y", "reject"), ("x", "promote")):
         database.record_decision(engine, "gate", verdict, {"pipeline": pipeline})
 
     decided = database.last_decision(engine, "gate", pipeline="x")
@@ -109,6 +109,21 @@ def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> No
     assert decided is not None
     assert decided.verdict == "promote"
     assert database.last_decision(engine, "gate", pipeline="z") is None
+
+
+@pytest.mark.parametrize(("kind", "old", "new"), [("gate", "keep", "reject"), ("monitor", "calm", "ok")])
+def test_a_verdict_stored_under_its_old_name_is_read_under_the_new_one(
+    engine: sa.Engine, kind: str, old: str, new: str
+) -> None:
+    database.record_decision(engine, kind, old, {"version": "2"})
+    database.record_decision(engine, "another kind", old, {})
+
+    last = database.last_decision(engine, kind, version="2")
+
+    assert last is not None
+    assert last.verdict == new
+    assert [row.verdict for row in database.decisions_of(engine, kind)] == [new]
+    assert [row.verdict for row in database.latest_decisions(engine, 2)] == [old, new]
 
 
 PREDICTION = {

@@ -87,7 +87,7 @@ def test_the_error_of_an_auc_is_that_of_leaving_out_one_day_after_the_other(worl
 
 @pytest.mark.parametrize("count", [14, 61])
 def test_the_interval_holds_as_often_as_it_says_also_for_few_days(count: int) -> None:
-    """2,000 times: days of unequal size that share a mood. The standard error of the share is half a percent."""
+    """2,000 times: days of unequal size, with random effects. The standard error of the share is half a percent."""
     rng = np.random.default_rng(count)
     held = 0
     for _ in range(2000):

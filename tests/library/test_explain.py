@@ -1,6 +1,8 @@
 """The reasons add up, and are those that LightGBM itself would give."""
 
+import io
 import time
+from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
@@ -61,6 +63,16 @@ def test_the_same_trees_are_the_same_bytes(grown: Trees, monkeypatch: pytest.Mon
     monkeypatch.setattr(time, "localtime", lambda *_: time.gmtime(2e9))
 
     assert grown.to_bytes() == first
+
+
+def test_the_base_value_of_an_older_release_is_read_by_its_old_name(grown: Trees) -> None:
+    arrays = asdict(grown)
+    buffer = io.BytesIO()
+    np.savez(buffer, usual=arrays.pop("base_value"), **arrays)
+
+    older = Trees.from_bytes(buffer.getvalue())
+
+    assert older.to_bytes() == grown.to_bytes()
 
 
 def test_a_feature_that_no_tree_asks_for_moves_nothing(grown: Trees, matrix: NDArray[np.float32]) -> None:

@@ -16,7 +16,7 @@ class Flights(NamedTuple):
     late: np.ndarray
     probability: np.ndarray
     days: np.ndarray
-    cuts: pd.DataFrame
+    dimensions: pd.DataFrame
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ def test_with_right_probabilities_equal_errors_cost_more(flights: Flights, param
 
 
 def test_where_no_slice_can_be_judged_nothing_changes(flights: Flights, params: Params) -> None:
-    late, probability, days, cuts = flights
-    few = Flights(late[:200], probability[:200], days[:200], cuts[:200])
+    late, probability, days, dimensions = flights
+    few = Flights(late[:200], probability[:200], days[:200], dimensions[:200])
 
     (row,) = fairness.equalised(*few, params)
 

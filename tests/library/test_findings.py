@@ -83,12 +83,12 @@ def test_probabilities_are_called_right_only_where_they_are() -> None:
     ("scores", "title"),
     [
         ({"a": 0.76, "b": 0.73}, "a has the highest AUC, 0.760; b follows with 0.730"),
-        ({"a": 0.73, "b": 0.76}, "b has the highest AUC, 0.760; the champion a has 0.730"),
+        ({"a": 0.73, "b": 0.76}, "b has the highest AUC, 0.760; a, the best on validation, has 0.730"),
         ({"a": 0.7612, "b": 0.7609}, "a and b have the highest AUC, 0.761"),
         ({"a": 0.76}, "a has AUC 0.760"),
     ],
 )
-def test_the_champion_is_called_best_only_where_it_is(scores: dict[str, float], title: str) -> None:
+def test_the_best_on_validation_is_called_best_only_where_it_is(scores: dict[str, float], title: str) -> None:
     assert findings.best_of(scores, "a", "AUC") == title
 
 
@@ -112,8 +112,8 @@ def test_a_slice_without_interval_is_never_called_the_weakest(rows: list[Any], t
     assert findings.slices(rows, 0.76) == title
 
 
-def month(living: float, never: float) -> dict[str, Any]:
-    return {"month": "2013-04", "living": {"auc": living}, "never": {"auc": never}}
+def month(retrained: float, never_retrained: float) -> dict[str, Any]:
+    return {"month": "2013-04", "retrained": {"auc": retrained}, "never_retrained": {"auc": never_retrained}}
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def event(day: str, kind: str, verdict: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("events", "title"),
     [
-        ([event("2013-03-31", "gate", "promote"), event("2013-05-01", "gate", "keep")],
+        ([event("2013-03-31", "gate", "promote"), event("2013-05-01", "gate", "reject")],
          "The gate promoted 0 of 1 retrained models; none was rolled back"),
         ([event("2013-05-01", "gate", "promote"), event("2013-05-09", "rollback", "done")],
          "The gate promoted 1 of 1 retrained models; 1 was rolled back"),

@@ -1,4 +1,4 @@
-"""The gate promotes what is better, keeps what it cannot tell, and never compares on flights that were seen."""
+"""The gate promotes what is better, rejects what may be no better, and never compares on flights that were seen."""
 
 from datetime import date
 from itertools import pairwise
@@ -63,13 +63,13 @@ def test_the_champion_itself_is_not_better_than_the_champion(flights: pd.DataFra
 
 
 def test_a_refresh_asks_only_for_not_worse(flights: pd.DataFrame, params: Params) -> None:
-    assert decide(flights, TRUTH, TRUTH, params, refresh=True).promote
+    assert decide(flights, TRUTH, TRUTH, params, non_inferiority=True).promote
 
 
 def test_a_refresh_that_is_worse_than_the_margin_is_kept_out(flights: pd.DataFrame, params: Params) -> None:
     worse = np.clip(TRUTH + 0.1, 0.01, 0.99)
 
-    assert not decide(flights, worse, TRUTH, params, refresh=True).promote
+    assert not decide(flights, worse, TRUTH, params, non_inferiority=True).promote
 
 
 def test_a_slice_that_gets_worse_keeps_a_better_challenger_out(flights: pd.DataFrame, params: Params) -> None:
@@ -164,12 +164,14 @@ def test_small_steps_down_do_not_add_up(flights: pd.DataFrame, params: Params) -
     chain = [logit(TRUTH, times) for times in (1, 0.96, 0.92, 0.88, 0.84, 0.8)]
     best = Rival("release 1", chain[0])
 
-    alone = [decide(flights, after, before, params, refresh=True) for before, after in pairwise(chain)]
-    held = [decide(flights, after, before, params, refresh=True, best=best) for before, after in pairwise(chain)]
+    alone = [decide(flights, after, before, params, non_inferiority=True) for before, after in pairwise(chain)]
+    held = [
+        decide(flights, after, before, params, non_inferiority=True, best=best) for before, after in pairwise(chain)
+    ]
 
     assert all(verdict.promote for verdict in alone)
     assert [verdict.promote for verdict in held] == [True, True, False, False, False]
-    assert held[-1].reason.startswith("compared with release 1, the best so far, the interval reaches +0.0")
+    assert held[-1].reason.startswith("compared with release 1, the best so far: log-loss 0.")
 
 
 def test_what_is_better_need_not_be_compared_with_the_best(flights: pd.DataFrame, params: Params) -> None:

@@ -19,7 +19,7 @@ from ontime.figures import Picture
 LINE = np.linspace(0.02, 0.98, 30)
 COUNTS = np.arange(1, 31)
 CANDIDATES = ["constant", "rate_table", "logistic", "hist_gradient_boosting", "lightgbm"]
-SYSTEMS = {"living": "the living system", "never": "never retrained", "rate_table": "rate table"}
+SYSTEMS = {"retrained": "retrained", "never_retrained": "never retrained", "rate_table": "rate table"}
 SIZES = (1, 2, 3, 12, 24, 60)
 LONG = "a_name_that_nobody_would_choose_and_that_is_longer_than_a_phone_is_wide"
 
@@ -29,7 +29,7 @@ def months_of(count: int, first: str = "2012-11") -> list[str]:
 
 
 def candidates(count: int) -> list[str]:
-    """The project's own, then others with long names; the first is the champion."""
+    """The project's own, then others with long names; the first is the best on validation."""
     return [*reversed(CANDIDATES), *(f"{LONG}_{number}" for number in range(20))][: min(count, 12)]
 
 
@@ -43,7 +43,7 @@ def replayed(count: int) -> list[dict[str, Any]]:
 
 def lived(count: int) -> Picture:
     days = pd.date_range("2012-11-30", periods=count * 5)
-    events = [{"day": str(day.date()), "kind": "gate", "verdict": "keep"} for day in days[::3]]
+    events = [{"day": str(day.date()), "kind": "gate", "verdict": "reject"} for day in days[::3]]
     watched = [{"day": str(day.date()), "alerts": [{"tier": 2}]} for day in days]
     return operation_plots.replay_timeline(events, watched, str(days[0].date()), str(days[-1].date()))
 
@@ -80,7 +80,7 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
     ),
     "importance": lambda n: plots.importance(named(n), list(np.linspace(0.2, 0.0, n)), [0.01] * n),
     "slices": lambda n: plots.slices(
-        [(f"cut {k // 3}", name, 0.7 + 0.001 * k, (0.6, 0.8) if k % 4 else None, 10**min(k, 8))
+        [(f"dimension {k // 3}", name, 0.7 + 0.001 * k, (0.6, 0.8) if k % 4 else None, 10**min(k, 8))
          for k, name in enumerate(named(n))], 0.76, "on the test period"
     ),
     "serving": lambda n: operation_plots.serving(
@@ -224,7 +224,7 @@ def test_a_picture_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
 def test_a_single_month_is_drawn_as_values_that_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     written = {text for text, _, _ in texts_of(operation_plots.replay_auc(replayed(1), SYSTEMS), monkeypatch)[0]}
 
-    assert {"the living system", "0.700", "never retrained", "0.701", "rate table", "0.702"} <= written
+    assert {"retrained", "0.700", "never retrained", "0.701", "rate table", "0.702"} <= written
 
 
 def test_a_slice_shows_its_interval_and_one_without_is_hollow() -> None:

@@ -187,7 +187,7 @@ def test_moments_are_drawn_in_each_part_of_a_month_and_around_both_clock_changes
 
 
 def test_one_flight_in_fifty_is_asked_about_before_a_drawn_moment_and_arrives_after_it(year: pd.DataFrame) -> None:
-    """So a feature that knows the outcome of a few hundred flights of the year shows in one of them."""
+    """So a feature that uses the outcome of a few hundred flights of the year shows in one of them."""
     exposed = pd.Series(False, index=year.index)
     for moment in [moment for each in drawn(year).values() for moment in each]:
         exposed |= (year["moment"] <= moment) & (year["arrived_at"] > moment)

@@ -13,7 +13,7 @@ from ontime import refusal
 with refusal.exit_on_refusal("train"):
     {body}
 """
-REFUSES = 'raise refusal.Refusal("feature x knows what happened later.\\nLook at x.")'
+REFUSES = 'raise refusal.Refusal("feature x uses information from after the prediction moment.\\nLook at x.")'
 BREAKS = 'raise ValueError("no disk")'
 
 
@@ -35,7 +35,10 @@ def test_a_refusal_is_found_in_the_output_of_dvc(run) -> None:  # type: ignore[n
 
     assert ended.returncode
     assert "Traceback" not in ended.stdout
-    assert refusal.find_refusal(ended.stdout) == "train: feature x knows what happened later.\nLook at x."
+    assert (
+        refusal.find_refusal(ended.stdout)
+        == "train: feature x uses information from after the prediction moment.\nLook at x."
+    )
 
 
 def test_what_breaks_is_no_refusal(run) -> None:  # type: ignore[no-untyped-def]

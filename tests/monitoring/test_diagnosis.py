@@ -37,8 +37,8 @@ def flights(seed: int) -> LabelledSample:
     matrix = rng.normal(size=(COUNT, len(schema.FEATURE_NAMES))).astype(np.float32)
     late = rng.random(COUNT) < MODEL.predict(matrix)
     days = np.datetime64("2013-06-01") + np.repeat(np.arange(DAYS), FLIGHTS_PER_DAY)
-    cuts = pd.DataFrame({"carrier": rng.choice(["UA", "B6", "DL", "AA"], COUNT)})
-    return LabelledSample(matrix, late, days, cuts)
+    dimensions = pd.DataFrame({"carrier": rng.choice(["UA", "B6", "DL", "AA"], COUNT)})
+    return LabelledSample(matrix, late, days, dimensions)
 
 
 BEFORE, AFTER = flights(1), flights(2)
@@ -68,7 +68,7 @@ def test_the_parts_of_a_change_add_up(params: Params) -> None:
 
     for change in result.changes.values():
         families = sum(line.value for line in change.families.values())
-        parts = change.covariates.value + change.base_rate.value + change.relation.value
+        parts = change.covariates.value + change.base_rate.value + change.concept_drift.value
         assert families == pytest.approx(change.covariates.value, abs=1e-9)
         assert parts == pytest.approx(change.total.value, abs=1e-9)
         assert change.after - change.before == pytest.approx(change.total.value, abs=1e-9)
@@ -111,7 +111,7 @@ def test_without_a_change_nothing_stands_out(params: Params) -> None:
 
 
 def test_harder_flights_are_not_a_fault(params: Params) -> None:
-    """The same relation, but operations differ: more flights are hard to predict."""
+    """The same relation between features and outcomes, but operations differ: more flights are hard to predict."""
     rng = np.random.default_rng(5)
     matrix = AFTER.matrix.copy()
     matrix[:, POSITIONS["operations"]] += 0.8
@@ -138,17 +138,17 @@ def test_a_family_with_the_same_value_for_every_flight_is_silent(value: float, p
     result = diagnosed(with_family(AFTER, "operations", value), params)
 
     assert (result.notable[0].name, result.notable[0].silent) == ("operations", True)
-    assert "missing, frozen or zero" in diagnosis_text.headline(result)
+    assert "missing, constant or zero" in diagnosis_text.headline(result)
 
 
 def test_a_slice_with_flipped_outcomes_is_named(params: Params) -> None:
-    chosen = (AFTER.cuts["carrier"] == "B6").to_numpy()
+    chosen = (AFTER.dimensions["carrier"] == "B6").to_numpy()
 
     result = diagnosed(replace(AFTER, label=AFTER.label ^ chosen), params)
 
     assert result.notable[0].name == "carrier B6"
     worst = max(result.slices, key=lambda each: each.log_loss - each.expected)
-    assert (worst.cut, worst.name) == ("carrier", "B6")
+    assert (worst.dimension, worst.name) == ("carrier", "B6")
 
 
 def test_a_changed_base_rate_is_named(params: Params) -> None:
@@ -163,7 +163,7 @@ def test_a_changed_base_rate_is_named(params: Params) -> None:
 
 
 def test_if_all_outcomes_are_flipped_the_relation_is_named(params: Params) -> None:
-    assert diagnosed(replace(AFTER, label=~AFTER.label), params).notable[0].kind == "relation"
+    assert diagnosed(replace(AFTER, label=~AFTER.label), params).notable[0].kind == "concept drift"
 
 
 def test_a_fault_of_both_periods_is_not_a_cause(params: Params) -> None:
@@ -186,7 +186,9 @@ def test_a_correction_is_not_measured_on_the_days_that_it_was_fitted_on() -> Non
 
 def test_a_period_of_few_days_is_refused(params: Params) -> None:
     few = AFTER.days < AFTER.days[0] + np.timedelta64(3, "D")
-    short = LabelledSample(AFTER.matrix[few], AFTER.label[few], AFTER.days[few], AFTER.cuts[few].reset_index(drop=True))
+    short = LabelledSample(
+        AFTER.matrix[few], AFTER.label[few], AFTER.days[few], AFTER.dimensions[few].reset_index(drop=True)
+    )
 
     with pytest.raises(diagnosis.TooFewDays, match=r"now: .* entities of 3 days"):
         diagnosed(short, params)

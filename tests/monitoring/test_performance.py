@@ -286,7 +286,9 @@ def test_groups_are_the_month_the_version_and_each_slice(params: Params) -> None
 
     groups = performance.by_group(rows, params, categories={})
 
-    sizes = {cut: {name: group.entities for name, group in members.items()} for cut, members in groups.items()}
+    sizes = {
+        dimension: {name: group.entities for name, group in members.items()} for dimension, members in groups.items()
+    }
     assert sizes == {
         "origin": {"EWR": 100, "JFK": 100},
         "carrier": {"UA": 200},

@@ -47,7 +47,7 @@ def predecessor(days: int = 3, flights: int = 2000, low: float | None = -0.01, h
     return Trial("predecessor", "1", days, flights, low, high)
 
 
-CALM = DayState(
+QUIET_DAY = DayState(
     day=DAY,
     alerts=(),
     new_labels=50_000,
@@ -85,7 +85,7 @@ CANDIDATES = [
     (by_hand(low=-0.03, high=-0.02), Action.WITHDRAW, "but the gate rejected it. Only a person may promote it"),
 ]  # fmt: skip
 PREDECESSORS = [
-    # The interval is of the predecessor's loss less the champion's: below zero, the new champion is worse.
+    # The interval is of the predecessor's loss minus the champion's: below zero, the new champion is worse.
     (predecessor(low=-0.03, high=-0.0021), Action.ROLL_BACK, "is worse than release 1 on the same new flights"),
     (predecessor(days=2, low=-0.03, high=-0.02), Action.ROLL_BACK, "-0.0300 to -0.0200 over 2,000 flights"),
     (predecessor(days=7, low=-0.03, high=-0.02), Action.ROLL_BACK, "worse than release 1"),
@@ -126,37 +126,37 @@ def matches(decision: Decision, action: Action, reason: str) -> bool:
 
 @pytest.mark.parametrize(("state", "reason"), STOPS)
 def test_a_broken_contract_stops_everything(state: dict[str, object], reason: str) -> None:
-    decision = choose_action(replace(CALM, **state), POLICY)  # type: ignore[arg-type]  # a row of the table
+    decision = choose_action(replace(QUIET_DAY, **state), POLICY)  # type: ignore[arg-type]  # a row of the table
 
     assert matches(decision, Action.STOP, reason), decision
 
 
 @pytest.mark.parametrize(("trial", "action", "reason"), CANDIDATES)
 def test_a_candidate_as_the_shadow(trial: Trial, action: Action, reason: str) -> None:
-    decision = choose_action(replace(CALM, trial=trial), POLICY)
+    decision = choose_action(replace(QUIET_DAY, trial=trial), POLICY)
 
     assert matches(decision, action, reason), decision
 
 
 @pytest.mark.parametrize(("trial", "action", "reason"), PREDECESSORS)
 def test_a_predecessor_as_the_shadow_of_the_new_champion(trial: Trial, action: Action, reason: str) -> None:
-    decision = choose_action(replace(CALM, trial=trial), POLICY)
+    decision = choose_action(replace(QUIET_DAY, trial=trial), POLICY)
 
     assert matches(decision, action, reason), decision
 
 
 @pytest.mark.parametrize(("state", "action", "reason"), RETRAININGS)
 def test_a_champion_alone(state: dict[str, object], action: Action, reason: str) -> None:
-    decision = choose_action(replace(CALM, **state), POLICY)  # type: ignore[arg-type]  # a row of the table
+    decision = choose_action(replace(QUIET_DAY, **state), POLICY)  # type: ignore[arg-type]  # a row of the table
 
     assert matches(decision, action, reason), decision
 
 
 @pytest.mark.parametrize("trial", [each for each, _, _ in (*CANDIDATES, *PREDECESSORS)])
 def test_while_a_trial_runs_nothing_is_retrained(trial: Trial) -> None:
-    calm, worse = (choose_action(replace(CALM, trial=trial, alerts=raised), POLICY) for raised in ((), WORSE))
+    quiet, worse = (choose_action(replace(QUIET_DAY, trial=trial, alerts=raised), POLICY) for raised in ((), WORSE))
 
-    assert worse == calm
+    assert worse == quiet
 
 
 def trials() -> st.SearchStrategy[Trial]:
@@ -216,7 +216,7 @@ def test_a_trial_ends_or_goes_on_and_only_a_champion_without_shadow_is_retrained
 def test_a_release_that_cannot_be_loaded_is_withdrawn_at_once(trial: Trial) -> None:
     broken = replace(trial, days=1, entities=0, low=None, high=None, broken="releases/2/model.onnx: was changed")
 
-    decision = choose_action(replace(CALM, trial=broken), POLICY)
+    decision = choose_action(replace(QUIET_DAY, trial=broken), POLICY)
 
     assert decision.action is Action.WITHDRAW
     assert "model.onnx: was changed" in decision.reason

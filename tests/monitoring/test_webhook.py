@@ -86,7 +86,7 @@ def engine(tmp_path: Path) -> Iterator[sa.Engine]:
 def store_alerts(engine: sa.Engine, day: str, *raised: Alert) -> None:
     """Store a day's row of the monitor, as pipelines/operations/monitor.py writes it."""
     evidence = {"day": day, "reason": "for a test", "figures": {}, "alerts": [vars(alert) for alert in raised]}
-    database.record_decision(engine, "monitor", "alert" if raised else "calm", evidence)
+    database.record_decision(engine, "monitor", "alert" if raised else "ok", evidence)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_a_candidate_that_the_gate_has_rejected_since_is_not_promoted(
 ) -> None:
     start_challenge(world, engine, "2", MONDAY - timedelta(days=7))
     kept = {"version": "2", "against": "release 1", "reason": "slices get worse"}
-    database.record_decision(engine, "gate", "keep", kept, midnight(TUESDAY))
+    database.record_decision(engine, "gate", "reject", kept, midnight(TUESDAY))
     before = pointer_of(world)
 
     assert carry_out(world, engine, Action.PROMOTE, "2") == before

@@ -305,7 +305,7 @@ def test_a_monitor_that_decides_to_retrain_emits_an_event(server: str, world: Wo
 
     output = world.run("monitor", DAY)
 
-    event = wait_for_event(server, "ontime.retrain.asked")
+    event = wait_for_event(server, "ontime.retrain.requested")
     assert output.startswith(f"{DAY}: retrain: ")
     assert event["resource"]["prefect.resource.id"] == "ontime.model"
     assert event["payload"]["day"] == str(DAY)
@@ -445,7 +445,7 @@ def test_a_refused_retraining_is_recorded_and_not_retried(
 ) -> None:
     from pipelines.operations import flows
 
-    refusal = "import sys; print('train: refused: x knows what happened later', file=sys.stderr); sys.exit(3)"
+    refusal = "import sys; print('train: refused: x uses later information', file=sys.stderr); sys.exit(3)"
     if refuses == "the stage":
         monkeypatch.setitem(TINY, "refuse.py", refusal)
         monkeypatch.setitem(TINY, "dvc.yaml", TINY["dvc.yaml"].replace("echo done > out", "python3 refuse.py"))
@@ -456,7 +456,7 @@ def test_a_refused_retraining_is_recorded_and_not_retried(
 
     outputs = [once(flows.retrain)(), once(flows.retrain)()]
 
-    assert outputs[0] == f"{DAY}: refused: train: x knows what happened later"
+    assert outputs[0] == f"{DAY}: refused: train: x uses later information"
     assert outputs[1].startswith("the policy has requested no retraining")
     assert world.decided("retrained") == ["refused"]
 

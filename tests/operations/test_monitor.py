@@ -83,7 +83,7 @@ def test_a_candidate_that_the_gate_rejected_is_not_promoted_by_the_policy(
     release.publish(world.releases, small.contents, small.manifest("3"))
     start_challenge(world, engine, "3", MONDAY - timedelta(days=1))
     kept = {"version": "3", "against": "release 1", "reason": "slices get worse"}
-    database.record_decision(engine, "gate", "keep", kept)
+    database.record_decision(engine, "gate", "reject", kept)
     for day in (MONDAY, TUESDAY, WEDNESDAY):
         simulate_day(world, engine, weeks, tables, day)
 
@@ -158,7 +158,7 @@ def test_a_day_interrupted_before_its_decision_still_stops_on_its_alerts(
 
 def test_missed_days_are_monitored_later(engine: sa.Engine) -> None:
     def record_monitored(day: date) -> None:
-        database.record_decision(engine, "monitor", "calm", {"day": str(day)}, midnight(day + timedelta(days=1)))
+        database.record_decision(engine, "monitor", "ok", {"day": str(day)}, midnight(day + timedelta(days=1)))
 
     assert monitor.days_to_monitor(engine, TUESDAY) == [TUESDAY]
     record_monitored(MONDAY)

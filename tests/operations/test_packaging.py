@@ -14,7 +14,7 @@ from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import train
 from pipelines.operations import packaging, promotion_gate
-from pipelines.operations.packaging import Winner
+from pipelines.operations.packaging import BestModel
 from pipelines.tools import prediction_deviation, tune
 
 # For a model of a few trees, evaluated on its training data: it has little skill and is not calibrated.
@@ -22,7 +22,7 @@ LENIENT = {"first_calibration": 0.1, "first_skill": 0.01}
 
 
 @pytest.fixture(scope="module")
-def winner(weeks: pd.DataFrame, params: Params) -> Winner:
+def best(weeks: pd.DataFrame, params: Params) -> BestModel:
     labelled = split.labelled(weeks)
     categories = model.categories_of(labelled)
     matrix, late = model.matrix_of(labelled, categories), labelled["label"].to_numpy()
@@ -31,10 +31,10 @@ def winner(weeks: pd.DataFrame, params: Params) -> Winner:
     predictions = pd.DataFrame(
         {"lightgbm": model.predict(native, matrix), "rate_table": np.full(len(labelled), late.mean())}
     )
-    training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
+    training = {"best": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     explainer = packaging.explainer_of("lightgbm", native, categories, labelled)
     onnx, nobody = export.to_onnx("lightgbm", native), np.array([], "<u8")
-    return Winner("lightgbm", native, onnx, training, labelled, predictions, explainer, trained_on=nobody)
+    return BestModel("lightgbm", native, onnx, training, labelled, predictions, explainer, trained_on=nobody)
 
 
 @pytest.fixture
@@ -42,57 +42,57 @@ def engine(tmp_path: Path) -> sa.Engine:
     return database.connect(f"sqlite:///{tmp_path}/ontime.db")
 
 
-def test_a_faithful_onnx_file_passes(winner: Winner, params: Params) -> None:
-    packaging.refuse_disparity(winner, params.gate.parity_tolerance)
+def test_a_faithful_onnx_file_passes(best: BestModel, params: Params) -> None:
+    packaging.refuse_disparity(best, params.gate.parity_tolerance)
 
 
-def test_an_onnx_file_of_another_model_is_refused(winner: Winner, params: Params) -> None:
-    matrix = model.matrix_of(winner.entities, winner.training["categories"])
-    other = model.fit("logistic", matrix, winner.entities["label"].to_numpy(), params.train)
-    wrong = winner._replace(onnx=export.to_onnx("logistic", other))
+def test_an_onnx_file_of_another_model_is_refused(best: BestModel, params: Params) -> None:
+    matrix = model.matrix_of(best.entities, best.training["categories"])
+    other = model.fit("logistic", matrix, best.entities["label"].to_numpy(), params.train)
+    wrong = best._replace(onnx=export.to_onnx("logistic", other))
 
     with pytest.raises(release.ReleaseRefused, match=r"model.onnx: differs from lightgbm by 0\.\d+ .*most at \w+-"):
         packaging.refuse_disparity(wrong, params.gate.parity_tolerance)
 
 
-def test_a_model_does_not_deviate_from_itself(winner: Winner) -> None:
-    deviation = prediction_deviation.deviation_between(winner.onnx, winner)
+def test_a_model_does_not_deviate_from_itself(best: BestModel) -> None:
+    deviation = prediction_deviation.deviation_between(best.onnx, best)
 
-    assert (deviation.entities, deviation.largest) == (len(winner.entities), 0.0)
+    assert (deviation.entities, deviation.largest) == (len(best.entities), 0.0)
 
 
-def test_another_registered_model_deviates_and_the_worst_flight_is_named(winner: Winner, params: Params) -> None:
-    matrix = model.matrix_of(winner.entities, winner.training["categories"])
-    other = model.fit("logistic", matrix, winner.entities["label"].to_numpy(), params.train)
-    differences = np.abs(model.predict(other, matrix) - model.predict(winner.native, matrix))
+def test_another_registered_model_deviates_and_the_worst_flight_is_named(best: BestModel, params: Params) -> None:
+    matrix = model.matrix_of(best.entities, best.training["categories"])
+    other = model.fit("logistic", matrix, best.entities["label"].to_numpy(), params.train)
+    differences = np.abs(model.predict(other, matrix) - model.predict(best.native, matrix))
 
-    deviation = prediction_deviation.deviation_between(export.to_onnx("logistic", other), winner)
+    deviation = prediction_deviation.deviation_between(export.to_onnx("logistic", other), best)
 
     assert deviation.largest == pytest.approx(differences.max(), abs=1e-5)
-    assert deviation.entity_id == winner.entities["entity_id"].iloc[differences.argmax()]
+    assert deviation.entity_id == best.entities["entity_id"].iloc[differences.argmax()]
 
 
 def test_the_first_champion_must_beat_the_rate_table(
-    winner: Winner, params: Params, tmp_path: Path, engine: sa.Engine
+    best: BestModel, params: Params, tmp_path: Path, engine: sa.Engine
 ) -> None:
     lenient = params.model_copy(update={"gate": params.gate.model_copy(update=LENIENT)})
 
-    verdict, against = promotion_gate.run_gate(winner, tmp_path, engine, lenient)
+    verdict, against = promotion_gate.run_gate(best, tmp_path, engine, lenient)
 
     assert against == "baseline rate_table"
     assert verdict.promote
 
 
 def test_a_release_is_compared_through_its_own_onnx_file(
-    winner: Winner, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
+    best: BestModel, params: Params, tables: Tables, tmp_path: Path, engine: sa.Engine
 ) -> None:
     timetable = tables["flights"].set_index("entity_id", drop=False)
-    categories = winner.training["categories"]
-    contents = packaging.files_of(winner.explainer, winner.onnx, categories, winner.entities, timetable)
-    release.publish(tmp_path, contents, packaging.manifest(winner, "1", "run", "commit", {}, params, contents))
+    categories = best.training["categories"]
+    contents = packaging.files_of(best.explainer, best.onnx, categories, best.entities, timetable)
+    release.publish(tmp_path, contents, packaging.manifest(best, "1", "run", "commit", {}, params, contents))
     release_pointer.set_live(tmp_path, "1")
 
-    verdict, against = promotion_gate.run_gate(winner, tmp_path, engine, params)
+    verdict, against = promotion_gate.run_gate(best, tmp_path, engine, params)
 
     assert against == "release 1"
     assert (verdict.promote, verdict.difference) == (False, 0.0)
@@ -113,7 +113,7 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
         split.within(labelled, periods["train"]), split.within(labelled, periods["valid"]), few, tmp_path
     )
 
-    assert fitted["champion"] == "logistic"
+    assert fitted["best"] == "logistic"
     assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic", "without_tailnum"}
     assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 70
 

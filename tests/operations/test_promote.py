@@ -42,7 +42,7 @@ def test_a_rollback_is_remembered(engine: sa.Engine) -> None:
 
 
 def test_a_rejected_training_leaves_the_champion_live(engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", {"pipeline": "y", "version": "3", "reason": "no better"})
+    database.record_decision(engine, "gate", "reject", {"pipeline": "y", "version": "3", "reason": "no better"})
 
     assert (
         earlier_decision(engine, pointing_at("2"), "y")

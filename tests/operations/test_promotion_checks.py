@@ -90,7 +90,7 @@ def test_nothing_blocks_a_release_that_the_gate_passed(settings: Settings, engin
 
 
 def test_a_release_that_the_gate_rejected_is_refused_with_its_reason(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
 
     with pytest.raises(transitions.TransitionRefused) as refused:
         by_hand.run(settings, ["promote", "2"])
@@ -100,7 +100,7 @@ def test_a_release_that_the_gate_rejected_is_refused_with_its_reason(settings: S
 
 
 def test_a_forced_promotion_succeeds_and_is_recorded(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
 
     message = by_hand.run(settings, ["promote", "2", "force"])
 
@@ -119,7 +119,7 @@ def test_force_without_a_blocking_reason_is_an_ordinary_promotion(settings: Sett
 
 @pytest.mark.parametrize("force", [[], ["force"]])
 def test_promoting_again_changes_nothing(force: list[str], settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
     by_hand.run(settings, ["promote", "2", "force"])
     before = (settings.releases / release_pointer.POINTER).read_bytes(), decisions(engine, "promotion")
 
@@ -130,7 +130,7 @@ def test_promoting_again_changes_nothing(force: list[str], settings: Settings, e
 
 
 def test_an_interrupted_forced_promotion_is_recorded_as_forced(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
     release_pointer.set_live(settings.releases, "2")
 
     by_hand.run(settings, ["promote", "2", "force"])
@@ -152,7 +152,7 @@ def test_a_comparison_with_another_champion_does_not_count(settings: Settings, e
 
 def test_the_last_verdict_of_the_gate_counts(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
 
     assert reasons_against(settings, engine) == GATE_REJECTION
 
@@ -177,7 +177,7 @@ def test_better_known_outcomes_replace_a_comparison_with_this_champion(settings:
 
 def test_better_known_outcomes_do_not_override_the_gate(settings: Settings, engine: sa.Engine) -> None:
     """The gate also checks slices, on more flights."""
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
     simulate_two_days(engine, challenger_when_late=0.8, champion_when_late=0.5)
 
     assert reasons_against(settings, engine) == GATE_REJECTION
@@ -232,7 +232,7 @@ def test_a_release_that_fails_its_probes_is_never_moved(
 
 
 def test_a_canary_of_a_rejected_release_starts_with_a_warning(settings: Settings, engine: sa.Engine) -> None:
-    database.record_decision(engine, "gate", "keep", REJECTED)
+    database.record_decision(engine, "gate", "reject", REJECTED)
 
     message = by_hand.run(settings, ["challenge", "2", "0.1"])
 

@@ -149,7 +149,7 @@ def new_world(small: Small, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         )
         engine = database.connect(settings.database_url.get_secret_value())
         for version in VERSIONS:
-            word = "keep" if version == VERSIONS[-1] else "promote"
+            word = "reject" if version == VERSIONS[-1] else "promote"
             evidence = {"version": version, "against": "release 1", "reason": "for a test"}
             database.record_decision(engine, "gate", word, evidence)
         return World(settings, engine, MONDAY)

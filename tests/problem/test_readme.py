@@ -34,7 +34,7 @@ def metrics_rows() -> list[str]:
     rows = []
     for name, both in METRICS["candidates"].items():
         test = both["test"]
-        bold = "**" if name == METRICS["champion"] else ""
+        bold = "**" if name == METRICS["best"] else ""
         figures = (test[key] for key in ("auc", "average_precision", "brier", "log_loss", "ece"))
         rows.append(
             f"| {bold}{name}{bold} | "
@@ -112,7 +112,7 @@ def fault_sentences() -> list[str]:
 
 def sentences() -> list[str]:
     """The phrases of the README, from the reports."""
-    champion = METRICS["champion"]
+    champion = METRICS["best"]
     low, high = EVALUATION["intervals"][champion]["auc"]
     alone, blind = EVALUATION["variants"]["request_only"], EVALUATION["variants"]["without_tailnum"]
     return [
@@ -126,8 +126,8 @@ def sentences() -> list[str]:
 
 
 def replay_rows(replay: dict[str, Any]) -> list[str]:
-    """A month a line: AUC and cost of the living system, of the first model and of its rate table."""
-    systems = ("living", "never", "rate_table")
+    """A month a line: AUC and cost of the retrained system, of the first model and of its rate table."""
+    systems = ("retrained", "never_retrained", "rate_table")
     return [
         f"| {month['month']} | {month['entities']:,} | {month['positive_rate']:.1%} | "
         + " | ".join(f"{month[name]['auc']:.3f}" for name in systems)
@@ -141,7 +141,7 @@ def replay_rows(replay: dict[str, Any]) -> list[str]:
 def gain_sentences() -> list[str]:
     """What retraining was worth in 2013: on the README and on the page of the replay."""
     whole = REPLAY["whole"]
-    difference, low, high = whole["living_less_never_log_loss"]
+    difference, low, high = whole["retraining_log_loss_difference"]
     saved = {name.removeprefix("against "): f"{value:.0f} less" for name, value in whole["saved_per_1000"].items()}
     return [
         f"Over all {whole['entities']:,} labelled flights retraining changes the log-loss by {difference:+.4f} "
@@ -153,19 +153,19 @@ def gain_sentences() -> list[str]:
 
 def rejected_sentence() -> str:
     gates = [each for each in REPLAY["timeline"] if each["kind"] == "gate" and each["day"] >= REPLAY["from"]]
-    rejected = sum(each["verdict"] == "keep" for each in gates)
+    rejected = sum(each["verdict"] == "reject" for each in gates)
     return f"The gate rejected {rejected} of {len(gates)} retrained models in the replay"
 
 
 def second_gain() -> str:
-    difference, low, high = SECOND_ACT["whole"]["living_less_never_log_loss"]
+    difference, low, high = SECOND_ACT["whole"]["retraining_log_loss_difference"]
     return f"retraining changes the log-loss by {difference:+.4f} ({low:+.4f} to {high:+.4f})"
 
 
 def replay_sentences() -> list[str]:
     mean, exact = REPLAY["mean_monthly_auc"], REPLAY["parity"]
     return [
-        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} never retrained, "
+        f"mean monthly AUC {mean['retrained']:.3f} retrained, {mean['never_retrained']:.3f} never retrained, "
         f"{mean['rate_table']:.3f} rate table",
         f"All {exact['entities']:,} materialised rows were compared with a build of the whole year at once: "
         f"{exact['differing']} differ in any bit",
@@ -185,7 +185,7 @@ def gate_rows(replay: dict[str, Any]) -> list[str]:
 def hindsight_sentence(replay: dict[str, Any]) -> str:
     """How often the gate was right, measured over the four weeks after its verdicts."""
     through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
-    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "keep"]
+    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "reject"]
     return (
         f"{sum(through)} of {len(through)} promoted candidates beat the model that they were compared with, "
         f"and {sum(each >= 0 for each in rejected)} of {len(rejected)} rejected candidates did not."
@@ -197,7 +197,7 @@ def second_act_sentences() -> list[str]:
     moved = [(each["kind"], each["verdict"], each["version"]) for each in SECOND_ACT["timeline"]]
     refused, through = (
         [each["version"] for each in SECOND_ACT["hindsight"] if each["verdict"] == verdict]
-        for verdict in ("keep", "promote")
+        for verdict in ("reject", "promote")
     )
     pending = through[-1]  # of the last week, in which a shadow cannot end
     assert ("promotion", "by the policy", pending) not in moved
@@ -207,11 +207,11 @@ def second_act_sentences() -> list[str]:
         f"{through[0]}, which learned until the middle of March, is the first to win",
         f"{pending} is still in shadow when the year ends",
         *(f"`{line}`" for line in SECOND_ACT["refused"]),
-        f"mean monthly AUC {mean['living']:.3f} living, {mean['never']:.3f} 2013's last model, "
+        f"mean monthly AUC {mean['retrained']:.3f} retrained, {mean['never_retrained']:.3f} 2013's last model, "
         f"{mean['rate_table']:.3f} its rate table",
         *(f"In 2023 {hindsight_sentence(SECOND_ACT)}", f"In 2013 {hindsight_sentence(REPLAY)}"),
         f"Over all {whole['entities']:,} labelled flights of that year {second_gain()}, "
-        f"and 2013's last model has AUC {whole['never']['auc']:.3f}.",
+        f"and 2013's last model has AUC {whole['never_retrained']['auc']:.3f}.",
     ]
 
 
@@ -345,7 +345,7 @@ def test_the_decision_on_leaks_says_what_was_measured() -> None:
 def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
     text = (ROOT / "params.yaml").read_text()
     honest = json.loads((ROOT / "reports/bench_leaks.json").read_text())["honest"].values()
-    calm = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a mood"]["episodes"]
+    quiet = json.loads((ROOT / "reports/bench_alarms.json").read_text())["days with a random effect"]["episodes"]
     trial = json.loads((ROOT / "reports/bench_gate.json").read_text())["trial"]
     (equal,) = (row["withdrawn"] for row in trial if (row["harm"], row["days"]) == (0.0, 7))
 
@@ -353,19 +353,19 @@ def test_the_limits_in_params_yaml_stand_beside_what_was_measured() -> None:
     assert f"honest ones reach {max(each['explained'] for each in honest):.2f}\n" in text
     gains = [each[name] for each in honest for name in ("lightgbm", "hist_gradient_boosting")]
     assert f"honest ones reach {max(gains):.2f}, in the same month" in text
-    assert ", ".join(f"{name} {calm[name]:g}" for name in ("loss_excess", "auc_shortfall", "rate_gap")) in text
+    assert ", ".join(f"{name} {quiet[name]:g}" for name in ("loss_excess", "auc_shortfall", "rate_gap")) in text
     words = " ".join(text.replace("#", "").split())
     assert f"Of equally good releases {equal:.1%}".replace("%", " %") in words
 
 
 def test_what_a_diagnosis_finds_is_what_its_bench_says() -> None:
     results = json.loads((ROOT / "reports/bench_diagnose.json").read_text())
-    ours, other, calm = results["sabotage_world"], results["released_model"], results["without_fault"]
+    ours, other, without_fault = results["sabotage_world"], results["released_model"], results["without_fault"]
 
     assert f"names the right cause first in {ours['right']} of {ours['worse']}" in README
     assert f"another model and other days in {other['right']} of {other['worse']}" in README
-    assert calm["without_alert_stands_out"] + calm["with_alert_stands_out"] == 0
-    assert f"in {calm['fortnights']} fortnights without one nothing stands out" in README
+    assert without_fault["without_alert_stands_out"] + without_fault["with_alert_stands_out"] == 0
+    assert f"in {without_fault['fortnights']} fortnights without one nothing stands out" in README
 
 
 def test_the_page_about_the_gate_is_what_its_bench_says() -> None:

@@ -132,11 +132,13 @@ def recoded(values: Matrix, _: Answered, rng: Rng) -> Matrix:
     return mixed
 
 
-def flipped(cut: str, name: str, share: float) -> Plant:
+def flipped(dimension: str, name: str, share: float) -> Plant:
     """The outcomes of so many flights of a slice are the opposite."""
 
     def plant(healthy: Answered, rng: Rng) -> Answered:
-        hit = (slices.of_entities(healthy.flights)[cut] == name).to_numpy() & (rng.random(len(healthy.label)) < share)
+        hit = (slices.of_entities(healthy.flights)[dimension] == name).to_numpy() & (
+            rng.random(len(healthy.label)) < share
+        )
         return replace(healthy, label=healthy.label ^ hit)
 
     return plant
@@ -173,7 +175,7 @@ def _families() -> list[Fault]:
     return [Fault(family, f"{family}: {words}", of_family(family, change)) for family, words, change in named]
 
 
-BANDS = {cut.name: cut.bands for cut in PROBLEM.slices}
+BANDS = {dimension.name: dimension.bands for dimension in PROBLEM.slices}
 SLICES = (
     *(("origin", name) for name in ORIGINS),
     *(("carrier", name) for name in ("UA", "B6", "EV", "DL", "AA", "MQ", "US", "9E", "WN", "VX")),
@@ -183,8 +185,12 @@ SLICES = (
 FAULTS: tuple[Fault, ...] = (
     *_families(),
     *(
-        Fault(f"{cut} {name}", f"{share:.0%} of the outcomes of {cut} {name} flipped", flipped(cut, name, share))
-        for cut, name in SLICES
+        Fault(
+            f"{dimension} {name}",
+            f"{share:.0%} of the outcomes of {dimension} {name} flipped",
+            flipped(dimension, name, share),
+        )
+        for dimension, name in SLICES
         for share in (1.0, 0.5, 0.3)
     ),
     *(Fault("base rate", f"late from {minutes} minutes on", late_from(minutes)) for minutes in (-5, 1, 5, 45)),

@@ -50,8 +50,8 @@ class Subject(NamedTuple):
 
 
 def _period(now: Answered) -> LabelledSample:
-    cuts = slices.of_entities(now.flights).drop(columns="month")
-    return LabelledSample(now.matrix, now.label, now.flights["day"].to_numpy(), cuts)
+    dimensions = slices.of_entities(now.flights).drop(columns="month")
+    return LabelledSample(now.matrix, now.label, now.flights["day"].to_numpy(), dimensions)
 
 
 def planted(subject: Subject, healthy: Answered, fault: Fault, params: Params) -> dict[str, Any]:
@@ -85,11 +85,11 @@ def trained(
     test = between(flights, *days[2:])
     fitted = world.fit(train, test, timetable, dated, trees)
     return Subject(
-        fitted.winner.onnx, fitted.winner.training["categories"], packaging.spaced_rows(test, 5000).reset_index()
+        fitted.best.onnx, fitted.best.training["categories"], packaging.spaced_rows(test, 5000).reset_index()
     )
 
 
-def living(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:
+def retrained(flights: pd.DataFrame, timetable: pd.DataFrame, params: Params) -> Iterator[tuple[date, Subject]]:
     """Each fortnight with the newest model, trained on all days before its validation and evaluation."""
     day, trees = FIRST_MONTHS, params.train.of("lightgbm").model_dump()["n_estimators"]
     while day + FORTNIGHT <= params.split.test_until:
@@ -116,7 +116,7 @@ def released(params: Params) -> Iterator[tuple[date, Subject]]:
         day += FORTNIGHT
 
 
-def calm(name: str, day: date, subject: Subject, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
+def quiet_fortnight(name: str, day: date, subject: Subject, flights: pd.DataFrame, params: Params) -> dict[str, Any]:
     """A fortnight without a planted fault: the causes that stand out, and the alerts that would fire."""
     result = subject.diagnose(subject.answered(between(flights, day, day + FORTNIGHT)), params)
     first = result.causes[0]
@@ -182,13 +182,15 @@ def main() -> None:
     timetable = read_months(VALIDATED / "flights").set_index("entity_id", drop=False)
     winter = trained(flights, timetable, params, *world.WINTER.values(), every=world.EVERY, trees=world.TREES)
     live = list(released(params))
-    every = [("retrained", *each) for each in living(flights, timetable, params)]
+    every = [("retrained", *each) for each in retrained(flights, timetable, params)]
     every += [("released", *each) for each in live]
     day, subject = live[0]
     results = {
         "sabotage_world": every_fault(winter, NOW, flights, params),
         "released_model": every_fault(subject, (day, day + FORTNIGHT), flights, params),
-        "without_fault": without_fault([calm(name, day, each, flights, params) for name, day, each in every]),
+        "without_fault": without_fault(
+            [quiet_fortnight(name, day, each, flights, params) for name, day, each in every]
+        ),
     }
     write_json(REPORTS / "bench_diagnose.json", results)
     for name in ("sabotage_world", "released_model"):

@@ -24,20 +24,20 @@ def moved(probability: np.ndarray, times: float = 1, plus: float | np.ndarray = 
 @pytest.fixture
 def honest(winter: Model) -> np.ndarray:
     """The probabilities of the model of January and February for the flights of March."""
-    probabilities: np.ndarray = winter.winner.predictions["lightgbm"].to_numpy()
+    probabilities: np.ndarray = winter.best.predictions["lightgbm"].to_numpy()
     return probabilities
 
 
 def decide(winter: Model, challenger: np.ndarray, champion: np.ndarray, **settings: Any) -> Verdict:
     judge = (winter.params.gate, winter.params.evaluate)
-    return gate.decide(winter.winner.entities, challenger, Rival("release 1", champion), *judge, **settings)
+    return gate.decide(winter.best.entities, challenger, Rival("release 1", champion), *judge, **settings)
 
 
 @sabotage("miscalibrated challenger", "a challenger that ranks better, with probabilities 0.05 too high", GATE)
 def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     winter: Model, honest: np.ndarray, reported: Reported
 ) -> None:
-    rates = winter.winner.predictions["rate_table"].to_numpy()
+    rates = winter.best.predictions["rate_table"].to_numpy()
     champion = (honest + 3 * rates) / 4 + 0.01  # ranks worse, and its mean in March is off by 0.009
     assert decide(winter, honest, champion).promote
 
@@ -48,14 +48,14 @@ def test_a_challenger_whose_probabilities_are_too_high_is_kept_out(
     reported(verdict.reason.split("; ")[0])
 
 
-@sabotage("slow decline", "successive refreshes, each slightly worse than the one before it", GATE)
+@sabotage("slow decline", "successive retrained models, each slightly worse than the one before it", GATE)
 def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: np.ndarray, reported: Reported) -> None:
     chain = [moved(honest, times) for times in 0.985 ** np.arange(12)]
     best = Rival("release 1", chain[0])
-    alone = [decide(winter, after, before, refresh=True) for before, after in pairwise(chain)]
+    alone = [decide(winter, after, before, non_inferiority=True) for before, after in pairwise(chain)]
     assert all(verdict.promote for verdict in alone)
 
-    verdicts = [decide(winter, after, before, refresh=True, best=best) for before, after in pairwise(chain)]
+    verdicts = [decide(winter, after, before, non_inferiority=True, best=best) for before, after in pairwise(chain)]
 
     assert verdicts[0].promote
     assert not verdicts[-1].promote
@@ -64,8 +64,8 @@ def test_a_chain_of_slightly_worse_refreshes_is_stopped(winter: Model, honest: n
 
 @sabotage("too good to be true", "a challenger whose score contains a part of each outcome", GATE)
 def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
-    late = winter.winner.entities["label"].to_numpy(bool)
-    assert decide(winter, honest, winter.winner.predictions["rate_table"].to_numpy(), base_rate=0.2).promote
+    late = winter.best.entities["label"].to_numpy(bool)
+    assert decide(winter, honest, winter.best.predictions["rate_table"].to_numpy(), base_rate=0.2).promote
 
     verdict = decide(winter, moved(honest, plus=np.where(late, 0.5, -0.5)), honest)
 
@@ -77,7 +77,7 @@ def test_a_jump_that_no_honest_model_makes_is_kept_out(winter: Model, honest: np
 
 @sabotage("first model without skill", "a first model that predicts little more than the base rate", GATE)
 def test_a_first_model_without_skill_is_kept_out(winter: Model, honest: np.ndarray, reported: Reported) -> None:
-    rate = winter.winner.training["base_rate"]
+    rate = winter.best.training["base_rate"]
     champion = np.full(len(honest), rate)
     assert decide(winter, honest, champion, base_rate=rate).promote
 
@@ -93,12 +93,12 @@ def test_flights_of_the_training_are_found_by_their_keys(
     winter: Model, releases: Path, tmp_path: Path, reported: Reported
 ) -> None:
     engine = database.connect(f"sqlite:///{tmp_path}/judged.db")
-    promotion_gate.run_gate(winter.winner, releases, engine, winter.params)
-    flights = winter.winner.entities
+    promotion_gate.run_gate(winter.best, releases, engine, winter.params)
+    flights = winter.best.entities
     # As if these days of March had been trained on, which the day column does not show.
     keys = np.sort(split.row_keys(flights["entity_id"].iloc[:100]))
 
     with pytest.raises(GateBroken) as refused:
-        promotion_gate.run_gate(winter.winner._replace(trained_on=keys), releases, engine, winter.params)
+        promotion_gate.run_gate(winter.best._replace(trained_on=keys), releases, engine, winter.params)
 
     reported(str(refused.value).split(", such as")[0])

@@ -149,10 +149,10 @@ def test_a_release_of_other_features_is_refused(releases: Path, reported: Report
 @sabotage("wrong ONNX conversion", "an ONNX file of a model other than the evaluated one", matrix.PARITY)
 def test_a_wrong_conversion_is_refused(winter: Model, other: Model, reported: Reported) -> None:
     tolerance = winter.params.gate.parity_tolerance
-    packaging.refuse_disparity(winter.winner, tolerance)
+    packaging.refuse_disparity(winter.best, tolerance)
 
     with pytest.raises(ReleaseRefused) as refused:
-        packaging.refuse_disparity(winter.winner._replace(onnx=other.winner.onnx), tolerance)
+        packaging.refuse_disparity(winter.best._replace(onnx=other.best.onnx), tolerance)
 
     reported(str(refused.value).split(" by ")[0])
 

@@ -198,9 +198,9 @@ def test_periods_that_overlap_are_refused(reported: Reported) -> None:
     reported(str(refused.value).splitlines()[1].split(" (got ")[0])
 
 
-def judged(winner: Model, releases: Path) -> Verdict:
+def judged(trained: Model, releases: Path) -> Verdict:
     engine = database.connect(f"sqlite:///{releases.parent}/judged.db")
-    return promotion_gate.run_gate(winner.winner, releases, engine, winner.params)[0]
+    return promotion_gate.run_gate(trained.best, releases, engine, trained.params)[0]
 
 
 @sabotage("challenger equal to champion", "the champion's own model, judged as a challenger", GATE)
@@ -227,15 +227,15 @@ def test_a_release_cannot_challenge_itself(other: Model, releases: Path, reporte
 
 @sabotage("challenger worse on one slice", "a challenger that is better overall and wrong about one airline", GATE)
 def test_a_challenger_that_fails_one_airline_is_kept_out(winter: Model, reported: Reported) -> None:
-    flights, predictions = winter.winner.entities, winter.winner.predictions
-    usual = Rival("the base rate", np.full(len(flights), winter.winner.training["base_rate"]))
+    flights, predictions = winter.best.entities, winter.best.predictions
+    baseline = Rival("the base rate", np.full(len(flights), winter.best.training["base_rate"]))
     better = predictions["lightgbm"].to_numpy()
     params = winter.params
     wrong = np.where(flights["carrier"] == "US", 0.5, better)
-    judge, rate = (params.gate, params.evaluate), winter.winner.training["base_rate"]
+    judge, rate = (params.gate, params.evaluate), winter.best.training["base_rate"]
 
-    assert gate.decide(flights, better, usual, *judge, base_rate=rate).promote
-    verdict = gate.decide(flights, wrong, usual, *judge, base_rate=rate)
+    assert gate.decide(flights, better, baseline, *judge, base_rate=rate).promote
+    verdict = gate.decide(flights, wrong, baseline, *judge, base_rate=rate)
 
     assert verdict.difference < 0
     assert not verdict.promote

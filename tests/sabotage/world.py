@@ -35,7 +35,7 @@ from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
 from pipelines.operations import materialise, monitor, packaging
-from pipelines.operations.packaging import Winner
+from pipelines.operations.packaging import BestModel
 from serving.app import create_app
 
 WINTER = {"train_from": date(2013, 1, 1), "valid_from": date(2013, 3, 1), "test_from": date(2013, 3, 2),
@@ -49,13 +49,13 @@ LIST_FLIGHTS = 1000  # in one request, the limit of the service
 class Model(NamedTuple):
     """A fitted model with the files of its release, and the flights of March that it is evaluated on."""
 
-    winner: Winner
+    best: BestModel
     contents: dict[str, bytes]
     params: Params  # with winter's split
 
     def publish(self, releases: Path, version: str, **changed: Any) -> None:
         """`changed`: fields of the manifest that differ."""
-        manifest = packaging.manifest(self.winner, version, "none", "unknown", {}, self.params, self.contents)
+        manifest = packaging.manifest(self.best, version, "none", "unknown", {}, self.params, self.contents)
         release.publish(releases, self.contents, manifest.model_copy(update=changed))
 
 
@@ -74,14 +74,14 @@ def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params
     fitted = {name: model.fit(name, matrix, labels, few) for name in (model.BASELINE, "lightgbm")}
     test_matrix = model.matrix_of(test, categories)
     probabilities = {name: model.predict(each, test_matrix) for name, each in fitted.items()}
-    training = {"champion": "lightgbm", "base_rate": round(float(late.mean()), 4), "categories": categories}
+    training = {"best": "lightgbm", "base_rate": round(float(late.mean()), 4), "categories": categories}
     onnx = export.to_onnx("lightgbm", fitted["lightgbm"])
     predictions = test[["entity_id", "day", "label"]].assign(**probabilities)
     explainer = packaging.explainer_of("lightgbm", fitted["lightgbm"], categories, test)
     trained_on = np.sort(split.row_keys(train["entity_id"]))
-    winner = Winner("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
+    best = BestModel("lightgbm", fitted["lightgbm"], onnx, training, test, predictions, explainer, trained_on)
     contents = packaging.files_of(explainer, onnx, categories, test, timetable)
-    return Model(winner, {**contents, release.TRAINED_ON: trained_on.tobytes()}, params)
+    return Model(best, {**contents, release.TRAINED_ON: trained_on.tobytes()}, params)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(setti
             during = [service.post("/v1/predictions", FLIGHT) for _ in range(20)]
             ready, metric, spooled = (
                 service.get("/health/ready"),
-                service.metric("ontime_database_away"),
+                service.metric("ontime_database_unavailable"),
                 waiting_in(away.spool),
             )
             outcome = service.ask("POST", "/v1/outcomes", examples.OUTCOME)
@@ -91,7 +91,7 @@ def test_while_postgresql_is_down_predictions_are_returned_and_stored_once(setti
             server.start()
             wait_for(lambda: service.get("/health/ready")["notes"] == [])
             after = service.post("/v1/predictions", FLIGHT)
-            assert service.metric("ontime_database_away") == service.metric("ontime_spool_predictions") == 0
+            assert service.metric("ontime_database_unavailable") == service.metric("ontime_spool_predictions") == 0
             service.stop()
         ids = stored_ids(away)
 

@@ -169,14 +169,14 @@ def test_a_screen_reader_can_navigate_the_page(path: str, page: Page) -> None:
 def test_the_operations_page_shows_releases_and_traffic(page: Page, service: Service, settings: Settings) -> None:
     service.post("/v1/predictions", [MORNING] * 3)
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": "the interval reaches above zero"})
+    database.record_decision(engine, "gate", "reject", {"reason": "log-loss not wholly below 0"})
 
     page.goto("/ops")
 
     main = page.get_by_role("main")
     expect(main).to_contain_text("Version 1")
     expect(main).to_contain_text("on standby")
-    expect(main).to_contain_text("the interval reaches above zero")
+    expect(main).to_contain_text("log-loss not wholly below 0")
     expect(main).to_contain_text("in the last 60 minutes")
 
 
@@ -245,9 +245,9 @@ MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 def look(settings: Settings, alerts: list[dict[str, object]], action: str, reason: str, why: str | None = None) -> None:
     """What the monitor and the policy write at the end of a day."""
     engine = database.connect(settings.database_url)
-    looked = {"day": "2013-02-19", "reason": "calm", "figures": {}, "alerts": alerts, "quality": QUALITY}
+    looked = {"day": "2013-02-19", "reason": "ok", "figures": {}, "alerts": alerts, "quality": QUALITY}
     looked |= {"why": why} if why else {}
-    database.record_decision(engine, "monitor", "alert" if alerts else "calm", looked, MIDNIGHT)
+    database.record_decision(engine, "monitor", "alert" if alerts else "ok", looked, MIDNIGHT)
     decided = {"day": "2013-02-19", "action": action, "reason": reason, "champion": "1"}
     database.record_decision(engine, "policy", action, decided, MIDNIGHT)
 
@@ -320,7 +320,7 @@ def test_a_long_reason_is_collapsed_and_stays_open_once_expanded(page: Page, set
     slices = "; ".join(f"carrier {number}: +0.0300" for number in range(22))
     look(settings, [], "nothing", "nothing is wrong")
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": f"slices get worse: {slices}"})
+    database.record_decision(engine, "gate", "reject", {"reason": f"slices get worse: {slices}"})
     page.goto("/ops")
     last = page.get_by_text("carrier 21: +0.0300")
     expect(last).to_be_hidden()

@@ -163,11 +163,11 @@ def test_the_reports_state_the_question(other_params: Params) -> None:
 
 def _report(params: Params) -> card.EvaluationReport:
     figures = {"auc": 0.7, "average_precision": 0.5, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400}
-    row = {"cut": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
+    row = {"dimension": "carrier", "slice": "UA", "entities": 2000, "positives": 400, "auc": 0.7, "log_loss": 0.4,
            "mean_probability": 0.2, "missed": [0.5, 0.4, 0.6], "false_alarms": [0.1, 0.0, 0.2]}  # fmt: skip
     return card.EvaluationReport(
         params=params,
-        champion="lightgbm",
+        best="lightgbm",
         candidates={"lightgbm": {"valid": figures, "test": figures}},
         intervals={"lightgbm": {name: Interval(0.1, 0.9) for name in figures}},
         variants={"request_only": figures},
@@ -226,18 +226,16 @@ def test_the_gate_takes_the_baseline_where_the_champion_was_asked_something_else
     probabilities = pd.DataFrame(
         {"lightgbm": model.predict(fitted, matrix), "rate_table": np.full(len(late), late.mean())}
     )
-    training = {"champion": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
+    training = {"best": "lightgbm", "categories": categories, "base_rate": float(late.mean())}
     nobody = np.array([], "<u8")
-    winner = packaging.Winner(
+    best = packaging.BestModel(
         "lightgbm", fitted, b"", training, labelled.reset_index(drop=True), probabilities, "none", nobody
     )
 
     engine = database.connect(settings.database_url)
     # It is evaluated on its training data, where it is not calibrated.
     lenient = {"gate": other_params.gate.model_copy(update={"first_calibration": 0.1})}
-    verdict, against = promotion_gate.run_gate(
-        winner, settings.releases, engine, other_params.model_copy(update=lenient)
-    )
+    verdict, against = promotion_gate.run_gate(best, settings.releases, engine, other_params.model_copy(update=lenient))
 
     assert (verdict.promote, against) == (True, "baseline rate_table")
     assert "release 1 predicts arriving 15 minutes late or more, asked 2 hours before" in verdict.reason

@@ -226,7 +226,7 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
     canary = sum(answer["model_version"] == "2" for answer in answers)
     assert 0 < both["canary"].sum() <= canary
     assert "of 2 days" in report
-    assert "challenger less champion" in report
+    assert "challenger minus champion" in report
     late = both["label"].to_numpy()
     truth = stored.set_index("entity_id")["label"].loc[flights.index][with_outcome].to_numpy(bool)
     assert late.sum() == truth.sum()

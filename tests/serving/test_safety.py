@@ -140,12 +140,12 @@ def test_a_file_without_valid_keys_is_refused_and_named(content: str, tmp_path: 
 
 def test_the_rate_limit_of_one_key_does_not_affect_others(settings: Settings, tmp_path: Path) -> None:
     path = tmp_path / "keys.json"
-    eager, calm = (keys.add(path, name, ["predict"]) for name in ("eager", "calm"))
+    first, second = (keys.add(path, name, ["predict"]) for name in ("first", "second"))
     slow = settings.model_copy(update={"api_keys": path, "requests_per_minute": 60})
 
     with TestClient(create_app(slow)) as client:
-        statuses = [client.get("/v1/model", headers={"Authorization": f"Bearer {eager}"}) for _ in range(4)]
-        other = client.get("/v1/model", headers={"Authorization": f"Bearer {calm}"})
+        statuses = [client.get("/v1/model", headers={"Authorization": f"Bearer {first}"}) for _ in range(4)]
+        other = client.get("/v1/model", headers={"Authorization": f"Bearer {second}"})
 
     assert [answer.status_code for answer in statuses[:2]] == [200, 429]
     assert statuses[1].headers["retry-after"] == "1"
@@ -504,7 +504,7 @@ def test_an_empty_online_store_lists_nothing(client: TestClient) -> None:
 def test_the_overview_shows_releases_traffic_and_decisions(client: TestClient, settings: Settings) -> None:
     client.post("/v1/predictions", json=[FLIGHT] * 3)
     engine = database.connect(settings.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": "no better"})
+    database.record_decision(engine, "gate", "reject", {"reason": "no better"})
 
     overview = client.get("/v1/ops").json()
 
@@ -513,7 +513,7 @@ def test_the_overview_shows_releases_traffic_and_decisions(client: TestClient, s
     assert (overview["traffic"]["predictions"], overview["traffic"]["request_only"]) == (3, 3)
     assert sum(minute["predictions"] for minute in overview["traffic"]["by_minute"]) == 3
     assert overview["traffic"]["lists"]["p50_ms"] <= overview["traffic"]["lists"]["p99_ms"]
-    assert (overview["decisions"][0]["verdict"], overview["decisions"][0]["reason"]) == ("keep", "no better")
+    assert (overview["decisions"][0]["verdict"], overview["decisions"][0]["reason"]) == ("reject", "no better")
 
 
 def test_single_requests_and_lists_have_latencies_of_their_own(on_both: Settings) -> None:
@@ -715,15 +715,15 @@ def test_metrics_include_the_monitors_last_day(client: TestClient) -> None:
 
     assert status == {
         "ontime_monitored_until_seconds": MIDNIGHT.timestamp(),
-        'ontime_figure{figure="rate_gap"}': 0.06,
-        'ontime_alert{figure="rate_gap",tier="2"}': 1,
+        'ontime_monitor_metric{metric="rate_gap"}': 0.06,
+        'ontime_alert{metric="rate_gap",tier="2"}': 1,
     }
 
 
 @pytest.mark.parametrize(
     ("kind", "evidence"),
     [("policy", {"day": "2013-02-19", "action": "retrain"}), ("retraining", {"day": "2013-02-19"})],
-    ids=["asked for by the policy", "begun by hand"],
+    ids=["requested by the policy", "begun by hand"],
 )
 def test_metrics_include_a_retraining_until_it_has_finished(
     kind: str, evidence: dict[str, str], looked_at: sa.Engine, client: TestClient
@@ -732,12 +732,12 @@ def test_metrics_include_a_retraining_until_it_has_finished(
     waiting = monitored(client)
     database.record_decision(looked_at, "retrained", "done", {"day": "2013-02-19"}, MIDNIGHT)
 
-    assert waiting["ontime_retraining_asked_seconds"] == MIDNIGHT.timestamp()
-    assert "ontime_retraining_asked_seconds" not in monitored(client)
+    assert waiting["ontime_retraining_requested_timestamp_seconds"] == MIDNIGHT.timestamp()
+    assert "ontime_retraining_requested_timestamp_seconds" not in monitored(client)
 
 
 def monitored(client: TestClient) -> dict[str, float]:
     """The monitor's metrics in /metrics."""
     lines = client.get("/metrics").text.splitlines()
-    names = ("ontime_monitored", "ontime_figure", "ontime_alert", "ontime_retraining")
+    names = ("ontime_monitored", "ontime_monitor_metric", "ontime_alert", "ontime_retraining")
     return {line.rsplit(" ", 1)[0]: float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(names)}

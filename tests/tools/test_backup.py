@@ -132,7 +132,7 @@ def test_a_backup_that_fails_leaves_nothing(world: Settings, tmp_path: Path) -> 
 
 def test_rows_that_only_the_write_ahead_log_holds_are_in_the_backup(world: Settings, tmp_path: Path) -> None:
     engine = database.connect(world.database_url)
-    database.record_decision(engine, "gate", "keep", {"reason": "only in the log"})
+    database.record_decision(engine, "gate", "reject", {"reason": "only in the log"})
 
     backup.make(world, tmp_path / "backup")
 
@@ -144,7 +144,7 @@ def test_postgresql_comes_back_as_it_was(world: Settings, postgres_server: postg
     url = postgres_server.new_database()
     with_postgresql = world.model_copy(update={"backup": _secret({"ontime": url})})
     engine = database.connect(url)
-    database.record_decision(engine, "gate", "keep", {"reason": "before"})
+    database.record_decision(engine, "gate", "reject", {"reason": "before"})
     backup.make(with_postgresql, tmp_path / "backup")
     database.record_decision(engine, "gate", "promote", {"reason": "after"})
     with engine.begin() as connection:

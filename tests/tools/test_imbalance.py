@@ -1,4 +1,4 @@
-"""Class weights: they multiply the odds by what is known, and can be divided back."""
+"""Class weights: they multiply the odds by a known factor, which prior correction removes."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from ontime import model, schema
 from ontime.params import Params
 from pipelines.tools import imbalance
-from pipelines.tools.imbalance import divided_back
+from pipelines.tools.imbalance import prior_corrected
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def rows() -> tuple[model.Matrix, model.Labels]:
 
 @pytest.mark.parametrize("name", ["logistic", "hist_gradient_boosting", "lightgbm"])
 @pytest.mark.slow
-def test_weights_multiply_the_odds_and_are_divided_back(
+def test_prior_correction_removes_the_effect_of_weights(
     name: str, rows: tuple[model.Matrix, model.Labels], params: Params
 ) -> None:
     matrix, late = rows
@@ -30,13 +30,13 @@ def test_weights_multiply_the_odds_and_are_divided_back(
     weighted = model.predict(model.fit(name, matrix, late, few, np.where(late, 3.0, 1.0)), matrix)
 
     assert weighted.mean() > plain.mean() + 0.1
-    assert divided_back(weighted, 3.0).mean() == pytest.approx(plain.mean(), abs=0.01)
+    assert prior_corrected(weighted, 3.0).mean() == pytest.approx(plain.mean(), abs=0.01)
 
 
-def test_a_probability_divided_back_by_one_stays() -> None:
+def test_a_probability_corrected_by_the_factor_one_stays() -> None:
     probability = np.array([0.0, 0.2, 1.0])
 
-    assert divided_back(probability, 1.0) == pytest.approx(probability)
+    assert prior_corrected(probability, 1.0) == pytest.approx(probability)
 
 
 def test_the_ratios_are_those_of_the_costs_and_of_the_labels(params: Params) -> None:

@@ -39,8 +39,8 @@ def test_performance_is_reported_by_day_release_and_slice(
     assert low < content["whole"]["scores"]["log_loss"] < high
     assert f'<th scope="row">1</th><td class="number">{sum(expected.values()):,}</td>' in page
     assert "their release was trained on those days" in page
-    for cut in ("origin", "carrier", "hour", "distance", "month", "version", "day"):
-        assert f"<h2>By {cut}</h2>" in page
+    for dimension in ("origin", "carrier", "hour", "distance", "month", "version", "day"):
+        assert f"<h2>By {dimension}</h2>" in page
 
 
 @pytest.mark.parametrize("day", [MONDAY, MONDAY - timedelta(days=1)], ids=["too early", "a day of the training"])

@@ -104,7 +104,7 @@ def test_on_postgresql_it_has_a_schema_of_its_own_that_is_emptied_first(
 ) -> None:
     url = postgres_server.new_database()
     production = database.connect(url)
-    database.record_decision(production, "gate", "keep", {"reason": "production's own"})
+    database.record_decision(production, "gate", "reject", {"reason": "production's own"})
     address = simulated_production.empty_schema(url)
     assert address is not None
     own = settings.model_copy(update={"database_url": SecretStr(address)})
@@ -152,7 +152,7 @@ def test_hindsight_holds_a_candidate_beside_its_rival_on_the_days_after_the_verd
 ) -> None:
     labelled = split.labelled(weeks).reset_index(drop=True)
     results = replay_numbers.Results(labelled[["day"]], labelled, labelled["label"].to_numpy(bool), {})
-    verdict = {"kind": "gate", "day": "2013-02-20", "version": "2", "verdict": "keep", "against": "release 1"}
+    verdict = {"kind": "gate", "day": "2013-02-20", "version": "2", "verdict": "reject", "against": "release 1"}
     events = [{**verdict, "against": "baseline rate_table"}, {**verdict, "kind": "promotion"}, verdict]
 
     hindsight = replay_numbers.hindsight(settings, results, events)
@@ -218,7 +218,7 @@ def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
     sudden = late | np.asarray(days >= pd.Timestamp("2013-04-16"))  # from then on every flight is late
 
     rows = replay_numbers.coverage_by_month(
-        replay_numbers.Results(features[["day"]], features, sudden, {"living": predictions.probability})
+        replay_numbers.Results(features[["day"]], features, sudden, {"retrained": predictions.probability})
     )
 
     assert [row["slice"] for row in rows] == ["2013-04"]

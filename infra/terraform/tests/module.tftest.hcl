@@ -106,7 +106,7 @@ run "every_log_ends_and_every_alarm_is_heard" {
   }
 }
 
-run "all_can_be_destroyed_when_asked_for" {
+run "everything_can_be_destroyed_without_protection" {
   command = plan
 
   variables {

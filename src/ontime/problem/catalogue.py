@@ -45,7 +45,9 @@ def _schedule() -> list[Feature]:
         Feature("days_to_holiday", "days", "to the nearest US federal holiday, 7 at most", *common),
         Feature("distance_miles", "miles", "great-circle distance", *common),
         Feature("elapsed_minutes", "minutes", "scheduled time from gate to gate", *common),
-        Feature("slack_minutes", "minutes", "spare time in the timetable (elapsed less 40 less miles / 7.6)", *common),
+        Feature(
+            "slack_minutes", "minutes", "spare time in the timetable (elapsed minus 40 minus miles / 7.6)", *common
+        ),
     ]
 
 
@@ -66,7 +68,7 @@ def _congestion() -> list[Feature]:
 def _plane() -> list[Feature]:
     common = KnownFrom.MOMENT, "plane"
     return [
-        Feature("plane_age_years", "years", "year of the flight less year built", *common),
+        Feature("plane_age_years", "years", "year of the flight minus year built", *common),
         Feature("plane_seats", "seats", "seats of the aircraft", *common),
         Feature("plane_engines", "engines", "engines of the aircraft", *common),
     ]

@@ -19,7 +19,7 @@ WORDS = Words(
     question="arriving {span} late or more, asked {lead} before the scheduled departure",
     definition="Late means {span} or more after the scheduled arrival.",
     event="scheduled departure",
-    value="actual less scheduled arrival; below zero: early",
+    value="actual minus scheduled arrival; below zero: early",
     title="Will the flight arrive on time?",
     invitation="Choose a flight out of New York. The model says how likely it is to arrive late, by {span} or more, "
     "from what was known {lead} before its scheduled departure.",
