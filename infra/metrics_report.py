@@ -17,6 +17,7 @@ from ontime.params import Gate, load_params
 REPORTS = (Path("reports/metrics.json"), Path("reports/evaluation.json"))
 TEMPLATE = Path(__file__).with_name("metrics_report.md.jinja")
 HIGHER_IS_BETTER = {"auc", "average_precision"}
+RENAMED = {"champion": "best"}  # in reports that earlier versions committed
 ROUNDING = 1e-9  # metrics have four decimals: 0.4755 - 0.4735 is slightly above 0.002
 
 Report = Mapping[str, Any]
@@ -56,12 +57,16 @@ def worse(base: Report, head: Report, gate: Gate) -> Iterator[str]:
 
 def gated_slices(report: Report) -> dict[str, float]:
     """The log-loss of each slice that is large enough for the gate."""
-    return {f"{each['cut']} {each['slice']}": each["log_loss"] for each in report["slices"] if each["gated"]}
+    return {
+        f"{each.get('dimension', each.get('cut'))} {each['slice']}": each["log_loss"]  # earlier reports have `cut`
+        for each in report["slices"]
+        if each["gated"]
+    }
 
 
 def changes(base: Report, head: Report) -> Iterator[tuple[str, float, float, float, str]]:
-    """The champions' metrics on the test period: name, before, after, difference, and whether that is better."""
-    before, after = (each["candidates"][each["champion"]]["test"] for each in (base, head))
+    """The best models' metrics on the test period: name, before, after, difference, and whether that is better."""
+    before, after = (each["candidates"][each["best"]]["test"] for each in (base, head))
     for metric in _in_both(before, after):
         difference = round(after[metric] - before[metric], 4)
         gain = difference if metric in HIGHER_IS_BETTER else -difference
@@ -92,13 +97,13 @@ def main() -> None:
 
 
 def _merged(texts: Sequence[str]) -> Report:
-    return {name: value for text in texts for name, value in json.loads(text).items()}
+    return {RENAMED.get(name, name): value for text in texts for name, value in json.loads(text).items()}
 
 
 def _losses(report: Report) -> dict[str, float]:
-    """The log-loss of the champion, and of each candidate by name."""
+    """The log-loss of the best model, and of each candidate by name."""
     losses = {name: each["test"]["log_loss"] for name, each in report["candidates"].items()}
-    return {"the champion": losses[report["champion"]], **losses}
+    return {"the best model": losses[report["best"]], **losses}
 
 
 def _in_both(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """The report for a reviewer: what got better or worse, and what got worse by more than the gate allows."""
 
 import copy
+import json
 from typing import Any
 
 import pytest
@@ -19,12 +20,12 @@ Report = dict[str, Any]
 def base() -> Report:
     test = {"auc": 0.76, "log_loss": 0.4735, "cost_per_1000": 470.7}
     return {
-        "champion": "lightgbm",
+        "best": "lightgbm",
         "candidates": {"lightgbm": {"test": test}, "logistic": {"test": {**test, "log_loss": 0.5}}},
         "entities": {"test": 53991},
         "slices": [
-            {"cut": "origin", "slice": "EWR", "log_loss": 0.49, "gated": True},
-            {"cut": "carrier", "slice": "OO", "log_loss": 0.6, "gated": False},
+            {"dimension": "origin", "slice": "EWR", "log_loss": 0.49, "gated": True},
+            {"dimension": "carrier", "slice": "OO", "log_loss": 0.6, "gated": False},
         ],
     }
 
@@ -54,7 +55,7 @@ def test_a_log_loss_that_grew_by_more_than_the_margin_is_reported(
     assert (f"- lightgbm: log-loss 0.4735 → {log_loss}" in page(base, head)) is named
 
 
-def test_a_candidate_that_is_not_champion_is_reported_too(base: Report, head: Report) -> None:
+def test_a_candidate_that_is_not_the_best_is_reported_too(base: Report, head: Report) -> None:
     head["candidates"]["logistic"]["test"]["log_loss"] = 0.51
 
     assert "- logistic: log-loss 0.5 → 0.51 (+0.0100, margin 0.002)" in page(base, head)
@@ -98,19 +99,29 @@ def test_a_metric_that_is_no_longer_measured_is_reported(base: Report, head: Rep
     assert "Measured at main, and not here: logistic, origin EWR." in page(base, head)
 
 
-def test_a_worse_champion_is_reported_though_each_candidate_is_unchanged(base: Report, head: Report) -> None:
-    head["champion"] = "logistic"
+def test_a_worse_best_model_is_reported_though_each_candidate_is_unchanged(base: Report, head: Report) -> None:
+    head["best"] = "logistic"
 
     report = page(base, head)
 
     assert report.startswith("### Metrics: logistic here, lightgbm at main")
-    assert "- the champion: log-loss 0.4735 → 0.5 (+0.0265, margin 0.002)" in report
+    assert "- the best model: log-loss 0.4735 → 0.5 (+0.0265, margin 0.002)" in report
 
 
 def test_the_committed_reports_can_be_compared_with_themselves() -> None:
     committed = dict(metrics_report.of_revision("HEAD"))
 
     assert "Nothing is worse" in page(committed, committed)
+
+
+def test_the_names_of_earlier_reports_are_read(head: Report) -> None:
+    slices = [{"cut": each["dimension"], **each} for each in head["slices"]]
+    for each in slices:
+        del each["dimension"]
+    earlier = metrics_report._merged([json.dumps({"champion": head["best"], "slices": slices})])
+
+    assert earlier["best"] == head["best"]
+    assert metrics_report.gated_slices(earlier) == metrics_report.gated_slices(head)
 
 
 def test_a_revision_without_reports_is_refused_by_name() -> None:

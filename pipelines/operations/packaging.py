@@ -56,10 +56,10 @@ class BestModel(NamedTuple):
 
 def read_best_model(params: Params) -> BestModel:
     training = read_json(MODELS / "training.json")
-    native = joblib.load(MODELS / f"{training['champion']}.joblib")
+    native = joblib.load(MODELS / f"{training['best']}.joblib")
     entities = read_period(split.periods(params.split)["test"])
     predictions = pd.read_parquet(PREDICTIONS / "test.parquet")
-    name = training["champion"]
+    name = training["best"]
     explainer = explainer_of(name, native, training["categories"], entities)
     trained_on = np.frombuffer((MODELS / TRAINED_ON).read_bytes(), "<u8")
     return BestModel(name, native, export.to_onnx(name, native), training, entities, predictions, explainer, trained_on)
