@@ -110,6 +110,8 @@ def health_notes(model_store: ModelStore, prediction_log: PredictionLog) -> tupl
         notes.append("the newest release was refused; the previous one stays live (the log has the reason)")
     if prediction_log.database_error is not None:
         notes.append(f"the database is down: {len(prediction_log.spool)} predictions are in the spool")
+    elif waiting := len(prediction_log.spool):
+        notes.append(f"{waiting} predictions of the spool are being written to the database")
     if prediction_log.spool_error is not None:
         notes.append("neither the database nor the spool accepts predictions, so the service returns none")
     return (*notes, *monitoring_notes(prediction_log.monitoring))

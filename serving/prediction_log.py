@@ -7,12 +7,15 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Event, Thread
+from time import monotonic
 from typing import Any
 
 import sqlalchemy as sa
 
 from ontime import database, online_store
+from ontime.database_tables import predictions
 from ontime.declaration import Question
+from ontime.sqlite_files import SQLiteFiles
 from serving import metrics
 from serving.monitoring_status import latest_status
 from serving.operations_responses import MonitoringStatus
@@ -21,6 +24,8 @@ from serving.spool import Row, Spool
 logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
+COLUMN_TYPES = {column.name: column.type.python_type for column in predictions.columns}
+INVALID_ROW = (sa.exc.DataError, sa.exc.IntegrityError)  # of a value, not of the table or the server
 
 
 class PredictionNotStored(Exception):
@@ -30,7 +35,7 @@ class PredictionNotStored(Exception):
 class PredictionLog:
     """`database_error` and `spool_error` are the reasons why these are not available, None while they are.
 
-    A thread checks the database, and writes the spool to it once it is available again. The thread also reads
+    A thread checks the database, and writes the spool to it, in batches beside the requests. The thread also reads
     `monitoring`, so that readiness never waits for the database.
     """
 
@@ -39,11 +44,11 @@ class PredictionLog:
         self.database_error: str | None = None
         self.spool_error: str | None = None
         self.monitoring: MonitoringStatus | None = None
+        self._files = SQLiteFiles(engine)
         self._stopping = Event()
         self._thread = Thread(target=self._watch_database, name="database watcher", daemon=True)
 
     def start(self) -> None:
-        self._drain()
         with suppress(sa.exc.SQLAlchemyError):  # the thread handles it
             self.read_monitoring()
         self._thread.start()
@@ -72,16 +77,15 @@ class PredictionLog:
         if self.database_error is None:
             try:
                 database.log_predictions(self.engine, rows)
+                self._files.check()  # after the commit: before it, the file may still be replaced
             except sa.exc.SQLAlchemyError as error:
                 self._set_database_error(error)
             else:
-                self.spool_error = None
                 return
         try:
             self.spool.append(rows)
         except OSError as error:
-            self.spool_error = str(error)
-            logger.error("spool: %s", error)
+            self._set_spool_error(error)
             raise PredictionNotStored from None
         self.spool_error = None
         metrics.SPOOL_ROWS.set(len(self.spool))
@@ -102,29 +106,88 @@ class PredictionLog:
         metrics.DATABASE_UNAVAILABLE.set(1)
         logger.error("database: %s", self.database_error)
 
+    def _set_spool_error(self, error: OSError) -> None:
+        self.spool_error = str(error)
+        logger.error("spool: %s", error)
+
     def _watch_database(self) -> None:
         while not self._stopping.wait(RETRY_SECONDS):
             if self.database_error is None:
                 try:  # so that readiness is correct even without traffic
                     database.ping(self.engine)
+                    self._files.check()
                     self.read_monitoring()
                 except sa.exc.SQLAlchemyError as error:
                     self._set_database_error(error)
-            self._drain()
+            else:
+                self._try_database()
+            if self.database_error is None:
+                self._drain()
+            elif self.spool_error is not None:
+                self._try_spool()
+
+    def _try_database(self) -> None:
+        """Use the database again once it accepts a write: a full disk still answers queries."""
+        try:
+            database.reopen(self.engine)
+            database.prepare(self.engine)
+            if not self.spool.store_first(self._restore):
+                database.write_nothing(self.engine)
+        except (sa.exc.SQLAlchemyError, database.DatabaseRefused, OSError):
+            return
+        self._files.remember()
+        self.database_error = self.spool_error = None
+        metrics.DATABASE_UNAVAILABLE.set(0)
+        logger.warning("database: available, %d predictions are in the spool", len(self.spool))
+        self.spool.seal()
+
+    def _try_spool(self) -> None:
+        try:
+            self.spool.check_space()
+        except OSError:
+            return
+        self.spool_error = None
 
     def _drain(self) -> None:
-        """Write the spool to the database, including files of killed processes; on success the database is up."""
-        was_down = self.database_error is not None
+        """Write the spool to the database, including files of killed processes."""
+        drained = 0
         try:
-            if was_down:
-                database.prepare(self.engine)
-            drained = self.spool.drain(lambda rows: database.restore_predictions(self.engine, rows))
-        except (sa.exc.SQLAlchemyError, OSError) as error:
-            if not was_down:
-                logger.error("spool: %s", str(error).partition("\n")[0])
-            return
-        if was_down or drained:
-            self.database_error = self.spool_error = None
-            metrics.DATABASE_UNAVAILABLE.set(0)
-            logger.warning("database: available, %d predictions were written from the spool", drained)
-        metrics.SPOOL_ROWS.set(len(self.spool))
+            while not self._stopping.is_set():
+                started_at = monotonic()
+                count = self.spool.drain_batch(self._restore)
+                drained += count
+                metrics.SPOOL_ROWS.set(len(self.spool))
+                if not count:
+                    break
+                self._stopping.wait(monotonic() - started_at)  # half of the time is left to the requests
+        except sa.exc.SQLAlchemyError as error:
+            self._set_database_error(error)
+        except OSError as error:
+            logger.error("spool: %s", error)
+        if drained:
+            logger.warning("database: %d predictions were written from the spool", drained)
+
+    def _restore(self, rows: Sequence[Row]) -> Mapping[int, str]:
+        """Insert rows of the spool; returns the places of those that the table never accepts, with the reasons."""
+        reasons = {place: reason for place, row in enumerate(rows) if (reason := _reason_to_reject(row))}
+        accepted = {place: row for place, row in enumerate(rows) if place not in reasons}
+        try:
+            database.restore_predictions(self.engine, list(accepted.values()))
+        except INVALID_ROW:
+            for place, row in accepted.items():
+                try:
+                    database.restore_predictions(self.engine, [row])
+                except INVALID_ROW as error:
+                    reasons[place] = str(error).partition("\n")[0]
+        return reasons
+
+
+def _reason_to_reject(row: Row) -> str | None:
+    """Why this is not a row of the table; None if it is one. A file may be of another version, or be damaged."""
+    if row.keys() != COLUMN_TYPES.keys():
+        return f"the columns are {', '.join(row)}, and not {', '.join(COLUMN_TYPES)}"
+    for name, expected in COLUMN_TYPES.items():
+        value = float(row[name]) if expected is float and type(row[name]) is int else row[name]
+        if not isinstance(value, expected):
+            return f"{name} is not of type {expected.__name__}"
+    return None

@@ -144,6 +144,21 @@ def count_shadows(engine: sa.Engine, after: str) -> int:
         return int(connection.execute(query).scalar_one())
 
 
+def reopen(engine: sa.Engine) -> None:
+    """Close all connections, as `engine.dispose()` does, but keep the lock that a restore of the file waits for."""
+    pool = engine.pool
+    engine.pool = pool.recreate()
+    pool.dispose()
+
+
+def write_nothing(engine: sa.Engine) -> None:
+    """Commit a transaction that changes nothing, but is written to disk. Raises SQLAlchemyError if that fails."""
+    sqlite_statement = "PRAGMA user_version = 0"
+    statement = sqlite_statement if engine.dialect.name == "sqlite" else "SELECT pg_current_xact_id()"
+    with engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
 def ping(engine: sa.Engine) -> None:
     """Raises SQLAlchemyError if the tables cannot be read. An empty SQLite file would accept `SELECT 1`."""
     with engine.connect() as connection:

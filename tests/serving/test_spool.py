@@ -150,3 +150,65 @@ def test_the_spool_of_a_dead_process_is_taken_over_on_nfs(tmp_path: Path, monkey
 
     assert alive.drain(stored.extend) == 1
     assert stored == [row(1)]
+
+
+def test_lines_that_are_not_predictions_are_kept_aside_with_their_reason(tmp_path: Path) -> None:
+    dead, stored = Spool(tmp_path), list[Row]()
+    dead.append([row(1), row(2), row(3)])
+    path = next(tmp_path.iterdir())
+    lines = path.read_bytes().splitlines(keepends=True)
+    broken = [b"not JSON\n", b'{"prediction_id": "4"}\n', b"[1]\n", b"\xff\xfe\n"]
+    path.write_bytes(b"".join([lines[0], broken[0], lines[1], *broken[1:], lines[2]]))
+    dead._file.close()
+
+    next_one = Spool(tmp_path)
+    drained = next_one.drain(stored.extend)
+    next_one.close()
+
+    assert stored == [row(1), row(2), row(3)]
+    assert drained == 7
+    (rejected,) = (tmp_path / "rejected").iterdir()
+    kept = [json.loads(line) for line in rejected.read_text().splitlines()]
+    assert [each["line"].encode() for each in kept[:3]] == broken[:3]
+    assert all(each["reason"] for each in kept)
+    assert not path.exists()
+
+
+def test_rows_that_the_table_refuses_are_kept_aside_too(spool: Spool, tmp_path: Path) -> None:
+    spool.append([row(1), row(2)])
+
+    spool.drain(lambda _: {1: "too long"})
+
+    (rejected,) = (tmp_path / "rejected").iterdir()
+    (kept,) = (json.loads(line) for line in rejected.read_text().splitlines())
+    assert (kept["reason"], json.loads(kept["line"])["prediction_id"]) == ("too long", "2")
+
+
+def test_a_large_spool_is_drained_in_batches_and_takes_new_rows_meanwhile(spool: Spool) -> None:
+    spool.append([row(number) for number in range(2500)])
+    spool.seal()
+    sizes: list[int] = []
+
+    def store(rows: Any) -> None:
+        sizes.append(len(rows))
+        spool.append([row(9000 + len(sizes))])
+
+    while spool.drain_batch(store):
+        pass
+
+    assert sizes == [1000, 1000, 500]
+    assert len(spool) == 3
+
+
+def test_a_process_killed_while_it_checks_for_space_leaves_no_broken_line(tmp_path: Path) -> None:
+    dead, stored = Spool(tmp_path), list[Row]()
+    dead.append([row(1)])
+    dead._write(b" " * 100)
+    dead._file.close()
+
+    next_one = Spool(tmp_path)
+    next_one.drain(stored.extend)
+    next_one.close()
+
+    assert stored == [row(1)]
+    assert list(tmp_path.iterdir()) == []
