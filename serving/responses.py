@@ -200,5 +200,5 @@ class ListedEntity(ResponseModel):
 
 class Listing(ResponseModel):
     days: Annotated[tuple[date, date] | None, Field(description="first and last day, in the problem's time zone")]
-    more: Annotated[bool, Field(description="there are more matches than `limit`")]
+    more: Annotated[bool, Field(description="there are more: `after` the last entity_id")]
     entities: tuple[ListedEntity, ...]

@@ -4,23 +4,22 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ontime import database_tables
-from ontime.declaration import Names, Search
+from ontime.declaration import ENTITY_ID, Names, Search
 from ontime.local_time import day_of, midnight
 from ontime.problem import PROBLEM
 from ontime.release import Manifest
 from ontime.request_fields import choices_of, kind_of
 from ontime.schema import WORDS, ZONE
-from serving.parsing import Day, Integer, NaturalNumber
-from serving.responses import ListedEntity, Listing, ProblemInfo, SearchChoice, SearchField
+from serving.parsing import Day, Integer, NaturalNumber, RequestRejected
+from serving.responses import ErrorDetail, ListedEntity, Listing, ProblemInfo, SearchChoice, SearchField
 
 MAX_LISTED_ENTITIES = 200
-SPANS_PER_STATEMENT = 300  # SQLite rejects an expression of 1000 terms
 FIELDS = list(PROBLEM.request.model_fields)
 
 
@@ -42,6 +41,9 @@ class _Query(BaseModel):
         None
     )
     limit: Annotated[NaturalNumber, Field(ge=1, le=MAX_LISTED_ENTITIES)] = 50
+    after: Annotated[
+        str | None, Field(pattern=f"^{ENTITY_ID}$", description="the last entity_id of the previous page")
+    ] = None
 
 
 Query: Any = create_model(  # type: ignore[call-overload]  # its fields are known at run time only
@@ -52,29 +54,41 @@ Query: Any = create_model(  # type: ignore[call-overload]  # its fields are know
 
 
 def find_entities(engine: sa.Engine, query: Any, names: Names) -> Listing:
+    """The first matches in the order of their events, after `query.after`. Raises RequestRejected if that is unknown.
+
+    Each query reads one span of the index on the event times, or on a search field and the event times, so the time
+    does not grow with the number of entities. An hour without a day is one short query for each day.
+    """
     table, event = database_tables.entities, database_tables.entities.c.event_at
     with engine.connect() as connection:
         first, last = connection.execute(sa.select(sa.func.min(event), sa.func.max(event))).one()
         if first is None:
             return Listing(days=None, more=False, entities=())
+        days = day_of(first), day_of(last)
         statement = sa.select(table).order_by(event, table.c.entity_id)
         for each in PROBLEM.search:
             if (value := getattr(query, each.field)) is not None:
                 statement = statement.where(table.c[each.field] == value)
-        days = day_of(first), day_of(last)
-        spans = _spans(*days, query.day, query.hour)
+        if query.after is not None:
+            first = _event_of(connection, query.after)
+            statement = statement.where(sa.or_(event > first, table.c.entity_id > query.after))
         rows: list[Mapping[Any, Any]] = []
-        for place in range(0, len(spans), SPANS_PER_STATEMENT):
+        for begin, end in _spans(day_of(first), days[1], query.day, query.hour):
+            page = statement.where(event >= max(begin, first), event < end).limit(query.limit + 1 - len(rows))
+            rows += connection.execute(page).mappings().all()
             if len(rows) > query.limit:
                 break
-            conditions = (
-                sa.and_(event >= begin, event < end) for begin, end in spans[place : place + SPANS_PER_STATEMENT]
-            )
-            page = statement.where(sa.or_(*conditions)).limit(query.limit + 1 - len(rows))
-            rows += connection.execute(page).mappings().all()
     return Listing(
         days=days, more=len(rows) > query.limit, entities=tuple(_listed(row, names) for row in rows[: query.limit])
     )
+
+
+def _event_of(connection: sa.Connection, entity_id: str) -> datetime:
+    table = database_tables.entities.c
+    event = connection.execute(sa.select(table.event_at).where(table.entity_id == entity_id)).scalar()
+    if event is None:
+        raise RequestRejected(422, ErrorDetail(place="query.after", reason="is not in the online store", got=entity_id))
+    return cast("datetime", event)
 
 
 def find_entity(engine: sa.Engine, entity_id: str, names: Names) -> ListedEntity | None:

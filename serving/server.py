@@ -8,6 +8,8 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
+from threading import Thread
+from time import sleep
 
 import sqlalchemy as sa
 import uvicorn
@@ -20,6 +22,7 @@ from ontime.release_pointer import NoRelease
 from ontime.settings import BadSettings, Settings, load_settings
 
 SWITCH_SECONDS = 0.001  # Python's default is 0.005
+PARENT_SECONDS = 0.5
 
 
 def main() -> None:
@@ -112,14 +115,25 @@ def create_worker_app() -> FastAPI:
     from serving.access_log import JSONFormatter
     from serving.app import create_app
     from serving.connection import Connection
+    from serving.log_stream import LogStream
 
     # Under load the event loop is always busy; this bounds the wait of the database thread for the interpreter lock.
     sys.setswitchinterval(SWITCH_SECONDS)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # it is a TextIOWrapper; each log line is visible at once
+    sys.stdout.flush()
+    sys.stdout = LogStream(sys.stdout.fileno())
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JSONFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = load_settings()
+    if settings.workers > 1:
+        Thread(target=_end_with_parent, args=(os.getppid(),), name="parent watcher", daemon=True).start()
     Connection.head_seconds = settings.request_seconds
     return create_app(settings)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Stop this worker if its supervisor is killed: it would keep the port, so that no other service could start."""
+    while os.getppid() == parent:
+        sleep(PARENT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -66,7 +66,7 @@ def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
 
 
 def prepare(engine: sa.Engine) -> None:
-    """Create missing tables. Raises DatabaseRefused if existing ones have other columns."""
+    """Create missing tables and indexes. Raises DatabaseRefused if existing ones have other columns."""
     inspector = sa.inspect(engine)
     existing = set(inspector.get_table_names())
     for table in metadata.sorted_tables:
@@ -79,6 +79,10 @@ def prepare(engine: sa.Engine) -> None:
         if required := [name for name in foreign if _is_required(columns[name])]:
             raise _refused(engine, f"its table {table.name} needs {', '.join(required)}, which nothing fills any more")
     metadata.create_all(engine)
+    for table in [each for each in metadata.sorted_tables if each.name in existing]:
+        present = {index["name"] for index in inspector.get_indexes(table.name)}
+        for index in [each for each in table.indexes if each.name not in present]:  # of an earlier version's table
+            index.create(engine, checkfirst=True)
 
 
 def _is_required(column: ReflectedColumn) -> bool:

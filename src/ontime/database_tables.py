@@ -41,6 +41,7 @@ entities = sa.Table(
         sa.Column(name, COLUMN_TYPES[kind_of(each.annotation)], nullable=not each.is_required())
         for name, each in PROBLEM.request.model_fields.items()
     ),
+    *(sa.Index(f"ix_entities_{each.field}_event_at", each.field, "event_at") for each in PROBLEM.search),
 )
 
 features = sa.Table(

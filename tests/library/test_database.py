@@ -278,3 +278,15 @@ def test_a_column_of_others_that_may_be_empty_or_has_a_default_is_no_reason_to_r
     database.store_outcomes(engine, [outcome(label=True)])
 
     assert database.outcome_of(engine, "a", label_at_least=30) is not None
+
+
+def test_the_index_of_a_search_is_added_to_a_table_of_an_earlier_version(engine: sa.Engine) -> None:
+    names = {str(index.name) for index in database_tables.entities.indexes}
+    with engine.begin() as connection:
+        for name in names:
+            connection.execute(sa.text(f"DROP INDEX {name}"))
+
+    database.prepare(engine)
+
+    assert {index["name"] for index in sa.inspect(engine).get_indexes("entities")} == names
+    assert len(names) == 1 + len(PROBLEM.search)

@@ -1,5 +1,6 @@
 """Every returned prediction is stored: after kill -9, while the database is down, and until the disk is full."""
 
+import fcntl
 import json
 import random
 import shlex
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
 import pytest
 import sqlalchemy as sa
 
@@ -323,3 +325,30 @@ def test_an_unfinished_request_does_not_block_a_stop(settings: Settings) -> None
         service.stop()
 
     assert service.process.poll() is not None
+
+
+def test_a_reader_of_the_log_that_has_stalled_delays_no_response(settings: Settings) -> None:
+    """The pipe is as small as the system allows, and nobody reads it."""
+    with running(settings) as service:
+        assert service.process.stdout is not None
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # of Linux; elsewhere a pipe is small enough
+            fcntl.fcntl(service.process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        for _ in range(300):
+            service.post("/v1/predictions", FLIGHT)
+        ready = service.ask("GET", "/health/ready")
+        service.stop()
+
+    assert ready[0] == 200
+    assert len(stored_ids(settings)) == 300
+
+
+def test_workers_end_with_a_killed_supervisor_and_free_the_port(settings: Settings) -> None:
+    with running(settings, ONTIME_WORKERS="2") as service:
+        workers = psutil.Process(service.process.pid).children(recursive=True)
+        service.process.kill()
+        gone, alive = psutil.wait_procs(workers, timeout=30)
+
+    assert len(gone) >= 2
+    assert alive == []
+    with socket.create_server(("127.0.0.1", service.port)):
+        pass

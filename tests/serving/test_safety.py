@@ -495,6 +495,30 @@ def test_flights_of_ten_years_are_listed_in_their_order(
     assert (listing["more"], first["more"], first["entities"]) == (False, True, listing["entities"][:1])
 
 
+@pytest.mark.parametrize("field", [{}, {"origin": "JFK"}, {"hour": 8}])
+def test_pages_together_list_every_flight_once(field: dict[str, Any], client: TestClient, stored: pd.DataFrame) -> None:
+    whole, pages = list[tuple[str, str]](), 0
+    after = dict[str, str]()
+    while True:
+        page = client.get("/v1/entities", params={**field, **after, "limit": 200}).json()
+        whole += [(each["event_at"], each["entity_id"]) for each in page["entities"]]
+        pages += 1
+        if not page["more"]:
+            break
+        after = {"after": whole[-1][1]}
+
+    assert whole == sorted(set(whole), key=lambda each: (datetime.fromisoformat(each[0]), each[1]))
+    assert len(whole) == len(stored) or field
+    assert pages == len(whole) // 200 + 1
+
+
+def test_a_page_after_an_unknown_flight_is_refused(client: TestClient, stored: pd.DataFrame) -> None:
+    answer = client.get("/v1/entities", params={"after": "UA9-EWR-20131105T1015Z"})
+
+    assert len(stored)
+    assert (answer.status_code, answer.json()["detail"][0]["place"]) == (422, "query.after")
+
+
 def test_an_empty_online_store_lists_nothing(client: TestClient) -> None:
     assert client.get("/v1/entities").json() == {"days": None, "more": False, "entities": []}
     assert client.get("/v1/entities/UA9-EWR-20131105T1015Z").status_code == 404
