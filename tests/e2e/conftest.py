@@ -8,16 +8,22 @@ import pytest
 from ontime import locks
 from tests.project import Project
 
+UNCOMMITTED = (
+    'train_from: "2020-01-01"',
+    'train_from: "2020-02-01"',
+)  # what changes in params.yaml before the training
+
 
 @pytest.fixture(scope="session")
 def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One table, no lead, no stored features. Git tags: `whole` before the adoption, `trained` after the training.
+    """One table, no lead, no stored features, in a folder that a shell would read otherwise.
 
-    All workers of this pytest run share it, so no test may change it: use `tiny`.
+    Git tags: `whole` before the adoption, `adopted`, and `trained`, with parameters that were committed only after the
+    training. All workers of this pytest run share it, so no test may change it: use `tiny`.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base  # pytest-xdist's workers have folders below it
-    folder, complete = shared / "tiny", shared / "tiny.complete"
+    folder, complete = shared / "it's tiny", shared / "tiny.complete"
     with locks.wait_and_hold(shared / "tiny.lock", "the training of tests/tiny"):
         if not complete.exists():
             shutil.rmtree(folder, ignore_errors=True)  # half of one, if its process was killed
@@ -39,7 +45,14 @@ def _train(folder: Path) -> None:
         made.git("config", name, value)
     made.git("tag", "whole")
     made.make("adopt", "FROM=tests/tiny")
+    _commit(made, "adopted")
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace(*UNCOMMITTED))
     made.make("train", "OMP_NUM_THREADS=1")
+    _commit(made, "trained")
+
+
+def _commit(made: Project, tag: str) -> None:
     made.git("add", "--all")
-    made.git("commit", "--quiet", "--message", "trained")
-    made.git("tag", "trained")
+    made.git("commit", "--quiet", "--message", tag)
+    made.git("tag", tag)
