@@ -8,27 +8,27 @@ import pytest
 from ontime import locks
 from tests.project import Project
 
-UNCOMMITTED = (
-    'train_from: "2020-01-01"',
-    'train_from: "2020-02-01"',
-)  # what changes in params.yaml before the training
+# In params.yaml, before the training. Of another length: git overlooks an equally long change within a second.
+UNCOMMITTED = "c: 0.1\n", "c: 0.05\n"
 
 
 @pytest.fixture(scope="session")
 def tiny_original(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """One table, no lead, no stored features, in a folder that a shell would read otherwise.
+    """One table, no lead, no stored features. Moved after its training, so no path that it has recorded exists.
 
     Git tags: `whole` before the adoption, `adopted`, and `trained`, with parameters that were committed only after the
     training. All workers of this pytest run share it, so no test may change it: use `tiny`.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if base.name.startswith("popen-") else base  # pytest-xdist's workers have folders below it
-    folder, complete = shared / "it's tiny", shared / "tiny.complete"
+    folder, trained_in, complete = shared / "tiny", shared / "it's a clone", shared / "tiny.complete"
     with locks.wait_and_hold(shared / "tiny.lock", "the training of tests/tiny"):
         if not complete.exists():
-            shutil.rmtree(folder, ignore_errors=True)  # half of one, if its process was killed
-            folder.mkdir()
-            _train(folder)
+            for half in (folder, trained_in):  # of a process that was killed
+                shutil.rmtree(half, ignore_errors=True)
+            trained_in.mkdir()
+            _train(trained_in)
+            trained_in.rename(folder)
             complete.touch()
     return Project.at(folder)
 

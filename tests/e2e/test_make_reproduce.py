@@ -1,6 +1,6 @@
 """A registered version, rebuilt from its number: nothing of it is in the workspace any more.
 
-All of it in a folder that was moved after its training, into a path that a shell would read otherwise.
+All of it in a folder that was moved after its training, with names that a shell would misread: see tiny_original.
 """
 
 import re
