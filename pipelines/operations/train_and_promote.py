@@ -4,6 +4,7 @@ After an interruption, `make train` continues after the last complete stage. DVC
 ends with this process, so no stage continues to write on its own.
 """
 
+import gc
 import json
 import os
 import signal
@@ -110,3 +111,4 @@ def main(arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     environment.enforce()
     main(sys.argv[1:])
+    gc.freeze()  # the process ends: searching MLflow and all other modules for garbage would take a second

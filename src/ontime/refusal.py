@@ -3,6 +3,7 @@
 A stage that refuses prints one line and exits with status 3; one that crashes prints a traceback and exits with 1.
 """
 
+import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ def exit_on_refusal(stage: str) -> Iterator[None]:
     except Refusal as refused:
         print(f"{stage}: refused: {refused}", file=sys.stderr, flush=True)
         sys.exit(STATUS)
+    finally:
+        gc.freeze()  # the process ends: searching all imported modules for garbage would take a third of a second
 
 
 def find_refusal(output: str) -> str | None:

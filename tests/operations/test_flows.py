@@ -1,5 +1,6 @@
 """The flows on a real, temporary Prefect server: a second run, or a run after a kill, leaves the same state."""
 
+import json
 import os
 import shutil
 import signal
@@ -33,26 +34,37 @@ if TYPE_CHECKING:  # prefect takes two seconds to import, and reads PREFECT_HOME
 NOW = "2013-02-20T17:00:00+00:00"
 DAY = date(2013, 2, 19)  # not a Sunday, when drift is measured, which takes seconds
 
-# Runs a flow, and kills itself at a call of a function, after so many calls.
+# For each line of its input, a fork runs a flow, and kills itself at a call of a function, after so many calls. The
+# answer is the fork's exit status. A fork, because the imports take seconds.
 KILL_SCRIPT = """
-import importlib, os, signal, sys
+import importlib, json, os, signal, sys
 from pipelines.operations import flows, materialise
 
-place, left = sys.argv[1], int(sys.argv[2])
-module, name = place.rsplit(".", 1)
-real = getattr(importlib.import_module(module), name)
+def run_and_die(folder, place, left, *arguments):
+    os.chdir(folder)
+    log = os.open("killed.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1), os.dup2(log, 2)
+    module, name = place.rsplit(".", 1)
+    real = getattr(importlib.import_module(module), name)
 
-def dies(*words, **named):
-    global left
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    left -= 1
-    return real(*words, **named)
+    def dies(*words, **named):
+        nonlocal left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return real(*words, **named)
 
-setattr(importlib.import_module(module), name, dies)
-materialise.BATCH_ROWS = 200
-sys.argv = ["flows", *sys.argv[3:]]
-flows.main()
+    setattr(importlib.import_module(module), name, dies)
+    materialise.BATCH_ROWS = 200
+    sys.argv = ["flows", *arguments]
+    flows.main()
+
+for line in sys.stdin:
+    process = os.fork()
+    if process == 0:
+        run_and_die(*json.loads(line))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
 
 
@@ -72,6 +84,20 @@ def server(home: None) -> Iterator[str]:  # noqa: ARG001  it has to be there fir
 
     with prefect_test_harness(server_startup_timeout=120):
         yield str(get_current_settings().api.url)
+
+
+@pytest.fixture(scope="module")
+def killer(server: str) -> Iterator["subprocess.Popen[str]"]:
+    """The process of KILL_SCRIPT, whose flows report to the server."""
+    # -P: the folder of the retraining has a package `pipelines` of its own.
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", KILL_SCRIPT],
+        env={**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
@@ -132,18 +158,15 @@ class World(NamedTuple):
             changed.chdir(self.folder)
             return once(flows.FLOWS[flow])(when)
 
-    def run_and_die(self, server: str, function: str, left: int, flow: str, when: str | date) -> None:
-        """Run a flow in a subprocess that is killed at a call of `function`, after `left` calls."""
-        # -P: the folder of the retraining has a package `pipelines` of its own.
-        ended = subprocess.run(
-            [sys.executable, "-P", "-c", KILL_SCRIPT, function, str(left), flow, str(when)],
-            cwd=self.folder,
-            env={**os.environ, "PREFECT_API_URL": server, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert ended.returncode == -signal.SIGKILL, ended.stdout
+    def run_and_die(
+        self, killer: "subprocess.Popen[str]", function: str, left: int, flow: str, when: str | date
+    ) -> None:
+        """Run a flow in a process that is killed at a call of `function`, after `left` calls."""
+        assert killer.stdin is not None
+        assert killer.stdout is not None
+        print(json.dumps([str(self.folder), function, left, flow, str(when)]), file=killer.stdin, flush=True)
+        status = int(killer.stdout.readline())
+        assert status == -signal.SIGKILL, (self.folder / "killed.log").read_text()
 
 
 @pytest.fixture
@@ -230,12 +253,12 @@ def test_materialise_run_twice_leaves_the_same_rows(world: World) -> None:
     ],
 )
 def test_materialise_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted_run_leaves(
-    function: str, left: int, server: str, worlds: tuple[World, World]
+    function: str, left: int, killer: "subprocess.Popen[str]", worlds: tuple[World, World]
 ) -> None:
     killed, uninterrupted = worlds
     uninterrupted.run("materialise", NOW)
 
-    killed.run_and_die(server, function, left, "materialise", NOW)
+    killed.run_and_die(killer, function, left, "materialise", NOW)
     half = killed.rows()
     killed.run("materialise", NOW)
 
@@ -365,14 +388,14 @@ def test_monitor_run_twice_decides_once(world: World, tables: Tables) -> None:
     ],
 )
 def test_monitor_killed_in_the_middle_and_run_again_leaves_what_an_uninterrupted_run_leaves(
-    function: str, left: int, moved: bool, server: str, worlds: tuple[World, World], tables: Tables
+    function: str, left: int, moved: bool, killer: "subprocess.Popen[str]", worlds: tuple[World, World], tables: Tables
 ) -> None:
     killed, uninterrupted = worlds
     for each in worlds:
         simulate_better_shadow(each, tables)
     uninterrupted.run("monitor", DAY)
 
-    killed.run_and_die(server, function, left, "monitor", DAY)
+    killed.run_and_die(killer, function, left, "monitor", DAY)
     pointer = release_pointer.read_pointer(killed.releases)
     half = killed.rows()
     killed.run("monitor", DAY)
@@ -462,14 +485,14 @@ def test_a_refused_retraining_is_recorded_and_not_retried(
 
 
 def test_a_retraining_killed_before_its_promotion_is_not_trained_again(
-    server: str, worlds: tuple[World, World]
+    killer: "subprocess.Popen[str]", worlds: tuple[World, World]
 ) -> None:
     killed, uninterrupted = worlds
     for each in worlds:
         create_tiny_repository(each)
     uninterrupted.run("retrain", DAY)
 
-    killed.run_and_die(server, "pipelines.operations.retrain._promotion_output", 0, "retrain", DAY)
+    killed.run_and_die(killer, "pipelines.operations.retrain._promotion_output", 0, "retrain", DAY)
     half = killed.rows()
     killed.run("retrain", DAY)
 
