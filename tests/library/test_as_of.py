@@ -12,6 +12,8 @@ from ontime import sources
 from ontime.datasets import Tables
 from tests.futures import with_another_future
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2013, 1, 3, tzinfo=UTC)
 MINUTES_OF_THE_YEAR = 362 * 24 * 60
 MOMENTS = [

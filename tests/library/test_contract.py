@@ -13,6 +13,8 @@ from ontime.datasets import Tables
 from ontime.problem import known_errors, rules
 from pipelines import layout, validate
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {
     "cancelled": 8_255,
     "departed_without_arrival_delay": 1_175,

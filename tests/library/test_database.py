@@ -196,6 +196,7 @@ def test_prediction_ids_are_in_the_order_of_time() -> None:
     ),
     order=st.randoms(use_true_random=False),
 )
+@pytest.mark.slow
 def test_outcomes_converge_in_whatever_order_they_come(
     outcomes: list[tuple[bool, int, int | None]], order: Random
 ) -> None:

@@ -41,6 +41,7 @@ def grown(booster: Booster) -> Trees:
     return Trees.from_bytes(tree_readers.from_lightgbm_dump(booster.dump_model()).to_bytes())
 
 
+@pytest.mark.slow
 def test_each_contribution_is_lightgbms_own(booster: Booster, grown: Trees, matrix: NDArray[np.float32]) -> None:
     expected = np.asarray(booster.predict(matrix, pred_contrib=True))
 

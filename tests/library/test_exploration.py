@@ -7,6 +7,8 @@ import pytest
 from ontime import exploration
 from ontime.datasets import Tables
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(5)
 NORMAL = pd.Series(RNG.normal(size=5000))
 

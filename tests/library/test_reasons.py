@@ -153,6 +153,7 @@ def test_xgboost_is_explained_as_it_explains_itself() -> None:
         assert explanation.total == pytest.approx(margin, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_linear_model_is_explained_against_the_mean_of_typical_rows(rows: Matrix, late: NDArray[np.bool_]) -> None:
     five = np.column_stack([rows[:, 0], rows[:, 0], rows[:, 0], rows[:, 1:3]])  # the first three columns are categories
     five[:, 1:3] = np.random.default_rng(2).integers(0, 4, (len(five), 2))

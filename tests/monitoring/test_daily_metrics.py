@@ -16,6 +16,8 @@ from ontime.params import Params
 from ontime.settings import Settings
 from tests.production import MONDAY, SUNDAY, TUESDAY, WEDNESDAY, pointer_of, record_quarantine, simulate_day
 
+pytestmark = pytest.mark.slow
+
 
 def figures(settings: Settings, engine: sa.Engine, params: Params, day: date) -> Mapping[str, float | None]:
     context = DayContext(settings, params, engine, day, midnight(day + timedelta(days=1)))
@@ -67,7 +69,6 @@ def test_the_figures_of_a_day_are_those_of_its_flights(
     assert (measured["prediction_psi"], measured["feature_psi"]) == (None, None)
 
 
-@pytest.mark.slow
 def test_drift_is_measured_and_stored_every_few_days(
     world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:

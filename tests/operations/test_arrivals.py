@@ -20,6 +20,8 @@ from ontime.refusal import Refusal
 from pipelines.operations import arrivals, materialise
 from pipelines.operations.arrivals import Arrived
 
+pytestmark = pytest.mark.slow
+
 DAY = date(2013, 7, 9)
 NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 
@@ -84,7 +86,6 @@ def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: 
     ("day", "minutes"),
     [("2013-02-08", 15), ("2013-03-10", 180), ("2013-11-03", 180), ("2013-06-30", 180), ("2013-12-31", 360)],
 )
-@pytest.mark.slow
 def test_features_computed_during_the_day_equal_those_of_the_whole_year(
     day: str, minutes: int, raw: Tables, tables: Tables, params: Params
 ) -> None:
@@ -261,7 +262,6 @@ def july(raw: Tables) -> Tables:
 
 
 @pytest.mark.parametrize(("change", "table", "reason"), DATA_ERRORS)
-@pytest.mark.slow
 def test_a_broken_batch_is_quarantined_with_its_reason_and_the_other_days_are_not(
     change: Break, table: str, reason: str, july: Tables, params: Params
 ) -> None:
@@ -287,7 +287,6 @@ def test_the_quarantined_rows_are_the_raw_rows_of_the_day(july: Tables, params: 
     assert_frame_equal(batch.rows, broken["weather"][of_the_day(broken["weather"]["hour"])])
 
 
-@pytest.mark.slow
 def test_two_broken_batches_are_reported_separately(july: Tables, params: Params) -> None:
     broken = with_error(in_feet, "weather", with_error(unknown_destination, "flights", july))
 
@@ -318,7 +317,6 @@ def test_an_incomplete_day_is_not_a_broken_batch(hours: int, july: Tables) -> No
 @pytest.mark.parametrize(
     ("table", "column", "value"), [("planes", "seats", 0), ("airlines", "carrier", "AA"), ("airports", "lat", 123.0)]
 )
-@pytest.mark.slow
 def test_a_broken_static_table_stops_everything(
     table: str, column: str, value: Any, july: Tables, params: Params
 ) -> None:

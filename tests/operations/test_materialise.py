@@ -16,6 +16,8 @@ from pipelines.operations import materialise
 from pipelines.operations.materialise import QuestionDiffers
 from tests.production import verdicts
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2013, 2, 20, 12, tzinfo=UTC)
 BROKEN_AT = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 
@@ -84,7 +86,6 @@ def test_a_broken_batch_is_quarantined_and_the_rest_is_materialised(
     assert "weather.pressure_mb" in (world.quarantine / "2013-07-09-weather.txt").read_text()
 
 
-@pytest.mark.slow
 def test_a_broken_batch_is_recorded_once(
     world: Settings, engine: sa.Engine, params: Params, broken_feed: Tables
 ) -> None:

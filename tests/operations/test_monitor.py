@@ -28,6 +28,8 @@ from tests.production import (
 )
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_bad_release_is_rolled_back_automatically(
     world: Settings, engine: sa.Engine, inverted: Small, weeks: pd.DataFrame, tables: Tables, params: Params

@@ -15,6 +15,8 @@ from tests.library.test_release import publish_changed
 from tests.service import MORNING
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 REJECTED = {"version": "2", "against": "release 1", "reason": "slices get worse: carrier UA: +0.0300"}
 PASSED = {"version": "2", "against": "release 1", "reason": "below zero"}
 OVERRIDE = "make promote VERSION=2 FORCE=1 promotes it anyway"

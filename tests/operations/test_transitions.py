@@ -23,6 +23,8 @@ from pipelines.operations import release_commands as by_hand
 from pipelines.operations.transition_log import BY_TRAINING, CHALLENGE, PROMOTION, ROLLBACK, MoveCause, Roles
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 VERSIONS = ("1", "2", "3", "4")  # the gate has rejected the last one
 TRAINED = MoveCause(BY_TRAINING, "better than the champion", {"pipeline": "x"})
 MONDAY = date(2013, 2, 18)

@@ -8,6 +8,8 @@ from ontime.datasets import SourceBroken, Tables
 from ontime.problem import rules
 from ontime.problem import sources as flights_sources
 
+pytestmark = pytest.mark.slow
+
 
 def moments(*texts: str) -> pd.Series:
     return pd.to_datetime(pd.Series(texts), utc=True).dt.as_unit("us")

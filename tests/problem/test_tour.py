@@ -45,6 +45,7 @@ def test_the_tour_has_ten_stops_and_a_function_at_each() -> None:
     assert [stop.splitlines()[0] for stop in stops if not re.search(r"\[`[\w.]+`\]\(", stop)] == []
 
 
+@pytest.mark.slow
 def test_the_examples_print_what_the_page_says() -> None:
     results = doctest.testfile(str(TOUR), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
 

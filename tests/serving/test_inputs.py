@@ -22,6 +22,8 @@ from serving import examples
 from serving.app import create_app
 from tests.service import MORNING
 
+pytestmark = pytest.mark.slow
+
 FLIGHT, OUTCOME = MORNING, examples.OUTCOME
 WIDTH = len(schema.FEATURE_NAMES)
 INFER: dict[str, Any] = {"name": "features", "shape": [1, WIDTH], "datatype": "FP32", "data": [0] * WIDTH}
