@@ -84,6 +84,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},  # the middleware measures, at lower cost
     )
+    app.router.redirect_slashes = False  # a redirect would lead to whatever host the request names
     app.state.model_store = model_store
     errors.add_handlers(app)
     routes.add_predictions(app, batcher, settings)
@@ -94,23 +95,30 @@ def create_app(settings: Settings) -> FastAPI:
     routes.add_operations(app, model_store, prediction_log, settings)
     routes.add_pages(app)
     app.include_router(protocol.router(model_store, prediction_log, settings.request_seconds))
-    app.openapi = lambda: _document(app, model_store.live.champion.manifest)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+    app.openapi = lambda: _document(app, model_store.live.champion.manifest, needs_key=valid_keys is not None)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 
 
-def _document(app: FastAPI, manifest: Manifest) -> dict[str, Any]:
-    """FastAPI's OpenAPI document, with the question of the release and the scopes of the API keys."""
+def _document(app: FastAPI, manifest: Manifest, *, needs_key: bool) -> dict[str, Any]:
+    """FastAPI's OpenAPI document, with the question of the release and, if required, the scopes of the API keys."""
     question = manifest.question
     description = (
         f"{WORDS.title} {WORDS.definition.format(**question.terms)} A prediction uses data available "
         f"{question.terms['lead']} before the {WORDS.event}. "
-        "If the service requires an API key (`make key`), enter it with *Authorize*."
+        + (
+            "The service requires an API key (`make key`): enter it with *Authorize*."
+            if needs_key
+            else "The service requires no API key, and accepts connections from this machine only."
+        )
     )
     # Another release may answer another question.
     if app.openapi_schema is None or app.openapi_schema["info"]["description"] != description:
         document = get_openapi(
             title=app.title, version=app.version, description=description, routes=app.routes, tags=routes.TAGS
         )
+        app.openapi_schema = document
+        if not needs_key:
+            return document
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         error = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorResponse"}}}
         for path, methods in document["paths"].items():
@@ -121,7 +129,6 @@ def _document(app: FastAPI, manifest: Manifest) -> dict[str, Any]:
                 operation["description"] = f"{operation.get('description', '')} Requires the scope `{scope}`.".strip()
                 for status in (401, 403, 429):
                     operation["responses"][str(status)] = {"description": routes.ERRORS[status], "content": error}
-        app.openapi_schema = document
     return app.openapi_schema
 
 

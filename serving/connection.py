@@ -1,6 +1,7 @@
-"""uvicorn's HTTP connection with limits on size and time of a request's head; its parser has neither."""
+"""uvicorn's HTTP connection with limits on size and time of a request's head, and on the number of connections."""
 
 from asyncio import TimerHandle, Transport
+from typing import ClassVar
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -10,7 +11,11 @@ MAX_HEAD_BYTES = 65_536  # request line and headers
 
 
 class Connection(HttpToolsProtocol):
-    head_seconds = 10.0  # for the whole head to arrive; set per process from the settings
+    # Set per process: see `server.py`.
+    head_seconds = 10.0  # for the whole head to arrive
+    max_connections = 1000
+
+    _without_request: ClassVar["dict[Connection, None]"] = {}  # the one that has waited longest is first
 
     _unfinished = 0  # bytes of an incomplete head, chunk header or trailer
     _timer: TimerHandle | None = None
@@ -18,8 +23,13 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # same signature as uvicorn's
         super().connection_made(transport)
         self._start_timer()
+        if len(self.connections) > self.max_connections and self._without_request:
+            # Silent connections must not shut out others: file descriptors are limited.
+            next(iter(self._without_request)).transport.close()
+        self._without_request[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._without_request.pop(self, None)
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -38,6 +48,7 @@ class Connection(HttpToolsProtocol):
         if self._unfinished > MAX_HEAD_BYTES and self._head_bytes() > MAX_HEAD_BYTES:
             raise ValueError("head too large")  # the parser stops and calls `send_400_response`
         self._unfinished = 0
+        self._without_request.pop(self, None)
         self._stop_timer()
         self.scope["has_left"] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]  # an extra of ours
         super().on_headers_complete()
@@ -52,6 +63,10 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._unfinished = 0
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        self._without_request[self] = None
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002  uvicorn's signature
         """Called by uvicorn if its parser fails."""

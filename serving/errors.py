@@ -1,6 +1,7 @@
 """Maps exceptions to error responses: details with their places, and no internals of the server."""
 
 import logging
+from http import HTTPStatus
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -58,7 +59,9 @@ def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
     return _response(422, *details)
 
 
-def _http_error(_: Request, error: HTTPException) -> JSONResponse:
+def _http_error(request: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == HTTPStatus.NOT_FOUND and request.url.path.startswith("/v2/"):
+        return protocol.error_response(request, protocol.unknown_path(request.url.path))
     headers = dict(error.headers or {})
     return _response(error.status_code, ErrorDetail(place="path", reason=str(error.detail)), headers=headers)
 

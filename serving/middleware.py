@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from time import monotonic, perf_counter
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ontime.settings import is_loopback
 from serving import access_log
 from serving.keys import Key, KeyScope, key_digest
 from serving.responses import ErrorDetail, ErrorResponse
@@ -107,7 +109,7 @@ class AccessMiddleware:
     def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> "tuple[str | None, _ErrorSender | None]":
         """The name of the key, and the response to send instead of the application's, if any."""
         if self._keys is None:
-            return None, None
+            return None, _ErrorSender(403, "header", reason) if (reason := _foreign(scope["method"], headers)) else None
         required = required_scope(scope["method"], scope["path"])
         if required is None:
             return None, None
@@ -121,6 +123,25 @@ class AccessMiddleware:
         if wait:
             return key.name, _ErrorSender(429, "authorization", "too many requests with this key", wait)
         return key.name, None
+
+
+def _foreign(method: str, headers: Mapping[bytes, bytes]) -> str | None:
+    """Why a browser sends this request for another site; None if it does not. Only browsers send these headers.
+
+    Without keys, any page that is open in a browser of this machine could otherwise send outcomes, or read predictions
+    under a name that it lets resolve to 127.0.0.1.
+    """
+    origin, site = headers.get(b"origin"), headers.get(b"sec-fetch-site")
+    if origin is None and site is None:
+        return None
+    host = headers.get(b"host", b"").decode("latin-1")
+    if not is_loopback(urlsplit(f"//{host}").hostname or ""):
+        return "host must be localhost or 127.0.0.1, because this service has no API keys"
+    if method not in ("GET", "HEAD") and (
+        site not in (None, b"same-origin", b"none") or origin not in (None, f"http://{host}".encode("latin-1"))
+    ):
+        return "origin must be this service, because it has no API keys"
+    return None
 
 
 class _ErrorSender:

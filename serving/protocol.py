@@ -44,6 +44,10 @@ from serving.protocol_schemas import (
 INPUT, OUTPUT, DATATYPE = "features", "probability", "FP32"
 MAX_FLOAT32 = float(np.finfo(np.float32).max)
 MAX_SHOWN_CHARACTERS = 80  # of an unknown name, in an error
+BINARY_INPUT = (
+    "the binary tensor data extension is not supported: send the tensor as JSON "
+    "(tritonclient: set_data_from_numpy(rows, binary_data=False))"
+)
 
 Name = Annotated[str, PathParameter(examples=["ontime"])]
 
@@ -119,6 +123,7 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
         try:
             async with timeout(request_seconds):
                 body = await read_body(request)
+            _refuse_binary(request)
             infer_request = InferRequest.model_validate_json(body)
             matrix = _matrix_of(infer_request.inputs[0])
             reject_duplicate_names(body, "request", _quotes_in(infer_request))
@@ -137,6 +142,15 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
         )
 
     return routes
+
+
+def _refuse_binary(request: Request) -> None:
+    if "inference-header-content-length" in request.headers:
+        raise ProtocolError(400, BINARY_INPUT)
+
+
+def unknown_path(path: str) -> ProtocolError:
+    return ProtocolError(404, f"{path} is not a path of this protocol; GET /v2 describes the server")
 
 
 def _protocol_error(error: RequestRejected) -> ProtocolError:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,8 @@ from ontime.settings import BadSettings, Settings, load_settings
 
 SWITCH_SECONDS = 0.001  # Python's default is 0.005
 PARENT_SECONDS = 0.5
+MAX_FILES = 16_384  # of a worker; nearly all of them are connections
+RESERVED_FILES = 128  # for the database, the spool, releases and the log
 
 
 def main() -> None:
@@ -129,7 +132,20 @@ def create_worker_app() -> FastAPI:
     if settings.workers > 1:
         Thread(target=_end_with_parent, args=(os.getppid(),), name="parent watcher", daemon=True).start()
     Connection.head_seconds = settings.request_seconds
+    Connection.max_connections = _raise_open_files() - RESERVED_FILES
     return create_app(settings)
+
+
+def _raise_open_files() -> int:
+    """Raise the limit of open files as far as this process may, up to MAX_FILES; returns the limit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > MAX_FILES:
+        hard = MAX_FILES
+    if soft < hard:
+        with suppress(ValueError, OSError):  # macOS reports a limit that it does not grant
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+            return hard
+    return min(soft, MAX_FILES)
 
 
 def _end_with_parent(parent: int) -> None:

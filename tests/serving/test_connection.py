@@ -1,9 +1,11 @@
 """Limits of a connection before the body: size and time of the head; errors at the start of the service."""
 
 import json
+import shlex
 import socket
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,20 @@ def test_an_unfinished_head_is_rejected(what: str, service: Service) -> None:
 
         assert answer.partition(b"\r\n")[0] == line
         assert caller.recv(65_536) == b""
+
+
+def test_silent_connections_shut_nobody_out(settings: Settings) -> None:
+    """More than the process may have open: the ones that have waited longest are closed for the others."""
+    limited = f"ulimit -n 256; exec {shlex.quote(sys.executable)} -m serving"
+    service = Service(settings, command=["bash", "-c", limited]).wait_until_ready()
+    with ExitStack() as silent:
+        for number in range(400):
+            caller = silent.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30))
+            caller.sendall(b"GET / HTTP/1.1\r\nHost:" if number % 2 else b"")
+        started = [service.post("/v1/predictions", MORNING) for _ in range(5)]
+        service.stop()
+
+    assert len(started) == 5
 
 
 def test_a_request_that_is_not_http_has_the_usual_error_body(service: Service) -> None:

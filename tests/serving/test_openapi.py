@@ -29,18 +29,23 @@ def test_every_response_is_as_documented(settings: Settings, pytestconfig: pytes
     app = create_app(settings)
     examples = pytestconfig.getoption("--examples")
     document = schemathesis.openapi.from_asgi("/openapi.json", app)
-    tried = set()
+    tried, unrestricted = set[str](), set[str]()
 
     for result in document.get_all_operations():
         assert not isinstance(result, Err)
         operation = result.ok()
         says_something = operation.body or operation.query or operation.path_parameters
-        for mode in GenerationMode if says_something else [GenerationMode.POSITIVE]:
-            _try(operation, mode, examples)
+        _try(operation, GenerationMode.POSITIVE, examples)
+        if says_something:
+            try:
+                _try(operation, GenerationMode.NEGATIVE, examples)
+            except hypothesis.errors.Unsatisfiable:  # any text is valid in its path, such as the name of a model
+                unrestricted.add(operation.label)
         tried.add(operation.label)
 
     documented = {f"{method.upper()} {path}" for path, methods in app.openapi()["paths"].items() for method in methods}
     assert tried == documented
+    assert all(label.startswith("GET /v2/models/") for label in unrestricted)
 
 
 def _try(operation: Any, mode: GenerationMode, examples: int) -> None:

@@ -60,6 +60,18 @@ def test_a_client_of_the_protocol_calls_the_model(
         assert result.get_response()["id"] == "mine"
     with pytest.raises(InferenceServerException, match="model 'weather' is not loaded"):
         client.infer("weather", [tensor])
+    np.testing.assert_array_equal(client.infer("ontime", [tensor]).as_numpy("probability").shape, (len(rows),))
+    tensor.set_data_from_numpy(rows)  # binary is the client's default
+    with pytest.raises(InferenceServerException, match="binary tensor data extension is not supported: send the"):
+        client.infer("ontime", [tensor])
+
+
+@pytest.mark.parametrize("path", ["/v2/repository/index", "/v2/models", "/v2/models/ontime/stats"])
+def test_a_path_that_the_protocol_does_not_have_gets_the_protocols_error(path: str, client: TestClient) -> None:
+    answer = client.get(path)
+
+    assert (answer.status_code, list(answer.json())) == (404, ["error"])
+    assert path in answer.json()["error"]
 
 
 def test_the_tensor_of_a_flight_gives_its_probability(client: TestClient, settings: Settings) -> None:

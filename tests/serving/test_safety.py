@@ -104,12 +104,71 @@ def test_a_path_without_a_rule_requires_the_admin_scope() -> None:
     assert required_scope("DELETE", "/v1/outcomes") == "predict"  # no route has this method: 405
 
 
-def test_the_openapi_document_lists_the_routes_that_require_a_key(client: TestClient) -> None:
-    paths = client.get("/openapi.json").json()["paths"]
+def test_the_openapi_document_lists_the_routes_that_require_a_key(guarded: tuple[TestClient, dict[str, str]]) -> None:
+    document = guarded[0].get("/openapi.json").json()
 
-    for path, methods in paths.items():
+    assert "requires an API key" in document["info"]["description"]
+    for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            assert ("security" in operation) == (required_scope(method.upper(), path) is not None)
+            needs_key = required_scope(method.upper(), path) is not None
+            assert ("security" in operation, {"401", "403", "429"} <= operation["responses"].keys()) == (needs_key,) * 2
+
+
+def test_the_openapi_document_of_a_service_without_keys_requires_none(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+
+    assert "requires no API key" in document["info"]["description"]
+    assert "securitySchemes" not in document["components"]
+    for methods in document["paths"].values():
+        assert all(
+            "security" not in operation and "401" not in operation["responses"] for operation in methods.values()
+        )
+
+
+LOCAL = "localhost:8000"
+SENT_BY_BROWSERS: dict[str, tuple[str, dict[str, str], int]] = {
+    "this page": ("POST", {"origin": f"http://{LOCAL}", "sec-fetch-site": "same-origin"}, 200),
+    "another site": ("POST", {"origin": "https://evil.example", "sec-fetch-site": "cross-site"}, 403),
+    "a form of another site": ("POST", {"origin": "null", "sec-fetch-site": "cross-site"}, 403),
+    "an old browser on another site": ("POST", {"origin": "https://evil.example"}, 403),
+    "another service of this machine": (
+        "POST",
+        {"origin": "http://localhost:3000", "sec-fetch-site": "same-site"},
+        403,
+    ),
+    "a name that resolves to 127.0.0.1": ("GET", {"host": "evil.example", "sec-fetch-site": "same-origin"}, 403),
+    "a link on another site": ("GET", {"sec-fetch-site": "cross-site"}, 200),
+    "an address that was typed": ("GET", {"sec-fetch-site": "none"}, 200),
+}
+
+
+@pytest.mark.parametrize("sender", SENT_BY_BROWSERS)
+def test_without_keys_a_browser_sends_nothing_for_another_site(sender: str, client: TestClient) -> None:
+    """Not even as text/plain, for which a browser asks no permission."""
+    method, headers, status = SENT_BY_BROWSERS[sender]
+    path, content = ("/v1/outcomes", json.dumps(examples.OUTCOME)) if method == "POST" else ("/v1/model", None)
+
+    sent = {"host": LOCAL, "content-type": "text/plain", **headers}
+    answer = client.request(method, path, headers=sent, content=content)
+
+    assert answer.status_code == status
+
+
+def test_with_keys_a_browser_on_another_site_needs_one_too(guarded: tuple[TestClient, dict[str, str]]) -> None:
+    client, made = guarded
+    headers = {"origin": "https://portal.example", "sec-fetch-site": "cross-site"}
+
+    assert client.get("/v1/model", headers=headers).status_code == 401
+    key = {"Authorization": f"Bearer {made['all']}"}
+    assert client.get("/v1/model", headers={**headers, **key}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/v1/model/", "/static"])
+def test_no_redirect_follows_the_host_of_a_request(path: str, client: TestClient) -> None:
+    answer = client.get(path, headers={"host": "evil.example"}, follow_redirects=False)
+
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
 
 
 def test_the_key_file_contains_no_key(guarded: tuple[TestClient, dict[str, str]], tmp_path: Path) -> None:
