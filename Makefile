@@ -277,6 +277,9 @@ bench-alarms: install  ## simulate a year without faults, and count alerts, page
 bench-serve: install  ## measure the service under load, beside MLflow, BentoML and a bare route (needs wrk)
 	@$(PY) -m bench.serve
 
+bench-lists: install  ## measure lists on 4 and on 64 connections, and single requests beside them (needs wrk)
+	@$(PY) -m bench.lists
+
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack
 
