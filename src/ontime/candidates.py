@@ -19,17 +19,25 @@ from ontime.trees import Trees
 Matrix = NDArray[np.float32]
 Explainer = Trees | Linear
 
-Count = Annotated[int, Field(gt=0)]
-Positive = Annotated[float, Field(gt=0)]
+# Limits far beyond any sensible value catch a mistyped zero, and values that switch a check off.
+Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Positive = Annotated[float, Field(gt=0, le=1_000_000)]
+NotNegativeNumber = Annotated[float, Field(ge=0, le=1_000_000)]
 Share = Annotated[float, Field(gt=0, lt=1)]
+TreeCount = Annotated[int, Field(gt=0, le=10_000)]  # the service scores every tree in every request
+Leaves = Annotated[int, Field(ge=2, le=131_072)]  # LightGBM's limits
+LearningRate = Annotated[float, Field(gt=0, le=1)]  # above 1, each tree overshoots the error that it corrects
 
 CATEGORY_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
 
 
 class Parameters(BaseModel):
-    """A candidate's section under `train` in params.yaml; empty unless a subclass adds fields."""
+    """A candidate's section under `train` in params.yaml; empty unless a subclass adds fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Strict: text or a bool is not a number. No number is infinite or NaN.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -61,20 +69,20 @@ class LogisticParams(Parameters):
 
 
 class HistGradientBoostingParams(Parameters):
-    max_iter: Count
-    learning_rate: Positive
-    max_leaf_nodes: Count
+    max_iter: TreeCount
+    learning_rate: LearningRate
+    max_leaf_nodes: Leaves
     min_samples_leaf: Count
-    l2_regularization: float
+    l2_regularization: NotNegativeNumber
 
 
 class LightGBMParams(Parameters):
-    n_estimators: Count
-    learning_rate: Positive
-    num_leaves: Count
+    n_estimators: TreeCount
+    learning_rate: LearningRate
+    num_leaves: Leaves
     min_child_samples: Count
     feature_fraction: Annotated[float, Field(gt=0, le=1)]
-    lambda_l2: float
+    lambda_l2: NotNegativeNumber
 
 
 def constant(_: Parameters, __: int) -> Any:

@@ -1,14 +1,19 @@
-"""params.yaml, typed: an unknown name or an invalid value is rejected, with its place and value."""
+"""params.yaml, typed: an unknown name or an invalid value is rejected, with its place and value.
 
-from datetime import date
+Every number is finite and has limits, because a margin of `.inf` would switch a gate off without an error. Types are
+strict: neither `true` nor `"5"` is a number.
+"""
+
+import re
+from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import (
     AfterValidator,
     AwareDatetime,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
@@ -19,14 +24,42 @@ from pydantic import (
     model_serializer,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from ontime import schema
-from ontime.candidates import CANDIDATES, Count, Parameters, Positive, Share, exportable
+from ontime import schema, strict_yaml
+from ontime.candidates import CANDIDATES, Count, NotNegativeNumber, Parameters, Positive, Share, exportable
 from ontime.problem import PROBLEM
+from ontime.strict_yaml import YamlBroken
 
 PARAMS_FILE = Path("params.yaml")
-NotNegative = Annotated[int, Field(ge=0)]
+LONGEST_VALUE = 100  # characters of it in a message
+EXPONENT_WITHOUT_POINT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+# Days and hours are limited to about ten years: a longer period is a typing error, or switches its rule off.
+Days = Annotated[int, Field(gt=0, le=3_660)]
+Hours = Annotated[int, Field(ge=0, le=87_840)]
+Minutes = Annotated[int, Field(ge=0, le=525_600)]  # a year before the event
+# ln 2 = 0.69 is the log-loss of a coin, so a margin of 0.1 already lets much worse models pass.
+LogLossMargin = Annotated[float, Field(gt=0, le=0.1)]
+Auc = Annotated[float, Field(gt=0.5, lt=1)]  # 0.5 is the AUC of a coin
+Seed = Annotated[int, Field(ge=0, lt=2**31)]  # LightGBM reads it as a signed 32-bit integer
+
+
+def _parsed(kind: type[date]) -> BeforeValidator:
+    """Parses text as ISO 8601. Pydantic's own parsing would also take a number, as seconds since 1970."""
+
+    def parse(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return kind.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"is not a {kind.__name__}: {error}") from None
+
+    return BeforeValidator(parse)
+
+
+Day = Annotated[date, _parsed(date)]
+Moment = Annotated[AwareDatetime, _parsed(datetime)]
 
 
 class ParamsBroken(ValueError):
@@ -34,7 +67,7 @@ class ParamsBroken(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class LabelParams(_Section):
@@ -50,9 +83,9 @@ class LabelParams(_Section):
 
 
 class FeatureParams(_Section):
-    lead_minutes: NotNegative
-    lookback_hours: NotNegative
-    halo_hours: NotNegative
+    lead_minutes: Minutes
+    lookback_hours: Hours
+    halo_hours: Hours
 
     @model_validator(mode="after")
     def halo_covers_lookback(self) -> Self:
@@ -65,10 +98,10 @@ class FeatureParams(_Section):
 
 
 class Split(_Section):
-    train_from: date
-    valid_from: date
-    test_from: date
-    test_until: date
+    train_from: Day
+    valid_from: Day
+    test_from: Day
+    test_until: Day
 
     @model_validator(mode="after")
     def periods_are_in_order(self) -> Self:
@@ -103,7 +136,7 @@ Candidates = Annotated[list[Annotated[str, AfterValidator(_is_candidate)]], Afte
 
 
 class Train(_Section):
-    seed: int
+    seed: Seed
     request_only_share: Share
     candidates: Candidates
     ablations: bool
@@ -154,12 +187,12 @@ def _typed_sections(sections: dict[str, Any], listed: Any) -> dict[str, Paramete
 
 
 class Tune(_Section):
-    trials: Count
-    folds: Count
+    trials: Annotated[int, Field(gt=0, le=10_000)]
+    folds: Annotated[int, Field(gt=0, le=120)]  # months
 
 
 class Evaluate(_Section):
-    leak_auc: Share
+    leak_auc: Auc
     slice_min_rows: Count
     slice_min_positive: Count
     full_card: bool
@@ -167,14 +200,14 @@ class Evaluate(_Section):
 
 
 class Gate(_Section):
-    margin_log_loss: Positive
-    margin_slice_log_loss: Positive
-    slice_alarm: Share
-    margin_calibration: Share
-    margin_auc: Share
+    margin_log_loss: LogLossMargin
+    margin_slice_log_loss: LogLossMargin
+    slice_alarm: Annotated[float, Field(ge=0.001, lt=1)]  # a lower rate of false alarms would find no worse slice
+    margin_calibration: Annotated[float, Field(gt=0, lt=0.5)]
+    margin_auc: Annotated[float, Field(gt=0, lt=0.5)]  # from a coin to a perfect model it is 0.5
     first_skill: Share
-    first_calibration: Share
-    parity_tolerance: Positive
+    first_calibration: Annotated[float, Field(gt=0, lt=0.5)]
+    parity_tolerance: Annotated[float, Field(gt=0, le=0.01)]  # above, it is another model
 
 
 def _is_feature(name: str) -> str:
@@ -185,7 +218,7 @@ def _is_feature(name: str) -> str:
 
 class Leaks(_Section):
     explained: Share
-    feature_auc: Share
+    feature_auc: Auc
     gain_share: Share
     accepted: list[Annotated[str, AfterValidator(_is_feature)]]
 
@@ -193,10 +226,10 @@ class Leaks(_Section):
 class AlertRule(_Section):
     """Alert if at least `days` of the last `of` values of the metric are above the limit."""
 
-    tier: Literal[1, 2, 3]
-    above: float
-    days: Count
-    of: Count
+    tier: Annotated[int, Field(ge=1, le=3)]  # not a Literal, which would take `true` and 1.0
+    above: NotNegativeNumber
+    days: Days
+    of: Days
     reason: str
 
     @model_validator(mode="after")
@@ -207,35 +240,45 @@ class AlertRule(_Section):
 
 
 class Monitor(_Section):
-    window_days: Count
-    drift_every_days: Count
+    window_days: Days
+    drift_every_days: Days
     drift_features: list[Annotated[str, AfterValidator(_is_feature)]]
-    settle_days: Count
+    settle_days: Days
     alerts: dict[str, AlertRule]
+
+    @field_validator("alerts")
+    @classmethod
+    def shares_can_be_exceeded(cls, alerts: dict[str, AlertRule]) -> dict[str, AlertRule]:
+        for metric, rule in alerts.items():
+            if metric.endswith("_share") and rule.above >= 1:
+                raise ValueError(
+                    f"{metric}.above is {rule.above:g}, which no share exceeds: the alert could never fire"
+                )
+        return alerts
 
 
 class Policy(_Section):
-    refresh_days: Count
-    cooldown_days: Count
+    refresh_days: Days
+    cooldown_days: Days
     budget: Count
-    budget_days: Count
+    budget_days: Days
     min_labels: Count
-    shadow_days: Count
+    shadow_days: Days
     shadow_labels: Count
-    watch_days: Count
-    margin_log_loss: Positive
+    watch_days: Days
+    margin_log_loss: LogLossMargin
 
 
 class Retrain(_Section):
     candidates: Candidates
-    train_days: Count
-    valid_days: Count
-    test_days: Count
+    train_days: Days
+    valid_days: Days
+    test_days: Days
 
 
 class Params(_Section):
     dataset: str
-    known_until: AwareDatetime | None
+    known_until: Moment | None
     label: LabelParams
     features: FeatureParams
     split: Split
@@ -264,10 +307,29 @@ class Params(_Section):
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """The parameters in `path`. Raises ParamsBroken with each wrong key and its value."""
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text()))
+        return Params.model_validate(strict_yaml.load(path.read_text(encoding="utf-8")))
+    except YamlBroken as error:
+        problems = [f"  {error}"]
     except ValidationError as error:
-        problems = [
-            f"  {'.'.join(map(str, each['loc'])) or 'the file'}: {each['msg']} (got {each['input']!r})"
-            for each in error.errors()
-        ]
-        raise ParamsBroken("\n".join([f"{path}:", *problems])) from None
+        problems = [f"  {_in_words(each)}" for each in error.errors()]
+    raise ParamsBroken("\n".join([f"{path}:", *problems]))
+
+
+def _in_words(error: ErrorDetails) -> str:
+    place = ".".join(map(str, error["loc"])) or "the file"
+    return f"{place}: {error['msg']} (got {_shown(error['input'])}){_hint(error)}"
+
+
+def _shown(value: Any) -> str:
+    """A value in a message; of a whole section, only its beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}..."
+
+
+def _hint(error: ErrorDetails) -> str:
+    """What to do about a number that YAML reads as text."""
+    if error["type"] not in ("float_type", "int_type") or not isinstance(error["input"], str):
+        return ""
+    if EXPONENT_WITHOUT_POINT.fullmatch(error["input"]):
+        return f"; YAML reads {error['input']} as text, write 1.0e-5 instead of 1e-5"
+    return "; a number has no quotes"

@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
+# Limits far beyond any sensible value catch a mistyped zero, such as a rate limit that never limits.
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
 
@@ -33,7 +34,7 @@ def _database(url: SecretStr) -> SecretStr:
 
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     releases: Path = Path("releases")
     releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/operations/mirror.py
@@ -52,7 +53,7 @@ class Settings(BaseSettings):
     quarantine: Path = Path("var/quarantine")  # batches that violate the contract
     webhook: AnyHttpUrl | None = None  # receives alerts as JSON
     backup: dict[str, SecretStr] = {}  # name -> address to back up; empty: the databases of these settings
-    weeks_behind: Annotated[int, Field(ge=0)] | None = (
+    weeks_behind: Annotated[int, Field(ge=0, le=5_220)] | None = (  # a century
         None  # delay of the feed's clock; None: the same week in the year of the dataset
     )
 
@@ -61,7 +62,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     api_keys: Path | None = None  # written by `make key`; without it the service only binds to loopback
-    requests_per_minute: Annotated[int, Field(ge=1)] = 60_000  # per key and worker
+    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000  # per key and worker
     spool: Path = Path("var/spool")  # stores predictions while the database is unavailable
     database_patience_seconds: Seconds = 2.0  # after which the database counts as unavailable
     request_seconds: Seconds = 10.0  # to receive a request and compute its response

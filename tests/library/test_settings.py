@@ -12,6 +12,12 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
     [
         ("ONTIME_PORT", "0", "ONTIME_PORT=0 Input should be greater"),
         ("ONTIME_STOP_SECONDS", "-1", "ONTIME_STOP_SECONDS=-1 Input should be greater than 0"),
+        ("ONTIME_STOP_SECONDS", "nan", "ONTIME_STOP_SECONDS=nan Input should be"),
+        ("ONTIME_REQUEST_SECONDS", "inf", "ONTIME_REQUEST_SECONDS=inf Input should be"),
+        ("ONTIME_REQUESTS_PER_MINUTE", "inf", "ONTIME_REQUESTS_PER_MINUTE=inf Input should be"),
+        ("ONTIME_REQUESTS_PER_MINUTE", "10000001", "ONTIME_REQUESTS_PER_MINUTE=10000001 Input should be less than"),
+        ("ONTIME_WEEKS_BEHIND", "5221", "ONTIME_WEEKS_BEHIND=5221 Input should be less than or equal to 5220"),
+        ("ONTIME_WORKERS", "true", "ONTIME_WORKERS=true Input should be a valid integer"),
         ("ONTIME_DATABASE_URL", "nonsense", "ONTIME_DATABASE_URL is not a database address"),
         ("ONTIME_DATABASE_URL", "oracle://u:secret@h/d", "ONTIME_DATABASE_URL oracle is not supported"),
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
