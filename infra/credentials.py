@@ -36,7 +36,7 @@ def create_missing(folder: Path) -> list[str]:
     """Write missing secrets and the files derived from them; the names of the new files."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    before = {path.name for path in folder.iterdir()}
+    before = _names(folder)
 
     def write(name: str, content: str) -> None:
         files.write_text(folder / name, content)
@@ -58,7 +58,12 @@ def create_missing(folder: Path) -> list[str]:
         if not {"api_keys", name} <= before:
             write(name, keys.add(folder / "api_keys", name.removesuffix("_key"), scopes))
     (folder / "api_keys").chmod(0o644)
-    return sorted({path.name for path in folder.iterdir()} - before)
+    return sorted(_names(folder) - before)
+
+
+def _names(folder: Path) -> set[str]:
+    """Without lock files, whose names begin with a dot."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
 def _urls(folder: Path) -> dict[str, str]:

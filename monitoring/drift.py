@@ -84,13 +84,14 @@ class Reports:
         Creates the project if it does not exist.
         """
         # Not with Evidently's class Workspace: it reads all runs of the workspace before it writes one.
-        workspace.mkdir(parents=True, exist_ok=True)
+        files.make_private_folder(workspace)
         project_id = _project(LocalState(str(workspace)), project)
         for kind, snapshot in self.snapshots.items():
             run_id = uuid5(project_id, f"{at.astimezone(UTC).isoformat()} {version} {kind}")
             path = workspace / str(project_id) / SNAPSHOTS_DIR_NAME / f"{run_id}.json"
             files.write_text(path, _as_run(snapshot, kind, at, version, self.rows))
             path.touch()  # `evidently ui` notices writes, but not renamed files
+        files.make_private_tree(workspace / str(project_id))  # Evidently creates files with the umask's mode
 
     def html(self, folder: Path) -> None:
         """Write a self-contained `<kind>.html` for each report, and delete those of kinds that this run lacks."""

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ontime import environment, files
+from ontime import environment, files, locks
 from ontime.settings import BadSettings, load_settings
 
 DEFAULT_FILE = Path("var/keys.json")
@@ -64,12 +64,15 @@ def read_keys(path: Path) -> Keys:
 
 def add(path: Path, name: str, scopes: Iterable[str]) -> str:
     """The new key, which cannot be read again. If the name exists, the new key replaces its old one."""
-    keys = read_keys(path).keys if path.exists() else ()
     key = f"ontime_{secrets.token_urlsafe(32)}"
     added = Key(name=name, sha256=key_digest(key), scopes=frozenset(KeyScope(scope) for scope in scopes))
-    others = tuple(each for each in keys if each.name != name)
-    files.write_text(path, Keys(keys=(*others, added)).model_dump_json(indent=2) + "\n")
-    path.chmod(0o600)
+    files.make_private_folder(path.parent)
+    with locks.wait_and_hold(
+        path.with_name(f".{path.name}.lock"), "key"
+    ):  # otherwise a key that is added meanwhile would be lost
+        keys = read_keys(path).keys if path.exists() else ()
+        others = tuple(each for each in keys if each.name != name)
+        files.write_text(path, Keys(keys=(*others, added)).model_dump_json(indent=2) + "\n", files.PRIVATE)
     return key
 
 

@@ -21,6 +21,8 @@ from uuid import uuid4
 
 import orjson
 
+from ontime import files
+
 logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
@@ -42,7 +44,7 @@ class _Draining:
 
 class Spool:
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_private_folder(folder)
         self._folder, self._lock = folder, Lock()
         self._sealed: deque[_Draining] = deque()
         self._draining: _Draining | None = None
@@ -116,6 +118,7 @@ class Spool:
     def _open_file(self) -> None:
         self._path = self._folder / f"{uuid4().hex}.jsonl"
         unlocked = self._path.with_suffix(".new")
+        unlocked.touch(files.PRIVATE)
         self._file = unlocked.open("ab+", buffering=0)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         unlocked.rename(self._path)  # locked before another process can see it and take it over
@@ -155,7 +158,8 @@ class Spool:
 
     def _reject(self, reasons: Mapping[bytes, str], path: Path) -> None:
         folder = self._folder / REJECTED
-        folder.mkdir(exist_ok=True)
+        files.make_private_folder(folder)
+        (folder / path.name).touch(files.PRIVATE)
         with (folder / path.name).open("ab") as file:
             for line, reason in reasons.items():
                 file.write(orjson.dumps({"reason": reason, "line": line.decode(errors="replace")}) + b"\n")

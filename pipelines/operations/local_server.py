@@ -10,6 +10,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from ontime import files
 from pipelines.operations import processes
 from pipelines.operations.processes import ProcessFailed
 
@@ -39,12 +40,17 @@ def responds(port: int, path: str = "/") -> bool:
 def start(
     command: Sequence[str], log: Path, env: Mapping[str, str], cwd: Path | None = None
 ) -> "subprocess.Popen[bytes]":
-    """Start a server that outlives the call, in its own process group, so that Ctrl-C reaches only the caller."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """Start a server that outlives the call, in its own process group, so that Ctrl-C reaches only the caller.
+
+    The log, and the files that the server writes, are private.
+    """
+    files.make_private_folder(log.parent)
+    log.touch(files.PRIVATE)
     with log.open("ab") as file:
         return subprocess.Popen(  # noqa: S603  our own commands
-            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True
-        )
+            command, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            umask=files.PRIVATE_UMASK,
+        )  # fmt: skip
 
 
 def wait_until_ready(
@@ -92,7 +98,11 @@ def run_server(
 
     The server ends with this process, even if that is killed. Raises ProcessFailed if it does not become ready.
     """
-    with log.open("a") as file, processes.process_group(command, env=env, stdout=file, stderr=file) as process:
+    log.touch(files.PRIVATE)
+    with (
+        log.open("a") as file,
+        processes.process_group(command, env=env, stdout=file, stderr=file, umask=files.PRIVATE_UMASK) as process,
+    ):
         try:
             wait_until_ready(process, name, lambda: responds(port, ready), ready_seconds, log.read_text)
             yield process

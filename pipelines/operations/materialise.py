@@ -171,7 +171,7 @@ def record_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now:
 def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Batch, ...], now: datetime) -> None:
     """Save the rows of broken batches with the reasons. A batch is recorded once for the rules that it violates."""
     for batch in broken:
-        settings.quarantine.mkdir(parents=True, exist_ok=True)
+        files.make_private_folder(settings.quarantine)
         write_table(batch.rows, settings.quarantine / f"{batch.day}-{batch.table}.parquet")
         files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
         # Without counts and rows, which grow until the day is over.

@@ -23,11 +23,12 @@ import fsspec
 from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
-from ontime import environment, files, release
+from ontime import environment, files, locks, release
 from ontime.release import MANIFEST, ReleaseRefused
-from ontime.release_pointer import POINTER, Pointer
+from ontime.release_pointer import LOCK, POINTER, Pointer
 from ontime.settings import BadSettings, Settings, load_settings
 
+LONGEST_INTERVAL_SECONDS = 86_400
 RETRYABLE = (OSError, BotoCoreError, ReleaseRefused)  # a later attempt may succeed; s3fs raises S3's errors as OSError
 
 
@@ -64,7 +65,7 @@ def push(releases: Path, store: Store) -> list[str]:
     """
     copied = []
     # Read before the releases are listed and written last, so that the store has every release that it names.
-    pointer = (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
+    pointer = _pointer_bytes(releases)
     for version in release.published(releases):
         manifest = (releases / version / MANIFEST).read_bytes()
         stored_manifest = store.read(f"{version}/{MANIFEST}")
@@ -88,6 +89,7 @@ def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]
 
     Raises ReleaseRefused.
     """
+    before = _pointer_bytes(releases)
     content = store.read(POINTER)
     if content is None:
         raise ReleaseRefused(f"{POINTER}: not in the store: nothing was pushed yet, or ONTIME_RELEASES_STORE is wrong")
@@ -102,10 +104,17 @@ def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]
     copied = [
         f"release {version}" for version, digest in digests.items() if _pull_one(store, releases, version, digest)
     ]
-    if not (releases / POINTER).exists() or (releases / POINTER).read_bytes() != content:
-        files.write_text(releases / POINTER, content.decode())
-        copied.append("the pointer")
+    with locks.wait_and_hold(releases / LOCK, "mirror"):
+        if _pointer_bytes(releases) not in (before, content):
+            raise ReleaseRefused(f"{releases / POINTER}: changed while the store was copied; retry")
+        if before != content:
+            files.write_text(releases / POINTER, content.decode(), files.READABLE)
+            copied.append("the pointer")
     return copied
+
+
+def _pointer_bytes(releases: Path) -> bytes | None:
+    return (releases / POINTER).read_bytes() if (releases / POINTER).exists() else None
 
 
 def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
@@ -120,7 +129,7 @@ def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str |
         for name in manifest.sha256:
             (temporary / name).write_bytes(_required(store, f"{version}/{name}"))
         release.verify(temporary, manifest_sha256)
-        temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
+        files.make_readable_tree(temporary)  # mkdtemp's 0700 would hide it from a service that runs as another user
         temporary.rename(releases / version)
     except ValidationError as error:
         raise ReleaseRefused(f"{version}/{MANIFEST} in the store: {error.errors()[0]['msg']}") from None
@@ -144,16 +153,24 @@ def copy_once(settings: Settings, direction: str, *, everything: bool = False) -
         store = Store(settings.releases_store)
     except ValueError as error:
         raise BadSettings(f"ONTIME_RELEASES_STORE={settings.releases_store} {error}") from None
-    settings.releases.mkdir(parents=True, exist_ok=True)
+    release.make_folder(settings.releases)
     if direction == "push":
         return push(settings.releases, store)
     return pull(store, settings.releases, everything=everything)
 
 
+def _interval(text: str) -> float:
+    """Seconds between two copies, from an argument."""
+    seconds = float(text)
+    if not 0 < seconds <= LONGEST_INTERVAL_SECONDS:  # also false for NaN
+        raise argparse.ArgumentTypeError(f"{text} is not more than 0 and at most {LONGEST_INTERVAL_SECONDS} seconds")
+    return seconds
+
+
 def main() -> None:
     parser: Any = argparse.ArgumentParser(prog="mirror")
     parser.add_argument("direction", choices=["push", "pull"])
-    parser.add_argument("--every", type=float, metavar="SECONDS")
+    parser.add_argument("--every", type=_interval, metavar="SECONDS")
     parser.add_argument("--all", action="store_true")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by default, a container's first process ignores SIGTERM

@@ -57,10 +57,11 @@ def signal_group(group: int, number: int) -> None:
 
 
 def piped(
-    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None
+    command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None, umask: int = -1
 ) -> AbstractContextManager["subprocess.Popen[str]"]:
-    """Start a process with pipes, for `output_of`."""
-    return process_group(command, cwd, env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    """Start a process with pipes, for `output_of`. By default it inherits the umask."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return process_group(command, cwd, env, umask=umask, **pipes)
 
 
 def output_of(process: "subprocess.Popen[str]", name: str, text: str | None = None) -> str:

@@ -20,7 +20,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, local_time, locks, refusal, release_pointer, sources
+from ontime import database, environment, files, local_time, locks, refusal, release_pointer, sources
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
 from ontime.settings import PREFIX, Settings, load_settings
@@ -76,7 +76,7 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     promote = (sys.executable, "-m", "pipelines.operations.promote", "candidate", now.isoformat())
     # Started in parallel with the stages, because its imports take seconds; it waits for a line on its standard input.
     try:
-        with processes.piped(promote, workspace, _environment(workspace, settings)) as promotion:
+        with processes.piped(promote, workspace, _environment(workspace, settings), files.PRIVATE_UMASK) as promotion:
             run_experiment(workspace, f"retrain-{day}", window_params(params, day, now))
             lines = _promotion_output(promotion).strip().splitlines()
     except Refusal as refused:  # such as a leak: a retry would fail again
@@ -129,7 +129,7 @@ def update_clone(workspace: Path) -> Path:
     if not (workspace / ".git").exists():
         temporary = workspace.with_name(f".{workspace.name}.cloning")  # so that an interrupted clone is not used
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.parent.mkdir(parents=True, exist_ok=True)
+        files.make_private_folder(temporary.parent)
         _run(["git", "clone", "--quiet", "--no-checkout", ".", str(temporary)])
         _write_config(temporary)
         temporary.rename(workspace)
@@ -188,7 +188,7 @@ def _from(workspace: Path, url: str) -> str:
 
 
 def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
-    with processes.piped(command, cwd, env) as process:
+    with processes.piped(command, cwd, env, files.PRIVATE_UMASK) as process:
         return _output(process)
 
 

@@ -119,6 +119,7 @@ def roll_back(settings: Settings, engine: sa.Engine, cause: MoveCause, to: str |
 
 
 def _in_turn(settings: Settings) -> AbstractContextManager[None]:
+    release.make_folder(settings.releases)
     return locks.wait_and_hold(settings.releases / LOCK, "move of a release")
 
 

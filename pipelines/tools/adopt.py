@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ontime import environment
+from ontime import environment, locks
 from pipelines.operations import git, processes
 from pipelines.tools import open_decisions
 
@@ -113,8 +113,9 @@ def main() -> None:
         sys.exit("adopt: FROM= is missing; for example: make adopt FROM=examples/bikes")
     source = Path(sys.argv[1])
     try:
-        adopt(source, replace="--replace" in sys.argv[2:])
-    except (NotAdopted, git.GitRefused) as error:
+        with locks.hold(locks.WORKSPACE, "make adopt"):
+            adopt(source, replace="--replace" in sys.argv[2:])
+    except (NotAdopted, git.GitRefused, locks.Busy) as error:
         sys.exit(f"adopt: {error}")
     print(NEXT_STEPS.format(name=source.name))
 

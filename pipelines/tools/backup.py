@@ -26,7 +26,7 @@ from tqdm import tqdm
 from ontime import database, environment, files, locks
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import backup_stores
-from pipelines.tools.backup_stores import STORE_ERRORS, files_in, is_database, without_password
+from pipelines.tools.backup_stores import RELEASES, STORE_ERRORS, files_in, is_database, without_password
 
 INVENTORY = "backup.json"
 DVC_REMOTE = "var/dvc-remote"  # as in .dvc/config
@@ -54,7 +54,7 @@ def parts_of(settings: Settings) -> dict[str, str]:
     parts = {"ontime": settings.database_url.get_secret_value()}
     if is_database(settings.tracking_url):
         parts["mlflow"] = settings.tracking_url
-    folders = {"artifacts": settings.artifacts, "releases": settings.releases, "dvc": Path(DVC_REMOTE)}
+    folders = {"artifacts": settings.artifacts, RELEASES: settings.releases, "dvc": Path(DVC_REMOTE)}
     return parts | {name: f"file://{folder.resolve()}" for name, folder in folders.items()}
 
 
@@ -62,7 +62,7 @@ def make(settings: Settings, folder: Path) -> Inventory:
     """Write the backup `folder`, completely or not at all. Raises NotBackedUp."""
     if folder.exists():
         raise NotBackedUp(f"{folder} already exists; choose another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    files.make_private_folder(folder.parent)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     parts = parts_of(settings)
     try:
@@ -77,6 +77,7 @@ def make(settings: Settings, folder: Path) -> Inventory:
             parts={name: without_password(url) for name, url in parts.items()},
             sha256=digests,
         )
+        files.make_private_tree(unfinished)  # pg_dump and copied files have modes of their own
         files.write_text(unfinished / INVENTORY, inventory.model_dump_json(indent=2) + "\n")
         unfinished.rename(folder)
     finally:

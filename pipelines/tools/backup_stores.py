@@ -20,6 +20,7 @@ from ontime.release_pointer import POINTER
 from pipelines.operations import processes
 
 DATABASES = ("sqlite", "postgresql")
+RELEASES = "releases"  # the name of this part in a backup
 # Errors of a store that cannot be read or written.
 STORE_ERRORS = (OSError, BotoCoreError, sa.exc.SQLAlchemyError, processes.ProcessFailed)
 
@@ -93,7 +94,8 @@ def _restore_database(path: Path, url: str) -> None:
     if parsed.get_backend_name() == "sqlite":
         target = Path(parsed.database or "")
         _move_aside(target, "", "-wal", "-shm")  # the write-ahead log holds rows that the file does not
-        with files.replacing(target) as unfinished:
+        files.make_private_folder(target.parent)
+        with files.replacing(target, files.PRIVATE) as unfinished:
             shutil.copyfile(path, unfinished)
         return
     engine = sa.create_engine(parsed.set(drivername="postgresql+psycopg"))
@@ -156,7 +158,10 @@ def _restore_files(folder: Path, url: str) -> None:
     store, root = fsspec.core.url_to_fs(url)
     if "file" in store.protocol:
         _move_aside(Path(root), "")
-        shutil.copytree(folder, root)
+        files.make_private_folder(Path(root).parent)
+        shutil.copytree(folder, root)  # also copies the modes of the backup, which is private
+        if folder.name == RELEASES or (folder / POINTER).exists():
+            files.make_readable_tree(Path(root))  # releases, which a service may read as another user
         return
     sources = {f"{root}/{path.relative_to(folder)}": path for path in files_in(folder)}
     for path, source in sources.items():

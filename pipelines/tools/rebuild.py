@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from ontime import environment
+from ontime import environment, files
 from ontime.params import PARAMS_FILE
 from ontime.registry import Origin
 from pipelines.layout import read_json
@@ -68,7 +68,7 @@ def clone_at(commit: str) -> Iterator[Path]:
     """
     if not _succeeds("git", "cat-file", "-e", f"{commit}^{{commit}}"):
         raise NotRebuilt(f"commit {commit} is not in this repository; fetch it from the repository where it was made")
-    VAR.mkdir(exist_ok=True)
+    files.make_private_folder(VAR)
     with TemporaryDirectory(prefix="reproduce-", dir=VAR) as name:
         folder = Path(name).resolve()
         if not (

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from ontime import environment
+from ontime import environment, locks
 from pipelines.operations import git
 
 UNCHANGED = {"LICENSE", "NOTICE"}
@@ -139,8 +139,9 @@ def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("rename: NAME= is missing; for example: make rename NAME=punctual")
     try:
-        old, count = rename(sys.argv[1])
-    except (NotRenamed, git.GitRefused) as error:
+        with locks.hold(locks.WORKSPACE, "make rename"):
+            old, count = rename(sys.argv[1])
+    except (NotRenamed, git.GitRefused, locks.Busy) as error:
         sys.exit(f"rename: {error}")
     print(NEXT_STEPS.format(old=old, new=sys.argv[1], count=count))
 

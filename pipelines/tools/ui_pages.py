@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-from ontime import environment, locations
+from ontime import environment, files, locations
 from ontime.settings import Settings
 from pipelines.layout import REPORTS
 from pipelines.operations.local_server import HOST
@@ -97,7 +97,7 @@ def make_folders(settings: Settings) -> None:
     database = Path(settings.tracking_url.removeprefix("sqlite:///")).parent  # SQLite creates files, but no folders
     sqlite = [database] if settings.tracking_url.startswith("sqlite:///") else []
     for folder in (settings.evidently, LOGS, settings.artifacts, *sqlite):
-        folder.mkdir(parents=True, exist_ok=True)
+        files.make_private_folder(folder)
 
 
 def variables(page: Page) -> dict[str, str]:

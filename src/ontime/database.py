@@ -17,7 +17,7 @@ from pydantic import SecretStr
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from ontime import locks, schema
+from ontime import files, locks, schema
 from ontime.database_tables import decisions, entities, metadata, outcomes, predictions, shadows
 from ontime.problem import PROBLEM
 
@@ -48,6 +48,7 @@ def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
         engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)
         if parsed.database and parsed.database != ":memory:":
+            files.make_private_database(Path(parsed.database))
             lock = locks.hold_shared(lock_of(parsed.database))  # a restore must not replace the file meanwhile
             sa.event.listen(engine, "engine_disposed", lambda _: lock.close())
             weakref.finalize(engine, lock.close)

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from ontime import files
+
 RULES = Path(__file__).with_name("environment.mk")
 ROOT = Path(__file__).parents[2]
 FROM_SETTINGS = {  # our variable -> the tool's
@@ -38,13 +40,14 @@ def project_variables(variables: Mapping[str, str], root: Path = ROOT) -> dict[s
 
 
 def enforce() -> None:
-    """Restart this process with `project_variables`, unless it already has them.
+    """Restart this process with `project_variables`, unless it already has them; make var/ private.
 
     A restart, because Python and many libraries read the environment when they are loaded.
     """
     variables = project_variables(os.environ)
     if variables != dict(os.environ):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], variables)  # noqa: S606  no shell is wanted
+    files.close_var(ROOT / "var")
 
 
 def _list(rules: str, name: str) -> Sequence[str]:

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import sqlalchemy as sa
 
-EXPERIMENT = "ontime"
+EXPERIMENT, DEFAULT = "ontime", "Default"
 COLUMNS = (  # of MLflow's tables, besides `experiments`
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
@@ -28,15 +28,30 @@ def relocate(tracking_url: str, artifacts: Path) -> None:
     with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
             return
-        locations = dict(connection.execute("SELECT name, artifact_location FROM experiments"))
+        if _locations(connection).items() <= _expected(here).items():
+            return
+        connection.execute("BEGIN IMMEDIATE")  # before reading again, so that no other process moves them meanwhile
+        locations = _locations(connection)
         before = locations.get(EXPERIMENT, here)
         if before != here:
             for table, column in COLUMNS:
                 _move(connection, table, column, before, here)
             _locate(connection, EXPERIMENT, here)
-        # MLflow creates the experiment `Default` itself, under `mlruns` of the working directory of that moment.
-        if locations.get("Default", f"{here}/0") != f"{here}/0":
-            _locate(connection, "Default", f"{here}/0")
+        if locations.get(DEFAULT, f"{here}/0") != f"{here}/0":
+            _locate(connection, DEFAULT, f"{here}/0")
+
+
+def _expected(here: str) -> dict[str, str]:
+    """The location of each experiment. MLflow creates `Default` itself, in `mlruns` of the working directory."""
+    return {EXPERIMENT: here, DEFAULT: f"{here}/0"}
+
+
+def _locations(connection: sqlite3.Connection) -> dict[str, str]:
+    """Of the experiments that exist."""
+    rows = connection.execute(
+        "SELECT name, artifact_location FROM experiments WHERE name IN (?, ?)", (EXPERIMENT, DEFAULT)
+    )
+    return dict(rows)
 
 
 def _file(tracking_url: str) -> Path | None:
@@ -55,6 +70,11 @@ def _move(connection: sqlite3.Connection, table: str, column: str, before: str, 
         moved = here + location.removeprefix(before)
         if location.startswith(f"{before}/") and (_path(moved).exists() or not _path(location).exists()):
             connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} = ?", (moved, location))  # noqa: S608  COLUMNS
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder of a location; None if it is not on this machine."""
+    return _path(uri) if uri.startswith("file:") else None
 
 
 def _path(uri: str) -> Path:

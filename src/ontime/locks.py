@@ -16,6 +16,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO
 
+from ontime import files
+
 WORKSPACE = Path("var/workspace.lock")  # held by commands that write the whole workspace: make train, restore, clean
 PATIENCE_SECONDS = 3.0  # for a shared lock: another process may hold it briefly, to truncate the file
 EXCLUSIVE, SHARED, NONBLOCKING = fcntl.LOCK_EX, fcntl.LOCK_SH, fcntl.LOCK_NB
@@ -70,8 +72,9 @@ def hold_shared(path: Path) -> IO[str]:
 
 
 def _locked(path: Path, operation: int) -> IO[str]:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    files.make_private_folder(path.parent)
     while True:
+        path.touch(files.PRIVATE)
         file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, operation)

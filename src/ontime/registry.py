@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import infer_signature
 from mlflow.tracking import MlflowClient
 
-from ontime import locations, schema
+from ontime import files, locations, schema
 
 NAME = locations.EXPERIMENT  # of the registered model as well
 ABOUT = f"{schema.WORDS.title} The description of a version has the exact question and its prediction moment."
@@ -57,7 +57,8 @@ def tracking_client(tracking_url: str, artifacts: Path) -> MlflowClient:
     be reached.
     """
     if tracking_url.startswith("sqlite:///"):
-        Path(tracking_url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        files.make_private_database(Path(tracking_url.removeprefix("sqlite:///")))
+        files.make_private_folder(artifacts)
     mlflow.set_tracking_uri(tracking_url)
     client = MlflowClient()
     try:
@@ -79,6 +80,7 @@ def record_runs(client: MlflowClient, pipeline: str, runs: Sequence[Run], report
     for run in runs:
         if run.candidate not in ids:
             ids[run.candidate] = _record_one(client, experiment, pipeline, run, reports)
+    _make_artifacts_private(client)
     return ids
 
 
@@ -119,7 +121,15 @@ def register(client: MlflowClient, pipeline: str, run_id: str, model: bytes, des
     version = client.create_model_version(
         NAME, logged.model_uri, run_id, {"pipeline": pipeline}, description=description, model_id=logged.model_id
     )
+    _make_artifacts_private(client)
     return str(version.version)
+
+
+def _make_artifacts_private(client: MlflowClient) -> None:
+    """MLflow copies files with their modes, and creates others with the umask's."""
+    folder = locations.local_path(client.get_experiment_by_name(NAME).artifact_location)  # type: ignore[union-attr]  # as above
+    if folder is not None:
+        files.make_private_tree(folder)
 
 
 def run_tag(client: MlflowClient, run_id: str, name: str) -> str:

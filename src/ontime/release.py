@@ -171,6 +171,13 @@ class Release:
     explainer: Explainer | None  # computes the reasons of a prediction; None: the release has none
 
 
+def make_folder(releases: Path) -> None:
+    """Create the folder of releases, readable by a service that runs as another user. An existing one is unchanged."""
+    if not releases.is_dir():
+        releases.mkdir(parents=True, exist_ok=True)
+        releases.chmod(files.READABLE_FOLDER)
+
+
 def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Path:
     """Write `releases/<version>/` atomically. The live release does not change: see `release_pointer.set_live`.
 
@@ -182,7 +189,7 @@ def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -
         if (folder / MANIFEST).read_text() != text:
             raise ReleaseRefused(f"{folder} exists and is another release; versions are never overwritten")
         return folder
-    releases.mkdir(parents=True, exist_ok=True)
+    make_folder(releases)
     temporary = Path(tempfile.mkdtemp(prefix=".publishing-", dir=releases))
     try:
         for name, content in contents.items():
@@ -190,7 +197,7 @@ def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -
                 written.write_bytes(content)
         files.write_text(temporary / MANIFEST, text)
         _load(temporary, verify(temporary))  # a release that the service cannot load is not published
-        temporary.chmod(0o755)  # mkdtemp's 0700 would hide it from a service that runs as another user
+        files.make_readable_tree(temporary)  # mkdtemp's 0700 would hide it from a service that runs as another user
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -48,6 +48,7 @@ def _one_at_a_time(
 
     @wraps(move)
     def locked(releases: Path, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        release.make_folder(releases)
         with locks.wait_and_hold(releases / LOCK, "release"):
             return move(releases, *args, **kwargs)
 
@@ -137,7 +138,7 @@ def _manifest_digest(releases: Path, version: str) -> str:
 
 
 def _write(releases: Path, pointer: Pointer) -> None:
-    files.write_text(releases / POINTER, pointer.model_dump_json(indent=2) + "\n")
+    files.write_text(releases / POINTER, pointer.model_dump_json(indent=2) + "\n", files.READABLE)
 
 
 def read_pointer(releases: Path) -> Pointer | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
 from ontime.candidates import CANDIDATES
 from ontime.params import Params, ParamsBroken, load_params
@@ -120,7 +121,7 @@ def test_the_parameters_of_the_smallest_problem_are_valid() -> None:
 
 def test_no_number_of_the_parameters_is_unlimited() -> None:
     """A new parameter without limits fails here."""
-    sections = [Params, *(candidate.parameters for candidate in CANDIDATES.values())]
+    sections: list[type[BaseModel]] = [Params, *(candidate.parameters for candidate in CANDIDATES.values())]
 
     unlimited = [
         f"{section.__name__}.{place}"
