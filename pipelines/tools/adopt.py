@@ -24,8 +24,8 @@ REMOVED_PATHS = (
     "docs/gate.md", "docs/screenshots",
 )  # fmt: skip
 IRREPLACEABLE = ("releases", "var/mlflow.db", "var/ontime.db")  # of these, what no command could rebuild
-# The sabotage matrix is a result of the generic tests, which stay.
-KEPT_PATHS = {Path("var/cache"), Path("reports/sabotage.json")}
+# The sabotage matrix is a result of the generic tests, which stay. The lock is held meanwhile.
+KEPT_PATHS = {Path("var/cache"), locks.WORKSPACE, Path("reports/sabotage.json")}
 CHECK_SCRIPT = """
 import sys
 from ontime.declaration import ProblemBroken

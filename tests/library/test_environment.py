@@ -12,6 +12,7 @@ import pytest
 
 from ontime import environment
 from tests import PARAMS_YAML, ROOT
+from tests.modes import open_to_others
 
 pytestmark = pytest.mark.slow
 
@@ -268,3 +269,16 @@ def test_every_command_of_ours_settles_its_environment_before_it_runs() -> None:
 
     assert len(commands) >= 17
     assert [path.name for path in commands if '__main__":\n    environment.enforce()\n' not in path.read_text()] == []
+
+
+def test_every_command_makes_var_private(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also one that an earlier version has created."""
+    (tmp_path / "var/spool").mkdir(parents=True)
+    for path in (tmp_path / "var", tmp_path / "var/spool"):
+        path.chmod(0o755)
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "project_variables", lambda _: dict(os.environ))
+
+    environment.enforce()
+
+    assert open_to_others(tmp_path / "var") == {}

@@ -49,6 +49,36 @@ def test_a_pointer_that_moves_during_a_push_is_pushed_after_the_release_that_it_
     assert mirror.push(settings.releases, store) == ["release 3", "the pointer"]
 
 
+def test_a_pointer_that_moves_during_a_pull_is_not_overwritten(
+    settings: Settings, store: mirror.Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.push(settings.releases, store)
+    real = mirror.Store.versions
+
+    def meanwhile(self: mirror.Store) -> list[str]:
+        release_pointer.set_live(settings.releases, "2")
+        return real(self)
+
+    monkeypatch.setattr(mirror.Store, "versions", meanwhile)
+
+    with pytest.raises(ReleaseRefused, match=r"current.json: changed while the store was copied; retry"):
+        mirror.pull(store, settings.releases, everything=True)
+
+    assert release_pointer.require_pointer(settings.releases).version == "2"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-5", "86401"])
+def test_an_interval_that_is_not_one_is_refused(
+    seconds: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["mirror", "pull", f"--every={seconds}"])
+
+    with pytest.raises(SystemExit):
+        mirror.main()
+
+    assert f"--every: {seconds} is not more than 0 and at most 86400 seconds" in capsys.readouterr().err
+
+
 def test_a_worker_that_lost_its_releases_can_restore_all_of_them(
     settings: Settings, store: mirror.Store, tmp_path: Path
 ) -> None:

@@ -14,6 +14,7 @@ from ontime.settings import Settings
 from pipelines.tools import backup
 from pipelines.tools.backup import NotBackedUp
 from tests import postgres
+from tests.modes import mode, open_to_others
 from tests.service import Load, running
 from tests.small_world import Small
 
@@ -98,6 +99,18 @@ def test_what_came_after_the_backup_is_replaced_only_when_told_and_is_kept_besid
     assert release.published(world.releases) == ["1", "2"]
     (beside,) = tmp_path.glob("releases.before-*")
     assert release.published(beside) == ["1", "2", "3"]
+
+
+def test_a_backup_is_private_and_restored_releases_are_readable(world: Settings, tmp_path: Path) -> None:
+    """A service may run as another user, but nobody else needs a backup, a database or MLflow's files."""
+    database.connect(world.database_url).dispose()
+    backup.make(world, tmp_path / "backup")
+
+    backup.restore(world, tmp_path / "backup", replace=True)
+
+    private = [tmp_path / "backup", tmp_path / "ontime.db", tmp_path / "mlflow.db", world.artifacts]
+    assert [open_to_others(path) for path in private] == [{}] * len(private)
+    assert {mode(path) for path in world.releases.rglob("*")} == {0o755, 0o644}
 
 
 @pytest.mark.parametrize("damage", ["altered", "missing", "added", "cut off"])
