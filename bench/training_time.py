@@ -65,7 +65,7 @@ def copy_project(folder: Path) -> list[str]:
     for name in COPIED:
         source = Path(name)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
-    params = strict_yaml.load((folder / "params.yaml").read_text())
+    params = strict_yaml.parse_yaml((folder / "params.yaml").read_text())
     params["train"]["candidates"] = ["lightgbm"]
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     return list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])

@@ -307,7 +307,7 @@ class Params(_Section):
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """The parameters in `path`. Raises ParamsBroken with each wrong key and its value."""
     try:
-        return Params.model_validate(strict_yaml.load(path.read_text(encoding="utf-8")))
+        return Params.model_validate(strict_yaml.parse_yaml(path.read_text(encoding="utf-8")))
     except YamlBroken as error:
         problems = [f"  {error}"]
     except ValidationError as error:

@@ -12,10 +12,10 @@ class YamlBroken(ValueError):
     """The text is not valid YAML, or repeats a key; the message names the line or the key."""
 
 
-def load(text: str) -> Any:
+def parse_yaml(text: str) -> Any:
     """The content of a YAML document. Raises YamlBroken.
 
-    >>> load("gate: {margin: 0.1}\\ntune: 1\\ngate: {margin: 9}")
+    >>> parse_yaml("gate: {margin: 0.1}\\ntune: 1\\ngate: {margin: 9}")
     Traceback (most recent call last):
         ...
     ontime.strict_yaml.YamlBroken: gate: occurs in line 1 and again in line 3; remove one of them
