@@ -17,9 +17,11 @@ from pydantic import SecretStr
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from ontime import files, locks, schema
+from ontime import decision_chain, erasure, files, locks, schema
 from ontime.database_tables import decisions, entities, metadata, outcomes, predictions, shadows
+from ontime.decision_chain import exclusive_transaction
 from ontime.problem import PROBLEM
+from ontime.settings import current_actor
 
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
 # Databases that were filled before these verdicts were renamed have the old words.
@@ -67,14 +69,15 @@ def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
 
 
 def prepare(engine: sa.Engine) -> None:
-    """Create missing tables and indexes. Raises DatabaseRefused if existing ones have other columns."""
+    """Create missing tables, indexes and the columns of the hash chain. Raises DatabaseRefused for other columns."""
     inspector = sa.inspect(engine)
     existing = set(inspector.get_table_names())
     for table in metadata.sorted_tables:
         if table.name not in existing:
             continue
         columns = {column["name"]: column for column in inspector.get_columns(table.name)}
-        if missing := sorted(set(table.columns.keys()) - columns.keys()):
+        added = decision_chain.ADDED_COLUMNS if table is decisions else ()
+        if missing := sorted(set(table.columns.keys()) - columns.keys() - {*added}):
             raise _refused(engine, f"its table {table.name} has no {', '.join(missing)}")
         foreign = sorted(columns.keys() - set(table.columns.keys()))
         if required := [name for name in foreign if _is_required(columns[name])]:
@@ -84,6 +87,7 @@ def prepare(engine: sa.Engine) -> None:
         present = {index["name"] for index in inspector.get_indexes(table.name)}
         for index in [each for each in table.indexes if each.name not in present]:  # of an earlier version's table
             index.create(engine, checkfirst=True)
+    decision_chain.add_missing_columns(engine)
 
 
 def _is_required(column: ReflectedColumn) -> bool:
@@ -187,8 +191,12 @@ def log_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> Non
 
 
 def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert predictions; those that exist already stay unchanged."""
-    execute(engine, insert(engine, predictions).on_conflict_do_nothing(), rows)
+    """Insert predictions from a spool; those that exist already stay unchanged, those of erased entities are dropped."""
+    if not rows:
+        return
+    with exclusive_transaction(engine) as connection:  # an erasure is either complete by now, or deletes these rows
+        if remaining := erasure.without_erased(connection, rows):
+            connection.execute(insert(engine, predictions).on_conflict_do_nothing(), remaining)
 
 
 def log_shadows(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -252,16 +260,39 @@ def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime) -> in
 
 
 def record_decision(
-    engine: sa.Engine, kind: str, verdict: str, evidence: Mapping[str, Any], at: datetime | None = None
+    engine: sa.Engine,
+    kind: str,
+    verdict: str,
+    evidence: Mapping[str, Any],
+    at: datetime | None = None,
+    actor: str | None = None,
 ) -> None:
-    """Append a decision about a model, and its evidence, to the log.
+    """Append a decision, its evidence and who made it to the log.
 
     `at` is a time of the feed's clock, which may be years behind, and the row records that; the default is now.
+    `actor`: None for whoever runs this process.
     """
-    evidence = dict(evidence) if at is None else {**evidence, CLOCK: FEED}
-    row = {"decided_at": at or datetime.now(UTC), "kind": kind, "verdict": verdict, "evidence": evidence}
-    with engine.begin() as connection:
-        connection.execute(sa.insert(decisions), row)
+    with exclusive_transaction(engine) as connection:
+        append_decision(connection, kind, verdict, evidence, at, actor)
+
+
+def append_decision(
+    connection: sa.Connection,
+    kind: str,
+    verdict: str,
+    evidence: Mapping[str, Any],
+    at: datetime | None = None,
+    actor: str | None = None,
+) -> None:
+    """`record_decision` as a part of an `exclusive_transaction`."""
+    row = {
+        "decided_at": at or datetime.now(UTC),
+        "kind": kind,
+        "verdict": verdict,
+        "evidence": dict(evidence) if at is None else {**evidence, CLOCK: FEED},
+        "actor": actor or current_actor(),
+    }
+    decision_chain.append(connection, row)
 
 
 def _select_decisions() -> sa.Select[Any]:

@@ -1,4 +1,7 @@
-"""The tables of the database: entities and features (the online store), predictions, shadows, outcomes, decisions."""
+"""The tables of the database: entities and features (the online store), predictions, shadows, outcomes, decisions.
+
+`forgotten` and `hash_keys` have no personal data: they keep an erased entity from returning (erasure.py).
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -94,4 +97,15 @@ decisions = sa.Table(
     sa.Column("kind", sa.String, nullable=False),  # docs/monitoring.md lists the kinds and their verdicts
     sa.Column("verdict", sa.String, nullable=False),
     sa.Column("evidence", sa.JSON, nullable=False),
+    sa.Column("actor", sa.String),  # who decided; null: written before the column existed
+    sa.Column("chain", sa.String),  # a digest of this row and the row before it: see decision_chain.py
 )
+
+forgotten = sa.Table(
+    "forgotten",
+    metadata,
+    sa.Column("entity_hash", sa.String, primary_key=True),  # see erasure.entity_hash
+    sa.Column("forgotten_at", UTCTime, nullable=False),
+)
+
+hash_keys = sa.Table("hash_keys", metadata, sa.Column("key", sa.String, primary_key=True))  # one row: of entity_hash

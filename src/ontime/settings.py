@@ -4,7 +4,9 @@ Secrets need not be in the environment, which child processes inherit and logs m
 with a file for each secret setting, such as `ontime_database_url`, as Docker and Kubernetes mount them.
 """
 
+import getpass
 import os
+import platform
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
@@ -33,6 +35,20 @@ def _database(url: SecretStr) -> SecretStr:
     return url
 
 
+def system_user() -> str:
+    """The user and the machine of this process, such as `ada@worker-1`."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user id may have no name
+        user = f"uid {os.getuid()}"
+    return f"{user}@{platform.node()}"
+
+
+def current_actor() -> str:
+    """Who `decisions` names if no one else is named: ONTIME_ACTOR, or the system user."""
+    return os.environ.get(f"{PREFIX}ACTOR") or system_user()
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -44,6 +60,9 @@ class Settings(BaseSettings):
     dvc_site_cache: Path | None = None  # DVC's internal database; None: var/dvc. Set it if that is on a network disk
     problem: Path | None = None  # use this folder instead of src/ontime/problem: read by ontime/__init__.py
     prefect_url: str | None = None  # of the API; None: a flow that runs by hand starts a temporary server
+
+    # Who `decisions` names: a scheduler sets ONTIME_ACTOR, because its system user says little.
+    actor: Annotated[str, Field(min_length=1, max_length=100)] = Field(default_factory=system_user)
 
     # Retraining and monitoring.
     workspace: Path = Path(

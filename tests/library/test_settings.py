@@ -23,7 +23,7 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
         ("ONTIME_BACKUP", '{"ontime": 5, "mlflow": "postgresql://u:secret@h/d"}', "ONTIME_BACKUP Input should be"),
         ("ONTIME_BACKUP", "secret", 'error parsing value for field "backup"'),
-        ("ONTIME_HSOT", "x", "ONTIME_HSOT is not a setting; the settings are ONTIME_API_KEYS"),
+        ("ONTIME_HSOT", "x", "ONTIME_HSOT is not a setting; the settings are ONTIME_ACTOR, ONTIME_API_KEYS"),
         ("ONTIME_HOST", "192.0.2.1", "ONTIME_HOST=192.0.2.1 is reachable from outside"),
     ],
 )
