@@ -1,21 +1,22 @@
 """API keys and their scopes. The file contains only digests, so reading it reveals no key.
 
-`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key and prints it once. A key has 256 random bits,
+`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key, records it in `decisions` and prints it once. A key has 256 random bits,
 so one round of SHA-256 is enough; unlike a password it cannot be guessed.
 """
 
 import secrets
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated
 
+import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ontime import environment, files, locks
-from ontime.settings import BadSettings, load_settings
+from ontime import database, environment, files, locks
+from ontime.settings import BadSettings, Settings, load_settings
 
 DEFAULT_FILE = Path("var/keys.json")
 
@@ -76,11 +77,24 @@ def add(path: Path, name: str, scopes: Iterable[str]) -> str:
     return key
 
 
+def create(settings: Settings, path: Path, name: str, scopes: Sequence[str]) -> str:
+    """`add`, recorded in `decisions`. Raises SQLAlchemyError if that is not possible, before the key exists."""
+    engine = database.connect(settings.database_url)
+    is_new = not path.exists() or all(each.name != name for each in read_keys(path).keys)
+    key = add(path, name, scopes)
+    evidence = {"name": name, "scopes": sorted(scopes), "reason": f"key {name} with the scopes {','.join(scopes)}"}
+    database.record_decision(engine, "key", "created" if is_new else "replaced", evidence, actor=settings.actor)
+    return key
+
+
 def main() -> None:
     try:
         name, scopes = sys.argv[1:]
-        path = load_settings().api_keys or DEFAULT_FILE
-        print(add(path, name, scopes.split(",")))
+        settings = load_settings()
+        path = settings.api_keys or DEFAULT_FILE
+        print(create(settings, path, name, scopes.split(",")))
+    except (sa.exc.SQLAlchemyError, locks.Busy) as error:
+        sys.exit(f"key: no key was created, because it could not be recorded: {str(error).partition(chr(10))[0]}")
     except ValueError as error:
         sys.exit(f"key: {str(error).partition(chr(10))[0]}; try: make key NAME=desk SCOPES=predict,outcomes")
     print(

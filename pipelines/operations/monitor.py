@@ -55,7 +55,8 @@ def _once(context: DayContext, kind: str, make: Callable[[], tuple[str, Mapping[
     if row is not None:
         return row.evidence
     verdict, evidence = make()
-    database.record_decision(context.engine, kind, verdict, {"day": str(context.day), **evidence}, context.now)
+    actor = f"{kind} ({context.settings.actor})"
+    database.record_decision(context.engine, kind, verdict, {"day": str(context.day), **evidence}, context.now, actor)
     return evidence
 
 

@@ -200,7 +200,8 @@ def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
     word = "promote" if verdict.promote else "reject"
     evidence = {"pipeline": training.pipeline, "version": version, "against": against, **verdict.evidence()}
     if database.last_decision(engine, "gate", pipeline=training.pipeline, against=against) is None:
-        database.record_decision(engine, "gate", word, evidence, training.candidate_at)
+        actor = f"training ({settings.actor})"
+        database.record_decision(engine, "gate", word, evidence, training.candidate_at, actor)
     print(f"gate: {word} version {version} against {against}: {verdict.reason}")
     client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     registry.tag_version(client, version, {"gate": word, "gate.against": against, "gate.reason": verdict.reason})
@@ -227,8 +228,20 @@ def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdi
         transitions.challenge(settings, engine, version, 0, cause)
         print(f"promote: release {version} ({name}) is in shadow mode: it scores every {WORDS.entity}, but serves none")
     else:
-        transitions.promote(settings, engine, version, cause)
+        promote_approved(settings, engine, version, cause)
         print(f"promote: release {version} ({name}) is live")
+
+
+def promote_approved(settings: Settings, engine: sa.Engine, version: str, cause: MoveCause) -> None:
+    """Promote a release that passed the gate. Exits if a person has to approve it first: with 0 if another is live."""
+    try:
+        transitions.promote(settings, engine, version, cause)
+    except transitions.ApprovalMissing as missing:
+        live = release_pointer.read_pointer(settings.releases)
+        if live is None:
+            sys.exit(f"promote: {missing}")
+        print(f"promote: release {live.version} stays live; {missing}")
+        sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""Checks that block a promotion: the gate's verdict, a rollback, and the outcomes that both releases predicted.
+"""Checks that block a promotion: an approval, the gate's verdict, a rollback, the outcomes that both releases predicted.
 
-Every promotion checks the gate's verdict, and one by hand checks all of them: `blocking_reasons`.
+Every promotion checks the approval and the gate's verdict, and one by hand checks all of them: `blocking_reasons`.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import sqlalchemy as sa
+import yaml
 
-from ontime import database, database_tables, release, release_pointer
+from ontime import database, database_tables, files, release, release_pointer
 from ontime.release_pointer import Pointer
 from ontime.schema import WORDS
+
+PARAMS_FILE = Path("params.yaml")  # not from params.py, whose import of the candidates takes a second
 
 if TYPE_CHECKING:
     from ontime.evaluation import Estimate
@@ -55,6 +58,25 @@ def gate_rejection(engine: sa.Engine, version: str) -> str | None:
         against, reason = gate.evidence.get("against", "the champion"), gate.evidence["reason"]
         return f"the gate rejected release {version} in the comparison with {against}: {reason}"
     return None
+
+
+def missing_approval(engine: sa.Engine, releases: Path, version: str) -> str | None:
+    """Why `policy.approval_required` forbids the promotion; None if the parameter is false, or a person approved it."""
+    if not _approval_required():
+        return None
+    approval = database.last_decision(engine, "approval", version=version)
+    command = f'make approve VERSION={version} REASON="..."'
+    if approval is None:
+        return f"release {version} needs an approval (policy.approval_required): run {command}"
+    if approval.evidence["manifest_sha256"] != files.digest(releases / version / release.MANIFEST):
+        return f"release {version} is not the one that {approval.actor} approved, its manifest differs: run {command}"
+    return None
+
+
+def _approval_required() -> bool:
+    """`policy.approval_required`. Only this key is read, because a mistake elsewhere in params.yaml stops no promotion."""
+    policy = yaml.safe_load(PARAMS_FILE.read_text())["policy"]
+    return policy.get("approval_required", True) is not False
 
 
 def compare_on_outcomes(engine: sa.Engine, releases: Path, champion: str, version: str) -> Comparison | None:

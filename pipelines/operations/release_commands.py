@@ -1,10 +1,11 @@
-"""`make promote`, `rollback`, `shadow`, `canary`, `withdraw`: a person moves a release, and the move is recorded.
+"""`make promote`, `rollback`, `shadow`, `canary`, `withdraw`, `approve`: a person's decision on a release, recorded.
 
     python -m pipelines.operations.release_commands promote 2
     python -m pipelines.operations.release_commands promote 2 force    ... despite the checks of promotion_checks.py
     python -m pipelines.operations.release_commands rollback
     python -m pipelines.operations.release_commands challenge 2 0.1
     python -m pipelines.operations.release_commands withdraw
+    python -m pipelines.operations.release_commands approve 2 "reviewed the pack"
 
 pipelines/operations/transitions.py moves the release; this module has the messages.
 """
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from ontime import database, environment, locks, release
+from ontime import database, environment, files, locks, release
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines.operations import transitions
@@ -56,6 +57,23 @@ def _withdraw(settings: Settings) -> str:
     return f"release {version} was withdrawn" if version else "no challenger to withdraw"
 
 
+def _approve(settings: Settings, version: str, reason: str) -> str:
+    """Record who approves the promotion of a release, and why. It holds for exactly these files."""
+    _refuse_unpublished(settings, version)
+    release.verify(settings.releases / version)
+    engine = _connect(settings)
+    gate = database.last_decision(engine, "gate", version=version)
+    evidence = {
+        "version": version,
+        "reason": reason,
+        "manifest_sha256": files.digest(settings.releases / version / release.MANIFEST),
+        "gate": gate.verdict if gate else None,
+    }
+    database.record_decision(engine, "approval", "approved", evidence, actor=settings.actor)
+    warning = "" if gate and gate.verdict == "promote" else "; warning: the gate has not passed it"
+    return f"release {version} is approved by {settings.actor}: {reason}{warning}"
+
+
 def _refuse_unpublished(settings: Settings, version: str) -> None:
     published = release.published(settings.releases)
     if version not in published:
@@ -77,6 +95,8 @@ def run(settings: Settings, arguments: Sequence[str]) -> str:
             return _roll_back(settings)
         case ["withdraw"]:
             return _withdraw(settings)
+        case ["approve", version, reason] if version and reason.strip():
+            return _approve(settings, version, reason.strip())
         case ["challenge", version, share] if version:
             return _challenge(settings, version, float(share))
     raise ValueError(USAGE)

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 
 from ontime import database
 from ontime.release_pointer import Pointer
+from ontime.settings import current_actor
 
 PROMOTION, ROLLBACK, CHALLENGE = "promotion", "rollback", "challenge"  # the kinds of rows
 BY_HAND, BY_POLICY, BY_TRAINING, FORCED, INTERRUPTED = "by hand", "by the policy", "published", "forced", "interrupted"
+
+DECIDERS = {BY_POLICY: "policy", BY_TRAINING: "training"}  # in any other move a person decides
 
 
 class MoveCause(NamedTuple):
@@ -54,10 +57,16 @@ class Move(NamedTuple):
         return f"from {self.left}" if self.kind == ROLLBACK and by != BY_POLICY else by
 
 
-def record_move(engine: sa.Engine, move: Move, cause: MoveCause, pointer: Pointer) -> None:
-    """Append the row that marks a move as complete; `pointer` is the pointer after it."""
+def record_move(engine: sa.Engine, move: Move, cause: MoveCause, pointer: Pointer, actor: str | None = None) -> None:
+    """Append the row that marks a move as complete; `pointer` is the pointer after it.
+
+    `actor` is who runs this process; the policy and a training name themselves before it.
+    """
+    actor = actor or current_actor()
     evidence = {"version": move.version, **cause.about, **Roles.of(pointer)._asdict(), "reason": cause.reason}
-    database.record_decision(engine, move.kind, move.verdict(cause.by), evidence, cause.at)
+    decider = DECIDERS.get(cause.by)
+    named = f"{decider} ({actor})" if decider else actor
+    database.record_decision(engine, move.kind, move.verdict(cause.by), evidence, cause.at, named)
 
 
 def is_recorded(engine: sa.Engine, pointer: Pointer) -> bool:

@@ -17,7 +17,7 @@ from ontime import locks, online, release, release_pointer
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from pipelines.operations import transition_log
-from pipelines.operations.promotion_checks import blocking_reasons, gate_rejection
+from pipelines.operations.promotion_checks import blocking_reasons, gate_rejection, missing_approval
 from pipelines.operations.transition_log import (
     BY_HAND,
     CHALLENGE,
@@ -37,13 +37,18 @@ class TransitionRefused(ValueError):
     """A check blocks the promotion of a release; the message says which, and how to override it."""
 
 
+class ApprovalMissing(TransitionRefused):
+    """`policy.approval_required` is true, and nobody has approved the release; the message names the command."""
+
+
 def promote(
     settings: Settings, engine: sa.Engine, version: str, cause: MoveCause, *, watched: bool = False, force: bool = False
 ) -> str | None:
     """Make a published release the champion. Returns the recorded reason; None if there was nothing to do.
 
     With `watched`, only if `version` is the challenger; the old champion then challenges it. Raises ReleaseRefused for
-    a release that no service would load, and TransitionRefused if a check blocks it, unless `force`.
+    a release that no service would load, and TransitionRefused if a check blocks it, unless `force`. ApprovalMissing
+    is raised despite `force`: `make approve` is the way past it, and names a person.
     """
     with _in_turn(settings):
         move = Move(PROMOTION, version)
@@ -56,6 +61,8 @@ def promote(
         if is_live and pointer is not None and transition_log.is_recorded(engine, pointer):
             _align_mlflow(settings, pointer)
             return None
+        if not is_live and (missing := missing_approval(engine, settings.releases, version)):
+            raise ApprovalMissing(missing)
         reasons = _blocking_reasons(settings, engine, version, cause)
         if reasons and not (force or is_live):
             override = f"make promote VERSION={version} FORCE=1 promotes it anyway"
@@ -162,7 +169,7 @@ def _finish(settings: Settings, engine: sa.Engine, move: Move, cause: MoveCause)
         )
     day = cause.about.get("day", f"{cause.at or datetime.now(UTC):%Y-%m-%d}")
     _align_mlflow(settings, pointer, move.version, {f"{move.kind}.{day}": move.verdict(cause.by)})
-    transition_log.record_move(engine, move, cause, pointer)
+    transition_log.record_move(engine, move, cause, pointer, settings.actor)
 
 
 def _align_mlflow(

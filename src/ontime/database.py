@@ -191,7 +191,7 @@ def log_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> Non
 
 
 def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert predictions from a spool; those that exist already stay unchanged, those of erased entities are dropped."""
+    """Insert predictions from a spool; those that exist stay unchanged, those of erased entities are dropped."""
     if not rows:
         return
     with exclusive_transaction(engine) as connection:  # an erasure is either complete by now, or deletes these rows

@@ -75,9 +75,9 @@ def add_missing_columns(engine: sa.Engine) -> None:
             connection.exec_driver_sql(f"ALTER TABLE decisions ADD COLUMN {name} VARCHAR")
         if "chain" in missing:
             previous = BEGINNING
-            for row in connection.execute(sa.select(decisions).order_by(decisions.c.decision_id)).mappings().all():
-                previous = link(previous, row)
-                same = decisions.c.decision_id == row["decision_id"]
+            for row in connection.execute(sa.select(decisions).order_by(decisions.c.decision_id)).all():
+                previous = link(previous, row._asdict())
+                same = decisions.c.decision_id == row.decision_id
                 connection.execute(sa.update(decisions).where(same).values(chain=previous))
 
 
@@ -107,8 +107,8 @@ def breaks(rows: Sequence[sa.Row[Any]]) -> list[Break]:
             reasons[row.decision_id] = (
                 "was inserted: it has no digest (an earlier version of this project writes such rows too)"
             )
-        elif row.chain != link(before, row._mapping):
-            predecessor = next((places[each] for each in places if row.chain == link(each, row._mapping)), None)
+        elif row.chain != link(before, row._asdict()):
+            predecessor = next((places[each] for each in places if row.chain == link(each, row._asdict())), None)
             reasons |= _explained(rows, place, predecessor, reasons)
     return [Break(*each) for each in sorted(reasons.items())]
 

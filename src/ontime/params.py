@@ -267,6 +267,7 @@ class Policy(_Section):
     shadow_labels: Count
     watch_days: Days
     margin_log_loss: LogLossMargin
+    approval_required: bool
 
 
 class Retrain(_Section):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ontime import database, decision_chain
+from ontime import database, database_tables, decision_chain
 from ontime.settings import current_actor, system_user
 
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
@@ -92,7 +92,7 @@ def test_an_inserted_row_with_a_correct_digest_is_named(engine: sa.Engine) -> No
     run(engine, "UPDATE decisions SET decision_id = decision_id + 100 WHERE decision_id > 3")
     with engine.begin() as connection:
         chain = decision_chain.link(third.chain, forged)
-        connection.execute(sa.insert(database.decisions), {**forged, "decision_id": 50, "chain": chain})
+        connection.execute(sa.insert(database_tables.decisions), {**forged, "decision_id": 50, "chain": chain})
 
     assert broken_ids(engine) == [50]
 

@@ -21,6 +21,7 @@ POLICY = Policy(
     shadow_days=3,
     shadow_labels=2000,
     watch_days=7,
+    approval_required=False,
     margin_log_loss=0.002,
 )
 DAY = date(2013, 7, 1)

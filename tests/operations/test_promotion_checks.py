@@ -1,6 +1,7 @@
 """`make promote` checks a release: the gate's verdict, a rollback, the known outcomes of both releases."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -8,9 +9,10 @@ import sqlalchemy as sa
 from ontime import database, online_store, release, release_pointer
 from ontime.problem.request import Flight
 from ontime.settings import Settings
+from pipelines.operations import promotion_checks, transitions
 from pipelines.operations import release_commands as by_hand
-from pipelines.operations import transitions
 from pipelines.operations.promotion_checks import blocking_reasons
+from pipelines.operations.transition_log import BY_POLICY, BY_TRAINING, MoveCause
 from tests.library.test_release import publish_changed
 from tests.service import MORNING
 from tests.small_world import Small
@@ -240,3 +242,91 @@ def test_a_canary_of_a_rejected_release_starts_with_a_warning(settings: Settings
 
     assert message.endswith(f"serves 10.0% of the flights, and scores all of them. Warning: {GATE_REJECTION}")
     assert decisions(engine, "challenge") == [("share 0.1", GATE_REJECTION)]
+
+
+@pytest.fixture
+def approval_required(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("policy: {approval_required: true}\n")
+    monkeypatch.setattr(promotion_checks, "PARAMS_FILE", tmp_path / "params.yaml")
+
+
+APPROVAL = 'release 2 needs an approval (policy.approval_required): run make approve VERSION=2 REASON="..."'
+
+
+@pytest.mark.usefixtures("approval_required")
+@pytest.mark.parametrize("arguments", [("promote", "2"), ("promote", "2", "force")])
+def test_a_promotion_by_hand_waits_for_an_approval_also_by_force(
+    settings: Settings, engine: sa.Engine, arguments: tuple[str, ...]
+) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+
+    with pytest.raises(transitions.ApprovalMissing) as missing:
+        by_hand.run(settings, arguments)
+
+    assert str(missing.value) == APPROVAL
+    assert live_version(settings) == "1"
+
+
+@pytest.mark.usefixtures("approval_required")
+@pytest.mark.parametrize("by", [BY_POLICY, BY_TRAINING])
+def test_the_policy_and_a_training_wait_for_an_approval(settings: Settings, engine: sa.Engine, by: str) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+
+    with pytest.raises(transitions.ApprovalMissing, match="needs an approval"):
+        transitions.promote(settings, engine, "2", MoveCause(by, "better"))
+
+
+@pytest.mark.usefixtures("approval_required")
+def test_an_approved_release_is_promoted_and_both_persons_are_recorded(on_both: Settings) -> None:
+    engine = database.connect(on_both.database_url)
+    database.record_decision(engine, "gate", "promote", PASSED)
+    ada, grace = (on_both.model_copy(update={"actor": name}) for name in ("ada@desk", "grace@desk"))
+
+    message = by_hand.run(ada, ["approve", "2", "reviewed the pack"])
+    by_hand.run(grace, ["promote", "2"])
+
+    approval, promotion = (database.last_decision(engine, kind) for kind in ("approval", "promotion"))
+    assert message == "release 2 is approved by ada@desk: reviewed the pack"
+    assert approval is not None
+    assert promotion is not None
+    assert (approval.actor, approval.verdict, approval.evidence["reason"]) == (
+        "ada@desk",
+        "approved",
+        "reviewed the pack",
+    )
+    assert (promotion.actor, promotion.verdict) == ("grace@desk", "by hand")
+    assert live_version(on_both) == "2"
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("approval_required")
+def test_an_approval_holds_for_the_approved_files_only(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    by_hand.run(settings.model_copy(update={"actor": "ada@desk"}), ["approve", "2", "reviewed"])
+    manifest = settings.releases / "2" / release.MANIFEST
+    manifest.write_text(manifest.read_text() + "\n")
+
+    with pytest.raises(transitions.ApprovalMissing, match="is not the one that ada@desk approved"):
+        by_hand.run(settings, ["promote", "2"])
+
+
+def test_an_approval_needs_a_reason_and_a_published_release(settings: Settings) -> None:
+    with pytest.raises(ValueError, match="release 9 is not published"):
+        by_hand.run(settings, ["approve", "9", "reviewed"])
+    with pytest.raises(ValueError, match="try: make promote"):
+        by_hand.run(settings, ["approve", "2", " "])
+
+
+@pytest.mark.parametrize(
+    ("by", "actor"), [(BY_POLICY, "policy (cron@worker)"), (BY_TRAINING, "training (cron@worker)")]
+)
+def test_the_policy_and_a_training_are_named_with_who_runs_them(
+    settings: Settings, engine: sa.Engine, by: str, actor: str
+) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+
+    transitions.promote(settings.model_copy(update={"actor": "cron@worker"}), engine, "2", MoveCause(by, "better"))
+
+    promotion = database.last_decision(engine, "promotion")
+    assert promotion is not None
+    assert promotion.actor == actor

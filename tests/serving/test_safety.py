@@ -216,7 +216,7 @@ REFUSED_SETTINGS = {
     "ONTIME_WORKERS": ("0", "ONTIME_WORKERS=0 Input should be greater than or equal to 1"),
     "ONTIME_HOST": ("0.0.0.0", "ONTIME_HOST=0.0.0.0 is reachable from outside: set ONTIME_API_KEYS"),  # noqa: S104  that is the point
     "ONTIME_API_KEYS": ("nowhere.json", "ONTIME_API_KEYS=nowhere.json: No such file"),
-    "ONTIME_PROT": ("8000", "ONTIME_PROT is not a setting; the settings are ONTIME_API_KEYS"),
+    "ONTIME_PROT": ("8000", "ONTIME_PROT is not a setting; the settings are ONTIME_ACTOR, ONTIME_API_KEYS"),
     "ONTIME_DATABASE_URL": ("mysql://u:secret@h/d", "ONTIME_DATABASE_URL mysql is not supported"),
 }
 
