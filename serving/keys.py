@@ -1,7 +1,7 @@
 """API keys and their scopes. The file contains only digests, so reading it reveals no key.
 
-`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key, records it in `decisions` and prints it once. A key has 256 random bits,
-so one round of SHA-256 is enough; unlike a password it cannot be guessed.
+`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key, records that in `decisions` and prints the key
+once. A key has 256 random bits, so one round of SHA-256 is enough; unlike a password it cannot be guessed.
 """
 
 import secrets

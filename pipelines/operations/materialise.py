@@ -8,6 +8,7 @@ idempotent.
 """
 
 import sys
+from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import pandas as pd
 import sqlalchemy as sa
 from tqdm import tqdm
 
-from ontime import database, environment, features, files, locks, online_store, release_pointer, schema, split
+from ontime import database, environment, erasure, features, files, locks, online_store, release_pointer, schema, split
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.params import Params, load_params
@@ -123,12 +124,25 @@ def run(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed =
     arrived = arrivals.arrived_by(now, since, feed, params)
     quarantine(settings, engine, arrived.broken, now)
     outcomes = new_outcomes(arrived, since, params)
-    database.store_outcomes(engine, outcomes)
+    erased = erased_entities(engine, (each[KEY] for each in outcomes))
+    database.store_outcomes(engine, [each for each in outcomes if each[KEY] not in erased])
     # Last, and ordered by moment: the next run starts at the last moment stored, so everything before it is stored.
     built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
+    built = without_erased(engine, built)
     record_skew(engine, params.question, built, now)
     materialise_rows(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
     return Materialised(len(built), len(outcomes), arrived.broken)
+
+
+def erased_entities(engine: sa.Engine, entity_ids: Iterable[object]) -> Collection[str]:
+    """Those that `make forget` has erased: the feed still has them, and they must not return."""
+    with engine.connect() as connection:
+        return erasure.erased_at(connection, map(str, entity_ids)).keys()
+
+
+def without_erased(engine: sa.Engine, rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table without those of erased entities."""
+    return rows[~rows[KEY].isin(list(erased_entities(engine, rows[KEY])))] if KEY in rows else rows
 
 
 def refuse_question_mismatch(settings: Settings, params: Params) -> None:
@@ -164,7 +178,8 @@ def record_skew(engine: sa.Engine, question: Question, built: pd.DataFrame, now:
     if differing:
         share = round(len(differing) / len(stored), 4)
         count = f"{len(differing):,} of {len(stored):,} {WORDS.entities}"
-        reason = f"{count} were stored with other features, first {differing[0]}"
+        print(f"materialise: skew, first {differing[0]}", file=sys.stderr)
+        reason = f"{count} were stored with other features"  # no id: `make forget` could not erase it from this log
         database.record_decision(engine, "skew", "overwritten", {"share": share, "reason": reason}, now)
 
 
@@ -172,7 +187,7 @@ def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Bat
     """Save the rows of broken batches with the reasons. A batch is recorded once for the rules that it violates."""
     for batch in broken:
         files.make_private_folder(settings.quarantine)
-        write_table(batch.rows, settings.quarantine / f"{batch.day}-{batch.table}.parquet")
+        write_table(without_erased(engine, batch.rows), settings.quarantine / f"{batch.day}-{batch.table}.parquet")
         files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
         # Without counts and rows, which grow until the day is over.
         rules = "; ".join(": ".join(reason.split(": ")[:2]) for reason in batch.reasons)
@@ -183,7 +198,8 @@ def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Bat
             "day": str(batch.day),
             "rows": len(batch.rows),
             "rules": rules,
-            "reason": "; ".join(batch.reasons),
+            # Without values, which may be those of an entity that `make forget` has to erase.
+            "reason": f"{rules}; {settings.quarantine}/{batch.day}-{batch.table}.txt has the first rows",
         }
         database.record_decision(engine, "quarantine", "quarantined", evidence, now)
 
@@ -196,6 +212,7 @@ def materialise_test_period(settings: Settings, params: Params) -> str:
     entities = read_months(VALIDATED / DATA.entities, months).set_index(KEY, drop=False)
     refuse_lost_outcomes(entities, params)
     engine = database.connect(settings.database_url)
+    rows = without_erased(engine, rows)
     materialise_rows(engine, params.question, rows, entities)
     database.store_outcomes(engine, outcomes_of(entities.loc[rows[KEY]], params.label.at_least))
     last_day = period.until - timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Checks that block a promotion: an approval, the gate's verdict, a rollback, the outcomes that both releases predicted.
+"""Checks that block a promotion: an approval, the gate's verdict, a rollback, the outcomes of both releases.
 
 Every promotion checks the approval and the gate's verdict, and one by hand checks all of them: `blocking_reasons`.
 """
@@ -74,7 +74,7 @@ def missing_approval(engine: sa.Engine, releases: Path, version: str) -> str | N
 
 
 def _approval_required() -> bool:
-    """`policy.approval_required`. Only this key is read, because a mistake elsewhere in params.yaml stops no promotion."""
+    """Reads this key only: a mistake elsewhere in params.yaml must not stop a promotion."""
     policy = yaml.safe_load(PARAMS_FILE.read_text())["policy"]
     return policy.get("approval_required", True) is not False
 

@@ -39,13 +39,17 @@ def _existing_key(connection: sa.Connection) -> str | None:
     return connection.execute(sa.select(hash_keys.c.key)).scalar()
 
 
-def erase(connection: sa.Connection, entity_ids: Collection[str], at: datetime) -> dict[str, int]:
+def erase(
+    connection: sa.Connection, entity_ids: Collection[str], at: datetime, spooled: Collection[str] = ()
+) -> dict[str, int]:
     """Delete every row about these entities, and remember their hashes; the number of rows deleted, by table.
 
-    Idempotent. Only inside `exclusive_transaction`.
+    `spooled`: ids of their predictions that are not in the database yet, whose shadows may be. Idempotent. Only inside
+    `exclusive_transaction`.
     """
     made_for = sa.select(predictions.c.prediction_id).where(predictions.c.entity_id.in_(entity_ids))
-    counts = {"shadows": connection.execute(sa.delete(shadows).where(shadows.c.prediction_id.in_(made_for))).rowcount}
+    of_them = sa.or_(shadows.c.prediction_id.in_(made_for), shadows.c.prediction_id.in_(spooled))
+    counts = {"shadows": connection.execute(sa.delete(shadows).where(of_them)).rowcount}
     for table in BY_ENTITY:
         counts[table.name] = connection.execute(sa.delete(table).where(table.c.entity_id.in_(entity_ids))).rowcount
     key = hash_key(connection)

@@ -1,0 +1,136 @@
+"""What files hold about an entity: the spool, quarantined batches, and releases."""
+
+import fcntl
+import json
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ontime import files, release, split
+from ontime.datasets import KEY
+from pipelines.layout import write_table
+
+SPOOL_FILES = "*.jsonl"  # written by serving/spool.py
+
+
+class ReleaseTrace(NamedTuple):
+    """What a release holds about an entity; both stay, because a release is never changed."""
+
+    version: str
+    is_trained_on: bool = False
+    has_probe: bool = False
+    is_readable: bool = True
+
+    def __str__(self) -> str:
+        if not self.is_readable:
+            return f"release {self.version} cannot be read, so it may have been trained on it"
+        traces = ["was trained on it"] * self.is_trained_on + [f"has it in {release.PROBE}"] * self.has_probe
+        return f"release {self.version} {' and '.join(traces)}"
+
+
+class FilteredSpool(NamedTuple):
+    """Predictions removed from files of stopped services; those in files of running services go when these drain."""
+
+    removed: int
+    waiting: int
+
+
+def spooled(folder: Path, entity_ids: Collection[str]) -> list[dict[str, Any]]:
+    """The predictions of these entities that wait for the database."""
+    lines = (line for path in sorted(folder.glob(SPOOL_FILES)) for line in _complete_lines(path))
+    return [row for row in map(json.loads, lines) if row["entity_id"] in entity_ids]
+
+
+def remove_spooled(folder: Path, entity_ids: Collection[str]) -> FilteredSpool:
+    """Remove the predictions of these entities from the files of stopped services.
+
+    The file of a running service is locked by it, and stays: the service drops these predictions when it writes the
+    file to the database (ontime.erasure.without_erased).
+    """
+    removed = waiting = 0
+    for path in sorted(folder.glob(SPOOL_FILES)):
+        with _locked_if_orphaned(path) as is_orphan:
+            lines = _complete_lines(path)
+            remaining = [line for line in lines if json.loads(line)["entity_id"] not in entity_ids]
+            if not is_orphan:
+                waiting += len(lines) - len(remaining)
+            elif len(remaining) < len(lines):
+                with files.replacing(path) as temporary:
+                    temporary.write_bytes(b"".join(remaining))
+                removed += len(lines) - len(remaining)
+    return FilteredSpool(removed, waiting)
+
+
+def _complete_lines(path: Path) -> list[bytes]:
+    try:
+        return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    except FileNotFoundError:  # a service has drained it meanwhile
+        return []
+
+
+@contextmanager
+def _locked_if_orphaned(path: Path) -> Iterator[bool]:
+    """Whether no running service has locked the file; inside this block none can, as in serving/spool.py."""
+    try:
+        file = path.open("rb+")
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield path.exists()
+
+
+def quarantined(folder: Path, entity_ids: Collection[str]) -> dict[str, pd.DataFrame]:
+    """The quarantined rows of these entities, by the name of the batch."""
+    rows = {path.stem: _rows_of(pd.read_parquet(path), entity_ids) for path in sorted(folder.glob("*.parquet"))}
+    return {name: table for name, table in rows.items() if len(table)}
+
+
+def _rows_of(table: pd.DataFrame, entity_ids: Collection[str]) -> pd.DataFrame:
+    return table[table[KEY].isin(list(entity_ids))] if KEY in table else table.head(0)
+
+
+def remove_quarantined(folder: Path, entity_ids: Collection[str]) -> int:
+    """Remove these entities from quarantined batches, and their ids from the texts with the reasons."""
+    removed = 0
+    for path in sorted(folder.glob("*.parquet")):
+        table = pd.read_parquet(path)
+        rows = _rows_of(table, entity_ids)
+        if len(rows):
+            write_table(table.drop(index=rows.index), path)
+            removed += len(rows)
+    for path in sorted(folder.glob("*.txt")):
+        text = before = path.read_text(encoding="utf-8")
+        for entity_id in entity_ids:
+            text = text.replace(repr(entity_id), "(erased)")
+        if text != before:
+            files.write_text(path, text)
+    return removed
+
+
+def release_traces(releases: Path, entity_ids: Collection[str]) -> dict[str, list[ReleaseTrace]]:
+    """By entity, the published releases that were trained on it, have it as a probe, or cannot be read."""
+    traces: dict[str, list[ReleaseTrace]] = {entity_id: [] for entity_id in entity_ids}
+    keys = dict(zip(entity_ids, split.row_keys(pd.Series(list(entity_ids))), strict=True))
+    for version in release.published(releases):
+        try:
+            trained_on = release.trained_on(releases, version)
+            probes = release.PROBES.validate_json((releases / version / release.PROBE).read_bytes())
+        except release.ReleaseRefused:  # made by other code, or damaged: an erasure must not wait for its repair
+            for of_entity in traces.values():
+                of_entity.append(ReleaseTrace(version, is_readable=False))
+            continue
+        probed = {probe.entity.entity_id for probe in probes}
+        for entity_id, of_entity in traces.items():
+            trace = ReleaseTrace(version, bool((trained_on == keys[entity_id]).any()), entity_id in probed)
+            if trace.is_trained_on or trace.has_probe:
+                of_entity.append(trace)
+    return traces
