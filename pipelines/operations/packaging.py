@@ -37,7 +37,10 @@ from pipelines.operations.lineage import LOCK
 
 PROBES = 20
 REFERENCE_ROWS = 5000
-REPORT_FILES = (REPORTS / "metrics.json", REPORTS / "model_card.md", REPORTS / "data_quality.json")
+# `make pack` needs all of them, also when the workspace has a later training.
+REPORT_FILES = tuple(
+    REPORTS / name for name in ("metrics.json", "evaluation.json", "model_card.md", "data_quality.json", "eda.md")
+)
 LINEAGE_FILES = (PARAMS_FILE, LOCK)  # with the commit, everything that `make reproduce` needs
 
 

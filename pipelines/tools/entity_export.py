@@ -34,7 +34,7 @@ ABOUT = {
     "outcomes": "What happened: the label, its value, and when it became known.",
     "spool": "Predictions that wait for the database.",
     "quarantine": "Rows of the data feed that were not used, because their batch violates the contract.",
-    "releases": "The published releases that were trained on the entity, or have it as an example that they must predict.",
+    "releases": "The published releases that were trained on the entity, or have it as a probe: a stored example.",
     "decisions": "Erasures and exports of the entity.",
     "elsewhere": "Not part of this file: backups, and the source's own files in raw/ and data/.",
 }

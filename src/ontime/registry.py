@@ -137,6 +137,14 @@ def run_tag(client: MlflowClient, run_id: str, name: str) -> str:
     return str(client.get_run(run_id).data.tags[name])
 
 
+def run_files(run_id: str) -> Path:
+    """A folder with the files of a run, after `tracking_client`. Raises NotRecorded."""
+    try:
+        return Path(mlflow.artifacts.download_artifacts(run_id=run_id))
+    except (MlflowException, OSError) as error:
+        raise NotRecorded(f"the files of run {run_id} cannot be read: {error}") from None
+
+
 def set_aliases(client: MlflowClient, aliases: Mapping[str, str | None]) -> None:
     """Point each alias, such as champion, to its version, or delete it for None. Idempotent. Raises NotRecorded."""
     for alias, version in aliases.items():
