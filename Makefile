@@ -137,6 +137,12 @@ canary: install  ## let a published release serve a share of the traffic: make c
 withdraw: install  ## end shadow and canary
 	@$(PY) -m pipelines.operations.release_commands withdraw
 
+approve: install  ## approve a release by name and with a reason, for policy.approval_required: make approve VERSION=2 REASON="reviewed the pack"
+	@$(PY) -m pipelines.operations.release_commands approve $(VERSION) "$$REASON"
+
+pack: install  ## write the documentation of a version, as one page and as JSON: make pack VERSION=2 TO=packs/2
+	@$(PY) -m pipelines.tools.release_pack $(VERSION) "$$TO"
+
 compare: install  ## compare champion and challenger where both have scored and the outcome is known
 	@$(PY) -m pipelines.tools.compare_releases
 
@@ -184,6 +190,15 @@ restore: install  ## restore a backup, keeping existing data beside it: make res
 
 key: install  ## create an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
+
+audit: install  ## verify that no row of decisions was changed, and show who decided what: var/audit.html; HEAD= compares a head noted earlier
+	@$(PY) -m pipelines.tools.audit $(HEAD)
+
+forget: install  ## erase what is stored about entities: make forget ENTITY="id id" REASON="request 12"
+	@$(PY) -m pipelines.tools.forget "$$ENTITY"
+
+export: install  ## write everything that is stored about an entity as JSON: make export ENTITY=id TO=exports
+	@$(PY) -m pipelines.tools.entity_export "$$ENTITY" "$$TO"
 
 ##@ Infrastructure
 
@@ -239,7 +254,7 @@ sbom: install  ## write an SBOM of each image's Python packages, as CycloneDX: v
 		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
 
 # Strict, because pip-audit otherwise skips a package that PyPI does not know, and reports no vulnerability.
-audit: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the images' packages; fails if PyPI cannot be reached
+audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the images' packages; fails if PyPI cannot be reached
 	@for image in $(IMAGES); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 		-r requirements/$$image.txt || exit 1; done
 

@@ -166,7 +166,7 @@ def test_an_sbom_is_valid_and_lists_the_whole_lock(project: Project) -> None:
     assert listed == {name.partition(" ")[0] for name in locked}
 
 
-@pytest.mark.parametrize("target", ["sbom", "audit"])
+@pytest.mark.parametrize("target", ["sbom", "audit-packages"])
 def test_every_image_has_an_sbom_and_an_audit(project: Project, target: str) -> None:
     planned = project.make("--dry-run", "--assume-old=var/infra-venv/.installed", target)
 
@@ -177,11 +177,11 @@ def test_every_image_has_an_sbom_and_an_audit(project: Project, target: str) -> 
 
 
 def audit(project: Project, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """`make audit` of a lock with one package, h11."""
+    """`make audit-packages` of a lock with one package, h11."""
     (project.folder / "requirements/serve.txt").write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n")
     tools = Path(tool("pip-audit")).parents[1]
     return subprocess.run(
-        project.command("audit", "IMAGES=serve", f"INFRA={tools}", f"--assume-old={tools}/.installed"),
+        project.command("audit-packages", "IMAGES=serve", f"INFRA={tools}", f"--assume-old={tools}/.installed"),
         cwd=project.folder,
         env={**project.environment(), **environment},
         stdout=subprocess.PIPE,

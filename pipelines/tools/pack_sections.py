@@ -61,6 +61,7 @@ def _estimate(value: float, interval: Sequence[float] | None, digits: int = 4) -
 
 def _general(record: Recorded) -> PackSection:
     manifest = record.manifest
+    fields = PROBLEM.request.model_json_schema()["properties"]
     return PackSection(
         "general",
         "General description and intended purpose",
@@ -80,10 +81,22 @@ def _general(record: Recorded) -> PackSection:
             PackTable(
                 "Input: the fields of a request",
                 ["field", "type"],
-                [(name, str(field.annotation)) for name, field in PROBLEM.request.model_fields.items()],
+                [(name, _type_in_words(field)) for name, field in fields.items()],
             )
         ],
     )
+
+
+def _type_in_words(field: Mapping[str, Any]) -> str:
+    """The type of a field, from its JSON schema.
+
+    >>> _type_in_words({"enum": ["a", "b"]}), _type_in_words({"type": "string", "format": "date-time"})
+    ('a, b', 'string, date-time')
+    """
+    if "enum" in field:
+        return ", ".join(map(str, field["enum"]))
+    kinds = [each.get("type", "") for each in field.get("anyOf", [field])]
+    return ", ".join([" or ".join(kinds), *([field["format"]] if "format" in field else [])])
 
 
 def _development(record: Recorded) -> PackSection:
@@ -96,11 +109,9 @@ def _development(record: Recorded) -> PackSection:
         "2 (a), (b), (c)",
         [
             f"Candidates {', '.join(train['candidates'])} were fitted on the training period and compared on the "
-            f"validation period by log-loss; {record.metrics['best']} won. The test period was read once, for "
-            "this report.",
-            "All steps are stages of dvc.yaml, which record the hash of every input and output. No pre-trained "
-            "model and "
-            "no data of third parties other than the declared dataset is used.",
+            f"validation period by log-loss; {record.metrics['best']} won. The test period chooses nothing.",
+            "All steps are stages of dvc.yaml, which record the hash of every input and output. The data are those of "
+            "the declared dataset, and no pre-trained model is used.",
             f"A missed positive costs {record.params['cost']['missed']}, a false alarm "
             f"{record.params['cost']['false_alarm']}; that fixes the alert threshold.",
         ],

@@ -43,7 +43,7 @@ def collect(settings: Settings, version: str) -> Recorded:
     registry.tracking_client(settings.tracking_url, settings.artifacts)
     run = registry.run_files(manifest.lineage.mlflow_run)
     report = {
-        name: _report(name, manifest, run)
+        name: report_of(name, manifest, run)
         for name in ("metrics.json", "evaluation.json", "data_quality.json", "model_card.md", "eda.md")
     }
     lock = (run / lineage.LOCK.name).read_text()
@@ -63,7 +63,7 @@ def collect(settings: Settings, version: str) -> Recorded:
     )
 
 
-def _report(name: str, manifest: Manifest, run: Path) -> Path:
+def report_of(name: str, manifest: Manifest, run: Path) -> Path:
     """A report of the version's training: of its run, or of this workspace if that is of the same training."""
     recorded = manifest.lineage.dvc_lock.get(f"{REPORTS}/{name}")
     for path in (run / name, REPORTS / name):
