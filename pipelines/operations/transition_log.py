@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 import sqlalchemy as sa
 
 from ontime import database
+from ontime.actors import current_actor
 from ontime.release_pointer import Pointer
-from ontime.settings import current_actor
 
 PROMOTION, ROLLBACK, CHALLENGE = "promotion", "rollback", "challenge"  # the kinds of rows
 BY_HAND, BY_POLICY, BY_TRAINING, FORCED, INTERRUPTED = "by hand", "by the policy", "published", "forced", "interrupted"

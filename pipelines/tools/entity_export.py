@@ -44,7 +44,7 @@ class ExportRefused(ValueError):
     """The argument is not an entity_id."""
 
 
-def collect(settings: Settings, engine: sa.Engine, entity_id: str) -> dict[str, Any]:
+def stored_about(settings: Settings, engine: sa.Engine, entity_id: str) -> dict[str, Any]:
     """Everything about an entity, by part. Each part has `about` and `rows`."""
     manifests = _manifests(settings.releases)
     quarantine = stored_files.quarantined(settings.quarantine, [entity_id])
@@ -108,9 +108,9 @@ def _online_row(row: dict[str, Any]) -> dict[str, Any]:
     texts = row.pop("texts") or {}
     if feature_set != online_store.FEATURE_SET:
         return row | {"values": np.frombuffer(vector, "<f4").tolist(), "texts": texts}
-    asked = Question(float(question[0]), int(question[1]))
+    its_question = Question(float(question[0]), int(question[1]))
     values = zip(schema.ONLINE, np.frombuffer(vector, "<f4").tolist(), strict=True)
-    return row | {"values": [_described(name, texts.get(name, value), asked) for name, value in values]}
+    return row | {"values": [_described(name, texts.get(name, value), its_question) for name, value in values]}
 
 
 def _prediction(row: dict[str, Any], manifests: Mapping[str, Manifest]) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def export_entity(settings: Settings, engine: sa.Engine, entity_id: str, folder:
     """Write <folder>/<entity_id>.json, readable by its owner only, and record it. Raises ExportRefused."""
     if not re.fullmatch(ENTITY_ID, entity_id):
         raise ExportRefused(f"{entity_id!r} is not an entity_id")
-    content = collect(settings, engine, entity_id)
+    content = stored_about(settings, engine, entity_id)
     path = folder / f"{entity_id}.json"
     files.write_text(path, as_json(content))
     path.chmod(0o600)

@@ -15,8 +15,8 @@ HEADING_SHIFT = 2  # the page has h1 and h2 of its own
 def to_html(text: str, folder: Path) -> str:
     """The HTML of a document: no raw HTML, no links, and its images in `folder` as data; a missing one is its title.
 
-    >>> to_html("# Title <b>\\\\n[a link](x.md)", Path()).strip()
-    ''
+    >>> to_html("[a link](x.md), <b>not bold</b>", Path())
+    '<p>a link, &lt;b&gt;not bold&lt;/b&gt;</p>\\n'
     """
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     markdown.add_render_rule("image", _image_in(folder))

@@ -37,13 +37,13 @@ class PackIncomplete(ValueError):
     """Something that the pack needs is not recorded; the message names it, and what to do."""
 
 
-def collect(settings: Settings, version: str) -> Recorded:
+def recorded_about(settings: Settings, version: str) -> Recorded:
     """What is recorded about a version. Raises ReleaseRefused, NotRecorded, PackIncomplete."""
     manifest = release.verify(settings.releases / version)
     registry.tracking_client(settings.tracking_url, settings.artifacts)
     run = registry.run_files(manifest.lineage.mlflow_run)
     report = {
-        name: report_of(name, manifest, run)
+        name: recorded_report(name, manifest, run)
         for name in ("metrics.json", "evaluation.json", "data_quality.json", "model_card.md", "eda.md")
     }
     lock = (run / lineage.LOCK.name).read_text()
@@ -63,7 +63,7 @@ def collect(settings: Settings, version: str) -> Recorded:
     )
 
 
-def report_of(name: str, manifest: Manifest, run: Path) -> Path:
+def recorded_report(name: str, manifest: Manifest, run: Path) -> Path:
     """A report of the version's training: of its run, or of this workspace if that is of the same training."""
     recorded = manifest.lineage.dvc_lock.get(f"{REPORTS}/{name}")
     for path in (run / name, REPORTS / name):
@@ -98,7 +98,7 @@ def bill_of_materials() -> dict[str, Any]:
         return content
 
 
-def refuse_empty(sections: Sequence[PackSection]) -> None:
+def refuse_empty_sections(sections: Sequence[PackSection]) -> None:
     """Raise PackIncomplete for a section without content."""
     empty = [f"{each.key} ({each.title})" for each in sections if each.is_empty]
     if empty:
@@ -108,7 +108,7 @@ def refuse_empty(sections: Sequence[PackSection]) -> None:
 def write_pack(record: Recorded, folder: Path) -> Path:
     """Write pack.html and pack.json; returns the path of the page. Raises PackIncomplete."""
     sections = sections_of(record)
-    refuse_empty(sections)
+    refuse_empty_sections(sections)
     title = f"Release {record.manifest.version} of {record.manifest.name}"
     page = pages.render_page(
         TEMPLATE, {}, title=title, sections=sections, packed_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
@@ -148,7 +148,7 @@ def _as_json(record: Recorded, sections: Sequence[PackSection]) -> Mapping[str, 
 def main() -> None:
     try:
         version, folder = sys.argv[1:]
-        print(f"pack: {write_pack(collect(load_settings(), version), Path(folder))}")
+        print(f"pack: {write_pack(recorded_about(load_settings(), version), Path(folder))}")
     except (BadSettings, release.ReleaseRefused, registry.NotRecorded, PackIncomplete, locks.Busy) as error:
         sys.exit(f"pack: {error}")
     except ValueError:

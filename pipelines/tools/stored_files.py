@@ -48,7 +48,7 @@ def remove_spooled(folder: Path, entity_ids: Collection[str]) -> FilteredSpool:
     """Remove the predictions of these entities from the files of stopped services.
 
     The file of a running service is locked by it, and stays: the service drops these predictions when it writes the
-    file to the database (ontime.erasure.without_erased).
+    file to the database (ontime.erasure.remaining_predictions).
     """
     removed = waiting = 0
     for path in sorted(folder.glob(SPOOL_FILES)):

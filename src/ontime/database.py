@@ -17,11 +17,10 @@ from pydantic import SecretStr
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
-from ontime import decision_chain, erasure, files, locks, schema
+from ontime import actors, decision_chain, erasure, files, locks, schema
 from ontime.database_tables import decisions, entities, metadata, outcomes, predictions, shadows
 from ontime.decision_chain import exclusive_transaction
 from ontime.problem import PROBLEM
-from ontime.settings import current_actor
 
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
 # Databases that were filled before these verdicts were renamed have the old words.
@@ -195,7 +194,7 @@ def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) ->
     if not rows:
         return
     with exclusive_transaction(engine) as connection:  # an erasure is either complete by now, or deletes these rows
-        if remaining := erasure.without_erased(connection, rows):
+        if remaining := erasure.remaining_predictions(connection, rows):
             connection.execute(insert(engine, predictions).on_conflict_do_nothing(), remaining)
 
 
@@ -290,7 +289,7 @@ def append_decision(
         "kind": kind,
         "verdict": verdict,
         "evidence": dict(evidence) if at is None else {**evidence, CLOCK: FEED},
-        "actor": actor or current_actor(),
+        "actor": actor or actors.current_actor(),
     }
     decision_chain.append(connection, row)
 

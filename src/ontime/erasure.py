@@ -69,7 +69,7 @@ def erased_at(connection: sa.Connection, entity_ids: Iterable[str]) -> dict[str,
     return {entity_id: times[digest] for entity_id, digest in hashes.items() if digest in times}
 
 
-def without_erased(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def remaining_predictions(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The predictions of a spool without those that were made before their entity was erased; these lose their shadows.
 
     A prediction made after the erasure is a new one, which its caller asked for.

@@ -4,9 +4,7 @@ Secrets need not be in the environment, which child processes inherit and logs m
 with a file for each secret setting, such as `ontime_database_url`, as Docker and Kubernetes mount them.
 """
 
-import getpass
 import os
-import platform
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
@@ -14,6 +12,8 @@ from typing import Annotated, Self
 import sqlalchemy as sa
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from ontime.actors import system_user
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
@@ -33,20 +33,6 @@ def _database(url: SecretStr) -> SecretStr:
     if backend not in ("sqlite", "postgresql"):
         raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
     return url
-
-
-def system_user() -> str:
-    """The user and the machine of this process, such as `ada@worker-1`."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container's user id may have no name
-        user = f"uid {os.getuid()}"
-    return f"{user}@{platform.node()}"
-
-
-def current_actor() -> str:
-    """Who `decisions` names if no one else is named: ONTIME_ACTOR, or the system user."""
-    return os.environ.get(f"{PREFIX}ACTOR") or system_user()
 
 
 class Settings(BaseSettings):

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from ontime import database, database_tables, decision_chain
-from ontime.settings import current_actor, system_user
+from ontime.actors import current_actor, system_user
 
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 

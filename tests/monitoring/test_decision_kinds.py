@@ -31,7 +31,7 @@ def written() -> dict[str, set[str]]:
         tree = ast.parse(path.read_text())
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             function, arguments = ast.unparse(call.func), call.args
-            if function.endswith("record_decision") and isinstance(arguments[1], ast.Constant):
+            if function.endswith(("record_decision", "append_decision")) and isinstance(arguments[1], ast.Constant):
                 verdicts[str(arguments[1].value)] |= texts(arguments[2], tree)
     monitor = ast.parse((ROOT / "pipelines/operations/monitor.py").read_text())
     verdicts["monitor"] = texts(ast.Name("verdict"), monitor)

@@ -116,7 +116,7 @@ NO_GUARDS = {
     "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
     "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
-    "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "ApprovalMissing",
+    "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete",
 }  # fmt: skip
 
 

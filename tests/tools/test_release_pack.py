@@ -83,7 +83,7 @@ def packed(small: Small, other: Small, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def record(packed: Settings) -> Recorded:
-    return release_pack.collect(packed, "3")
+    return release_pack.recorded_about(packed, "3")
 
 
 def test_every_section_is_there_and_not_empty(record: Recorded, tmp_path: Path) -> None:
@@ -155,4 +155,4 @@ def test_a_report_of_another_training_is_not_used(packed: Settings) -> None:
     with pytest.raises(
         PackIncomplete, match=r"model_card\.md of release 3 is neither in its MLflow run nor in reports/"
     ):
-        release_pack.report_of("model_card.md", manifest.model_copy(update={"lineage": lineage}), run)
+        release_pack.recorded_report("model_card.md", manifest.model_copy(update={"lineage": lineage}), run)
