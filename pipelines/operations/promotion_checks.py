@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import sqlalchemy as sa
-import yaml
 
 from ontime import database, database_tables, files, release, release_pointer
 from ontime.release_pointer import Pointer
 from ontime.schema import WORDS
+from ontime.strict_yaml import parse_yaml
 
 PARAMS_FILE = Path("params.yaml")  # not from params.py, whose import of the candidates takes a second
 
@@ -75,7 +75,7 @@ def missing_approval(engine: sa.Engine, releases: Path, version: str) -> str | N
 
 def _approval_required() -> bool:
     """Reads this key only: a mistake elsewhere in params.yaml must not stop a promotion."""
-    policy = yaml.safe_load(PARAMS_FILE.read_text())["policy"]
+    policy = parse_yaml(PARAMS_FILE.read_text())["policy"]
     return policy.get("approval_required", True) is not False
 
 

@@ -32,7 +32,7 @@ ABOUT = {
     "predictions": "Every prediction that the service returned, with the whole input of the model.",
     "shadows": "What another release would have predicted for the same requests; no caller received it.",
     "outcomes": "What happened: the label, its value, and when it became known.",
-    "spool": "Predictions that wait for the database.",
+    "spool": "Predictions that wait for the database, and damaged lines of the spool.",
     "quarantine": "Rows of the data feed that were not used, because their batch violates the contract.",
     "releases": "The published releases that were trained on the entity, or have it as a probe: a stored example.",
     "decisions": "Erasures and exports of the entity.",
@@ -50,7 +50,7 @@ def stored_about(settings: Settings, engine: sa.Engine, entity_id: str) -> dict[
     quarantine = stored_files.quarantined(settings.quarantine, [entity_id])
     rows: dict[str, Sequence[Any]] = {
         **_from_database(engine, entity_id, manifests),
-        "spool": [_spooled(row, manifests) for row in stored_files.spooled(settings.spool, [entity_id])],
+        "spool": [_spooled(line, manifests) for line in stored_files.spooled(settings.spool, [entity_id])],
         "quarantine": [
             {"batch": batch, **row} for batch, table in quarantine.items() for row in table.to_dict("records")
         ],
@@ -126,8 +126,13 @@ def _prediction(row: dict[str, Any], manifests: Mapping[str, Manifest]) -> dict[
     return row | {"question": schema.in_words(manifest.question), "values": values}
 
 
-def _spooled(row: dict[str, Any], manifests: Mapping[str, Manifest]) -> dict[str, Any]:
-    return _prediction({**row, "vector": base64.b64decode(row["vector"])}, manifests)
+def _spooled(line: str, manifests: Mapping[str, Manifest]) -> dict[str, Any]:
+    """A prediction of the spool; a damaged line is exported as it is."""
+    try:
+        row = json.loads(line)
+        return _prediction({**row, "vector": base64.b64decode(row["vector"])}, manifests)
+    except (ValueError, KeyError, TypeError):
+        return {"line": line}
 
 
 def _category(manifest: Manifest, name: str, value: float) -> float | str:
@@ -169,8 +174,8 @@ def export_entity(settings: Settings, engine: sa.Engine, entity_id: str, folder:
         raise ExportRefused(f"{entity_id!r} is not an entity_id")
     content = stored_about(settings, engine, entity_id)
     path = folder / f"{entity_id}.json"
-    files.write_text(path, as_json(content))
-    path.chmod(0o600)
+    files.make_private_folder(folder)
+    files.write_text(path, as_json(content), files.PRIVATE)
     counts = {name: len(content[name]["rows"]) for name in ABOUT if content[name]["rows"]}
     with exclusive_transaction(engine) as connection:
         digest = erasure.entity_hash(erasure.hash_key(connection), entity_id)

@@ -79,7 +79,7 @@ def parse_arguments(ids: str, reason: str) -> tuple[tuple[str, ...], str]:
 def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], reason: str) -> Erasure:
     """Erase these entities. Raises SQLAlchemyError or OSError, and then the database is unchanged."""
     traces = stored_files.release_traces(settings.releases, entity_ids)
-    waiting = {row["prediction_id"] for row in stored_files.spooled(settings.spool, entity_ids)}
+    waiting = stored_files.spooled_predictions(settings.spool, entity_ids)
     with exclusive_transaction(engine) as connection:
         counts = erasure.erase(connection, entity_ids, datetime.now(UTC), waiting)
         spool = stored_files.remove_spooled(settings.spool, entity_ids)

@@ -1,11 +1,11 @@
 """What files hold about an entity: the spool, quarantined batches, and releases."""
 
 import fcntl
-import json
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from ontime import files, release, split
 from ontime.datasets import KEY
 from pipelines.layout import write_table
 
-SPOOL_FILES = "*.jsonl"  # written by serving/spool.py
+SPOOL_FILES, REJECTED = "*.jsonl", "rejected"  # written by serving/spool.py
 
 
 class ReleaseTrace(NamedTuple):
@@ -38,23 +38,28 @@ class FilteredSpool(NamedTuple):
     waiting: int
 
 
-def spooled(folder: Path, entity_ids: Collection[str]) -> list[dict[str, Any]]:
-    """The predictions of these entities that wait for the database."""
-    lines = (line for path in sorted(folder.glob(SPOOL_FILES)) for line in _complete_lines(path))
-    return [row for row in map(json.loads, lines) if row["entity_id"] in entity_ids]
+def spooled(folder: Path, entity_ids: Collection[str]) -> list[str]:
+    """The lines about these entities: predictions that wait for the database, and damaged lines."""
+    lines = (line for path in _spool_files(folder) for line in _lines_of(path) if _mentions(line, entity_ids))
+    return [line.decode(errors="replace").strip() for line in lines]
+
+
+def spooled_predictions(folder: Path, entity_ids: Collection[str]) -> set[str]:
+    """The ids of the predictions about these entities in the spool."""
+    return {each for line in spooled(folder, entity_ids) for each in re.findall(r'"prediction_id":\s*"(\w+)"', line)}
 
 
 def remove_spooled(folder: Path, entity_ids: Collection[str]) -> FilteredSpool:
-    """Remove the predictions of these entities from the files of stopped services.
+    """Remove the lines about these entities from the files of stopped services, and from rejected lines.
 
     The file of a running service is locked by it, and stays: the service drops these predictions when it writes the
     file to the database (ontime.erasure.remaining_predictions).
     """
     removed = waiting = 0
-    for path in sorted(folder.glob(SPOOL_FILES)):
+    for path in _spool_files(folder):
         with _locked_if_orphaned(path) as is_orphan:
-            lines = _complete_lines(path)
-            remaining = [line for line in lines if json.loads(line)["entity_id"] not in entity_ids]
+            lines = _lines_of(path)
+            remaining = [line for line in lines if not _mentions(line, entity_ids)]
             if not is_orphan:
                 waiting += len(lines) - len(remaining)
             elif len(remaining) < len(lines):
@@ -64,9 +69,19 @@ def remove_spooled(folder: Path, entity_ids: Collection[str]) -> FilteredSpool:
     return FilteredSpool(removed, waiting)
 
 
-def _complete_lines(path: Path) -> list[bytes]:
+def _spool_files(folder: Path) -> list[Path]:
+    return [*sorted(folder.glob(SPOOL_FILES)), *sorted(folder.glob(f"{REJECTED}/{SPOOL_FILES}"))]
+
+
+def _mentions(line: bytes, entity_ids: Collection[str]) -> bool:
+    """Whether a line has one of the ids as a value. Read as text, because the line may be damaged, or be quoted."""
+    text = line.decode(errors="replace").replace('\\"', '"')
+    return any(f'"{entity_id}"' in text for entity_id in entity_ids)
+
+
+def _lines_of(path: Path) -> list[bytes]:
     try:
-        return [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+        return path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:  # a service has drained it meanwhile
         return []
 

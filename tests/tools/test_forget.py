@@ -97,6 +97,21 @@ def spooled_rows(folder: Path) -> list[dict[str, object]]:
     return [json.loads(line) for path in folder.glob("*.jsonl") for line in path.read_text().splitlines()]
 
 
+def test_damaged_and_rejected_lines_are_removed_too(stored_everywhere: Governed) -> None:
+    world = stored_everywhere
+    rejected = world.settings.spool / "rejected/a.jsonl"
+    rejected.parent.mkdir(parents=True)
+    lines = [{"reason": "damaged", "line": f'{{"entity_id":"{each}"'} for each in (world.erased, world.other)]
+    rejected.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    (world.settings.spool / "b.jsonl").write_text(f'{{"entity_id":"{world.erased}", "vect')
+
+    result = run(world)
+
+    assert result.spool == (2, 0)
+    assert rejected.read_text() == f"{json.dumps(lines[1])}\n"
+    assert (world.settings.spool / "b.jsonl").read_text() == ""
+
+
 def test_a_running_service_drops_what_it_has_spooled_before(stored_everywhere: Governed) -> None:
     world = stored_everywhere
     spool = Spool(world.settings.spool)
