@@ -191,7 +191,7 @@ restore: install  ## restore a backup, keeping existing data beside it: make res
 key: install  ## create an API key: make key NAME=desk SCOPES=predict,outcomes
 	@$(PY) -m serving.keys $(NAME) $(SCOPES)
 
-audit: install  ## verify that no row of decisions was changed, and show who decided what: var/audit.html; HEAD= compares a head noted earlier
+audit: install  ## verify that no row of decisions was changed, and write who decided what to var/audit.html; with a head noted earlier: make audit HEAD=5f2c0e9d71ab
 	@$(PY) -m pipelines.tools.audit $(HEAD)
 
 forget: install  ## erase what is stored about entities: make forget ENTITY="id id" REASON="request 12"

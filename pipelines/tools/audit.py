@@ -1,7 +1,7 @@
 """`make audit`: verifies the hash chain of `decisions`, and writes the decisions as a table.
 
     python -m pipelines.tools.audit              every decision, on stdout and as var/audit.html
-    python -m pipelines.tools.audit 5f2c...      ... and whether the head that was noted earlier is still in the chain
+    python -m pipelines.tools.audit 5f2c0e9d71ab  ... and whether the head that was noted earlier is still in the chain
 
 The exit status is 1 if a row was changed, deleted, inserted or moved. docs/governance.md says what a chain does not
 prove.
@@ -82,7 +82,8 @@ class Audit(NamedTuple):
 
 def audit(engine: sa.Engine, noted_head: str | None = None) -> Audit:
     rows = decision_chain.all_rows(engine)
-    noted_id = next((row.decision_id for row in rows if row.chain == noted_head), None) if noted_head else None
+    heads = ((row.decision_id, row.chain or "") for row in rows)
+    noted_id = next((each for each, digest in heads if noted_head and digest.startswith(noted_head)), None)
     lines = [DecisionLine.of(row) for row in rows]
     return Audit(lines, decision_chain.breaks(rows), decision_chain.head(rows), noted_head, noted_id)
 

@@ -30,7 +30,7 @@ SHAPES = {
     "EXAMPLES": (r"[1-9]\d*", "a number of requests"),
     "FORCE": (r"1", "1"),
     "FROM": (r"[^-].*", "a folder (a backup, a problem), a file, or the first day of a diagnosis or a replay"),
-    "HEAD": (r"[0-9a-f]{64}", "a head that `make audit` has printed"),
+    "HEAD": (r"[0-9a-f]{12,64}", "a head that `make audit` has printed, or its first 12 digits or more"),
     "LABEL": (r"[^-].*", "the column that is predicted"),
     "MONTHS": (r"[1-9]|1[0-2]", "a number of months from 1 to 12"),
     "NAME": (r"[A-Za-z0-9._-]{1,40}", "a name of at most 40 letters, digits, dots, hyphens and underscores"),

@@ -48,6 +48,7 @@ def test_a_changed_row_is_named(engine: sa.Engine, tmp_path: Path) -> None:
 def test_a_noted_head_finds_rows_deleted_at_the_end(engine: sa.Engine) -> None:
     noted = audit.audit(engine).head
     assert audit.audit(engine, noted).is_intact
+    assert audit.audit(engine, noted[:12]).is_intact
     database.record_decision(engine, "gate", "promote", {})
     assert audit.audit(engine, noted).noted_id == 3
     with engine.begin() as connection:
