@@ -228,20 +228,23 @@ def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdi
         transitions.challenge(settings, engine, version, 0, cause)
         print(f"promote: release {version} ({name}) is in shadow mode: it scores every {WORDS.entity}, but serves none")
     else:
-        promote_approved(settings, engine, version, cause)
-        print(f"promote: release {version} ({name}) is live")
+        result = promote_if_approved(settings, engine, version, cause)
+        print(f"promote: {result or f'release {version} ({name}) is live'}")
 
 
-def promote_approved(settings: Settings, engine: sa.Engine, version: str, cause: MoveCause) -> None:
-    """Promote a release that passed the gate. Exits if a person has to approve it first: with 0 if another is live."""
+def promote_if_approved(settings: Settings, engine: sa.Engine, version: str, cause: MoveCause) -> str | None:
+    """Promote a release that passed the gate. Returns why it waits if a person has to approve it first, otherwise None.
+
+    The champion stays live meanwhile. Exits with status 1 if there is none.
+    """
     try:
         transitions.promote(settings, engine, version, cause)
     except transitions.ApprovalMissing as missing:
         live = release_pointer.read_pointer(settings.releases)
         if live is None:
-            sys.exit(f"promote: {missing}")
-        print(f"promote: release {live.version} stays live; {missing}")
-        sys.exit(0)
+            sys.exit(f"promote: {missing}; then make promote VERSION={version}")
+        return f"release {live.version} stays live; {missing}; then make promote VERSION={version}"
+    return None
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ontime import database, online_store, release, release_pointer
 from ontime.problem.request import Flight
 from ontime.settings import Settings
-from pipelines.operations import promotion_checks, transitions
+from pipelines.operations import promote, promotion_checks, transitions
 from pipelines.operations import release_commands as by_hand
 from pipelines.operations.promotion_checks import blocking_reasons
 from pipelines.operations.transition_log import BY_POLICY, BY_TRAINING, MoveCause
@@ -330,3 +330,22 @@ def test_the_policy_and_a_training_are_named_with_who_runs_them(
     promotion = database.last_decision(engine, "promotion")
     assert promotion is not None
     assert promotion.actor == actor
+
+
+@pytest.mark.usefixtures("approval_required")
+def test_a_training_that_needs_an_approval_leaves_the_champion_live(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+
+    message = promote.promote_if_approved(settings, engine, "2", MoveCause(BY_TRAINING, "better"))
+
+    assert message == f"release 1 stays live; {APPROVAL}; then make promote VERSION=2"
+    assert live_version(settings) == "1"
+
+
+@pytest.mark.usefixtures("approval_required")
+def test_a_first_training_that_needs_an_approval_fails(settings: Settings, engine: sa.Engine) -> None:
+    database.record_decision(engine, "gate", "promote", PASSED)
+    (settings.releases / release_pointer.POINTER).unlink()
+
+    with pytest.raises(SystemExit, match="promote: release 2 needs an approval"):
+        promote.promote_if_approved(settings, engine, "2", MoveCause(BY_TRAINING, "better"))
