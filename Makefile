@@ -137,6 +137,12 @@ canary: install  ## let a published release serve a share of the traffic: make c
 withdraw: install  ## end shadow and canary
 	@$(PY) -m pipelines.operations.release_commands withdraw
 
+sign: install  ## check and sign the published releases that this folder's key has not signed
+	@$(PY) -m pipelines.operations.signing sign
+
+rotate-key: install  ## sign all releases with a new key, and no longer trust the old one
+	@$(PY) -m pipelines.operations.signing rotate
+
 compare: install  ## compare champion and challenger where both have scored and the outcome is known
 	@$(PY) -m pipelines.tools.compare_releases
 
