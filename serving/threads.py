@@ -28,6 +28,7 @@ class Heartbeat:
         self.name, self._stuck_seconds = name, stuck_seconds
         self._busy_since: float | None = None
         self._failed_at: float | None = None
+        metrics.THREAD_FAILURES.labels(name)  # a counter that appears with its first error has no increase
 
     @contextmanager
     def busy(self) -> Iterator[None]:
