@@ -56,8 +56,8 @@ class ModelStore:
     def __init__(self, releases: Path, on_change: Callable[[LiveReleases, str | None], None] = lambda *_: None) -> None:
         """Raises ReleaseRefused if the current release is missing or fails a check.
 
-        Without a child process, which would double the time to start. The signature attests that the release was loaded
-        and probed before it was published; the limits here are for a machine on which that no longer holds.
+        Without a child process, which would add half of a start's CPU time. The signature attests that the release was
+        loaded and probed before it was published; the limits here are for a machine on which that no longer holds.
         """
         self._releases, self._on_change = releases, on_change
         self._fingerprint = self._pointer_fingerprint()
