@@ -88,7 +88,8 @@ WORKDIR /app
 COPY src src
 COPY serving serving
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
-    serving.connection, serving.__main__, serving.server, uvicorn.lifespan.on, uvicorn.loops.uvloop"
+    serving.connection, serving.__main__, serving.server, uvicorn.lifespan.on, uvicorn.loops.uvloop, ontime.release_check, \
+    ontime.online"
 
 # The last stage is the default of `docker build .`.
 FROM base AS serve

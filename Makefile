@@ -143,6 +143,12 @@ approve: install  ## approve a release by name and with a reason, for policy.app
 pack: install  ## write the documentation of a version, as one page and as JSON: make pack VERSION=2 TO=packs/2
 	@$(PY) -m pipelines.tools.release_pack $(VERSION) "$$TO"
 
+sign: install  ## check and sign the published releases that this folder's key has not signed
+	@$(PY) -m pipelines.operations.signing sign
+
+rotate-key: install  ## sign all releases with a new key, and no longer trust the old one
+	@$(PY) -m pipelines.operations.signing rotate
+
 compare: install  ## compare champion and challenger where both have scored and the outcome is known
 	@$(PY) -m pipelines.tools.compare_releases
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from tqdm import trange
 
+from ontime import signatures
 from pipelines.layout import REPORTS, write_json
 from pipelines.operations import local_server
 from serving import keys
@@ -45,6 +46,8 @@ def service_seconds(folder: Path) -> float:
         f"--volume={Path('releases').resolve()}:/app/releases:ro",
         f"--volume={folder}/keys.json:/run/keys.json:ro",
         "--env=ONTIME_API_KEYS=/run/keys.json",
+        f"--volume={signatures.trusted_keys_path().resolve()}:/run/trusted_keys:ro",
+        f"--env={signatures.TRUSTED_KEYS_VARIABLE}=/run/trusted_keys",
     ]
     return seconds_until(
         lambda: docker("run", "--detach", *HARDENED, *options, IMAGE),

@@ -3,7 +3,8 @@
     python -m infra.credentials            creates missing secrets; existing ones stay
 
 To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
-PostgreSQL. No backup includes them: keep a copy in a password manager.
+PostgreSQL; for the signing key, sign the releases with `make stack-run DO="make sign"`, then delete the first line of
+trusted_keys and restart the services. No backup includes them: keep a copy in a password manager.
 
 Each file is mounted only into the containers that need it. Other users of this machine cannot enter the folder; the
 files themselves are readable, because each container reads them as its own user.
@@ -15,7 +16,7 @@ import secrets
 from collections.abc import Callable
 from pathlib import Path
 
-from ontime import files
+from ontime import files, signatures
 from serving import keys
 
 FOLDER = Path(os.environ.get("STACK_SECRETS") or Path(__file__).parent / "secrets")
@@ -50,6 +51,11 @@ def create_missing(folder: Path) -> list[str]:
     generators |= dict.fromkeys(("pager_url", "tickets_url"), lambda: PLACEHOLDER_URL)
     for name in sorted(generators.keys() - before):
         write(name, generators[name]())
+    if "signing_key" not in before:
+        private_key, public_key = signatures.generate()
+        earlier = (folder / "trusted_keys").read_text() if "trusted_keys" in before else ""
+        write("trusted_keys", f"{earlier}{public_key}\n")
+        write("signing_key", private_key)
     for tenant, url in _urls(folder).items():
         write(URLS[tenant], url)
     write("s3.json", json.dumps({"identities": [_identity(folder, who) for who in BUCKETS]}, indent=2))

@@ -22,7 +22,7 @@ from ontime.settings import Settings
 from serving import errors, keys, metrics, protocol, routes
 from serving.batcher import Batcher
 from serving.middleware import AccessMiddleware, required_scope
-from serving.model_store import LiveReleases, ModelStore
+from serving.model_store import LiveReleases, ModelStore, start_deadline
 from serving.prediction_log import PredictionLog
 from serving.spool import Spool
 
@@ -57,7 +57,8 @@ class Shortcut:
 def create_app(settings: Settings) -> FastAPI:
     """The service with the current release. Raises ReleaseRefused if it is missing or fails a check."""
     engine = database.connect(settings.database_url, settings.database_patience_seconds)
-    model_store = ModelStore(settings.releases, _measure_release)
+    with start_deadline():
+        model_store = ModelStore(settings.releases, _measure_release)
     prediction_log = PredictionLog(engine, Spool(settings.spool))
     batcher = Batcher(model_store, prediction_log)
     valid_keys = keys.read_keys(settings.api_keys).by_digest() if settings.api_keys else None

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ontime.declaration import EntityRequest
-from serving import metrics, scoring
+from serving import metrics, scoring, threads
 from serving.admission import Overloaded
 from serving.model_store import LiveReleases, ModelStore
 from serving.parsing import RequestRejected
@@ -73,15 +73,29 @@ class Batcher:
         self._has_pending = asyncio.Event()
         self._database_thread = ThreadPoolExecutor(1, "database")
         self._shadow = ShadowScorer(prediction_log)
+        self._heartbeat, self._is_stopping = threads.Heartbeat("batcher"), False
 
     def start(self) -> None:
         self._shadow.start()
+        self._heartbeat.watch()
+        self._start_task()
+
+    def _start_task(self) -> None:
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._restart)
+
+    def _restart(self, task: asyncio.Task[None]) -> None:
+        """Without the task, every request would time out. The requests of the batch that it had taken still do."""
+        if not self._is_stopping:
+            self._heartbeat.failed(None if task.cancelled() else task.exception())
+            self._start_task()
 
     async def stop(self) -> None:
         """Return after every waiting request has its response, and its predictions are committed."""
         while self._waiting_entities:
             await asyncio.sleep(0.01)
+        self._is_stopping = True
+        self._heartbeat.unwatch()
         self._task.cancel()
         self._database_thread.shutdown()
         await asyncio.to_thread(self._shadow.stop)
@@ -110,8 +124,9 @@ class Batcher:
     async def _run(self) -> None:
         while True:
             await self._has_pending.wait()
-            await self._answer(_take(self._small))
-            await self._answer(_take(self._lists))
+            with self._heartbeat.busy():
+                await self._answer(_take(self._small))
+                await self._answer(_take(self._lists))
             if not self._small and not self._lists:
                 self._has_pending.clear()
 

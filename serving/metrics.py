@@ -64,6 +64,11 @@ RELEASE_REFUSED = Gauge(
     "ontime_release_refused", "1 while the pointer refers to a release that was refused", multiprocess_mode="livemax"
 )
 
+THREAD_FAILURES = Counter("ontime_thread_failures", "Errors that ended a thread, which was restarted", ["thread"])
+THREAD_STUCK = Gauge(
+    "ontime_thread_stuck", "1 while a thread does not finish its step", ["thread"], multiprocess_mode="livemax"
+)
+
 
 class MonitorMetrics(NamedTuple):
     """The monitor's result for its last day; the monitor is another process, which writes it to the database."""

@@ -11,6 +11,7 @@ from ontime import database, database_tables, release, release_pointer
 from ontime.release import ReleaseRefused
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
+from serving import threads
 from serving.links import current_links
 from serving.metrics import MonitorMetrics
 from serving.model_store import LiveReleases, ModelStore
@@ -108,13 +109,15 @@ def health_notes(model_store: ModelStore, prediction_log: PredictionLog) -> tupl
     notes = []
     if model_store.refusal is not None:
         notes.append("the newest release was refused; the previous one stays live (the log has the reason)")
+    if model_store.challenger_refusal is not None:
+        notes.append("the challenger was refused; the champion serves all traffic (the log has the reason)")
     if prediction_log.database_error is not None:
         notes.append(f"the database is down: {len(prediction_log.spool)} predictions are in the spool")
     elif waiting := len(prediction_log.spool):
         notes.append(f"{waiting} predictions of the spool are being written to the database")
     if prediction_log.spool_error is not None:
         notes.append("neither the database nor the spool accepts predictions, so the service returns none")
-    return (*notes, *monitoring_notes(prediction_log.monitoring))
+    return (*notes, *threads.notes(), *monitoring_notes(prediction_log.monitoring))
 
 
 def _state(releases: Path, version: str, live_version: str, pointer: Pointer | None) -> ReleaseState:

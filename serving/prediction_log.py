@@ -6,7 +6,7 @@ The log knows whether the database is available, so look-ups in the online store
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from threading import Event, Thread
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -16,7 +16,7 @@ from ontime import database, online_store
 from ontime.database_tables import predictions
 from ontime.declaration import Question
 from ontime.sqlite_files import SQLiteFiles
-from serving import metrics
+from serving import metrics, threads
 from serving.monitoring_status import latest_status
 from serving.operations_responses import MonitoringStatus
 from serving.spool import Row, Spool
@@ -46,7 +46,7 @@ class PredictionLog:
         self.monitoring: MonitoringStatus | None = None
         self._files = SQLiteFiles(engine)
         self._stopping = Event()
-        self._thread = Thread(target=self._watch_database, name="database watcher", daemon=True)
+        self._thread = threads.Supervised("database watcher", self._watch_database)
 
     def start(self) -> None:
         with suppress(sa.exc.SQLAlchemyError):  # the thread handles it
@@ -112,19 +112,23 @@ class PredictionLog:
 
     def _watch_database(self) -> None:
         while not self._stopping.wait(RETRY_SECONDS):
-            if self.database_error is None:
-                try:  # so that readiness is correct even without traffic
-                    database.ping(self.engine)
-                    self._files.check()
-                    self.read_monitoring()
-                except sa.exc.SQLAlchemyError as error:
-                    self._set_database_error(error)
-            else:
-                self._try_database()
-            if self.database_error is None:
-                self._drain()
-            elif self.spool_error is not None:
-                self._try_spool()
+            with self._thread.busy():
+                self._check_database()
+
+    def _check_database(self) -> None:
+        if self.database_error is None:
+            try:  # so that readiness is correct even without traffic
+                database.ping(self.engine)
+                self._files.check()
+                self.read_monitoring()
+            except sa.exc.SQLAlchemyError as error:
+                self._set_database_error(error)
+        else:
+            self._try_database()
+        if self.database_error is None:
+            self._drain()
+        elif self.spool_error is not None:
+            self._try_spool()
 
     def _try_database(self) -> None:
         """Use the database again once it accepts a write: a full disk still answers queries."""
@@ -157,6 +161,7 @@ class PredictionLog:
                 count = self.spool.drain_batch(self._restore)
                 drained += count
                 metrics.SPOOL_ROWS.set(len(self.spool))
+                self._thread.progress()
                 if not count:
                     break
                 self._stopping.wait(monotonic() - started_at)  # half of the time is left to the requests

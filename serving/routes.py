@@ -35,7 +35,7 @@ from ontime.declaration import ENTITY_ID
 from ontime.problem import PROBLEM
 from ontime.schema import WORDS
 from ontime.settings import Settings
-from serving import examples, metrics, operations, parsing, search
+from serving import examples, metrics, operations, parsing, search, threads
 from serving.admission import ListAdmission
 from serving.batcher import Batcher
 from serving.model_store import ModelStore
@@ -231,6 +231,7 @@ def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: Predic
     )
     def prometheus() -> Response:
         """In Prometheus' text format."""
+        threads.notes()  # updates their metrics
         return Response(
             metrics.exposition(operations.latest_monitor_metrics(prediction_log)),
             media_type=metrics.CONTENT_TYPE_LATEST,

@@ -48,13 +48,14 @@ def main() -> None:
 
 
 def _serve(settings: Settings) -> None:
-    from serving.model_store import ModelStore
+    from serving.model_store import ModelStore, start_deadline
 
     # First, so that a port in use is reported at once, and the port stays reserved during startup.
     with listen(settings.host, settings.port) as listener:
         if settings.workers > 1:
             # Errors are reported once, here, and the tables exist before the workers start.
-            version = ModelStore(settings.releases).live.champion.manifest.version
+            with start_deadline():
+                version = ModelStore(settings.releases).live.champion.manifest.version
             database.connect(settings.database_url).dispose()
             app: FastAPI | str = "serving.server:create_worker_app"
         else:

@@ -1,10 +1,9 @@
 """Shadow scoring: the other release scores the same entities in a background thread, after the commit."""
 
 from queue import Full, Queue
-from threading import Thread
 from typing import Any
 
-from serving import metrics, scoring
+from serving import metrics, scoring, threads
 from serving.model_store import LiveReleases
 from serving.prediction_log import PredictionLog
 from serving.scoring import MicroBatch
@@ -18,7 +17,7 @@ class ShadowScorer:
     def __init__(self, prediction_log: PredictionLog) -> None:
         self._log = prediction_log
         self._queue: Queue[tuple[MicroBatch, LiveReleases, list[dict[str, Any]]] | None] = Queue(MAX_SHADOW_BATCHES)
-        self._thread = Thread(target=self._run, name="shadow", daemon=True)
+        self._thread = threads.Supervised("shadow", self._run)
 
     def start(self) -> None:
         self._thread.start()
@@ -36,23 +35,26 @@ class ShadowScorer:
 
     def _run(self) -> None:
         while (item := self._queue.get()) is not None:
-            batch, live, predictions = item
-            assert live.challenger is not None  # noqa: S101  only such batches are submitted
-            for release in (live.champion, live.challenger):
-                version = release.manifest.version
-                places = [place for place, each in enumerate(predictions) if each["model_version"] != version]
-                if not places:
-                    continue
-                _, probabilities = scoring.run_model(batch, places, release)
-                rows = [
-                    {
-                        "prediction_id": predictions[place]["prediction_id"],
-                        "model_version": version,
-                        "probability": probability,
-                    }
-                    for place, probability in zip(places, probabilities.tolist(), strict=True)
-                ]
-                if self._log.store_shadows(rows):
-                    metrics.SHADOWS.labels(version).inc(len(rows))
-                else:
-                    metrics.SHADOWS_LOST.inc(len(rows))
+            with self._thread.busy():
+                self._score(*item)
+
+    def _score(self, batch: MicroBatch, live: LiveReleases, predictions: list[dict[str, Any]]) -> None:
+        assert live.challenger is not None  # noqa: S101  only such batches are submitted
+        for release in (live.champion, live.challenger):
+            version = release.manifest.version
+            places = [place for place, each in enumerate(predictions) if each["model_version"] != version]
+            if not places:
+                continue
+            _, probabilities = scoring.run_model(batch, places, release)
+            rows = [
+                {
+                    "prediction_id": predictions[place]["prediction_id"],
+                    "model_version": version,
+                    "probability": probability,
+                }
+                for place, probability in zip(places, probabilities.tolist(), strict=True)
+            ]
+            if self._log.store_shadows(rows):
+                metrics.SHADOWS.labels(version).inc(len(rows))
+            else:
+                metrics.SHADOWS_LOST.inc(len(rows))

@@ -18,8 +18,10 @@ if REFERENCE.is_dir() and not any(word.startswith(OF_THIS_PROBLEM) for word in s
     os.environ.setdefault("ONTIME_PROBLEM", str(REFERENCE / "problem"))
 
 
+# The problem under test, and the keys that sign the releases of the tests.
+REMAINING = ("ONTIME_PROBLEM", "ONTIME_SIGNING_KEY", "ONTIME_TRUSTED_KEYS")
+
+
 def without_settings() -> dict[str, str]:
-    """The environment without our settings, except for the problem under test."""
-    return {
-        name: value for name, value in os.environ.items() if name == "ONTIME_PROBLEM" or not name.startswith("ONTIME_")
-    }
+    """The environment without our settings, except for the REMAINING ones."""
+    return {name: value for name, value in os.environ.items() if name in REMAINING or not name.startswith("ONTIME_")}

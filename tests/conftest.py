@@ -27,6 +27,16 @@ hypothesis_settings.register_profile("ontime", deadline=None)
 hypothesis_settings.load_profile("ontime")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def signing_keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keys for the releases of the tests, instead of those in var/."""
+    folder = tmp_path_factory.mktemp("signing")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ONTIME_SIGNING_KEY", str(folder / "key.pem"))
+        patch.setenv("ONTIME_TRUSTED_KEYS", str(folder / "trusted_keys"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def params() -> Params:
     return load_params(PARAMS_YAML)

@@ -79,6 +79,7 @@ locals {
       environment = [
         { name = "ONTIME_API_KEYS", value = "/run/secrets/api-keys.json" },
         { name = "ONTIME_SECRETS", value = "/run/secrets" },
+        { name = "ONTIME_TRUSTED_KEYS", value = "/run/secrets/trusted_keys" },
       ]
       dependsOn = [{ containerName = "first-pull", condition = "SUCCESS" }]
       mountPoints = [

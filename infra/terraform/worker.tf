@@ -59,6 +59,8 @@ resource "aws_ecs_task_definition" "worker" {
         { name = "ONTIME_RELEASES", value = "var/releases" },   # on the file system
         { name = "ONTIME_RELEASES_STORE", value = local.bucket["releases"] },
         { name = "ONTIME_SECRETS", value = "/run/secrets" },
+        { name = "ONTIME_SIGNING_KEY", value = "/run/secrets/signing_key" }, # the service does not have it
+        { name = "ONTIME_TRUSTED_KEYS", value = "/run/secrets/trusted_keys" },
       ]
       dependsOn = [{ containerName = "prepare", condition = "SUCCESS" }]
       mountPoints = [

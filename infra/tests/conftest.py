@@ -14,12 +14,12 @@ from ontime.params import Params
 from ontime.settings import Settings
 from pipelines.operations import monitor
 from serving import keys
-from tests.conftest import params, raw, tables, weeks
+from tests.conftest import params, raw, signing_keys, tables, weeks
 from tests.service import MORNING, running
 from tests.serving.test_serving import request_of
 from tests.small_world import Small, other, published, settings, small, store
 
-__all__ = ["other", "params", "raw", "settings", "small", "tables", "weeks"]  # fixtures
+__all__ = ["other", "params", "raw", "settings", "signing_keys", "small", "tables", "weeks"]  # fixtures
 
 DAY = date(2013, 2, 19)
 # The metrics that exceed their limit in this world, one per tier.

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from infra.tests.containers import TIGHT, docker, image, inspect, port_of, running, volume
 from infra.tests.tools import ROOT, tool
-from ontime import database, database_tables
+from ontime import database, database_tables, signatures
 from ontime.settings import Settings
 from pipelines.operations import mirror
 from serving import keys
@@ -65,6 +65,8 @@ def options(settings: Settings, tmp_path: Path) -> list[str]:
         f"--volume={settings.releases}:/app/releases:ro",
         f"--volume={tmp_path}/keys.json:/run/keys/api-keys.json:ro",
         "--env=ONTIME_API_KEYS=/run/keys/api-keys.json",
+        f"--volume={signatures.trusted_keys_path()}:/run/keys/trusted_keys:ro",
+        f"--env={signatures.TRUSTED_KEYS_VARIABLE}=/run/keys/trusted_keys",
     ]
 
 

@@ -162,7 +162,7 @@ def commands() -> list[str]:
 @pytest.mark.parametrize("command", [each for each in commands() if "create secret generic" in each])
 def test_each_secret_of_the_guide_can_be_created(command: str, tmp_path: Path) -> None:
     for path in re.findall(r"--from-file=[\w.-]+=(\S+)", command):
-        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("sample")
     words = [*shlex.split(command)[1:], "--dry-run=client", "--output=yaml"]
 

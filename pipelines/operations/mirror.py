@@ -1,4 +1,4 @@
-"""Copies releases through a bucket: the worker pushes what it publishes, each service's sidecar pulls it.
+"""Copies releases and their signatures through a bucket: the worker pushes them, each service's sidecar pulls them.
 
     python -m pipelines.operations.mirror push              from ONTIME_RELEASES to ONTIME_RELEASES_STORE
     python -m pipelines.operations.mirror pull              and back, verified; the pointer last
@@ -8,6 +8,8 @@
 Both are idempotent and can be interrupted: a release's manifest is pushed after its files, the pointer after the
 releases that it names, and a pulled release appears as a whole. While the bucket cannot be reached, the service
 continues with the releases that it has. `--all` restores a worker that lost its releases.
+
+The mirror checks digests, and copies signatures unverified: it has no key. The service verifies them.
 """
 
 import argparse
@@ -24,7 +26,7 @@ from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
 from ontime import environment, files, locks, release
-from ontime.release import MANIFEST, ReleaseRefused
+from ontime.release import MANIFEST, SIGNATURE, ReleaseRefused
 from ontime.release_pointer import LOCK, POINTER, Pointer
 from ontime.settings import BadSettings, Settings, load_settings
 
@@ -70,7 +72,7 @@ def push(releases: Path, store: Store) -> list[str]:
         manifest = (releases / version / MANIFEST).read_bytes()
         stored_manifest = store.read(f"{version}/{MANIFEST}")
         if stored_manifest is None:
-            for name in release.verify(releases / version).sha256:
+            for name in (*release.verify(releases / version, signed=False).sha256, SIGNATURE):
                 store.write(f"{version}/{name}", (releases / version / name).read_bytes())
             store.write(f"{version}/{MANIFEST}", manifest)
             copied.append(f"release {version}")
@@ -78,10 +80,21 @@ def push(releases: Path, store: Store) -> list[str]:
             raise ReleaseRefused(
                 f"{version}/{MANIFEST}: the store has another release {version}, which is never overwritten"
             )
+        elif _push_signature(releases / version, store):
+            copied.append(f"the signature of release {version}")
     if pointer is not None and store.read(POINTER) != pointer:
         store.write(POINTER, pointer)
         copied.append("the pointer")
     return copied
+
+
+def _push_signature(folder: Path, store: Store) -> bool:
+    """Whether the signature of a stored release was copied: it changes with the key that signs."""
+    name, signature = f"{folder.name}/{SIGNATURE}", folder / SIGNATURE
+    if not signature.exists() or store.read(name) == signature.read_bytes():
+        return False
+    store.write(name, signature.read_bytes())
+    return True
 
 
 def pull(store: Store, releases: Path, *, everything: bool = False) -> list[str]:
@@ -120,15 +133,16 @@ def _pointer_bytes(releases: Path) -> bytes | None:
 def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str | None) -> bool:
     """Whether the release was copied. Raises ReleaseRefused if it does not match the pointer's digest."""
     if (releases / version).exists():
-        release.verify(releases / version, manifest_sha256)
+        _pull_signature(store, releases / version)
+        release.verify(releases / version, manifest_sha256, signed=False)
         return False
     temporary = Path(tempfile.mkdtemp(prefix=".pulling-", dir=releases))
     try:
         (temporary / MANIFEST).write_bytes(_required(store, f"{version}/{MANIFEST}"))
         manifest = release.Manifest.model_validate_json((temporary / MANIFEST).read_bytes())
-        for name in manifest.sha256:
+        for name in (*manifest.sha256, SIGNATURE):
             (temporary / name).write_bytes(_required(store, f"{version}/{name}"))
-        release.verify(temporary, manifest_sha256)
+        release.verify(temporary, manifest_sha256, signed=False)
         files.make_readable_tree(temporary)  # mkdtemp's 0700 would hide it from a service that runs as another user
         temporary.rename(releases / version)
     except ValidationError as error:
@@ -136,6 +150,14 @@ def _pull_one(store: Store, releases: Path, version: str, manifest_sha256: str |
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return True
+
+
+def _pull_signature(store: Store, folder: Path) -> None:
+    """Copy the signature of a release that was signed with another key after it was copied."""
+    path, stored_signature = folder / SIGNATURE, store.read(f"{folder.name}/{SIGNATURE}")
+    if stored_signature is not None and not (path.exists() and path.read_bytes() == stored_signature):
+        with files.replacing(path, files.READABLE) as temporary:
+            temporary.write_bytes(stored_signature)
 
 
 def _required(store: Store, name: str) -> bytes:

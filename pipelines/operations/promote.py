@@ -177,7 +177,8 @@ def record_and_publish(training: Training) -> PublishedModel:
     commit = registry.run_tag(client, run_id, "git_commit")
     names = packaging.validated_names()
     manifest = packaging.manifest(best, version, run_id, commit, training.hashes, params, contents, names)
-    release.publish(settings.releases, contents, manifest)
+    # Its signature attests that it was loaded and probed. If it was published before, only the second line checks it.
+    release.publish(settings.releases, contents, manifest, online.check_probes)
     online.check_probes(release.load(settings.releases, version))
     champion = release_pointer.live_manifest(settings.releases)
     return PublishedModel(best, version, champion is None or champion.question == params.question)

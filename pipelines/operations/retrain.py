@@ -20,7 +20,7 @@ from typing import cast
 import sqlalchemy as sa
 
 from monitoring.policy import Action
-from ontime import database, environment, files, local_time, locks, refusal, release_pointer, sources
+from ontime import database, environment, files, local_time, locks, refusal, release_pointer, signatures, sources
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
 from ontime.settings import PREFIX, Settings, load_settings
@@ -172,6 +172,8 @@ def _environment(workspace: Path, settings: Settings | None = None) -> dict[str,
     variables = environment.project_variables(os.environ, workspace.resolve())
     if settings is not None:
         variables |= {f"{PREFIX}{name.upper()}": str(getattr(settings, name).resolve()) for name in FOLDERS} | {
+            f"{PREFIX}SIGNING_KEY": str(signatures.signing_key_path().resolve()),
+            f"{PREFIX}TRUSTED_KEYS": str(signatures.trusted_keys_path().resolve()),
             f"{PREFIX}DATABASE_URL": _from(workspace, settings.database_url.get_secret_value()),
             f"{PREFIX}TRACKING_URL": _from(workspace, settings.tracking_url),
         }

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
+from ontime import signatures
 from ontime.settings import PREFIX, Settings
 from pipelines.operations import local_server
 
@@ -57,6 +58,7 @@ def _environment(settings: Settings, port: int) -> dict[str, str]:
         "RELEASES": str(settings.releases),
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "SPOOL": str(settings.spool),
+        "TRUSTED_KEYS": str(signatures.trusted_keys_path()),
         "PORT": str(port),
         # A retraining keeps all cores busy; a slow commit must not send predictions to the spool.
         "DATABASE_PATIENCE_SECONDS": "30",

@@ -1,4 +1,4 @@
-"""Atomic file writes, and files that only their owner can read.
+"""Atomic file writes, reads with a limit, and files that only their owner can read.
 
 A reader sees the old file or the new one, never a part of one. What production writes under var/ (predictions, keys,
 logs, backups) is private: folders 0700, files 0600, whatever the umask is. No group needs access: all containers that
@@ -125,6 +125,21 @@ def close_var(var: Path) -> None:
     if var.is_dir():
         for path in (var, *var.iterdir()):
             make_private(path)
+
+
+def read_regular(path: Path, max_bytes: int) -> bytes:
+    """The content of a regular file. Raises OSError, also for a symbolic link, a FIFO, a device, or a larger file.
+
+    Plain `open` would wait forever for the writer of a FIFO, and `read` would fill the memory from a device.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is not a regular file")
+        if status.st_size > max_bytes:
+            raise OSError(f"{path} has {status.st_size:,} bytes; the limit is {max_bytes:,}")
+        return file.read(max_bytes)
 
 
 def digest(path: Path) -> str:

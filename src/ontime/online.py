@@ -3,7 +3,8 @@
 Training builds the same columns from tables (features.py, model.py). The probes of a release check that both agree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from ontime import explain, schema
 from ontime.declaration import Columns, EntityRequest
 from ontime.encoding import encode
-from ontime.online_store import OnlineRow
 from ontime.problem import PROBLEM
 from ontime.release import PROBE, Probe, Release, ReleaseRefused
 from ontime.request_fields import arrays_of, kind_of
@@ -19,6 +19,13 @@ from ontime.request_fields import arrays_of, kind_of
 EXPLAINED_PROBES = 4  # an explanation takes milliseconds, and every start waits for this
 PROBE_TOLERANCE = 1e-5  # allows for different processors in training and serving
 FIELDS = {name: kind_of(each.annotation) for name, each in PROBLEM.request.model_fields.items()}
+
+
+class OnlineRow(NamedTuple):
+    """The online features of an entity."""
+
+    vector: NDArray[np.float32]  # schema.ONLINE in order; NaN if missing, and for categorical features
+    texts: Mapping[str, str]  # the values of the categorical features
 
 
 EMPTY_ROW = OnlineRow(np.full(len(schema.ONLINE), np.nan, dtype=np.float32), {})

@@ -13,16 +13,10 @@ from numpy.typing import NDArray
 from ontime import database, schema
 from ontime.database_tables import entities, features
 from ontime.declaration import Question
+from ontime.online import OnlineRow
 
 # Identifies the features, and their order, in a stored vector.
 FEATURE_SET = sha256("\n".join(schema.ONLINE).encode()).hexdigest()[:12]
-
-
-class OnlineRow(NamedTuple):
-    """The online features of an entity."""
-
-    vector: NDArray[np.float32]  # schema.ONLINE in order; NaN if missing, and for categorical features
-    texts: Mapping[str, str]  # the values of the categorical features
 
 
 class Stored(NamedTuple):

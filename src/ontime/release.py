@@ -5,15 +5,17 @@
     releases/3/reference.parquet test entities with their probabilities: monitoring compares later days with them
     releases/3/trees.npz         for explanations; linear.npz or no file, depending on the kind of model
     releases/3/manifest.json     the model's inputs and lineage, and the sha256 of each file
+    releases/3/manifest.sig      the signature of manifest.json: see signatures.py
     releases/current.json        the pointer to the live release: see release_pointer.py
 
-The only file that imports onnxruntime. There is no pickle: loading a release runs no code from it.
+The only file that imports onnxruntime. There is no pickle: loading a release runs no code from it. A model can still
+need endless time or memory, so the service loads a release in a child process first: see release_check.py.
 """
 
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -24,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from ontime import files, schema
+from ontime import files, schema, signatures
 from ontime.declaration import Question
 from ontime.explain import Explainer, Method
 from ontime.linear import Linear
@@ -43,8 +45,15 @@ REFERENCE = "reference.parquet"  # read by monitoring; the service, without pand
 TRAINED_ON = "trained_on.bin"  # sorted `split.row_keys` of the training entities, for the gate
 TREES, LINEAR = "trees.npz", "linear.npz"
 EXPLAINERS: dict[str, type[Trees] | type[Linear]] = {TREES: Trees, LINEAR: Linear}
-MANIFEST = "manifest.json"
-INVALID_ONNX = (onnx_errors.InvalidProtobuf, onnx_errors.InvalidGraph, onnx_errors.InvalidArgument, onnx_errors.Fail)
+MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
+MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_FILE_BYTES = 512 * 2**20
+# ONNX Runtime's exceptions have no common base class.
+MODEL_ERRORS: tuple[type[Exception], ...] = (
+    *(each for each in vars(onnx_errors).values() if isinstance(each, type) and issubclass(each, Exception)),
+    RuntimeError,
+    MemoryError,
+)
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -150,17 +159,33 @@ class Model:
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except INVALID_ONNX as error:
-            raise ReleaseRefused(f"{MODEL}: not valid ONNX: {error}") from None
-        (tensor,), width = self._session.get_inputs(), len(schema.FEATURE_NAMES)
+        except MODEL_ERRORS as error:
+            raise ReleaseRefused(f"{MODEL}: not valid ONNX: {_one_line(error)}") from None
+        inputs, outputs, width = self._session.get_inputs(), self._session.get_outputs(), len(schema.FEATURE_NAMES)
+        if len(inputs) != 1:
+            raise ReleaseRefused(f"{MODEL}: takes {len(inputs)} inputs, not 1")
+        (tensor,) = inputs
         if tensor.type != "tensor(float)" or tensor.shape[1:] != [width]:
             raise ReleaseRefused(f"{MODEL}: takes {tensor.type} {tensor.shape}, not tensor(float) [n, {width}]")
-        self._input, self._output = tensor.name, self._session.get_outputs()[-1].name
+        if not outputs or outputs[-1].type != "tensor(float)":
+            actual = outputs[-1].type if outputs else "nothing"
+            raise ReleaseRefused(f"{MODEL}: returns {actual}, not tensor(float) [n, 2]")
+        self._input, self._output = tensor.name, outputs[-1].name
 
     def predict(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The probability of the label for each row, shape (n,)."""
-        probabilities: NDArray[np.float32] = self._session.run([self._output], {self._input: matrix})[0]
+        """The probability of the label for each row, shape (n,). Raises ReleaseRefused if the model fails."""
+        try:
+            probabilities: NDArray[np.float32] = self._session.run([self._output], {self._input: matrix})[0]
+        except MODEL_ERRORS as error:
+            raise ReleaseRefused(f"{MODEL}: fails to predict: {_one_line(error)}") from None
+        if probabilities.shape != (len(matrix), 2):
+            raise ReleaseRefused(f"{MODEL}: returns {list(probabilities.shape)} for {len(matrix)} rows, not [n, 2]")
         return probabilities[:, 1]
+
+
+def _one_line(error: BaseException) -> str:
+    """An error of ONNX Runtime may repeat names of the model, of any length, over many lines."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 @dataclass(frozen=True)
@@ -178,10 +203,16 @@ def make_folder(releases: Path) -> None:
         releases.chmod(files.READABLE_FOLDER)
 
 
-def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -> Path:
-    """Write `releases/<version>/` atomically. The live release does not change: see `release_pointer.set_live`.
+def publish(
+    releases: Path,
+    contents: Mapping[str, bytes],
+    manifest: Manifest,
+    check: Callable[[Release], None] = lambda _: None,
+) -> Path:
+    """Write and sign `releases/<version>/`, atomically. The live release does not change: `release_pointer.set_live`.
 
-    Idempotent. Raises ReleaseRefused if the version exists with other content.
+    `check` raises an exception for a loaded release that must not be signed. Idempotent. Raises ReleaseRefused if the
+    version exists with other content, and NoSigningKey.
     """
     folder = releases / manifest.version
     text = manifest.model_dump_json(indent=2) + "\n"
@@ -196,7 +227,9 @@ def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -
             with files.replacing(temporary / name) as written:
                 written.write_bytes(content)
         files.write_text(temporary / MANIFEST, text)
-        _load(temporary, verify(temporary))  # a release that the service cannot load is not published
+        # A release that the service cannot load is neither signed nor published.
+        check(_load(temporary, verify(temporary, signed=False)))
+        write_signature(temporary)
         files.make_readable_tree(temporary)  # mkdtemp's 0700 would hide it from a service that runs as another user
         temporary.rename(folder)
     finally:
@@ -204,17 +237,29 @@ def publish(releases: Path, contents: Mapping[str, bytes], manifest: Manifest) -
     return folder
 
 
-def verify(folder: Path, manifest_sha256: str | None = None) -> Manifest:
-    """Check every file of a release against its digest; return the manifest. Raises ReleaseRefused."""
+def write_signature(folder: Path) -> None:
+    """Write the signature of a release. Raises NoSigningKey. The caller has verified and loaded the release."""
+    files.write_text(folder / SIGNATURE, signatures.sign((folder / MANIFEST).read_bytes()), files.READABLE)
+
+
+def verify(folder: Path, manifest_sha256: str | None = None, *, signed: bool = True) -> Manifest:
+    """Check the signature of a release, then every file against its digest; return the manifest. Raises ReleaseRefused.
+
+    Nothing is parsed before the signature is verified. With `signed=False` the signature is ignored: only for a release
+    that is about to be signed.
+    """
     path = folder / MANIFEST
-    if not path.is_file():
-        raise ReleaseRefused(f"{path}: missing")
-    if manifest_sha256 is not None and files.digest(path) != manifest_sha256:
+    content = _read(path, MAX_MANIFEST_BYTES)
+    if manifest_sha256 is not None and sha256(content).hexdigest() != manifest_sha256:
         raise ReleaseRefused(f"{path}: sha256 is not the one that was published")
+    if signed and (reason := signatures.rejection(folder / SIGNATURE, content)):
+        raise ReleaseRefused(f"{folder / SIGNATURE}: {reason}")
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
+        manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}") from None
+    if manifest.version != folder.name and not folder.name.startswith("."):  # a temporary folder
+        raise ReleaseRefused(f"{path}: is of release {manifest.version}, not {folder.name}")
     for name in manifest.sha256:
         _content(folder, name, manifest)
     return manifest
@@ -222,12 +267,19 @@ def verify(folder: Path, manifest_sha256: str | None = None) -> Manifest:
 
 def _content(folder: Path, name: str, manifest: Manifest) -> bytes:
     """The content of a file of the release. Read once, so that the verified bytes are the ones used."""
-    if not (folder / name).is_file():
-        raise ReleaseRefused(f"{folder / name}: missing")
-    content = (folder / name).read_bytes()
+    content = _read(folder / name, MAX_FILE_BYTES)
     if sha256(content).hexdigest() != manifest.sha256[name]:
         raise ReleaseRefused(f"{folder / name}: sha256 is not the one in {MANIFEST}")
     return content
+
+
+def _read(path: Path, max_bytes: int) -> bytes:
+    try:
+        return files.read_regular(path, max_bytes)
+    except FileNotFoundError:
+        raise ReleaseRefused(f"{path}: missing") from None
+    except OSError as error:
+        raise ReleaseRefused(f"{path}: {error.strerror or error}") from None
 
 
 def published(releases: Path) -> list[str]:
@@ -236,10 +288,10 @@ def published(releases: Path) -> list[str]:
     return sorted(versions, key=lambda version: (len(version), version))
 
 
-def load(releases: Path, version: str, manifest_sha256: str | None = None) -> Release:
-    """Verify and load one release. Raises ReleaseRefused."""
+def load(releases: Path, version: str, manifest_sha256: str | None = None, *, signed: bool = True) -> Release:
+    """Verify and load one release. Raises ReleaseRefused. For `signed` see `verify`."""
     folder = releases / version
-    return _load(folder, verify(folder, manifest_sha256))
+    return _load(folder, verify(folder, manifest_sha256, signed=signed))
 
 
 def _load(folder: Path, manifest: Manifest) -> Release:

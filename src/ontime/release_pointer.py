@@ -16,6 +16,7 @@ from ontime.release import MANIFEST, Digest, Manifest, Record, Release, ReleaseR
 
 POINTER = "current.json"
 LOCK = ".current.lock"
+MAX_POINTER_BYTES = 2**20
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -144,10 +145,12 @@ def _write(releases: Path, pointer: Pointer) -> None:
 def read_pointer(releases: Path) -> Pointer | None:
     """None before the first release. Raises ReleaseRefused for an invalid pointer."""
     path = releases / POINTER
-    if not path.exists():
-        return None
     try:
-        return Pointer.model_validate_json(path.read_bytes())
+        return Pointer.model_validate_json(files.read_regular(path, MAX_POINTER_BYTES))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ReleaseRefused(f"{path}: {error.strerror or error}") from None
     except ValidationError as error:
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']}") from None
 

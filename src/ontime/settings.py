@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from ontime import signatures
 from ontime.actors import system_user
 
 PREFIX = "ONTIME_"
@@ -39,6 +40,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     releases: Path = Path("releases")
+    # Read by ontime/signatures.py. The private key is only needed where releases are published.
+    signing_key: Path = signatures.SIGNING_KEY
+    trusted_keys: Path = signatures.TRUSTED_KEYS
     releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/operations/mirror.py
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
     tracking_url: str = "sqlite:///var/mlflow.db"

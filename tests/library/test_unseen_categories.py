@@ -12,7 +12,8 @@ import pytest
 from monitoring import table_metrics
 from ontime import features, online, schema
 from ontime.declaration import Columns
-from ontime.online_store import OnlineRow, Stored
+from ontime.online import OnlineRow
+from ontime.online_store import Stored
 from ontime.problem import PROBLEM
 from serving import scoring
 

@@ -177,3 +177,19 @@ def test_a_pointer_to_a_release_that_the_store_lacks_is_refused(
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_a_release_that_is_signed_again_reaches_the_service(
+    settings: Settings, store: mirror.Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.push(settings.releases, store)
+    mirror.pull(store, _made(tmp_path / "pulled"))
+    monkeypatch.setenv("ONTIME_SIGNING_KEY", str(tmp_path / "key.pem"))
+    monkeypatch.setenv("ONTIME_TRUSTED_KEYS", str(tmp_path / "trusted_keys"))
+    release.write_signature(settings.releases / "1")
+
+    pushed = mirror.push(settings.releases, store)
+    mirror.pull(store, tmp_path / "pulled")
+
+    assert pushed == ["the signature of release 1"]
+    assert release_pointer.load_live(tmp_path / "pulled").manifest.version == "1"

@@ -36,8 +36,9 @@ QUARANTINE, AS_OF, DATASET, PARAMETERS = "quarantine", "feed as of a moment", "d
 POINT_IN_TIME, QUARANTINED_ROWS, GATE = "point in time", "known data errors", "gate"
 SEEN = "no training rows in the test"
 DIGESTS, PROBES, REASONS, PARITY = "digests", "probes", "probes' reasons", "parity with ONNX"
-MANIFEST, OVERWRITE, ITSELF, TREES = (
+MANIFEST, SIGNATURES, OVERWRITE, ITSELF, TREES = (
     "manifest",
+    "signatures",
     "versions are immutable",
     "no release challenges itself",
     "trees.npz check",
@@ -86,6 +87,7 @@ GUARDS: Mapping[str, Guard] = {
     PARITY: Guard("pipelines/operations/packaging.py", "ReleaseRefused"),
     REPRODUCTION: Guard("pipelines/operations/lineage.py"),
     MANIFEST: Guard("src/ontime/release.py", "ReleaseRefused"),
+    SIGNATURES: Guard("src/ontime/release.py", "ReleaseRefused"),
     OVERWRITE: Guard("src/ontime/release.py", "ReleaseRefused"),
     DIGESTS: Guard("src/ontime/release.py", "ReleaseRefused"),
     ITSELF: Guard("src/ontime/release_pointer.py", "ReleaseRefused"),
@@ -116,7 +118,7 @@ NO_GUARDS = {
     "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
     "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
-    "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete",
+    "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
 }  # fmt: skip
 
 

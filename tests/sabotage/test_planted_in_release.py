@@ -1,5 +1,6 @@
 """Faults in a release, between its making and its answers."""
 
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ontime import online, release, release_pointer, times
+from ontime import files, online, release, release_pointer, times
 from ontime.problem import schedule
 from ontime.release import MODEL, ReleaseRefused
 from ontime.times import Moments
@@ -116,21 +117,56 @@ def test_a_version_is_never_another_model(winter: Model, other: Model, releases:
 
 @sabotage(
     "tampered release",
-    "everything replaced, model, probes, manifest and pointer, by someone with write access",
-    instead="signatures with a key that is not on the machine with the releases",
+    "everything replaced, model, probes, manifest, signature and pointer, by someone with write access and another key",
+    matrix.SIGNATURES,
 )
-def test_a_release_that_is_replaced_whole_is_believed(other: Model, releases: Path, reported: Reported) -> None:
+def test_a_release_that_is_replaced_whole_is_refused(
+    other: Model, releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
+) -> None:
+    proven(releases)
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("ONTIME_SIGNING_KEY", str(tmp_path / "forger.pem"))
+        elsewhere.setenv("ONTIME_TRUSTED_KEYS", str(tmp_path / "forger"))
+        for path in (releases / "1").iterdir():
+            path.unlink()
+        (releases / "1").rmdir()
+        other.publish(releases, "1")
+        (releases / release_pointer.POINTER).unlink()
+        release_pointer.set_live(releases, "1")
+        proven(releases)  # where the forger's key is trusted
+
+    message = str(refusal(releases))
+    reported(message.split(" with the key ")[0] + " with another key")
+
+
+@sabotage(
+    "tampered release", "a whole release with correct digests, published without the private key", matrix.SIGNATURES
+)
+def test_a_release_without_a_signature_is_refused(other: Model, releases: Path, reported: Reported) -> None:
+    proven(releases)
+
+    other.publish(releases, "2")
+    release_pointer.set_live(releases, "2")
+    (releases / "2" / release.SIGNATURE).unlink()
+
+    reported(refusal(releases))
+
+
+@sabotage("tampered release", "an older, signed release under the number of a newer one", matrix.MANIFEST)
+def test_a_release_under_another_number_is_refused(other: Model, releases: Path, reported: Reported) -> None:
+    other.publish(releases, "2")
+    release_pointer.set_live(releases, "2")
     proven(releases)
 
     for path in (releases / "1").iterdir():
-        path.unlink()
-    (releases / "1").rmdir()
-    other.publish(releases, "1")
-    (releases / release_pointer.POINTER).unlink()
-    release_pointer.set_live(releases, "1")
-    proven(releases)
+        shutil.copy(path, releases / "2" / path.name)
+    pointer = release_pointer.require_pointer(releases)
+    digest = files.digest(releases / "2" / release.MANIFEST)
+    moved = pointer.model_copy(update={"manifest_sha256": digest})
+    (releases / release_pointer.POINTER).write_text(moved.model_dump_json())
 
-    reported("nothing")
+    reported(refusal(releases))
 
 
 @sabotage("changed feature order", "a release of code whose features are sorted by name", matrix.MANIFEST)
@@ -140,6 +176,7 @@ def test_a_release_of_other_features_is_refused(releases: Path, reported: Report
     path = releases / "1" / release.MANIFEST
     manifest = release.verify(releases / "1")
     path.write_text(manifest.model_copy(update={"features": tuple(sorted(manifest.features))}).model_dump_json())
+    release.write_signature(releases / "1")
 
     with pytest.raises(ReleaseRefused) as refused:
         release.verify(releases / "1")

@@ -125,6 +125,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               SERVICE, f"{POD}/initContainers/mirror/volumeMounts/-", DATABASE),
         Fault("a service's bucket that can be written",
               SERVICE, f"{POD}/volumes/bucket/secret/secretName", "ontime-bucket-writer"),
+        Fault("a key that signs releases in the service",
+              SERVICE, f"{POD}/volumes/trusted-keys/secret/secretName", "ontime-signing"),
         Fault("keys that the service can alter", SERVICE, f"{CONTAINER}/volumeMounts/api-keys/readOnly", False),
         Fault("a password that all can read", SERVICE, f"{POD}/volumes/database/secret/defaultMode", 0o444),
     ),

@@ -76,6 +76,8 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
             wrong.append(f"{where}: a secret in the environment")
         needs = {
             "ontime-api-keys": container.image == "ontime-serve",
+            "ontime-signing": container.image == "ontime-worker",
+            "ontime-trusted-keys": container.image == "ontime-serve",
             "ontime-database": container.image != "ontime-mirror",
             "ontime-bucket-reader": container.words[:1] == ["pull"],
             "ontime-bucket-writer": "push" in container.words,
