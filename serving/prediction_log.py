@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from ontime import database, online_store
 from ontime.database_tables import predictions
 from ontime.declaration import Question
-from ontime.sqlite_files import SQLiteFiles
+from ontime.sqlite_files import DatabaseFileReplaced, SQLiteFiles
 from serving import metrics, threads
 from serving.monitoring_status import latest_status
 from serving.operations_responses import MonitoringStatus
@@ -105,6 +105,9 @@ class PredictionLog:
         self.database_error = str(error).partition("\n")[0]  # the following lines contain the rows
         metrics.DATABASE_UNAVAILABLE.set(1)
         logger.error("database: %s", self.database_error)
+        if isinstance(error, DatabaseFileReplaced):
+            # SQLite copies the log into the file when its last connection closes, also a log that was deleted.
+            database.reopen(self.engine)
 
     def _set_spool_error(self, error: OSError) -> None:
         self.spool_error = str(error)

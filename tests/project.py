@@ -59,7 +59,7 @@ class Project:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS", "ONTIME_PROBLEM")
+            if name not in ("MAKEFLAGS", "MAKELEVEL", "OMP_NUM_THREADS") and not name.startswith("ONTIME_")
         }
         return {**inherited, "PYTHONPATH": str(self.folder / "src"), **changed}
 

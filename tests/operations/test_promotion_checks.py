@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ontime import database, online_store, release, release_pointer
+from ontime import database, online_store, release, release_pointer, signatures
 from ontime.problem.request import Flight
 from ontime.settings import Settings
 from pipelines.operations import promote, promotion_checks, transitions
@@ -305,6 +305,7 @@ def test_an_approval_holds_for_the_approved_files_only(settings: Settings, engin
     by_hand.run(settings.model_copy(update={"actor": "ada@desk"}), ["approve", "2", "reviewed"])
     manifest = settings.releases / "2" / release.MANIFEST
     manifest.write_text(manifest.read_text() + "\n")
+    (settings.releases / "2" / release.SIGNATURE).write_text(signatures.sign(manifest.read_bytes()))
 
     with pytest.raises(transitions.ApprovalMissing, match="is not the one that ada@desk approved"):
         by_hand.run(settings, ["promote", "2"])
