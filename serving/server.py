@@ -9,8 +9,9 @@ import socket
 import sys
 import tempfile
 from contextlib import suppress
+from multiprocessing import parent_process
+from multiprocessing.process import BaseProcess
 from threading import Thread
-from time import sleep
 
 import sqlalchemy as sa
 import uvicorn
@@ -23,7 +24,6 @@ from ontime.release_pointer import NoRelease
 from ontime.settings import BadSettings, Settings, load_settings
 
 SWITCH_SECONDS = 0.001  # Python's default is 0.005
-PARENT_SECONDS = 0.5
 MAX_FILES = 16_384  # of a worker; nearly all of them are connections
 RESERVED_FILES = 128  # for the database, the spool, releases and the log
 
@@ -130,8 +130,8 @@ def create_worker_app() -> FastAPI:
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     settings = load_settings()
-    if settings.workers > 1:
-        Thread(target=_end_with_parent, args=(os.getppid(),), name="parent watcher", daemon=True).start()
+    if (supervisor := parent_process()) is not None:
+        Thread(target=_end_with_supervisor, args=(supervisor,), name="supervisor watcher", daemon=True).start()
     Connection.head_seconds = settings.request_seconds
     Connection.max_connections = _raise_open_files() - RESERVED_FILES
     return create_app(settings)
@@ -149,8 +149,7 @@ def _raise_open_files() -> int:
     return min(soft, MAX_FILES)
 
 
-def _end_with_parent(parent: int) -> None:
+def _end_with_supervisor(supervisor: BaseProcess) -> None:
     """Stop this worker if its supervisor is killed: it would keep the port, so that no other service could start."""
-    while os.getppid() == parent:
-        sleep(PARENT_SECONDS)
+    supervisor.join()
     os.kill(os.getpid(), signal.SIGTERM)
