@@ -13,8 +13,8 @@ PATTERNS = {
 }
 # Hashes: random, and half of all lines.
 LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= )sha256:[0-9a-f]{64}( \\)?$")
-# False positives: passwords in examples and in the tests' URLs, which lead nowhere; an invented commit and head; and the words
-# after "secret" or "password" in a comment, an option and a provider's schema.
+# False positives: passwords in examples and in the tests' URLs, which lead nowhere; an invented commit and an invented
+# head; and the words after "secret" or "password" in a comment, an option and a provider's schema.
 MADE_UP = (
     "secret",
     "theirs",
