@@ -140,6 +140,11 @@ class Batcher:
             outcome = error
         _deliver(requests, outcome)
 
+    async def _answer_small_before(self, requests: Sequence[PendingRequest]) -> None:
+        """Let small requests overtake a list. Not other small ones, which later ones would overtake without end."""
+        if len(requests[0].entities) > SMALL_ENTITIES:
+            await self._answer(_take(self._small))
+
     async def _process(self, requests: Sequence[PendingRequest]) -> list[Predictions]:
         live = self._models.live
         entities = [entity for request in requests for entity in request.entities]
@@ -147,7 +152,7 @@ class Batcher:
         parts: list[ScoredPart] = []
         for start in range(0, len(entities), PART_ENTITIES):
             if start:
-                await self._answer(_take(self._small))
+                await self._answer_small_before(requests)
                 if not any(request.is_awaited() for request in requests):
                     raise RequestRejected(CLIENT_LEFT, LEFT)  # so that nothing is stored that nobody receives
             explained = [place - start for place in places_to_explain if start <= place < start + PART_ENTITIES]
@@ -159,7 +164,7 @@ class Batcher:
         commit_s = 0.0
         for start in range(0, len(log_rows), PART_ENTITIES):
             if start:
-                await self._answer(_take(self._small))
+                await self._answer_small_before(requests)
             committing_at, rows = perf_counter(), log_rows[start : start + PART_ENTITIES]
             await asyncio.get_running_loop().run_in_executor(self._database_thread, self._log.store, rows)
             commit_s += perf_counter() - committing_at

@@ -8,7 +8,7 @@ from serving.model_store import LiveReleases
 from serving.prediction_log import PredictionLog
 from serving.scoring import MicroBatch
 
-MAX_SHADOW_BATCHES = 100
+MAX_SHADOW_BATCHES = 1000  # each is at most a part of a list: see batcher.py
 
 
 class ShadowScorer:

@@ -1,4 +1,4 @@
-"""A model that is no model is refused with its reason, and one that never ends is stopped."""
+"""A file that is not a model is refused with its reason, and a model that never ends is stopped."""
 
 import os
 import time

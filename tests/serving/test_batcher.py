@@ -91,3 +91,24 @@ def test_a_small_request_is_answered_before_a_list_that_arrived_first(settings: 
 
     assert order == ["small", "list"]
     assert world.stored() == 5 * batcher.PART_ENTITIES + 1
+
+
+def test_small_requests_do_not_overtake_each_other(settings: Settings) -> None:
+    """Together they fill more than one part; those that arrive meanwhile come after them."""
+    world = Scored(settings)
+    order: list[int] = []
+
+    async def ask(number: int) -> None:
+        await world.batcher.predict(entities(batcher.SMALL_ENTITIES - 1), False, perf_counter())
+        order.append(number)
+
+    async def test() -> None:
+        world.batcher.start()
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(60):
+                tasks.create_task(ask(number))
+        await world.batcher.stop()
+
+    asyncio.run(test())
+
+    assert order == sorted(order)
