@@ -188,13 +188,14 @@ def test_files_of_the_database_that_are_deleted_under_load_lose_no_later_answer(
         Path(f"{path}{suffix}").unlink()
         with Load(service.port, FLIGHT) as load:
             wait_for(lambda: len(load.answers) > 200 or bool(load.failures))
+            failures = list(load.failures)  # the kill itself cuts requests off, in whatever way
             service.kill()
     with running(settings) as service:
         wait_for(lambda: len(waiting_in(settings.spool)) == 0)
         service.stop()
     answered = {answer["prediction_id"] for answer in load.answers}
 
-    assert load.failures == [] or all("reset" in each or "Remote" in each for each in load.failures)
+    assert failures == []
     assert answered <= set(stored_ids(settings))
     if suffix:  # the file itself is there, and so is what was in its log
         assert {answer["prediction_id"] for answer in before} <= set(stored_ids(settings))
