@@ -182,7 +182,10 @@ diagnose: install  ## explain why predictions got worse than the release's refer
 retrain: install  ## retrain if the policy has requested it; without a request: make retrain NOW=1
 	@$(PY) -m pipelines.operations.retrain $(if $(NOW),now)
 
-orchestrate: install  ## run materialise, monitor and retrain on schedule with Prefect, on 127.0.0.1:4200, until Ctrl-C
+prune: install  ## delete what is older than `retention` in params.yaml allows; to count it only: make prune DRY_RUN=1
+	@$(PY) -m pipelines.operations.prune $(if $(DRY_RUN),dry-run)
+
+orchestrate: install  ## run materialise, monitor, prune and retrain on schedule with Prefect, on 127.0.0.1:4200, until Ctrl-C
 	@$(PY) -m pipelines.operations.orchestrate
 
 replay: install  ## replay a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
@@ -227,7 +230,7 @@ stack: install  ## start the platform in containers, on 127.0.0.1:8000; build mi
 	@echo "stack: the service on http://127.0.0.1:8000 (key: infra/secrets/desk_key), MLflow :5000, Prefect :4200, Prometheus :9090, Grafana :3000"
 
 stack-run: install  ## run a command inside the stack: make stack-run DO="make replay MONTHS=1"
-	@$(STACK) run --rm --no-deps tools $(DO)
+	@$(STACK) run --rm --no-deps -e ONTIME_ACTOR="$${ONTIME_ACTOR:-$$(id -un)@$$(uname -n)}" tools $(DO)
 
 BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
 stack-backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today

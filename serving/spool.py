@@ -22,6 +22,7 @@ from uuid import uuid4
 import orjson
 
 from ontime import files
+from ontime.settings import REJECTED, SPOOL_FILES
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +30,6 @@ Row = Mapping[str, Any]
 Store = Callable[[Sequence[Row]], Mapping[int, str] | None]
 BATCH_ROWS = 1000
 PROBE_BYTES = 65_536
-REJECTED = "rejected"
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Spool:
     def _next_file(self) -> _Draining | None:
         if self._sealed:
             return self._sealed.popleft()
-        for path in sorted(self._folder.glob("*.jsonl")):
+        for path in sorted(self._folder.glob(SPOOL_FILES)):
             if path != self._path and (file := _lock_if_orphaned(path)):
                 return _Draining(path, file, 0)
         return None

@@ -4,8 +4,11 @@ Whole weeks keep the day of the week. Around changes to daylight saving time, lo
 """
 
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
-from ontime import local_time, sources
+import sqlalchemy as sa
+
+from ontime import database, local_time, sources
 from ontime.params import Params
 from ontime.settings import Settings
 
@@ -16,6 +19,14 @@ def now(settings: Settings, params: Params) -> datetime:
     """This moment on the feed's clock, in UTC."""
     today = datetime.now(UTC)
     return today - timedelta(weeks=weeks_behind(settings, params, today))
+
+
+def time_of(decision: sa.Row[Any], settings: Settings, params: Params) -> datetime:
+    """When a decision was made, on the feed's clock. A person's decision is recorded at the real time."""
+    at: datetime = decision.decided_at
+    if decision.evidence.get(database.CLOCK) == database.FEED:
+        return at
+    return at - timedelta(weeks=weeks_behind(settings, params, at))
 
 
 def yesterday(settings: Settings, params: Params) -> date:

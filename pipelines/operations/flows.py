@@ -9,7 +9,7 @@ contains no steps. Every call is idempotent, so a flow can be retried, killed or
 """
 
 import sys
-from datetime import UTC, date
+from datetime import UTC, date, datetime
 
 from prefect import Flow, flow
 from prefect.events import emit_event
@@ -24,6 +24,7 @@ from pipelines.operations import feed_clock
 from pipelines.operations.materialise import run
 from pipelines.operations.monitor import days_to_monitor
 from pipelines.operations.monitor import run as monitor_day
+from pipelines.operations.prune import run as run_prune
 from pipelines.operations.retrain import NOT_REQUESTED, requested_day
 from pipelines.operations.retrain import run as run_retraining
 
@@ -67,6 +68,14 @@ def retrain(day: date | None = None) -> str:
     return _logged(f"{due_day}: {run_retraining(settings, params, due_day)}")
 
 
+@flow(retries=1, retry_delay_seconds=10 * MINUTE_SECONDS, timeout_seconds=3 * HOUR_SECONDS)
+def prune(now: AwareDatetime | None = None) -> str:
+    """Delete the rows and files that are older than `retention` in params.yaml allows at `now`, on the feed's clock."""
+    settings, params = load_settings(), load_params()
+    deleted = run_prune(settings, params, now or feed_clock.now(settings, params), datetime.now(UTC))
+    return _logged(f"deleted: {deleted}")
+
+
 def request_retraining(day: date, decision: Decision) -> None:
     """Emit the event that requests a retraining; without a Prefect server it is lost, which does no harm."""
     emit_event(RETRAINING_REQUESTED, resource=MODEL, payload={"day": str(day), "reason": decision.reason})
@@ -78,7 +87,7 @@ def _logged(message: str) -> str:
     return message
 
 
-FLOWS: dict[str, Flow[..., str]] = {each.name: each for each in (materialise, monitor, retrain)}
+FLOWS: dict[str, Flow[..., str]] = {each.name: each for each in (materialise, monitor, retrain, prune)}
 
 
 def main() -> None:

@@ -188,7 +188,9 @@ def quarantine(settings: Settings, engine: sa.Engine, broken: tuple[arrivals.Bat
     for batch in broken:
         files.make_private_folder(settings.quarantine)
         write_table(without_erased(engine, batch.rows), settings.quarantine / f"{batch.day}-{batch.table}.parquet")
-        files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", "\n".join(batch.reasons) + "\n")
+        erased = erased_entities(engine, batch.rows[KEY]) if KEY in batch.rows else ()
+        text = erasure.without_ids("\n".join(batch.reasons) + "\n", erased)
+        files.write_text(settings.quarantine / f"{batch.day}-{batch.table}.txt", text)
         # Without counts and rows, which grow until the day is over.
         rules = "; ".join(": ".join(reason.split(": ")[:2]) for reason in batch.reasons)
         if database.last_decision(engine, "quarantine", batch=batch.name, rules=rules) is not None:

@@ -24,7 +24,7 @@ from ontime.params import Params, load_params
 from ontime.release import Manifest
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings, load_settings
-from pipelines.operations import apply_policy, feed_clock, retrain
+from pipelines.operations import apply_policy, feed_clock, retrain, transition_log
 from pipelines.operations.promotion_checks import gate_rejection
 
 FIGURES, QUALITY = "figures", "quality"
@@ -141,24 +141,25 @@ def observe(context: DayContext, pointer: Pointer, raised: tuple[Alert, ...]) ->
 
 def _champion_since(context: DayContext, pointer: Pointer) -> date:
     moves = [
-        row.decided_at
+        _day_of_decision(context, row)
         for kind in ("promotion", "rollback")
         for row in database.decisions_of(context.engine, kind)
         if row.evidence["version"] == pointer.version
     ]
-    return local_time.day_of(max(moves)) if moves else context.day
+    return max(moves, default=context.day)
+
+
+def _day_of_decision(context: DayContext, row: sa.Row[Any]) -> date:
+    return local_time.day_of(feed_clock.time_of(row, context.settings, context.params))
 
 
 def _trial(context: DayContext, pointer: Pointer) -> Trial | None:
     """The comparison of champion and challenger on the entities since it started; None without a challenger."""
     if pointer.challenger is None:
         return None
-    version = pointer.challenger.version
-    predecessor = bool(pointer.history) and pointer.history[-1] == version
-    start = database.last_decision(
-        context.engine, "promotion" if predecessor else "challenge", version=pointer.version if predecessor else version
-    )
-    since = local_time.day_of(start.decided_at) if start else context.day
+    version, predecessor = pointer.challenger.version, transition_log.is_watched_by_predecessor(pointer)
+    start = transition_log.trial_start(context.engine, pointer)
+    since = _day_of_decision(context, start) if start else context.day
     role: Literal["predecessor", "candidate"] = "predecessor" if predecessor else "candidate"
     days = (context.day - since).days + 1
     champion = release.verify(context.settings.releases / pointer.version)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import sqlalchemy as sa
 
@@ -86,6 +86,20 @@ def interrupted_move(engine: sa.Engine, pointer: Pointer | None) -> Move | None:
     if pointer.rolled_back[-1:] == (before.champion,):
         return Move(ROLLBACK, pointer.version, left=before.champion)
     return Move(PROMOTION, pointer.version)
+
+
+def trial_start(engine: sa.Engine, pointer: Pointer) -> sa.Row[Any] | None:
+    """The decision that began the comparison of champion and challenger; None if there is none on record."""
+    if pointer.challenger is None:
+        return None
+    if is_watched_by_predecessor(pointer):
+        return database.last_decision(engine, PROMOTION, version=pointer.version)
+    return database.last_decision(engine, CHALLENGE, version=pointer.challenger.version)
+
+
+def is_watched_by_predecessor(pointer: Pointer) -> bool:
+    """Whether the challenger is the previous champion, which shadows a new one for some days."""
+    return pointer.challenger is not None and pointer.history[-1:] == (pointer.challenger.version,)
 
 
 def _last_roles(engine: sa.Engine) -> Roles | None:

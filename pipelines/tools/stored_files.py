@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ontime import files, release, split
+from ontime import erasure, files, release, split
 from ontime.datasets import KEY
+from ontime.settings import REJECTED, SPOOL_FILES
 from pipelines.layout import write_table
-
-SPOOL_FILES, REJECTED = "*.jsonl", "rejected"  # written by serving/spool.py
 
 
 class ReleaseTrace(NamedTuple):
@@ -123,9 +122,8 @@ def remove_quarantined(folder: Path, entity_ids: Collection[str]) -> int:
             write_table(table.drop(index=rows.index), path)
             removed += len(rows)
     for path in sorted(folder.glob("*.txt")):
-        text = before = path.read_text(encoding="utf-8")
-        for entity_id in entity_ids:
-            text = text.replace(repr(entity_id), "(erased)")
+        before = path.read_text(encoding="utf-8")
+        text = erasure.without_ids(before, entity_ids)
         if text != before:
             files.write_text(path, text)
     return removed

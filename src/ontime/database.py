@@ -34,6 +34,24 @@ def new_prediction_id() -> str:
     return f"{time_ns():016x}{_random.getrandbits(64):016x}"
 
 
+def first_prediction_id(since: datetime) -> str:
+    """The lower bound of the ids of predictions that were made at or after `since`.
+
+    >>> first_prediction_id(datetime(2013, 1, 1, tzinfo=UTC))
+    '12d506dae8c60000'
+    """
+    return f"{int(since.timestamp()) * 10**9:016x}"
+
+
+def time_of_prediction_id(prediction_id: str) -> datetime:
+    """When a prediction was made, in UTC.
+
+    >>> time_of_prediction_id("12d506dae8c60000")
+    datetime.datetime(2013, 1, 1, 0, 0, tzinfo=datetime.timezone.utc)
+    """
+    return datetime.fromtimestamp(int(prediction_id[:16], 16) / 1e9, UTC)
+
+
 class DatabaseRefused(ValueError):
     """The database belongs to another problem or an earlier version; the message says what to do."""
 

@@ -52,7 +52,9 @@ features = sa.Table(
     metadata,
     sa.Column("entity_id", sa.String, primary_key=True),
     sa.Column("feature_set", sa.String, primary_key=True),  # see online_store.feature_set_of
-    sa.Column("moment", UTCTime, nullable=False),  # the prediction moment: nothing known later is in the vector
+    sa.Column(
+        "moment", UTCTime, nullable=False, index=True
+    ),  # the prediction moment: nothing known later is in the vector
     sa.Column("vector", sa.LargeBinary, nullable=False),  # float32 little-endian, schema.ONLINE in order
     sa.Column("texts", sa.JSON),  # the values of the categorical features, by name; null: there are none
 )
@@ -85,7 +87,7 @@ outcomes = sa.Table(
     metadata,
     sa.Column("entity_id", sa.String, primary_key=True),
     sa.Column("label", sa.Boolean, nullable=False),  # by the caller's limit: see database.known_outcomes
-    sa.Column("known_at", UTCTime, nullable=False),
+    sa.Column("known_at", UTCTime, nullable=False, index=True),
     sa.Column("value", sa.Double),  # the value behind `label`; null if the caller did not send it
 )
 

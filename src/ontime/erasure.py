@@ -69,6 +69,17 @@ def erased_at(connection: sa.Connection, entity_ids: Iterable[str]) -> dict[str,
     return {entity_id: times[digest] for entity_id, digest in hashes.items() if digest in times}
 
 
+def without_ids(text: str, entity_ids: Iterable[str]) -> str:
+    """The text without these ids in quotes, as the reasons of a quarantined batch have them.
+
+    >>> without_ids("flights: first row 1: 'UA1'", ["UA1"])
+    'flights: first row 1: (erased)'
+    """
+    for entity_id in entity_ids:
+        text = text.replace(repr(entity_id), "(erased)")
+    return text
+
+
 def remaining_predictions(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The predictions of a spool without those that were made before their entity was erased; these lose their shadows.
 

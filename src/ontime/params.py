@@ -277,6 +277,14 @@ class Retrain(_Section):
     test_days: Days
 
 
+class Retention(_Section):
+    predictions_days: Days
+    shadows_days: Days
+    features_days: Days
+    outcomes_days: Days
+    files_days: Days
+
+
 class Params(_Section):
     dataset: str
     known_until: Moment | None
@@ -292,10 +300,33 @@ class Params(_Section):
     monitor: Monitor
     policy: Policy
     retrain: Retrain
+    retention: Retention
+
+    @property
+    def fewest_stored_days(self) -> int:
+        """How many days the monitor and the policy look back, at most, unless a trial of a release takes longer."""
+        monitor, policy = self.monitor, self.policy
+        return max(
+            monitor.window_days + monitor.settle_days,
+            monitor.drift_every_days,
+            policy.refresh_days,
+            policy.shadow_days,
+            policy.watch_days,
+        )
 
     @property
     def question(self) -> schema.Question:
         return schema.Question(self.label.at_least, self.features.lead_minutes)
+
+    @model_validator(mode="after")
+    def retention_covers_the_monitor(self) -> Self:
+        for name in ("predictions_days", "shadows_days", "features_days", "outcomes_days"):
+            if getattr(self.retention, name) < self.fewest_stored_days:
+                raise ValueError(
+                    f"retention.{name} is {getattr(self.retention, name)}, but monitor and policy look back "
+                    f"{self.fewest_stored_days} days"
+                )
+        return self
 
     @model_validator(mode="after")
     def retrained_candidates_have_parameters(self) -> Self:

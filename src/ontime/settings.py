@@ -4,20 +4,22 @@ Secrets need not be in the environment, which child processes inherit and logs m
 with a file for each secret setting, such as `ontime_database_url`, as Docker and Kubernetes mount them.
 """
 
+import json
 import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Self
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, AnyHttpUrl, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from ontime import signatures
 from ontime.actors import system_user
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
+SPOOL_FILES, REJECTED = "*.jsonl", "rejected"  # in the spool: predictions, and the folder of lines that are none
 # Limits far beyond any sensible value catch a mistyped zero, such as a rate limit that never limits.
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
@@ -34,6 +36,27 @@ def _database(url: SecretStr) -> SecretStr:
     if backend not in ("sqlite", "postgresql"):
         raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
     return url
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    parsed = dict(pairs)
+    if len(parsed) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"has {next(name for name in parsed if names.count(name) > 1)} twice")
+    return parsed
+
+
+def _parse_json(value: object) -> object:
+    """The content of a JSON text, in which no name occurs twice: json itself keeps the last value."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value, object_pairs_hook=_unique)
+    except json.JSONDecodeError:  # its message would have a part of the value, which may be a secret
+        raise ValueError("is not valid JSON") from None
+
+
+FromJSON = BeforeValidator(_parse_json)
 
 
 class Settings(BaseSettings):
@@ -61,7 +84,9 @@ class Settings(BaseSettings):
     evidently: Path = Path("var/evidently")  # the workspace that `make ui` shows
     quarantine: Path = Path("var/quarantine")  # batches that violate the contract
     webhook: AnyHttpUrl | None = None  # receives alerts as JSON
-    backup: dict[str, SecretStr] = {}  # name -> address to back up; empty: the databases of these settings
+    backup: Annotated[
+        dict[str, SecretStr], NoDecode, FromJSON
+    ] = {}  # name -> address to back up; empty: the databases of these settings
     weeks_behind: Annotated[int, Field(ge=0, le=5_220)] | None = (  # a century
         None  # delay of the feed's clock; None: the same week in the year of the dataset
     )
@@ -76,7 +101,9 @@ class Settings(BaseSettings):
     database_patience_seconds: Seconds = 2.0  # after which the database counts as unavailable
     request_seconds: Seconds = 10.0  # to receive a request and compute its response
     stop_seconds: Seconds = 15.0  # for running requests to finish at shutdown
-    links: dict[str, str] = {}  # links on the page /ops, such as {"MLflow": "http://127.0.0.1:5000"}
+    links: Annotated[
+        dict[str, str], NoDecode, FromJSON
+    ] = {}  # links on the page /ops, such as {"MLflow": "http://127.0.0.1:5000"}
     ui_links: Path = Path("var/ui/links.json")  # further links, which `make ui` writes while it runs
 
     @model_validator(mode="after")
@@ -105,8 +132,6 @@ def load_settings() -> Settings:
         raise BadSettings(f"{unknown[0]} is not a setting; the settings are {', '.join(sorted(names))}")
     try:
         return Settings(_secrets_dir=folder)
-    except SettingsError as error:  # invalid JSON; this message does not contain the value
-        raise BadSettings(str(error)) from None
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else ""

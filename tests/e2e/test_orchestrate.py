@@ -135,17 +135,18 @@ def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_each_deployment_has_its_schedule_its_limit_and_a_time_when_it_runs_next(orchestra: Orchestra) -> None:
     deployments = {
         name: orchestra.deployment(name)
-        for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/on-request")
+        for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/on-request", "prune/nightly")
     }
 
     schedules = {name: each["schedules"][0]["schedule"] for name, each in deployments.items()}
     assert schedules["materialise/quarter-hourly"]["interval"] == 900
     assert schedules["monitor/daily"]["cron"] == "0 5 * * *"
     assert schedules["retrain/on-request"]["cron"] == "0 6 * * 1"
+    assert schedules["prune/nightly"]["cron"] == "30 3 * * *"
     assert {each["timezone"] for each in schedules.values()} == {"America/New_York"}
-    assert [each["global_concurrency_limit"]["limit"] for each in deployments.values()] == [1, 1, 1]
+    assert [each["global_concurrency_limit"]["limit"] for each in deployments.values()] == [1, 1, 1, 1]
     strategies = [each["concurrency_options"]["collision_strategy"] for each in deployments.values()]
-    assert strategies == ["CANCEL_NEW", "ENQUEUE", "ENQUEUE"]
+    assert strategies == ["CANCEL_NEW", "ENQUEUE", "ENQUEUE", "CANCEL_NEW"]
     assert all(f"{name} runs next at 20" in orchestra.log.read_text() for name in deployments)
 
 

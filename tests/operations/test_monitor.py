@@ -1,6 +1,6 @@
 """The daily monitor decides once per day, and the loop closes: a bad release is rolled back, a good one promoted."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -8,19 +8,20 @@ import sqlalchemy as sa
 
 from monitoring.daily_metrics import DayContext
 from monitoring.policy import Action
-from ontime import database, database_tables, release, release_pointer
+from ontime import database, database_tables, local_time, release, release_pointer
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import AlertRule, Params
 from ontime.release_pointer import NoRelease
 from ontime.settings import Settings
-from pipelines.operations import apply_policy, monitor
+from pipelines.operations import apply_policy, feed_clock, monitor, release_commands
 from tests.production import (
     MONDAY,
     TUESDAY,
     WEDNESDAY,
     aliases,
     pointer_of,
+    record_gate_pass,
     record_quarantine,
     simulate_day,
     start_challenge,
@@ -128,6 +129,27 @@ def test_a_trial_counts_the_flights_since_it_started(
     assert (trial.role, trial.version, trial.days) == ("candidate", "2", 1)
     assert 0 < trial.entities <= landed
     assert trial.low is None
+
+
+def test_what_a_person_started_is_dated_by_the_feeds_clock(
+    world: Settings, engine: sa.Engine, params: Params, small: Small
+) -> None:
+    """Their decisions are recorded at the real time, many years after the data of this monitor."""
+    today = local_time.day_of(datetime.now(UTC))
+    world = world.model_copy(update={"weeks_behind": (today - MONDAY).days // 7})
+    day = local_time.day_of(feed_clock.now(world, params))
+    release.publish(world.releases, small.contents, small.manifest("3"))
+    record_gate_pass(engine, "3", midnight(MONDAY))
+
+    release_commands.run(world, ["challenge", "2", "0"])
+    release_commands.run(world, ["promote", "3"])
+    release_commands.run(world, ["challenge", "2", "0"])
+    context = DayContext(world, params, engine, day + timedelta(days=3), midnight(day + timedelta(days=4)))
+    state = monitor.observe(context, pointer_of(world), ())
+
+    assert state.champion_since == day
+    assert state.trial is not None
+    assert (state.trial.version, state.trial.days) == ("2", 4)
 
 
 def test_a_monitored_day_is_not_monitored_again(

@@ -13,7 +13,14 @@ from tests import ROOT
 from tests.repository.imports import all_behind, imported_by, templates_behind
 
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-AFTER_THE_STAGES = {"gate", "tune", "monitor", "policy", "retrain"}  # read by what runs the stages, or follows
+AFTER_THE_STAGES = {
+    "gate",
+    "tune",
+    "monitor",
+    "policy",
+    "retrain",
+    "retention",
+}  # read by what runs the stages, or follows
 CODE = "\n".join(
     path.read_text() for room in ("src", "pipelines", "monitoring") for path in sorted((ROOT / room).rglob("*.py"))
 )

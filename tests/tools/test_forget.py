@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ import pytest
 from ontime import database, decision_chain
 from ontime.datasets import Tables
 from ontime.settings import Settings
-from pipelines.operations import materialise
+from pipelines.operations import arrivals, materialise
 from pipelines.tools import forget, stored_files
 from pipelines.tools.forget import ErasureRefused
 from serving.spool import Spool
@@ -128,6 +128,21 @@ def test_a_running_service_drops_what_it_has_spooled_before(stored_everywhere: G
         [world.other, world.other, world.erased]
     )  # the later one is a new request
     assert world.counts()["shadows"] == 1
+
+
+def test_it_does_not_return_with_a_batch_that_is_quarantined_later(stored_everywhere: Governed, tables: Tables) -> None:
+    world = stored_everywhere
+    run(world)
+    flights = tables["flights"]
+    rows = flights[flights["entity_id"].isin([world.erased, world.other])]
+    reasons = (f"flights: distance: first row 1: {world.erased!r}, {world.other!r}",)
+    batch = arrivals.Batch("flights", date(2013, 2, 19), reasons, rows)
+
+    materialise.quarantine(world.settings, world.engine, (batch,), ANSWERED_AT)
+
+    path = world.settings.quarantine / "2013-02-19-flights.parquet"
+    assert pd.read_parquet(path)["entity_id"].tolist() == [world.other]
+    assert path.with_suffix(".txt").read_text() == f"flights: distance: first row 1: (erased), {world.other!r}\n"
 
 
 def test_it_does_not_return_with_the_next_materialisation(stored_everywhere: Governed, weeks: pd.DataFrame) -> None:
