@@ -72,8 +72,8 @@ def erased_at(connection: sa.Connection, entity_ids: Iterable[str]) -> dict[str,
 def without_ids(text: str, entity_ids: Iterable[str]) -> str:
     """The text without these ids in quotes, as the reasons of a quarantined batch have them.
 
-    >>> without_ids("flights: first row 1: 'UA1'", ["UA1"])
-    'flights: first row 1: (erased)'
+    >>> without_ids("events: first row 1: 'A1'", ["A1"])
+    'events: first row 1: (erased)'
     """
     for entity_id in entity_ids:
         text = text.replace(repr(entity_id), "(erased)")
