@@ -65,6 +65,7 @@ def test_many_share_what_nobody_holds_alone(tmp_path: Path) -> None:
     assert refused.match(rf"\(process {first.pid}, .* and .*\(process {os.getpid()}, ")
 
 
+@pytest.mark.slow
 def test_nobody_shares_what_is_held_alone(tmp_path: Path) -> None:
     with another(ALONE, tmp_path / "lock"), pytest.raises(locks.Busy, match="make train"):
         locks.hold_shared(tmp_path / "lock")

@@ -30,6 +30,7 @@ def run(tmp_path: Path):  # type: ignore[no-untyped-def]
     return run
 
 
+@pytest.mark.slow
 def test_a_refusal_is_found_in_the_output_of_dvc(run) -> None:  # type: ignore[no-untyped-def]
     ended = run(REFUSES)
 
@@ -41,6 +42,7 @@ def test_a_refusal_is_found_in_the_output_of_dvc(run) -> None:  # type: ignore[n
     )
 
 
+@pytest.mark.slow
 def test_what_breaks_is_no_refusal(run) -> None:  # type: ignore[no-untyped-def]
     ended = run(BREAKS)
 

@@ -13,6 +13,8 @@ from sklearn.linear_model import LogisticRegression
 
 from ontime import export, locations, registry, release, schema
 
+pytestmark = pytest.mark.slow
+
 WIDTH = len(schema.FEATURE_NAMES)
 MATRIX = np.random.default_rng(2013).normal(size=(50, WIDTH)).astype(np.float32)
 

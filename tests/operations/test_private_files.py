@@ -24,6 +24,8 @@ from tests.modes import mode, open_to_others
 from tests.production import SUNDAY, simulate_day
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 FEATURES = ("temp_f",)  # Evidently takes a third of a second for each
 
 

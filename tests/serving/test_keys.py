@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from serving import keys
 from tests import ROOT
 
@@ -19,6 +21,7 @@ print(keys.add(Path(sys.argv[1]), sys.argv[2], ["predict"]), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_six_keys_that_are_added_at_once_are_all_kept(tmp_path: Path) -> None:
     path, environment = tmp_path / "new/keys.json", {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
     commands = [[sys.executable, "-c", ADD_ON_SIGNAL, str(path), f"desk{number}"] for number in range(PROCESSES)]

@@ -17,6 +17,8 @@ from pipelines.tools.release_pack import PackIncomplete
 from tests import PARAMS_YAML
 from tests.small_world import Small, published
 
+pytestmark = pytest.mark.slow
+
 SCORES = {"auc": 0.76, "log_loss": 0.47, "brier": 0.15, "ece": 0.01, "cost_per_1000": 470.0}
 REPORTS = {
     "metrics.json": json.dumps({"best": "lightgbm", "candidates": {"lightgbm": {"valid": SCORES, "test": SCORES}}}),
