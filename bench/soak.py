@@ -34,7 +34,7 @@ from pipelines.layout import REPORTS, write_json
 from pipelines.operations.local_server import free_port
 
 REQUESTS = 1_000_000
-CONNECTIONS = 48
+CONNECTIONS = 32
 SAMPLE_SECONDS = 2
 PROBE_SECONDS = 0.02
 SLOW_MS = 200
@@ -229,8 +229,7 @@ def _curve(samples: Sequence[dict[str, float]]) -> list[dict[str, float]]:
     return [{name: round(samples[place][name], 1) for name in names} for place in places]
 
 
-def main() -> None:
-    requests = int(os.environ.get("REQUESTS") or REQUESTS)
+def main(requests: int) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
         report = soak(requests, Path(folder))
     write_json(REPORTS / "bench_soak.json", report)
@@ -241,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if sys.argv[1:] else REQUESTS)

@@ -43,7 +43,7 @@ def environment(settings: Settings, **changed: str) -> dict[str, str]:
 
 class Service:
     def __init__(self, settings: Settings, command: Sequence[str] = COMMAND, **changed: str) -> None:
-        self.port = free_port()
+        self.port = int(changed.pop("ONTIME_PORT", free_port()))
         self.process = subprocess.Popen(
             list(command),
             cwd=ROOT,

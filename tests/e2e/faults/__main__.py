@@ -4,25 +4,28 @@ Writes reports/bench_faults.json and docs/attacks.md. Tests assert that nothing 
 measures over how many attempts, and how long it takes. Needs PostgreSQL. One attack: python -m tests.e2e.faults fifo
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from ontime import files
 from pipelines.layout import REPORTS, write_json
 from tests.e2e.faults import connections, databases, kills, releases, world
+from tests.e2e.faults.world import Figures
 
 ATTACKS = [*kills.ATTACKS, *databases.ATTACKS, *connections.ATTACKS, *releases.ATTACKS]
 VAR = Path("var")  # another temporary folder may be in memory, where fsync costs nothing
+REPORT = REPORTS / "bench_faults.json"
 PAGE = Path("docs/attacks.md")
 HEAD = """# Attacks
 
-Written by `make bench-faults` ([bench_faults.json](../reports/bench_faults.json)), on two cores that the callers share with the service.
-Each row is a new service with an empty database; *lost* are predictions in a response that are not in the database afterwards.
+Written by `make bench-faults` ([bench_faults.json](../reports/bench_faults.json)), on two cores that the callers share
+with the service. Each row is a new service with an empty database; *lost* are predictions in a response that are not in
+the database afterwards.
 Requests that a kill cuts off have no response, so they count neither as answered nor as lost.
 
 | attack | result |
@@ -30,28 +33,28 @@ Requests that a kill cuts off have no response, so they count neither as answere
 """
 
 
-def page(results: Sequence[Mapping[str, Any]]) -> str:
+def page(results: Mapping[str, Figures]) -> str:
     """docs/attacks.md, from the contents of reports/bench_faults.json."""
-    rows = [f"| {each['attack']} | {', '.join(_words(each['figures']))} |\n" for each in results]
+    rows = [f"| {attack} | {'; '.join(_words(figures))} |\n" for attack, figures in results.items()]
     return HEAD + "".join(rows)
 
 
-def _words(figures: Mapping[str, Any]) -> list[str]:
+def _words(figures: Figures) -> list[str]:
     return [f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}" for name, value in figures.items()]
 
 
 def main(names: Sequence[str]) -> None:
+    """Run all attacks, or those whose function's name contains one of `names`; the report keeps the others' results."""
     chosen = [each for each in ATTACKS if not names or any(name in each.run.__name__ for name in names)]
-    results = []
+    results: dict[str, Figures] = json.loads(REPORT.read_text()) if names and REPORT.exists() else {}
     for attack in (progress := tqdm(chosen, disable=None)):
         progress.set_description(attack.name)
         with tempfile.TemporaryDirectory(prefix="faults-", dir=VAR, ignore_cleanup_errors=True) as folder:
-            figures = attack.run(world.new_production(Path(folder)))
-        results.append({"attack": attack.name, "figures": figures})
-        tqdm.write(f"{attack.name}: {', '.join(_words(figures))}")
-    if not names:
-        write_json(REPORTS / "bench_faults.json", results)
-        files.write_text(PAGE, page(results))
+            results[attack.name] = attack.run(world.new_production(Path(folder)))
+        tqdm.write(f"{attack.name}: {'; '.join(_words(results[attack.name]))}")
+        ordered = {each.name: results[each.name] for each in ATTACKS if each.name in results}
+        write_json(REPORT, ordered)
+        files.write_text(PAGE, page(ordered))
 
 
 if __name__ == "__main__":

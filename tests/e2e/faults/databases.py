@@ -3,7 +3,6 @@
 import base64
 import json
 import time
-from collections import defaultdict
 from http.client import HTTPConnection
 from pathlib import Path
 from threading import Event, Thread
@@ -17,6 +16,7 @@ from tests import postgres
 from tests.e2e.faults.world import (
     Attack,
     Figures,
+    drain_spool,
     ids_of,
     longest_wait_ms,
     losses,
@@ -29,8 +29,9 @@ from tests.serving.test_connection import memory_mb
 from tests.serving.test_durability import SmallDisk, database_path, stored_ids
 
 FROZEN_SECONDS = 25
-LIST_CALLERS, LIST_ENTITIES, LIST_PATIENCE_SECONDS = 8, 1000, 1.0
+LIST_CALLERS, LIST_ENTITIES, LIST_PATIENCE_SECONDS = 8, 1000, 5.0
 DELETIONS = 4
+ON_THEIR_WAY_SECONDS = 0.1  # of responses whose predictions were committed before the deletion
 SPOOL_ROWS = 400_000
 FULL_DISK_LOOKS = 20
 
@@ -121,29 +122,32 @@ def freeze_postgresql_under_lists(settings: Settings) -> Figures:
 
 
 def _delete_under_load(settings: Settings, suffix: str) -> Figures:
-    """The service is killed a second later. Counts what was answered before the deletion, and after it."""
-    totals: dict[str, int] = defaultdict(int)
+    """The service is killed a second later."""
+    before, lost_before, after, lost_after = 0, 0, 0, 0
     for number in range(DELETIONS):
-        own = settings.model_copy(
-            update={
-                "database_url": SecretStr(f"{settings.database_url.get_secret_value()}.{number}"),
-                "spool": settings.spool / str(number),
-            }
-        )
-        with running(own) as service, Load(service.port, MORNING) as before:
-            wait_for(lambda load=before: len(load.answers) > 100)  # type: ignore[misc]
+        url = SecretStr(f"{settings.database_url.get_secret_value()}.{number}")
+        own = settings.model_copy(update={"database_url": url, "spool": settings.spool / str(number)})
+        with running(own) as service, Load(service.port, MORNING) as load:
+            wait_for(lambda load=load: len(load.answers) > 100)  # type: ignore[misc]
             Path(f"{database_path(own)}{suffix}").unlink()
-            with Load(service.port, MORNING) as after:
-                time.sleep(1)
-                service.kill()
-        with running(own) as service:
-            wait_until_normal(service)
-            service.stop()
+            deleted_at = time.time()
+            time.sleep(1)
+            service.kill()
+        drain_spool(own)
         stored = set(stored_ids(own))
-        for name, load in (("at the deletion", before), ("after it", after)):
-            totals[f"predictions answered to callers who were there {name}"] += len(load.answers)
-            totals[f"lost of those {name}"] += len(ids_of(load) - stored)
-    return {"deletions": DELETIONS, **totals}
+        for answer, (arrived_at, _) in zip(load.answers, load.arrivals, strict=True):
+            is_lost = answer["prediction_id"] not in stored
+            if arrived_at < deleted_at + ON_THEIR_WAY_SECONDS:
+                before, lost_before = before + 1, lost_before + is_lost
+            else:
+                after, lost_after = after + 1, lost_after + is_lost
+    return {
+        "deletions": DELETIONS,
+        "predictions answered before": before,
+        "of these lost": lost_before,
+        "answered after": after,
+        "of those lost": lost_after,
+    }
 
 
 def delete_log_of_sqlite(settings: Settings) -> Figures:
@@ -199,12 +203,13 @@ def fill_disk(settings: Settings) -> Figures:
         while status == 200:
             status, response = service.ask("POST", "/v1/predictions", [MORNING] * 20)
             answered += [each["prediction_id"] for each in response] if status == 200 else []
-        looks = [service.ask("GET", "/health/ready")[0] for _ in range(FULL_DISK_LOOKS) if not time.sleep(0.1)]
+        looks = []
+        for _ in range(FULL_DISK_LOOKS):
+            looks.append(service.ask("GET", "/health/ready")[0])
+            time.sleep(0.1)
     finally:
         service.kill()
-    with running(settings) as roomy:
-        wait_until_normal(roomy)
-        roomy.stop()
+    drain_spool(settings)
     return {
         "status of the first request that cannot be stored": status,
         f"readiness says 503, of {FULL_DISK_LOOKS} looks": looks.count(503),
@@ -214,9 +219,9 @@ def fill_disk(settings: Settings) -> Figures:
 
 ATTACKS = [
     Attack(f"PostgreSQL frozen (SIGSTOP) for {FROZEN_SECONDS} s under load", freeze_postgresql),
-    Attack("the same under lists of 1000, whose callers leave after 1 s", freeze_postgresql_under_lists),
+    Attack("the same under lists of 1000, whose callers leave after 5 s", freeze_postgresql_under_lists),
     Attack("SQLite's write-ahead log deleted under load, then kill -9", delete_log_of_sqlite),
-    Attack("SQLite's file deleted under load, then kill -9", delete_file_of_sqlite),
+    Attack("SQLite's file deleted under load (with what is in it), then kill -9", delete_file_of_sqlite),
     Attack("start with a spool of 400,000 rows", start_with_large_spool),
     Attack("a full disk (files of at most 300 kB)", fill_disk),
 ]

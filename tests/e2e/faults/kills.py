@@ -74,8 +74,7 @@ def kill_supervisor(settings: Settings) -> Figures:
             gone_seconds.append(time.monotonic() - killed_at)
             service.process.wait()
         restarted_at = time.monotonic()
-        again = Service(settings, ONTIME_WORKERS=WORKERS, ONTIME_PORT=str(service.port))
-        again.port = service.port
+        again = Service(settings, ONTIME_PORT=str(service.port), ONTIME_WORKERS=WORKERS)
         try:
             again.wait_until_ready().post("/v1/predictions", MORNING)
             restart_seconds.append(time.monotonic() - restarted_at)

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from ontime import release, release_pointer
 from ontime.settings import Settings
 from tests import postgres
-from tests.service import Load, Service, wait_for
-from tests.serving.test_durability import stored_ids
+from tests.service import Load, Service, running, wait_for
+from tests.serving.test_durability import stored_ids, waiting_in
 
 Figures = dict[str, int | float | str]  # what was counted, with its unit, and how much
 
@@ -68,3 +68,10 @@ def longest_wait_ms(load: Load) -> int:
 def wait_until_normal(service: Service) -> None:
     """Until readiness has no notes: the database is up, and the spool is empty."""
     wait_for(lambda: service.get("/health/ready")["notes"] == [], 120)
+
+
+def drain_spool(settings: Settings) -> None:
+    """Start a service that writes the spool of a killed one to the database, and stop it."""
+    with running(settings) as service:
+        wait_for(lambda: not waiting_in(settings.spool), 120)
+        service.stop()
