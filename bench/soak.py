@@ -81,7 +81,7 @@ def _unix_time(text: str) -> float:
     return float(np.datetime64(text.removesuffix("+00:00").removesuffix("Z"), "us").astype(np.int64)) / 1e6
 
 
-class Probe:
+class ProbeClient:
     """A client that sends one prediction at a time, and remembers the slow ones."""
 
     def __init__(self, port: int, body: str) -> None:
@@ -90,7 +90,7 @@ class Probe:
         self._port, self._body, self._over = port, body, Event()
         self._thread = Thread(target=self._run)
 
-    def __enter__(self) -> "Probe":
+    def __enter__(self) -> "ProbeClient":
         self._thread.start()
         return self
 
@@ -153,7 +153,7 @@ def _metrics(port: int) -> str:
         connection.close()
 
 
-def soak(requests: int, folder: Path) -> dict[str, Any]:
+def run_soak(requests: int, folder: Path) -> dict[str, Any]:
     port, trace, lines = free_port(), folder / "trace.jsonl", folder / "requests.txt"
     launch = servers.launch_ontime(port, folder, workers=1)
     soak_requests.remove_features(folder / "ontime.db")
@@ -168,7 +168,7 @@ def soak(requests: int, folder: Path) -> dict[str, Any]:
         body = entities.single(entities.evenly_spaced(1))[0]
         with (
             tqdm(total=requests, desc="requests", disable=None) as progress,
-            Probe(port, body) as probe,
+            ProbeClient(port, body) as probe,
             wrk_running(f"http://127.0.0.1:{port}", lines) as wrk,
         ):
             while log.count < requests and wrk.poll() is None:
@@ -180,11 +180,11 @@ def soak(requests: int, folder: Path) -> dict[str, Any]:
         time.sleep(2 * SAMPLE_SECONDS)  # closed connections are gone
         after = process.num_fds()
     log.join()
-    return report_of(samples, log, probe, client, trace) | {"descriptors_idle": {"start": idle, "end": after}}
+    return soak_report(samples, log, probe, client, trace) | {"descriptors_idle": {"start": idle, "end": after}}
 
 
-def report_of(
-    samples: Sequence[dict[str, float]], log: AccessLog, probe: Probe, client: dict[str, Any], trace: Path
+def soak_report(
+    samples: Sequence[dict[str, float]], log: AccessLog, probe: ProbeClient, client: dict[str, Any], trace: Path
 ) -> dict[str, Any]:
     steps = soak_causes.read_trace(trace)
     first, last = samples[0], samples[-1]
@@ -200,8 +200,8 @@ def report_of(
         "drift": {name: _drift(samples, name) for name in ("rss_mb", "pss_mb", "descriptors", "threads")},
         "metrics_bytes": {"second_tenth": _median(samples, 1, "metrics_bytes"), "end": last["metrics_bytes"]},
         "wal_mb_most": round(max(each["wal_mb"] for each in samples), 1),
-        "slow_requests": soak_causes.summary(log.slow, steps, LONGEST),
-        "slow_for_a_client": {"requests": probe.count, **soak_causes.summary(probe.slow, steps, LONGEST)},
+        "slow_requests": soak_causes.slow_summary(log.slow, steps, LONGEST),
+        "slow_for_a_client": {"requests": probe.count, **soak_causes.slow_summary(probe.slow, steps, LONGEST)},
         "log_lines": log.other_lines[:20],
         "curve": _curve(samples),
     }
@@ -231,7 +231,7 @@ def _curve(samples: Sequence[dict[str, float]]) -> list[dict[str, float]]:
 
 def main(requests: int) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
-        report = soak(requests, Path(folder))
+        report = run_soak(requests, Path(folder))
     write_json(REPORTS / "bench_soak.json", report)
     figures.save(operation_plots.soak(report["curve"]), REPORTS / "bench_soak.png")
     shown = ("requests", "seconds", "statuses", "drift", "descriptors_idle", "slow_requests", "slow_for_a_client")

@@ -72,7 +72,7 @@ def _covered(spans: Iterable[tuple[float, float]]) -> float:
     return covered
 
 
-def summary(requests: Sequence[SlowRequest], steps: Sequence[Step], longest: int) -> dict[str, Any]:
+def slow_summary(requests: Sequence[SlowRequest], steps: Sequence[Step], longest: int) -> dict[str, Any]:
     """How many requests each cause delayed, and the longest of them."""
     causes = {each: cause_of(each, steps) for each in requests}
     slowest = sorted(requests, key=lambda each: -each.ms)[:longest]

@@ -7,7 +7,7 @@ measures over how many attempts, and how long it takes. Needs PostgreSQL. One at
 import json
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,32 +15,12 @@ from tqdm import tqdm
 from ontime import files
 from pipelines.layout import REPORTS, write_json
 from tests.e2e.faults import connections, databases, kills, releases, world
-from tests.e2e.faults.world import Figures
+from tests.e2e.faults.report import Figures, figure_words, page
 
 ATTACKS = [*kills.ATTACKS, *databases.ATTACKS, *connections.ATTACKS, *releases.ATTACKS]
 VAR = Path("var")  # another temporary folder may be in memory, where fsync costs nothing
 REPORT = REPORTS / "bench_faults.json"
 PAGE = Path("docs/attacks.md")
-HEAD = """# Attacks
-
-Written by `make bench-faults` ([bench_faults.json](../reports/bench_faults.json)), on two cores that the callers share
-with the service. Each row is a new service with an empty database; *lost* are predictions in a response that are not in
-the database afterwards.
-Requests that a kill cuts off have no response, so they count neither as answered nor as lost.
-
-| attack | result |
-| --- | --- |
-"""
-
-
-def page(results: Mapping[str, Figures]) -> str:
-    """docs/attacks.md, from the contents of reports/bench_faults.json."""
-    rows = [f"| {attack} | {'; '.join(_words(figures))} |\n" for attack, figures in results.items()]
-    return HEAD + "".join(rows)
-
-
-def _words(figures: Figures) -> list[str]:
-    return [f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value}" for name, value in figures.items()]
 
 
 def main(names: Sequence[str]) -> None:
@@ -51,7 +31,7 @@ def main(names: Sequence[str]) -> None:
         progress.set_description(attack.name)
         with tempfile.TemporaryDirectory(prefix="faults-", dir=VAR, ignore_cleanup_errors=True) as folder:
             results[attack.name] = attack.run(world.new_production(Path(folder)))
-        tqdm.write(f"{attack.name}: {'; '.join(_words(results[attack.name]))}")
+        tqdm.write(f"{attack.name}: {'; '.join(figure_words(results[attack.name]))}")
         ordered = {each.name: results[each.name] for each in ATTACKS if each.name in results}
         write_json(REPORT, ordered)
         files.write_text(PAGE, page(ordered))

@@ -13,7 +13,8 @@ from threading import Thread
 from ontime.settings import Settings
 from serving import keys
 from tests import ROOT
-from tests.e2e.faults.world import Attack, Figures, ids_of, longest_wait_ms, losses
+from tests.e2e.faults.report import Figures
+from tests.e2e.faults.world import Attack, ids_of, longest_wait_ms, losses
 from tests.service import MORNING, Load, Service, environment, running, wait_for
 from tests.serving.test_connection import PIECE, START, memory_mb
 

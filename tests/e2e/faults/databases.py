@@ -13,9 +13,9 @@ from ontime import schema
 from ontime.problem import PROBLEM
 from ontime.settings import Settings
 from tests import postgres
+from tests.e2e.faults.report import Figures
 from tests.e2e.faults.world import (
     Attack,
-    Figures,
     drain_spool,
     ids_of,
     longest_wait_ms,

@@ -10,7 +10,8 @@ import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its t
 from ontime import release_pointer
 from ontime.settings import Settings
 from tests import postgres
-from tests.e2e.faults.world import Attack, Figures, ids_of, losses, on_postgresql, statuses, wait_until_normal
+from tests.e2e.faults.report import Figures
+from tests.e2e.faults.world import Attack, ids_of, losses, on_postgresql, statuses, wait_until_normal
 from tests.service import MORNING, Load, Service, running, wait_for
 
 KILLS = 12

@@ -1,19 +1,23 @@
 """Releases and pointers that a service must refuse, while the live release goes on."""
 
+import json
 import os
 import shutil
+import textwrap
 import time
 from hashlib import sha256
 
 from ontime import release, release_pointer
 from ontime.settings import Settings
 from tests import hostile_models
-from tests.e2e.faults.world import Attack, Figures, longest_wait_ms
+from tests.e2e.faults.report import Figures
+from tests.e2e.faults.world import Attack, longest_wait_ms
 from tests.service import MORNING, Load, Service, running, wait_for
 from tests.serving.test_reload import point_at
 
 HOSTILE = "9"
 LATE_SECONDS = 1.5
+REASON_CHARACTERS = 160
 REFUSED = "release refused: "
 
 
@@ -37,10 +41,11 @@ def _refusal(service: Service, load: Load, moved_at: float) -> Figures:
     }
 
 
-def _reason(service: Service) -> str:
+def _reason(service: Service, settings: Settings) -> str:
     service.stop()
     line = next(line for line in service.output().splitlines() if REFUSED in line)
-    return line.partition(REFUSED)[2].removesuffix('"}')
+    reason = str(json.loads(line)["message"]).removeprefix(REFUSED)
+    return textwrap.shorten(reason.replace(f"{settings.releases.parent}/", ""), REASON_CHARACTERS, placeholder=" ...")
 
 
 def _serve_hostile(settings: Settings, model: bytes) -> Figures:
@@ -49,7 +54,7 @@ def _serve_hostile(settings: Settings, model: bytes) -> Figures:
         with Load(service.port, MORNING, callers=2) as load:
             point_at(settings.releases, HOSTILE)
             figures = _refusal(service, load, time.monotonic())
-        return figures | {"reason in the log": _reason(service)}
+        return figures | {"reason in the log": _reason(service, settings)}
 
 
 def never_ending_model(settings: Settings) -> Figures:
@@ -70,7 +75,7 @@ def forged_release(settings: Settings) -> Figures:
         with Load(service.port, MORNING, callers=2) as load:
             point_at(settings.releases, HOSTILE)
             figures = _refusal(service, load, time.monotonic())
-        return figures | {"reason in the log": _reason(service)}
+        return figures | {"reason in the log": _reason(service, settings)}
 
 
 def fifo_pointer(settings: Settings) -> Figures:
@@ -87,7 +92,7 @@ def fifo_pointer(settings: Settings) -> Figures:
         live_seconds = time.monotonic() - repaired_at
         return figures | {
             "seconds until the next pointer is followed": round(live_seconds, 1),
-            "reason in the log": _reason(service),
+            "reason in the log": _reason(service, settings),
         }
 
 

@@ -10,10 +10,9 @@ from pydantic import SecretStr
 from ontime import release, release_pointer
 from ontime.settings import Settings
 from tests import postgres
+from tests.e2e.faults.report import Figures
 from tests.service import Load, Service, running, wait_for
 from tests.serving.test_durability import stored_ids, waiting_in
-
-Figures = dict[str, int | float | str]  # what was counted, with its unit, and how much
 
 
 @dataclass(frozen=True)
