@@ -65,8 +65,11 @@ def longest_wait_ms(load: Load) -> int:
 
 
 def wait_until_normal(service: Service) -> None:
-    """Until readiness has no notes: the database is up, and the spool is empty."""
-    wait_for(lambda: service.get("/health/ready")["notes"] == [], 120)
+    """Until readiness has no notes: the database is up, the spool empty. Raises AssertionError with the notes."""
+    try:
+        wait_for(lambda: service.get("/health/ready")["notes"] == [], 120)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {service.get('/health/ready')['notes']}") from None
 
 
 def drain_spool(settings: Settings) -> None:
