@@ -307,7 +307,10 @@ bench-lists: install  ## measure lists on 4 and on 64 connections, and single re
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack
 
-bench-faults: install  ## kill the service and move its release pointer under load, and count losses, failures and seconds
+bench-soak: install  ## send a million requests of every kind, and record memory, descriptors and slow requests: make bench-soak REQUESTS=100000 (needs wrk)
+	@$(PY) -m bench.soak $(REQUESTS)
+
+bench-faults: install  ## attack the service (kills, frozen databases, hostile callers and releases), and count losses, failures and seconds (needs PostgreSQL)
 	@$(PY) -m tests.e2e.faults
 
 bench-diagnose: install  ## plant faults of known cause and count correct diagnoses, and false ones without a fault

@@ -94,13 +94,17 @@ class Server:
 
 
 @contextmanager
-def running_server(command: Sequence[str], env: Mapping[str, str], port: int, ready: str) -> Iterator[Server]:
-    """Runs the command's server on `port`, and yields it when the path `ready` responds successfully."""
+def running_server(
+    command: Sequence[str], env: Mapping[str, str], port: int, ready: str, stdout: int = subprocess.DEVNULL
+) -> Iterator[Server]:
+    """Runs the command's server on `port`, and yields it when the path `ready` responds successfully.
+
+    `stdout`: by default none, because writing a log line for each request costs time.
+    """
     start = time.perf_counter()
-    discard = subprocess.DEVNULL  # a log line for each request would cost time
     with (
         tempfile.NamedTemporaryFile("w+", errors="replace") as errors,
-        processes.process_group(command, env={**os.environ, **env}, stdout=discard, stderr=errors) as process,
+        processes.process_group(command, env={**os.environ, **env}, stdout=stdout, stderr=errors) as process,
     ):
         try:
             _wait_until_ready(process, port, ready, Path(errors.name))

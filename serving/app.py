@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import date
 from typing import Any
 
+from anyio import to_thread
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.openapi.utils import get_openapi
@@ -25,6 +26,10 @@ from serving.middleware import AccessMiddleware, required_scope
 from serving.model_store import LiveReleases, ModelStore, start_deadline
 from serving.prediction_log import PredictionLog
 from serving.spool import Spool
+
+# AnyIO's default of 40 is more than SQLAlchemy's pool has connections, each of which keeps a cache. More threads would
+# not answer sooner: they wait for the interpreter lock.
+QUERY_THREADS = 8
 
 
 class Shortcut:
@@ -65,6 +70,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        to_thread.current_default_thread_limiter().total_tokens = QUERY_THREADS
         prediction_log.start()
         model_store.start()
         batcher.start()

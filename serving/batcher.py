@@ -153,10 +153,10 @@ class Batcher:
         for start in range(0, len(entities), PART_ENTITIES):
             if start:
                 await self._answer_small_before(requests)
-                if not any(request.is_awaited() for request in requests):
-                    raise RequestRejected(CLIENT_LEFT, LEFT)  # so that nothing is stored that nobody receives
             explained = [place - start for place in places_to_explain if start <= place < start + PART_ENTITIES]
             parts.append(await self._score(entities[start : start + PART_ENTITIES], explained, live))
+            if not any(request.is_awaited() for request in requests):
+                raise RequestRejected(CLIENT_LEFT, LEFT)  # so that nothing is stored that nobody receives
         # 8. Commit the batch to the prediction log.
         arrivals = [request.arrived_at for request in requests for _ in request.entities]
         predictions = [prediction for part in parts for prediction in part.predictions]

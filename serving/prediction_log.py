@@ -146,7 +146,6 @@ class PredictionLog:
         self.database_error = self.spool_error = None
         metrics.DATABASE_UNAVAILABLE.set(0)
         logger.warning("database: available, %d predictions are in the spool", len(self.spool))
-        self.spool.seal()
 
     def _try_spool(self) -> None:
         try:
@@ -159,6 +158,7 @@ class PredictionLog:
         """Write the spool to the database, including files of killed processes."""
         drained = 0
         try:
+            self.spool.seal()  # each time: a batch that began while the database was down may reach the spool later
             while not self._stopping.is_set():
                 started_at = monotonic()
                 count = self.spool.drain_batch(self._restore)

@@ -200,13 +200,14 @@ def add_lookups(app: FastAPI, model_store: ModelStore, engine: sa.Engine) -> Non
 
 
 def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: PredictionLog, settings: Settings) -> None:
+    # Both are asynchronous, so that they need no thread: all threads may be busy with queries.
     @app.get("/health/live", tags=["health"], summary="Liveness")
-    def alive() -> Alive:
+    async def alive() -> Alive:
         """The process responds."""
         return Alive()
 
     @app.get("/health/ready", tags=["health"], summary="Readiness", responses=_errors(503))
-    def ready() -> Ready:
+    async def ready() -> Ready:
         """The service can predict and store its predictions; 503 if it cannot store them."""
         if prediction_log.spool_error is not None:
             raise PredictionNotStored

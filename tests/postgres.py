@@ -60,10 +60,21 @@ class Server:
         self._process.send_signal(2)  # SIGINT: its "fast" way to stop, which ends every connection
         self._process.wait(timeout=30)
 
+    def kill(self) -> None:
+        """With SIGKILL, every process of it: one that is left would keep the next start from the data."""
+        for process in (processes := self._processes()):
+            process.kill()
+        self._process.wait(timeout=30)
+        psutil.wait_procs(processes, timeout=30)
+
+    def _processes(self) -> list[psutil.Process]:
+        server = psutil.Process(self._process.pid)
+        return [server, *server.children(recursive=True)]
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Within the block, the server neither responds nor closes a connection."""
-        processes = [psutil.Process(self._process.pid), *psutil.Process(self._process.pid).children(recursive=True)]
+        processes = self._processes()
         for process in processes:
             process.suspend()
         try:

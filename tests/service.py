@@ -43,7 +43,7 @@ def environment(settings: Settings, **changed: str) -> dict[str, str]:
 
 class Service:
     def __init__(self, settings: Settings, command: Sequence[str] = COMMAND, **changed: str) -> None:
-        self.port = free_port()
+        self.port = int(changed.pop("ONTIME_PORT", free_port()))
         self.process = subprocess.Popen(
             list(command),
             cwd=ROOT,
@@ -149,11 +149,16 @@ def running(settings: Settings, **changed: str) -> Iterator[Service]:
 
 
 class Load:
-    """Clients that request single predictions one after another, on persistent connections."""
+    """Clients that request single predictions one after another, on persistent connections.
+
+    `arrivals`: for each of `answers`, the Unix time at which it arrived, and after how many seconds.
+    """
 
     def __init__(self, port: int, flight: dict[str, Any], callers: int = 6) -> None:
         self.answers: list[Any] = []
+        self.arrivals: list[tuple[float, float]] = []
         self.failures: list[str] = []
+        self._lock = threading.Lock()
         self._port, self._flight, self._over = port, flight, threading.Event()
         self._callers = [threading.Thread(target=self._ask, args=(n,)) for n in range(1, callers + 1)]
 
@@ -172,6 +177,7 @@ class Load:
         while not self._over.is_set():
             count += 1
             body = json.dumps({**self._flight, "flight_number": number * 1000 + count % 1000})
+            sent_at = time.time()
             try:
                 connection.request("POST", "/v1/predictions", body)
                 response = connection.getresponse()
@@ -181,7 +187,9 @@ class Load:
                 connection.close()
                 return
             if response.status == 200:
-                self.answers.append(content)
+                with self._lock:
+                    self.answers.append(content)
+                    self.arrivals.append((time.time(), time.time() - sent_at))
             else:
                 self.failures.append(f"{response.status} {content}")
 

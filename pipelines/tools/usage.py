@@ -39,6 +39,7 @@ SHAPES = {
     "PART": (r"[a-z][\w/.]*", "a folder or a file of tests/, such as serving"),
     "REASON": (r"(?s)\s*\S.*", "a reason in words"),
     "REPLACE": (r"1", "1"),
+    "REQUESTS": (r"[1-9]\d{3,}", "a number of requests, 1000 or more"),
     "SCOPES": (
         r"(predict|outcomes|admin)(,(predict|outcomes|admin))*",
         "a list out of predict, outcomes, admin",
@@ -91,6 +92,7 @@ TAKES = {
     "test-slowest": ["PART", "SLOWEST"],
     "stack-down": ["VOLUMES"],
     "fuzz": ["EXAMPLES"],
+    "bench-soak": ["REQUESTS"],
     "lock": ["UPGRADE"],
 }
 SETTINGS = ("HOST", "PORT", "WORKERS")  # the service's settings that one might pass to make; all are in settings.py

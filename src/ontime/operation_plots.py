@@ -64,6 +64,26 @@ def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Ma
     return Picture(findings.serving(servers, labels, "ontime"), measure, figure)
 
 
+def soak(samples: Sequence[Mapping[str, float]]) -> Picture:
+    """rows: requests, rss_mb, descriptors, over the course of `make bench-soak`."""
+    requests = [each["requests"] for each in samples]
+    with axes_of(320) as (figure, above):
+        above.remove()
+        curves = (("memory, MB", "rss_mb"), ("open file descriptors", "descriptors"))
+        for place, (axes, (title, name)) in enumerate(zip(figure.subplots(2, 1, sharex=True), curves, strict=True)):
+            axes.plot(requests, [each[name] for each in samples], color=CALM)
+            axes.set(ylim=(0, None), xlabel="requests" if place else "")
+            axes.set_title(title, loc="left", fontsize=12, color=SOFT)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        few_ticks(axes, "x")
+    early, late = samples[len(samples) // 5], samples[-1]
+    finding = (
+        f"From {early['requests']:,.0f} to {late['requests']:,.0f} requests, memory goes from {early['rss_mb']:.0f} to "
+        f"{late['rss_mb']:.0f} MB, and open descriptors from {early['descriptors']:.0f} to {late['descriptors']:.0f}"
+    )
+    return Picture(finding, "Resident memory and open descriptors of the service, by requests served", figure)
+
+
 DAY_COLOURS = ("#9aa5b1", "#0072b2", "#e69f00", "#cc79a7", "#009e73")
 
 

@@ -11,6 +11,7 @@ import bench.gate_power
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
+from tests.e2e.faults.report import page as attacks_page
 
 NAMES = ("README.md", *(f"docs/{name}.md" for name in ("benchmarks", "code", "commands", "monitoring", "replay")))
 PAGES = {name: (ROOT / name).read_text() for name in NAMES}
@@ -22,7 +23,7 @@ QUALITY = json.loads((ROOT / "reports/data_quality.json").read_text())
 BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
-FAULTS = json.loads((ROOT / "reports/bench_faults.json").read_text())
+SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 SECOND_ACT = json.loads((ROOT / "reports/replay_flights-2023.json").read_text())
@@ -100,14 +101,20 @@ def serving_sentences() -> list[str]:
     ]
 
 
-def fault_sentences() -> list[str]:
-    goals, kill, move = SERVING["goals"], FAULTS["kill"], FAULTS["reload"]
+def soak_sentences() -> list[str]:
+    memory, descriptors, slow = SOAK["drift"]["rss_mb"], SOAK["drift"]["descriptors"], SOAK["slow_requests"]
     return [
-        f"{goals['errors']} errors",
-        f"killed {kill['kills']} times under load: {kill['answered']:,} predictions answered, {kill['lost']} lost",
-        f"moved {move['moves']} times under load: {move['answered']:,} requests answered, {move['failed']} failed",
-        f"{move['median_seconds']} s in the median and {move['longest_seconds']} s at most",
+        f"{SERVING['goals']['errors']} errors",
+        f"{SOAK['requests']:,} requests",
+        f"of resident memory from {memory['second_tenth']:.0f} to {memory['last_tenth']:.0f} MB",
+        f"of descriptors from {descriptors['second_tenth']:.0f} to {descriptors['last_tenth']:.0f}",
+        f"{slow['count']:,} requests took over 200 ms, {slow['unknown']} of them without a known cause",
     ]
+
+
+def soak_rows() -> list[str]:
+    """One line a cause of slow requests."""
+    return [f"| {cause} | {count:,} |" for cause, count in SOAK["slow_requests"]["by_cause"].items()]
 
 
 def sentences() -> list[str]:
@@ -244,14 +251,14 @@ def pairs(page: str, *groups: list[str]) -> list[tuple[str, str]]:
 
 ROWS = [
     *pairs("README.md", metrics_rows(), [row for row in serving_rows() if "| 64 |" in row]),
-    *pairs("docs/benchmarks.md", serving_rows(), bench_rows()),
+    *pairs("docs/benchmarks.md", serving_rows(), soak_rows(), bench_rows()),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
-    *pairs("docs/benchmarks.md", serving_sentences(), fault_sentences()),
+    *pairs("docs/benchmarks.md", serving_sentences(), soak_sentences()),
     *pairs("docs/replay.md", gain_sentences(), replay_sentences(), second_act_sentences()),
 ]
 
@@ -372,3 +379,9 @@ def test_the_page_about_the_gate_is_what_its_bench_says() -> None:
     results = json.loads((ROOT / "reports/bench_gate.json").read_text())
 
     assert (ROOT / "docs/gate.md").read_text() == bench.gate_power.gate_page(results)
+
+
+def test_the_page_about_attacks_is_what_its_bench_says() -> None:
+    results = json.loads((ROOT / "reports/bench_faults.json").read_text())
+
+    assert (ROOT / "docs/attacks.md").read_text() == attacks_page(results)

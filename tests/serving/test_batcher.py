@@ -54,6 +54,22 @@ def test_nothing_is_stored_for_a_client_that_has_left(settings: Settings) -> Non
     assert world.stored() == 3
 
 
+def test_a_client_that_leaves_while_it_is_scored_leaves_no_row(settings: Settings) -> None:
+    world = Scored(settings)
+    looks = iter([False, True, True])
+
+    async def test() -> None:
+        world.batcher.start()
+        left = asyncio.create_task(world.batcher.predict(entities(1), False, perf_counter(), lambda: next(looks)))
+        await asyncio.wait([left])
+        assert isinstance(left.exception(), RequestRejected)
+        await world.batcher.stop()
+
+    asyncio.run(test())
+
+    assert world.stored() == 0
+
+
 def test_a_list_whose_client_leaves_between_two_parts_is_not_stored(settings: Settings) -> None:
     world = Scored(settings)
     looks = iter([False, False, True, True, True])

@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import sqlalchemy as sa
 from ontime import database, database_tables
 from ontime.settings import Settings
 from serving import examples
+from serving.prediction_log import PredictionLog
+from serving.spool import Spool
 from tests import postgres
 from tests.service import MORNING, Load, Service, running, wait_for
 
@@ -212,6 +215,26 @@ def test_a_deleted_database_file_is_noticed_without_traffic(settings: Settings) 
 
     assert "was deleted while it was open" in output
     assert stored_ids(settings) == [answer["prediction_id"]]
+
+
+def test_a_prediction_that_reaches_the_spool_after_the_database_has_returned_is_written(settings: Settings) -> None:
+    """As a batch does that began while the database was down."""
+    log = PredictionLog(database.connect(settings.database_url), Spool(settings.spool))
+    log.start()
+    row = {
+        **dict.fromkeys(["prediction_id", "entity_id", "model_version", "features"], "x"),
+        "probability": 0.5,
+        "alert": False,
+        "latency_ms": 1.0,
+        "vector": b"",
+        "answered_at": datetime(2013, 1, 1, tzinfo=UTC),
+    }
+
+    log.spool.append([row])
+
+    wait_for(lambda: len(log.spool) == 0)
+    log.stop()
+    assert stored_ids(settings) == ["x"]
 
 
 def test_a_damaged_spool_stops_neither_the_start_nor_the_rest_of_it(settings: Settings) -> None:

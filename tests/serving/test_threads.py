@@ -1,16 +1,19 @@
 """A thread or task that fails goes on, and one that hangs is reported."""
 
 import asyncio
-from threading import Event
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Semaphore
 from time import perf_counter
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
 from ontime.settings import Settings
-from serving import threads
-from serving.app import create_app
+from serving import operations, threads
+from serving.app import QUERY_THREADS, create_app
 from serving.batcher import Batcher
+from serving.operations_responses import Operations
 from serving.prediction_log import PredictionLog
 from serving.shadow import ShadowScorer
 from serving.threads import Heartbeat, Supervised
@@ -114,6 +117,31 @@ def test_a_batcher_whose_task_ends_takes_the_next_requests(settings: Settings, m
         return len(predictions)
 
     assert asyncio.run(test()) == 1
+
+
+def test_health_is_reported_while_every_query_thread_is_busy(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overview, entered, go_on = operations.overview, Semaphore(0), Event()
+
+    def waits(*arguments: Any) -> Operations:
+        entered.release()
+        go_on.wait(60)
+        return overview(*arguments)
+
+    monkeypatch.setattr(operations, "overview", waits)
+    with TestClient(create_app(settings)) as client, ThreadPoolExecutor(QUERY_THREADS + 2) as callers:
+        queries = [callers.submit(client.get, "/v1/ops") for _ in range(QUERY_THREADS)]
+        try:
+            for _ in queries:
+                entered.acquire(timeout=20)
+            health = [callers.submit(client.get, f"/health/{path}") for path in ("live", "ready")]
+            statuses = [each.result(timeout=20).status_code for each in health]
+        finally:
+            go_on.set()
+
+    assert statuses == [200, 200]
+    assert {each.result().status_code for each in queries} == {200}
 
 
 def test_a_healthy_service_has_no_notes_about_threads(settings: Settings) -> None:
