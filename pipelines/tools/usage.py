@@ -39,6 +39,7 @@ SHAPES = {
     "PART": (r"[a-z][\w/.]*", "a folder or a file of tests/, such as serving"),
     "REASON": (r"(?s)\s*\S.*", "a reason in words"),
     "REPLACE": (r"1", "1"),
+    "ROWS": (r"[1-9]\d{5,8}", "a number of predictions, from 400000"),
     "SCOPES": (
         r"(predict|outcomes|admin)(,(predict|outcomes|admin))*",
         "a list out of predict, outcomes, admin",
@@ -82,6 +83,7 @@ TAKES = {
     "diagnose": ["FROM", "UNTIL", "AGAINST_FROM", "AGAINST_UNTIL"],
     "retrain": ["NOW"],
     "prune": ["DRY_RUN"],
+    "performance": ["FROM", "UNTIL"],
     "replay": ["DATASET", "FROM", "MONTHS", "UNTIL"],
     "backup": ["TO"],
     "restore": ["REPLACE"],
@@ -91,6 +93,7 @@ TAKES = {
     "test-slowest": ["PART", "SLOWEST"],
     "stack-down": ["VOLUMES"],
     "fuzz": ["EXAMPLES"],
+    "bench-store": ["ROWS"],
     "lock": ["UPGRADE"],
 }
 SETTINGS = ("HOST", "PORT", "WORKERS")  # the service's settings that one might pass to make; all are in settings.py
