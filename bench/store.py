@@ -68,14 +68,14 @@ def _cpu_seconds(process: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-class Store(NamedTuple):
+class MeasuredStore(NamedTuple):
     """A database to measure, with releases and folders of its own."""
 
     path: Path
     settings: Settings
 
     @classmethod
-    def at(cls, path: Path, releases: Path) -> "Store":
+    def at(cls, path: Path, releases: Path) -> "MeasuredStore":
         url = SecretStr(f"sqlite:///{path}")
         folder = path.with_suffix("")
         settings = Settings(
@@ -93,14 +93,14 @@ class Store(NamedTuple):
         return self.path.stat().st_size / MB
 
 
-def make_stores(folder: Path, rows: int, versions: Versions, params: Params) -> tuple[Store, Store]:
+def make_stores(folder: Path, rows: int, versions: Versions, params: Params) -> tuple[MeasuredStore, MeasuredStore]:
     """Both databases, with the decisions of all but the last days, which the monitor has yet to measure."""
     yesterday = local_time.day_of(datetime.now(UTC)) - timedelta(days=1)
     monitored_until = yesterday - timedelta(days=MONITORED_DAYS)
     releases = folder / "releases"
     shutil.copytree(entities.RELEASES, releases)
     release_pointer.set_challenger(releases, versions.challenger.manifest.version)
-    small, long = (Store.at(folder / f"{name}.db", releases) for name in (SMALL, LONG))
+    small, long = (MeasuredStore.at(folder / f"{name}.db", releases) for name in (SMALL, LONG))
     store_rows.write_period(small.path, versions, yesterday)
     evidence = _monitor_evidence(small, params, monitored_until)
     store_rows.write_years(long.path, small.path, rows // PERIOD_ROWS, versions)
@@ -111,9 +111,9 @@ def make_stores(folder: Path, rows: int, versions: Versions, params: Params) -> 
     return small, long
 
 
-def _monitor_evidence(store: Store, params: Params, day: date) -> dict[str, Any]:
+def _monitor_evidence(store: MeasuredStore, params: Params, day: date) -> dict[str, Any]:
     """The evidence of a run of the monitor on a copy of the store."""
-    copy = Store.at(store.path.with_name("copy.db"), store.settings.releases)
+    copy = MeasuredStore.at(store.path.with_name("copy.db"), store.settings.releases)
     backup_of(store.path, copy.path)
     monitor.run(copy.settings, params, day)
     row = database.last_decision(database.connect(copy.settings.database_url), "monitor")
@@ -125,7 +125,9 @@ def backup_of(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def measure(store: Store, versions: Versions, params: Params, bar: "tqdm[Any]") -> dict[str, OperationCost]:
+def measure_store(
+    store: MeasuredStore, versions: Versions, params: Params, bar: "tqdm[Any]"
+) -> dict[str, OperationCost]:
     """The cost of each operation, by its name in the report."""
     costs: dict[str, OperationCost] = {}
 
@@ -136,7 +138,7 @@ def measure(store: Store, versions: Versions, params: Params, bar: "tqdm[Any]") 
 
     step("insert of 1,000 predictions", _insert_cost(store, versions))
     step("start of the service", _start_cost(store))
-    with running_service(store) as (url, process):
+    with service_on(store) as (url, process):
         for name, path in SERVICE_PATHS.items():
             step(name, cost_of(lambda path=path: _get(url + path), REQUESTS, process))  # type: ignore[misc]  # bound now
     step("monitor of a day", _monitor_cost(store, params))
@@ -148,8 +150,8 @@ def measure(store: Store, versions: Versions, params: Params, bar: "tqdm[Any]") 
     )
     step("backup", cost_of(lambda: backup.make(store.settings, store.path.with_suffix(".backup"))))
     shutil.rmtree(store.path.with_suffix(".backup"))
-    store_rows.append(store.path, store_rows.now_rows(store.path, versions, BUSY_ROWS, MINUTES), BUSY_ROWS)
-    with running_service(store) as (url, process):
+    store_rows.append_predictions(store.path, store_rows.now_rows(store.path, versions, BUSY_ROWS, MINUTES), BUSY_ROWS)
+    with service_on(store) as (url, process):
         step("/v1/ops after 1,000,000 in the hour", cost_of(lambda: _get(f"{url}/v1/ops"), REQUESTS, process))
     return costs
 
@@ -170,7 +172,7 @@ def _get(url: str) -> bytes:
 
 
 @contextmanager
-def running_service(store: Store) -> Iterator[tuple[str, psutil.Process]]:
+def service_on(store: MeasuredStore) -> Iterator[tuple[str, psutil.Process]]:
     """The URL and the process of a service on this store."""
     port = free_port()
     with load.running_server(SERVICE_COMMAND, _environment(store, port), port, "/health/ready") as server:
@@ -180,7 +182,7 @@ def running_service(store: Store) -> Iterator[tuple[str, psutil.Process]]:
 SERVICE_COMMAND = (sys.executable, "-m", "serving")
 
 
-def _environment(store: Store, port: int) -> dict[str, str]:
+def _environment(store: MeasuredStore, port: int) -> dict[str, str]:
     return {
         "ONTIME_PORT": str(port),
         "ONTIME_DATABASE_URL": store.settings.database_url.get_secret_value(),
@@ -189,7 +191,7 @@ def _environment(store: Store, port: int) -> dict[str, str]:
     }
 
 
-def _start_cost(store: Store) -> OperationCost:
+def _start_cost(store: MeasuredStore) -> OperationCost:
     seconds, cpu_seconds = [], []
     for _ in range(STARTS):
         port = free_port()
@@ -199,7 +201,7 @@ def _start_cost(store: Store) -> OperationCost:
     return OperationCost(statistics.median(seconds), statistics.mean(cpu_seconds))
 
 
-def _insert_cost(store: Store, versions: Versions) -> OperationCost:
+def _insert_cost(store: MeasuredStore, versions: Versions) -> OperationCost:
     """Insert predictions of the last hour, as the service does; the cost of each batch."""
     engine = database.connect(store.settings.database_url)
     rows = list(store_rows.now_rows(store.path, versions, HOUR_ROWS, MINUTES))
@@ -209,7 +211,7 @@ def _insert_cost(store: Store, versions: Versions) -> OperationCost:
     return cost
 
 
-def _monitor_cost(store: Store, params: Params) -> OperationCost:
+def _monitor_cost(store: MeasuredStore, params: Params) -> OperationCost:
     """One day, the median of the last days; `make monitor` also looks for missed days."""
     days = iter(_last_days())
 
@@ -226,7 +228,7 @@ def _last_days() -> list[date]:
     return [today - timedelta(days=count) for count in range(MONITORED_DAYS, 0, -1)]
 
 
-def _compare(store: Store) -> str:
+def _compare(store: MeasuredStore) -> str:
     pointer = release_pointer.require_pointer(store.settings.releases)
     assert pointer.challenger is not None  # noqa: S101  make_stores has set it
     champion, challenger = (
@@ -236,7 +238,7 @@ def _compare(store: Store) -> str:
     return compare_releases.comparison_report(pairs, pointer)
 
 
-def _performance(store: Store, params: Params, days: int) -> None:
+def _performance(store: MeasuredStore, params: Params, days: int) -> None:
     start = local_time.day_of(datetime.now(UTC)) - timedelta(days=days)
     report = performance_report.measure_performance(
         store.settings, params, days=performance_report.ReportedDays(start=start)
@@ -244,7 +246,7 @@ def _performance(store: Store, params: Params, days: int) -> None:
     assert report is not None  # noqa: S101  the store has predictions
 
 
-def report_of(
+def store_report(
     costs: dict[str, dict[str, OperationCost]], megabytes: Mapping[str, float], rows: int, made_seconds: float
 ) -> dict[str, Any]:
     small, long = costs[SMALL], costs[LONG]
@@ -290,9 +292,10 @@ def main() -> None:
         megabytes = {each: store.megabytes for each, store in zip((SMALL, LONG), stores, strict=True)}
         with tqdm(desc="bench: measurements", total=2 * (len(SERVICE_PATHS) + 8), disable=None) as bar:
             costs = {
-                each: measure(store, versions, params, bar) for each, store in zip((SMALL, LONG), stores, strict=True)
+                each: measure_store(store, versions, params, bar)
+                for each, store in zip((SMALL, LONG), stores, strict=True)
             }
-        report = report_of(costs, megabytes, rows, made_seconds)
+        report = store_report(costs, megabytes, rows, made_seconds)
     write_json(REPORTS / "bench_store.json", report)
     for operation, cost in report["operations"].items():
         print(f"bench-store: {operation}: {cost[SMALL]['seconds']} s, {cost[LONG]['seconds']} s, x {cost['ratio']}")

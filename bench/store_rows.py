@@ -72,7 +72,7 @@ def write_period(path: Path, versions: Versions, last_day: date) -> None:
     question = versions.champion.manifest.question
     rows = _evenly_spaced_rows()
     stored = entities.stored([_request_of(row) for row in rows])
-    known = _outcomes_of([row["entity_id"] for row in rows])
+    outcomes = _outcomes_of([row["entity_id"] for row in rows])
     moved = timedelta(days=(last_day - local_time.day_of(rows[-1]["event_at"])).days)
     rows = [_moved(row, moved) for row in rows]
     engine = database.connect(f"sqlite:///{path}")
@@ -85,7 +85,7 @@ def write_period(path: Path, versions: Versions, last_day: date) -> None:
         np.stack([each.online.vector for each in stored]),
         [each.online.texts for each in stored],
     )
-    database.store_outcomes(engine, [_moved(row, moved) for row in known])
+    database.store_outcomes(engine, [_moved(row, moved) for row in outcomes])
     trial = local_time.midnight(last_day - timedelta(days=TRIAL_DAYS - 1))
     predictions, shadows = _predictions(rows, stored, versions, trial)
     database.execute(engine, sa.insert(database_tables.predictions), predictions)
@@ -247,7 +247,7 @@ def _decisions_of_day(
         yield "challenge", "begun", {"version": versions.challenger.manifest.version, "reason": "by hand"}
 
 
-def append(path: Path, rows: Iterable[Mapping[str, Any]], count: int) -> None:
+def append_predictions(path: Path, rows: Iterable[Mapping[str, Any]], count: int) -> None:
     """Insert predictions fast, without waiting for the disk."""
     columns = [column.name for column in database_tables.predictions.columns]
     statement = f"INSERT INTO predictions VALUES ({', '.join('?' * len(columns))})"  # noqa: S608  marks only
