@@ -297,8 +297,10 @@ def main() -> None:
             }
         report = store_report(costs, megabytes, rows, made_seconds)
     write_json(REPORTS / "bench_store.json", report)
-    for operation, cost in report["operations"].items():
-        print(f"bench-store: {operation}: {cost[SMALL]['seconds']} s, {cost[LONG]['seconds']} s, x {cost['ratio']}")
+    for operation, cost in report["operations"].items():  # as rows of the table in docs/benchmarks.md
+        small, long = cost[SMALL], cost[LONG]
+        seconds = f"{small['seconds']} | {long['seconds']} | {cost['ratio']}"
+        print(f"| {operation} | {seconds} | {small['cpu_seconds']} | {long['cpu_seconds']} | {cost['cpu_ratio']} |")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
 
 def _once(context: DayContext, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
     """The evidence of this day's row in `decisions`, which is computed and written if there is none."""
-    row = database.last_decision(context.engine, kind, day=str(context.day))
+    row = database.last_decision(context.engine, kind, context.now, day=str(context.day))
     if row is not None:
         return row.evidence
     verdict, evidence = make()

@@ -294,6 +294,7 @@ def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime, most:
         sa.select(entities.c.entity_id)
         .join(outcome, outcome.c.entity_id == entities.c.entity_id)
         .where(entities.c.event_at >= since)
+        .order_by(entities.c.event_at.desc())  # new rows are more likely in memory
         .limit(most)
     )
     with engine.connect() as connection:
@@ -346,9 +347,14 @@ def _select_decisions() -> sa.Select[Any]:
     return sa.select(*(verdict if each.name == "verdict" else each for each in decisions.c))
 
 
-def last_decision(engine: sa.Engine, kind: str, **about: str) -> sa.Row[Any] | None:
-    """The latest decision of that kind with this evidence, such as pipeline="...", or day="2013-05-01"."""
+def last_decision(engine: sa.Engine, kind: str, decided_at: datetime | None = None, **about: str) -> sa.Row[Any] | None:
+    """The latest decision of that kind with this evidence, such as pipeline="...", or day="2013-05-01".
+
+    Of the kinds that each day writes, pass `decided_at` if it is certain: it has an index, the evidence has none.
+    """
     conditions = [decisions.c.evidence[name].as_string() == value for name, value in about.items()]
+    if decided_at is not None:
+        conditions.append(decisions.c.decided_at == decided_at)
     latest = _select_decisions().where(decisions.c.kind == kind, *conditions).order_by(decisions.c.decision_id.desc())
     with engine.connect() as connection:
         return connection.execute(latest.limit(1)).first()

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from monitoring import performance
 from ontime import database, database_tables, online_store
 from ontime.release import Manifest
-from serving import operations
+from serving import operations, search
 from tests.monitoring.test_performance import released
 
 FIRST = datetime(2013, 11, 1, tzinfo=UTC)
@@ -37,6 +37,9 @@ QUERIES: dict[str, Callable[[sa.Engine], object]] = {
     "a decision that was never made": lambda engine: database.last_decision(engine, "retraining"),
     "the days before a day": lambda engine: database.decisions_before(engine, "monitor", END, most=7),
     "the decisions of a day": lambda engine: database.decisions_of(engine, "skew", since=LAST_DAY),
+    "the decision of a day": lambda engine: database.last_decision(engine, "monitor", END, day=f"{LAST_DAY:%Y-%m-%d}"),
+    "a page of a search": lambda engine: search.find_entities(engine, search.Query(), {}),
+    "a search for an hour": lambda engine: search.find_entities(engine, search.Query(hour="3"), {}),
     "the traffic of an hour": operations.recent_traffic,
 }
 
@@ -51,11 +54,11 @@ def entity_rows() -> list[dict[str, Any]]:
             "entity_id": f"UA{number}-EWR-{day:%Y%m%d}",
             "event_at": day + timedelta(minutes=20 * number),
             "carrier": "UA",
-            "flight_number": number,
+            "flight_number": number + 1,
             "origin": "EWR",
             "dest": "ORD",
             "scheduled_departure": day,
-            "scheduled_arrival": day,
+            "scheduled_arrival": day + timedelta(hours=3),
             "distance_miles": 719,
         }
         for day, number in product((FIRST + timedelta(days=count) for count in range(DAYS)), range(ENTITIES_PER_DAY))
