@@ -172,8 +172,8 @@ materialise: install  ## write new features and outcomes to the online store
 monitor: install  ## run the daily monitor on yesterday: metrics, alerts, the policy's decision
 	@$(PY) -m pipelines.operations.monitor
 
-performance: install  ## write a page about production predictions by day, month, release and slice: var/performance.html
-	@$(PY) -m pipelines.tools.performance_report
+performance: install  ## write a page about the predictions of the last year by day, month, release and slice: var/performance.html; other days: make performance FROM=2013-06-01 UNTIL=2013-07-01
+	@$(PY) -m pipelines.tools.performance_report $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL))
 
 # Quoted, because FROM= may also be a folder name, for `make restore`.
 diagnose: install  ## explain why predictions got worse than the release's reference: make diagnose FROM=2013-06-01 UNTIL=2013-07-01
@@ -303,6 +303,9 @@ bench-serve: install  ## measure the service under load, beside MLflow, BentoML 
 
 bench-lists: install  ## measure lists on 4 and on 64 connections, and single requests beside them (needs wrk)
 	@$(PY) -m bench.lists
+
+bench-store: install  ## measure the service and the daily operations with 20 million predictions in the store; fewer: make bench-store ROWS=2000000
+	@$(PY) -m bench.store $(ROWS)
 
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack

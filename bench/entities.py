@@ -20,7 +20,7 @@ def evenly_spaced(most: int) -> list[EntityRequest]:
     """At most so many entities of the store, evenly spaced in the order of their event times."""
     table = database_tables.entities
     query = sa.select(*(table.c[name] for name in PROBLEM.request.model_fields)).order_by(table.c.event_at)
-    with _engine().connect() as connection:
+    with engine().connect() as connection:
         rows = connection.execute(query).all()
     if not rows:
         raise SystemExit(f"bench: {DATABASE} holds no entities; run `make train`")
@@ -35,7 +35,7 @@ def current_release() -> Release:
 def stored(entities: Sequence[EntityRequest]) -> list[online_store.Stored]:
     """The online store's rows of these entities, all of which must be in it."""
     rows = online_store.look_up_features(
-        _engine(), current_release().manifest.question, [entity.entity_id for entity in entities]
+        engine(), current_release().manifest.question, [entity.entity_id for entity in entities]
     )
     return [rows[entity.entity_id] for entity in entities]
 
@@ -61,5 +61,6 @@ def model_rows(entities: Sequence[EntityRequest], field: str) -> list[str]:
     ]
 
 
-def _engine() -> sa.Engine:
+def engine() -> sa.Engine:
+    """Of this folder's online store."""
     return sa.create_engine(f"sqlite:///{DATABASE}")

@@ -65,6 +65,9 @@ def predictions_with_outcomes(
     """
     entity, prediction = database_tables.entities.c, database_tables.predictions.c
     outcomes = database.known_outcomes(label_at_least, known_by)
+    same_entity = database_tables.predictions.alias("same_entity")
+    last = sa.select(sa.func.max(same_entity.c.prediction_id)).where(same_entity.c.entity_id == entity.entity_id)
+    last = last.correlate(database_tables.entities)
     query = (
         sa.select(
             *entity,
@@ -72,7 +75,8 @@ def predictions_with_outcomes(
             *([prediction.vector] if vectors else []),
             outcomes.c.label,
         )
-        .join(database_tables.predictions, prediction.entity_id == entity.entity_id)
+        .select_from(database_tables.entities)
+        .join(database_tables.predictions, prediction.prediction_id == last.scalar_subquery())
         .outerjoin(outcomes, outcomes.c.entity_id == entity.entity_id)
         .where(entity.event_at >= since, entity.event_at < until)
         .order_by(prediction.prediction_id)
@@ -80,7 +84,6 @@ def predictions_with_outcomes(
     with engine.connect() as connection:
         result = connection.execute(query)
         rows = pd.DataFrame(result.all(), columns=list(result.keys()))
-    rows = rows.drop_duplicates("entity_id", keep="last", ignore_index=True)
     return rows.assign(
         day=_days(rows["event_at"]), label=rows["label"].astype("boolean"), alert=rows["alert"].astype(bool)
     )
@@ -219,15 +222,18 @@ def _read_pairs(engine: sa.Engine, champion: str, challenger: str, outcomes: sa.
         .join(database_tables.entities, database_tables.entities.c.entity_id == live.entity_id)
         .join(outcomes, outcomes.c.entity_id == live.entity_id)
         .where(
+            shadow.model_version.in_((champion, challenger)),  # the index that the condition below cannot use
             sa.or_(
                 sa.and_(live.model_version == champion, shadow.model_version == challenger),
                 sa.and_(live.model_version == challenger, shadow.model_version == champion),
-            )
+            ),
         )
         .order_by(live.prediction_id)
     )
     with engine.connect() as connection:
-        rows = pd.read_sql(query, connection).drop_duplicates("entity_id", keep="last")
+        result = connection.execute(query)
+        rows = pd.DataFrame(result.all(), columns=list(result.keys()))
+    rows = rows.drop_duplicates("entity_id", keep="last")
     by_champion = rows["live_version"] == champion
     return pd.DataFrame(
         {

@@ -43,7 +43,7 @@ class DayState:
 
     day: date
     alerts: tuple[Alert, ...]
-    new_labels: int  # entities with an outcome, newer than all data of the champion
+    new_labels: int  # entities with an outcome, newer than all data of the champion; counted up to `min_labels`
     retrainings: tuple[date, ...]  # the days on which a retraining started, whatever its result
     champion_since: date  # its first live day
     too_early: str | None  # why the data do not suffice for a training yet, at the beginning of a year

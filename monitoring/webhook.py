@@ -24,7 +24,7 @@ def post_alerts(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
         return 0
     accepted_days = {row.evidence["day"] for row in database.decisions_of(engine, "notified")}
     posted_days = 0
-    for row in database.decisions_of(engine, "monitor"):
+    for row in database.decisions_of(engine, "monitor", verdict="alert"):
         day = row.evidence["day"]
         severe = [alert for alert in alerts.from_json(row.evidence["alerts"]) if alert.tier <= Tier.RETRAIN]
         if not severe or day in accepted_days:

@@ -50,7 +50,7 @@ def overview(model_store: ModelStore, prediction_log: PredictionLog, settings: S
         monitored=prediction_log.monitoring,
         retraining_asked_at=_retraining_requested_at(prediction_log.engine) if database_up else None,
         releases=tuple(_state(releases, each, live_version, pointer) for each in reversed(release.published(releases))),
-        traffic=_traffic(prediction_log.engine) if database_up else None,
+        traffic=recent_traffic(prediction_log.engine) if database_up else None,
         decisions=_decisions(prediction_log.engine) if database_up else (),
         links=current_links(settings.links, settings.ui_links),
     )
@@ -137,33 +137,46 @@ def _state(releases: Path, version: str, live_version: str, pointer: Pointer | N
     return ReleaseState.model_validate({**fields, "state": state})
 
 
-def _traffic(engine: sa.Engine) -> Traffic:
-    table, since = database_tables.predictions.c, datetime.now(UTC) - timedelta(minutes=TRAFFIC_MINUTES)
-    # Both databases format a time as 2013-11-05 10:15:00, in UTC; this prefix is the minute.
-    minute = sa.func.substr(sa.cast(table.answered_at, sa.String), 1, len("2013-11-05 10:15")).label("minute")
-    request_only = sa.case((table.features == "request", 1), else_=0)
-    alert = sa.case((table.alert, 1), else_=0)
-    per_minute = (
-        sa.select(minute, sa.func.count(), sa.func.sum(alert), sa.func.sum(request_only))
-        .where(table.answered_at >= since)
-        .group_by(minute)
-        .order_by(minute)
-    )
+def recent_traffic(engine: sa.Engine) -> Traffic:
+    now = datetime.now(UTC)
+    since, this_minute = now - timedelta(minutes=TRAFFIC_MINUTES), now.replace(second=0, microsecond=0)
+    minutes = [this_minute - timedelta(minutes=count) for count in range(TRAFFIC_MINUTES, -1, -1)]
     with engine.connect() as connection:
-        counts = connection.execute(per_minute).all()
+        ends = [*minutes[1:], now + timedelta(days=1)]  # rows of a machine whose clock is ahead belong to this minute
+        ranges = zip((since, *minutes[1:]), ends, strict=True)
+        counts = [connection.execute(COUNT_MINUTE, {"start": start, "end": end}).one() for start, end in ranges]
         requests = _requests(connection, since)
     return Traffic(
         minutes=TRAFFIC_MINUTES,
-        predictions=sum(row[1] for row in counts),
-        alerts=sum(row[2] for row in counts),
-        request_only=sum(row[3] for row in counts),
+        predictions=sum(row.predictions for row in counts),
+        alerts=sum(row.alerts for row in counts),
+        request_only=sum(row.request_only for row in counts),
         single=_latency([each for each in requests if each[0] == 1]),
         lists=_latency([each for each in requests if each[0] > 1]),
         by_minute=tuple(
-            Minute(minute=datetime.fromisoformat(f"{row[0]}+00:00"), predictions=row[1], alerts=row[2])
-            for row in counts
+            Minute(minute=minute, predictions=row.predictions, alerts=row.alerts)
+            for minute, row in zip(minutes, counts, strict=True)
+            if row.predictions
         ),
     )
+
+
+def _select_counts() -> sa.Select[Any]:
+    """The predictions from `start` to `end`: one range of an index that has all three columns.
+
+    Grouping a whole hour by minute would sort its rows first.
+    """
+    table = database_tables.predictions.c
+    request_only = sa.case((table.features == "request", 1), else_=0)
+    alert = sa.case((table.alert, 1), else_=0)
+    return sa.select(
+        sa.func.count().label("predictions"),
+        sa.func.coalesce(sa.func.sum(alert), 0).label("alerts"),
+        sa.func.coalesce(sa.func.sum(request_only), 0).label("request_only"),
+    ).where(table.answered_at >= sa.bindparam("start"), table.answered_at < sa.bindparam("end"))
+
+
+COUNT_MINUTE = _select_counts()
 
 
 def _requests(connection: sa.Connection, since: datetime) -> list[tuple[int, float]]:

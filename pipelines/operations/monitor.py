@@ -8,7 +8,7 @@ that is complete is not repeated. Retraining takes longer, so it is another proc
 
 import sys
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 import pandas as pd
@@ -38,7 +38,7 @@ def run(settings: Settings, params: Params, day: date) -> Decision:
 
 def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
     engine = database.connect(settings.database_url)
-    context = DayContext(settings, params, engine, day, midnight(day + timedelta(days=1)))
+    context = DayContext(settings, params, engine, day, _decided_at(day))
     pointer = release_pointer.require_pointer(settings.releases)
     figures = _once(context, "monitor", lambda: _measure(context, pointer))
     raised = alerts.from_json(figures["alerts"])
@@ -51,7 +51,7 @@ def _run_in_turn(settings: Settings, params: Params, day: date) -> Decision:
 
 def _once(context: DayContext, kind: str, make: Callable[[], tuple[str, Mapping[str, Any]]]) -> Mapping[str, Any]:
     """The evidence of this day's row in `decisions`, which is computed and written if there is none."""
-    row = database.last_decision(context.engine, kind, day=str(context.day))
+    row = database.last_decision(context.engine, kind, context.now, day=str(context.day))
     if row is not None:
         return row.evidence
     verdict, evidence = make()
@@ -66,21 +66,28 @@ def _day_of(evidence: Mapping[str, Any]) -> str:
 
 def days_to_monitor(engine: sa.Engine, yesterday: date) -> list[date]:
     """The days since the last monitored one, until yesterday, so that an outage of the monitor skips no day."""
-    monitored = [date.fromisoformat(_day_of(row.evidence)) for row in database.decisions_of(engine, "monitor")]
-    last = monitored[-1] if monitored else yesterday
+    latest = database.last_decision(engine, "monitor")
+    last = date.fromisoformat(_day_of(latest.evidence)) if latest else yesterday
     # Empty for the first day of all, and when the feed's clock has returned to the start of its dataset.
     between = [last + timedelta(days=count) for count in range(1, (yesterday - last).days + 1)]
+    later = database.decisions_of(engine, "monitor", since=_decided_at(last)) if between else ()
+    monitored = {date.fromisoformat(_day_of(row.evidence)) for row in later}
     return [day for day in between if day not in monitored] or [yesterday]
+
+
+def _decided_at(day: date) -> datetime:
+    """The time of the decisions of a day: its end."""
+    return midnight(day + timedelta(days=1))
 
 
 def _measure(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]]:
     champion = release.verify(context.settings.releases / pointer.version)
     window = daily_metrics.read_window(context, champion)
     figures = daily_metrics.read_metrics(context, champion, window)
-    past = [row.evidence for row in database.decisions_of(context.engine, "monitor")]
-    # Ordered by day: a missed day may be monitored after later ones.
-    earlier_figures = [each[FIGURES] for each in sorted(past, key=_day_of) if _day_of(each) < str(context.day)]
-    raised = alerts.firing([*earlier_figures, figures], context.params.monitor.alerts)
+    # In the order of the days, which `decided_at` has: a missed day may be monitored after later ones.
+    rows = database.decisions_before(context.engine, "monitor", context.now, _days_of_alerts(context.params))
+    earlier = [row.evidence for row in rows]
+    raised = alerts.firing([*(each[FIGURES] for each in earlier), figures], context.params.monitor.alerts)
     verdict = "alert" if raised else "ok" if figures["auc_shortfall"] is not None else "no labels"
     reason = "; ".join(alert.summary for alert in raised) or verdict
     if window.other_question_share:
@@ -89,9 +96,14 @@ def _measure(context: DayContext, pointer: Pointer) -> tuple[str, dict[str, Any]
             f"a different label from release {pointer.version}"
         )
     evidence: dict[str, Any] = {"reason": reason, FIGURES: figures, "alerts": [vars(alert) for alert in raised]}
-    why = _diagnosis(context, champion, raised, max(past, key=_day_of, default={}))
+    why = _diagnosis(context, champion, raised, earlier[-1] if earlier else {})
     evidence |= {"why": why} if why else {}
     return verdict, {**evidence, QUALITY: daily_metrics.window_quality(context, window.performance)}
+
+
+def _days_of_alerts(params: Params) -> int:
+    """The number of earlier days that alerts depend on; some metrics only have a value every `drift_every_days`."""
+    return max((rule.of for rule in params.monitor.alerts.values()), default=1) * params.monitor.drift_every_days
 
 
 def _diagnosis(
@@ -129,7 +141,9 @@ def observe(context: DayContext, pointer: Pointer, raised: tuple[Alert, ...]) ->
     return DayState(
         day=context.day,
         alerts=raised,
-        new_labels=database.count_outcomes(context.engine, midnight(manifest.trained_until), context.now),
+        new_labels=database.count_outcomes(
+            context.engine, midnight(manifest.trained_until), context.now, context.params.policy.min_labels
+        ),
         retrainings=tuple(
             date.fromisoformat(row.evidence["day"]) for row in database.decisions_of(context.engine, "retraining")
         ),

@@ -44,7 +44,7 @@ class NotRetrained(RuntimeError):
 
 def requested_day(engine: sa.Engine) -> date | None:
     """The day whose policy decision requested a retraining that has not finished yet; None if there is none."""
-    requests = [row for row in database.decisions_of(engine, "policy") if row.verdict == Action.RETRAIN]
+    requests = database.decisions_of(engine, "policy", verdict=Action.RETRAIN)
     if not requests or database.last_decision(engine, "retrained", day=requests[-1].evidence["day"]) is not None:
         return None
     return date.fromisoformat(requests[-1].evidence["day"])

@@ -1,22 +1,38 @@
 """How good production's predictions were, once their outcomes are known: by day, month, release and slice.
 
-    python -m pipelines.tools.performance_report     every prediction, with every outcome that is stored
+    make performance                                     the year that ends with the latest predicted entity
+    make performance FROM=2013-06-01 UNTIL=2013-07-01    another period, the last day exclusive
 
-Writes var/performance.html, and its numbers as var/performance.json. The monitor's alerts cover the last days only
-(pipelines/operations/monitor.py); this report shows where and since when a score changed.
+The last prediction of each entity counts, with its outcome if that is stored. Writes var/performance.html, and its
+numbers as var/performance.json. The monitor's alerts cover the last days only (pipelines/operations/monitor.py); this
+report shows where and since when a score changed.
 """
 
+import argparse
 import sys
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
+import sqlalchemy as sa
 
 from monitoring import performance
 from monitoring.performance import Performance
-from ontime import database, environment, files, locks, operation_plots, plots, release, release_pointer, schema
+from ontime import (
+    database,
+    database_tables,
+    environment,
+    files,
+    local_time,
+    locks,
+    operation_plots,
+    plots,
+    release,
+    release_pointer,
+    schema,
+)
 from ontime.declaration import Question
 from ontime.figures import Picture
 from ontime.params import Params, load_params
@@ -27,7 +43,7 @@ from pipelines.tools import pages
 
 FOLDER = Path("var")
 TEMPLATE = pages.TEMPLATES / "performance.html.jinja"
-ALL_TIME = datetime(1970, 1, 2, tzinfo=UTC), datetime(2100, 1, 2, tzinfo=UTC)  # declaration.py refuses other years
+DEFAULT_DAYS = 366  # a whole year; all rows are in memory at once
 FEWEST_DRAWN = 100  # known outcomes; smaller groups are only in the tables
 
 
@@ -51,14 +67,35 @@ class PerformanceReport(NamedTuple):
         }
 
 
+class ReportedDays(NamedTuple):
+    """The days of the event that a report is about; None: the default, which is `DEFAULT_DAYS` up to the latest one."""
+
+    start: date | None = None
+    until: date | None = None  # exclusive
+
+
+DEFAULT_PERIOD = ReportedDays()
+
+
 def measure_performance(
-    settings: Settings, params: Params, known_by: datetime | None = None
+    settings: Settings, params: Params, known_by: datetime | None = None, days: ReportedDays = DEFAULT_PERIOD
 ) -> PerformanceReport | None:
-    """The scores of all predictions for the current release's question; None if there are no predictions."""
+    """The scores of the predictions for the current release's question; None if there are no predictions."""
     engine = database.connect(settings.database_url)
+    until = days.until or _day_after_last_prediction(engine)
+    if until is None:
+        return None
+    start = days.start or until - timedelta(days=DEFAULT_DAYS)
     current = release_pointer.live_manifest(settings.releases)
     question = current.question if current else params.question
-    rows = performance.predictions_with_outcomes(engine, *ALL_TIME, question.label_at_least, known_by, vectors=True)
+    rows = performance.predictions_with_outcomes(
+        engine,
+        local_time.midnight(start),
+        local_time.midnight(until),
+        question.label_at_least,
+        known_by,
+        vectors=True,
+    )
     if rows.empty:
         return None
     manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}
@@ -74,6 +111,16 @@ def measure_performance(
         len(rows) - len(same),
         question,
     )
+
+
+def _day_after_last_prediction(engine: sa.Engine) -> date | None:
+    """The day after the latest event of a predicted entity; None if there is no prediction."""
+    entity, prediction = database_tables.entities.c, database_tables.predictions.c
+    predicted = sa.exists().where(prediction.entity_id == entity.entity_id)
+    query = sa.select(entity.event_at).where(predicted).order_by(entity.event_at.desc()).limit(1)
+    with engine.connect() as connection:
+        latest = connection.execute(query).scalar()
+    return None if latest is None else local_time.day_of(latest) + timedelta(days=1)
 
 
 def write_performance(report: PerformanceReport, folder: Path) -> Path:
@@ -158,14 +205,26 @@ def _summary(report: PerformanceReport) -> list[str]:
     return lines
 
 
+def parse_days(arguments: Sequence[str]) -> ReportedDays:
+    parser = argparse.ArgumentParser(prog="performance")
+    parser.add_argument("--from", type=date.fromisoformat, dest="start")
+    parser.add_argument("--until", type=date.fromisoformat)
+    days = ReportedDays(**vars(parser.parse_args(arguments)))
+    if days.start and days.until and days.start >= days.until:
+        parser.error(f"the period from {days.start} until {days.until}, exclusive, is empty")
+    return days
+
+
 def main() -> None:
     settings, params = load_settings(), load_params()
+    days = parse_days(sys.argv[1:])
     try:
-        report = measure_performance(settings, params)
+        report = measure_performance(settings, params, days=days)
     except (release.ReleaseRefused, locks.Busy) as error:
         sys.exit(f"performance: {error}")
     if report is None:
-        print(f"performance: no {WORDS.entity} has a prediction yet; run make serve, and send requests")
+        period = " of this period" if any(days) else ""
+        print(f"performance: no {WORDS.entity}{period} has a prediction yet; run make serve, and send requests")
         return
     for line in _summary(report):
         print(f"performance: {line}")

@@ -40,6 +40,7 @@ SHAPES = {
     "REASON": (r"(?s)\s*\S.*", "a reason in words"),
     "REPLACE": (r"1", "1"),
     "REQUESTS": (r"[1-9]\d{3,}", "a number of requests, 1000 or more"),
+    "ROWS": (r"[1-9]\d{5,8}", "a number of predictions, from 400000"),
     "SCOPES": (
         r"(predict|outcomes|admin)(,(predict|outcomes|admin))*",
         "a list out of predict, outcomes, admin",
@@ -83,6 +84,7 @@ TAKES = {
     "diagnose": ["FROM", "UNTIL", "AGAINST_FROM", "AGAINST_UNTIL"],
     "retrain": ["NOW"],
     "prune": ["DRY_RUN"],
+    "performance": ["FROM", "UNTIL"],
     "replay": ["DATASET", "FROM", "MONTHS", "UNTIL"],
     "backup": ["TO"],
     "restore": ["REPLACE"],
@@ -93,6 +95,7 @@ TAKES = {
     "stack-down": ["VOLUMES"],
     "fuzz": ["EXAMPLES"],
     "bench-soak": ["REQUESTS"],
+    "bench-store": ["ROWS"],
     "lock": ["UPGRADE"],
 }
 SETTINGS = ("HOST", "PORT", "WORKERS")  # the service's settings that one might pass to make; all are in settings.py

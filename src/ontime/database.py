@@ -5,7 +5,7 @@ declared in database_tables.py; online_store.py has the queries on entities and 
 """
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import SystemRandom
@@ -18,7 +18,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from ontime import actors, decision_chain, erasure, files, locks, schema
-from ontime.database_tables import decisions, entities, metadata, outcomes, predictions, shadows
+from ontime.database_tables import OBSOLETE_INDEXES, decisions, entities, metadata, outcomes, predictions, shadows
 from ontime.decision_chain import exclusive_transaction
 from ontime.problem import PROBLEM
 
@@ -86,7 +86,10 @@ def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
 
 
 def prepare(engine: sa.Engine) -> None:
-    """Create missing tables, indexes and the columns of the hash chain. Raises DatabaseRefused for other columns."""
+    """Create missing tables, indexes and the columns of the hash chain. Raises DatabaseRefused for other columns.
+
+    An index that an earlier version did not have takes about a second per million rows, once, without a limit in time.
+    """
     inspector = sa.inspect(engine)
     existing = set(inspector.get_table_names())
     for table in metadata.sorted_tables:
@@ -100,11 +103,29 @@ def prepare(engine: sa.Engine) -> None:
         if required := [name for name in foreign if _is_required(columns[name])]:
             raise _refused(engine, f"its table {table.name} needs {', '.join(required)}, which nothing fills any more")
     metadata.create_all(engine)
-    for table in [each for each in metadata.sorted_tables if each.name in existing]:
-        present = {index["name"] for index in inspector.get_indexes(table.name)}
-        for index in [each for each in table.indexes if each.name not in present]:  # of an earlier version's table
-            index.create(engine, checkfirst=True)
+    present = {str(index["name"]) for name in existing for index in inspector.get_indexes(name)}
+    missing_indexes = [
+        index
+        for table in metadata.sorted_tables
+        if table.name in existing
+        for index in table.indexes
+        if index.name not in present
+    ]
+    obsolete = present.intersection(OBSOLETE_INDEXES)
+    if missing_indexes or obsolete:
+        _replace_indexes(engine, missing_indexes, obsolete)
     decision_chain.add_missing_columns(engine)
+
+
+def _replace_indexes(engine: sa.Engine, missing: Sequence[sa.Index], obsolete: Collection[str]) -> None:
+    patient = engine
+    if engine.dialect.name == "postgresql":  # the limits of `connect` are shorter than sorting millions of rows takes
+        patient = sa.create_engine(engine.url, poolclass=sa.NullPool)
+    for index in missing:
+        index.create(patient, checkfirst=True)
+    with patient.begin() as connection:
+        for name in sorted(obsolete):
+            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
 
 
 def _is_required(column: ReflectedColumn) -> bool:
@@ -263,17 +284,21 @@ def outcome_of(engine: sa.Engine, entity_id: str, label_at_least: float) -> sa.R
         return connection.execute(sa.select(outcome).where(outcome.c.entity_id == entity_id)).first()
 
 
-def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime) -> int:
-    """The number of entities with an event time at or after `since` and an outcome known by `known_by`."""
+def count_outcomes(engine: sa.Engine, since: datetime, known_by: datetime, most: int) -> int:
+    """The number of entities with an event time at or after `since` and an outcome known by `known_by`.
+
+    Counts up to `most`, so that the time does not grow with the years since.
+    """
     outcome = known_outcomes(0, known_by)  # the limit does not change the count
-    query = (
-        sa.select(sa.func.count())
-        .select_from(entities)
+    counted = (
+        sa.select(entities.c.entity_id)
         .join(outcome, outcome.c.entity_id == entities.c.entity_id)
         .where(entities.c.event_at >= since)
+        .order_by(entities.c.event_at.desc())  # new rows are more likely in memory
+        .limit(most)
     )
     with engine.connect() as connection:
-        return int(connection.execute(query).scalar_one())
+        return int(connection.execute(sa.select(sa.func.count()).select_from(counted.subquery())).scalar_one())
 
 
 def record_decision(
@@ -322,21 +347,38 @@ def _select_decisions() -> sa.Select[Any]:
     return sa.select(*(verdict if each.name == "verdict" else each for each in decisions.c))
 
 
-def last_decision(engine: sa.Engine, kind: str, **about: str) -> sa.Row[Any] | None:
-    """The latest decision of that kind with this evidence, such as pipeline="...", or day="2013-05-01"."""
+def last_decision(engine: sa.Engine, kind: str, decided_at: datetime | None = None, **about: str) -> sa.Row[Any] | None:
+    """The latest decision of that kind with this evidence, such as pipeline="...", or day="2013-05-01".
+
+    Of the kinds that each day writes, pass `decided_at` if it is certain: it has an index, the evidence has none.
+    """
     conditions = [decisions.c.evidence[name].as_string() == value for name, value in about.items()]
+    if decided_at is not None:
+        conditions.append(decisions.c.decided_at == decided_at)
     latest = _select_decisions().where(decisions.c.kind == kind, *conditions).order_by(decisions.c.decision_id.desc())
     with engine.connect() as connection:
         return connection.execute(latest.limit(1)).first()
 
 
-def decisions_of(engine: sa.Engine, kind: str, since: datetime | None = None) -> Sequence[sa.Row[Any]]:
-    """All decisions of that kind, oldest first."""
+def decisions_of(
+    engine: sa.Engine, kind: str, since: datetime | None = None, verdict: str | None = None
+) -> Sequence[sa.Row[Any]]:
+    """All decisions of that kind, oldest first; of the kinds that each day writes, pass `since` or `verdict`."""
     query = _select_decisions().where(decisions.c.kind == kind).order_by(decisions.c.decision_id)
     if since is not None:
         query = query.where(decisions.c.decided_at >= since)
+    if verdict is not None:
+        query = query.where(query.selected_columns.verdict == verdict)
     with engine.connect() as connection:
         return connection.execute(query).all()
+
+
+def decisions_before(engine: sa.Engine, kind: str, before: datetime, most: int) -> Sequence[sa.Row[Any]]:
+    """The latest decisions of that kind with an earlier `decided_at` than `before`, at most `most`, oldest first."""
+    query = _select_decisions().where(decisions.c.kind == kind, decisions.c.decided_at < before)
+    latest = query.order_by(decisions.c.decided_at.desc(), decisions.c.decision_id.desc()).limit(most)
+    with engine.connect() as connection:
+        return connection.execute(latest).all()[::-1]
 
 
 def latest_decisions(engine: sa.Engine, most: int) -> Sequence[sa.Row[Any]]:

@@ -63,14 +63,16 @@ predictions = sa.Table(
     "predictions",
     metadata,
     sa.Column("prediction_id", sa.String, primary_key=True),  # sorted by time: see database.new_prediction_id
-    sa.Column("entity_id", sa.String, nullable=False, index=True),  # monitoring joins entities and outcomes
-    sa.Column("answered_at", UTCTime, nullable=False, index=True),
+    sa.Column("entity_id", sa.String, nullable=False),
+    sa.Column("answered_at", UTCTime, nullable=False),
     sa.Column("model_version", sa.String, nullable=False),
     sa.Column("probability", sa.Double, nullable=False),
     sa.Column("alert", sa.Boolean, nullable=False),
     sa.Column("features", sa.String, nullable=False),  # "online", or "request": the online store had no row
     sa.Column("vector", sa.LargeBinary, nullable=False),  # the model's whole input, schema.FEATURE_NAMES in order
     sa.Column("latency_ms", sa.Double, nullable=False),  # from receipt of the request to the insert of this row
+    sa.Index("ix_predictions_entity_id_prediction_id", "entity_id", "prediction_id"),  # the last one of an entity
+    sa.Index("ix_predictions_answered_at_alert_features", "answered_at", "alert", "features"),  # all that /ops counts
     sqlite_with_rowid=False,  # one B-tree to write instead of two
 )
 
@@ -78,7 +80,7 @@ shadows = sa.Table(  # predictions that the other release made for the same requ
     "shadows",
     metadata,
     sa.Column("prediction_id", sa.String, primary_key=True),
-    sa.Column("model_version", sa.String, nullable=False),
+    sa.Column("model_version", sa.String, nullable=False, index=True),  # a comparison reads the rows of one trial
     sa.Column("probability", sa.Double, nullable=False),
 )
 
@@ -101,6 +103,8 @@ decisions = sa.Table(
     sa.Column("evidence", sa.JSON, nullable=False),
     sa.Column("actor", sa.String),  # who decided; null: written before the column existed
     sa.Column("chain", sa.String),  # a digest of this row and the row before it: see decision_chain.py
+    sa.Index("ix_decisions_kind_decision_id", "kind", "decision_id"),
+    sa.Index("ix_decisions_kind_decided_at", "kind", "decided_at"),
 )
 
 forgotten = sa.Table(
@@ -111,3 +115,6 @@ forgotten = sa.Table(
 )
 
 hash_keys = sa.Table("hash_keys", metadata, sa.Column("key", sa.String, primary_key=True))  # one row: of entity_hash
+
+# Of earlier versions: an index above has the same first column.
+OBSOLETE_INDEXES = ("ix_predictions_entity_id", "ix_predictions_answered_at")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -291,3 +292,66 @@ def test_the_index_of_a_search_is_added_to_a_table_of_an_earlier_version(engine:
 
     assert {index["name"] for index in sa.inspect(engine).get_indexes("entities")} == names
     assert len(names) == 1 + len(PROBLEM.search)
+
+
+def test_an_index_of_an_earlier_version_is_replaced(engine: sa.Engine) -> None:
+    names = {str(index.name) for index in database_tables.predictions.indexes}
+    with engine.begin() as connection:
+        for name in names:
+            connection.execute(sa.text(f"DROP INDEX {name}"))
+        connection.execute(sa.text("CREATE INDEX ix_predictions_answered_at ON predictions (answered_at)"))
+
+    database.prepare(engine)
+
+    assert {index["name"] for index in sa.inspect(engine).get_indexes("predictions")} == names
+
+
+def test_a_missing_index_is_created_without_a_limit_in_time(engine: sa.Engine) -> None:
+    """Sorting millions of rows takes longer than the service waits for any other statement."""
+    (index,) = database_tables.shadows.indexes
+    limits = []
+
+    def record_limit(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("CREATE INDEX") and engine.dialect.name == "postgresql":
+            limits.append(cursor.connection.execute("SHOW statement_timeout").fetchone())
+
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"DROP INDEX {index.name}"))
+    sa.event.listen(sa.Engine, "before_cursor_execute", record_limit)
+    database.prepare(engine)
+    sa.event.remove(sa.Engine, "before_cursor_execute", record_limit)
+
+    assert [each["name"] for each in sa.inspect(engine).get_indexes("shadows")] == [index.name]
+    assert limits == ([("0",)] if engine.dialect.name == "postgresql" else [])
+
+
+@pytest.mark.parametrize(("most", "count"), [(1, 1), (2, 2), (9, 3)])
+def test_known_outcomes_are_counted_up_to_a_number(most: int, count: int, engine: sa.Engine) -> None:
+    keys = ["a", "b", "c", "unlabelled"]
+    day = timedelta(days=1)
+    example = PROBLEM.request.model_validate(next(iter(PROBLEM.examples.values()))).model_dump()
+    online_store.store_entities(engine, [{**example, "entity_id": key, "event_at": MOMENT} for key in keys])
+    database.store_outcomes(engine, [{"entity_id": key, "label": True, "known_at": MOMENT} for key in keys[:3]])
+
+    assert database.count_outcomes(engine, MOMENT, MOMENT, most) == count
+    assert database.count_outcomes(engine, MOMENT + day, MOMENT, most) == 0
+    assert database.count_outcomes(engine, MOMENT, MOMENT - day, most) == 0
+
+
+def test_earlier_decisions_are_the_latest_before_a_moment(engine: sa.Engine) -> None:
+    for day in (1, 4, 2, 3):  # a missed day is decided later
+        database.record_decision(engine, "monitor", "ok", {"day": day}, MOMENT + timedelta(days=day))
+    database.record_decision(engine, "policy", "nothing", {"day": 2}, MOMENT + timedelta(days=2))
+
+    rows = database.decisions_before(engine, "monitor", MOMENT + timedelta(days=4), most=2)
+
+    assert [row.evidence["day"] for row in rows] == [2, 3]
+
+
+def test_decisions_of_a_verdict_are_read_by_its_present_name(engine: sa.Engine) -> None:
+    for verdict in ("calm", "alert", "ok"):
+        database.record_decision(engine, "monitor", verdict, {"stored": verdict})
+
+    rows = database.decisions_of(engine, "monitor", verdict="ok")
+
+    assert [row.evidence["stored"] for row in rows] == ["calm", "ok"]

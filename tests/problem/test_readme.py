@@ -24,6 +24,7 @@ BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
+LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 SECOND_ACT = json.loads((ROOT / "reports/replay_flights-2023.json").read_text())
@@ -75,6 +76,17 @@ def serving_rows() -> list[str]:
         f"| lists of {size}, {LIST_CONNECTIONS} connections | {figures(load, 'entities_per_second')}"
         for size, load in SERVING["lists"].items()
     ]
+    return rows
+
+
+def long_store_rows() -> list[str]:
+    """Wall-clock and CPU seconds of each operation in both stores, and their ratios."""
+    rows = []
+    for name, costs in LONG_STORE["operations"].items():
+        small, long = costs["small"], costs["long"]
+        cells = (small["seconds"], long["seconds"], costs["ratio"])
+        cpu_cells = (small["cpu_seconds"], long["cpu_seconds"], costs["cpu_ratio"])
+        rows.append(f"| {name} | {' | '.join(map(str, (*cells, *cpu_cells)))} |")
     return rows
 
 
@@ -251,7 +263,7 @@ def pairs(page: str, *groups: list[str]) -> list[tuple[str, str]]:
 
 ROWS = [
     *pairs("README.md", metrics_rows(), [row for row in serving_rows() if "| 64 |" in row]),
-    *pairs("docs/benchmarks.md", serving_rows(), soak_rows(), bench_rows()),
+    *pairs("docs/benchmarks.md", serving_rows(), soak_rows(), bench_rows(), long_store_rows()),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]

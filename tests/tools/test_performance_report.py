@@ -13,7 +13,7 @@ from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.settings import Settings
 from pipelines.tools import performance_report
-from tests.production import MONDAY, SUNDAY, TUESDAY, simulate_day
+from tests.production import MONDAY, SUNDAY, TUESDAY, WEDNESDAY, simulate_day
 
 
 def test_performance_is_reported_by_day_release_and_slice(
@@ -58,3 +58,34 @@ def test_performance_without_outcomes_is_reported_as_such(
     assert "there is nothing to measure" in page
     assert '<p class="empty">No outcomes yet' in page
     assert "<svg" not in page
+
+
+def test_performance_is_reported_of_the_last_days_or_of_those_that_are_named(
+    world: Settings,
+    engine: sa.Engine,
+    weeks: pd.DataFrame,
+    tables: Tables,
+    params: Params,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for day in (MONDAY, TUESDAY, WEDNESDAY):
+        simulate_day(world, engine, weeks, tables, day)
+    monkeypatch.setattr(performance_report, "DEFAULT_DAYS", 2)
+
+    def reported(*arguments: str) -> list[str]:
+        days = performance_report.parse_days(arguments)
+        report = performance_report.measure_performance(world, params, days=days)
+        return [] if report is None else list(report.days)
+
+    assert reported() == [str(TUESDAY), str(WEDNESDAY)]
+    assert reported(f"--from={MONDAY}") == [str(MONDAY), str(TUESDAY), str(WEDNESDAY)]
+    assert reported(f"--until={WEDNESDAY}") == [str(MONDAY), str(TUESDAY)]
+    assert reported(f"--from={MONDAY}", f"--until={TUESDAY}") == [str(MONDAY)]
+    assert reported(f"--until={MONDAY}") == []
+
+
+def test_a_period_that_is_empty_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        performance_report.parse_days([f"--from={TUESDAY}", f"--until={TUESDAY}"])
+
+    assert f"the period from {TUESDAY} until {TUESDAY}, exclusive, is empty" in capsys.readouterr().err
