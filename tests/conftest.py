@@ -86,9 +86,16 @@ def postgres_server() -> Iterator[postgres.Server]:
         yield server
 
 
-def pytest_ignore_collect(collection_path: Path) -> bool | None:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     others = "ONTIME_PROBLEM" in os.environ and collection_path in [ROOT / each for each in OF_THIS_PROBLEM]
-    return True if others else None
+    return True if others or _is_deselected(collection_path, config) else None
+
+
+def _is_deselected(path: Path, config: pytest.Config) -> bool:
+    """Whether only slow tests are in a file, and none runs: importing Evidently and the like takes seconds as well."""
+    if config.option.markexpr != "not slow" or path.suffix != ".py":
+        return False
+    return _is_in_slow_folder(path) or "\npytestmark = pytest.mark.slow\n" in path.read_text()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,8 +106,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole folders of slow tests; elsewhere the mark stands in the file."""
     for item in items:
-        if item.path.is_relative_to(ROOT / "tests/e2e") or item.path.is_relative_to(ROOT / "tests/sabotage"):
+        if _is_in_slow_folder(item.path):
             item.add_marker(pytest.mark.slow)
+
+
+def _is_in_slow_folder(path: Path) -> bool:
+    return any(path.is_relative_to(ROOT / folder) for folder in ("tests/e2e", "tests/sabotage"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -14,6 +14,8 @@ from ontime import explain, model, split, tree_readers
 from ontime.params import Params
 from ontime.trees import Trees
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def matrix(weeks: pd.DataFrame) -> NDArray[np.float32]:

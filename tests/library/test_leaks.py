@@ -8,6 +8,8 @@ from ontime import leaks, model, schema
 from ontime.candidates import CANDIDATES
 from ontime.params import Params
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6_000
 
 

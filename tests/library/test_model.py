@@ -140,6 +140,7 @@ print([export.to_onnx(name, each) for name, each in joblib.load("fitted").items(
     assert files == other_files
 
 
+@pytest.mark.slow
 def test_without_request_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
     """What params.train.request_only_share is for."""
     shown = model.with_request_only(fitting.matrix, fitting.label, small.request_only_share, small.seed)

@@ -48,6 +48,7 @@ def with_feature(build: Build, values: Callable[[Tables], pd.Series]) -> Build:
     return lambda tables: build(tables).assign(mine=lambda rows: rows["entity_id"].map(values(tables)))
 
 
+@pytest.mark.slow
 def test_honest_features_are_the_same_and_their_rows_are_counted(march: Tables, build: Build) -> None:
     rows = build(march)
 

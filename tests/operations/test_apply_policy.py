@@ -14,6 +14,8 @@ from pipelines.operations import apply_policy, transition_log
 from tests.production import MONDAY, TUESDAY, aliases, pointer_of, start_challenge, verdicts
 from tests.small_world import Small
 
+pytestmark = pytest.mark.slow
+
 
 def carry_out(settings: Settings, engine: sa.Engine, action: Action, version: str | None) -> Pointer:
     apply_policy.carry_out(settings, engine, action, version, MONDAY, midnight(TUESDAY))

@@ -3,7 +3,6 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import sqlalchemy as sa
 
 from ontime import database
 from ontime.params import Params
@@ -43,13 +42,14 @@ def test_the_feeds_clock_can_be_set(settings: Settings, params: Params) -> None:
     assert feed_clock.weeks_behind(live_feed, params, datetime(2026, 7, 1, tzinfo=UTC)) == 0
 
 
-def test_a_decision_by_hand_has_its_time_on_the_feeds_clock(world: Settings, engine: sa.Engine, params: Params) -> None:
+def test_a_decision_by_hand_has_its_time_on_the_feeds_clock(settings: Settings, params: Params) -> None:
     """It is recorded at the real time, years after the dataset."""
+    engine = database.connect(settings.database_url)
     a_week_ago = datetime.now(UTC) - timedelta(weeks=1)
     database.record_decision(engine, "promotion", "by hand", {"version": "1"})
     database.record_decision(engine, "promotion", "by the policy", {"version": "2"}, a_week_ago)
 
     by_hand, by_policy = database.decisions_of(engine, "promotion")
 
-    assert feed_clock.time_of(by_policy, world, params) == a_week_ago
-    assert abs(feed_clock.time_of(by_hand, world, params) - feed_clock.now(world, params)) < timedelta(minutes=10)
+    assert feed_clock.time_of(by_policy, settings, params) == a_week_ago
+    assert abs(feed_clock.time_of(by_hand, settings, params) - feed_clock.now(settings, params)) < timedelta(minutes=10)

@@ -78,6 +78,7 @@ def test_a_recorded_promotion_is_not_repeated(
     assert served(tmp_path, engine, monkeypatch) == []
 
 
+@pytest.mark.slow
 def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits for the stages, and must not mistake the end of its parent process for theirs."""
     monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path}/mlflow.db")

@@ -21,6 +21,8 @@ from tests import PARAMS_YAML
 from tests.governed import prediction
 from tests.production import MONDAY, TUESDAY, WEDNESDAY, simulate_day, start_challenge
 
+pytestmark = pytest.mark.slow
+
 PRUNED = (database_tables.shadows, database_tables.predictions, database_tables.features, database_tables.outcomes)
 A_YEAR_LATER = timedelta(days=365)
 NOW = datetime.now(UTC)
@@ -116,7 +118,9 @@ def test_a_dry_run_deletes_nothing_and_counts_the_same(both: Settings, two_days:
 def test_the_monitors_next_day_is_the_same_after_it(both: Settings, two_days: sa.Engine, short: Params) -> None:
     """Also where the predictions are from a year ago, because the feed's clock has returned to the same days."""
     champion = release.verify(both.releases / "1")
-    context = DayContext(both, short, two_days, TUESDAY, midnight(WEDNESDAY))
+    without_drift = short.monitor.model_copy(update={"drift_every_days": 7})  # Evidently takes seconds
+    monitored = short.model_copy(update={"monitor": without_drift})
+    context = DayContext(both, monitored, two_days, TUESDAY, midnight(WEDNESDAY))
     before = daily_metrics.read_metrics(context, champion, daily_metrics.read_window(context, champion))
 
     result = prune.run(both, short, midnight(WEDNESDAY), NOW + A_YEAR_LATER)

@@ -371,6 +371,7 @@ def run_service(settings: Settings, **changed: str) -> subprocess.CompletedProce
     )
 
 
+@pytest.mark.slow
 def test_a_service_without_a_release_exits_with_an_instruction(tmp_path: Path) -> None:
     completed = run_service(
         Settings(releases=tmp_path, database_url=f"sqlite:///{tmp_path}/ontime.db", spool=tmp_path / "spool")
@@ -380,6 +381,7 @@ def test_a_service_without_a_release_exits_with_an_instruction(tmp_path: Path) -
     assert completed.stderr == f"serve: {tmp_path}/current.json: no release yet; run `make train`\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "reason"),
     [
@@ -401,6 +403,7 @@ def test_a_service_with_a_tampered_release_exits_with_an_instruction(
     assert line.endswith("; restore the releases from a copy, or remove them and run `make train`")
 
 
+@pytest.mark.slow
 def test_a_service_without_a_usable_database_exits_with_an_error(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "no_database").write_bytes(b"something else\n" * 1000)
 

@@ -17,6 +17,8 @@ from pipelines.tools.forget import ErasureRefused
 from serving.spool import Spool
 from tests.governed import ANSWERED_AT, Governed, governed, prediction, stopped_service
 
+pytestmark = pytest.mark.slow
+
 REASON = "request of February"
 
 

@@ -15,6 +15,8 @@ from ontime.settings import Settings
 from pipelines.tools import performance_report
 from tests.production import MONDAY, SUNDAY, TUESDAY, WEDNESDAY, simulate_day
 
+pytestmark = pytest.mark.slow
+
 
 def test_performance_is_reported_by_day_release_and_slice(
     world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params, tmp_path: Path

@@ -9,6 +9,8 @@ import pytest
 from pipelines.operations import git
 from pipelines.tools import rename
 
+pytestmark = pytest.mark.slow
+
 FILES = {
     "pyproject.toml": '[project]\nname = "oldname"\n\n[tool.ruff]\nline-length = 60\n',
     "LICENSE": "Copyright The oldname authors\n",

@@ -12,6 +12,8 @@ from pipelines.tools import usage
 from serving.keys import KeyScope
 from tests import ROOT
 
+pytestmark = pytest.mark.slow
+
 MAKEFILE = (ROOT / "Makefile").read_text()
 # Each target that takes a value, without it or with one that cannot be meant.
 WRONG = [
