@@ -11,9 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # dvc brings it, and nobody its types
+import pytest
 import sqlalchemy as sa
 
 from pipelines.operations.local_server import free_port, wait_until_ready
+
+DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))  # parameters of a fixture
 
 
 def _binaries() -> Path:

@@ -151,7 +151,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
         yield opened
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=postgres.DATABASES)
 def on_both(request: pytest.FixtureRequest, settings: Settings) -> Settings:
     """The small world on each of the two databases."""
     if request.param == "sqlite":

@@ -16,12 +16,13 @@ from ontime import database, database_tables, online_store, schema
 from ontime.database import DatabaseRefused
 from ontime.declaration import Question
 from ontime.problem import PROBLEM
+from tests.postgres import DATABASES
 
 QUESTION = Question(label_at_least=15, lead_minutes=120)
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     """Every test of this file runs on both databases."""
     url = f"sqlite:///{tmp_path}/made/on/demand.db"

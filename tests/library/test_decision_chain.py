@@ -10,11 +10,12 @@ import sqlalchemy as sa
 
 from ontime import database, database_tables, decision_chain
 from ontime.actors import current_actor, system_user
+from tests.postgres import DATABASES
 
 MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ontime.db"

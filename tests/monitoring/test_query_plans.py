@@ -18,6 +18,7 @@ from ontime import database, database_tables, online_store
 from ontime.release import Manifest
 from serving import operations, search
 from tests.monitoring.test_performance import released
+from tests.postgres import DATABASES
 
 FIRST = datetime(2013, 11, 1, tzinfo=UTC)
 DAYS, ENTITIES_PER_DAY, PREDICTIONS_PER_ENTITY = 30, 50, 2
@@ -87,7 +88,7 @@ def in_trial(entity: dict[str, Any]) -> bool:
     return bool(entity["event_at"] >= END - timedelta(days=TRIAL_DAYS))
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.Engine]:
     url = f"sqlite:///{tmp_path_factory.mktemp('plans')}/ontime.db"
     if request.param == "postgresql":

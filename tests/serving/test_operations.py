@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from ontime import database
 from serving import operations
+from tests.postgres import DATABASES
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
     url = f"sqlite:///{tmp_path}/ontime.db"
     if request.param == "postgresql":
