@@ -22,6 +22,7 @@ from tests import PARAMS_YAML, ROOT, without_settings
 
 NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
 NOW = datetime(2013, 2, 20, 17, tzinfo=UTC)  # on the feed's clock
+DEPLOYMENTS = ("materialise/quarter-hourly", "monitor/daily", "retrain/on-request", "prune/nightly")
 LAST_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 ASKS = """
 from datetime import date
@@ -57,7 +58,7 @@ class Orchestra:
         return self
 
     def _is_ready(self) -> bool:
-        return self.log.read_text().count("runs next at") == 3
+        return self.log.read_text().count("runs next at") == len(DEPLOYMENTS)
 
     def stop(self) -> int:
         """Stop it with SIGTERM; returns the exit code."""
@@ -133,10 +134,7 @@ def orchestra(raw: Tables, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_each_deployment_has_its_schedule_its_limit_and_a_time_when_it_runs_next(orchestra: Orchestra) -> None:
-    deployments = {
-        name: orchestra.deployment(name)
-        for name in ("materialise/quarter-hourly", "monitor/daily", "retrain/on-request", "prune/nightly")
-    }
+    deployments = {name: orchestra.deployment(name) for name in DEPLOYMENTS}
 
     schedules = {name: each["schedules"][0]["schedule"] for name, each in deployments.items()}
     assert schedules["materialise/quarter-hourly"]["interval"] == 900
