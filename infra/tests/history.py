@@ -23,6 +23,7 @@ MADE_UP = (
     "PASSWORD",
     "0123456789abcdef0123456789abcdef01234567",
     "5f2c0e9d71ab",  # an invented head of the decision log, in the help of `make audit`
+    "12d506dae8c60000",  # the start of 2013 as the id of a prediction, in an example
     "whoever.*",
     "true",
     "false( #.*)?",  # automountServiceAccountToken, with its comment
