@@ -102,7 +102,9 @@ def prepare(engine: sa.Engine) -> None:
         foreign = sorted(columns.keys() - set(table.columns.keys()))
         if required := [name for name in foreign if _is_required(columns[name])]:
             raise _refused(engine, f"its table {table.name} needs {', '.join(required)}, which nothing fills any more")
-    metadata.create_all(engine)
+    if not existing.issuperset(metadata.tables):
+        with exclusive_transaction(engine) as connection:  # another process may be about to create them as well
+            metadata.create_all(connection)
     present = {str(index["name"]) for name in existing for index in inspector.get_indexes(name)}
     missing_indexes = [
         index
@@ -122,7 +124,8 @@ def _replace_indexes(engine: sa.Engine, missing: Sequence[sa.Index], obsolete: C
     if engine.dialect.name == "postgresql":  # the limits of `connect` are shorter than sorting millions of rows takes
         patient = sa.create_engine(engine.url, poolclass=sa.NullPool)
     for index in missing:
-        index.create(patient, checkfirst=True)
+        with patient.begin() as connection:
+            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
     with patient.begin() as connection:
         for name in sorted(obsolete):
             connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")

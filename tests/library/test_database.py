@@ -1,6 +1,7 @@
 """The operational tables: what goes in comes out, aware of time zones, and never under another meaning."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from random import Random
@@ -23,11 +24,15 @@ MOMENT = datetime(2013, 11, 5, 8, 15, tzinfo=UTC)
 
 
 @pytest.fixture(params=DATABASES)
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine]:
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Every test of this file runs on both databases."""
-    url = f"sqlite:///{tmp_path}/made/on/demand.db"
     if request.param == "postgresql":
-        url = request.getfixturevalue("postgres_server").new_database()
+        return str(request.getfixturevalue("postgres_server").new_database())
+    return f"sqlite:///{tmp_path}/made/on/demand.db"
+
+
+@pytest.fixture
+def engine(url: str) -> Iterator[sa.Engine]:
     connected = database.connect(url)
     yield connected
     connected.dispose()
@@ -37,6 +42,17 @@ def vectors(*firsts: float) -> np.ndarray:
     rows = np.full((len(firsts), len(schema.ONLINE)), np.nan, np.float32)
     rows[:, 0] = firsts
     return rows
+
+
+def test_a_new_database_may_be_connected_to_by_many_at_once(url: str) -> None:
+    """Their tables are created once, whoever comes first."""
+    with ThreadPoolExecutor(8) as threads:
+        engines = list(threads.map(database.connect, [url] * 8))
+
+    names = [set(sa.inspect(each).get_table_names()) for each in engines]
+    assert names == [set(database_tables.metadata.tables)] * 8
+    for each in engines:
+        each.dispose()
 
 
 def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:

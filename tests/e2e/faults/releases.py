@@ -31,7 +31,7 @@ def _publish_hostile(settings: Settings, model: bytes) -> None:
 
 def _refusal(service: Service, load: Load, moved_at: float) -> Figures:
     """Wait until the newest release is refused, and then for one that replaces it."""
-    wait_for(lambda: bool(service.get("/health/ready")["notes"]), 90)
+    wait_for(lambda: any("refused" in note for note in service.get("/health/ready")["notes"]), 90)
     refused_seconds = time.monotonic() - moved_at
     return {
         "seconds until it is refused": round(refused_seconds, 1),
