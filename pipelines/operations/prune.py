@@ -43,7 +43,8 @@ def run(settings: Settings, params: Params, feed_now: datetime, real_now: dateti
     """Delete old rows and files, and record it; or only count them."""
     engine = database.connect(settings.database_url)
     since = needed_since(settings, params, engine, feed_now)
-    steps = retention.old_rows(params.retention, real_now, feed_now, since)
+    lead = timedelta(minutes=params.features.lead_minutes)
+    steps = retention.old_rows(params.retention, real_now, feed_now, since, lead)
     files = old_files(settings, real_now - timedelta(days=params.retention.files_days))
     counts = {each.table.name: retention.count(engine, each) for each in steps}
     before = retention.times_of(steps)
@@ -87,7 +88,9 @@ def old_files(settings: Settings, before: datetime) -> list[Path]:
 
 def main() -> None:
     settings, params = load_settings(), load_params()
-    dry_run = sys.argv[1:] == ["dry-run"]
+    if sys.argv[1:] not in ([], ["dry-run"]):
+        sys.exit(f"prune: unknown arguments {' '.join(sys.argv[1:])!r}; use dry-run, or none to delete")
+    dry_run = len(sys.argv) > 1
     try:
         result = run(settings, params, feed_clock.now(settings, params), datetime.now(UTC), dry_run=dry_run)
     except (database.DatabaseRefused, locks.Busy) as refused:

@@ -36,11 +36,13 @@ class OldRows(NamedTuple):
         return sa.and_(*conditions)
 
 
-def old_rows(retention: Retention, real_now: datetime, feed_now: datetime, needed_since: datetime) -> list[OldRows]:
+def old_rows(
+    retention: Retention, real_now: datetime, feed_now: datetime, needed_since: datetime, lead: timedelta
+) -> list[OldRows]:
     """What to delete, in this order. Nothing about an entity with an event at or after `needed_since` is among it.
 
     Predictions and shadows age by the real time at which they were made, which their ids begin with; entities, features
-    and outcomes by the times of the feed, which may be a past dataset.
+    and outcomes by the times of the feed, which may be a past dataset. `lead`: from prediction moment to event.
     """
     prediction = predictions.alias()
     is_needed = sa.and_(entities.c.entity_id == predictions.c.entity_id, entities.c.event_at >= needed_since)
@@ -49,10 +51,9 @@ def old_rows(retention: Retention, real_now: datetime, feed_now: datetime, neede
         entities.c.entity_id == prediction.c.entity_id,
         entities.c.event_at >= needed_since,
     )
-    shadow_age = timedelta(
-        days=min(retention.shadows_days, retention.predictions_days)
-    )  # a shadow without its prediction is of no use
-    features_limit = min(feed_now - timedelta(days=retention.features_days), needed_since)
+    # A shadow without its prediction is of no use.
+    shadow_age = timedelta(days=min(retention.shadows_days, retention.predictions_days))
+    features_limit = min(feed_now - timedelta(days=retention.features_days), needed_since - lead)
     outcomes_limit = min(feed_now - timedelta(days=retention.outcomes_days), needed_since)
     entities_limit = min(features_limit, outcomes_limit, feed_now - timedelta(days=retention.predictions_days))
     return [

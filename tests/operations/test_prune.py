@@ -55,6 +55,10 @@ def two_days(both: Settings, weeks: pd.DataFrame, tables: Tables) -> Iterator[sa
     engine.dispose()
 
 
+def lead(params: Params) -> timedelta:
+    return timedelta(minutes=params.features.lead_minutes)
+
+
 def rows_of(engine: sa.Engine) -> dict[str, int]:
     with engine.connect() as connection:
         return {
@@ -79,7 +83,9 @@ def test_old_rows_of_every_table_are_deleted_and_recorded(
     row = database.last_decision(two_days, "prune")
     assert row is not None
     assert (row.verdict, row.actor, row.evidence["deleted"]) == ("deleted", "ada@desk", before)
-    assert row.evidence["before"]["features"] == f"{midnight(WEDNESDAY + timedelta(days=28)):%Y-%m-%d %H:%M}"
+    assert (
+        row.evidence["before"]["features"] == f"{midnight(WEDNESDAY + timedelta(days=28)) - lead(short):%Y-%m-%d %H:%M}"
+    )
     assert len(decision_chain.all_rows(two_days)) == decisions + 1
     assert decision_chain.breaks(decision_chain.all_rows(two_days)) == []
 
@@ -95,8 +101,8 @@ def test_only_what_is_older_than_its_period_is_deleted(
     result = prune.run(both, short, midnight(WEDNESDAY) + timedelta(days=1), NOW)
 
     left = rows_of(two_days)
-    assert left["features"] == (moments >= limit).sum() > 0
-    assert result.counts["features"] == (moments < limit).sum() > 0
+    assert left["features"] == (moments >= limit - lead(short)).sum() > 0  # of every event that is needed
+    assert result.counts["features"] == (moments < limit - lead(short)).sum() > 0
     assert (left["predictions"], left["shadows"]) == (before["predictions"], before["shadows"])
     with two_days.connect() as connection:
         oldest = connection.execute(sa.select(sa.func.min(database_tables.outcomes.c.known_at))).scalar_one()
@@ -216,7 +222,7 @@ def test_old_files_are_deleted_but_never_predictions_of_the_spool(
 
 def test_no_batch_scans_a_whole_table(settings: Settings, short: Params) -> None:
     engine = database.connect(settings.database_url)
-    for rows in retention.old_rows(short.retention, NOW, NOW, NOW):
+    for rows in retention.old_rows(short.retention, NOW, NOW, NOW, lead(short)):
         for query in (
             sa.select(rows.column).where(rows.column < rows.limit).order_by(rows.column).offset(9).limit(1),
             sa.delete(rows.table).where(rows.between(rows.limit, rows.limit)),
@@ -238,3 +244,11 @@ def test_a_period_that_is_too_short_for_the_monitor_is_refused(name: str, tmp_pa
 
     with pytest.raises(ParamsBroken, match=rf"retention\.{name} is 27, but monitor and policy look back 28 days"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_a_mistyped_argument_deletes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["prune", "--dry-run"])
+    monkeypatch.setattr(prune, "run", lambda *_, **__: pytest.fail("it ran"))
+
+    with pytest.raises(SystemExit, match="unknown arguments '--dry-run'"):
+        prune.main()

@@ -59,7 +59,7 @@ def freeze_postgresql(settings: Settings) -> Figures:
 
 
 class ListCallers:
-    """Clients that send lists of 1000, and leave if there is no response after LIST_PATIENCE_SECONDS."""
+    """Clients that send lists of 1000, and disconnect after LIST_PATIENCE_SECONDS without a response."""
 
     def __init__(self, port: int) -> None:
         self.answered: list[str] = []
