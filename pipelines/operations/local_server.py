@@ -21,10 +21,15 @@ STOP_SECONDS = 20
 
 
 def free_port() -> int:
-    """A port of the loopback interface that no process listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface for a server that starts within a minute: nobody else gets it until then.
+
+    A closed connection of its own makes the system keep it for a while (TIME_WAIT). Otherwise two processes that look
+    for a port at once could get the same, and one would talk to the server of the other.
+    """
+    with socket.create_server((HOST, 0)) as listener:
+        with socket.create_connection(listener.getsockname()):
+            listener.accept()[0].close()
+        return int(listener.getsockname()[1])
 
 
 def responds(port: int, path: str = "/") -> bool:

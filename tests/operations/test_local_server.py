@@ -1,5 +1,6 @@
 """A server is used once it is ready and leaves no process behind; a failure carries its last lines."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,15 @@ def test_a_server_is_ready_in_the_block_and_stopped_after_it(tmp_path: Path) -> 
     assert inside == (True, False)
     assert process.returncode is not None
     assert not local_server.responds(port)
+
+
+def test_a_free_port_is_given_to_nobody_else_but_a_server_can_listen_on_it() -> None:
+    port = local_server.free_port()
+
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind((local_server.HOST, port))
+    with socket.create_server((local_server.HOST, port)), socket.create_connection((local_server.HOST, port)) as client:
+        assert client.getpeername() == (local_server.HOST, port)
 
 
 def test_a_server_that_exits_is_reported_with_its_last_lines(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_every_returned_prediction_survives_a_killed_service(on_both: Settings) 
 
     assert len(answered) > 10 * KILLS
     assert len(set(answered)) == len(answered)
-    assert set(answered) <= set(stored_ids(on_both))
+    with running(on_both):  # takes over what a killed one has left in the spool because the database was busy
+        wait_for(lambda: set(answered) <= set(stored_ids(on_both)))
 
 
 def test_workers_share_the_database(on_both: Settings) -> None:
