@@ -66,13 +66,13 @@ def serving(servers: Mapping[str, Mapping[int, tuple[float, float]]], labels: Ma
 
 def soak(samples: Sequence[Mapping[str, float]]) -> Picture:
     """rows: requests, rss_mb, descriptors, over the course of `make bench-soak`."""
-    requests = [each["requests"] for each in samples]
+    thousands = [each["requests"] / 1000 for each in samples]
     with axes_of(320) as (figure, above):
         above.remove()
         curves = (("memory, MB", "rss_mb"), ("open file descriptors", "descriptors"))
         for place, (axes, (title, name)) in enumerate(zip(figure.subplots(2, 1, sharex=True), curves, strict=True)):
-            axes.plot(requests, [each[name] for each in samples], color=CALM)
-            axes.set(ylim=(0, None), xlabel="requests" if place else "")
+            axes.plot(thousands, [each[name] for each in samples], color=CALM)
+            axes.set(ylim=(0, None), xlabel="thousand requests" if place else "")
             axes.set_title(title, loc="left", fontsize=12, color=SOFT)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         few_ticks(axes, "x")
