@@ -71,7 +71,8 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .
-RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv && touch /venv/.installed
+RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv && touch /venv/.installed \
+    && printf '#!/bin/sh\nexec python -P -m cli "$@"\n' > /venv/bin/ontime && chmod 755 /venv/bin/ontime
 # For `prefect` and `dvc`, which also start without our commands; our commands read src/ontime/environment.mk.
 ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 HOME=/app/var \
     DO_NOT_TRACK=true DVC_NO_ANALYTICS=1 ITERATIVE_DO_NOT_TRACK=1 EVIDENTLY_DISABLE_TELEMETRY=1 \

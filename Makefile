@@ -8,6 +8,7 @@ VENV := .venv
 INFRA := var/infra-venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
+ONTIME := $(PY) -m cli
 
 # Fail early in a folder that the tools cannot handle.
 define NEWLINE
@@ -52,7 +53,7 @@ usage $(UNKNOWN):
 	@$(OUTSIDE) -m pipelines.tools.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
 
 # A relocatable environment: it can be moved and copied with the folder, because its scripts find Python beside them.
-$(VENV)/.installed: requirements/all.txt requirements/setup.txt $(shell [ -x $(PY) ] || echo no-python) | usage
+$(VENV)/.installed: requirements/all.txt requirements/setup.txt pipelines/tools/install.py $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
 	@$(OUTSIDE) -m pipelines.tools.install $(VENV)
 
@@ -74,7 +75,7 @@ help: usage  ## list the targets
 install: usage $(VENV)/.installed  ## install exactly the packages locked in requirements/all.txt into .venv
 
 train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release
-	@$(PY) -m pipelines.operations.train_and_promote
+	@$(ONTIME) train
 
 serve: install  ## serve the live release on 127.0.0.1:8000; train first if there is none
 	@test -f releases/current.json || $(MAKE) train
@@ -100,8 +101,11 @@ check: install  ## run lint, type checks, import rules, and the repository's own
 	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()' --no-logo
 	@$(PY) -m pytest tests/repository
 
+doctor: install  ## say what is installed, where things are written, what is live, and what would stop a command
+	@$(ONTIME) doctor
+
 ui: install  ## serve the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
-	@$(PY) -m pipelines.tools.ui
+	@$(ONTIME) ui
 
 clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep raw/ and .venv
 	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
@@ -109,105 +113,108 @@ clean: usage  ## delete generated data, models, releases and var/ (predictions, 
 ##@ Your own problem
 
 new-problem: install  ## write a first problem from a csv or parquet file: make new-problem NAME=noshows FROM=visits.csv LABEL=missed
-	@$(PY) -m pipelines.tools.new_problem "$$NAME" "$$FROM" "$$LABEL" "$$TIME"
+	@$(ONTIME) new-problem --label "$$LABEL" --time "$$TIME" -- "$$NAME" "$$FROM"
 
 decisions: install  ## list the open decisions of a new problem: make decisions FROM=examples/noshows
-	@$(PY) -m pipelines.tools.open_decisions "$$FROM"
+	@$(ONTIME) decisions -- "$$FROM"
 
 adopt: install  ## replace this problem with another one: make adopt FROM=examples/bikes
-	@$(PY) -m pipelines.tools.adopt "$$FROM" $(if $(REPLACE),--replace)
+	@$(ONTIME) adopt $(if $(REPLACE),--replace) -- "$$FROM"
 
 rename: install  ## rename the project in every file and path: make rename NAME=punctual
-	@$(PY) -m pipelines.tools.rename $(NAME)
+	@$(ONTIME) rename -- $(NAME)
 
 ##@ Model
 
 promote: install  ## make a published release live: make promote VERSION=2; FORCE=1 overrides the gate, on record
-	@$(PY) -m pipelines.operations.release_commands promote $(VERSION) $(if $(FORCE),force)
+	@$(ONTIME) promote $(VERSION) $(if $(FORCE),--force)
 
 rollback: install  ## make the previous release live again
-	@$(PY) -m pipelines.operations.release_commands rollback
+	@$(ONTIME) rollback
 
 shadow: install  ## run a published release in shadow, beside the champion: make shadow VERSION=2
-	@$(PY) -m pipelines.operations.release_commands challenge $(VERSION) 0
+	@$(ONTIME) shadow $(VERSION)
 
 canary: install  ## let a published release serve a share of the traffic: make canary VERSION=2 SHARE=0.1
-	@$(PY) -m pipelines.operations.release_commands challenge $(VERSION) $(SHARE)
+	@$(ONTIME) canary $(VERSION) --share $(SHARE)
 
 withdraw: install  ## end shadow and canary
-	@$(PY) -m pipelines.operations.release_commands withdraw
+	@$(ONTIME) withdraw
 
 approve: install  ## approve a release by name and with a reason, for policy.approval_required: make approve VERSION=2 REASON="reviewed the pack"
-	@$(PY) -m pipelines.operations.release_commands approve $(VERSION) "$$REASON"
+	@$(ONTIME) approve $(VERSION) --reason "$$REASON"
 
 pack: install  ## write the documentation of a version, as one page and as JSON: make pack VERSION=2 TO=packs/2
-	@$(PY) -m pipelines.tools.release_pack $(VERSION) "$$TO"
+	@$(ONTIME) pack $(VERSION) --to "$$TO"
 
 sign: install  ## check and sign the published releases that this folder's key has not signed
-	@$(PY) -m pipelines.operations.signing sign
+	@$(ONTIME) sign
 
 rotate-key: install  ## sign all releases with a new key, and no longer trust the old one
-	@$(PY) -m pipelines.operations.signing rotate
+	@$(ONTIME) rotate-key
 
 compare: install  ## compare champion and challenger where both have scored and the outcome is known
-	@$(PY) -m pipelines.tools.compare_releases
+	@$(ONTIME) compare
 
 reproduce: install  ## rebuild a registered version from its number, and compare predictions: make reproduce VERSION=3
-	@$(PY) -m pipelines.tools.reproduce $(VERSION)
+	@$(ONTIME) reproduce $(VERSION)
 
 tune: install  ## search for hyperparameters inside the training period, and print them for params.yaml
-	@$(PY) -m pipelines.tools.tune
+	@$(ONTIME) tune
 
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
-	@$(PY) -m pipelines.tools.imbalance
+	@$(ONTIME) imbalance
 
 metrics: install  ## report how a branch changes the metrics, as markdown: make metrics BASE=origin/main
 	@$(PY) -m infra.metrics_report "$${BASE:-origin/main}"
 
 ##@ Production
 
+score: install  ## score a file or a folder as the service would: make score FROM=rows.csv TO=scored.parquet
+	@$(ONTIME) score --to "$$TO" -- "$$FROM"
+
 materialise: install  ## write new features and outcomes to the online store
-	@$(PY) -m pipelines.operations.materialise
+	@$(ONTIME) materialise
 
 monitor: install  ## run the daily monitor on yesterday: metrics, alerts, the policy's decision
-	@$(PY) -m pipelines.operations.monitor
+	@$(ONTIME) monitor
 
 performance: install  ## write a page about the predictions of the last year by day, month, release and slice: var/performance.html; other days: make performance FROM=2013-06-01 UNTIL=2013-07-01
-	@$(PY) -m pipelines.tools.performance_report $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL))
+	@$(ONTIME) performance $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL))
 
 # Quoted, because FROM= may also be a folder name, for `make restore`.
 diagnose: install  ## explain why predictions got worse than the release's reference: make diagnose FROM=2013-06-01 UNTIL=2013-07-01
-	@$(PY) -m pipelines.tools.diagnose $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL)) $(if $(AGAINST_FROM),--against-from $(AGAINST_FROM)) $(if $(AGAINST_UNTIL),--against-until $(AGAINST_UNTIL))
+	@$(ONTIME) diagnose $(if $(FROM),--from "$$FROM") $(if $(UNTIL),--until $(UNTIL)) $(if $(AGAINST_FROM),--against-from $(AGAINST_FROM)) $(if $(AGAINST_UNTIL),--against-until $(AGAINST_UNTIL))
 
 retrain: install  ## retrain if the policy has requested it; without a request: make retrain NOW=1
-	@$(PY) -m pipelines.operations.retrain $(if $(NOW),now)
+	@$(ONTIME) retrain $(if $(NOW),--now)
 
 prune: install  ## delete what is older than `retention` in params.yaml allows; to count it only: make prune DRY_RUN=1
-	@$(PY) -m pipelines.operations.prune $(if $(DRY_RUN),dry-run)
+	@$(ONTIME) prune $(if $(DRY_RUN),--dry-run)
 
 orchestrate: install  ## run materialise, monitor, prune and retrain on schedule with Prefect, on 127.0.0.1:4200, until Ctrl-C
-	@$(PY) -m pipelines.operations.orchestrate
+	@$(ONTIME) orchestrate
 
 replay: install  ## replay a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
-	@$(PY) -m pipelines.tools.replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
+	@$(ONTIME) replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
 
 backup: install  ## back up everything that cannot be rebuilt, into one folder: make backup TO=backups/today
-	@$(PY) -m pipelines.tools.backup make "$${TO:-backups/$$(date -u +%Y-%m-%dT%H%M)}"
+	@$(ONTIME) backup $(if $(TO),--to "$$TO")
 
 restore: install  ## restore a backup, keeping existing data beside it: make restore FROM=backups/today REPLACE=1
-	@$(PY) -m pipelines.tools.backup restore "$$FROM" $(if $(REPLACE),--replace)
+	@$(ONTIME) restore $(if $(REPLACE),--replace) -- "$$FROM"
 
 key: install  ## create an API key: make key NAME=desk SCOPES=predict,outcomes
-	@$(PY) -m serving.keys $(NAME) $(SCOPES)
+	@$(ONTIME) key -- $(NAME) $(SCOPES)
 
 audit: install  ## verify that no row of decisions was changed, and write who decided what to var/audit.html; with a head noted earlier: make audit HEAD=5f2c0e9d71ab
-	@$(PY) -m pipelines.tools.audit $(HEAD)
+	@$(ONTIME) audit $(if $(HEAD),--head $(HEAD))
 
 forget: install  ## erase what is stored about entities: make forget ENTITY="id id" REASON="request 12"
-	@$(PY) -m pipelines.tools.forget "$$ENTITY"
+	@$(ONTIME) forget --reason "$$REASON" -- $(ENTITY)
 
 export: install  ## write everything that is stored about an entity as JSON: make export ENTITY=id TO=exports
-	@$(PY) -m pipelines.tools.entity_export "$$ENTITY" "$$TO"
+	@$(ONTIME) export --to "$$TO" -- "$$ENTITY"
 
 ##@ Infrastructure
 
@@ -235,14 +242,14 @@ stack-run: install  ## run a command inside the stack: make stack-run DO="make r
 BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
 stack-backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today
 	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
-	@$(BACKUP) make "/backups/$${TO:-$$(date -u +%Y-%m-%dT%H%M)}"
+	@$(BACKUP) backup --to "/backups/$${TO:-$$(date -u +%Y-%m-%dT%H%M)}"
 
 # Also delete the releases of the worker and the services: a release newer than the backup would otherwise reappear,
 # and conflict with a later release of the same number.
 stack-restore: install  ## restore a backup of the stack, replacing its data: make stack-restore FROM=today
-	@$(BACKUP) verify "/backups/$$FROM"
+	@$(BACKUP) verify-backup "/backups/$$FROM"
 	@$(STACK) --profile serve stop service worker mlflow push pull
-	@$(BACKUP) restore "/backups/$$FROM" --replace
+	@$(BACKUP) restore --replace "/backups/$$FROM"
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
@@ -306,6 +313,9 @@ bench-lists: install  ## measure lists on 4 and on 64 connections, and single re
 
 bench-store: install  ## measure the service and the daily operations with 20 million predictions in the store; fewer: make bench-store ROWS=2000000
 	@$(PY) -m bench.store $(ROWS)
+
+bench-batch: install  ## measure rows per second of CPU and memory of `ontime score`, by size (needs `make train`)
+	@OMP_NUM_THREADS=1 $(PY) -m bench.batch
 
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack

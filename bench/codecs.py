@@ -16,6 +16,7 @@ from bench import entities
 from bench.server_comparison import VAR
 from ontime import database
 from ontime.online import request_matrix
+from ontime.prediction_reasons import reasons_of
 from ontime.problem import PROBLEM
 from ontime.request_fields import kind_of
 from serving import scoring
@@ -111,7 +112,7 @@ def time_scoring() -> dict[str, float]:
             f"scored with {BATCH_SIZE}": microseconds(score(BATCH_SIZE)) / BATCH_SIZE,
             "committed alone": microseconds(commit(1)),
             f"committed with {BATCH_SIZE}": microseconds(commit(BATCH_SIZE)) / BATCH_SIZE,
-            "explained (?explain=true)": microseconds(lambda: scoring.reasons_of(requests[0], matrix[0], release)),
+            "explained (?explain=true)": microseconds(lambda: reasons_of(requests[0], matrix[0], release)),
         }
         engine.dispose()
     return times

@@ -10,13 +10,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pandas as pd
-from tqdm import tqdm
 
 from ontime import features, files, local_time, point_in_time, refusal, rendering, schema
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import Params, load_params
 from ontime.problem.data import DATA
+from ontime.progress import progress_bar
 from ontime.schema import WORDS
 from pipelines.layout import FEATURES, VALIDATED, months_in, read_tables, replacing_folder, write_table
 
@@ -64,7 +64,7 @@ def main() -> None:
     months = months_in(VALIDATED / DATA.entities)
     rows, compared = 0, []
     with replacing_folder(FEATURES) as folder:
-        for month in tqdm(months, desc="features", unit="month", disable=None):
+        for month in progress_bar(months, desc="features", unit="months"):
             labelled, at_moments = build_month(
                 month, read_tables(VALIDATED, months_needed(month, months, params)), params
             )

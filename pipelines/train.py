@@ -7,12 +7,12 @@ from pathlib import Path
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ontime import evaluation, leaks, model, refusal, split
 from ontime.candidates import CANDIDATES, exportable
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
+from ontime.progress import progress_bar
 from ontime.schema import WORDS
 from pipelines.labelled import read_period
 from pipelines.layout import COSTS, MODELS, TRAINED_ON, replacing_folder, write_json
@@ -33,7 +33,7 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
-    for name in tqdm(params.train.candidates, desc="train", unit="model", disable=None):
+    for name in progress_bar(params.train.candidates, desc="train", unit="models"):
         start = time.perf_counter()
         fitted = model.fit(name, matrix, labels, params.train)
         costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ontime.declaration import EntityRequest
+from ontime.prediction_reasons import reasons_of
 from serving import metrics, scoring, threads
 from serving.admission import Overloaded
 from serving.model_store import LiveReleases, ModelStore
@@ -195,7 +196,7 @@ class Batcher:
             for prediction in predictions:
                 prediction["flags"].append("store_unavailable")
         for place in explained:
-            predictions[place]["reasons"] = scoring.reasons_of(entities[place], matrix[place], releases[place])
+            predictions[place]["reasons"] = reasons_of(entities[place], matrix[place], releases[place])
         return ScoredPart(batch, matrix, predictions, (started_at, looked_up_at, perf_counter()))
 
 

@@ -1,6 +1,6 @@
 """API keys and their scopes. The file contains only digests, so reading it reveals no key.
 
-`python -m serving.keys NAME SCOPE,SCOPE` (or `make key`) adds a key, records that in `decisions` and prints the key
+`ontime key NAME SCOPE...` adds a key, records that in `decisions` and prints the key
 once. A key has 256 random bits, so one round of SHA-256 is enough; unlike a password it cannot be guessed.
 """
 
@@ -15,7 +15,7 @@ from typing import Annotated
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ontime import database, environment, files, locks
+from ontime import database, files, locks
 from ontime.settings import BadSettings, Settings, load_settings
 
 DEFAULT_FILE = Path("var/keys.json")
@@ -87,22 +87,16 @@ def create(settings: Settings, path: Path, name: str, scopes: Sequence[str]) -> 
     return key
 
 
-def main() -> None:
+def main(name: str, scopes: Sequence[str]) -> None:
     try:
-        name, scopes = sys.argv[1:]
         settings = load_settings()
         path = settings.api_keys or DEFAULT_FILE
-        print(create(settings, path, name, scopes.split(",")))
+        print(create(settings, path, name, scopes))
     except (sa.exc.SQLAlchemyError, locks.Busy) as error:
         sys.exit(f"key: no key was created, because it could not be recorded: {str(error).partition(chr(10))[0]}")
     except ValueError as error:
         sys.exit(f"key: {str(error).partition(chr(10))[0]}; try: make key NAME=desk SCOPES=predict,outcomes")
     print(
-        f"key: {name} has the scopes {scopes}; the key is not shown again. Serve with ONTIME_API_KEYS={path}",
+        f"key: {name} has the scopes {','.join(scopes)}; the key is not shown again. Serve with ONTIME_API_KEYS={path}",
         file=sys.stderr,
     )
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

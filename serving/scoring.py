@@ -3,28 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import log
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ontime import explain, online, schema
+from ontime import online
 from ontime.database import new_prediction_id
 from ontime.declaration import EntityRequest
 from ontime.online_store import Stored
-from ontime.problem import PROBLEM
 from ontime.release import Release
 from serving.model_store import LiveReleases
-
-MAX_REASONS = 6
-POSITION = {name: place for place, name in enumerate(schema.FEATURE_NAMES)}
-REQUEST_POSITIONS = [POSITION[name] for name in schema.REQUEST]
-ONLINE_POSITIONS = [POSITION[name] for name in schema.ONLINE]
-CATEGORIES = [(name, POSITION[name]) for name in schema.CATEGORICAL]
-MIN_PROBABILITY = 1e-6
-NO_EXPLAINER = "this release has no explainer"
 
 
 @dataclass(frozen=True)
@@ -86,75 +76,11 @@ def predictions_of(
                 "model_version": manifest.version,
                 "features": "request" if stored is None else "online",
                 "features_as_of": None if stored is None else stored.moment,
-                "flags": _flags(entity, stored, row),
+                "flags": online.flags_of(entity, None if stored is None else stored.online, row),
                 "reasons": None,
             }
         )
     return predictions
-
-
-def _flags(entity: EntityRequest, stored: Stored | None, row: NDArray[np.float32]) -> list[str]:
-    """`row`: the model's input; a category is NaN in it if it is missing, or was not in the training data."""
-    flags = ["request_only"] if stored is None and schema.ONLINE else []
-    if not_encoded := [name for name, place in CATEGORIES if np.isnan(row[place])]:
-        present = online.categories_present(entity, online.EMPTY_ROW if stored is None else stored.online)
-        flags += [f"unknown_category:{name}" for name in not_encoded if name in present]
-    return flags
-
-
-def reasons_of(entity: EntityRequest, row: NDArray[np.float32], release: Release) -> dict[str, Any]:
-    """The features that moved this probability most, with the fields of one of `responses.Reasons`.
-
-    Contributions are relative to the base rate. The explainer's own base value differs slightly from it; `others`
-    includes the difference. Without a row in the online store only features of the request are listed; `others`
-    includes the missing ones.
-    """
-    if release.explainer is None:
-        method = release.manifest.reasons
-        return {"method": "none", "why": NO_EXPLAINER if method is None else method.about}
-    explanation = explain.explain(release.explainer, row)
-    question = release.manifest.question
-    scale = explanation.scale  # also part of the field names, so that each number has its unit in its name
-    base = log_odds(release.manifest.base_rate) if scale == "log_odds" else release.manifest.base_rate
-    candidates = np.array(REQUEST_POSITIONS if np.isnan(row[ONLINE_POSITIONS]).all() else range(len(row)))
-    order = np.argsort(-np.abs(explanation.contributions[candidates]), kind="stable")
-    largest = candidates[order[:MAX_REASONS]]
-    return {
-        "method": release.explainer.method,
-        "scale": scale,
-        f"base_{scale}": base,
-        scale: explanation.total,
-        "features": [
-            {
-                "feature": (name := schema.FEATURE_NAMES[place]),
-                "words": PROBLEM.reason(
-                    name, _decoded(name, float(row[place]), release), entity, release.manifest.names, question
-                ),
-                "effect": "raises" if explanation.contributions[place] > 0 else "lowers",
-                scale: float(explanation.contributions[place]),
-            }
-            for place in largest.tolist()
-            if explanation.contributions[place] != 0
-        ],
-        f"others_{scale}": float(explanation.total - base - explanation.contributions[largest].sum()),
-    }
-
-
-def _decoded(name: str, value: float, release: Release) -> float | str:
-    """A numeric feature unchanged; a category as its text."""
-    return value if name not in schema.CATEGORICAL or np.isnan(value) else release.manifest.categories[name][int(value)]
-
-
-def log_odds(probability: float) -> float:
-    """Finite also for 0 and 1.
-
-    >>> log_odds(0.5)
-    0.0
-    >>> round(log_odds(1.0), 1)
-    13.8
-    """
-    clipped = min(max(probability, MIN_PROBABILITY), 1 - MIN_PROBABILITY)
-    return log(clipped / (1 - clipped))
 
 
 def log_rows(

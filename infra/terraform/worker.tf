@@ -9,15 +9,15 @@ locals {
   jobs = {
     materialise = {
       when    = "rate(15 minutes)"
-      command = [local.data, local.releases, "python -m pipelines.operations.materialise"]
+      command = [local.data, local.releases, "ontime materialise"]
     }
     monitor = {
       when    = "cron(30 5 * * ? *)" # by then the last outcomes of the day have arrived
-      command = [local.releases, "python -m pipelines.operations.monitor", "python -m pipelines.operations.mirror push"]
+      command = [local.releases, "ontime monitor", "python -m pipelines.operations.mirror push"]
     }
     retrain = {
       when    = "cron(0 6 ? * MON *)" # does nothing unless the policy has requested it
-      command = [local.releases, "python -m pipelines.operations.retrain", "python -m pipelines.operations.mirror push"]
+      command = [local.releases, "ontime retrain", "python -m pipelines.operations.mirror push"]
     }
   }
 }
@@ -51,7 +51,7 @@ resource "aws_ecs_task_definition" "worker" {
       essential       = true
       linuxParameters = local.unprivileged
       entryPoint      = ["sh", "-ec"] # the schedule adds the command
-      command         = ["python -m pipelines.operations.monitor"]
+      command         = ["ontime monitor"]
       environment = [
         { name = "AWS_DEFAULT_REGION", value = var.region },
         { name = "DVC_SITE_CACHE_DIR", value = "/tmp/dvc" },    # for `dvc pull`
@@ -94,7 +94,7 @@ resource "aws_scheduler_schedule" "job" {
   # checkov:skip=CKV_AWS_297:The encrypted content would be the command line in this file, which is public
   for_each                     = local.jobs
   name                         = "${var.name}-${each.key}"
-  description                  = "python -m pipelines.operations.${each.key}"
+  description                  = "ontime ${each.key}"
   schedule_expression          = each.value.when
   schedule_expression_timezone = "America/New_York" # the problem's time zone
 

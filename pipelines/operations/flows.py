@@ -8,7 +8,7 @@ prefect.yaml has the schedules, the trigger and the limits. A flow makes one cal
 contains no steps. Every call is idempotent, so a flow can be retried, killed or run twice.
 """
 
-import sys
+import argparse
 from datetime import UTC, date, datetime
 
 from prefect import Flow, flow
@@ -91,13 +91,11 @@ FLOWS: dict[str, Flow[..., str]] = {each.name: each for each in (materialise, mo
 
 
 def main() -> None:
-    match sys.argv[1:]:
-        case [name, *when] if name in FLOWS and len(when) <= 1:
-            print(f"{name}: {FLOWS[name](*when)}")
-        case other:
-            sys.exit(
-                f"flows: unknown arguments {' '.join(other)!r}; use {', '.join(f'{name} [WHEN]' for name in FLOWS)}"
-            )
+    parser = argparse.ArgumentParser(prog="flows")
+    parser.add_argument("flow", choices=FLOWS)
+    parser.add_argument("when", nargs="*")
+    arguments = parser.parse_args()
+    print(f"{arguments.flow}: {FLOWS[arguments.flow](*arguments.when)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Fills the online store: features as of each entity's prediction moment, and outcomes when they arrive.
 
-    python -m pipelines.operations.materialise         what has arrived since the last run, by the feed's clock
-    python -m pipelines.operations.materialise test    the whole test period, so that there are entities to predict
+    ontime materialise                  what has arrived since the last run, by the feed's clock
+    ontime materialise --test-period    the whole test period, so that there are entities to predict
 
 Runs every 15 minutes in production (pipelines/operations/flows.py). Rows are stored by entity, so the command is
 idempotent.
@@ -14,14 +14,14 @@ from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
-from tqdm import tqdm
 
-from ontime import database, environment, erasure, features, files, locks, online_store, release_pointer, schema, split
+from ontime import database, erasure, features, files, locks, online_store, release_pointer, schema, split
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
+from ontime.progress import progress_bar
 from ontime.refusal import Refusal
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
@@ -54,9 +54,7 @@ def materialise_rows(engine: sa.Engine, question: Question, rows: pd.DataFrame, 
 
     `entities` has the entities' table, by entity_id.
     """
-    for start in tqdm(
-        range(0, len(rows), BATCH_ROWS), desc="materialise", disable=None if len(rows) > BATCH_ROWS else True
-    ):
+    for start in progress_bar(range(0, len(rows), BATCH_ROWS), desc="materialise", unit="batches"):
         part = rows.iloc[start : start + BATCH_ROWS]
         requests = entities.loc[part[KEY]]
         records = _records(requests[[KEY, *REQUEST_FIELDS]].assign(event_at=requests[DATA.event_at]))
@@ -221,18 +219,13 @@ def materialise_test_period(settings: Settings, params: Params) -> str:
     return f"{len(rows):,} {WORDS.entities} of the test period, {period.start} to {last_day}, with their outcomes"
 
 
-def main() -> None:
+def main(*, test_period: bool = False) -> None:
     settings, params = load_settings(), load_params()
     try:
-        if sys.argv[1:] == ["test"]:
+        if test_period:
             print(f"materialise: {materialise_test_period(settings, params)}")
         else:
             now = feed_clock.now(settings, params)
             print(f"materialise: {now:%Y-%m-%d %H:%M} UTC on the feed's clock: {run(settings, params, now)}")
     except (QuestionDiffers, Refusal, locks.Busy) as refused:
         sys.exit(f"materialise: {refused}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -1,6 +1,6 @@
 """The daily monitor: metrics, alerts, the policy's decision, and the actions that follow at once.
 
-    python -m pipelines.operations.monitor    the last whole day by the feed's clock, and any missed days before it
+    ontime monitor    the last whole day by the feed's clock, and any missed days before it
 
 Each step of a day writes a row in `decisions` and runs once: after an interruption the next run continues, and a day
 that is complete is not repeated. Retraining takes longer, so it is another process: pipelines/operations/retrain.py.
@@ -18,7 +18,7 @@ from monitoring import alerts, daily_metrics, diagnosis, diagnosis_text, perform
 from monitoring.alerts import Alert, Tier
 from monitoring.daily_metrics import DayContext
 from monitoring.policy import Action, DayState, Decision, Trial, choose_action
-from ontime import database, environment, local_time, locks, release, release_pointer
+from ontime import database, local_time, locks, release, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params, load_params
 from ontime.release import Manifest
@@ -204,8 +204,3 @@ def main() -> None:
             print(f"monitor: {day}: {decision.action}: {decision.reason}")
     except (release.ReleaseRefused, locks.Busy) as refused:
         sys.exit(f"monitor: {refused}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

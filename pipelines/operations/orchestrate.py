@@ -1,6 +1,6 @@
-"""`make orchestrate`: runs Prefect's server, the deployments of prefect.yaml and a worker until interrupted.
+"""`ontime orchestrate`: runs Prefect's server, the deployments of prefect.yaml and a worker until interrupted.
 
-    python -m pipelines.operations.orchestrate            on 127.0.0.1:4200, or PREFECT_SERVER_API_PORT
+    ontime orchestrate            on 127.0.0.1:4200, or PREFECT_SERVER_API_PORT
 
 Uses Prefect's command line and API. Prefect's state and logs are in var/prefect.
 """
@@ -227,8 +227,3 @@ def main() -> None:
         serve(instance)
     except NotOrchestrated as failed:
         sys.exit(f"orchestrate: {failed}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -1,7 +1,7 @@
 """After the stages: record the runs, register and publish the best model, run the gate, promote if it passes.
 
-    python -m pipelines.operations.promote                                        after `make train`
-    python -m pipelines.operations.promote candidate 2013-05-01T04:00:00+00:00    after a retraining: shadow first
+    python -m pipelines.operations.promote                                             after `make train`
+    python -m pipelines.operations.promote --candidate-at 2013-05-01T04:00:00+00:00    after a retraining: shadow first
 
 The second form starts in parallel with the stages, and waits until a line on its standard input reports their end.
 Every step is idempotent: an existing run, version, release or verdict is reused. After an interruption, run it again.
@@ -18,6 +18,7 @@ The calls, from the command to the file that names the live release:
 `make promote` (release_commands.py) and the policy (apply_policy.py) begin at `transitions.promote`.
 """
 
+import argparse
 import sys
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -88,16 +89,12 @@ def earlier_trial(engine: sa.Engine, version: str) -> str | None:
     return f"no change: release {version} was already in shadow mode: {challenge.verdict}"
 
 
-def main() -> None:
+def main(candidate_at: datetime | None = None) -> None:
+    """`candidate_at`: None after `make train`; the moment of a retraining, whose stages are still running."""
     try:
-        match sys.argv[1:]:
-            case []:
-                run()
-            case ["candidate", moment]:
-                wait_for_stages()
-                run(datetime.fromisoformat(moment))
-            case other:
-                sys.exit(f"promote: unknown arguments {' '.join(other)!r}; use none, or: candidate MOMENT")
+        if candidate_at is not None:
+            wait_for_stages()
+        run(candidate_at)
     except (BadSettings, locks.Busy, release.ReleaseRefused, git.GitRefused, transitions.TransitionRefused) as refused:
         sys.exit(f"promote: {refused}")
 
@@ -250,5 +247,7 @@ def promote_if_approved(settings: Settings, engine: sa.Engine, version: str, cau
 
 if __name__ == "__main__":
     environment.enforce()
+    parser = argparse.ArgumentParser(prog="promote")
+    parser.add_argument("--candidate-at", type=datetime.fromisoformat)
     with refusal.exit_on_refusal("promote"):
-        main()
+        main(parser.parse_args().candidate_at)

@@ -1,7 +1,7 @@
 """Deletes what `retention` in params.yaml allows: old rows of the database, rejected spool lines, quarantined batches.
 
-    python -m pipelines.operations.prune            delete
-    python -m pipelines.operations.prune dry-run    only count
+    ontime prune              delete
+    ontime prune --dry-run    only count
 
 Runs every night in production (pipelines/operations/flows.py), beside the service. Nothing that the monitor, the
 policy or a running trial of a release still needs is deleted. Idempotent: after an interruption, the next run goes on.
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import sqlalchemy as sa
-from tqdm import tqdm
 
-from ontime import database, environment, local_time, locks, release_pointer, retention
+from ontime import database, local_time, locks, release_pointer, retention
 from ontime.params import Params, load_params
+from ontime.progress import progress_bar
 from ontime.settings import REJECTED, Settings, load_settings
 from pipelines.operations import feed_clock, transition_log
 
@@ -52,7 +52,7 @@ def run(settings: Settings, params: Params, feed_now: datetime, real_now: dateti
         return Pruned({**counts, FILES: len(files)}, before)
     deleted: Counter[str] = Counter()
     try:
-        with tqdm(total=sum(counts.values()), desc="prune", unit=" rows", disable=None) as bar:
+        with progress_bar(total=sum(counts.values()), desc="prune", unit="rows") as bar:
             for each in steps:
                 for batch in retention.delete(engine, each):
                     deleted[each.table.name] += batch
@@ -86,18 +86,10 @@ def old_files(settings: Settings, before: datetime) -> list[Path]:
     return sorted(each for each in paths if each.is_file() and each.stat().st_mtime < before.timestamp())
 
 
-def main() -> None:
+def main(*, dry_run: bool = False) -> None:
     settings, params = load_settings(), load_params()
-    if sys.argv[1:] not in ([], ["dry-run"]):
-        sys.exit(f"prune: unknown arguments {' '.join(sys.argv[1:])!r}; use dry-run, or none to delete")
-    dry_run = len(sys.argv) > 1
     try:
         result = run(settings, params, feed_clock.now(settings, params), datetime.now(UTC), dry_run=dry_run)
     except (database.DatabaseRefused, locks.Busy) as refused:
         sys.exit(f"prune: {refused}")
     print(f"prune: {'would delete' if dry_run else 'deleted'}: {result}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -1,7 +1,7 @@
 """Retraining: the same DVC pipeline with a later window, as a recorded experiment in a clone of this repository.
 
-    python -m pipelines.operations.retrain                if the policy has requested it
-    python -m pipelines.operations.retrain now            without a request
+    ontime retrain          if the policy has requested it
+    ontime retrain --now    without a request
 
 The clone (`ONTIME_WORKSPACE`) contains the current commit, so a retraining never uses uncommitted code and never
 changes your files. `dvc exp show` lists its experiments. They are named after the requesting day, so an interrupted
@@ -73,7 +73,7 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     workspace = update_clone(settings.workspace)
     train_and_promote.repair_dvc_state(workspace)
-    promote = (sys.executable, "-m", "pipelines.operations.promote", "candidate", now.isoformat())
+    promote = (sys.executable, "-m", "pipelines.operations.promote", "--candidate-at", now.isoformat())
     # Started in parallel with the stages, because its imports take seconds; it waits for a line on its standard input.
     try:
         with processes.piped(promote, workspace, _environment(workspace, settings), files.PRIVATE_UMASK) as promotion:
@@ -205,11 +205,11 @@ def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
         raise NotRetrained(str(failed)) from None
 
 
-def main() -> None:
+def main(*, now: bool = False) -> None:
     settings, params = load_settings(), load_params()
     try:
         day = requested_day(database.connect(settings.database_url))
-        if sys.argv[1:] == ["now"]:
+        if now:
             day = feed_clock.yesterday(settings, params)
         if day is None:
             print(f"retrain: {NOT_REQUESTED}")
@@ -217,8 +217,3 @@ def main() -> None:
         print(f"retrain: {day}: {run(settings, params, day)}")
     except (NotRetrained, git.GitRefused, locks.Busy) as failed:
         sys.exit(f"retrain: {failed}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

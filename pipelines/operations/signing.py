@@ -1,23 +1,22 @@
-"""`make sign`, `make rotate-key`: sign the releases of this folder with its private key.
+"""`ontime sign`, `ontime rotate-key`: sign the releases of this folder with its private key.
 
-    python -m pipelines.operations.signing sign      ... those that it has not signed yet, each after a check
-    python -m pipelines.operations.signing rotate    ... all, with a new key; the old one is no longer trusted
-    python -m pipelines.operations.signing new       creates a new key and trusts it too: a rotation's first step
+    ontime sign                    ... those that it has not signed yet, each after a check
+    ontime rotate-key              ... all, with a new key; the old one is no longer trusted
+    ontime rotate-key --prepare    creates a new key and trusts it too: a rotation's first step
 
 Publishing signs too, so `sign` is for releases from before there were signatures, or from elsewhere. With services on
 other machines, a rotation has several steps: see docs/decisions/35.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from ontime import environment, files, locks, release, release_check, signatures
+from ontime import files, locks, release, release_check, signatures
 from ontime.release import MANIFEST, SIGNATURE, ReleaseRefused
 from ontime.settings import Settings, load_settings
 from ontime.signatures import NoSigningKey
 
 LOCK = ".signing.lock"
-USAGE = "try: make sign, or make rotate-key"
 
 
 def sign_releases(settings: Settings) -> list[str]:
@@ -61,31 +60,27 @@ def rotate_key(settings: Settings) -> list[str]:
     return signed
 
 
-def run(settings: Settings, arguments: Sequence[str]) -> str:
-    """Run one command; returns its message. Raises ValueError if it is unknown or refused."""
-    with locks.wait_and_hold(settings.releases / LOCK, "signing"):
-        match arguments:
-            case ["sign"]:
-                signed = sign_releases(settings)
-                return f"signed {', '.join(signed)}" if signed else "every release is signed with this key"
-            case ["rotate"]:
-                signed = rotate_key(settings)
-                return (
-                    f"new key in {signatures.signing_key_path()}, the only one trusted; signed {len(signed)} releases"
-                )
-            case ["new"]:
-                key = signatures.new_key()
-                return f"new key in {signatures.signing_key_path()}; {signatures.trusted_keys_path()} lists it: {key}"
-    raise ValueError(USAGE)
+def sign_unsigned(settings: Settings) -> str:
+    """Sign what is not signed yet; returns a message, as the next two do."""
+    signed = sign_releases(settings)
+    return f"signed {', '.join(signed)}" if signed else "every release is signed with this key"
 
 
-def main() -> None:
+def rotate(settings: Settings) -> str:
+    signed = rotate_key(settings)
+    return f"new key in {signatures.signing_key_path()}, the only one trusted; signed {len(signed)} releases"
+
+
+def create_key(settings: Settings) -> str:  # noqa: ARG001  a command like the other two
+    """Trust a new key beside the old one: a rotation's first step on several machines."""
+    key = signatures.new_key()
+    return f"new key in {signatures.signing_key_path()}; {signatures.trusted_keys_path()} lists it: {key}"
+
+
+def main(action: Callable[[Settings], str]) -> None:
     try:
-        print(f"sign: {run(load_settings(), sys.argv[1:])}")
+        settings = load_settings()
+        with locks.wait_and_hold(settings.releases / LOCK, "signing"):
+            print(f"sign: {action(settings)}")
     except (ReleaseRefused, NoSigningKey, ValueError, OSError) as refused:
         sys.exit(f"sign: {refused}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

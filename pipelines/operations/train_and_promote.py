@@ -9,13 +9,12 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 import yaml
 
-from ontime import environment, locks, sources, split
+from ontime import locks, sources, split
 from ontime.params import ParamsBroken, load_params
 from ontime.refusal import Refusal
 from pipelines.operations import processes, promote
@@ -95,9 +94,7 @@ def _failure(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}, together with its stage"
 
 
-def main(arguments: Sequence[str]) -> None:
-    if arguments:
-        sys.exit(f"train: takes no arguments, got {' '.join(arguments)}; change params.yaml to train another model")
+def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it as ignored
         signal.signal(number, signal.default_int_handler)
     try:
@@ -106,9 +103,4 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(f"train: {refused}")
     except KeyboardInterrupt:
         sys.exit(f"train: interrupted; {RESUME_HINT}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main(sys.argv[1:])
     gc.freeze()  # the process ends: searching MLflow and all other modules for garbage would take a second

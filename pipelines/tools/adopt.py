@@ -1,4 +1,4 @@
-"""`make adopt FROM=examples/bikes`: replaces this project's problem with another one, and removes what belonged to it.
+"""`ontime adopt examples/bikes`: replaces this project's problem with another one, and removes what belonged to it.
 
 FROM holds a folder `problem`, a `params.yaml`, and optionally `tests`. They are checked before anything changes: the
 declaration must be consistent, and the parameters must name features and datasets that it has. A problem with open
@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ontime import environment, locks
+from ontime import locks
 from pipelines.operations import git, processes
 from pipelines.tools import open_decisions
 
@@ -108,18 +108,10 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def main() -> None:
-    if len(sys.argv) < 2:
-        sys.exit("adopt: FROM= is missing; for example: make adopt FROM=examples/bikes")
-    source = Path(sys.argv[1])
+def main(source: Path, *, replace: bool = False) -> None:
     try:
         with locks.hold(locks.WORKSPACE, "make adopt"):
-            adopt(source, replace="--replace" in sys.argv[2:])
+            adopt(source, replace=replace)
     except (NotAdopted, git.GitRefused, locks.Busy) as error:
         sys.exit(f"adopt: {error}")
     print(NEXT_STEPS.format(name=source.name))
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

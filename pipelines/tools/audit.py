@@ -1,20 +1,19 @@
-"""`make audit`: verifies the hash chain of `decisions`, and writes the decisions as a table.
+"""`ontime audit`: verifies the hash chain of `decisions`, and writes the decisions as a table.
 
-    python -m pipelines.tools.audit              every decision, on stdout and as var/audit.html
-    python -m pipelines.tools.audit 5f2c0e9d71ab  ... and whether the head that was noted earlier is still in the chain
+    ontime audit                        every decision, on stdout and as var/audit.html
+    ontime audit --head 5f2c0e9d71ab    ... and whether the head that was noted earlier is still in the chain
 
 The exit status is 1 if a row was changed, deleted, inserted or moved. docs/governance.md says what a chain does not
 prove.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ontime import database, decision_chain, environment, files, locks
+from ontime import database, decision_chain, files, locks
 from ontime.decision_chain import Break
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import pages
@@ -97,9 +96,9 @@ def write_audit(result: Audit, path: Path) -> None:
     )
 
 
-def run(settings: Settings, arguments: Sequence[str]) -> Audit:
+def run(settings: Settings, noted_head: str | None = None) -> Audit:
     """Verify the chain and print it; writes PAGE."""
-    result = audit(database.connect(settings.database_url), arguments[0] if arguments else None)
+    result = audit(database.connect(settings.database_url), noted_head)
     for line in result.lines:
         print(
             f"{line.decision_id:>6}  {line.time}  {line.kind:<10}  {line.verdict:<14}  {line.actor:<24}  "
@@ -112,14 +111,9 @@ def run(settings: Settings, arguments: Sequence[str]) -> Audit:
     return result
 
 
-def main() -> None:
+def main(noted_head: str | None = None) -> None:
     try:
-        result = run(load_settings(), sys.argv[1:])
+        result = run(load_settings(), noted_head)
     except (BadSettings, database.DatabaseRefused, locks.Busy) as error:
         sys.exit(f"audit: {error}")
     sys.exit(0 if result.is_intact else 1)
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -1,29 +1,28 @@
-"""Everything that cannot be rebuilt, in one folder: `make backup`, `make restore FROM=...`.
+"""Everything that cannot be rebuilt, in one folder: `ontime backup`, `ontime restore`.
 
-    python -m pipelines.tools.backup make backups/2026-11-21
-    python -m pipelines.tools.backup verify backups/2026-11-21               checks that it is complete and unchanged
-    python -m pipelines.tools.backup restore backups/2026-11-21              refuses if any store holds data
-    python -m pipelines.tools.backup restore backups/2026-11-21 --replace    moves existing local data aside
+    ontime backup --to backups/2026-11-21
+    ontime verify-backup backups/2026-11-21        checks that it is complete and unchanged
+    ontime restore backups/2026-11-21              refuses if any store holds data
+    ontime restore backups/2026-11-21 --replace    moves existing local data aside
 
 A backup runs while everything else does. Before a restore, stop whatever writes: service, worker, MLflow. A backup
 does not contain API keys (`make key` creates others) nor predictions in a service's spool (the service stores them
 once the database is back). With PostgreSQL and buckets, --replace keeps nothing: back them up first.
 """
 
-import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
-from tqdm import tqdm
 
-from ontime import database, environment, files, locks
+from ontime import database, files, locks
+from ontime.progress import progress_bar
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import backup_stores
 from pipelines.tools.backup_stores import RELEASES, STORE_ERRORS, files_in, is_database, without_password
@@ -66,7 +65,7 @@ def make(settings: Settings, folder: Path) -> Inventory:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     parts = parts_of(settings)
     try:
-        for name, url in tqdm(parts.items(), desc="backup", unit="part", disable=None):
+        for name, url in progress_bar(parts.items(), desc="backup", unit="parts"):
             try:
                 backup_stores.export_store(url, unfinished / name)
             except STORE_ERRORS as error:
@@ -112,7 +111,7 @@ def _locks_of(settings: Settings, parts: dict[str, str]) -> list[Path]:
 
 def _restore_parts(folder: Path, parts: dict[str, str]) -> None:
     restored: list[str] = []
-    for name, url in tqdm(parts.items(), desc="restore", unit="part", disable=None):
+    for name, url in progress_bar(parts.items(), desc="restore", unit="parts"):
         try:
             backup_stores.restore_store(folder / name, url)
         except STORE_ERRORS as error:
@@ -137,28 +136,11 @@ def verified_inventory(folder: Path) -> Inventory:
     return inventory
 
 
-def main() -> None:
-    parser: Any = argparse.ArgumentParser(prog="backup")
-    parser.add_argument("action", choices=["make", "verify", "restore"])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--replace", action="store_true")
-    arguments = parser.parse_args()
-    # A line that begins with "make:" would look like a message of make itself.
-    prefix = "backup" if arguments.action == "make" else arguments.action
+def main(name: str, folder: Path, action: Callable[[Settings, Path], Inventory]) -> None:
+    """Run `make`, `restore` or the verification of a folder, and print the inventory; `name` is the command's."""
     try:
-        settings = load_settings()
-        if arguments.action == "make":
-            inventory = make(settings, arguments.folder)
-        elif arguments.action == "verify":
-            inventory = verified_inventory(arguments.folder)
-        else:
-            inventory = restore(settings, arguments.folder, replace=arguments.replace)
+        inventory = action(load_settings(), folder)
     except (NotBackedUp, BadSettings, *STORE_ERRORS) as error:
-        sys.exit(f"{prefix}: {error}")
+        sys.exit(f"{name}: {error}")
     contents = f"{', '.join(inventory.parts)}; {len(inventory.sha256):,} files"
-    print(f"{prefix}: {arguments.folder}: {contents}, made {inventory.made_at:%Y-%m-%d %H:%M} UTC")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()
+    print(f"{name}: {folder}: {contents}, made {inventory.made_at:%Y-%m-%d %H:%M} UTC")

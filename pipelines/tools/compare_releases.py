@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitoring import performance
-from ontime import database, environment, evaluation, locks, release, release_pointer
+from ontime import database, evaluation, locks, release, release_pointer
 from ontime.release_pointer import NoRelease, Pointer
 from ontime.schema import WORDS
 from ontime.settings import load_settings
@@ -67,8 +67,3 @@ def main() -> None:
         print(comparison_report(entities, pointer))
     except (ValueError, locks.Busy) as error:
         sys.exit(f"compare: {error}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -7,9 +7,7 @@
 Writes reports/diagnosis.html, and its numbers as reports/diagnosis.json.
 """
 
-import argparse
 import sys
-from collections.abc import Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +17,7 @@ import sqlalchemy as sa
 from monitoring import diagnosis, diagnosis_text, performance, samples
 from monitoring.decomposition import Change, Difference, LabelledSample
 from monitoring.diagnosis import Diagnosis
-from ontime import database, environment, files, locks, operation_plots, release, release_pointer
+from ontime import database, files, locks, operation_plots, release, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params, load_params
 from ontime.release import Manifest
@@ -109,27 +107,21 @@ def _rows_of_change(change: Change) -> list[tuple[str, Difference]]:
     ]
 
 
-def parse_periods(arguments: Sequence[str], settings: Settings, params: Params) -> tuple[Days, Days | None]:
-    """The periods of the command line; by default the monitor's window, against the reference."""
-    parser = argparse.ArgumentParser(prog="diagnose")
-    for name in ("--from", "--until", "--against-from", "--against-until"):
-        parser.add_argument(name, type=date.fromisoformat, dest=name.strip("-").replace("-", "_"))
-    parsed = parser.parse_args(arguments)
-    until = parsed.until or feed_clock.yesterday(settings, params) + timedelta(days=1)
-    start = vars(parsed)["from"] or until - timedelta(days=params.monitor.window_days)
-    if parsed.against_until and not parsed.against_from:
-        parser.error("AGAINST_UNTIL= needs AGAINST_FROM=")
-    against = Days(parsed.against_from, parsed.against_until or start) if parsed.against_from else None
-    for days in filter(None, (Days(start, until), against)):
-        if days.start >= days.until:
-            parser.error(f"the period from {days.start} until {days.until}, exclusive, is empty")
-    return Days(start, until), against
-
-
-def main() -> None:
+def main(
+    start: date | None = None,
+    until: date | None = None,
+    against_start: date | None = None,
+    against_until: date | None = None,
+) -> None:
+    """By default the monitor's window, against the release's reference."""
     settings, params = load_settings(), load_params()
-    now, against = parse_periods(sys.argv[1:], settings, params)
+    until = until or feed_clock.yesterday(settings, params) + timedelta(days=1)
+    now = Days(start or until - timedelta(days=params.monitor.window_days), until)
+    against = Days(against_start, against_until or now.start) if against_start else None
     try:
+        for days in filter(None, (now, against)):
+            if days.start >= days.until:
+                raise diagnosis.TooFewDays(f"the period from {days.start} until {days.until}, exclusive, is empty")
         report = diagnose_days(settings, params, now, against)
     except (release.ReleaseRefused, diagnosis.TooFewDays, locks.Busy) as error:
         sys.exit(f"diagnose: {error}")
@@ -137,8 +129,3 @@ def main() -> None:
     for line in diagnosis_text.summary(report.diagnosis):
         print(f"diagnose: {line}")
     print(f"diagnose: {write_diagnosis(report, REPORTS)}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -1,6 +1,6 @@
-"""`make export`: everything that is stored about an entity, as one readable JSON file.
+"""`ontime export`: everything that is stored about an entity, as one readable JSON file.
 
-    python -m pipelines.tools.entity_export ID folder        writes folder/ID.json
+    ontime export ID --to folder        writes folder/ID.json
 
 Every part says what it is. Vectors are decoded to the names, units and values of their features. The export itself is
 recorded in `decisions`, with a hash of the id.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from ontime import database, database_tables, environment, erasure, files, locks, online_store, release, schema
+from ontime import database, database_tables, erasure, files, locks, online_store, release, schema
 from ontime.decision_chain import exclusive_transaction
 from ontime.declaration import ENTITY_ID, Question
 from ontime.problem import PROBLEM
@@ -184,18 +184,10 @@ def export_entity(settings: Settings, engine: sa.Engine, entity_id: str, folder:
     return path
 
 
-def main() -> None:
+def main(entity_id: str, folder: Path) -> None:
     try:
-        entity_id, folder = sys.argv[1:]
         settings = load_settings()
-        path = export_entity(settings, database.connect(settings.database_url), entity_id, Path(folder))
+        path = export_entity(settings, database.connect(settings.database_url), entity_id, folder)
     except (BadSettings, ExportRefused, database.DatabaseRefused, locks.Busy) as error:
         sys.exit(f"export: {error}")
-    except ValueError:
-        sys.exit("export: ENTITY= and TO= are needed; for example: make export ENTITY=id TO=exports")
     print(f"export: {path}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

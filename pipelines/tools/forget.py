@@ -1,13 +1,10 @@
-"""`make forget`: erases what is stored about entities, and records that it was erased, without the content.
-
-    REASON="request of 2013-05-01" python -m pipelines.tools.forget "ID ID"
+"""`ontime forget`: erases what is stored about entities, and records that it was erased, without the content.
 
 One transaction deletes the rows of every table, writes the hashes of the entities to `forgotten`, and appends the row
 in `decisions`. Files of stopped services and quarantined batches are rewritten before it commits. Idempotent: after an
 interruption, run it again.
 """
 
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -17,7 +14,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ontime import database, environment, erasure, locks
+from ontime import database, erasure, locks
 from ontime.decision_chain import exclusive_transaction
 from ontime.declaration import ENTITY_ID
 from ontime.settings import BadSettings, Settings, load_settings
@@ -28,7 +25,7 @@ BACKUPS = Path("backups")  # where `make backup` writes by default
 
 
 class ErasureRefused(ValueError):
-    """The arguments name no entity or no reason; the message says which."""
+    """An argument is no entity, or the reason is empty; the message says which."""
 
 
 class Erasure(NamedTuple):
@@ -64,20 +61,15 @@ class Erasure(NamedTuple):
         return lines
 
 
-def parse_arguments(ids: str, reason: str) -> tuple[tuple[str, ...], str]:
-    """The entities, without duplicates, and the reason. Raises ErasureRefused."""
-    entity_ids = tuple(dict.fromkeys(ids.split()))
+def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], reason: str) -> Erasure:
+    """Erase these entities.
+
+    Raises ErasureRefused, SQLAlchemyError or OSError, and then the database is unchanged.
+    """
     if wrong := [each for each in entity_ids if not re.fullmatch(ENTITY_ID, each)]:
         raise ErasureRefused(f"{wrong[0]!r} is not an entity_id")
-    if not entity_ids:
-        raise ErasureRefused('ENTITY= is missing; for example: make forget ENTITY="id id" REASON="request 12"')
     if not reason.strip():
-        raise ErasureRefused('REASON= is missing; for example: make forget ENTITY="id id" REASON="request 12"')
-    return entity_ids, reason.strip()
-
-
-def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], reason: str) -> Erasure:
-    """Erase these entities. Raises SQLAlchemyError or OSError, and then the database is unchanged."""
+        raise ErasureRefused("the reason is empty")
     traces = stored_files.release_traces(settings.releases, entity_ids)
     waiting = stored_files.spooled_predictions(settings.spool, entity_ids)
     with exclusive_transaction(engine) as connection:
@@ -89,7 +81,7 @@ def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], rea
         key = erasure.hash_key(connection)
         evidence = {
             "entities": [erasure.entity_hash(key, each) for each in entity_ids],
-            "reason": reason,
+            "reason": reason.strip(),
             "erased": {place: count for place, count in counts.items() if count},
             "trained_on": sorted({each.version for of_entity in traces.values() for each in of_entity}),
         }
@@ -98,17 +90,11 @@ def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], rea
     return result
 
 
-def main() -> None:
+def main(entity_ids: Sequence[str], reason: str) -> None:
     try:
-        entity_ids, reason = parse_arguments(" ".join(sys.argv[1:]), os.environ.get("REASON", ""))
         settings = load_settings()
-        result = forget(settings, database.connect(settings.database_url), entity_ids, reason)
+        result = forget(settings, database.connect(settings.database_url), tuple(dict.fromkeys(entity_ids)), reason)
     except (BadSettings, ErasureRefused, database.DatabaseRefused, locks.Busy) as error:
         sys.exit(f"forget: {error}")
     for line in result.lines():
         print(f"forget: {line}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

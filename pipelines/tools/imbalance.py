@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from ontime import environment, evaluation, figures, files, model, plots, split
+from ontime import evaluation, figures, files, model, plots, split
 from ontime.fairness import entity_costs_per_1000
 from ontime.params import Cost, Params, load_params
+from ontime.progress import progress_bar
 from pipelines.labelled import read_period
 from pipelines.layout import MODELS, REPORTS, read_json, replacing_folder, write_json
 from pipelines.tools.imbalance_page import PAGE, PLAIN, PRIOR_CORRECTED, class_imbalance_document
@@ -168,7 +168,7 @@ def measure_labels(params: Params, training: dict[str, Any]) -> list[dict[str, A
     """The results for each label; the first is that of params.yaml, and has a picture."""
     entities = [read_period(period) for period in split.periods(params.split).values()]
     labels = []
-    with tqdm(total=4 * len(MULTIPLES), desc="imbalance", unit="model", disable=None) as progress:
+    with progress_bar(total=4 * len(MULTIPLES), desc="imbalance", unit="models") as progress:
         for at_least in (multiple * params.label.at_least for multiple in MULTIPLES):
             periods = Periods(*(with_label_at_least(period, at_least) for period in entities))
             trained = []
@@ -194,8 +194,3 @@ def main() -> None:
     write_json(JSON, report)
     files.write_text(PAGE, class_imbalance_document(report))
     print(f"imbalance: wrote {JSON} and {PAGE}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

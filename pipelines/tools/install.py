@@ -14,6 +14,11 @@ from pipelines.operations import processes
 
 LOCK = Path("var/install.lock")
 ALL, SETUP = Path("requirements/all.txt"), Path("requirements/setup.txt")
+# The command line, also after the folder was moved: beside it lies the Python that runs it. -P: not a module `cli` of
+# the caller's folder.
+SCRIPT = """#!/bin/sh
+exec "$(dirname -- "$(realpath -- "$0")")/python" -P -m cli "$@"
+"""
 # The dynamic linker's error on Linux, then on macOS.
 NO_OPENMP = re.compile(r"lib\w*omp[^:]*: cannot open shared object file: No such|Library not loaded: \S*lib\w*omp")
 OPENMP = "LightGBM needs the OpenMP runtime: apt-get install libgomp1, or brew install libomp; then make install again"
@@ -41,7 +46,10 @@ def install(venv: Path) -> None:
         _run(uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", python, str(venv))
         _run(uv, "pip", "sync", "--python", python, *hashed, str(ALL))
         packages = next((venv / "lib").glob("python*/site-packages"))
-        (packages / "ontime.pth").write_text("../../../../src\n", encoding="utf-8")
+        (packages / "ontime.pth").write_text("../../../../src\n../../../..\n", encoding="utf-8")
+        script = venv / "bin/ontime"
+        script.write_text(SCRIPT, encoding="utf-8")
+        script.chmod(0o755)
         refuse_without_openmp(python)
         stamp.touch()
 
@@ -63,7 +71,7 @@ def is_installed(stamp: Path) -> bool:
     return (
         stamp.exists()
         and is_relocatable(stamp.parent)
-        and all(stamp.stat().st_mtime >= each.stat().st_mtime for each in (ALL, SETUP))
+        and all(stamp.stat().st_mtime >= each.stat().st_mtime for each in (ALL, SETUP, Path(__file__)))
     )
 
 

@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ontime import environment, files
+from ontime import files
 from pipelines.layout import replacing_folder
 from pipelines.operations.raw_files import RAW
 from pipelines.tools import open_decisions, skeleton
@@ -43,21 +43,15 @@ def write_problem(roles: ColumnRoles, source: Path) -> Path:
     return target
 
 
-def main() -> None:
-    name, source, label, time = (*sys.argv[1:], "")[:4]
+def main(name: str, source: Path, label: str, time: str = "") -> None:
     try:
         if not re.fullmatch(NAME, name):
-            raise NotWritten(f"NAME={name} is not lower-case letters, digits and hyphens, such as noshows")
-        if not Path(source).is_file():
-            raise NotWritten(f"FROM={source} is not a file")
-        target = write_problem(assign_roles(name, Path(source), label, time), Path(source))
+            raise NotWritten(f"the name {name} is not lower-case letters, digits and hyphens, such as noshows")
+        if not source.is_file():
+            raise NotWritten(f"{source} is not a file")
+        target = write_problem(assign_roles(name, source, label, time), source)
     except NotWritten as error:
         sys.exit(f"new-problem: {error}")
     decisions = open_decisions.open_in(target)
     print(f"new-problem: wrote {target}; {len(decisions)} decisions are open:", *decisions, sep="\n  ")
     print(f"Make each decision below its mark, and remove the mark; then commit, and make adopt FROM={target}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

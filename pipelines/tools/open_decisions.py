@@ -3,8 +3,6 @@
 import sys
 from pathlib import Path
 
-from ontime import environment
-
 MARK = "DECIDE:"
 SUFFIXES = (".py", ".yaml")
 
@@ -20,14 +18,8 @@ def open_in(source: Path) -> list[str]:
     ]
 
 
-def main() -> None:
-    source = Path(sys.argv[1])
+def main(source: Path) -> None:
     if not source.is_dir():
         sys.exit(f"decisions: {source} is not a folder; for example: make decisions FROM=examples/bikes")
     decisions = open_in(source)
     print("\n".join(decisions) if decisions else f"decisions: none is open; next: make adopt FROM={source}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -8,9 +8,8 @@ numbers as var/performance.json. The monitor's alerts cover the last days only (
 report shows where and since when a score changed.
 """
 
-import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,6 @@ from monitoring.performance import Performance
 from ontime import (
     database,
     database_tables,
-    environment,
     files,
     local_time,
     locks,
@@ -205,19 +203,11 @@ def _summary(report: PerformanceReport) -> list[str]:
     return lines
 
 
-def parse_days(arguments: Sequence[str]) -> ReportedDays:
-    parser = argparse.ArgumentParser(prog="performance")
-    parser.add_argument("--from", type=date.fromisoformat, dest="start")
-    parser.add_argument("--until", type=date.fromisoformat)
-    days = ReportedDays(**vars(parser.parse_args(arguments)))
-    if days.start and days.until and days.start >= days.until:
-        parser.error(f"the period from {days.start} until {days.until}, exclusive, is empty")
-    return days
-
-
-def main() -> None:
+def main(start: date | None = None, until: date | None = None) -> None:
     settings, params = load_settings(), load_params()
-    days = parse_days(sys.argv[1:])
+    days = ReportedDays(start, until)
+    if start and until and start >= until:
+        sys.exit(f"performance: the period from {start} until {until}, exclusive, is empty")
     try:
         report = measure_performance(settings, params, days=days)
     except (release.ReleaseRefused, locks.Busy) as error:
@@ -229,8 +219,3 @@ def main() -> None:
     for line in _summary(report):
         print(f"performance: {line}")
     print(f"performance: {write_performance(report, FOLDER)}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

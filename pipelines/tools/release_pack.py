@@ -1,6 +1,6 @@
-"""`make pack`: the documentation of one version, as a self-contained page and as JSON.
+"""`ontime pack`: the documentation of one version, as a self-contained page and as JSON.
 
-    python -m pipelines.tools.release_pack 3 folder      writes folder/pack.html and folder/pack.json
+    ontime pack 3 --to folder      writes folder/pack.html and folder/pack.json
 
 Everything is generated from what is recorded: the manifest, the files of the MLflow run, the decisions, the lock of the
 packages. A report is used only if it has the hash that the release's manifest records. pack_sections.py has the text.
@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 import yaml
 
-from ontime import database, decision_chain, environment, files, locks, registry, release
+from ontime import database, decision_chain, files, locks, registry, release
 from ontime.params import PARAMS_FILE
 from ontime.release import Manifest
 from ontime.settings import BadSettings, Settings, load_settings
@@ -145,18 +145,10 @@ def _as_json(record: Recorded, sections: Sequence[PackSection]) -> Mapping[str, 
     return {"version": record.manifest.version, "sections": parts, **recorded}
 
 
-def main() -> None:
+def main(version: str, folder: Path) -> None:
     try:
-        version, folder = sys.argv[1:]
-        print(f"pack: {write_pack(recorded_about(load_settings(), version), Path(folder))}")
+        print(f"pack: {write_pack(recorded_about(load_settings(), version), folder)}")
     except (BadSettings, release.ReleaseRefused, registry.NotRecorded, PackIncomplete, locks.Busy) as error:
         sys.exit(f"pack: {error}")
-    except ValueError:
-        sys.exit("pack: VERSION= and TO= are needed; for example: make pack VERSION=3 TO=packs/3")
     except sa.exc.SQLAlchemyError as error:
         sys.exit(f"pack: the decisions cannot be read: {str(error).partition(chr(10))[0]}")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

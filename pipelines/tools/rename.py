@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from ontime import environment, locks
+from ontime import locks
 from pipelines.operations import git
 
 UNCHANGED = {"LICENSE", "NOTICE"}
@@ -135,17 +135,10 @@ def move(old: str, new: str) -> None:
             raise NotRenamed(f"git mv {source} failed; git reset --hard undoes the changes so far")
 
 
-def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("rename: NAME= is missing; for example: make rename NAME=punctual")
+def main(name: str) -> None:
     try:
         with locks.hold(locks.WORKSPACE, "make rename"):
-            old, count = rename(sys.argv[1])
+            old, count = rename(name)
     except (NotRenamed, git.GitRefused, locks.Busy) as error:
         sys.exit(f"rename: {error}")
-    print(NEXT_STEPS.format(old=old, new=sys.argv[1], count=count))
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()
+    print(NEXT_STEPS.format(old=old, new=name, count=count))

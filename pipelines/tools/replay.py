@@ -1,10 +1,9 @@
 """A year in production, faster than real time: the whole loop on a simulated clock, through the real service.
 
-    python -m pipelines.tools.replay                      the whole dataset except its first three months, which
-                                                          train the first model
-    python -m pipelines.tools.replay --months 2           only two months
-    python -m pipelines.tools.replay --from 2013-06-01 --until 2013-07-01
-    python -m pipelines.tools.replay --dataset another    trains on the dataset of params.yaml, replays another one
+    ontime replay                      the whole dataset except its first three months, which train the first model
+    ontime replay --months 2           only two months
+    ontime replay --from 2013-06-01 --until 2013-07-01
+    ontime replay --dataset another    trains on the dataset of params.yaml, replays another one
 
 For each day: features are materialised as of each entity's moment, the service scores every entity over HTTP,
 outcomes are stored once they are known, the monitor runs, and the policy's decision is carried out. No step sees data
@@ -14,7 +13,6 @@ Everything is in var/replay/, which is emptied first. If ONTIME_DATABASE_URL nam
 reports/replay_<dataset>.*; the name of a partial replay says which part.
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -29,13 +27,13 @@ from threading import Thread
 from typing import NamedTuple
 
 import pandas as pd
-from tqdm import tqdm
 
 from monitoring.policy import Action, Decision
-from ontime import contract, environment, locks, model, release_pointer, sources
+from ontime import contract, locks, model, release_pointer, sources
 from ontime.datasets import SourceBroken, Tables
 from ontime.params import Params, load_params
 from ontime.problem.data import DATA
+from ontime.progress import ProgressBar, progress_bar
 from ontime.settings import Settings, load_settings
 from pipelines.operations import monitor, retrain
 from pipelines.tools import local_service, replay_numbers, replay_report
@@ -81,7 +79,7 @@ def run(
     days = [start + timedelta(days=count) for count in range((until - start).days)]
     with (
         local_service.running_service(settings) as service,
-        tqdm(days, desc="replay", unit="day", disable=None) as progress,
+        progress_bar(days, desc="replay", unit="days") as progress,
     ):
         production = SimulatedProduction(settings, params, tables, service)
         production.materialise(start)
@@ -94,7 +92,7 @@ def run(
 
 
 def retrain_if_decided(
-    settings: Settings, params: Params, day: date, decision: Decision, progress: "tqdm[date]"
+    settings: Settings, params: Params, day: date, decision: Decision, progress: "ProgressBar[date]"
 ) -> None:
     """Print the decision, and retrain if that is the decision; `monitor.run` has carried out all others."""
     if decision.action is not Action.NOTHING:
@@ -130,14 +128,22 @@ class ReplayedDays(NamedTuple):
     name: str  # of the report
 
 
-def replayed_days(arguments: argparse.Namespace, params: Params) -> ReplayedDays:
-    """Exits if the days are not in the dataset."""
-    own, name = sources.dataset(params.dataset), arguments.dataset or params.dataset
+def replayed_days(
+    params: Params,
+    months: int | None = None,
+    start: date | None = None,
+    until: date | None = None,
+    dataset: str | None = None,
+) -> ReplayedDays:
+    """Exits if the days are not in the dataset, or there is no such dataset."""
+    own, name = sources.dataset(params.dataset), dataset or params.dataset
+    if name not in DATA.datasets:
+        sys.exit(f"replay: there is no dataset {name}; problem/data.py declares {', '.join(sorted(DATA.datasets))}")
     replayed, is_other = sources.dataset(name), name != params.dataset
     end = replayed.last_day + timedelta(days=1)
     first = replayed.first_day if is_other else _months_after(own.first_day, FIRST_MONTHS)
-    start = arguments.start or first
-    until = arguments.until or (_months_after(start, arguments.months) if arguments.months else end)
+    start = start or first
+    until = until or (_months_after(start, months) if months else end)
     if not replayed.first_day <= start < until <= end:
         sys.exit(f"replay: {start} until {until} is not within {name}, {replayed.first_day} to {replayed.last_day}")
     report = f"replay_{name}" if is_other else "replay"
@@ -160,22 +166,20 @@ def _months_after(day: date, months: int) -> date:
     return (pd.Timestamp(day) + pd.DateOffset(months=months)).date()
 
 
-def main() -> None:
+def main(
+    months: int | None = None, start: date | None = None, until: date | None = None, dataset: str | None = None
+) -> None:
+    """By default the whole dataset of params.yaml except its first three months, which train the first model."""
     try:
         with locks.hold(FOLDER.with_suffix(".lock"), "make replay"):
-            replay()
+            params = load_params()
+            replay(params, replayed_days(params, months, start, until, dataset))
     except (locks.Busy, SourceBroken) as error:
         sys.exit(f"replay: {error}")
 
 
-def replay() -> None:
-    parser = argparse.ArgumentParser(prog="replay")
-    parser.add_argument("--months", type=int, choices=range(1, 13), metavar="1 to 12")
-    parser.add_argument("--from", dest="start", type=date.fromisoformat, metavar="2013-06-01")
-    parser.add_argument("--until", type=date.fromisoformat, metavar="2013-07-01", help="exclusive")
-    parser.add_argument("--dataset", choices=sorted(DATA.datasets))
-    params, started = load_params(), time.monotonic()
-    days = replayed_days(parser.parse_args(), params)
+def replay(params: Params, days: ReplayedDays) -> None:
+    started = time.monotonic()
     refuse_without_baseline(params)
     violations = contract_violations(days.dataset) if days.dataset != params.dataset else []
     for line in violations:
@@ -190,8 +194,3 @@ def replay() -> None:
     numbers = replay_numbers.write_numbers(settings, params, tables, days.start, days.until, days.name, violations)
     page = replay_report.write_page(numbers)
     print(f"replay: {page} in {(time.monotonic() - started) / 60:.1f} minutes")
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -3,6 +3,7 @@
 python -m pipelines.tools.replay_report reports/replay.json
 """
 
+import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,9 +63,9 @@ def _alerts(numbers: Mapping[str, Any]) -> list[tuple[int, str, int, str, str, f
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
-        sys.exit("replay_report: usage: python -m pipelines.tools.replay_report reports/replay.json")
-    path = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(prog="replay_report")
+    parser.add_argument("path", type=Path, metavar="reports/replay.json")
+    path = parser.parse_args().path
     if not path.is_file():
         sys.exit(f"replay_report: {path} does not exist; `make replay` writes it")
     print(f"replay_report: {write_page(path)}")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from ontime import environment, registry
+from ontime import registry
 from ontime.registry import Origin
 from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
@@ -70,11 +70,8 @@ def _conclusion(differing: Sequence[str], rebuilt: Rebuild) -> str:
     return f"predictions identical over {deviation.entities:,} {WORDS.entities}"
 
 
-def reproduce(settings: Settings, arguments: Sequence[str]) -> Reproduction:
+def reproduce(settings: Settings, version: str) -> Reproduction:
     """Rebuild a version, and compare it with its record. Raises NotRebuilt, NotRecorded, GitRefused."""
-    if len(arguments) != 1:
-        raise NotRebuilt("VERSION= is missing; for example: make reproduce VERSION=3")
-    (version,) = arguments
     git.refuse_without_commit()
     origin = registry.origin(registry.tracking_client(settings.tracking_url, settings.artifacts), version)
     refuse_unrecorded(version, origin)
@@ -82,16 +79,11 @@ def reproduce(settings: Settings, arguments: Sequence[str]) -> Reproduction:
     return compare_with_record(version, origin, rebuild(origin))
 
 
-def main() -> None:
+def main(version: str) -> None:
     try:
-        reproduction = reproduce(load_settings(), sys.argv[1:])
+        reproduction = reproduce(load_settings(), version)
     except (BadSettings, NotRebuilt, git.GitRefused, registry.NotRecorded) as error:
         sys.exit(f"reproduce: {error}")
     for line in reproduction.lines:
         print(f"reproduce: {line}")
     sys.exit(0 if reproduction.identical else 1)
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

@@ -9,7 +9,7 @@ import optuna
 import pandas as pd
 import yaml
 
-from ontime import environment, evaluation, model, split
+from ontime import evaluation, model, split
 from ontime.candidates import LightGBMParams
 from ontime.params import Params, load_params
 from pipelines.labelled import read_period
@@ -61,8 +61,3 @@ def main() -> None:
     current = study.trials[0].value
     print(f"tune: mean log-loss over {params.tune.folds} months {study.best_value:.4f}, currently {current:.4f}")
     print(yaml.safe_dump({"lightgbm": suggested_params(optuna.trial.FixedTrial(study.best_params)).model_dump()}))
-
-
-if __name__ == "__main__":
-    environment.enforce()
-    main()

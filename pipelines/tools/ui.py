@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ontime import environment, files, locations
+from ontime import files, locations
 from ontime.settings import BadSettings, load_settings
 from pipelines.operations import local_server
 from pipelines.operations.processes import last_lines
@@ -115,6 +115,5 @@ def show_pages(ports: Ports) -> None:
     print("ui: stopped")
 
 
-if __name__ == "__main__":
-    environment.enforce()
+def main() -> None:
     show_pages(Ports(orchestrate=int(os.environ.get("PREFECT_SERVER_API_PORT", Ports.orchestrate))))

@@ -69,6 +69,7 @@ NEEDS = {
     "canary": ["VERSION", "SHARE"],
     "reproduce": ["VERSION"],
     "restore": ["FROM"],
+    "score": ["FROM", "TO"],
     "key": ["NAME", "SCOPES"],
     "rename": ["NAME"],
     "stack-run": ["DO"],

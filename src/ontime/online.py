@@ -18,6 +18,7 @@ from ontime.request_fields import arrays_of, kind_of
 
 EXPLAINED_PROBES = 4  # an explanation takes milliseconds, and every start waits for this
 PROBE_TOLERANCE = 1e-5  # allows for different processors in training and serving
+CATEGORIES = [(name, schema.FEATURE_NAMES.index(name)) for name in schema.CATEGORICAL]
 FIELDS = {name: kind_of(each.annotation) for name, each in PROBLEM.request.model_fields.items()}
 
 
@@ -51,6 +52,19 @@ def categories_present(entity: EntityRequest, row: OnlineRow) -> set[str]:
     columns = PROBLEM.request_features(request_columns([entity]))
     requested = {name for name in schema.REQUEST if name in schema.CATEGORICAL and isinstance(columns[name][0], str)}
     return requested | row.texts.keys()
+
+
+def flags_of(entity: EntityRequest, row: OnlineRow | None, encoded: NDArray[np.float32]) -> list[str]:
+    """What limits a prediction: `request_only`, and `unknown_category:<feature>`.
+
+    `row`: None without a row in the online store. `encoded`: the model's input; a category is NaN in it if it is
+    missing, or was not in the training data.
+    """
+    flags = ["request_only"] if row is None and schema.ONLINE else []
+    if not_encoded := [name for name, place in CATEGORIES if np.isnan(encoded[place])]:
+        present = categories_present(entity, EMPTY_ROW if row is None else row)
+        flags += [f"unknown_category:{name}" for name in not_encoded if name in present]
+    return flags
 
 
 def probe_matrix(probes: Sequence[Probe], release: Release) -> NDArray[np.float32]:

@@ -17,7 +17,8 @@ def arrays_of(entities: Sequence[EntityRequest], kinds: Mapping[str, type]) -> C
     for name, kind in kinds.items():
         values = [getattr(entity, name) for entity in entities]
         if kind is datetime:
-            columns[name] = np.array([each.astimezone(UTC).replace(tzinfo=None) for each in values], "datetime64[us]")
+            in_utc = (each if each.tzinfo is UTC else each.astimezone(UTC) for each in values)
+            columns[name] = np.array([each.replace(tzinfo=None) for each in in_utc], "datetime64[us]")
         else:
             columns[name] = np.array(values, dtype=object if kind is str else None)
     return columns

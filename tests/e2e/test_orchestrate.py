@@ -20,7 +20,7 @@ from pipelines.operations import local_server
 from pipelines.operations.orchestrate import call_api
 from tests import PARAMS_YAML, ROOT, without_settings
 
-NEEDED = ("pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
+NEEDED = ("cli", "pipelines", "monitoring", "src", "prefect.yaml", "pyproject.toml")
 NOW = datetime(2013, 2, 20, 17, tzinfo=UTC)  # on the feed's clock
 DEPLOYMENTS = ("materialise/quarter-hourly", "monitor/daily", "retrain/on-request", "prune/nightly")
 LAST_STATES = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -34,14 +34,14 @@ request_retraining(date(2013, 2, 19), Decision(Action.RETRAIN, "a test"))
 
 
 class Orchestra:
-    """The process of `python -m pipelines.operations.orchestrate`, in a folder with the code of the project."""
+    """The process of `ontime orchestrate`, in a folder with the code of the project."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.log = folder, local_server.free_port(), folder / "orchestrate.log"
         self.api = f"http://127.0.0.1:{self.port}/api"
         self.process = local_server.start(self.command, self.log, self.environment, folder)
 
-    command = (sys.executable, "-m", "pipelines.operations.orchestrate")
+    command = (sys.executable, "-m", "cli", "orchestrate")
 
     @property
     def environment(self) -> dict[str, str]:

@@ -1,11 +1,12 @@
-"""Every example in a docstring prints what it says; tests/problem runs those of the problem."""
+"""Every example in a docstring prints what it says. tests/problem runs those of the problem, test_api.py the API's."""
 
 import pytest
 
 from tests.doctests import modules_with_examples, run_examples
 
 ROOMS = ("src/ontime", "monitoring", "serving", "pipelines", "bench")
-MODULES = [name for name in modules_with_examples(*ROOMS) if not name.startswith("ontime.problem.")]
+RUN_ELSEWHERE = ("ontime.problem.", "ontime.api")
+MODULES = [name for name in modules_with_examples(*ROOMS) if not name.startswith(RUN_ELSEWHERE)]
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -127,8 +127,8 @@ def test_a_lost_private_key_is_not_replaced_silently(signed: Settings, own_keys:
 def test_a_release_from_before_signatures_is_signed_after_a_check(signed: Settings) -> None:
     (signed.releases / "1" / SIGNATURE).unlink()
 
-    assert signing.run(signed, ["sign"]) == "signed 1"
-    assert signing.run(signed, ["sign"]) == "every release is signed with this key"
+    assert signing.sign_unsigned(signed) == "signed 1"
+    assert signing.sign_unsigned(signed) == "every release is signed with this key"
     assert release_pointer.load_live(signed.releases).manifest.version == "1"
 
 
@@ -138,7 +138,7 @@ def test_a_release_that_fails_its_check_is_not_signed(signed: Settings) -> None:
     (signed.releases / "1" / release.MODEL).write_bytes(b"another model")
 
     with pytest.raises(ReleaseRefused, match=r"model\.onnx: sha256 is not the one"):
-        signing.run(signed, ["sign"])
+        signing.sign_unsigned(signed)
 
     assert not (signed.releases / "1" / SIGNATURE).exists()
 
@@ -147,7 +147,7 @@ def test_a_release_that_fails_its_check_is_not_signed(signed: Settings) -> None:
 def test_a_rotation_signs_all_releases_with_a_new_key_and_distrusts_the_old_one(signed: Settings) -> None:
     old_key, old_signature = signatures.own_public_key(), (signed.releases / "1" / SIGNATURE).read_text()
 
-    message = signing.run(signed, ["rotate"])
+    message = signing.rotate(signed)
 
     assert message.endswith("the only one trusted; signed 2 releases")
     assert old_key not in signatures.trusted_keys()
@@ -159,10 +159,10 @@ def test_a_rotation_signs_all_releases_with_a_new_key_and_distrusts_the_old_one(
 
 @pytest.mark.slow
 def test_both_keys_are_trusted_between_the_steps_of_a_rotation(signed: Settings) -> None:
-    signing.run(signed, ["new"])
+    signing.create_key(signed)
 
     release.verify(signed.releases / "1")
-    assert signing.run(signed, ["sign"]) == "signed 1, 2"
+    assert signing.sign_unsigned(signed) == "signed 1, 2"
     release.verify(signed.releases / "1")
 
 
@@ -175,7 +175,7 @@ def test_a_rotation_does_not_sign_a_forged_release(
     own_key = signatures.own_public_key()
 
     with pytest.raises(ReleaseRefused, match="does not list"):
-        signing.run(signed, ["rotate"])
+        signing.rotate(signed)
 
     assert signatures.own_public_key() == own_key
     assert signatures.trusted_keys() == (own_key,)

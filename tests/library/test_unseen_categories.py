@@ -13,9 +13,7 @@ from monitoring import table_metrics
 from ontime import features, online, schema
 from ontime.declaration import Columns
 from ontime.online import OnlineRow
-from ontime.online_store import Stored
 from ontime.problem import PROBLEM
-from serving import scoring
 
 FLIGHT = PROBLEM.request.model_validate(
     {**PROBLEM.examples["a morning flight"]}
@@ -58,17 +56,13 @@ def unseen_share(rows: pd.DataFrame, texts: dict[str, Any]) -> float | None:
 
 
 def test_an_unseen_category_of_the_request_is_flagged_and_counted() -> None:
-    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.EMPTY_ROW)
-
-    assert scoring._flags(FLIGHT, stored, uncoded(DEST)) == ["unknown_category:dest"]
+    assert online.flags_of(FLIGHT, online.EMPTY_ROW, uncoded(DEST)) == ["unknown_category:dest"]
     assert unseen_share(answered(), {}) == 1
 
 
 def test_a_missing_category_of_the_request_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
     without_dest(monkeypatch)
-    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), online.EMPTY_ROW)
-
-    assert scoring._flags(FLIGHT, stored, uncoded(DEST)) == []
+    assert online.flags_of(FLIGHT, online.EMPTY_ROW, uncoded(DEST)) == []
     assert unseen_share(answered(), {}) == 0
 
 
@@ -76,10 +70,10 @@ def test_a_missing_category_of_the_request_is_neither(monkeypatch: pytest.Monkey
 def test_an_unseen_category_of_the_online_store_is_flagged(
     texts: dict[str, str], flags: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "CATEGORIES", [("sky", 7)])
-    stored = Stored(datetime(2013, 11, 5, tzinfo=UTC), OnlineRow(online.EMPTY_ROW.vector, texts))
+    monkeypatch.setattr(online, "CATEGORIES", [("sky", 7)])
+    row = OnlineRow(online.EMPTY_ROW.vector, texts)
 
-    assert scoring._flags(FLIGHT, stored, uncoded(7)) == flags
+    assert online.flags_of(FLIGHT, row, uncoded(7)) == flags
 
 
 @pytest.mark.parametrize(

@@ -141,9 +141,9 @@ def test_what_a_person_started_is_dated_by_the_feeds_clock(
     release.publish(world.releases, small.contents, small.manifest("3"))
     record_gate_pass(engine, "3", midnight(MONDAY))
 
-    release_commands.run(world, ["challenge", "2", "0"])
-    release_commands.run(world, ["promote", "3"])
-    release_commands.run(world, ["challenge", "2", "0"])
+    release_commands.challenge(world, "2", 0)
+    release_commands.promote(world, "3")
+    release_commands.challenge(world, "2", 0)
     context = DayContext(world, params, engine, day + timedelta(days=3), midnight(day + timedelta(days=4)))
     state = monitor.observe(context, pointer_of(world), ())
 

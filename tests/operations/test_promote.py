@@ -2,6 +2,7 @@
 
 import io
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,9 @@ def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, m
     """It waits for the stages, and must not mistake the end of its parent process for theirs."""
     monkeypatch.setenv("ONTIME_TRACKING_URL", f"sqlite:///{tmp_path}/mlflow.db")
     monkeypatch.setenv("ONTIME_DATABASE_URL", f"sqlite:///{tmp_path}/ontime.db")
-    monkeypatch.setattr(sys, "argv", ["promote", "candidate", "2013-05-01T04:00:00+00:00"])
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
 
     with pytest.raises(SystemExit, match="the parent process ended before the stages finished; run make train again"):
-        promote.main()
+        promote.main(datetime(2013, 5, 1, 4, tzinfo=UTC))
 
     assert not (tmp_path / "ontime.db").exists()

@@ -1,5 +1,6 @@
 """`make promote` checks a release: the gate's verdict, a rollback, the known outcomes of both releases."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def test_nothing_blocks_a_release_that_the_gate_passed(settings: Settings, engin
     database.record_decision(engine, "gate", "promote", PASSED)
 
     assert reasons_against(settings, engine) is None
-    assert by_hand.run(settings, ["promote", "2"]) == "release 2 is live"
+    assert by_hand.promote(settings, "2") == "release 2 is live"
     assert decisions(engine, "promotion") == [("by hand", "requested by hand")]
 
 
@@ -97,7 +98,7 @@ def test_a_release_that_the_gate_rejected_is_refused_with_its_reason(settings: S
     database.record_decision(engine, "gate", "reject", REJECTED)
 
     with pytest.raises(transitions.TransitionRefused) as refused:
-        by_hand.run(settings, ["promote", "2"])
+        by_hand.promote(settings, "2")
 
     assert str(refused.value) == f"release 2 is not promoted: {GATE_REJECTION}; {OVERRIDE}"
     assert (live_version(settings), decisions(engine, "promotion")) == ("1", [])
@@ -106,7 +107,7 @@ def test_a_release_that_the_gate_rejected_is_refused_with_its_reason(settings: S
 def test_a_forced_promotion_succeeds_and_is_recorded(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "reject", REJECTED)
 
-    message = by_hand.run(settings, ["promote", "2", "force"])
+    message = by_hand.promote(settings, "2", force=True)
 
     assert message == f"release 2 is live: forced by hand; {GATE_REJECTION}"
     assert live_version(settings) == "2"
@@ -116,18 +117,18 @@ def test_a_forced_promotion_succeeds_and_is_recorded(settings: Settings, engine:
 def test_force_without_a_blocking_reason_is_an_ordinary_promotion(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
 
-    by_hand.run(settings, ["promote", "2", "force"])
+    by_hand.promote(settings, "2", force=True)
 
     assert decisions(engine, "promotion") == [("by hand", "requested by hand")]
 
 
-@pytest.mark.parametrize("force", [[], ["force"]])
-def test_promoting_again_changes_nothing(force: list[str], settings: Settings, engine: sa.Engine) -> None:
+@pytest.mark.parametrize("force", [False, True])
+def test_promoting_again_changes_nothing(force: bool, settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "reject", REJECTED)
-    by_hand.run(settings, ["promote", "2", "force"])
+    by_hand.promote(settings, "2", force=True)
     before = (settings.releases / release_pointer.POINTER).read_bytes(), decisions(engine, "promotion")
 
-    message = by_hand.run(settings, ["promote", "2", *force])
+    message = by_hand.promote(settings, "2", force=force)
 
     assert message == "release 2 is already live"
     assert ((settings.releases / release_pointer.POINTER).read_bytes(), decisions(engine, "promotion")) == before
@@ -137,7 +138,7 @@ def test_an_interrupted_forced_promotion_is_recorded_as_forced(settings: Setting
     database.record_decision(engine, "gate", "reject", REJECTED)
     release_pointer.set_live(settings.releases, "2")
 
-    by_hand.run(settings, ["promote", "2", "force"])
+    by_hand.promote(settings, "2", force=True)
 
     assert decisions(engine, "promotion") == [("forced", f"forced by hand; {GATE_REJECTION}")]
 
@@ -203,11 +204,11 @@ def test_a_release_that_the_policy_rolled_back_is_refused_with_its_reason(
 
 def test_a_rollback_by_hand_blocks_until_it_is_overridden(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    by_hand.run(settings, ["promote", "2"])
-    by_hand.run(settings, ["rollback"])
+    by_hand.promote(settings, "2")
+    by_hand.roll_back(settings)
     remembered = reasons_against(settings, engine)
 
-    by_hand.run(settings, ["promote", "2", "force"])
+    by_hand.promote(settings, "2", force=True)
 
     assert remembered == "release 2 was rolled back by hand"
     assert reasons_against(settings, engine) is None
@@ -221,15 +222,22 @@ def test_a_rollback_that_only_the_pointer_records_blocks_too(settings: Settings,
     assert reasons_against(settings, engine) == "release 2 was rolled back"
 
 
-@pytest.mark.parametrize("words", [["promote", "9"], ["promote", "9", "force"], ["challenge", "9", "0"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        lambda settings: by_hand.promote(settings, "9"),
+        lambda settings: by_hand.promote(settings, "9", force=True),
+        lambda settings: by_hand.challenge(settings, "9", 0),
+    ],
+)
 def test_a_release_that_fails_its_probes_is_never_moved(
-    words: list[str], settings: Settings, engine: sa.Engine, small: Small, other: Small
+    command: Callable[[Settings], str], settings: Settings, engine: sa.Engine, small: Small, other: Small
 ) -> None:
     publish_changed(small, settings.releases, model_onnx=other.contents[release.MODEL])
     before = (settings.releases / release_pointer.POINTER).read_bytes()
 
     with pytest.raises(release.ReleaseRefused, match=r"release 9: .* gets 0\.\d+, not .* so FORCE=1 does not help"):
-        by_hand.run(settings, words)
+        command(settings)
 
     assert (settings.releases / release_pointer.POINTER).read_bytes() == before
     assert [*decisions(engine, "promotion"), *decisions(engine, "challenge")] == []
@@ -238,7 +246,7 @@ def test_a_release_that_fails_its_probes_is_never_moved(
 def test_a_canary_of_a_rejected_release_starts_with_a_warning(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "reject", REJECTED)
 
-    message = by_hand.run(settings, ["challenge", "2", "0.1"])
+    message = by_hand.challenge(settings, "2", 0.1)
 
     assert message.endswith(f"serves 10.0% of the flights, and scores all of them. Warning: {GATE_REJECTION}")
     assert decisions(engine, "challenge") == [("share 0.1", GATE_REJECTION)]
@@ -254,14 +262,14 @@ APPROVAL = 'release 2 needs an approval (policy.approval_required): run make app
 
 
 @pytest.mark.usefixtures("approval_required")
-@pytest.mark.parametrize("arguments", [("promote", "2"), ("promote", "2", "force")])
+@pytest.mark.parametrize("force", [False, True])
 def test_a_promotion_by_hand_waits_for_an_approval_also_by_force(
-    settings: Settings, engine: sa.Engine, arguments: tuple[str, ...]
+    settings: Settings, engine: sa.Engine, force: bool
 ) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
 
     with pytest.raises(transitions.ApprovalMissing) as missing:
-        by_hand.run(settings, arguments)
+        by_hand.promote(settings, "2", force=force)
 
     assert str(missing.value) == APPROVAL
     assert live_version(settings) == "1"
@@ -282,8 +290,8 @@ def test_an_approved_release_is_promoted_and_both_persons_are_recorded(on_both: 
     database.record_decision(engine, "gate", "promote", PASSED)
     ada, grace = (on_both.model_copy(update={"actor": name}) for name in ("ada@desk", "grace@desk"))
 
-    message = by_hand.run(ada, ["approve", "2", "reviewed the pack"])
-    by_hand.run(grace, ["promote", "2"])
+    message = by_hand.approve(ada, "2", "reviewed the pack")
+    by_hand.promote(grace, "2")
 
     approval, promotion = (database.last_decision(engine, kind) for kind in ("approval", "promotion"))
     assert message == "release 2 is approved by ada@desk: reviewed the pack"
@@ -302,20 +310,20 @@ def test_an_approved_release_is_promoted_and_both_persons_are_recorded(on_both: 
 @pytest.mark.usefixtures("approval_required")
 def test_an_approval_holds_for_the_approved_files_only(settings: Settings, engine: sa.Engine) -> None:
     database.record_decision(engine, "gate", "promote", PASSED)
-    by_hand.run(settings.model_copy(update={"actor": "ada@desk"}), ["approve", "2", "reviewed"])
+    by_hand.approve(settings.model_copy(update={"actor": "ada@desk"}), "2", "reviewed")
     manifest = settings.releases / "2" / release.MANIFEST
     manifest.write_text(manifest.read_text() + "\n")
     (settings.releases / "2" / release.SIGNATURE).write_text(signatures.sign(manifest.read_bytes()))
 
     with pytest.raises(transitions.ApprovalMissing, match="is not the one that ada@desk approved"):
-        by_hand.run(settings, ["promote", "2"])
+        by_hand.promote(settings, "2")
 
 
 def test_an_approval_needs_a_reason_and_a_published_release(settings: Settings) -> None:
     with pytest.raises(ValueError, match="release 9 is not published"):
-        by_hand.run(settings, ["approve", "9", "reviewed"])
-    with pytest.raises(ValueError, match="try: make promote"):
-        by_hand.run(settings, ["approve", "2", " "])
+        by_hand.approve(settings, "9", "reviewed")
+    with pytest.raises(ValueError, match="the reason is empty"):
+        by_hand.approve(settings, "2", " ")
 
 
 @pytest.mark.parametrize(

@@ -244,11 +244,3 @@ def test_a_period_that_is_too_short_for_the_monitor_is_refused(name: str, tmp_pa
 
     with pytest.raises(ParamsBroken, match=rf"retention\.{name} is 27, but monitor and policy look back 28 days"):
         load_params(tmp_path / "params.yaml")
-
-
-def test_a_mistyped_argument_deletes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["prune", "--dry-run"])
-    monkeypatch.setattr(prune, "run", lambda *_, **__: pytest.fail("it ran"))
-
-    with pytest.raises(SystemExit, match="unknown arguments '--dry-run'"):
-        prune.main()

@@ -43,7 +43,7 @@ stages:
 """
 SCRIPT = (
     "from pipelines.operations import promote, train_and_promote as training; "
-    "promote.main = lambda: print('promoted'); training.main([])"
+    "promote.main = lambda: print('promoted'); training.main()"
 )
 ALL_OUTPUTS = {"first/one", "first/other", "second/one", "second/other"}
 

@@ -76,9 +76,9 @@ class World(NamedTuple):
 Command = Callable[[World], object]
 
 
-def by_hand_command(*arguments: str) -> Command:
+def by_hand_command(function: Callable[..., str], *arguments: Any, **options: Any) -> Command:
     """A command given by hand."""
-    return lambda world: by_hand.run(world.settings, arguments)
+    return lambda world: function(world.settings, *arguments, **options)
 
 
 def policy(action: Action, world: World) -> Command:
@@ -91,12 +91,12 @@ def policy(action: Action, world: World) -> Command:
 
 
 COMMANDS: dict[str, Callable[[str, World], Command]] = {
-    "promote": lambda version, _: by_hand_command("promote", version),
-    "promote by force": lambda version, _: by_hand_command("promote", version, "force"),
-    "shadow": lambda version, _: by_hand_command("challenge", version, "0"),
-    "canary": lambda version, _: by_hand_command("challenge", version, "0.25"),
-    "withdraw": lambda _, __: by_hand_command("withdraw"),
-    "rollback": lambda _, __: by_hand_command("rollback"),
+    "promote": lambda version, _: by_hand_command(by_hand.promote, version),
+    "promote by force": lambda version, _: by_hand_command(by_hand.promote, version, force=True),
+    "shadow": lambda version, _: by_hand_command(by_hand.challenge, version, 0),
+    "canary": lambda version, _: by_hand_command(by_hand.challenge, version, 0.25),
+    "withdraw": lambda _, __: by_hand_command(by_hand.withdraw),
+    "rollback": lambda _, __: by_hand_command(by_hand.roll_back),
     "policy promotes": lambda _, world: policy(Action.PROMOTE, world),
     "policy rolls back": lambda _, world: policy(Action.ROLL_BACK, world),
     "policy withdraws": lambda _, world: policy(Action.WITHDRAW, world),

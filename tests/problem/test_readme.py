@@ -23,6 +23,7 @@ QUALITY = json.loads((ROOT / "reports/data_quality.json").read_text())
 BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
+BATCH = json.loads((ROOT / "reports/bench_batch.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
@@ -121,6 +122,24 @@ def soak_sentences() -> list[str]:
         f"of resident memory from {memory['second_tenth']:.0f} to {memory['last_tenth']:.0f} MB",
         f"of descriptors from {descriptors['second_tenth']:.0f} to {descriptors['last_tenth']:.0f}",
         f"{slow['count']:,} requests took over 200 ms, {slow['unknown']} of them without a known cause",
+    ]
+
+
+def batch_sentences() -> list[str]:
+    rates = BATCH["rows_per_cpu_second"]
+    return [
+        f"{rates['online store']:,} rows per second of CPU with the features of",
+        f"the online store, {rates['request only']:,} without them",
+    ]
+
+
+def batch_rows() -> list[str]:
+    return [
+        *(
+            f"| {run['features']} | {run['rows']:,} | {run['seconds']:.1f} | {run['peak_mb']:.0f} |"
+            for run in BATCH["runs"]
+        ),
+        *(f"| {step} | {value:.1f} |" for step, value in BATCH["cpu_microseconds_per_row"].items()),
     ]
 
 
@@ -263,14 +282,14 @@ def pairs(page: str, *groups: list[str]) -> list[tuple[str, str]]:
 
 ROWS = [
     *pairs("README.md", metrics_rows(), [row for row in serving_rows() if "| 64 |" in row]),
-    *pairs("docs/benchmarks.md", serving_rows(), soak_rows(), bench_rows(), long_store_rows()),
+    *pairs("docs/benchmarks.md", serving_rows(), batch_rows(), soak_rows(), bench_rows(), long_store_rows()),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
-    *pairs("docs/benchmarks.md", serving_sentences(), soak_sentences()),
+    *pairs("docs/benchmarks.md", serving_sentences(), batch_sentences(), soak_sentences()),
     *pairs("docs/replay.md", gain_sentences(), replay_sentences(), second_act_sentences()),
 ]
 

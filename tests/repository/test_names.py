@@ -40,6 +40,8 @@ MODULES = {
 FIGURES = {"src/ontime/findings.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"}
 FUNCTIONS = {
     "main": "the entry point of a command",
+    "load": "a release, and the public API's way to it",
+    "score": "the public API's, and a step of the service",
     "run": "a whole operation or bench, called by its module's name: monitor.run, retrain.run",
     "promote": "the command, and the transition that it makes",
     "challenge": "the command, and the transition that it makes",

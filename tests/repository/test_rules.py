@@ -34,6 +34,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "prefect": "pipelines/operations/flows.py",
     "prometheus_client": ("serving/metrics.py", "serving/access_log.py"),
     "skl2onnx": "src/ontime/export.py",
+    "tqdm": ("src/ontime/progress.py", "bench/"),
     "uvicorn": ("serving/server.py", "serving/connection.py"),
 }
 

@@ -99,7 +99,7 @@ GUARDS: Mapping[str, Guard] = {
     FEATURE_SET: Guard("src/ontime/online_store.py"),
     LAST_WORD: Guard("src/ontime/database.py"),
     REQUEST: Guard("src/ontime/declaration.py"),
-    FLAGS: Guard("serving/scoring.py"),
+    FLAGS: Guard("src/ontime/online.py"),
     UNSEEN_DAYS: Guard("monitoring/performance.py"),
     NOTHING: Guard("monitoring/drift.py", "NothingToMonitor"),
     **{

@@ -1,6 +1,7 @@
 """Promotion, rollback, shadow and canary reach a running service, and a bad release does not."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +46,11 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
     with running(settings, ONTIME_WORKERS="2") as service:
         with Load(service.port, FLIGHT) as load:
             wait_for(lambda: len(load.answers) > 50)
-            by_hand.run(settings, ["promote", "2"])
+            by_hand.promote(settings, "2")
             wait_for(lambda: all_workers_answer_with(service, "2"))
             promoted = len(load.answers)
             wait_for(lambda: len(load.answers) > promoted + 50)
-            by_hand.run(settings, ["rollback"])
+            by_hand.roll_back(settings)
             # Readiness is not enough: on a busy machine one worker may accept every new connection.
             wait_for(lambda: {answer["model_version"] for answer in load.answers[-200:]} == {"1"})
         service.stop()
@@ -68,7 +69,7 @@ def test_promotion_and_rollback_are_live_without_a_failed_request(settings: Sett
 def test_a_rollback_needs_no_mlflow(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     release_pointer.set_live(settings.releases, "2")
 
-    message = by_hand.run(settings, ["rollback"])  # this MLflow has no registered model
+    message = by_hand.roll_back(settings)  # this MLflow has no registered model
 
     assert message == "release 1 is live again"
     assert "MLflow's alias champion was not moved" in capsys.readouterr().err
@@ -79,7 +80,7 @@ def test_a_rollback_leaves_a_damaged_release(settings: Settings) -> None:
     release_pointer.set_live(settings.releases, "2")
     (settings.releases / "2" / release.MODEL).write_bytes(b"damaged")
 
-    assert by_hand.run(settings, ["rollback"]) == "release 1 is live again"
+    assert by_hand.roll_back(settings) == "release 1 is live again"
 
 
 def test_a_prediction_names_the_release_that_made_it(settings: Settings) -> None:
@@ -248,26 +249,26 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["promote", "9"], "release 9 is not published; published releases: 1, 2"),
-        (["promote"], "try: make promote VERSION=2"),
-        (["rollback"], "there is no earlier release to roll back to"),
-        (["challenge", "1", "0"], "cannot challenge itself"),
-        (["challenge", "2", "1.5"], "share 1.5 is not between 0 and 1"),
-        (["challenge", "2"], "try: make promote"),
+        (lambda settings: by_hand.promote(settings, "9"), "release 9 is not published; published releases: 1, 2"),
+        (by_hand.roll_back, "there is no earlier release to roll back to"),
+        (lambda settings: by_hand.challenge(settings, "1", 0), "cannot challenge itself"),
+        (lambda settings: by_hand.challenge(settings, "2", 1.5), "share 1.5 is not between 0 and 1"),
     ],
 )
-def test_an_impossible_move_is_reported_and_moves_nothing(words: list[str], reason: str, settings: Settings) -> None:
+def test_an_impossible_move_is_reported_and_moves_nothing(
+    command: Callable[[Settings], str], reason: str, settings: Settings
+) -> None:
     before = (settings.releases / release_pointer.POINTER).read_bytes()
 
     with pytest.raises(ValueError, match=reason):
-        by_hand.run(settings, words)
+        command(settings)
 
     assert (settings.releases / release_pointer.POINTER).read_bytes() == before
 
 
 def test_every_move_is_recorded(settings: Settings) -> None:
-    for words in (["challenge", "2", "0.1"], ["withdraw"]):
-        by_hand.run(settings, words)
+    by_hand.challenge(settings, "2", 0.1)
+    by_hand.withdraw(settings)
 
     decisions = rows_of(settings, database_tables.decisions)
     assert [(row.kind, row.verdict) for row in decisions] == [("challenge", "share 0.1"), ("challenge", "withdrawn")]

@@ -68,7 +68,6 @@ def test_the_command_fails_if_a_row_was_deleted(
         connection.exec_driver_sql("DELETE FROM decisions WHERE decision_id = 2")
     monkeypatch.setenv("ONTIME_DATABASE_URL", on_both.database_url.get_secret_value())
     monkeypatch.setattr(audit, "PAGE", tmp_path / "audit.html")
-    monkeypatch.setattr("sys.argv", ["audit"])
 
     with pytest.raises(SystemExit) as stopped:
         audit.main()

@@ -183,9 +183,12 @@ def test_the_training_entities_of_a_release_are_recognised(stored_everywhere: Go
 
 
 @pytest.mark.parametrize(
-    ("ids", "reason", "message"),
-    [("", "x", "ENTITY= is missing"), ("a", " ", "REASON= is missing"), ("../a", "x", "'../a' is not an entity_id")],
+    ("entity_id", "reason", "message"),
+    [("a", " ", "the reason is empty"), ("../a", "x", "'../a' is not an entity_id")],
 )
-def test_a_call_without_an_entity_or_a_reason_is_refused(ids: str, reason: str, message: str) -> None:
+def test_a_call_without_an_entity_or_a_reason_is_refused(
+    entity_id: str, reason: str, message: str, stored_everywhere: Governed
+) -> None:
+    world = stored_everywhere
     with pytest.raises(ErasureRefused, match=message):
-        forget.parse_arguments(ids, reason)
+        forget.forget(world.settings, world.engine, [entity_id], reason)

@@ -74,20 +74,18 @@ def test_performance_is_reported_of_the_last_days_or_of_those_that_are_named(
         simulate_day(world, engine, weeks, tables, day)
     monkeypatch.setattr(performance_report, "DEFAULT_DAYS", 2)
 
-    def reported(*arguments: str) -> list[str]:
-        days = performance_report.parse_days(arguments)
+    def reported(start: date | None = None, until: date | None = None) -> list[str]:
+        days = performance_report.ReportedDays(start, until)
         report = performance_report.measure_performance(world, params, days=days)
         return [] if report is None else list(report.days)
 
     assert reported() == [str(TUESDAY), str(WEDNESDAY)]
-    assert reported(f"--from={MONDAY}") == [str(MONDAY), str(TUESDAY), str(WEDNESDAY)]
-    assert reported(f"--until={WEDNESDAY}") == [str(MONDAY), str(TUESDAY)]
-    assert reported(f"--from={MONDAY}", f"--until={TUESDAY}") == [str(MONDAY)]
-    assert reported(f"--until={MONDAY}") == []
+    assert reported(MONDAY) == [str(MONDAY), str(TUESDAY), str(WEDNESDAY)]
+    assert reported(until=WEDNESDAY) == [str(MONDAY), str(TUESDAY)]
+    assert reported(MONDAY, TUESDAY) == [str(MONDAY)]
+    assert reported(until=MONDAY) == []
 
 
-def test_a_period_that_is_empty_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        performance_report.parse_days([f"--from={TUESDAY}", f"--until={TUESDAY}"])
-
-    assert f"the period from {TUESDAY} until {TUESDAY}, exclusive, is empty" in capsys.readouterr().err
+def test_a_period_that_is_empty_is_refused() -> None:
+    with pytest.raises(SystemExit, match=f"the period from {TUESDAY} until {TUESDAY}, exclusive, is empty"):
+        performance_report.main(TUESDAY, TUESDAY)

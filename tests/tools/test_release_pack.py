@@ -77,8 +77,8 @@ def packed(small: Small, other: Small, tmp_path_factory: pytest.TempPathFactory)
     engine = database.connect(settings.database_url)
     evidence = {"version": "3", "against": "release 1", "reason": "below zero"}
     database.record_decision(engine, "gate", "promote", evidence)
-    by_hand.run(settings, ["approve", "3", "reviewed the pack"])
-    by_hand.run(settings, ["promote", "3"])
+    by_hand.approve(settings, "3", "reviewed the pack")
+    by_hand.promote(settings, "3")
     engine.dispose()
     return settings
 

@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from datetime import date
@@ -182,7 +181,7 @@ def test_days_that_cannot_be_lived_through_are_refused(start: str, until: str, p
     first, last = (date.fromisoformat(day) for day in (start, until))
 
     with pytest.raises(SystemExit, match=OUTSIDE.format(f"{start} until {until}")):
-        replay.replayed_days(Namespace(start=first, until=last, months=None, dataset=None), params)
+        replay.replayed_days(params, start=first, until=last)
 
 
 def test_a_replay_whose_retrainings_fit_no_baseline_is_refused_before_anything_is_removed(
@@ -192,7 +191,6 @@ def test_a_replay_whose_retrainings_fit_no_baseline_is_refused_before_anything_i
     replay.FOLDER.mkdir(parents=True)
     other = params.retrain.model_copy(update={"candidates": ["lightgbm"]})
     monkeypatch.setattr(replay, "load_params", lambda: params.model_copy(update={"retrain": other}))
-    monkeypatch.setattr(sys, "argv", ["replay"])
 
     with pytest.raises(SystemExit, match=r"retrain\.candidates in params\.yaml lists lightgbm, without rate_table"):
         replay.main()
@@ -203,10 +201,9 @@ def test_a_replay_whose_retrainings_fit_no_baseline_is_refused_before_anything_i
 def test_a_months_argument_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(PARAMS_YAML, tmp_path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["replay", "--months", "11"])
 
     with pytest.raises(SystemExit, match=OUTSIDE.format("2013-04-01 until 2014-03-01")):
-        replay.main()
+        replay.main(months=11)
 
 
 def test_a_replay_calibrates_each_month_on_the_one_before() -> None:

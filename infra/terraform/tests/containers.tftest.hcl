@@ -86,7 +86,7 @@ run "the_clock_starts_three_jobs_by_new_yorks_time" {
 
   assert {
     condition = alltrue([for name, job in aws_scheduler_schedule.job :
-      strcontains(one(jsondecode(one(job.target).input).containerOverrides[0].command), "python -m pipelines.operations.${name}")
+      strcontains(one(jsondecode(one(job.target).input).containerOverrides[0].command), "ontime ${name}")
     ])
     error_message = "A job runs another pipeline than its name says."
   }

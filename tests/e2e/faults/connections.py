@@ -106,7 +106,7 @@ def create_keys_at_once(settings: Settings) -> Figures:
     path = settings.releases.parent / "keys.json"
     env = environment(settings, ONTIME_API_KEYS=str(path))
     commands = [
-        [sys.executable, "-m", "serving.keys", f"desk{number}", "predict"]  # what `make key` runs
+        [sys.executable, "-m", "cli", "key", f"desk{number}", "predict"]  # what `make key` runs
         for number in range(KEYS)
     ]
     quiet = subprocess.DEVNULL

@@ -5,7 +5,10 @@ import os
 import shutil
 import textwrap
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
+from threading import Thread
 
 from ontime import release, release_pointer
 from ontime.settings import Settings
@@ -41,20 +44,30 @@ def _refusal(service: Service, load: Load, moved_at: float) -> Figures:
     }
 
 
-def _reason(service: Service, settings: Settings) -> str:
+@contextmanager
+def _reading_log(service: Service) -> Iterator[list[str]]:
+    """The lines of the log after the block, which stops the service: it drops lines that nobody reads for long."""
+    lines: list[str] = []
+    assert service.process.stdout is not None
+    thread = Thread(target=lines.extend, args=((line.decode() for line in service.process.stdout),))
+    thread.start()
+    yield lines
     service.stop()
-    line = next(line for line in service.output().splitlines() if REFUSED in line)
+    thread.join()
+
+
+def _reason(lines: Sequence[str], settings: Settings) -> str:
+    line = next(line for line in lines if REFUSED in line)
     reason = str(json.loads(line)["message"]).removeprefix(REFUSED)
     return textwrap.shorten(reason.replace(f"{settings.releases.parent}/", ""), REASON_CHARACTERS, placeholder=" ...")
 
 
 def _serve_hostile(settings: Settings, model: bytes) -> Figures:
     _publish_hostile(settings, model)
-    with running(settings) as service:
-        with Load(service.port, MORNING, callers=2) as load:
-            point_at(settings.releases, HOSTILE)
-            figures = _refusal(service, load, time.monotonic())
-        return figures | {"reason in the log": _reason(service, settings)}
+    with running(settings) as service, _reading_log(service) as lines, Load(service.port, MORNING, callers=2) as load:
+        point_at(settings.releases, HOSTILE)
+        figures = _refusal(service, load, time.monotonic())
+    return figures | {"reason in the log": _reason(lines, settings)}
 
 
 def never_ending_model(settings: Settings) -> Figures:
@@ -71,16 +84,15 @@ def forged_release(settings: Settings) -> Figures:
     folder = settings.releases / HOSTILE
     shutil.copytree(settings.releases / "2", folder)
     (folder / release.MANIFEST).write_text(manifest.model_copy(update={"version": HOSTILE}).model_dump_json())
-    with running(settings) as service:
-        with Load(service.port, MORNING, callers=2) as load:
-            point_at(settings.releases, HOSTILE)
-            figures = _refusal(service, load, time.monotonic())
-        return figures | {"reason in the log": _reason(service, settings)}
+    with running(settings) as service, _reading_log(service) as lines, Load(service.port, MORNING, callers=2) as load:
+        point_at(settings.releases, HOSTILE)
+        figures = _refusal(service, load, time.monotonic())
+    return figures | {"reason in the log": _reason(lines, settings)}
 
 
 def fifo_pointer(settings: Settings) -> Figures:
     pointer = settings.releases / release_pointer.POINTER
-    with running(settings) as service:
+    with running(settings) as service, _reading_log(service) as lines:
         with Load(service.port, MORNING, callers=2) as load:
             pointer.unlink()
             os.mkfifo(pointer)
@@ -90,10 +102,10 @@ def fifo_pointer(settings: Settings) -> Figures:
         repaired_at = time.monotonic()
         wait_for(lambda: service.get("/health/ready")["model_version"] == "2")
         live_seconds = time.monotonic() - repaired_at
-        return figures | {
-            "seconds until the next pointer is followed": round(live_seconds, 1),
-            "reason in the log": _reason(service, settings),
-        }
+    return figures | {
+        "seconds until the next pointer is followed": round(live_seconds, 1),
+        "reason in the log": _reason(lines, settings),
+    }
 
 
 def late_folder(settings: Settings) -> Figures:

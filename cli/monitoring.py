@@ -1,0 +1,43 @@
+"""Commands of the daily monitor, and of what it asks for."""
+
+from datetime import datetime
+
+import click
+
+from cli.project_commands import DAY, ProjectCommand, date_of
+
+
+@click.command(cls=ProjectCommand)
+def monitor() -> None:
+    """Run the daily monitor on yesterday: metrics, alerts, the policy's decision."""
+    from pipelines.operations import monitor as operation
+
+    operation.main()
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--now", is_flag=True, help="Without a request by the policy.")
+def retrain(now: bool) -> None:
+    """Retrain if the policy has requested it."""
+    from pipelines.operations import retrain as operation
+
+    operation.main(now=now)
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--from", "start", type=DAY, metavar="DAY", help="The first day.")
+@click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
+@click.option("--against-from", type=DAY, metavar="DAY", help="Compare with these days, not with the reference.")
+@click.option("--against-until", type=DAY, metavar="DAY")
+def diagnose(
+    start: datetime | None, until: datetime | None, against_from: datetime | None, against_until: datetime | None
+) -> None:
+    """Explain why predictions got worse than the release's reference."""
+    if against_until and not against_from:
+        raise click.UsageError("--against-until needs --against-from")
+    from pipelines.tools import diagnose as tool
+
+    tool.main(date_of(start), date_of(until), date_of(against_from), date_of(against_until))
+
+
+COMMANDS = (monitor, retrain, diagnose)

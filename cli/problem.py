@@ -1,0 +1,54 @@
+"""Commands for another problem than the one of this repository."""
+
+from pathlib import Path
+
+import click
+
+from cli.project_commands import ExistingPath, ProjectCommand
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("name")
+@click.argument("source", type=ExistingPath(), metavar="FILE")
+@click.option("--label", required=True, help="The column that is predicted.")
+@click.option("--time", default="", help="The column with the time of the event.")
+def new_problem(name: str, source: Path, label: str, time: str) -> None:
+    """Write a first problem from a csv or parquet file.
+
+    \b
+    ontime new-problem noshows visits.csv --label missed
+    """
+    from pipelines.tools import new_problem as skeleton
+
+    skeleton.main(name, source, label, time)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("folder", type=ExistingPath())
+def decisions(folder: Path) -> None:
+    """List the open decisions of a new problem."""
+    from pipelines.tools import open_decisions
+
+    open_decisions.main(folder)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("folder", type=ExistingPath())
+@click.option("--replace", is_flag=True, help="Also delete the models and the records of this problem.")
+def adopt(folder: Path, replace: bool) -> None:
+    """Replace this problem with another one, such as examples/bikes."""
+    from pipelines.tools import adopt as adoption
+
+    adoption.main(folder, replace=replace)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("name")
+def rename(name: str) -> None:
+    """Rename the project in every file and path."""
+    from pipelines.tools import rename as renaming
+
+    renaming.main(name)
+
+
+COMMANDS = (new_problem, decisions, adopt, rename)

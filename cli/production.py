@@ -1,0 +1,135 @@
+"""Commands that fill, show and keep what production stores."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from cli.project_commands import DAY, ExistingPath, ProjectCommand, ProjectPath, date_of
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--test-period", is_flag=True, help="The whole test period, so that there are entities to predict.")
+def materialise(test_period: bool) -> None:
+    """Write new features and outcomes to the online store."""
+    from pipelines.operations import materialise as operation
+
+    operation.main(test_period=test_period)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("source", type=ExistingPath(), metavar="FILE_OR_FOLDER")
+@click.option("--to", "output", type=ProjectPath(), required=True, help="The parquet file to write.")
+@click.option("--history", type=ExistingPath(), help="Build features from these tables, such as data/validated.")
+@click.option("--release", "version", metavar="VERSION", help="[default: the live release]")
+@click.option("--reasons", is_flag=True, help="Also explain each prediction, as JSON (slow).")
+@click.option("--strict", is_flag=True, help="Stop at the first row that is no request.")
+@click.option("--log", is_flag=True, help="Also write the predictions to the production log.")
+def score(
+    source: Path, output: Path, history: Path | None, version: str | None, reasons: bool, strict: bool, log: bool
+) -> None:
+    """Score a csv or parquet file of any size, or a folder of them, as the service would.
+
+    Rows that are no request go to OUTPUT.rejected.csv with place and reason. After an interruption, the same command
+    continues where it was.
+    """
+    from pipelines.operations import score as operation
+
+    operation.main(source, output, operation.Options(version, history, reasons, strict, log))
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--dry-run", is_flag=True, help="Only count what would be deleted.")
+def prune(dry_run: bool) -> None:
+    """Delete what is older than `retention` in params.yaml allows."""
+    from pipelines.operations import prune as operation
+
+    operation.main(dry_run=dry_run)
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--from", "start", type=DAY, metavar="DAY", help="The first day.  [default: a year before the last one]")
+@click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
+def performance(start: datetime | None, until: datetime | None) -> None:
+    """Write a page about the predictions by day, month, release and slice: var/performance.html."""
+    from pipelines.tools import performance_report
+
+    performance_report.main(date_of(start), date_of(until))
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--to", "folder", type=ProjectPath(), help="A new folder.  [default: backups/ and the time]")
+def backup(folder: Path | None) -> None:
+    """Back up everything that cannot be rebuilt, into one folder."""
+    from pipelines.tools import backup as tool
+
+    tool.main("backup", folder or Path("backups", f"{datetime.now(UTC):%Y-%m-%dT%H%M}"), tool.make)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("folder", type=ExistingPath())
+def verify_backup(folder: Path) -> None:
+    """Check that a backup is complete and unchanged."""
+    from pipelines.tools import backup as tool
+
+    tool.main("verify-backup", folder, lambda _, each: tool.verified_inventory(each))
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("folder", type=ExistingPath())
+@click.option("--replace", is_flag=True, help="Replace existing data, and keep them beside it.")
+def restore(folder: Path, replace: bool) -> None:
+    """Restore a backup."""
+    from pipelines.tools import backup as tool
+
+    tool.main("restore", folder, lambda settings, each: tool.restore(settings, each, replace=replace))
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("name")
+@click.argument("scopes", nargs=-1, required=True)
+def key(name: str, scopes: Sequence[str]) -> None:
+    """Create an API key and print it, once. Scopes: predict, outcomes, admin.
+
+    \b
+    ontime key desk predict outcomes
+    """
+    from serving import keys
+
+    keys.main(name, [each for words in scopes for each in words.split(",")])
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--head", help="Also look for a head that was noted earlier: its first 12 digits or more.")
+def audit(head: str | None) -> None:
+    """Verify that no row of decisions was changed, and write who decided what to var/audit.html.
+
+    Exit status 1: a row was changed.
+    """
+    from pipelines.tools import audit as tool
+
+    tool.main(head)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("entity_ids", nargs=-1, required=True, metavar="ENTITY...")
+@click.option("--reason", required=True, help="Recorded, such as the number of a request.")
+def forget(entity_ids: Sequence[str], reason: str) -> None:
+    """Erase what is stored about entities."""
+    from pipelines.tools import forget as tool
+
+    tool.main(entity_ids, reason)
+
+
+@click.command(cls=ProjectCommand)
+@click.argument("entity_id", metavar="ENTITY")
+@click.option("--to", "folder", type=ProjectPath(), required=True, help="The folder to write.")
+def export(entity_id: str, folder: Path) -> None:
+    """Write everything that is stored about an entity as JSON."""
+    from pipelines.tools import entity_export
+
+    entity_export.main(entity_id, folder)
+
+
+COMMANDS = (score, materialise, prune, performance, key, audit, forget, export, backup, verify_backup, restore)

@@ -1,0 +1,86 @@
+"""What all commands share: they run in the project's folder, with its environment, and report errors in one line."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ontime import environment
+
+INTERRUPTED = 130  # as shells report a process that Ctrl-C has ended
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+def date_of(moment: datetime | None) -> date | None:
+    """The value of a DAY, which click parses as midnight."""
+    return moment.date() if moment else None
+
+
+class ProjectPath(click.ParamType[Path]):
+    """A path of the caller's folder, as a path that is valid in the project's folder: relative if it is inside."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path, root = Path(value).resolve(), environment.ROOT.resolve()
+        if isinstance(self, ExistingPath) and not path.exists():
+            self.fail(f"{value} does not exist", param, ctx)
+        return path.relative_to(root) if path.is_relative_to(root) else path
+
+
+class ExistingPath(ProjectPath):
+    """Refused if there is neither a file nor a folder."""
+
+
+class ProjectCommand(click.Command):
+    """Runs in the folder of the project, whatever the caller's folder and environment."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        environment.enforce()  # restarts the process if that changes it
+        os.chdir(environment.ROOT)
+        with errors_in_one_line(ctx.info_name or ""):
+            return super().invoke(ctx)
+
+
+@contextmanager
+def errors_in_one_line(command: str) -> Iterator[None]:
+    """Exit with the reason if settings or parameters are invalid, or with INTERRUPTED after Ctrl-C."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except ValueError as error:
+        # Their modules are only imported here, because help and completion do not need them.
+        from ontime.params import ParamsBroken
+        from ontime.settings import BadSettings
+
+        if not isinstance(error, BadSettings | ParamsBroken):
+            raise
+        sys.exit(f"{command}: {error}")
+
+
+class SectionedGroup(click.Group):
+    """A group whose help lists the commands in sections, in the order in which they were added."""
+
+    command_class = ProjectCommand
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.sections: Mapping[str, Sequence[click.Command]] = {}
+
+    def add_sections(self, sections: Mapping[str, Sequence[click.Command]]) -> None:
+        self.sections = sections
+        for command in (each for section in sections.values() for each in section):
+            self.add_command(command)
+
+    def format_commands(self, _: click.Context, formatter: click.HelpFormatter) -> None:
+        longest = 1000  # whole sentences: a line that is too long is wrapped
+        for title, commands in self.sections.items():
+            with formatter.section(title):
+                formatter.write_dl([(each.name or "", each.get_short_help_str(longest)) for each in commands])

@@ -1,0 +1,62 @@
+"""Commands to start with."""
+
+import os
+import sys
+
+import click
+
+from cli.project_commands import ProjectCommand
+from ontime import environment
+
+
+@click.command(cls=ProjectCommand)
+def train() -> None:
+    """Run the pipeline: raw data, features, models, gate, published release."""
+    from pipelines.operations import train_and_promote
+
+    train_and_promote.main()
+
+
+@click.command()
+@click.option("--host", help="An address of this machine.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: 8000]")
+@click.option("--workers", type=click.IntRange(1, 64), help="Processes.  [default: 1]")
+def serve(host: str | None, port: int | None, workers: int | None) -> None:
+    """Serve the live release. The options are short for ONTIME_HOST, ONTIME_PORT and ONTIME_WORKERS."""
+    options = {"ONTIME_HOST": host, "ONTIME_PORT": port, "ONTIME_WORKERS": workers}
+    variables = {**os.environ, **{name: str(value) for name, value in options.items() if value is not None}}
+    os.chdir(environment.ROOT)
+    # A new process, as every change of the environment needs one: it loads the service and nothing else.
+    command = [sys.executable, "-m", "serving"]
+    os.execve(sys.executable, command, environment.project_variables(variables))  # noqa: S606  no shell is wanted
+
+
+@click.command(cls=ProjectCommand)
+def ui() -> None:
+    """Serve the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C."""
+    from pipelines.tools import ui as pages
+
+    pages.main()
+
+
+@click.command(cls=ProjectCommand)
+@click.option("--json", "as_json", is_flag=True, help="As a list of JSON objects.")
+def doctor(as_json: bool) -> None:
+    """Say what is installed, where things are written, which release is live, and what would stop a command."""
+    from pipelines.tools import doctor as tool
+
+    tool.main(as_json=as_json)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands and options: eval "$(ontime completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    group = click.get_current_context().find_root().command
+    if completion_class := get_completion_class(shell):
+        click.echo(completion_class(group, {}, "ontime", "_ONTIME_COMPLETE").source())
+
+
+COMMANDS = (train, serve, ui, doctor, completion)

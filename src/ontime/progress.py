@@ -1,0 +1,49 @@
+"""Progress of long work: a bar on a terminal, a line every ten seconds in a log, nothing with `ontime --quiet`."""
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO, TypeVar, overload
+
+from tqdm import tqdm
+
+LINE_SECONDS = 10
+FIRST_LINE_SECONDS = 2
+LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} elapsed, {remaining} left"
+
+Item = TypeVar("Item")
+ProgressBar = tqdm
+
+
+class _Lines:
+    """A file that turns what tqdm writes over and over into lines."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file, self._last = file, ""
+
+    def write(self, text: str) -> None:
+        if (line := text.strip()) and line != self._last:
+            self._file.write(f"{line}\n")
+            self._last = line
+
+    def flush(self) -> None:
+        self._file.flush()
+
+
+@overload
+def progress_bar(iterable: Iterable[Item], *, desc: str, unit: str) -> "tqdm[Item]": ...
+
+
+@overload
+def progress_bar(*, desc: str, unit: str, total: float) -> "tqdm[Any]": ...
+
+
+def progress_bar(iterable: Any = None, *, desc: str, unit: str, total: float | None = None) -> "tqdm[Any]":
+    """A bar of tqdm on stderr, which `ontime --quiet` switches off by TQDM_DISABLE."""
+    options: dict[str, Any] = {"desc": desc, "total": total, "disable": bool(os.environ.get("TQDM_DISABLE"))}
+    if sys.stderr.isatty():
+        options["unit"] = f" {unit}"
+    else:
+        options |= {"unit": unit, "file": _Lines(sys.stderr), "bar_format": LINE}
+        options |= {"mininterval": LINE_SECONDS, "delay": FIRST_LINE_SECONDS}
+    return tqdm(iterable, **options)

@@ -1,0 +1,51 @@
+"""Progress is a bar on a terminal, lines in a log, and nothing if it is switched off."""
+
+import pytest
+
+from ontime import progress
+from ontime.progress import progress_bar
+
+
+@pytest.fixture(autouse=True)
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_SECONDS", 0)
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 0)
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+
+
+def test_a_log_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress_bar(["a", "b"], desc="train", unit="models")) == ["a", "b"]
+
+    text = capsys.readouterr().err
+    assert text.startswith("train: 0 of 2 models, 00:00 elapsed, ? left\ntrain: 1 of 2 models, ")
+    assert text.splitlines()[-1].startswith("train: 2 of 2 models, ")
+    assert "\r" not in text
+
+
+def test_short_work_prints_nothing_into_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "FIRST_LINE_SECONDS", 60)
+
+    list(progress_bar(["a"], desc="train", unit="models"))
+
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    list(progress_bar(["a"], desc="train", unit="models"))
+
+    assert "train: 100%|" in capsys.readouterr().err
+
+
+def test_nothing_is_printed_where_it_is_switched_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+
+    with progress_bar(total=2, desc="prune", unit="rows") as bar:
+        bar.update(2)
+
+    assert capsys.readouterr().err == ""
