@@ -275,15 +275,19 @@ audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in th
 		-r requirements/$$image.txt || exit 1; done
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
+# uv compiles no project that it does not manage, and pyproject.toml says so for the sake of `uv run`: compile a copy.
+LOCKED := var/lock/pyproject.toml
+groups = $(foreach group,$(1),--group $(LOCKED):$(group))
 lock: install  ## update the lock files after a change in pyproject.toml; existing pins stay unless: make lock UPGRADE=1
-	$(LOCK) $(if $(UPGRADE),--upgrade) pyproject.toml --group serve --group train --group operate --group store --group dev --group setup -o requirements/all.txt
-	$(LOCK) --group serve -c requirements/all.txt -o requirements/serve.txt
-	$(LOCK) --group serve --group train -c requirements/all.txt -o requirements/train.txt
-	$(LOCK) --group setup -c requirements/all.txt -o requirements/setup.txt
-	$(LOCK) --group serve --group mirror -c requirements/all.txt -o requirements/mirror.txt
-	$(LOCK) --group serve --group train --group operate --group store -c requirements/all.txt -o requirements/worker.txt
-	$(LOCK) --group bench -o requirements/bench.txt
-	$(LOCK) --group infra -o requirements/infra.txt
+	@mkdir -p $(dir $(LOCKED)) && sed '/^managed = false/d' pyproject.toml > $(LOCKED)
+	$(LOCK) $(if $(UPGRADE),--upgrade) $(call groups,serve train operate store dev setup) -o requirements/all.txt
+	$(LOCK) $(call groups,serve) -c requirements/all.txt -o requirements/serve.txt
+	$(LOCK) $(call groups,serve train) -c requirements/all.txt -o requirements/train.txt
+	$(LOCK) $(call groups,setup) -c requirements/all.txt -o requirements/setup.txt
+	$(LOCK) $(call groups,serve mirror) -c requirements/all.txt -o requirements/mirror.txt
+	$(LOCK) $(call groups,serve train operate store) -c requirements/all.txt -o requirements/worker.txt
+	$(LOCK) $(call groups,bench) -o requirements/bench.txt
+	$(LOCK) $(call groups,infra) -o requirements/infra.txt
 
 ##@ Measure
 

@@ -41,7 +41,7 @@ def measure_load(url: str, bodies: list[str], connections: int, seconds: int) ->
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("bench: wrk is not installed; run apt-get install wrk, or brew install wrk")
-    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".jsonl") as file:
         file.write("\n".join(bodies))
         file.flush()
         options = [
@@ -103,7 +103,7 @@ def running_server(
     """
     start = time.perf_counter()
     with (
-        tempfile.NamedTemporaryFile("w+", errors="replace") as errors,
+        tempfile.NamedTemporaryFile("w+", encoding="utf-8", errors="replace") as errors,
         processes.process_group(command, env={**os.environ, **env}, stdout=stdout, stderr=errors) as process,
     ):
         try:

@@ -52,7 +52,7 @@ def write_requests(path: Path) -> None:
     kinds = [kind for kind, share in MIX.items() for _ in range(round(share * CYCLE))]
     shuffler = random.Random(SEED)  # noqa: S311  the same order in each run
     shuffler.shuffle(kinds)
-    path.write_text("".join(f"{next(lines[kind])}\n" for kind in kinds))
+    path.write_text("".join(f"{next(lines[kind])}\n" for kind in kinds), encoding="utf-8")
 
 
 def _lines_of(kind: str, requests: Sequence[EntityRequest]) -> list[str]:

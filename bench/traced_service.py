@@ -58,8 +58,8 @@ class Trace:
         self._stack = ""
 
     def moment(self, thread: str = "thread-self") -> Moment:
-        cpu, queue, _ = Path(f"/proc/{thread}/schedstat").read_text().split()
-        disk = Path("/proc/pressure/io").read_text().split(maxsplit=5)[4].removeprefix("total=")
+        cpu, queue, _ = Path(f"/proc/{thread}/schedstat").read_text(encoding="utf-8").split()
+        disk = Path("/proc/pressure/io").read_text(encoding="utf-8").split(maxsplit=5)[4].removeprefix("total=")
         try:
             checkpointed_ns = self._database.stat().st_mtime_ns
         except FileNotFoundError:

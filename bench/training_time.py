@@ -68,7 +68,7 @@ def copy_project(folder: Path) -> list[str]:
     params = strict_yaml.parse_yaml((folder / "params.yaml").read_text())
     params["train"]["candidates"] = ["lightgbm"]
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    return list(yaml.safe_load(Path("dvc.yaml").read_text())["stages"])
+    return list(yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"])
 
 
 def measure_stages(folder: Path, stages: list[str]) -> dict[str, list[ResourceUsage]]:

@@ -17,7 +17,7 @@ def current_links(configured: Mapping[str, str], ui_links: Path) -> dict[str, st
 
 def _read(path: Path) -> dict[str, str]:
     with suppress(OSError, ValueError):  # it does not exist, or was edited by hand
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(content, dict):
             return {name: address for name, address in content.items() if isinstance(address, str)}
     return {}

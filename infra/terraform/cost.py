@@ -41,7 +41,7 @@ class PriceSheet(BaseModel):
 
 
 def load_prices(path: Path = PRICES) -> PriceSheet:
-    return PriceSheet.model_validate(yaml.safe_load(path.read_text()))
+    return PriceSheet.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
 
 
 def table(sheet: PriceSheet, bill: str) -> str:

@@ -97,5 +97,5 @@ def _held_against(hint: Any, value: Any, place: str) -> list[str]:
 if __name__ == "__main__":
     plugins.register_default_plugins()
     for path in sys.argv[1:]:
-        for problem in problems(json.loads(Path(path).read_text())):
+        for problem in problems(json.loads(Path(path).read_text(encoding="utf-8"))):
             print(f"{Path(path).name}: {problem}")

@@ -40,7 +40,7 @@ def problems_of(folder: Path, **dashboards: Json) -> list[str]:
     """The errors by Grafana's schema."""
     files = [str(folder / f"{name}.json") for name in dashboards]
     for file, dashboard in zip(files, dashboards.values(), strict=True):
-        Path(file).write_text(json.dumps(dashboard))
+        Path(file).write_text(json.dumps(dashboard), encoding="utf-8")
     command = [tool("python"), str(INFRA / "tests" / "grafana_schema.py"), *files]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 

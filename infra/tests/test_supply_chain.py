@@ -48,9 +48,9 @@ def project(tmp_path: Path) -> Project:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
 def test_everything_in_a_lock_has_a_version_and_a_hash(lock: Path) -> None:
-    assert requirements(lock.read_text())
-    assert all("==" in name for name in requirements(lock.read_text()))
-    assert without_hash(lock.read_text()) == []
+    assert requirements(lock.read_text(encoding="utf-8"))
+    assert all("==" in name for name in requirements(lock.read_text(encoding="utf-8")))
+    assert without_hash(lock.read_text(encoding="utf-8")) == []
 
 
 def test_a_line_without_a_hash_is_detected_and_not_installed(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def alertmanager_config(folder: Path, receiver: str) -> Path:
 
 
 def _written(path: Path, content: object) -> Path:
-    path.write_text(yaml.safe_dump(content))
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 
 

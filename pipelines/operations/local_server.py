@@ -105,7 +105,7 @@ def run_server(
     """
     log.touch(files.PRIVATE)
     with (
-        log.open("a") as file,
+        log.open("a", encoding="utf-8") as file,
         processes.process_group(command, env=env, stdout=file, stderr=file, umask=files.PRIVATE_UMASK) as process,
     ):
         try:

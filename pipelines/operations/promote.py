@@ -119,7 +119,7 @@ def run(candidate_at: datetime | None = None) -> None:
 
 
 def _run(settings: Settings, candidate_at: datetime | None) -> None:
-    hashes = lineage.outputs(lineage.LOCK.read_text())
+    hashes = lineage.outputs(lineage.LOCK.read_text(encoding="utf-8"))
     engine = database.connect(settings.database_url)
     release_pointer.live_manifest(settings.releases)  # raises ReleaseRefused for a release that was tampered with
     pointer = release_pointer.read_pointer(settings.releases)

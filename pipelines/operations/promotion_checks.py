@@ -75,7 +75,7 @@ def missing_approval(engine: sa.Engine, releases: Path, version: str) -> str | N
 
 def _approval_required() -> bool:
     """Reads this key only: a mistake elsewhere in params.yaml must not stop a promotion."""
-    policy = parse_yaml(PARAMS_FILE.read_text())["policy"]
+    policy = parse_yaml(PARAMS_FILE.read_text(encoding="utf-8"))["policy"]
     return policy.get("approval_required", True) is not False
 
 

@@ -150,7 +150,7 @@ def _write_config(workspace: Path) -> None:
         _run(["git", "config", name, value], cwd=workspace)
     # Links instead of copies, so that data and cache share disk space.
     (workspace / ".dvc").mkdir(exist_ok=True)
-    (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n")
+    (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n", encoding="utf-8")
 
 
 def run_experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:

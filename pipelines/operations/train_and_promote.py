@@ -57,7 +57,7 @@ def repair_dvc_state(folder: Path = Path()) -> None:
 
 def _is_complete(lock: Path) -> bool:
     try:
-        return isinstance(yaml.safe_load(lock.read_text()), dict)
+        return isinstance(yaml.safe_load(lock.read_text(encoding="utf-8")), dict)
     except (yaml.YAMLError, UnicodeDecodeError):
         return False
 
@@ -65,7 +65,7 @@ def _is_complete(lock: Path) -> bool:
 def _is_in_use(path: Path) -> bool:
     """Whether a process in DVC's read-write lock is a running DVC, such as one started by hand."""
     try:
-        entries = json.loads(path.read_text())
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
         return False
     readers = [each for of_path in entries.get("read", {}).values() for each in of_path]

@@ -50,7 +50,7 @@ def prefect_links(page: str) -> PageLinks:
 def evidently_links(page: str, workspace: Path) -> PageLinks:
     """Reads the workspace folder: a page that was opened before the first report lists none until it is restarted."""
     for metadata in sorted(workspace.glob("*/metadata.json")):
-        project = json.loads(metadata.read_text())
+        project = json.loads(metadata.read_text(encoding="utf-8"))
         if project["name"] == PROJECT and any(metadata.parent.glob("snapshots/*.json")):
             return PageLinks({"reports": f"{page}/projects/{project['id']}/reports"})
     hint = (

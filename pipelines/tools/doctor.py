@@ -8,6 +8,7 @@ import os
 import pwd
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -141,8 +142,27 @@ def _database(settings: Settings) -> Iterator[Finding]:
     except (sa.exc.SQLAlchemyError, database.DatabaseRefused) as error:
         yield Finding("problem", "database", f"{shown}: {str(error).partition(chr(10))[0]}")
         return
+    if url.get_backend_name() == "sqlite":
+        yield _sqlite(sqlite3.sqlite_version_info, settings.workers)
     last = f"; the last decision: {newest[0].kind}, {newest[0].verdict}" if newest else ""
     yield Finding("ok", "database", f"{shown}{last}")
+
+
+def _sqlite(version: tuple[int, ...], workers: int) -> Finding:
+    """Older versions can lose committed rows when two processes write and checkpoint at the same instant.
+
+    https://sqlite.org/wal.html#walresetbug: fixed in 3.51.3, and in 3.50.7 and 3.44.6 of those lines.
+    """
+    is_fixed = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    shown = ".".join(map(str, version))
+    if is_fixed or workers == 1:
+        return Finding("ok", "sqlite", f"{shown}")
+    return Finding(
+        "note",
+        "sqlite",
+        f"{shown} can, very rarely, lose committed rows when several processes write: for ONTIME_WORKERS={workers} use "
+        "PostgreSQL (ONTIME_DATABASE_URL), or a Python with SQLite 3.51.3",
+    )
 
 
 def _port(settings: Settings) -> Finding:

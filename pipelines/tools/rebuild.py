@@ -42,14 +42,14 @@ class Rebuild(NamedTuple):
 def rebuild(origin: Origin) -> Rebuild:
     """Run the stages of `origin` again, and compare the models. Raises NotRebuilt."""
     with clone_at(origin.git_commit) as folder:
-        (folder / PARAMS_FILE).write_text(origin.params_yaml)
+        (folder / PARAMS_FILE).write_text(origin.params_yaml, encoding="utf-8")
         (folder / LOCK).unlink(missing_ok=True)  # so that DVC skips no stage
         _run(folder, "dvc", "repro", LAST_STAGE)
         registered, output = folder / "registered.onnx", folder / "deviation.json"
         registered.write_bytes(origin.onnx)
         _run(folder, module_of_deviation(folder), str(registered), str(output))
         same_libraries = (folder / LIBRARIES).read_bytes() == LIBRARIES.read_bytes()
-        return Rebuild((folder / LOCK).read_text(), Deviation(**read_json(output)), same_libraries)
+        return Rebuild((folder / LOCK).read_text(encoding="utf-8"), Deviation(**read_json(output)), same_libraries)
 
 
 def module_of_deviation(folder: Path) -> str:

@@ -46,15 +46,15 @@ def recorded_about(settings: Settings, version: str) -> Recorded:
         name: recorded_report(name, manifest, run)
         for name in ("metrics.json", "evaluation.json", "data_quality.json", "model_card.md", "eda.md")
     }
-    lock = (run / lineage.LOCK.name).read_text()
+    lock = (run / lineage.LOCK.name).read_text(encoding="utf-8")
     locked = {md5 for (_, path), md5 in lineage.inputs(lock).items() if path == str(TRAINING_PACKAGES)}
     rows = decision_chain.all_rows(database.connect(settings.database_url))
     return Recorded(
         manifest,
-        yaml.safe_load((run / PARAMS_FILE.name).read_text()),
-        json.loads(report["metrics.json"].read_text()),
-        json.loads(report["evaluation.json"].read_text()),
-        json.loads(report["data_quality.json"].read_text()),
+        yaml.safe_load((run / PARAMS_FILE.name).read_text(encoding="utf-8")),
+        json.loads(report["metrics.json"].read_text(encoding="utf-8")),
+        json.loads(report["evaluation.json"].read_text(encoding="utf-8")),
+        json.loads(report["data_quality.json"].read_text(encoding="utf-8")),
         _html(report["model_card.md"]),
         _html(report["eda.md"]),
         [row for row in rows if row.kind in MOVES and row.evidence.get("version") == version],
@@ -77,7 +77,7 @@ def recorded_report(name: str, manifest: Manifest, run: Path) -> Path:
 
 
 def _html(path: Path) -> str:
-    return markdown_pages.to_html(path.read_text(), path.parent)
+    return markdown_pages.to_html(path.read_text(encoding="utf-8"), path.parent)
 
 
 def _md5(path: Path) -> str:
@@ -94,7 +94,7 @@ def bill_of_materials() -> dict[str, Any]:
         completed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our arguments
         if completed.returncode:
             raise PackIncomplete(f"no bill of materials of {PACKAGES}: {completed.stderr.strip()[-300:]}")
-        content: dict[str, Any] = json.loads(path.read_text())
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return content
 
 

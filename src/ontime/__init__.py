@@ -20,7 +20,7 @@ from importlib.util import spec_from_file_location
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ReleasedModel", "build_features", "examples", "explain_prediction", "load", "score"]
+__all__ = ["ReleasedModel", "build_features", "examples", "explain_prediction", "load", "score"]  # noqa: F822  __getattr__ imports them
 
 
 class _Elsewhere(MetaPathFinder):

@@ -46,7 +46,7 @@ def replacing(path: Path, mode: int | None = None) -> Iterator[Path]:
 def write_text(path: Path, text: str, mode: int | None = None) -> None:
     """Replace the content of a file. `mode` as for `replacing`."""
     with replacing(path, mode) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def create_private(path: Path) -> None:

@@ -217,7 +217,7 @@ def publish(
     folder = releases / manifest.version
     text = manifest.model_dump_json(indent=2) + "\n"
     if folder.exists():
-        if (folder / MANIFEST).read_text() != text:
+        if (folder / MANIFEST).read_text(encoding="utf-8") != text:
             raise ReleaseRefused(f"{folder} exists and is another release; versions are never overwritten")
         return folder
     make_folder(releases)

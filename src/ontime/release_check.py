@@ -79,7 +79,7 @@ def limit_this_process(timeout_seconds: int = TIMEOUT_SECONDS, memory_bytes: int
     os.nice(10)
     with suppress(OSError):  # not on Linux
         # In a container that runs out of memory, the kernel ends this process and not the service.
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="utf-8")
 
 
 @contextmanager
@@ -97,7 +97,7 @@ def limited_memory(memory_bytes: int = MEMORY_BYTES) -> Iterator[None]:
 def address_space_bytes() -> int:
     """The size of this process's address space; 0 if the system does not tell."""
     try:
-        return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     except OSError:
         return 0
 

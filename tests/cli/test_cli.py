@@ -14,6 +14,7 @@ from cli.app import ontime
 from cli.project_commands import ProjectCommand
 from ontime import environment
 from pipelines.operations import prune
+from pipelines.tools import doctor
 from tests import ROOT, without_settings
 from tests.project import VENV
 
@@ -179,3 +180,35 @@ def test_doctor_finds_what_is_wrong_in_words_and_as_json() -> None:
     problems = [each for each in json.loads(refused.stdout) if each["status"] == "problem"]
     assert [each["topic"] for each in problems] == ["settings"]
     assert "ONTIME_WORKERS=many" in problems[0]["text"]
+
+
+@pytest.mark.slow
+def test_uv_runs_it_in_the_environment_as_it_is() -> None:
+    """Without `managed = false` in pyproject.toml, uv would resolve the versions itself and write a lock of its own."""
+    before = {path.name for path in ROOT.iterdir()}
+
+    result = subprocess.run(
+        [str(VENV / "bin/uv"), "run", "--offline", "ontime", "--version"], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert (result.returncode, result.stdout) == (0, call("--version").output)
+    assert {path.name for path in ROOT.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("version", "workers", "status"),
+    [
+        ((3, 40, 1), 2, "note"),
+        ((3, 40, 1), 1, "ok"),
+        ((3, 50, 6), 2, "note"),
+        ((3, 50, 7), 2, "ok"),
+        ((3, 51, 2), 2, "note"),
+        ((3, 51, 3), 2, "ok"),
+        ((3, 44, 6), 2, "ok"),
+        ((3, 45, 0), 2, "note"),
+    ],
+)
+def test_doctor_knows_the_versions_of_sqlite_that_may_lose_rows(
+    version: tuple[int, ...], workers: int, status: str
+) -> None:
+    assert doctor._sqlite(version, workers).status == status
