@@ -4,15 +4,16 @@ from datetime import datetime
 
 import click
 
-from cli.project_commands import DAY, ProjectCommand, date_of
+from cli.project_commands import AS_JSON, DAY, ProjectCommand, date_of
 
 
 @click.command(cls=ProjectCommand)
-def monitor() -> None:
+@AS_JSON
+def monitor(as_json: bool) -> None:
     """Run the daily monitor on yesterday: metrics, alerts, the policy's decision."""
     from pipelines.operations import monitor as operation
 
-    operation.main()
+    operation.main(as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)

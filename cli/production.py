@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cli.project_commands import DAY, ExistingPath, ProjectCommand, ProjectPath, date_of
+from cli.project_commands import AS_JSON, DAY, ExistingPath, ProjectCommand, ProjectPath, date_of
 
 
 @click.command(cls=ProjectCommand)
@@ -26,8 +26,16 @@ def materialise(test_period: bool) -> None:
 @click.option("--reasons", is_flag=True, help="Also explain each prediction, as JSON (slow).")
 @click.option("--strict", is_flag=True, help="Stop at the first row that is no request.")
 @click.option("--log", is_flag=True, help="Also write the predictions to the production log.")
+@AS_JSON
 def score(
-    source: Path, output: Path, history: Path | None, version: str | None, reasons: bool, strict: bool, log: bool
+    source: Path,
+    output: Path,
+    history: Path | None,
+    version: str | None,
+    reasons: bool,
+    strict: bool,
+    log: bool,
+    as_json: bool,
 ) -> None:
     """Score a csv or parquet file of any size, or a folder of them, as the service would.
 
@@ -36,16 +44,17 @@ def score(
     """
     from pipelines.operations import score as operation
 
-    operation.main(source, output, operation.Options(version, history, reasons, strict, log))
+    operation.main(source, output, operation.Options(version, history, reasons, strict, log), as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)
 @click.option("--dry-run", is_flag=True, help="Only count what would be deleted.")
-def prune(dry_run: bool) -> None:
+@AS_JSON
+def prune(dry_run: bool, as_json: bool) -> None:
     """Delete what is older than `retention` in params.yaml allows."""
     from pipelines.operations import prune as operation
 
-    operation.main(dry_run=dry_run)
+    operation.main(dry_run=dry_run, as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)
@@ -102,14 +111,15 @@ def key(name: str, scopes: Sequence[str]) -> None:
 
 @click.command(cls=ProjectCommand)
 @click.option("--head", help="Also look for a head that was noted earlier: its first 12 digits or more.")
-def audit(head: str | None) -> None:
+@AS_JSON
+def audit(head: str | None, as_json: bool) -> None:
     """Verify that no row of decisions was changed, and write who decided what to var/audit.html.
 
     Exit status 1: a row was changed.
     """
     from pipelines.tools import audit as tool
 
-    tool.main(head)
+    tool.main(head, as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)

@@ -5,7 +5,7 @@ import sys
 
 import click
 
-from cli.project_commands import ProjectCommand
+from cli.project_commands import AS_JSON, ProjectCommand
 from ontime import environment
 
 
@@ -40,7 +40,7 @@ def ui() -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.option("--json", "as_json", is_flag=True, help="As a list of JSON objects.")
+@AS_JSON
 def doctor(as_json: bool) -> None:
     """Say what is installed, where things are written, which release is live, and what would stop a command."""
     from pipelines.tools import doctor as tool

@@ -33,7 +33,8 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
-    for name in progress_bar(params.train.candidates, desc="train", unit="models"):
+    for name in (bar := progress_bar(params.train.candidates, desc="train", unit="models")):
+        bar.set_description(f"train: fits {name}")
         start = time.perf_counter()
         fitted = model.fit(name, matrix, labels, params.train)
         costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}

@@ -6,6 +6,7 @@ Each step of a day writes a row in `decisions` and runs once: after an interrupt
 that is complete is not repeated. Retraining takes longer, so it is another process: pipelines/operations/retrain.py.
 """
 
+import json
 import sys
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
@@ -195,12 +196,14 @@ def _trial(context: DayContext, pointer: Pointer) -> Trial | None:
     )
 
 
-def main() -> None:
+def main(*, as_json: bool = False) -> None:
+    """Print a line for each day; as JSON an object, with its day, action and reason."""
     settings, params = load_settings(), load_params()
     try:
         engine = database.connect(settings.database_url)
         for day in days_to_monitor(engine, feed_clock.yesterday(settings, params)):
             decision = run(settings, params, day)
-            print(f"monitor: {day}: {decision.action}: {decision.reason}")
+            line = {"day": str(day), "action": decision.action, "reason": decision.reason}
+            print(json.dumps(line) if as_json else f"monitor: {day}: {decision.action}: {decision.reason}", flush=True)
     except (release.ReleaseRefused, locks.Busy) as refused:
         sys.exit(f"monitor: {refused}")

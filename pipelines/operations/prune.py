@@ -7,6 +7,7 @@ Runs every night in production (pipelines/operations/flows.py), beside the servi
 policy or a running trial of a release still needs is deleted. Idempotent: after an interruption, the next run goes on.
 """
 
+import json
 import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -86,10 +87,13 @@ def old_files(settings: Settings, before: datetime) -> list[Path]:
     return sorted(each for each in paths if each.is_file() and each.stat().st_mtime < before.timestamp())
 
 
-def main(*, dry_run: bool = False) -> None:
+def main(*, dry_run: bool = False, as_json: bool = False) -> None:
     settings, params = load_settings(), load_params()
     try:
         result = run(settings, params, feed_clock.now(settings, params), datetime.now(UTC), dry_run=dry_run)
     except (database.DatabaseRefused, locks.Busy) as refused:
         sys.exit(f"prune: {refused}")
+    if as_json:
+        print(json.dumps({"dry_run": dry_run, **result._asdict()}))
+        return
     print(f"prune: {'would delete' if dry_run else 'deleted'}: {result}")

@@ -298,9 +298,11 @@ def _join_scored(parts: Path, output: Path) -> tuple[int, int]:
     return scored, without_features
 
 
-def main(source: Path, output: Path, options: Options) -> None:
+def main(source: Path, output: Path, options: Options, *, as_json: bool = False) -> None:
     try:
-        print(f"score: {score_files(load_settings(), source, output, options)}; {output}")
+        result = score_files(load_settings(), source, output, options)
+        line = json.dumps({**result._asdict(), "output": output}, default=str)
+        print(line if as_json else f"score: {result}; {output}")
     except (NotScored, BadSettings, release.ReleaseRefused, locks.Busy, database.DatabaseRefused, OSError) as error:
         sys.exit(f"score: {error}")
     except sa.exc.SQLAlchemyError as error:

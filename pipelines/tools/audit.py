@@ -7,6 +7,7 @@ The exit status is 1 if a row was changed, deleted, inserted or moved. docs/gove
 prove.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -96,9 +97,15 @@ def write_audit(result: Audit, path: Path) -> None:
     )
 
 
-def run(settings: Settings, noted_head: str | None = None) -> Audit:
+def run(settings: Settings, noted_head: str | None = None, *, as_json: bool = False) -> Audit:
     """Verify the chain and print it; writes PAGE."""
     result = audit(database.connect(settings.database_url), noted_head)
+    write_audit(result, PAGE)
+    if as_json:
+        decisions = [each._asdict() for each in result.lines]
+        summary = {"is_intact": result.is_intact, "head": result.head, "findings": result.findings()}
+        print(json.dumps({**summary, "decisions": decisions}, default=str))
+        return result
     for line in result.lines:
         print(
             f"{line.decision_id:>6}  {line.time}  {line.kind:<10}  {line.verdict:<14}  {line.actor:<24}  "
@@ -106,14 +113,13 @@ def run(settings: Settings, noted_head: str | None = None) -> Audit:
         )
     for sentence in result.findings():
         print(f"audit: {sentence}")
-    write_audit(result, PAGE)
     print(f"audit: {PAGE}")
     return result
 
 
-def main(noted_head: str | None = None) -> None:
+def main(noted_head: str | None = None, *, as_json: bool = False) -> None:
     try:
-        result = run(load_settings(), noted_head)
+        result = run(load_settings(), noted_head, as_json=as_json)
     except (BadSettings, database.DatabaseRefused, locks.Busy) as error:
         sys.exit(f"audit: {error}")
     sys.exit(0 if result.is_intact else 1)

@@ -13,9 +13,10 @@ from click.testing import CliRunner, Result
 from cli.app import ontime
 from cli.project_commands import ProjectCommand
 from ontime import environment
+from ontime.settings import Settings
 from pipelines.operations import prune
 from pipelines.tools import doctor
-from tests import ROOT, without_settings
+from tests import ROOT, service, without_settings
 from tests.project import VENV
 
 HEAVY = ("pandas", "sqlalchemy", "pydantic", "mlflow", "pipelines", "serving", "monitoring")
@@ -212,3 +213,16 @@ def test_doctor_knows_the_versions_of_sqlite_that_may_lose_rows(
     version: tuple[int, ...], workers: int, status: str
 ) -> None:
     assert doctor._sqlite(version, workers).status == status
+
+
+@pytest.mark.slow
+def test_results_are_json_for_scripts(settings: Settings) -> None:
+    variables = {name: value for name, value in service.environment(settings).items() if name.startswith("ONTIME_")}
+    variables["ONTIME_QUARANTINE"] = str(settings.spool.parent / "quarantine")
+
+    audit = json.loads(ontime_process("audit", "--json", **variables).stdout)
+    prune = json.loads(ontime_process("prune", "--dry-run", "--json", **variables).stdout)
+
+    assert (audit["is_intact"], audit["decisions"]) == (True, [])
+    assert prune["dry_run"]
+    assert set(prune["counts"].values()) == {0}
