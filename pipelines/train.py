@@ -33,15 +33,17 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
-    for name in (bar := progress_bar(params.train.candidates, desc="train", unit="models")):
-        bar.set_description(f"train: fits {name}")
-        start = time.perf_counter()
-        fitted = model.fit(name, matrix, labels, params.train)
-        costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}
-        scores[name] = evaluation.scores(valid_label, model.predict(fitted, valid_matrix), params.cost)
-        if (gain := CANDIDATES[name].gain) is not None:
-            gains[name] = gain(fitted)
-        joblib.dump(fitted, folder / f"{name}.joblib")
+    with progress_bar(total=len(params.train.candidates), desc="train", unit="models") as bar:
+        for name in params.train.candidates:
+            bar.set_description_str(f"train: fits {name}")
+            start = time.perf_counter()
+            fitted = model.fit(name, matrix, labels, params.train)
+            costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}
+            scores[name] = evaluation.scores(valid_label, model.predict(fitted, valid_matrix), params.cost)
+            if (gain := CANDIDATES[name].gain) is not None:
+                gains[name] = gain(fitted)
+            joblib.dump(fitted, folder / f"{name}.joblib")
+            bar.update()
     write_json(COSTS, costs)
     best = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
     if best in gains:

@@ -119,6 +119,7 @@ NO_GUARDS = {
     "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
+    "NotScored", "NotARequest",
 }  # fmt: skip
 
 

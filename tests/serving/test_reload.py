@@ -247,7 +247,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
 
 
 @pytest.mark.parametrize(
-    ("words", "reason"),
+    ("command", "reason"),
     [
         (lambda settings: by_hand.promote(settings, "9"), "release 9 is not published; published releases: 1, 2"),
         (by_hand.roll_back, "there is no earlier release to roll back to"),
