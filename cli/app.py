@@ -1,7 +1,7 @@
 """The group of all commands, by section."""
 
+import os
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
 import click
@@ -21,15 +21,11 @@ environment variables, ONTIME_...: listed in src/ontime/settings.py."""
 
 
 def project_version() -> str:
-    """The version in pyproject.toml: the project runs from its folder, and need not be installed as a package."""
-    try:
-        return version("ontime")
-    except PackageNotFoundError:
-        import tomllib
+    """The version in pyproject.toml: the project runs from its folder, and is not installed as a package."""
+    import tomllib  # here, because hardly any call needs it
 
-        return str(
-            tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-        )
+    text = (environment.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return str(tomllib.loads(text)["project"]["version"])
 
 
 def print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> None:
@@ -48,8 +44,6 @@ def print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> No
 def ontime(quiet: bool) -> None:
     """Train, serve, monitor and retrain a model, from any folder; `make` has the same commands."""
     if quiet:
-        import os
-
         os.environ["TQDM_DISABLE"] = "1"
 
 

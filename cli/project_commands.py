@@ -50,20 +50,23 @@ class ProjectCommand(click.Command):
 
 @contextmanager
 def errors_in_one_line(command: str) -> Iterator[None]:
-    """Exit with the reason if settings or parameters are invalid, or with INTERRUPTED after Ctrl-C."""
+    """Exit with the reason if settings, parameters or the database are refused; with INTERRUPTED after Ctrl-C."""
     try:
         yield
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except ValueError as error:
+    except Exception as error:
         # Their modules are only imported here, because help and completion do not need them.
+        from sqlalchemy.exc import OperationalError
+
+        from ontime.database import DatabaseRefused
         from ontime.params import ParamsBroken
         from ontime.settings import BadSettings
 
-        if not isinstance(error, BadSettings | ParamsBroken):
+        if not isinstance(error, BadSettings | ParamsBroken | DatabaseRefused | OperationalError):
             raise
-        sys.exit(f"{command}: {error}")
+        sys.exit(f"{command}: {str(error).partition(chr(10))[0]}")
 
 
 class SectionedGroup(click.Group):

@@ -3,9 +3,12 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +19,7 @@ from ontime import environment
 from ontime.settings import Settings
 from pipelines.operations import prune
 from pipelines.tools import doctor
-from tests import ROOT, service, without_settings
+from tests import PARAMS_YAML, ROOT, service, without_settings
 from tests.project import VENV
 
 HEAVY = ("pandas", "sqlalchemy", "pydantic", "mlflow", "pipelines", "serving", "monitoring")
@@ -37,7 +40,9 @@ def call(*words: str) -> Result:
     return CliRunner().invoke(ontime, words, prog_name="ontime")
 
 
-def ontime_process(*words: str, folder: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
+def ontime_process(
+    *words: str, folder: Path = ROOT, variables: Mapping[str, str] = MappingProxyType({})
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [str(VENV / "bin/ontime"), *words],
         cwd=folder,
@@ -115,6 +120,17 @@ def test_an_invalid_setting_is_one_sentence_and_the_status_1(monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("here")
+def test_a_database_that_is_away_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(PARAMS_YAML, "params.yaml")
+    monkeypatch.setenv("ONTIME_DATABASE_URL", "postgresql+psycopg://user@127.0.0.1:1/none")
+
+    result = call("monitor")
+
+    assert result.exit_code == 1
+    assert re.fullmatch(r"monitor: .*connection.*\n", result.output)
+
+
+@pytest.mark.usefixtures("here")
 def test_an_interrupted_command_says_so_and_has_the_status_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(**_: object) -> None:
         raise KeyboardInterrupt
@@ -151,7 +167,9 @@ def test_quiet_is_passed_on_to_every_process(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_completion_is_a_script_of_the_shell() -> None:
-    completed = ontime_process(COMP_WORDS="ontime pro", COMP_CWORD="1", _ONTIME_COMPLETE="bash_complete")
+    completed = ontime_process(
+        variables={"COMP_WORDS": "ontime pro", "COMP_CWORD": "1", "_ONTIME_COMPLETE": "bash_complete"}
+    )
 
     assert "_ONTIME_COMPLETE=bash_complete" in call("completion", "bash").output
     assert completed.stdout == "plain,promote\n"
@@ -171,8 +189,10 @@ def test_it_runs_from_any_folder_with_paths_of_that_folder() -> None:
 
 @pytest.mark.slow
 def test_doctor_finds_what_is_wrong_in_words_and_as_json() -> None:
-    words = ontime_process("doctor", ONTIME_DATABASE_URL="sqlite:////nowhere/ontime.db", ONTIME_RELEASES="nowhere")
-    refused = ontime_process("doctor", "--json", ONTIME_WORKERS="many")
+    words = ontime_process(
+        "doctor", variables={"ONTIME_DATABASE_URL": "sqlite:////nowhere/ontime.db", "ONTIME_RELEASES": "nowhere"}
+    )
+    refused = ontime_process("doctor", "--json", variables={"ONTIME_WORKERS": "many"})
 
     assert words.returncode == 0, words.stdout
     assert re.search(r"^ok +packages +as locked in requirements/all\.txt$", words.stdout, re.MULTILINE)
@@ -220,8 +240,8 @@ def test_results_are_json_for_scripts(settings: Settings) -> None:
     variables = {name: value for name, value in service.environment(settings).items() if name.startswith("ONTIME_")}
     variables["ONTIME_QUARANTINE"] = str(settings.spool.parent / "quarantine")
 
-    audit = json.loads(ontime_process("audit", "--json", **variables).stdout)
-    prune = json.loads(ontime_process("prune", "--dry-run", "--json", **variables).stdout)
+    audit = json.loads(ontime_process("audit", "--json", variables=variables).stdout)
+    prune = json.loads(ontime_process("prune", "--dry-run", "--json", variables=variables).stdout)
 
     assert (audit["is_intact"], audit["decisions"]) == (True, [])
     assert prune["dry_run"]
