@@ -93,12 +93,12 @@ class MeasuredStore(NamedTuple):
         return self.path.stat().st_size / MB
 
 
-def make_stores(folder: Path, rows: int, versions: Versions, params: Params) -> tuple[MeasuredStore, MeasuredStore]:
+def make_stores(
+    folder: Path, releases: Path, rows: int, versions: Versions, params: Params
+) -> tuple[MeasuredStore, MeasuredStore]:
     """Both databases, with the decisions of all but the last days, which the monitor has yet to measure."""
     yesterday = local_time.day_of(datetime.now(UTC)) - timedelta(days=1)
     monitored_until = yesterday - timedelta(days=MONITORED_DAYS)
-    releases = folder / "releases"
-    shutil.copytree(entities.RELEASES, releases)
     release_pointer.set_challenger(releases, versions.challenger.manifest.version)
     small, long = (MeasuredStore.at(folder / f"{name}.db", releases) for name in (SMALL, LONG))
     store_rows.write_period(small.path, versions, yesterday)
@@ -283,11 +283,12 @@ def main() -> None:
             "are free; make room, or choose fewer: make bench-store ROWS=2000000"
         )
     params = load_params()
-    versions = store_rows.read_versions(entities.RELEASES)
     with tempfile.TemporaryDirectory(prefix="bench-store-", dir=VAR.resolve(), ignore_cleanup_errors=True) as name:
         os.environ["SQLITE_TMPDIR"] = name
-        start = time.perf_counter()
-        stores = make_stores(Path(name), rows, versions, params)
+        start, releases = time.perf_counter(), Path(name) / "releases"
+        shutil.copytree(entities.RELEASES, releases)
+        versions = store_rows.publish_versions(releases)
+        stores = make_stores(Path(name), releases, rows, versions, params)
         made_seconds = time.perf_counter() - start
         megabytes = {each: store.megabytes for each, store in zip((SMALL, LONG), stores, strict=True)}
         with tqdm(desc="bench: measurements", total=2 * (len(SERVICE_PATHS) + 8), disable=None) as bar:

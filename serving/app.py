@@ -30,6 +30,7 @@ from serving.spool import Spool
 # AnyIO's default of 40 is more than SQLAlchemy's pool has connections, each of which keeps a cache. More threads would
 # not answer sooner: they wait for the interpreter lock.
 QUERY_THREADS = 8
+CACHE_MB = 2  # of SQLite for each connection, of which there are several
 
 
 class Shortcut:
@@ -61,7 +62,7 @@ class Shortcut:
 
 def create_app(settings: Settings) -> FastAPI:
     """The service with the current release. Raises ReleaseRefused if it is missing or fails a check."""
-    engine = database.connect(settings.database_url, settings.database_patience_seconds)
+    engine = database.connect(settings.database_url, settings.database_patience_seconds, CACHE_MB)
     with start_deadline():
         model_store = ModelStore(settings.releases, _measure_release)
     prediction_log = PredictionLog(engine, Spool(settings.spool))

@@ -56,16 +56,18 @@ class DatabaseRefused(ValueError):
     """The database belongs to another problem or an earlier version; the message says what to do."""
 
 
-def connect(url: str | SecretStr, patience_s: float = 10) -> sa.Engine:
+def connect(url: str | SecretStr, patience_s: float = 10, cache_mb: int = 64) -> sa.Engine:
     """An engine whose tables exist. Creates a missing SQLite file. Raises DatabaseRefused.
 
     `url` is `Settings.database_url`, or text. `patience_s`: seconds that a statement waits for a lock, and a
-    connection for its server, before it fails.
+    connection for its server, before it fails. `cache_mb`: of SQLite's pages, at most, for each connection: with less
+    than the upper pages of the indexes, each look-up in years of data reads them again.
     """
     parsed = sa.make_url(url.get_secret_value() if isinstance(url, SecretStr) else url)
     if parsed.get_backend_name() == "sqlite":
         engine = sa.create_engine(parsed, connect_args={"timeout": patience_s})
         sa.event.listen(engine, "connect", _durable_and_shared)
+        sa.event.listen(engine, "connect", lambda connection, _: _limit_cache(connection, cache_mb))
         if parsed.database and parsed.database != ":memory:":
             files.make_private_database(Path(parsed.database))
             lock = locks.hold_shared(lock_of(parsed.database))  # a restore must not replace the file meanwhile
@@ -155,6 +157,12 @@ def _durable_and_shared(connection: Any, record: object) -> None:  # noqa: ARG00
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL"):
         cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _limit_cache(connection: Any, megabytes: int) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA cache_size = {-1000 * megabytes}")  # negative: in units of 1,024 bytes
     cursor.close()
 
 

@@ -199,8 +199,9 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("tried again in place", "CronJob/ontime-monitor", f"{JOB}/template/spec/restartPolicy", "OnFailure"),
     ),
     jobs.what_runs_exists_and_runs_when_prefect_would: (
+        Fault("a command that is not there", "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/command/1", "watch"),
         Fault("a module that is not there",
-              "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/command/2", "pipelines.monitoring"),
+              "Deployment/ontime-publisher", f"{POD}/containers/publisher/command/2", "pipelines.mirror"),
         Fault("a job that does nothing", "CronJob/ontime-first-release", f"{JOBS_CONTAINER}/command", ["true"]),
         Fault("a word that the mirror does not know", SERVICE, f"{POD}/initContainers/mirror/args/0", "fetch"),
         Fault("another time than Prefect's", "CronJob/ontime-monitor", "spec/schedule", "30 5 * * *"),

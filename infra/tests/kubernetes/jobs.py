@@ -6,6 +6,7 @@ from zoneinfo import available_timezones
 
 import yaml
 
+from cli.app import ontime
 from infra.tests.kubernetes.manifests import Cluster, of, pods
 from infra.tests.tools import ROOT
 from ontime.problem import PROBLEM
@@ -39,16 +40,18 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
     for pod in pods(cluster):
         for container in pod.containers:
             modules = re.findall(r"-m (\S+)", " ".join(container.words))
-            if container.image == "ontime-worker" and not modules:
+            commands = re.findall(r"\bontime (\S+)", " ".join(container.words))
+            if container.image == "ontime-worker" and not (modules or commands):
                 wrong.append(f"{pod.owner} {container.name}: runs {container.words}")
             if container.image == "ontime-mirror" and container.words[0] not in ("pull", "push"):
                 wrong.append(f"{pod.owner} {container.name}: a mirror does not {container.words[0]}")
             wrong += [f"{pod.owner}: there is no {each}" for each in modules if importlib.util.find_spec(each) is None]
+            wrong += [f"{pod.owner}: there is no ontime {each}" for each in commands if each not in ontime.commands]
     schedules = {
-        word.rpartition(".")[2]: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
+        word: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
         for each in of(cluster, "CronJob")
         if not each["spec"].get("suspend")
-        for word in each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][2:3]
+        for word in each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][1:2]
     }
     return wrong if schedules == prefects_times() else [*wrong, f"CronJobs run {schedules}, Prefect {prefects_times()}"]
 
