@@ -42,7 +42,7 @@ def print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> No
 @click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print it.")
 @click.option("--quiet", "-q", is_flag=True, help="No progress, only results and errors.")
 def ontime(quiet: bool) -> None:
-    """Train, serve, monitor and retrain a model, from any folder; `make` has the same commands."""
+    """Train, serve, monitor and retrain a model, from any folder; `make` has most of these commands too."""
     if quiet:
         os.environ["TQDM_DISABLE"] = "1"
 

@@ -85,7 +85,7 @@ def pack(version: int, folder: Path) -> None:
 @click.command(cls=ProjectCommand)
 @click.argument("version", type=VERSION)
 def reproduce(version: int) -> None:
-    """Rebuild a registered version from its number, and compare predictions.
+    """Rebuild a registered version from its recorded commit and parameters, and compare predictions.
 
     Exit status 1: they differ.
     """

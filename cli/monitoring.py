@@ -10,7 +10,7 @@ from cli.project_commands import AS_JSON, DAY, ProjectCommand, date_of
 @click.command(cls=ProjectCommand)
 @AS_JSON
 def monitor(as_json: bool) -> None:
-    """Run the daily monitor on yesterday: metrics, alerts, the policy's decision."""
+    """Run the monitor for the last complete day and any missed days: metrics, alerts, the policy's decision."""
     from pipelines.operations import monitor as operation
 
     operation.main(as_json=as_json)

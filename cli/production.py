@@ -24,7 +24,7 @@ def materialise(test_period: bool) -> None:
 @click.option("--history", type=ExistingPath(), help="Build features from these tables, such as data/validated.")
 @click.option("--release", "version", metavar="VERSION", help="[default: the live release]")
 @click.option("--reasons", is_flag=True, help="Also explain each prediction, as JSON (slow).")
-@click.option("--strict", is_flag=True, help="Stop at the first row that is no request.")
+@click.option("--strict", is_flag=True, help="Stop at the first invalid row.")
 @click.option("--log", is_flag=True, help="Also write the predictions to the production log.")
 @AS_JSON
 def score(
@@ -39,8 +39,8 @@ def score(
 ) -> None:
     """Score a csv or parquet file of any size, or a folder of them, as the service would.
 
-    Rows that are no request go to OUTPUT.rejected.csv with place and reason. After an interruption, the same command
-    continues where it was.
+    Invalid rows are written beside the output, for example to scored.rejected.csv, with file, row, field, reason and
+    value. After an interruption, the same command resumes where it stopped.
     """
     from pipelines.operations import score as operation
 
@@ -115,7 +115,7 @@ def key(name: str, scopes: Sequence[str]) -> None:
 def audit(head: str | None, as_json: bool) -> None:
     """Verify that no row of decisions was changed, and write who decided what to var/audit.html.
 
-    Exit status 1: a row was changed.
+    Exit status 1: a row was changed, or no row has the noted head.
     """
     from pipelines.tools import audit as tool
 

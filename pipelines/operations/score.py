@@ -1,12 +1,13 @@
 """Scores files of any size: `ontime score rows.csv --to scored.parquet`.
 
 The input is a csv or parquet file, or a folder of them, with the columns of a request; others are ignored. Rows are
-checked one by one, by the service's own declaration: those that are no request go to a csv file beside the output.
+checked one by one, by the service's own declaration; invalid ones are written to a csv file beside the output.
 Features are looked up in the online store as the service does, or built from the tables in `history`, as of each row's
 prediction moment. The probabilities are those of the service, bit for bit.
 
 The memory does not grow with the input: it is scored in parts, which lie in `<output>.parts/` until all are there.
-After an interruption the same command continues with the next part. The output is written aside and then renamed.
+After an interruption the same command continues with the next part. The output is written to a temporary file, which is
+then renamed.
 """
 
 import csv
@@ -125,7 +126,7 @@ def plan_of(paths: Sequence[Path], released: Release, settings: Settings, option
     version = released.manifest.version
     digest = files.digest(settings.releases / version / release.MANIFEST)
     changes = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-    return Plan(changes, version, digest, [str(options.history), options.reasons, options.log, score_input.CHUNK_ROWS])
+    return Plan(changes, version, digest, [str(options.history), *options[2:], score_input.CHUNK_ROWS])
 
 
 def score_files(settings: Settings, source: Path, output: Path, options: Options) -> Result:
@@ -170,7 +171,7 @@ def _begin(parts: Path, plan: Plan) -> datetime:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Searching the requests of a chunk again and again takes a tenth of the time: `_score_parts` does it once."""
+    """Automatic collections would search each chunk's requests again and again: `_score_parts` collects after each."""
     gc.freeze()
     gc.disable()
     try:
@@ -273,13 +274,18 @@ class Rejections(NamedTuple):
 
 def _join_rejected(parts: Path, path: Path) -> Rejections:
     """Write the rejected rows of all parts to one file, if there are any."""
-    texts = [each.read_text(encoding="utf-8") for each in sorted(parts.glob("*.rejected"))]
-    rows = sum(1 for text in texts for _ in csv.reader(text.splitlines(keepends=True)))
-    if not rows:
-        return Rejections(0, None)
+    rows = 0
     with files.replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerow(["file", "row", "field", "reason", "value"])
-        file.writelines(texts)
+        lines = csv.writer(file)
+        lines.writerow(["file", "row", "field", "reason", "value"])
+        for part in sorted(parts.glob("*.rejected")):
+            with part.open(encoding="utf-8", newline="") as rejected:
+                for line in csv.reader(rejected):
+                    lines.writerow(line)
+                    rows += 1
+    if not rows:
+        path.unlink()
+        return Rejections(0, None)
     return Rejections(rows, path)
 
 

@@ -22,7 +22,7 @@ class NotScored(ValueError):
 
 
 class Chunk(NamedTuple):
-    """Consecutive rows of a file: their numbers, from 1 after the header, and their values or why there are none."""
+    """Rows of a file: their numbers (1 is the first after the header), their values, and why others have none."""
 
     file: str
     numbers: Sequence[int]
@@ -59,7 +59,7 @@ def _csv_chunks(path: Path) -> Iterator[Chunk]:
                     if len(row) == len(header):
                         numbers.append(number)
                         records.append({name: batch_scoring.value_of_text(kind, row[at]) for name, at, kind in cells})
-                    else:
+                    elif row:  # an empty line is no row, but counts as one
                         unreadable.append((number, f"has {len(row)} columns, the header has {len(header)}"))
                 yield Chunk(path.name, numbers, records, unreadable)
         except csv.Error as error:
@@ -97,7 +97,7 @@ def _present(path: Path, columns: Sequence[str]) -> list[str]:
 
 
 def rows_in(path: Path) -> int:
-    """Of a csv file about: a line break inside quotes counts as well. Raises NotScored."""
+    """The number of rows; of a csv file about, because its header and line breaks inside quotes count too."""
     if path.suffix.lower() == ".parquet":
         try:
             return int(pq.read_metadata(path).num_rows)

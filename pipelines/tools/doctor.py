@@ -32,7 +32,7 @@ Status = Literal["ok", "note", "problem"]
 
 
 class Finding(NamedTuple):
-    """`problem`: some command fails until it is mended, as the text says."""
+    """`problem`: some command fails until this is fixed; the text says how."""
 
     status: Status
     topic: str
@@ -46,7 +46,7 @@ def _python() -> Iterator[Finding]:
     if install.is_installed(VENV / ".installed"):
         yield Finding("ok", "packages", f"as locked in {install.ALL}")
     else:
-        yield Finding("problem", "packages", f"{VENV} is not what {install.ALL} locks: run make install")
+        yield Finding("problem", "packages", f"{VENV} does not match {install.ALL}: run make install")
     try:
         install.refuse_without_openmp(sys.executable)
     except install.NotInstalled as error:
@@ -64,7 +64,7 @@ def _folder() -> Iterator[Finding]:
         text if free_gb >= NEEDED_GB else f"{text}: a training needs about {NEEDED_GB} GB",
     )
     sizes = (f"{name} {_size_mb(Path(name)):,.0f} MB" for name in WRITTEN if Path(name).exists())
-    yield Finding("ok", "written", f"only here: {', '.join(sizes)}")
+    yield Finding("ok", "written", f"generated files: {', '.join(sizes)}")
     if not os.access(ROOT, os.W_OK):
         yield Finding("problem", "user", f"{ROOT} is not writable for the user id {os.getuid()}")
     try:

@@ -26,14 +26,19 @@ from ontime.problem import PROBLEM
 from ontime.release import Manifest, Release
 from ontime.settings import load_settings
 
+COLUMNS = ["entity_id", "probability", "alert", "model_version", "features", "features_as_of", "flags"]
+
 
 class NotARequest(ValueError):
-    """A row is no request; the message names the row, the field and the reason, `rejected` has all such rows."""
+    """At least one row is not a valid request. The message describes the first one; `rejected` lists all.
+
+    Rows are counted from 0, as in the frame.
+    """
 
     def __init__(self, rejected: Sequence[Rejected]) -> None:
         first = rejected[0]
         super().__init__(
-            f"row {first.place}: {first.field}: {first.reason} (got {first.value}); {len(rejected)} rows are no request"
+            f"row {first.place}: {first.field}: {first.reason} (got {first.value}); {len(rejected)} invalid rows"
         )
         self.rejected = rejected
 
@@ -62,12 +67,12 @@ class ReleasedModel:
         Columns: entity_id, probability (of the positive label), alert (whether it reaches the threshold),
         model_version, features ("online", or "request" if only the request's are known), features_as_of (UTC), flags.
 
-        `look_up`: of the online features; None for none, so every prediction has the flag `request_only`.
-        Raises NotARequest.
+        `look_up` returns the online features. Without it, every prediction has the flag `request_only`.
+        Raises NotARequest, and ValueError for a missing column.
         """
         entities = _requests(frame)
         if not entities:
-            return pd.DataFrame()
+            return pd.DataFrame(columns=COLUMNS)
         scored = batch_scoring.score_requests(self._release, entities, look_up or (lambda _: {}))
         return pd.DataFrame(batch_scoring.prediction_columns(scored, self._release), index=frame.index)
 

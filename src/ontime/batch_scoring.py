@@ -32,7 +32,7 @@ _REQUESTS: TypeAdapter[list[EntityRequest]] = TypeAdapter(list[PROBLEM.request])
 
 
 class Rejected(NamedTuple):
-    """A row that is not a request: its place among the records, and the first error."""
+    """An invalid record: its position among the records, and its first error."""
 
     place: int
     field: str
@@ -52,7 +52,7 @@ class Scored(NamedTuple):
 
 
 def requests_of(records: Sequence[Mapping[str, Any]]) -> tuple[list[int], list[EntityRequest], list[Rejected]]:
-    """The requests, with their places, and the records that are none; as strict as the service."""
+    """The positions of the valid records, their requests, and the rejected records; as strict as the service."""
     try:  # all at once is twice as fast
         return [*range(len(records))], _REQUESTS.validate_python(records), []
     except ValidationError:
@@ -119,7 +119,7 @@ def score_requests(release: Release, entities: Sequence[EntityRequest], look_up:
 
 
 def prediction_columns(scored: Scored, release: Release, *, with_reasons: bool = False) -> dict[str, Any]:
-    """The fields of the service's predictions as columns; a prediction has no id here, because none is stored."""
+    """The fields of the service's predictions as columns, without `prediction_id`, which only logged ones have."""
     columns: dict[str, Any] = {
         "entity_id": scored.entity_ids,
         "probability": scored.probabilities,

@@ -16,7 +16,7 @@ ProgressBar = tqdm
 
 
 class _Lines:
-    """A file that turns what tqdm writes over and over into lines."""
+    """A file that prints each refresh of tqdm as a line of its own, without repeats."""
 
     def __init__(self, file: TextIO) -> None:
         self._file, self._last = file, ""

@@ -83,7 +83,7 @@ def test_without_the_online_store_a_model_has_the_request_alone(flights: pd.Data
 def test_a_row_that_is_no_request_is_named(flights: pd.DataFrame) -> None:
     flights["dest"] = [*flights["dest"][:7], "nowhere", *flights["dest"][8:]]
 
-    with pytest.raises(NotARequest, match=r"^row 7: dest: .* \(got 'nowhere'\); 1 rows are no request$") as refused:
+    with pytest.raises(NotARequest, match=r"^row 7: dest: .* \(got 'nowhere'\); 1 invalid rows$") as refused:
         ontime.score(flights)
 
     assert [each.place for each in refused.value.rejected] == [7]
@@ -95,7 +95,10 @@ def test_a_missing_column_is_named(flights: pd.DataFrame) -> None:
 
 
 def test_no_rows_have_no_predictions(flights: pd.DataFrame) -> None:
-    assert len(ontime.score(flights[:0])) == 0
+    predictions = ontime.score(flights[:0])
+
+    assert len(predictions) == 0
+    assert predictions.columns.tolist() == ontime.score(flights).columns.tolist()
 
 
 def test_features_are_built_as_in_training(tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -162,6 +162,16 @@ def test_a_row_that_is_no_request_is_rejected_with_its_place_and_the_rest_goes_o
     assert (rows[2]["reason"], rows[2]["value"]) == ("Input should be a valid integer", "'12.5'")
 
 
+def test_an_empty_line_of_a_csv_file_is_no_row(settings: Settings, flights: pd.DataFrame, tmp_path: Path) -> None:
+    source = tmp_path / "flights.csv"
+    header, first, second = flights[:2].to_csv(index=False).splitlines()
+    source.write_text(f"{header}\n{first}\n\n{second}\n\n")
+
+    result, batch = scored(settings, source)
+
+    assert (result.rejected, batch["row"].tolist()) == (0, [1, 3])
+
+
 def test_strict_stops_at_the_first_such_row(settings: Settings, flights: pd.DataFrame, tmp_path: Path) -> None:
     source = tmp_path / "flights.parquet"
     flights.assign(distance_miles=[1, 0, *[1] * (len(flights) - 2)]).to_parquet(source, index=False)

@@ -119,7 +119,7 @@ def soak_sentences() -> list[str]:
     return [
         f"{SERVING['goals']['errors']} errors",
         f"{SOAK['requests']:,} requests",
-        f"of resident memory from {memory['second_tenth']:.0f} to {memory['last_tenth']:.0f} MB",
+        f"of resident memory rose from {memory['second_tenth']:.0f} to {memory['last_tenth']:.0f} MB",
         f"of descriptors from {descriptors['second_tenth']:.0f} to {descriptors['last_tenth']:.0f}",
         f"{slow['count']:,} requests took over 200 ms, {slow['unknown']} of them without a known cause",
     ]
