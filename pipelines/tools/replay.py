@@ -135,10 +135,10 @@ def replayed_days(
     until: date | None = None,
     dataset: str | None = None,
 ) -> ReplayedDays:
-    """Exits if the days are not in the dataset, or there is no such dataset."""
+    """Exits if the dataset is unknown, or the days are not in it."""
     own, name = sources.dataset(params.dataset), dataset or params.dataset
     if name not in DATA.datasets:
-        sys.exit(f"replay: there is no dataset {name}; problem/data.py declares {', '.join(sorted(DATA.datasets))}")
+        sys.exit(f"replay: dataset {name} is unknown; problem/data.py declares {', '.join(sorted(DATA.datasets))}")
     replayed, is_other = sources.dataset(name), name != params.dataset
     end = replayed.last_day + timedelta(days=1)
     first = replayed.first_day if is_other else _months_after(own.first_day, FIRST_MONTHS)

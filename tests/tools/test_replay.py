@@ -206,6 +206,11 @@ def test_a_months_argument_that_cannot_be_is_refused(tmp_path: Path, monkeypatch
         replay.main(months=11)
 
 
+def test_an_unknown_dataset_is_refused_with_those_that_exist(params: Params) -> None:
+    with pytest.raises(SystemExit, match=r"replay: dataset flights-1999 is unknown; .* flights-2013, flights-2023$"):
+        replay.replayed_days(params, dataset="flights-1999")
+
+
 def test_a_replay_calibrates_each_month_on_the_one_before() -> None:
     predictions, late = answered(6000, 1)
     days = pd.Timestamp("2013-03-01") + pd.to_timedelta(np.arange(6000) // 100, "D")
