@@ -1,6 +1,7 @@
 """What all commands share: they run in the project's folder, with its environment, and report errors in one line."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import click
 
 from ontime import environment
 
-INTERRUPTED = 130  # as shells report a process that Ctrl-C has ended
+INTERRUPTED = 128 + signal.SIGINT  # as shells report a process that Ctrl-C has ended
 DAY = click.DateTime(["%Y-%m-%d"])
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="The result as JSON, for scripts.")
 

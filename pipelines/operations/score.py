@@ -16,7 +16,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -138,16 +138,19 @@ def score_files(settings: Settings, source: Path, output: Path, options: Options
         raise NotScored(f"{output} does not end with .parquet")
     version = options.version or release_pointer.require_pointer(settings.releases).version
     released = release.load(settings.releases, version)
-    engine = database.connect(settings.database_url)
-    look_up = batch_scoring.from_online_store(engine, released.manifest.question)
+    # Only what is needed is connected: features from history need no database.
     if options.history:
         look_up = from_history(options.history, load_params().features, released)
+    else:
+        engine = database.connect(settings.database_url)
+        look_up = batch_scoring.from_online_store(engine, released.manifest.question)
+    log_engine = database.connect(settings.database_url) if options.log else None
     parts = output.with_name(f"{output.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     with locks.hold(parts / LOCK, "ontime score"):
         begun_at = _begin(parts, plan_of(paths, released, settings, options))
         with _without_garbage_collection():
-            reused = _score_parts(paths, ScoringRun(parts, begun_at, released, look_up, options, engine))
+            reused = _score_parts(paths, ScoringRun(parts, begun_at, released, look_up, options, log_engine))
         rejections = _join_rejected(parts, output.with_suffix(".rejected.csv"))
         scored, without_features = _join_scored(parts, output)
         shutil.rmtree(parts)
@@ -187,7 +190,7 @@ class ScoringRun(NamedTuple):
     released: Release
     look_up: LookUp
     options: Options
-    engine: sa.Engine
+    log_engine: sa.Engine | None  # None: the predictions are not logged
 
 
 def _score_parts(paths: Sequence[Path], run: ScoringRun) -> int:
@@ -227,8 +230,9 @@ def _score_part(chunk: Chunk, number: int, run: ScoringRun) -> None:
             columns["reasons"] = [json.dumps(each) for each in columns["reasons"]]
         rows = [chunk.numbers[place] for place in places]
         table = pa.table({"file": [chunk.file] * len(rows), "row": rows, **columns}, schema=schema)
-        if run.options.log:
-            database.restore_predictions(run.engine, production_log_rows(scored, run, number))
+        if run.log_engine is not None:
+            rows_to_log = production_log_rows(scored, columns, run, number)
+            database.restore_predictions(run.log_engine, rows_to_log)
     with files.replacing(part) as temporary:
         pq.write_table(table, temporary)
 
@@ -238,10 +242,9 @@ def _write_rejected(path: Path, lines: Sequence[tuple[Any, ...]]) -> None:
         csv.writer(file).writerows(lines)
 
 
-def production_log_rows(scored: Scored, run: ScoringRun, part: int) -> list[dict[str, Any]]:
+def production_log_rows(scored: Scored, columns: Mapping[str, Any], run: ScoringRun, part: int) -> list[dict[str, Any]]:
     """Rows of the table `predictions`. Their ids follow from the run and the place, so a repeated part adds nothing."""
     first = int(run.begun_at.timestamp() * 1e6) * 1000 + part * score_input.CHUNK_ROWS
-    columns = batch_scoring.prediction_columns(scored, run.released)
     return [
         {
             "prediction_id": f"{first + place:016x}{sha256(f'{first + place} {entity_id}'.encode()).hexdigest()[:16]}",

@@ -102,5 +102,6 @@ def main() -> None:
     except (locks.Busy, NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"train: {refused}")
     except KeyboardInterrupt:
-        sys.exit(f"train: interrupted; {RESUME_HINT}")
+        print(f"train: interrupted; {RESUME_HINT}", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)  # as shells report it
     gc.freeze()  # the process ends: searching MLflow and all other modules for garbage would take a second

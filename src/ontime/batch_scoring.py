@@ -22,9 +22,10 @@ REQUIRED = tuple(name for name, field in PROBLEM.request.model_fields.items() if
 LOOKED_UP_AT_ONCE = 5_000  # databases limit the parameters of a query
 MAX_SHOWN_CHARACTERS = 80
 FLAGS_WITHOUT_ROW = ["request_only"] if schema.ONLINE else []
-NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-INTEGER = re.compile(r"-?\d{1,18}")
-FLAGS_OF_TEXT = {"true": True, "false": False}
+# Not `\d`, which also matches the digits of other scripts.
+NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
+INTEGER = re.compile(r"-?[0-9]{1,18}")
+BOOLEANS = {"true": True, "false": False}
 
 LookUp = Callable[[Sequence[EntityRequest]], Mapping[str, Stored]]
 _REQUEST: TypeAdapter[EntityRequest] = TypeAdapter(PROBLEM.request)
@@ -78,8 +79,8 @@ def value_of_text(kind: type, text: str) -> Any:
 
     >>> value_of_text(int, "1400"), value_of_text(float, "2.5"), value_of_text(bool, "true"), value_of_text(str, "")
     (1400, 2.5, True, None)
-    >>> value_of_text(int, "14,00")
-    '14,00'
+    >>> value_of_text(int, "14,00"), value_of_text(int, "\u0661\u0664")
+    ('14,00', '١٤')
     """
     if not text:
         return None
@@ -87,7 +88,7 @@ def value_of_text(kind: type, text: str) -> Any:
         return int(text)
     if kind is float and NUMBER.fullmatch(text):
         return float(text)
-    return FLAGS_OF_TEXT.get(text.lower(), text) if kind is bool else text
+    return BOOLEANS.get(text.lower(), text) if kind is bool else text
 
 
 def from_online_store(engine: sa.Engine, question: Question) -> LookUp:
@@ -110,7 +111,7 @@ def score_requests(release: Release, entities: Sequence[EntityRequest], look_up:
     stored = [rows.get(entity_id) for entity_id in ids]
     online_rows = [online.EMPTY_ROW if each is None else each.online for each in stored]
     matrix = online.request_matrix(entities, online_rows, release)
-    flags = [[] if each is not None else FLAGS_WITHOUT_ROW for each in stored]
+    flags = [[] if each is not None else [*FLAGS_WITHOUT_ROW] for each in stored]
     categories = [place for _, place in online.CATEGORIES]
     for place in np.flatnonzero(np.isnan(matrix[:, categories]).any(axis=1)).tolist():
         each = stored[place]

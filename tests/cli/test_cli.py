@@ -76,14 +76,14 @@ def test_help_imports_nothing_that_takes_time() -> None:
     assert result.stdout == "[]\n"
 
 
-@pytest.mark.parametrize("path", ["Makefile", "infra/compose.yaml", "infra/kubernetes/base/worker.yaml"])
+@pytest.mark.parametrize("path", ["Makefile", "infra/kubernetes/base/worker.yaml"])
 def test_what_make_and_the_manifests_call_exists(path: str) -> None:
     text = (ROOT / path).read_text()
 
     called = set(re.findall(r"(?:\$\(ONTIME\)|\[ontime,|\bontime (?=retrain)|\$\(BACKUP\)) ?([a-z-]+)", text))
 
+    assert len(called) >= 4
     assert called <= set(ontime.commands)
-    assert called or "entrypoint: [ontime]" in text
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,10 @@ def test_features_built_from_history_are_those_of_the_online_store(
     timetable.loc[stored["entity_id"], [*FIELDS]].to_parquet(tmp_path / "flights.parquet", index=False)
     monkeypatch.setattr(score, "load_params", lambda: params)
     _, expected = scored(settings, tmp_path / "flights.parquet")
+    away = type(settings.database_url)("postgresql+psycopg://user@127.0.0.1:1/none")
+    without_database = settings.model_copy(update={"database_url": away})
 
-    _, batch = scored(settings, tmp_path / "flights.parquet", Options(history=tmp_path / "history"))
+    _, batch = scored(without_database, tmp_path / "flights.parquet", Options(history=tmp_path / "history"))
 
     assert set(batch["features"]) == {"online"}
     pd.testing.assert_frame_equal(batch, expected)

@@ -138,6 +138,7 @@ def test_an_interruption_stops_the_stage_and_reports_how_to_continue(
     assert output.splitlines()[-1] == (
         "train: interrupted; run `make train` again to continue after the last complete stage"
     )
+    assert process.returncode == 130
     wait_for(lambda: workspace.processes() == [], seconds=60)
 
 
