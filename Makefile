@@ -162,6 +162,9 @@ reproduce: install  ## rebuild a registered version from its number, and compare
 tune: install  ## search for hyperparameters inside the training period, and print them for params.yaml
 	@$(ONTIME) tune
 
+study: install  ## measure how much the features are worth, for the model card: ablations and permutation importance
+	@$(ONTIME) study
+
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
 	@$(ONTIME) imbalance
 

@@ -37,16 +37,24 @@ class Window(NamedTuple):
     performance: Performance
 
 
-def predictions_since(context: DayContext, day: date, champion: Manifest, *, vectors: bool = False) -> pd.DataFrame:
+def predictions_since(
+    context: DayContext, day: date, champion: Manifest, *, requests: bool = True, vectors: bool = False
+) -> pd.DataFrame:
     """The predictions from `day` to the end of the monitored day, with the outcomes that are known by then."""
     return performance.predictions_with_outcomes(
-        context.engine, midnight(day), context.now, champion.label_at_least, context.now, vectors=vectors
+        context.engine,
+        midnight(day),
+        context.now,
+        champion.label_at_least,
+        context.now,
+        requests=requests,
+        vectors=vectors,
     )
 
 
 def read_window(context: DayContext, champion: Manifest) -> Window:
     """The predictions of the last days, this one included."""
-    predictions = predictions_since(context, window_start(context), champion)
+    predictions = predictions_since(context, window_start(context), champion, requests=False)
     manifests = {
         version: release.verify(context.settings.releases / version) for version in set(predictions["model_version"])
     }

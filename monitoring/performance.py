@@ -57,11 +57,13 @@ def predictions_with_outcomes(
     label_at_least: float,
     known_by: datetime | None = None,
     *,
+    requests: bool = True,
     vectors: bool = False,
 ) -> pd.DataFrame:
-    """One row for each predicted entity with an event in [since, until): its request, its last prediction, `label`.
+    """One row for each predicted entity with an event in [since, until): its last prediction, `day` and `label`.
 
-    `label` is null if no outcome is known. With `vectors`, the column `vector` has the model's whole input as bytes.
+    `label` is null if no outcome is known. With `requests`, the fields of its request are columns. With `vectors`, the
+    column `vector` has the model's whole input as bytes.
     """
     entity, prediction = database_tables.entities.c, database_tables.predictions.c
     outcomes = database.known_outcomes(label_at_least, known_by)
@@ -70,7 +72,7 @@ def predictions_with_outcomes(
     last = last.correlate(database_tables.entities)
     query = (
         sa.select(
-            *entity,
+            *(entity if requests else (entity.entity_id, entity.event_at)),
             *(prediction[name] for name in ("model_version", "probability", "alert", "features")),
             *([prediction.vector] if vectors else []),
             outcomes.c.label,

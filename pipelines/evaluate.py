@@ -7,25 +7,22 @@ import joblib
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.inspection import permutation_importance
 
 from ontime import (
     candidates,
     card,
-    conformal,
     evaluation,
     explain,
     fairness,
     files,
     model,
     refusal,
-    schema,
     slices,
     split,
 )
 from ontime.params import Params, load_params
-from ontime.problem import PROBLEM
 from ontime.schema import WORDS
+from ontime.study import Study
 from pipelines.labelled import read_period
 from pipelines.layout import (
     COSTS,
@@ -33,6 +30,7 @@ from pipelines.layout import (
     PLOTS,
     PREDICTIONS,
     REPORTS,
+    STUDY,
     read_json,
     replacing_folder,
     write_json,
@@ -80,37 +78,10 @@ def _load_best(test: TestSet) -> model.Classifier:
     return joblib.load(MODELS / f"{test.training['best']}.joblib")
 
 
-def variants(test: TestSet, params: Params) -> dict[str, dict[str, float]]:
-    """Scores of the best model with the request alone, and of the models that each declared ablation was fitted for."""
-    fitted = _load_best(test)
-    probabilities = {"request_only": model.predict(fitted, model.request_only(test.matrix))}
-    for name in PROBLEM.ablations if params.train.ablations else ():
-        ablated = joblib.load(MODELS / f"{name}.joblib")
-        probabilities[name] = model.predict(ablated, model.ablated(test.matrix, name))
-    return {name: evaluation.scores(test.label, each, params.cost) for name, each in probabilities.items()}
-
-
-def uncertainty(test: TestSet, probabilities: model.Probabilities, params: Params) -> list[dict[str, Any]]:
-    """Coverage of prediction sets calibrated on the validation period: there, and on the test period by slice."""
-    fitted = _load_best(test)
-    valid = read_period(split.periods(params.split)["valid"])
-    valid_label, valid_dimensions, dimensions = (
-        valid["label"].to_numpy(),
-        slices.of_entities(valid),
-        slices.of_entities(test.entities),
-    )
-    valid_probabilities = model.predict(fitted, model.matrix_of(valid, test.training["categories"]))
-    calibration = conformal.GroupedProbabilities(valid_probabilities, slices.groups(valid_dimensions))
-    sets = conformal.prediction_sets(
-        calibration, valid_label, conformal.GroupedProbabilities(probabilities, slices.groups(dimensions))
-    )
-    shown = pd.DataFrame(
-        {"test": "all", **{dimension: dimensions[dimension] for dimension in (slices.GROUP, "month") if dimension}}
-    )
-    return [
-        *conformal.control_coverage(calibration, valid_label, valid["day"].to_numpy()),
-        *conformal.coverage(test.label, sets, test.entities["day"].to_numpy(), shown),
-    ]
+def request_only_scores(test: TestSet, params: Params) -> dict[str, float]:
+    """Scores of the best model with the request alone."""
+    probabilities = model.predict(_load_best(test), model.request_only(test.matrix))
+    return evaluation.scores(test.label, probabilities, params.cost)
 
 
 def explanation_method(test: TestSet) -> explain.Method:
@@ -119,20 +90,9 @@ def explanation_method(test: TestSet) -> explain.Method:
     return explain.method_of(candidates.explainer(test.training["best"], fitted, test.matrix))
 
 
-def feature_importance(test: TestSet, params: Params) -> list[tuple[str, float, float]]:
-    """Permutation importance in log-loss: name, mean and standard deviation of each feature, largest first."""
-    fitted = _load_best(test)
-    step = max(1, len(test.label) // params.evaluate.importance_rows)
-    importances = permutation_importance(
-        fitted, test.matrix[::step], test.label[::step], scoring=_negative_log_loss,
-        n_repeats=2, random_state=params.train.seed,
-    )  # fmt: skip
-    rows = zip(schema.FEATURE_NAMES, importances.importances_mean, importances.importances_std, strict=True)
-    return sorted(((name, float(mean), float(std)) for name, mean, std in rows), key=lambda row: -row[1])
-
-
-def _negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: NDArray[np.bool_]) -> float:
-    return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
+def read_study() -> Study | None:
+    """What `ontime study` has measured, perhaps of an earlier model; None if nothing."""
+    return Study.from_json(read_json(STUDY)) if STUDY.exists() else None
 
 
 def draw_costs(report: card.EvaluationReport) -> None:
@@ -169,28 +129,27 @@ def main() -> None:
             name: evaluation.intervals(test.label, probability, days, params.cost)
             for name, probability in probabilities.items()
         },
-        variants=variants(test, params),
+        request_only=request_only_scores(test, params),
+        study=read_study() if full else None,
         slices=slices.scores_by_slice(test.label, probabilities[best], days, dimensions, params),
         equalised=fairness.equalised(test.label, probabilities[best], days, groups, params) if full else [],
-        coverage=uncertainty(test, probabilities[best], params) if full else [],
         entities={**test.training["entities"], "test": len(test.entities)},
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
         reasons=explanation_method(test),
     )
-    ranks = feature_importance(test, params) if full else []
-    text = card.model_card(report, ranks)  # first, so that an error leaves the previous reports unchanged
+    text = card.model_card(report)  # first, so that an error leaves the previous reports unchanged
     with replacing_folder(PLOTS) as folder:  # DVC requires the folder, even an empty one
         if full:
             from ontime import card_plots  # here: importing matplotlib takes a second, and not every card has plots
 
-            card_plots.draw_card(test.label, probabilities, ranks, report, folder)
+            card_plots.draw_card(test.label, probabilities, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:
         columns = test.entities[["entity_id", "day", "label"]].assign(**probabilities)
         write_table(columns, folder / "test.parquet")
     write_json(REPORTS / "metrics.json", {"best": best, "candidates": candidates})
-    write_json(REPORTS / "evaluation.json", report.as_json(ranks))
+    write_json(REPORTS / "evaluation.json", report.as_json())
     files.write_text(REPORTS / "model_card.md", text)
     scores = candidates[best]["test"]
     print(

@@ -18,6 +18,7 @@ from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from ontime.progress import progress_bar
 from ontime.schema import WORDS
+from pipelines import workers
 from pipelines.layout import FEATURES, VALIDATED, months_in, read_tables, replacing_folder, write_table
 
 DOCUMENTATION = Path("docs/features.md")
@@ -59,17 +60,22 @@ def build_month(month: str, tables: Tables, params: Params) -> tuple[pd.DataFram
     return labelled, [point_in_time.refuse_future(tables, built, build, [moment]) for moment in moments]
 
 
+def write_month(month: str, months: list[str], params: Params, folder: Path) -> tuple[int, list[int]]:
+    """Write the month's file. Returns its number of rows, and the number checked at each moment."""
+    labelled, compared = build_month(month, read_tables(VALIDATED, months_needed(month, months, params)), params)
+    write_table(labelled, folder / f"{month}.parquet")
+    return len(labelled), compared
+
+
 def main() -> None:
     params = load_params()
     months = months_in(VALIDATED / DATA.entities)
     rows, compared = 0, []
     with replacing_folder(FEATURES) as folder:
-        for month in progress_bar(months, desc="features", unit="months"):
-            labelled, at_moments = build_month(
-                month, read_tables(VALIDATED, months_needed(month, months, params)), params
-            )
-            write_table(labelled, folder / f"{month}.parquet")
-            rows += len(labelled)
+        work = partial(write_month, months=months, params=params, folder=folder)
+        written = workers.map_parts(work, months)
+        for count, at_moments in progress_bar(written, desc="features", unit="months", total=len(months)):
+            rows += count
             compared += at_moments
     files.write_text(DOCUMENTATION, documentation(params.question))
     print(

@@ -25,6 +25,7 @@ TRAINED_ON = "trained_on.bin"  # in MODELS: `split.row_keys` of the entities tha
 REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"
 EDA = REPORTS / "eda"
+STUDY = REPORTS / "study.json"  # by `ontime study`; `{}` if nothing has been studied
 COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares it and git ignores it
 
 

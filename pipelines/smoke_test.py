@@ -19,6 +19,7 @@ from ontime.online import PROBE_TOLERANCE
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
+from ontime.study import StudiedModel, Study
 from pipelines.layout import SMOKE_TEST, write_json
 
 ROWS = 800  # to fit on, and as many to predict
@@ -159,19 +160,23 @@ def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Map
              "thresholds": [0.25, 0.25], "cost_per_1000": 500.0, "cost_more": None}  # fmt: skip
     covered = {"dimension": "all", "slice": "all", "entities": len(label), "positive_covered": [0.9, 0.8, 1.0],
                "negative_covered": [0.9, 0.8, 1.0], "both": 0.5}  # fmt: skip
-    ranks = [(feature, 0.0, 0.0) for feature in schema.FEATURE_NAMES]
     for name in candidates.exportable([*probabilities]):
         report = card.EvaluationReport(
             params=params, best=name, candidates={each: {"valid": s, "test": s} for each, s in scores.items()},
-            intervals=intervals, variants=dict.fromkeys(("request_only", *PROBLEM.ablations), scores[name]),
-            slices=[piece] * 5, equalised=[equal], coverage=[covered] * 2,
+            intervals=intervals, request_only=scores[name],
+            study=Study(
+                of=StudiedModel(params.dataset, name, valid=scores[name], test=scores[name]),
+                ablations=dict.fromkeys(PROBLEM.ablations, scores[name]),
+                importance=dict.fromkeys(schema.FEATURE_NAMES, (0.0, 0.0)), coverage=[covered] * 2,
+            ),
+            slices=[piece] * 5, equalised=[equal],
             entities=dict.fromkeys(("train", "valid", "test"), len(label)),
             positive_share=float(label.mean()), days=2, reasons=methods[name],
         )  # fmt: skip
         with noting_failure(name, "described in a model card"):
-            card.model_card(report, ranks)
+            card.model_card(report)
     with noting_failure(" or ".join(probabilities), "drawn"), TemporaryDirectory() as folder:
-        card_plots.draw_card(label, probabilities, ranks, report, Path(folder))
+        card_plots.draw_card(label, probabilities, report, Path(folder))
         costs = plots.quality_against_latency([(name, 1.0, scores[name]["log_loss"], 1000) for name in scores])
         plots.save(costs, Path(folder) / "quality_latency.png")
 

@@ -11,7 +11,6 @@ import pandas as pd
 from ontime import evaluation, leaks, model, refusal, split
 from ontime.candidates import CANDIDATES, exportable
 from ontime.params import Params, load_params
-from ontime.problem import PROBLEM
 from ontime.progress import progress_bar
 from ontime.schema import WORDS
 from pipelines.labelled import read_period
@@ -48,9 +47,6 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     best = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
     if best in gains:
         leaks.refuse_dominant(gains[best], params.leaks)
-    for name in PROBLEM.ablations if params.train.ablations else ():
-        ablated = model.fit(best, model.ablated(matrix, name), labels, params.train)
-        joblib.dump(ablated, folder / f"{name}.joblib")
     (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["entity_id"])).tobytes())
     return {
         "best": best,

@@ -118,8 +118,7 @@ def window_params(params: Params, day: date, now: datetime) -> dict[str, str]:
         "split.test_from": f"'{test_from}'",
         "split.test_until": f"'{test_until}'",
         "train.candidates": f"[{','.join(params.retrain.candidates)}]",
-        # These parts of the model card are slow, and a retraining does not need them.
-        "train.ablations": "false",
+        # The parts of the model card that take time, which a retraining does not need.
         "evaluate.full_card": "false",
     }
 

@@ -17,7 +17,8 @@ import yaml
 from ontime import locks, sources, split
 from ontime.params import ParamsBroken, load_params
 from ontime.refusal import Refusal
-from pipelines.operations import processes, promote
+from pipelines.layout import STUDY, write_json
+from pipelines.operations import processes
 from pipelines.operations.lineage import LOCK
 
 PUSHED = Path("var/.pushed")  # newer than dvc.lock if the outputs in it have been pushed
@@ -35,8 +36,9 @@ def train_and_promote() -> None:
     dataset = sources.dataset(params.dataset)
     split.refuse_outside(params.split, dataset.first_day, dataset.last_day)
     with locks.hold(locks.WORKSPACE, "make train"):
-        repair_dvc_state()
-        _dvc("repro")
+        run_stages()
+        from pipelines.operations import promote
+
         promote.main()
         if not PUSHED.exists() or PUSHED.stat().st_mtime < LOCK.stat().st_mtime:
             remote = os.environ.get("DVC_REMOTE")
@@ -44,9 +46,17 @@ def train_and_promote() -> None:
             PUSHED.touch()
 
 
+def run_stages(*targets: str) -> None:
+    """Run these stages and those that they need, as far as their inputs changed; by default all. Raises NotTrained."""
+    repair_dvc_state()
+    _dvc("repro", *targets)
+
+
 def repair_dvc_state(folder: Path = Path()) -> None:
-    """Remove files that stop DVC after it was killed, or the machine switched off: a truncated or stale lock."""
-    lock, rwlock = folder / LOCK, folder / DVC_RWLOCK
+    """Mend what stops DVC: a lock, truncated or stale after it was killed or the machine switched off; no study."""
+    lock, rwlock, study = folder / LOCK, folder / DVC_RWLOCK, folder / STUDY
+    if not study.exists():  # a new problem has none yet, and DVC refuses a missing input
+        write_json(study, {})
     if lock.exists() and not _is_complete(lock):
         lock.unlink()
         print(f"train: {LOCK} is incomplete after an interruption; rebuilding it from DVC's cache", flush=True)
@@ -83,6 +93,8 @@ def _is_dvc(pid: int) -> bool:
 
 def _dvc(*words: str) -> None:
     with processes.process_group([sys.executable, "-m", "dvc", *words]) as process:
+        from pipelines.operations import promote  # noqa: F401  meanwhile, because its imports take half a second
+
         code = process.wait()
     if code:
         raise NotTrained(f"`dvc {words[0]}` {_failure(code)}; {RESUME_HINT}")

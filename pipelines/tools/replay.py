@@ -13,17 +13,14 @@ Everything is in var/replay/, which is emptied first. If ONTIME_DATABASE_URL nam
 reports/replay_<dataset>.*; the name of a partial replay says which part.
 """
 
-import os
 import shutil
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import date, timedelta
 from importlib import import_module
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import wait
+from multiprocessing import get_context
 from pathlib import Path
-from threading import Thread
 from typing import NamedTuple
 
 import pandas as pd
@@ -35,6 +32,7 @@ from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from ontime.progress import ProgressBar, progress_bar
 from ontime.settings import Settings, load_settings
+from pipelines import workers
 from pipelines.operations import monitor, retrain
 from pipelines.tools import local_service, replay_numbers, replay_report
 from pipelines.tools.simulated_production import SimulatedProduction, empty_schema, settings_in
@@ -53,17 +51,10 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
     shutil.copy(settings.workspace / "models" / "rate_table.joblib", settings.releases.parent / "rate_table.joblib")
 
 
-def end_with_parent() -> None:
-    """Exit when the parent process ends: a pool's worker would otherwise outlive a killed parent."""
-    parent = parent_process()
-    if parent is not None:
-        Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
 def monitor_process() -> ProcessPoolExecutor:
     """A process for the monitor; it imports Evidently first, which takes seconds."""
     # Not a fork, which would share connections, and locks that threads hold.
-    process = ProcessPoolExecutor(1, get_context("spawn"), initializer=end_with_parent)
+    process = ProcessPoolExecutor(1, get_context("spawn"), initializer=workers.end_with_parent)
     process.submit(import_module, "monitoring.drift")
     return process
 

@@ -1,6 +1,6 @@
 """Writes the model card from the results of the evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log
 from pathlib import Path
@@ -12,8 +12,8 @@ from ontime.evaluation import MIN_DAYS, Interval
 from ontime.explain import Method
 from ontime.params import Params
 from ontime.problem import PROBLEM
+from ontime.study import StudiedModel, Study
 
-Importance = Sequence[tuple[str, float, float]]
 TEMPLATE = Path(__file__).parent / "templates/model_card.md.jinja"
 
 
@@ -25,16 +25,22 @@ class EvaluationReport:
     best: str  # the algorithm with the lowest log-loss on the validation period
     candidates: dict[str, dict[str, dict[str, float]]]  # name -> "valid" and "test" -> figure -> value
     intervals: dict[str, Mapping[str, Interval]]  # of the test figures, by days
-    variants: dict[str, dict[str, float]]  # the best one without some of its features
+    request_only: dict[str, float]  # the best one with the request alone
+    study: Study | None  # of this model or an earlier one; None if there is none, or `evaluate.full_card` is false
     slices: list[dict[str, Any]]
     equalised: list[dict[str, Any]]  # by fairness.equalised; empty where `evaluate.full_card` is false
-    coverage: list[dict[str, Any]]  # of conformal sets; empty there too
     entities: dict[str, int]  # labelled, by period
     positive_share: float  # of the test period
     days: int
     reasons: Method  # how the best model's reasons are computed
 
-    def as_json(self, importance: Importance) -> dict[str, Any]:
+    @property
+    def is_studied(self) -> bool:
+        """Whether the study is of this very model."""
+        own = StudiedModel(self.params.dataset, self.best, **self.candidates[self.best])
+        return self.study is not None and self.study.of == own
+
+    def as_json(self) -> dict[str, Any]:
         """The contents of reports/evaluation.json: what the card shows beyond reports/metrics.json."""
         return {
             "entities": self.entities,
@@ -44,21 +50,18 @@ class EvaluationReport:
                 name: {figure: list(interval) for figure, interval in figures.items()}
                 for name, figures in self.intervals.items()
             },
-            "variants": self.variants,
+            "request_only": self.request_only,
             "slices": self.slices,
             "equalised": self.equalised,
-            "coverage": self.coverage,
-            "importance": {name: round(mean, 5) for name, mean, _ in importance},
         }
 
 
-def model_card(report: EvaluationReport, importance: Importance) -> str:
-    """The card in Markdown; without plots and importance if `evaluate.full_card` is false."""
+def model_card(report: EvaluationReport) -> str:
+    """The card in Markdown; without plots if `evaluate.full_card` is false."""
     judged = [row for row in report.slices if row["gated"]]
     return rendering.render(
         TEMPLATE,
         report=report,
-        importance=importance,
         judged=judged,
         furthest_off=max(judged, key=_calibration_gap, default=None),
         entropy=_entropy(report.positive_share),

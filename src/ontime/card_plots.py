@@ -7,22 +7,25 @@ import numpy as np
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from ontime import evaluation, plots
-from ontime.card import EvaluationReport, Importance
+from ontime.card import EvaluationReport
 from ontime.model import Labels, Probabilities
 
 THRESHOLDS = np.linspace(0.02, 0.9, 89)
 
 
 def draw_card(
-    label: Labels, probabilities: Mapping[str, Probabilities], ranks: Importance, report: EvaluationReport, folder: Path
+    label: Labels, probabilities: Mapping[str, Probabilities], report: EvaluationReport, folder: Path
 ) -> None:
-    """Draw into `folder` each candidate's curves on the test period, and the best one's importance and slices.
+    """Draw into `folder` each candidate's curves on the test period, and the best one's slices and importance.
 
-    `probabilities`: by candidate, of the entities that have the labels `label`. `ranks`: feature, mean, deviation.
+    `probabilities`: by candidate, of the entities that have the labels `label`.
     """
     _draw_ranking(label, probabilities, report, folder)
     _draw_probabilities(label, probabilities, report, folder)
-    plots.save(plots.importance(*zip(*ranks, strict=True)), folder / "importance.png")
+    if report.study is not None:
+        names, figures = list(report.study.importance), list(report.study.importance.values())
+        means, deviations = [mean for mean, _ in figures], [deviation for _, deviation in figures]
+        plots.save(plots.importance(names, means, deviations), folder / "importance.png")
     gated = [
         (row["dimension"], row["slice"], row["auc"], row["auc_interval"], row["entities"])
         for row in report.slices

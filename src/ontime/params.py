@@ -139,7 +139,6 @@ class Train(_Section):
     seed: Seed
     request_only_share: Share
     candidates: Candidates
-    ablations: bool
     parameters: dict[
         str, SerializeAsAny[Parameters]
     ]  # in params.yaml, sections of train: name of the candidate -> its parameters
@@ -196,6 +195,9 @@ class Evaluate(_Section):
     slice_min_rows: Count
     slice_min_positive: Count
     full_card: bool
+
+
+class StudyParams(_Section):
     importance_rows: Count
 
 
@@ -296,6 +298,7 @@ class Params(_Section):
     leaks: Leaks
     tune: Tune
     evaluate: Evaluate
+    study: StudyParams
     gate: Gate
     monitor: Monitor
     policy: Policy

@@ -282,7 +282,7 @@ def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Pi
 def importance(names: Sequence[str], means: Sequence[float], deviations: Sequence[float]) -> Picture:
     """The twenty features of highest permutation importance for the best candidate."""
     if not names:
-        return Picture("Feature importance was not measured", "Set `evaluate.full_card` in params.yaml.", None)
+        return Picture("Feature importance was not measured", "`make study` measures it.", None)
     top = slice(None, MAX_BARS)
     figure = _named_bars(names[top], means[top], [f"{mean:.4f}" for mean in means[top]], deviations[top])
     measure = "Increase of the log-loss when a feature is shuffled, mean and standard deviation"

@@ -31,7 +31,7 @@ class _Lines:
 
 
 @overload
-def progress_bar(iterable: Iterable[Item], *, desc: str, unit: str) -> "tqdm[Item]": ...
+def progress_bar(iterable: Iterable[Item], *, desc: str, unit: str, total: float | None = None) -> "tqdm[Item]": ...
 
 
 @overload

@@ -67,7 +67,10 @@ def cut(tables: Tables, start: datetime, end: datetime) -> Tables:
 def months_of(moments: pd.Series) -> pd.Series:
     """The month of each UTC time in the problem's time zone, such as `2013-01`: its partition."""
     local = moments.dt.tz_convert(schema.ZONE)
-    return (local.dt.year * 100 + local.dt.month).map(lambda number: f"{number // 100}-{number % 100:02d}")
+    # Each month is formatted once, and not each row: a year has 300,000.
+    codes, numbers = pd.factorize(local.dt.year * 100 + local.dt.month, use_na_sentinel=False)
+    texts = pd.array([f"{number // 100}-{number % 100:02d}" for number in numbers], dtype="str")
+    return pd.Series(texts.take(codes), moments.index)
 
 
 def days_of(moments: pd.Series) -> pd.Series:

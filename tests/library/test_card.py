@@ -1,5 +1,6 @@
 """The slices of the model card: each AUC with its interval, and said where there is none."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from ontime import card, explain, slices
 from ontime.evaluation import Interval
 from ontime.params import Params
+from ontime.problem import PROBLEM
+from ontime.schema import FEATURE_NAMES
+from ontime.study import StudiedModel, Study
 
 SCORES = {"auc": 0.7, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400.0}
 
@@ -22,23 +26,23 @@ def flights(days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame
     return late, probabilities, when, pd.DataFrame({"origin": ["EWR"] * len(probabilities)})
 
 
-def card_of(rows: list[dict[str, Any]], params: Params) -> str:
+def card_of(rows: list[dict[str, Any]], params: Params, study: Study | None = None) -> str:
     """The card of a training that measured nothing but scores and slices."""
     report = card.EvaluationReport(
         params=params,
         best="lightgbm",
         candidates={"lightgbm": {"valid": SCORES, "test": SCORES}},
         intervals={"lightgbm": {name: Interval(value - 0.01, value + 0.01) for name, value in SCORES.items()}},
-        variants={"request_only": SCORES},
+        request_only=SCORES,
+        study=study,
         slices=rows,
         equalised=[],
-        coverage=[],
         entities={"train": 3000, "valid": 2000, "test": 1000},
         positive_share=0.2,
         days=1,
         reasons=explain.method_of("it was not asked"),
     )
-    return card.model_card(report, [])
+    return card.model_card(report)
 
 
 @pytest.fixture
@@ -90,7 +94,7 @@ def test_a_card_without_sets_says_so(params: Params) -> None:
         part for part in card_of([], params).split("\n## ") if part.startswith("How certain one prediction is")
     )
 
-    assert "Not measured in this training" in section
+    assert "Not measured: `make study` measures it." in section
 
 
 def test_a_short_card_shows_no_picture(loose: Params) -> None:
@@ -99,3 +103,44 @@ def test_a_short_card_shows_no_picture(loose: Params) -> None:
 
     assert "![" in card_of(rows, loose)
     assert "![" not in card_of(rows, short)
+
+
+SETS = {"dimension": "test", "slice": "all", "entities": 1000, "positive_covered": [0.85, 0.8, 0.9],
+        "negative_covered": [0.93, 0.9, 0.95], "both": 0.4}  # fmt: skip
+
+
+def study_of(dataset: str, log_loss: float) -> Study:
+    figures = {**SCORES, "log_loss": log_loss}
+    ablations = {name: {**SCORES, "auc": 0.625} for name in PROBLEM.ablations}
+    importance = dict.fromkeys(FEATURE_NAMES[:9], (0.01234, 0.001))
+    return Study(StudiedModel(dataset, "lightgbm", figures, figures), ablations, importance, [SETS, SETS])
+
+
+def test_a_card_without_a_study_names_the_command(params: Params) -> None:
+    assert "Not measured: `make study` measures it." in card_of([], params)
+
+
+def test_a_card_shows_the_study_of_this_model(params: Params) -> None:
+    text = card_of([], params, study_of(params.dataset, SCORES["log_loss"]))
+
+    assert f"| {FEATURE_NAMES[0]} |" in text
+    assert "| 0.0123 |" in text
+    assert FEATURE_NAMES[8] not in text  # the card has the first eight
+    assert "they cover 85% of the test period's" in text
+    assert text.count("AUC 0.625 instead of 0.7") == len(PROBLEM.ablations)
+    assert "another model" not in text
+
+
+@pytest.mark.parametrize(("dataset", "log_loss"), [("another-2013", 0.4), ("flights-2013", 0.5)])
+def test_a_card_says_that_its_study_is_of_another_model(params: Params, dataset: str, log_loss: float) -> None:
+    text = card_of([], params, study_of(dataset, log_loss))
+
+    assert text.count(f"**Measured for another model**, lightgbm on {dataset} with log-loss {log_loss:g}") == 2
+    assert text.count("That was another model") == len(PROBLEM.ablations)
+
+
+def test_a_study_is_read_as_it_was_written(params: Params) -> None:
+    study = study_of(params.dataset, 0.4)
+
+    assert Study.from_json(json.loads(json.dumps(study.as_json()))) == study
+    assert Study.from_json({}) is None

@@ -56,7 +56,6 @@ def test_a_retraining_holds_out_the_last_days_and_excludes_later_data(params: Pa
         "split.test_from": "2013-05-22",
         "split.test_until": "2013-06-01",
         "train.candidates": ["lightgbm"],
-        "train.ablations": False,
         "evaluate.full_card": False,
     }
 

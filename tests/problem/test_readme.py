@@ -19,6 +19,7 @@ README = PAGES["README.md"]
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
 METRICS = json.loads((ROOT / "reports/metrics.json").read_text())
 EVALUATION = json.loads((ROOT / "reports/evaluation.json").read_text())
+STUDY = json.loads((ROOT / "reports/study.json").read_text())
 QUALITY = json.loads((ROOT / "reports/data_quality.json").read_text())
 BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
@@ -30,6 +31,11 @@ REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 SECOND_ACT = json.loads((ROOT / "reports/replay_flights-2023.json").read_text())
 STACK_DECISION = (ROOT / "docs/decisions/11-server-and-json.md").read_text()
+
+
+def test_the_committed_study_is_of_the_committed_model() -> None:
+    assert STUDY["of"]["best"] == METRICS["best"]
+    assert {name: STUDY["of"][name] for name in ("valid", "test")} == METRICS["candidates"][METRICS["best"]]
 
 
 def metrics_rows() -> list[str]:
@@ -167,7 +173,7 @@ def sentences() -> list[str]:
     """The phrases of the README, from the reports."""
     champion = METRICS["best"]
     low, high = EVALUATION["intervals"][champion]["auc"]
-    alone, blind = EVALUATION["variants"]["request_only"], EVALUATION["variants"]["without_tailnum"]
+    alone, blind = EVALUATION["request_only"], STUDY["ablations"]["without_tailnum"]
     return [
         f"{QUALITY['rows']['flights']:,} flights",
         f"{QUALITY['labelled']:,} of them labelled",

@@ -16,6 +16,7 @@ STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages
 AFTER_THE_STAGES = {
     "gate",
     "tune",
+    "study",
     "monitor",
     "policy",
     "retrain",

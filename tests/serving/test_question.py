@@ -21,6 +21,7 @@ from ontime.evaluation import Interval
 from ontime.params import Params
 from ontime.release import Manifest, ReleaseRefused
 from ontime.settings import Settings
+from ontime.study import StudiedModel, Study
 from pipelines import explore, features
 from pipelines.operations import packaging, promotion_gate
 from pipelines.tools import compare_releases, performance_report
@@ -152,7 +153,7 @@ def test_the_reports_state_the_question(other_params: Params) -> None:
     texts = [
         features.documentation(other_params.question),
         explore.eda_page(months, says, other_params.question),
-        card.model_card(_report(other_params), [("departures_all_1h_late", 0.01, 0.001)]),
+        card.model_card(_report(other_params)),
     ]
 
     assert [outdated_terms(text) for text in texts] == [[], [], []]
@@ -170,10 +171,25 @@ def _report(params: Params) -> card.EvaluationReport:
         best="lightgbm",
         candidates={"lightgbm": {"valid": figures, "test": figures}},
         intervals={"lightgbm": {name: Interval(0.1, 0.9) for name in figures}},
-        variants={"request_only": figures},
+        request_only=figures,
+        study=Study(
+            StudiedModel(params.dataset, "lightgbm", figures, figures),
+            ablations={},
+            importance={"departures_all_1h_late": (0.01, 0.001)},
+            coverage=[
+                {
+                    "dimension": "test",
+                    "slice": "all",
+                    "entities": 2000,
+                    "positive_covered": [0.9, 0.8, 1.0],
+                    "negative_covered": [0.9, 0.8, 1.0],
+                    "both": 0.5,
+                }
+            ]
+            * 2,
+        ),
         slices=[{**row, "auc_interval": None, "gated": True}],
         equalised=[],
-        coverage=[],
         entities={"train": 1, "valid": 1, "test": 1},
         positive_share=0.2,
         days=7,

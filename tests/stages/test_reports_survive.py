@@ -66,7 +66,7 @@ def evaluated(weeks: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """A folder in which `train` and `evaluate` have run on three weeks."""
     params = yaml.safe_load(PARAMS_YAML.read_text())
     params["split"].update(DAYS)
-    params["train"].update(candidates=["rate_table", "logistic"], ablations=False)
+    params["train"].update(candidates=["rate_table", "logistic"])
     params["evaluate"].update(full_card=False)
     monkeypatch.chdir(tmp_path)
     PARAMS_FILE.write_text(yaml.safe_dump(params))

@@ -1,0 +1,118 @@
+"""`ontime study`: what the model card shows and no training waits for -> reports/study.json.
+
+- Ablations: the best algorithm fitted again without the features of each declared ablation.
+- Feature importance: the loss when one feature is shuffled (permutation importance).
+- The coverage of conformal sets, on the validation period and on the test period.
+
+Together they take longer than all stages of `make train`.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import pandas as pd
+from sklearn.inspection import permutation_importance
+
+from ontime import conformal, evaluation, locks, model, schema, slices, split, study
+from ontime.params import Params, ParamsBroken, load_params
+from ontime.problem import PROBLEM
+from ontime.progress import progress_bar
+from ontime.refusal import Refusal
+from pipelines.labelled import read_period
+from pipelines.layout import MODELS, REPORTS, STUDY, read_json, write_json
+from pipelines.operations import train_and_promote
+
+REPEATS = 2  # each feature is shuffled this often
+
+
+class LabelledMatrix(NamedTuple):
+    matrix: model.Matrix
+    label: model.Labels
+
+
+def matrix_and_label(entities: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> LabelledMatrix:
+    return LabelledMatrix(model.matrix_of(entities, categories), entities["label"].to_numpy(np.bool_))
+
+
+def ablated_scores(
+    best: str, train: LabelledMatrix, test: LabelledMatrix, params: Params
+) -> dict[str, dict[str, float]]:
+    """The test scores of the algorithm fitted without the features of each declared ablation."""
+    matrix, label = model.with_request_only(*train, params.train.request_only_share, params.train.seed)
+    scores = {}
+    for name in progress_bar(PROBLEM.ablations, desc="study: fits without features", unit="ablations"):
+        fitted = model.fit(best, model.ablated(matrix, name), label, params.train)
+        probability = model.predict(fitted, model.ablated(test.matrix, name))
+        scores[name] = evaluation.scores(test.label, probability, params.cost)
+    return scores
+
+
+def feature_importance(
+    fitted: model.Classifier, test: LabelledMatrix, params: Params
+) -> dict[str, tuple[float, float]]:
+    """The increase of the log-loss when a feature is shuffled: mean and standard deviation, largest mean first."""
+    step = max(1, len(test.label) // params.study.importance_rows)
+    with progress_bar(total=1 + len(schema.FEATURES) * REPEATS, desc="study: shuffles", unit="times") as bar:
+
+        def negative_log_loss(fitted: model.Classifier, matrix: model.Matrix, label: model.Labels) -> float:
+            bar.update()
+            return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
+
+        found = permutation_importance(
+            fitted, test.matrix[::step], test.label[::step], scoring=negative_log_loss,
+            n_repeats=REPEATS, random_state=params.train.seed,
+        )  # fmt: skip
+    figures = zip(schema.FEATURE_NAMES, found.importances_mean, found.importances_std, strict=True)
+    ranked = sorted(figures, key=lambda figure: -figure[1])
+    return {name: (round(float(mean), 5), round(float(deviation), 5)) for name, mean, deviation in ranked}
+
+
+def set_coverage(
+    valid: pd.DataFrame, valid_probability: model.Probabilities, test: pd.DataFrame, probability: model.Probabilities
+) -> list[dict[str, Any]]:
+    """Coverage of conformal sets calibrated on the validation period: there, and on the test period by slice."""
+    dimensions = slices.of_entities(test)
+    calibration = conformal.GroupedProbabilities(valid_probability, slices.groups(slices.of_entities(valid)))
+    later = conformal.GroupedProbabilities(probability, slices.groups(dimensions))
+    label, test_label = valid["label"].to_numpy(), test["label"].to_numpy()
+    sets = conformal.prediction_sets(calibration, label, later)
+    shown = pd.DataFrame(
+        {"test": "all", **{dimension: dimensions[dimension] for dimension in (slices.GROUP, "month") if dimension}}
+    )
+    return [
+        *conformal.control_coverage(calibration, label, valid["day"].to_numpy()),
+        *conformal.coverage(test_label, sets, test["day"].to_numpy(), shown),
+    ]
+
+
+def measure(params: Params) -> study.Study:
+    """The study of the model in models/, whose scores are in reports/metrics.json."""
+    training, metrics = read_json(MODELS / "training.json"), read_json(REPORTS / "metrics.json")
+    best, categories = training["best"], training["categories"]
+    periods = split.periods(params.split)
+    train, valid, test = (read_period(periods[name]) for name in ("train", "valid", "test"))
+    fitted, rows = joblib.load(MODELS / f"{best}.joblib"), matrix_and_label(test, categories)
+    valid_probability, probability = (
+        model.predict(fitted, each) for each in (model.matrix_of(valid, categories), rows.matrix)
+    )
+    return study.Study(
+        of=study.StudiedModel(params.dataset, best, **metrics["candidates"][best]),
+        ablations=ablated_scores(best, matrix_and_label(train, categories), rows, params),
+        importance=feature_importance(fitted, rows, params),
+        coverage=set_coverage(valid, valid_probability, test, probability),
+    )
+
+
+def main() -> None:
+    try:
+        params = load_params()
+        with locks.hold(locks.WORKSPACE, "make study"):
+            train_and_promote.run_stages("evaluate")  # so that the models are those of params.yaml
+            write_json(STUDY, measure(params).as_json())
+            train_and_promote.run_stages("evaluate")  # writes the card with it
+    except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
+        sys.exit(f"study: {refused}")
+    print(f"study: {REPORTS / 'model_card.md'} has the worth of the features, and the coverage of conformal sets")

@@ -1,0 +1,72 @@
+"""The study: each figure is that of the model it names, and an empty or a broken file is told apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ontime import evaluation, model, schema
+from ontime.params import Params
+from ontime.problem import PROBLEM
+from ontime.refusal import Refusal
+from ontime.study import Study
+from pipelines.tools import study
+
+pytestmark = pytest.mark.slow
+FAMILY = next((ablation.families[0] for ablation in PROBLEM.ablations.values()), next(iter(schema.FAMILIES)))
+INFORMATIVE = next(name for name in schema.FAMILIES[FAMILY] if name not in schema.CATEGORICAL)
+
+
+@pytest.fixture(scope="module")
+def rows() -> study.LabelledMatrix:
+    """Entities whose label depends on a single feature."""
+    rng = np.random.default_rng(3)
+    matrix = rng.normal(size=(4000, len(schema.FEATURE_NAMES))).astype(np.float32)
+    matrix[:, [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]] = 0
+    return study.LabelledMatrix(
+        matrix, rng.random(len(matrix)) < 1 / (1 + np.exp(-3 * matrix[:, schema.FEATURE_NAMES.index(INFORMATIVE)]))
+    )
+
+
+@pytest.fixture(scope="module")
+def small(params: Params) -> Params:
+    return params.model_copy(update={"train": params.train.changed("lightgbm", n_estimators=20)})
+
+
+def test_the_feature_that_decides_is_the_most_important(rows: study.LabelledMatrix, small: Params) -> None:
+    fitted = model.fit("lightgbm", *rows, small.train)
+
+    importance = study.feature_importance(fitted, rows, small)
+
+    assert next(iter(importance)) == INFORMATIVE
+    assert set(importance) == set(schema.FEATURE_NAMES)
+    means = [mean for mean, _ in importance.values()]
+    assert means == sorted(means, reverse=True)
+    assert means[0] > 10 * abs(means[1])
+
+
+def test_an_ablation_is_fitted_and_scored_without_its_features(rows: study.LabelledMatrix, small: Params) -> None:
+    train, test = (study.LabelledMatrix(rows.matrix[half::2], rows.label[half::2]) for half in (0, 1))
+
+    scores = study.ablated_scores("lightgbm", train, test, small)
+
+    whole = model.predict(model.fit("lightgbm", *train, small.train), test.matrix)
+    assert evaluation.auc(test.label, whole) > 0.85
+    assert set(scores) == set(PROBLEM.ablations)
+    assert all(figures["auc"] < 0.6 for figures in scores.values())  # nothing but noise is left
+
+
+def test_the_coverage_begins_with_the_control_and_all_rows(weeks: pd.DataFrame) -> None:
+    labelled = weeks[weeks["label"].notna()].reset_index(drop=True)
+    half = labelled["day"] < labelled["day"].median()
+    probability = np.random.default_rng(5).random(len(labelled))
+
+    coverage = study.set_coverage(labelled[half], probability[half], labelled[~half], probability[~half])
+
+    assert [(row["dimension"], row["slice"]) for row in coverage[:2]] == [("control", "days between"), ("test", "all")]
+    assert coverage[1]["entities"] == int((~half).sum())
+
+
+@pytest.mark.parametrize("content", [{"of": {}}, {"importance": 3}, {"importance": {"dest": 1}, "of": {}}])
+def test_a_study_that_is_not_one_is_refused_with_the_command(content: dict[str, object]) -> None:
+    with pytest.raises(Refusal, match=r"reports/study.json is not what `make study` writes"):
+        Study.from_json(content)
