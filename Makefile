@@ -303,6 +303,9 @@ fuzz: install  ## send generated requests to the service, 2000 per route: make f
 bench-train: install  ## measure time and memory of each stage, relative to bare csv reading and fitting
 	@$(PY) -m bench.training_time
 
+bench-startup: install  ## measure how long the command line and the service take to start (needs `make train`)
+	@$(PY) -m bench.startup
+
 bench-gate: install  ## measure the gate's error rates and power: 2,000 simulations per row (a quarter of an hour)
 	@$(PY) -m bench.gate_power
 

@@ -228,14 +228,14 @@ def _last_days() -> list[date]:
     return [today - timedelta(days=count) for count in range(MONITORED_DAYS, 0, -1)]
 
 
-def _compare(store: MeasuredStore) -> str:
+def _compare(store: MeasuredStore) -> compare_releases.ReleaseComparison:
     pointer = release_pointer.require_pointer(store.settings.releases)
     assert pointer.challenger is not None  # noqa: S101  make_stores has set it
     champion, challenger = (
         release.verify(store.settings.releases / each) for each in (pointer.version, pointer.challenger.version)
     )
     pairs = performance.paired_predictions(database.connect(store.settings.database_url), champion, challenger)
-    return compare_releases.comparison_report(pairs, pointer)
+    return compare_releases.compare_pairs(pairs, pointer)
 
 
 def _performance(store: MeasuredStore, params: Params, days: int) -> None:

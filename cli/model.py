@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from cli.project_commands import ProjectCommand, ProjectPath
+from cli.project_commands import AS_JSON, ProjectCommand, ProjectPath
 
 VERSION = click.IntRange(min=1)
 
@@ -65,11 +65,12 @@ def approve(version: int, reason: str) -> None:
 
 
 @click.command(cls=ProjectCommand)
-def compare() -> None:
+@AS_JSON
+def compare(as_json: bool) -> None:
     """Compare champion and challenger where both have scored and the outcome is known."""
     from pipelines.tools import compare_releases
 
-    compare_releases.main()
+    compare_releases.main(as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)
@@ -92,14 +93,15 @@ def pack(version: int, folder: Path) -> None:
 
 @click.command(cls=ProjectCommand)
 @click.argument("version", type=VERSION)
-def reproduce(version: int) -> None:
+@AS_JSON
+def reproduce(version: int, as_json: bool) -> None:
     """Rebuild a registered version from its recorded commit and parameters, and compare predictions.
 
     Exit status 1: they differ.
     """
     from pipelines.tools import reproduce as reproduction
 
-    reproduction.main(str(version))
+    reproduction.main(str(version), as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)

@@ -30,15 +30,21 @@ def retrain(now: bool) -> None:
 @click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
 @click.option("--against-from", type=DAY, metavar="DAY", help="Compare with these days, not with the reference.")
 @click.option("--against-until", type=DAY, metavar="DAY")
+@AS_JSON
 def diagnose(
-    start: datetime | None, until: datetime | None, against_from: datetime | None, against_until: datetime | None
+    start: datetime | None,
+    until: datetime | None,
+    against_from: datetime | None,
+    against_until: datetime | None,
+    as_json: bool,
 ) -> None:
     """Explain why predictions got worse than the release's reference."""
     if against_until and not against_from:
         raise click.UsageError("--against-until needs --against-from")
     from pipelines.tools import diagnose as tool
 
-    tool.main(date_of(start), date_of(until), date_of(against_from), date_of(against_until))
+    days = map(date_of, (start, until, against_from, against_until))
+    tool.main(*days, as_json=as_json)
 
 
 COMMANDS = (monitor, retrain, diagnose)

@@ -60,11 +60,12 @@ def prune(dry_run: bool, as_json: bool) -> None:
 @click.command(cls=ProjectCommand)
 @click.option("--from", "start", type=DAY, metavar="DAY", help="The first day.  [default: a year before the last one]")
 @click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
-def performance(start: datetime | None, until: datetime | None) -> None:
+@AS_JSON
+def performance(start: datetime | None, until: datetime | None, as_json: bool) -> None:
     """Write a page about the predictions by day, month, release and slice: var/performance.html."""
     from pipelines.tools import performance_report
 
-    performance_report.main(date_of(start), date_of(until))
+    performance_report.main(date_of(start), date_of(until), as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)

@@ -1,6 +1,7 @@
 """Stage 6: models/ and the test period, which no earlier stage scores -> reports/, data/predictions/."""
 
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import joblib
@@ -16,13 +17,14 @@ from ontime import (
     fairness,
     files,
     model,
+    progress,
     refusal,
     slices,
     split,
 )
+from ontime.model_study import Study
 from ontime.params import Params, load_params
 from ontime.schema import WORDS
-from ontime.study import Study
 from pipelines.labelled import read_period
 from pipelines.layout import (
     COSTS,
@@ -38,6 +40,8 @@ from pipelines.layout import (
 )
 
 TIMED_ROWS = 10_000
+
+Probabilities = Mapping[str, model.Probabilities]  # by candidate, of the entities of the test period
 
 
 class TestSet(NamedTuple):
@@ -107,24 +111,27 @@ def draw_costs(report: card.EvaluationReport) -> None:
     plots.save(plots.quality_against_latency(rows), REPORTS / "quality_latency.png")
 
 
-def main() -> None:
-    params = load_params()
-    test = read_test(params)
-    best = test.training["best"]
-    probabilities = predict_all(test, params)
-    candidates = {
-        name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.label, probability, params.cost)}
-        for name, probability in probabilities.items()
+def scores_of_candidates(
+    test: TestSet, probabilities: Probabilities, params: Params
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Each candidate's scores on the validation and on the test period. Raises LeakSuspected."""
+    scores = {
+        name: {"valid": test.training["valid"][name], "test": evaluation.scores(test.label, each, params.cost)}
+        for name, each in probabilities.items()
     }
-    for name, both in candidates.items():
+    for name, both in scores.items():
         evaluation.refuse_leak(name, both["test"]["auc"], params.evaluate.leak_auc)
+    return scores
+
+
+def evaluation_report(test: TestSet, probabilities: Probabilities, params: Params) -> card.EvaluationReport:
+    best, full = test.training["best"], params.evaluate.full_card
     days, dimensions = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
     groups = dimensions.drop(columns="month")  # fairness compares groups of entities, and a month is not one
-    full = params.evaluate.full_card
-    report = card.EvaluationReport(
+    return card.EvaluationReport(
         params=params,
         best=best,
-        candidates=candidates,
+        candidates=scores_of_candidates(test, probabilities, params),
         intervals={
             name: evaluation.intervals(test.label, probability, days, params.cost)
             for name, probability in probabilities.items()
@@ -138,9 +145,12 @@ def main() -> None:
         days=len(np.unique(days)),
         reasons=explanation_method(test),
     )
+
+
+def write_reports(report: card.EvaluationReport, test: TestSet, probabilities: Probabilities) -> None:
     text = card.model_card(report)  # first, so that an error leaves the previous reports unchanged
     with replacing_folder(PLOTS) as folder:  # DVC requires the folder, even an empty one
-        if full:
+        if report.params.evaluate.full_card:
             from ontime import card_plots  # here: importing matplotlib takes a second, and not every card has plots
 
             card_plots.draw_card(test.label, probabilities, report, folder)
@@ -148,12 +158,25 @@ def main() -> None:
     with replacing_folder(PREDICTIONS) as folder:
         columns = test.entities[["entity_id", "day", "label"]].assign(**probabilities)
         write_table(columns, folder / "test.parquet")
-    write_json(REPORTS / "metrics.json", {"best": best, "candidates": candidates})
+    write_json(REPORTS / "metrics.json", {"best": report.best, "candidates": report.candidates})
     write_json(REPORTS / "evaluation.json", report.as_json())
     files.write_text(REPORTS / "model_card.md", text)
-    scores = candidates[best]["test"]
+
+
+def main() -> None:
+    params = load_params()
+    with progress.steps("evaluate", 4) as begin:
+        begin("reads the test period")
+        test = read_test(params)
+        begin("predicts it with each candidate")
+        probabilities = predict_all(test, params)
+        begin("measures scores and slices")
+        report = evaluation_report(test, probabilities, params)
+        begin("writes and draws the reports")
+        write_reports(report, test, probabilities)
+    scores = report.candidates[report.best]["test"]
     print(
-        f"evaluate: {best} on {len(test.entities):,} test {WORDS.entities}: "
+        f"evaluate: {report.best} on {len(test.entities):,} test {WORDS.entities}: "
         f"AUC {scores['auc']}, log-loss {scores['log_loss']}"
     )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ontime import exploration, files, plots, rendering
+from ontime import exploration, files, plots, progress, rendering
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import load_params
@@ -59,10 +59,15 @@ def drift_of(tables: Tables) -> pd.DataFrame:
 
 
 def main() -> None:
-    tables, question = read_tables(VALIDATED), load_params().question
-    entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
-    with replacing_folder(EDA) as folder:
-        findings = draw_plots(entities, exploration.missing_shares(tables), drift_of(tables), folder)
+    question = load_params().question
+    with progress.steps("explore", 3) as begin, replacing_folder(EDA) as folder:
+        begin("reads the tables")
+        tables = read_tables(VALIDATED)
+        entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
+        begin("measures drift by month")
+        drift = drift_of(tables)
+        begin("draws")
+        findings = draw_plots(entities, exploration.missing_shares(tables), drift, folder)
         # Inside the block, so that an error leaves the previous plots unchanged.
         text = eda_page(monthly_counts(entities), findings, question)
     files.write_text(REPORTS / "eda.md", text)

@@ -1,15 +1,18 @@
 """Stage 1: the raw tables of a dataset -> data/ingested/, in UTC, long tables as one file a month."""
 
-from ontime import refusal, sources
+from ontime import progress, refusal, sources
 from ontime.params import load_params
 from pipelines.layout import INGESTED, replacing_folder, write_tables
 
 
 def main() -> None:
     params = load_params()
-    tables = sources.read(params.dataset, params.known_until)
-    with replacing_folder(INGESTED) as folder:
-        write_tables(tables, folder)
+    with progress.steps("ingest", 2) as begin:
+        begin("reads the raw tables")
+        tables = sources.read(params.dataset, params.known_until)
+        begin("writes a file for each month")
+        with replacing_folder(INGESTED) as folder:
+            write_tables(tables, folder)
     counts = ", ".join(f"{len(table):,} {name}" for name, table in tables.items())
     print(f"ingest: {params.dataset}: {counts}")
 

@@ -14,12 +14,25 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 
-from ontime import candidates, card, card_plots, evaluation, explain, export, model, plots, refusal, release, schema
+from ontime import (
+    candidates,
+    card,
+    card_plots,
+    evaluation,
+    explain,
+    export,
+    model,
+    plots,
+    progress,
+    refusal,
+    release,
+    schema,
+)
+from ontime.model_study import StudiedModel, Study
 from ontime.online import PROBE_TOLERANCE
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
-from ontime.study import StudiedModel, Study
 from pipelines.layout import SMOKE_TEST, write_json
 
 ROWS = 800  # to fit on, and as many to predict
@@ -184,9 +197,15 @@ def check_reports(probabilities: Mapping[str, model.Probabilities], methods: Map
 def main() -> None:
     params = load_params()
     sample = draw_sample(params.train.seed)
-    checked = {name: check_candidate(name, sample, params) for name in params.train.candidates}
-    methods = {name: method for name, (_, method) in checked.items()}
-    check_reports({name: probability for name, (probability, _) in checked.items()}, methods, sample, params)
+    names = params.train.candidates
+    checked = {}
+    with progress.steps("smoke_test", len(names) + 1) as begin:
+        for name in names:
+            begin(f"fits, exports and explains {name}")
+            checked[name] = check_candidate(name, sample, params)
+        begin("writes and draws the reports")
+        methods = {name: method for name, (_, method) in checked.items()}
+        check_reports({name: probability for name, (probability, _) in checked.items()}, methods, sample, params)
     # Contains no scores and no text, so it rarely changes; DVC then skips the training.
     write_json(SMOKE_TEST, {name: method.model_dump(exclude={"about"}) for name, method in methods.items()})
     print(f"smoke_test: {len(checked)} candidates can be fitted, exported and explained")

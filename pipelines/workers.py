@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import joblib
 
-MOST_WORKERS = 4  # a month of flights takes 300 MB in each, and a laptop has 8 GB
+MOST_WORKERS = 4  # a part may take hundreds of megabytes in each, and a laptop has 8 GB
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")

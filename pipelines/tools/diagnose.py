@@ -7,10 +7,11 @@
 Writes reports/diagnosis.html, and its numbers as reports/diagnosis.json.
 """
 
+import json
 import sys
 from datetime import date, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -20,6 +21,7 @@ from monitoring.diagnosis import Diagnosis
 from ontime import database, files, locks, operation_plots, release, release_pointer
 from ontime.local_time import midnight
 from ontime.params import Params, load_params
+from ontime.progress import steps
 from ontime.release import Manifest
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
@@ -36,6 +38,9 @@ class DiagnosisReport(NamedTuple):
     now: str  # the two periods, as text
     then: str
     version: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"release": self.version, "now": self.now, "then": self.then} | self.diagnosis.as_json()
 
 
 class Days(NamedTuple):
@@ -69,8 +74,7 @@ def _predictions_of(engine: sa.Engine, manifest: Manifest, days: Days) -> Labell
 
 def write_diagnosis(report: DiagnosisReport, folder: Path) -> Path:
     """Write <folder>/diagnosis.json and .html; returns the path of the page."""
-    periods_and_release = {"release": report.version, "now": report.now, "then": report.then}
-    write_json(folder / "diagnosis.json", periods_and_release | report.diagnosis.as_json())
+    write_json(folder / "diagnosis.json", report.as_json())
     files.write_text(folder / "diagnosis.html", _page(report))
     return folder / "diagnosis.html"
 
@@ -112,6 +116,8 @@ def main(
     until: date | None = None,
     against_start: date | None = None,
     against_until: date | None = None,
+    *,
+    as_json: bool = False,
 ) -> None:
     """By default the monitor's window, against the release's reference."""
     settings, params = load_settings(), load_params()
@@ -122,10 +128,17 @@ def main(
         for days in filter(None, (now, against)):
             if days.start >= days.until:
                 raise diagnosis.TooFewDays(f"the period from {days.start} until {days.until}, exclusive, is empty")
-        report = diagnose_days(settings, params, now, against)
+        with steps("diagnose", 2) as begin:
+            begin("reads and compares the predictions")
+            report = diagnose_days(settings, params, now, against)
+            begin("draws the page")
+            page = write_diagnosis(report, REPORTS)
     except (release.ReleaseRefused, diagnosis.TooFewDays, locks.Busy) as error:
         sys.exit(f"diagnose: {error}")
+    if as_json:
+        print(json.dumps({"page": str(page), **report.as_json()}))
+        return
     print(f"diagnose: release {report.version}, {report.now} against {report.then}")
     for line in diagnosis_text.summary(report.diagnosis):
         print(f"diagnose: {line}")
-    print(f"diagnose: {write_diagnosis(report, REPORTS)}")
+    print(f"diagnose: {page}")

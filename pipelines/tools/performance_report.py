@@ -8,6 +8,7 @@ numbers as var/performance.json. The monitor's alerts cover the last days only (
 report shows where and since when a score changed.
 """
 
+import json
 import sys
 from collections.abc import Mapping
 from datetime import date, datetime, timedelta
@@ -34,6 +35,7 @@ from ontime import (
 from ontime.declaration import Question
 from ontime.figures import Picture
 from ontime.params import Params, load_params
+from ontime.progress import steps
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines.layout import write_json
@@ -203,19 +205,29 @@ def _summary(report: PerformanceReport) -> list[str]:
     return lines
 
 
-def main(start: date | None = None, until: date | None = None) -> None:
+def main(start: date | None = None, until: date | None = None, *, as_json: bool = False) -> None:
+    """Write the page, and print a summary; as JSON the whole report, and the path of the page."""
     settings, params = load_settings(), load_params()
     days = ReportedDays(start, until)
     if start and until and start >= until:
         sys.exit(f"performance: the period from {start} until {until}, exclusive, is empty")
+    page = None
     try:
-        report = measure_performance(settings, params, days=days)
+        with steps("performance", 2) as begin:
+            begin("reads and measures the predictions")
+            report = measure_performance(settings, params, days=days)
+            begin("draws the page")
+            if report is not None:
+                page = write_performance(report, FOLDER)
     except (release.ReleaseRefused, locks.Busy) as error:
         sys.exit(f"performance: {error}")
+    if as_json:
+        print(json.dumps({"page": page and str(page), "report": report and report.as_json()}))
+        return
     if report is None:
         period = " of this period" if any(days) else ""
         print(f"performance: no {WORDS.entity}{period} has a prediction yet; run make serve, and send requests")
         return
     for line in _summary(report):
         print(f"performance: {line}")
-    print(f"performance: {write_performance(report, FOLDER)}")
+    print(f"performance: {page}")

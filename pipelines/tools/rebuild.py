@@ -13,7 +13,7 @@ from ontime import environment, files
 from ontime.params import PARAMS_FILE
 from ontime.registry import Origin
 from pipelines.layout import read_json
-from pipelines.operations import raw_files
+from pipelines.operations import raw_files, train_and_promote
 from pipelines.operations.lineage import LOCK
 
 VAR = Path("var")
@@ -44,6 +44,7 @@ def rebuild(origin: Origin) -> Rebuild:
     with clone_at(origin.git_commit) as folder:
         (folder / PARAMS_FILE).write_text(origin.params_yaml, encoding="utf-8")
         (folder / LOCK).unlink(missing_ok=True)  # so that DVC skips no stage
+        train_and_promote.repair_dvc_state(folder)
         _run(folder, "dvc", "repro", LAST_STAGE)
         registered, output = folder / "registered.onnx", folder / "deviation.json"
         registered.write_bytes(origin.onnx)
@@ -87,7 +88,8 @@ def _succeeds(*command: str) -> bool:
 def _run(folder: Path, *module_and_arguments: str) -> None:
     """Run `python -m ...` in a clone, with the clone's code."""
     command = [sys.executable, "-m", *module_and_arguments]
-    if subprocess.run(command, cwd=folder, env=_environment(folder)).returncode != 0:  # noqa: S603  as above
+    # On stderr, because it is progress and not the result.
+    if subprocess.run(command, cwd=folder, env=_environment(folder), stdout=sys.stderr).returncode:  # noqa: S603  as above
         raise NotRebuilt(f"`{' '.join(module_and_arguments[:3])}` failed in the clone; its output is above")
 
 

@@ -21,6 +21,7 @@ import yaml
 
 from ontime import database, decision_chain, files, locks, registry, release
 from ontime.params import PARAMS_FILE
+from ontime.progress import steps
 from ontime.release import Manifest
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.layout import REPORTS, write_json
@@ -147,7 +148,12 @@ def _as_json(record: Recorded, sections: Sequence[PackSection]) -> Mapping[str, 
 
 def main(version: str, folder: Path) -> None:
     try:
-        print(f"pack: {write_pack(recorded_about(load_settings(), version), folder)}")
+        with steps("pack", 2) as begin:
+            begin("collects what is recorded")
+            record = recorded_about(load_settings(), version)
+            begin("writes the page")
+            page = write_pack(record, folder)
+        print(f"pack: {page}")
     except (BadSettings, release.ReleaseRefused, registry.NotRecorded, PackIncomplete, locks.Busy) as error:
         sys.exit(f"pack: {error}")
     except sa.exc.SQLAlchemyError as error:

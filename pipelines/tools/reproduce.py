@@ -4,6 +4,7 @@ MLflow has the version's commit, parameters, hashes and model. The exit status i
 prediction is the same.
 """
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -75,15 +76,18 @@ def reproduce(settings: Settings, version: str) -> Reproduction:
     git.refuse_without_commit()
     origin = registry.origin(registry.tracking_client(settings.tracking_url, settings.artifacts), version)
     refuse_unrecorded(version, origin)
-    print(f"reproduce: version {version} was trained at commit {origin.git_commit}", flush=True)
+    print(f"reproduce: version {version} was trained at commit {origin.git_commit}", file=sys.stderr, flush=True)
     return compare_with_record(version, origin, rebuild(origin))
 
 
-def main(version: str) -> None:
+def main(version: str, *, as_json: bool = False) -> None:
     try:
         reproduction = reproduce(load_settings(), version)
     except (BadSettings, NotRebuilt, git.GitRefused, registry.NotRecorded) as error:
         sys.exit(f"reproduce: {error}")
-    for line in reproduction.lines:
-        print(f"reproduce: {line}")
+    if as_json:
+        print(json.dumps(reproduction._asdict()))
+    else:
+        for line in reproduction.lines:
+            print(f"reproduce: {line}")
     sys.exit(0 if reproduction.identical else 1)

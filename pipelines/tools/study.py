@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from sklearn.inspection import permutation_importance
 
-from ontime import conformal, evaluation, locks, model, schema, slices, split, study
+from ontime import conformal, evaluation, locks, model, schema, slices, split
+from ontime.model_study import StudiedModel, Study
 from ontime.params import Params, ParamsBroken, load_params
 from ontime.problem import PROBLEM
 from ontime.progress import progress_bar
@@ -61,11 +62,11 @@ def feature_importance(
             bar.update()
             return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
 
-        found = permutation_importance(
+        permuted = permutation_importance(
             fitted, test.matrix[::step], test.label[::step], scoring=negative_log_loss,
             n_repeats=REPEATS, random_state=params.train.seed,
         )  # fmt: skip
-    figures = zip(schema.FEATURE_NAMES, found.importances_mean, found.importances_std, strict=True)
+    figures = zip(schema.FEATURE_NAMES, permuted.importances_mean, permuted.importances_std, strict=True)
     ranked = sorted(figures, key=lambda figure: -figure[1])
     return {name: (round(float(mean), 5), round(float(deviation), 5)) for name, mean, deviation in ranked}
 
@@ -88,7 +89,7 @@ def set_coverage(
     ]
 
 
-def measure(params: Params) -> study.Study:
+def measure_study(params: Params) -> Study:
     """The study of the model in models/, whose scores are in reports/metrics.json."""
     training, metrics = read_json(MODELS / "training.json"), read_json(REPORTS / "metrics.json")
     best, categories = training["best"], training["categories"]
@@ -98,8 +99,8 @@ def measure(params: Params) -> study.Study:
     valid_probability, probability = (
         model.predict(fitted, each) for each in (model.matrix_of(valid, categories), rows.matrix)
     )
-    return study.Study(
-        of=study.StudiedModel(params.dataset, best, **metrics["candidates"][best]),
+    return Study(
+        of=StudiedModel(params.dataset, best, **metrics["candidates"][best]),
         ablations=ablated_scores(best, matrix_and_label(train, categories), rows, params),
         importance=feature_importance(fitted, rows, params),
         coverage=set_coverage(valid, valid_probability, test, probability),
@@ -111,7 +112,7 @@ def main() -> None:
         params = load_params()
         with locks.hold(locks.WORKSPACE, "make study"):
             train_and_promote.run_stages("evaluate")  # so that the models are those of params.yaml
-            write_json(STUDY, measure(params).as_json())
+            write_json(STUDY, measure_study(params).as_json())
             train_and_promote.run_stages("evaluate")  # writes the card with it
     except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"study: {refused}")

@@ -10,9 +10,9 @@ from ontime import rendering, schema, slices
 from ontime.conformal import CONFIDENCE
 from ontime.evaluation import MIN_DAYS, Interval
 from ontime.explain import Method
+from ontime.model_study import StudiedModel, Study
 from ontime.params import Params
 from ontime.problem import PROBLEM
-from ontime.study import StudiedModel, Study
 
 TEMPLATE = Path(__file__).parent / "templates/model_card.md.jinja"
 

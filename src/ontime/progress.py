@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, TextIO, TypeVar, overload
 
 from tqdm import tqdm
@@ -47,3 +48,19 @@ def progress_bar(iterable: Any = None, *, desc: str, unit: str, total: float | N
         options |= {"unit": unit, "file": _Lines(sys.stderr), "bar_format": LINE}
         options |= {"mininterval": LINE_SECONDS, "delay": FIRST_LINE_SECONDS}
     return tqdm(iterable, **options)
+
+
+@contextmanager
+def steps(desc: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A bar over `total` steps: call the function that it yields with a step's name when the step begins."""
+    with progress_bar(total=total, desc=desc, unit="steps") as bar:
+        bar.leave = False  # the result follows, and the steps are then of no interest
+        begun = 0
+
+        def begin(step: str) -> None:
+            nonlocal begun
+            bar.set_description_str(f"{desc}: {step}", refresh=sys.stderr.isatty())
+            bar.update(1 if begun else 0)
+            begun += 1
+
+        yield begin

@@ -243,6 +243,12 @@ def test_results_are_json_for_scripts(settings: Settings) -> None:
     audit = json.loads(ontime_process("audit", "--json", variables=variables).stdout)
     prune = json.loads(ontime_process("prune", "--dry-run", "--json", variables=variables).stdout)
 
+    performance = json.loads(ontime_process("performance", "--json", variables=variables).stdout)
+    compare = ontime_process("compare", "--json", variables=variables)
+
     assert (audit["is_intact"], audit["decisions"]) == (True, [])
+    assert performance == {"page": None, "report": None}  # nothing has been predicted
+    assert (compare.returncode, compare.stdout) == (1, "")
+    assert "there is no challenger" in compare.stderr
     assert prune["dry_run"]
     assert set(prune["counts"].values()) == {0}

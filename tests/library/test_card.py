@@ -9,10 +9,10 @@ import pytest
 
 from ontime import card, explain, slices
 from ontime.evaluation import Interval
+from ontime.model_study import StudiedModel, Study
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.schema import FEATURE_NAMES
-from ontime.study import StudiedModel, Study
 
 SCORES = {"auc": 0.7, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.4, "ece": 0.01, "cost_per_1000": 400.0}
 

@@ -49,3 +49,26 @@ def test_nothing_is_printed_where_it_is_switched_off(
         bar.update(2)
 
     assert capsys.readouterr().err == ""
+
+
+def test_steps_are_named_when_they_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.steps("validate", 2) as begin:
+        begin("reads")
+        begin("checks")
+
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("validate: checks: 1 of 2 steps, ") for line in lines)
+    assert not any("3 of 2" in line for line in lines)
+
+
+def test_a_bar_of_steps_is_removed_at_the_end(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    with progress.steps("validate", 1) as begin:
+        begin("reads")
+
+    text = capsys.readouterr().err
+    assert "validate: reads:   0%|" in text
+    assert text.rpartition("\r")[0].rpartition("\r")[2].strip() == ""

@@ -18,10 +18,10 @@ from ontime import card, database, explain, model, release, release_pointer
 from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.evaluation import Interval
+from ontime.model_study import StudiedModel, Study
 from ontime.params import Params
 from ontime.release import Manifest, ReleaseRefused
 from ontime.settings import Settings
-from ontime.study import StudiedModel, Study
 from pipelines import explore, features
 from pipelines.operations import packaging, promotion_gate
 from pipelines.tools import compare_releases, performance_report
@@ -276,14 +276,14 @@ def test_compare_performance_and_the_page_know_the_same_outcomes(
 
     report = performance_report.measure_performance(settings, params)
     pairs = performance.paired_predictions(engine, *(release.verify(settings.releases / each) for each in ("1", "2")))  # type: ignore[arg-type]  # two of them
-    compared = compare_releases.comparison_report(pairs, pointer)
+    compared = compare_releases.compare_pairs(pairs, pointer)
 
     on_the_page = [each["label"] for each in shown if "label" in each]
     assert report is not None
     assert report.whole.scores is not None
     assert report.whole.labelled == len(pairs) == len(on_the_page) > 0
     assert report.whole.positive_rate == round(float(pairs["label"].mean()), 4) == round(float(np.mean(on_the_page)), 4)
-    assert f"champion 1 {report.whole.scores['log_loss']:.4f}" in compared
+    assert compared.champion_log_loss == pytest.approx(report.whole.scores["log_loss"], abs=1e-4)
     assert any(datetime.fromisoformat(each["known_at"]) > NOW for each in shown if "label" in each)
 
 

@@ -220,14 +220,17 @@ def test_champion_and_challenger_are_compared_on_flights_with_outcomes(
 
     engine = database.connect(settings.database_url)
     both = performance.paired_predictions(engine, *both_of(settings))
-    report = compare_releases.comparison_report(both, pointer)
+    comparison = compare_releases.compare_pairs(both, pointer)
 
     with_outcome = stored.set_index("entity_id")["label"].loc[flights.index].notna()
     assert len(both) == with_outcome.sum()
     canary = sum(answer["model_version"] == "2" for answer in answers)
     assert 0 < both["canary"].sum() <= canary
-    assert "of 2 days" in report
-    assert "challenger minus champion" in report
+    assert (comparison.days, comparison.entities) == (2, len(both))
+    assert comparison.as_json()["difference"]["mean"] == pytest.approx(
+        comparison.challenger_log_loss - comparison.champion_log_loss, abs=1e-4
+    )
+    assert "challenger minus champion" in comparison.lines()[-1]
     late = both["label"].to_numpy()
     truth = stored.set_index("entity_id")["label"].loc[flights.index][with_outcome].to_numpy(bool)
     assert late.sum() == truth.sum()
@@ -240,7 +243,7 @@ def test_a_comparison_without_outcomes_says_what_is_missing(settings: Settings) 
     engine = database.connect(settings.database_url)
 
     with pytest.raises(ValueError, match="0 flights of 0 days were scored by both and have an outcome"):
-        compare_releases.comparison_report(
+        compare_releases.compare_pairs(
             performance.paired_predictions(engine, *both_of(settings)),
             pointer,
         )

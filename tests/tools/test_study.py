@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from ontime import evaluation, model, schema
+from ontime.model_study import Study
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
-from ontime.study import Study
 from pipelines.tools import study
 
 pytestmark = pytest.mark.slow
