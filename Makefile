@@ -306,6 +306,9 @@ bench-train: install  ## measure time and memory of each stage, relative to bare
 bench-startup: install  ## measure how long the command line and the service take to start (needs `make train`)
 	@$(PY) -m bench.startup
 
+bench-scale: install  ## measure CPU time and memory of the stages with 1, 3 and 10 times as many rows (needs `make train`)
+	@OMP_NUM_THREADS=1 $(PY) -m bench.scale
+
 bench-gate: install  ## measure the gate's error rates and power: 2,000 simulations per row (a quarter of an hour)
 	@$(PY) -m bench.gate_power
 

@@ -41,7 +41,8 @@ model.fit("lightgbm", rows["matrix"], rows["label"], load_params().train)
 
 class ResourceUsage(NamedTuple):
     seconds: float
-    peak_mb: float
+    peak_mb: float  # of the largest process
+    cpu_seconds: float
 
 
 def run_measured(command: list[str], folder: Path) -> ResourceUsage:
@@ -58,7 +59,8 @@ def run_measured(command: list[str], folder: Path) -> ResourceUsage:
     if status:
         raise SystemExit(f"bench: {' '.join(command)} failed with status {status}; run it by hand to see why")
     scale = 1e6 if sys.platform == "darwin" else 1e3
-    return ResourceUsage(time.perf_counter() - start, usage.ru_maxrss / scale)
+    seconds = time.perf_counter() - start
+    return ResourceUsage(seconds, usage.ru_maxrss / scale, usage.ru_utime + usage.ru_stime)
 
 
 def copy_project(folder: Path) -> list[str]:

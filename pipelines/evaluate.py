@@ -22,10 +22,11 @@ from ontime import (
     slices,
     split,
 )
+from ontime.datasets import KEY
 from ontime.model_study import Study
 from ontime.params import Params, load_params
 from ontime.schema import WORDS
-from pipelines.labelled import read_period
+from pipelines.labelled import read_period, read_rows
 from pipelines.layout import (
     COSTS,
     MODELS,
@@ -45,7 +46,7 @@ Probabilities = Mapping[str, model.Probabilities]  # by candidate, of the entiti
 
 
 class TestSet(NamedTuple):
-    """The labelled entities of the test period, and training.json."""
+    """The labelled entities of the test period (id, day, label, features of the slices), and training.json."""
 
     entities: pd.DataFrame
     label: NDArray[np.bool_]
@@ -55,10 +56,11 @@ class TestSet(NamedTuple):
 
 def read_test(params: Params) -> TestSet:
     period = split.periods(params.split)["test"]
-    entities = read_period(period)
+    entities = read_period(period, [KEY, "day", "label", *slices.FEATURES])
     split.refuse_strays("test", entities, period)
     training = read_json(MODELS / "training.json")
-    return TestSet(entities, entities["label"].to_numpy(), model.matrix_of(entities, training["categories"]), training)
+    rows = read_rows(period, len(entities), training["categories"])
+    return TestSet(entities, rows.label, rows.matrix, training)
 
 
 def predict_all(test: TestSet, params: Params) -> dict[str, model.Probabilities]:
@@ -156,7 +158,7 @@ def write_reports(report: card.EvaluationReport, test: TestSet, probabilities: P
             card_plots.draw_card(test.label, probabilities, report, folder)
             draw_costs(report)
     with replacing_folder(PREDICTIONS) as folder:
-        columns = test.entities[["entity_id", "day", "label"]].assign(**probabilities)
+        columns = test.entities[[KEY, "day", "label"]].assign(**probabilities)
         write_table(columns, folder / "test.parquet")
     write_json(REPORTS / "metrics.json", {"best": report.best, "candidates": report.candidates})
     write_json(REPORTS / "evaluation.json", report.as_json())

@@ -4,12 +4,14 @@ import json
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 
-from ontime import files
+from ontime import files, schema
 from ontime.datasets import Tables
 from ontime.problem.data import DATA
 from ontime.sources import months_of
@@ -78,6 +80,20 @@ def read_tables(folder: Path, months: Collection[str] | None = None) -> Tables:
     return tables
 
 
+def read_tables_between(folder: Path, since: datetime, until: datetime) -> Tables:
+    """All tables; of those with a moment only the rows with `since <= moment < until`."""
+    first, last = (pd.Timestamp(moment).tz_convert(schema.ZONE).strftime("%Y-%m") for moment in (since, until))
+    tables = {}
+    for table in DATA.tables:
+        if table.moment is None:
+            tables[table.name] = pd.read_parquet(folder / f"{table.name}.parquet")
+        else:
+            months = [month for month in months_in(folder / table.name) if first <= month <= last]
+            rows = [(table.moment, ">=", since), (table.moment, "<", until)]
+            tables[table.name] = read_months(folder / table.name, months, filters=rows)
+    return tables
+
+
 def months_in(folder: Path) -> list[str]:
     """The months that a folder holds, in order. Raises FileNotFoundError if there are none."""
     months = sorted(path.stem for path in folder.glob("*.parquet"))
@@ -86,17 +102,33 @@ def months_in(folder: Path) -> list[str]:
     return months
 
 
-def read_months(folder: Path, months: Collection[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
+def read_months(
+    folder: Path,
+    months: Collection[str] | None = None,
+    columns: list[str] | None = None,
+    filters: list[tuple[str, str, Any]] | None = None,
+) -> pd.DataFrame:
     """The rows of those months (by default, of all) in one table; a month without rows has no file.
 
-    Raises FileNotFoundError if the folder has no monthly file.
+    `filters` as in `pandas.read_parquet`: conditions that the rows must fulfil. Raises FileNotFoundError if the folder
+    has no monthly file.
     """
     available = months_in(folder)
     chosen = available if months is None else [month for month in available if month in months]
     if not chosen:
         return pd.read_parquet(folder / f"{available[0]}.parquet", columns=columns).iloc[:0]
-    parts = [pd.read_parquet(folder / f"{month}.parquet", columns=columns) for month in chosen]
+    parts = [pd.read_parquet(folder / f"{month}.parquet", columns=columns, filters=filters) for month in chosen]
     return pd.concat(parts, ignore_index=True)
+
+
+def read_batches(
+    folder: Path, months: Collection[str], rows: int, columns: list[str] | None = None
+) -> Iterator[pd.DataFrame]:
+    """The rows of those months in tables of at most `rows`, so that a month need not fit into memory."""
+    for month in months_in(folder):
+        if month in months:
+            for batch in pq.ParquetFile(folder / f"{month}.parquet").iter_batches(rows, columns=columns):
+                yield batch.to_pandas()
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -1,7 +1,7 @@
 """Stage 5: data/features/ -> models/: fits every candidate and selects the best on the validation period."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import joblib
@@ -11,24 +11,29 @@ import pandas as pd
 from ontime import evaluation, leaks, model, refusal, split
 from ontime.candidates import CANDIDATES, exportable
 from ontime.params import Params, load_params
-from ontime.progress import progress_bar
+from ontime.progress import progress_bar, steps
 from ontime.schema import WORDS
-from pipelines.labelled import read_period
+from pipelines import labelled
+from pipelines.labelled import LabelledRows
 from pipelines.layout import COSTS, MODELS, TRAINED_ON, replacing_folder, write_json
 
 
-def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, folder: Path) -> dict[str, object]:
+def fit_candidates(
+    train: LabelledRows,
+    valid: LabelledRows,
+    categories: Mapping[str, Sequence[str]],
+    params: Params,
+    folder: Path,
+) -> dict[str, object]:
     """Fit, save and score each candidate. Returns the content of training.json, which the later stages read.
 
-    Raises SplitBroken, and LeakFound if one feature dominates the best candidate.
+    Fills the room at the end of `train` with request-only copies. Raises SplitBroken, and LeakFound if one feature
+    dominates the best candidate.
     """
     periods = split.periods(params.split)
-    split.refuse_strays("train", train, periods["train"])
-    split.refuse_strays("valid", valid, periods["valid"])
-    categories = model.categories_of(train)
-    label, valid_label = train["label"].to_numpy(), valid["label"].to_numpy()
-    plain, valid_matrix = model.matrix_of(train, categories), model.matrix_of(valid, categories)
-    matrix, labels = model.with_request_only(plain, label, params.train.request_only_share, params.train.seed)
+    for name, rows in (("train", train), ("valid", valid)):
+        split.refuse_strays(name, pd.DataFrame({"day": rows.day}), periods[name])
+    labels = model.fill_request_only(train.matrix, train.label, params.train.seed)
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
@@ -36,9 +41,9 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
         for name in params.train.candidates:
             bar.set_description_str(f"train: fits {name}")
             start = time.perf_counter()
-            fitted = model.fit(name, matrix, labels, params.train)
+            fitted = model.fit(name, train.matrix, labels, params.train)
             costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}
-            scores[name] = evaluation.scores(valid_label, model.predict(fitted, valid_matrix), params.cost)
+            scores[name] = evaluation.scores(valid.label, model.predict(fitted, valid.entities), params.cost)
             if (gain := CANDIDATES[name].gain) is not None:
                 gains[name] = gain(fitted)
             joblib.dump(fitted, folder / f"{name}.joblib")
@@ -47,12 +52,12 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
     best = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
     if best in gains:
         leaks.refuse_dominant(gains[best], params.leaks)
-    (folder / TRAINED_ON).write_bytes(np.sort(split.row_keys(train["entity_id"])).tobytes())
+    (folder / TRAINED_ON).write_bytes(np.sort(train.keys).tobytes())
     return {
         "best": best,
         "valid": scores,
-        "base_rate": round(float(label.mean()), 4),
-        "entities": {"train": len(train), "valid": len(valid)},
+        "base_rate": round(float(train.label.mean()), 4),
+        "entities": {"train": len(train.label), "valid": len(valid.label)},
         "categories": categories,
     }
 
@@ -60,14 +65,21 @@ def fit_candidates(train: pd.DataFrame, valid: pd.DataFrame, params: Params, fol
 def main() -> None:
     params = load_params()
     periods = split.periods(params.split)
-    train, valid = read_period(periods["train"]), read_period(periods["valid"])
-    leaks.refuse(train, train[["label", "value"]], params.leaks)
-    leaks.refuse_predictive(train, train["label"], params.leaks)
+    with steps("train", 2) as begin:
+        begin("reads the categories")
+        count, categories = labelled.survey(periods["train"])
+        sample = leaks.TrainingSample(count)
+        room = model.request_only_count(count, params.train.request_only_share)
+        begin("reads the rows")
+        train = labelled.read_rows(periods["train"], count, categories, room, sample.add)
+        valid = labelled.read_rows(periods["valid"], labelled.survey(periods["valid"]).rows, categories)
+    sample.refuse(params.leaks)
+    del sample
     with replacing_folder(MODELS) as folder:
-        training = fit_candidates(train, valid, params, folder)
+        training = fit_candidates(train, valid, categories, params, folder)
         write_json(folder / "training.json", training)
     print(
-        f"train: {len(params.train.candidates)} candidates fitted on {len(train):,} {WORDS.entities}, "
+        f"train: {len(params.train.candidates)} candidates fitted on {count:,} {WORDS.entities}, "
         f"{training['best']} is best on validation"
     )
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ontime import contract, local_time, sources
+from ontime import contract, local_time, partitions, sources
 from ontime.availability import Scheduled
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -62,7 +62,7 @@ def arrived_by(moment: datetime, since: datetime, feed: Feed, params: Params) ->
     # Whole days, so that the contract always validates a complete batch.
     start = local_time.midnight(local_time.day_of(since - lookback(params)))
     # The entities that are predicted at `moment` have their event one lead later.
-    end = moment + lead + 2 * MARGIN
+    end = moment + lead + partitions.AHEAD
     return clean_by_day(sources.as_of(sources.cut(feed(start, end), start, end), moment))
 
 

@@ -23,6 +23,29 @@ class LeakFound(Refusal):
     """One feature, or several together, reveal the label; the message names them."""
 
 
+class TrainingSample:
+    """The rows of the training period that `refuse` and `refuse_predictive` look at, gathered table by table.
+
+    `rows`: of all tables together. The sample is the one that these functions would draw from the whole period.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._steps = [max(1, rows // most) for most in (REGRESSION_ROWS, AUC_ROWS)]
+        self._parts: list[list[pd.DataFrame]] = [[], []]
+        self._seen = 0
+
+    def add(self, table: pd.DataFrame) -> None:
+        for step, parts in zip(self._steps, self._parts, strict=True):
+            parts.append(table.iloc[-self._seen % step :: step].copy())  # a view would keep the whole table
+        self._seen += len(table)
+
+    def refuse(self, limits: Leaks) -> None:
+        """Raise LeakFound if features reveal the label, together or alone."""
+        many, few = (pd.concat(parts, ignore_index=True) for parts in self._parts)
+        refuse(many, many[["label", "value"]], limits)
+        refuse_predictive(few, few["label"], limits)
+
+
 def refuse(features: pd.DataFrame, outcomes: pd.DataFrame, limits: Leaks) -> None:
     """Raise LeakFound if features explain more than `limits.explained` of any column of `outcomes` (label, value).
 

@@ -98,8 +98,25 @@ def with_request_only(matrix: Matrix, label: Labels, share: float, seed: int) ->
 
     A model that has not seen such rows in training predicts worse for entities that are not in the store.
     """
-    chosen = np.random.default_rng(seed).choice(len(matrix), int(share * len(matrix)), replace=False)
-    return np.vstack([matrix, request_only(matrix[chosen])]), np.concatenate([label, label[chosen]])
+    whole = np.empty((len(matrix) + request_only_count(len(matrix), share), matrix.shape[1]), matrix.dtype)
+    whole[: len(matrix)] = matrix
+    return whole, fill_request_only(whole, label, seed)
+
+
+def request_only_count(rows: int, share: float) -> int:
+    return int(share * rows)
+
+
+def fill_request_only(matrix: Matrix, label: Labels, seed: int) -> Labels:
+    """Fill the rows after the labelled ones with request-only copies of some of these. Returns the labels of all rows.
+
+    In place, because a second matrix of millions of rows may not fit into memory.
+    """
+    rows, copies = len(label), len(matrix) - len(label)
+    chosen = np.random.default_rng(seed).choice(rows, copies, replace=False)
+    matrix[rows:] = matrix[chosen]
+    matrix[rows:, ONLINE_POSITIONS] = np.nan
+    return np.concatenate([label, label[chosen]])
 
 
 def request_only(matrix: Matrix) -> Matrix:

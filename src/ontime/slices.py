@@ -13,6 +13,7 @@ from ontime.params import Evaluate, Params
 from ontime.problem import PROBLEM
 
 BANDS = [name for dimension in PROBLEM.slices for name in dimension.bands]
+FEATURES = tuple(dict.fromkeys(dimension.feature for dimension in PROBLEM.slices))
 UNKNOWN = "unknown"  # the slice of entities without a value
 # The dimension within which conformal sets are calibrated. Not the month: a test month has no calibration entities.
 GROUP = next((dimension.name for dimension in PROBLEM.slices if dimension.bands), None)

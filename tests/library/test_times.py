@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ontime import times
-from pipelines import features
+from ontime import partitions, times
 
 # Half and three quarters of an hour off, half an hour of summer time, no summer time, New York.
 ZONES = ["America/New_York", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"]
@@ -53,9 +52,8 @@ def test_the_clock_changes_to_the_second(moment: str, shown: str) -> None:
     ],
 )
 def test_a_month_begins_with_its_first_moment(zone: str, month: str, begin: str) -> None:
-    first, _ = features.month_bounds(month, ZoneInfo(zone))
+    first = pd.Timestamp(partitions.month(month, ZoneInfo(zone)).start)
 
     before = f"{pd.Period(month) - 1}"
-    _, end_of_before = features.month_bounds(before, ZoneInfo(zone))
-    assert first == end_of_before == pd.Timestamp(begin, tz="UTC")
+    assert first == partitions.month(before, ZoneInfo(zone)).end == pd.Timestamp(begin, tz="UTC")
     assert [f"{each:%Y-%m}" for each in (first - pd.Timedelta(seconds=1), first)] == [before, month]

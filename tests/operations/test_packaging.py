@@ -13,6 +13,7 @@ from ontime import database, export, model, release, release_pointer, split
 from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import train
+from pipelines.labelled import LabelledRows
 from pipelines.operations import packaging, promotion_gate
 from pipelines.operations.packaging import BestModel
 from pipelines.tools import prediction_deviation, tune
@@ -109,12 +110,14 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
     )
     periods = split.periods(few.split)
 
-    fitted = train.fit_candidates(
-        split.within(labelled, periods["train"]), split.within(labelled, periods["valid"]), few, tmp_path
-    )
+    before, after = (split.within(labelled, periods[name]) for name in ("train", "valid"))
+    categories = model.categories_of(before)
+    rows, later = (LabelledRows.of(iter([each]), len(each), categories) for each in (before, after))
+
+    fitted = train.fit_candidates(rows, later, categories, few, tmp_path)
 
     assert fitted["best"] == "logistic"
-    assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic", "without_tailnum"}
+    assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic"}
     assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 70
 
 

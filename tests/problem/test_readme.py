@@ -25,6 +25,7 @@ BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 BATCH = json.loads((ROOT / "reports/bench_batch.json").read_text())
+SCALE = json.loads((ROOT / "reports/bench_scale.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
@@ -164,6 +165,20 @@ def batch_rows() -> list[str]:
         ),
         *(f"| {step} | {value:.1f} |" for step, value in BATCH["cpu_microseconds_per_row"].items()),
     ]
+
+
+def scale_rows() -> list[str]:
+    rows = []
+    for run in SCALE["runs"]:
+        rows += [
+            f"| {run['copies']} | {stage} | {each['rows']:,} | {each['cpu_seconds']:.1f} | {each['peak_mb']:,.0f} |"
+            for stage, each in run["stages"].items()
+        ]
+    return rows
+
+
+def scale_sentence() -> str:
+    return f"A further row of the training period takes {SCALE['growth']['train']['bytes_per_row']} bytes in `train`"
 
 
 def startup_rows() -> list[str]:
@@ -318,12 +333,20 @@ def pairs(page: str, *groups: list[str]) -> list[tuple[str, str]]:
 ROWS = [
     *pairs("README.md", metrics_rows(), [row for row in serving_rows() if "| 64 |" in row]),
     *pairs(
-        "docs/benchmarks.md", serving_rows(), batch_rows(), soak_rows(), bench_rows(), startup_rows(), long_store_rows()
+        "docs/benchmarks.md",
+        serving_rows(),
+        batch_rows(),
+        soak_rows(),
+        bench_rows(),
+        startup_rows(),
+        scale_rows(),
+        long_store_rows(),
     ),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
+    *pairs("docs/benchmarks.md", [scale_sentence()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
     *pairs("docs/benchmarks.md", serving_sentences(), batch_sentences(), long_store_sentences(), soak_sentences()),

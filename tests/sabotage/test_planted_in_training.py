@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ontime import database, evaluation, gate, leaks, release, release_pointer, split
+from ontime import database, evaluation, gate, leaks, model, release, release_pointer, split
 from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
@@ -160,11 +160,16 @@ def test_a_mean_of_the_label_from_a_file_of_its_own_is_too_mild_to_be_seen(
 def test_a_random_split_stops_the_training(weeks: pd.DataFrame, workspace: Path, reported: Reported) -> None:
     params = load_params()
     periods = split.periods(params.split)
-    labelled = split.labelled(split.within(weeks, split.Period(periods["train"].start, periods["valid"].until)))
-    in_training = np.random.default_rng(1).random(len(labelled)) < 0.8
+    both = split.labelled(split.within(weeks, split.Period(periods["train"].start, periods["valid"].until)))
+    in_training = np.random.default_rng(1).random(len(both)) < 0.8
+    categories = model.categories_of(both)
+    drawn, others = (
+        labelled.LabelledRows.of(iter([rows]), len(rows), categories)
+        for rows in (both[in_training], both[~in_training])
+    )
 
     with pytest.raises(split.SplitBroken) as refused:
-        train.fit_candidates(labelled[in_training], labelled[~in_training], params, workspace / "models")
+        train.fit_candidates(drawn, others, categories, params, workspace / "models")
 
     reported(refused.value)
 
