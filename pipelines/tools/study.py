@@ -4,7 +4,7 @@
 - Feature importance: the loss when one feature is shuffled (permutation importance).
 - The coverage of conformal sets, on the validation period and on the test period.
 
-Together they take longer than all stages of `make train`.
+No gate and no release needs them, so they are not part of `make train`.
 """
 
 import sys
