@@ -183,7 +183,7 @@ def test_a_test_set_out_of_the_training_days_stops_the_evaluation(
     whole = split.Period(params.split.train_from, params.split.test_until)
     read = labelled.read_period
 
-    monkeypatch.setattr(evaluate, "read_period", lambda _: read(whole).sample(frac=0.2, random_state=1))
+    monkeypatch.setattr(evaluate, "read_period", lambda *_: read(whole).sample(frac=0.2, random_state=1))
     with pytest.raises(split.SplitBroken) as refused:
         evaluate.read_test(params)
 
