@@ -1,4 +1,4 @@
-"""The study: each figure is that of the model it names, and an empty or a broken file is told apart."""
+"""The study: each figure is that of the model it names, and a file with other content is refused."""
 
 import numpy as np
 import pandas as pd
