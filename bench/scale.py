@@ -37,10 +37,8 @@ def copy_rows(folder: Path, copies: int) -> None:
     for month in months_in(VALIDATED / DATA.entities):
         name = Path(DATA.entities, f"{month}.parquet")
         rows = pd.read_parquet(VALIDATED / name)
-        parts = [rows.assign(**{KEY: f"{number}-" + rows[KEY]}) for number in range(copies)]
-        write_table(
-            pd.concat(parts).sort_values([DATA.event_at, KEY], ignore_index=True), folder / VALIDATED / name
-        )  # fmt: skip
+        copied = pd.concat([rows.assign(**{KEY: f"{number}-" + rows[KEY]}) for number in range(copies)])
+        write_table(copied.sort_values([DATA.event_at, KEY], ignore_index=True), folder / VALIDATED / name)
 
 
 def measure_copies(copies: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ontime.problem.data import DATA
 from ontime.progress import progress_bar
 from ontime.schema import WORDS
 from pipelines import workers
-from pipelines.layout import FEATURES, VALIDATED, months_in, read_tables_between, replacing_folder, write_table
+from pipelines.layout import FEATURES, VALIDATED, months_in, read_tables, replacing_folder, write_table
 
 DOCUMENTATION = Path("docs/features.md")
 TEMPLATE = Path(__file__).parent / "templates/features.md.jinja"
@@ -43,7 +43,7 @@ def build_partition(partition: Partition, tables: Tables, params: Params) -> tup
 def write_partition(name: str, params: Params, folder: Path) -> tuple[int, list[int]]:
     """Write a month's file. Returns its number of rows, and the number checked at each moment."""
     partition = partitions.month(name, schema.ZONE)
-    tables = read_tables_between(VALIDATED, *partition.window(params.features))
+    tables = read_tables(VALIDATED, partition.window(params.features))
     labelled, compared = build_partition(partition, tables, params)
     write_table(labelled, folder / f"{name}.parquet")
     return len(labelled), compared

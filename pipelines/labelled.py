@@ -64,6 +64,8 @@ class LabelledRows(NamedTuple):
             whole.label[part], whole.day[part] = table["label"], table["day"]
             whole.keys[part] = split.row_keys(table[KEY])
             look(table)
+        if first != rows:  # the rest of the arrays would hold whatever was in memory
+            raise ValueError(f"the tables have {first:,} rows, not {rows:,}: {FEATURES} has changed meanwhile")
         return whole
 
 

@@ -66,8 +66,8 @@ def write_tables(tables: Tables, folder: Path) -> None:
             write_months(rows, months_of(rows[table.moment]), folder / table.name)
 
 
-def read_tables(folder: Path, months: Collection[str] | None = None) -> Tables:
-    """All tables; with `months`, only these months of the tables with a moment.
+def read_tables(folder: Path, between: tuple[datetime, datetime] | None = None) -> Tables:
+    """All tables; with `between`, only rows from the first moment until the second, of the tables with a moment.
 
     A table may lack a month that another has: a timetable is known earlier than the weather.
     """
@@ -75,23 +75,20 @@ def read_tables(folder: Path, months: Collection[str] | None = None) -> Tables:
     for table in DATA.tables:
         if table.moment is None:
             tables[table.name] = pd.read_parquet(folder / f"{table.name}.parquet")
+        elif between is None:
+            tables[table.name] = read_months(folder / table.name)
         else:
-            tables[table.name] = read_months(folder / table.name, months)
-    return tables
-
-
-def read_tables_between(folder: Path, since: datetime, until: datetime) -> Tables:
-    """All tables; of those with a moment only the rows with `since <= moment < until`."""
-    first, last = (pd.Timestamp(moment).tz_convert(schema.ZONE).strftime("%Y-%m") for moment in (since, until))
-    tables = {}
-    for table in DATA.tables:
-        if table.moment is None:
-            tables[table.name] = pd.read_parquet(folder / f"{table.name}.parquet")
-        else:
-            months = [month for month in months_in(folder / table.name) if first <= month <= last]
+            since, until = between
+            months = months_between(folder / table.name, since, until)
             rows = [(table.moment, ">=", since), (table.moment, "<", until)]
             tables[table.name] = read_months(folder / table.name, months, filters=rows)
     return tables
+
+
+def months_between(folder: Path, since: datetime, until: datetime) -> list[str]:
+    """The months of a folder that [since, until) overlaps. Raises FileNotFoundError if the folder has none at all."""
+    first, last = (moment.astimezone(schema.ZONE).strftime("%Y-%m") for moment in (since, until))
+    return [month for month in months_in(folder) if first <= month <= last]
 
 
 def months_in(folder: Path) -> list[str]:

@@ -16,7 +16,7 @@ from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.problem.data import DATA
 from ontime.schema import ZONE
-from pipelines.layout import INGESTED, months_in, read_tables
+from pipelines.layout import INGESTED, months_between, read_tables
 
 Feed = Callable[[datetime, datetime], Tables]  # (start, end) -> the tables' rows with a moment in [start, end)
 MARGIN = timedelta(days=1)  # for entities at the edges of the period
@@ -41,15 +41,14 @@ class Arrived(NamedTuple):
 
 
 def read_feed(start: datetime, end: datetime) -> Tables:
-    """The ingested months that [start, end) overlaps. Raises FileNotFoundError if there are none."""
-    first, last = (moment.astimezone(ZONE).strftime("%Y-%m") for moment in (start, end))
+    """The ingested rows of [start, end). Raises FileNotFoundError if no month of it is there."""
     folder = INGESTED / DATA.entities
-    months = [month for month in months_in(folder) if first <= month <= last]
-    if not months:
+    if not months_between(folder, start, end):
+        first, last = (f"{moment.astimezone(ZONE):%Y-%m}" for moment in (start, end))
         raise FileNotFoundError(
             f"{folder} has no months from {first} to {last}: run `make train`, or check ONTIME_WEEKS_BEHIND"
         )
-    return read_tables(INGESTED, months)
+    return read_tables(INGESTED, (start, end))
 
 
 def arrived_by(moment: datetime, since: datetime, feed: Feed, params: Params) -> Arrived:

@@ -23,13 +23,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from ontime import batch_scoring, database, features, files, locks, release, release_pointer, sources
+from ontime import batch_scoring, database, features, files, locks, partitions, release, release_pointer
 from ontime.batch_scoring import LookUp, Scored
 from ontime.datasets import KEY
 from ontime.declaration import EntityRequest
@@ -85,7 +84,7 @@ class Result(NamedTuple):
 def from_history(folder: Path, params: FeatureParams, released: Release) -> LookUp:
     """Builds features from tables in the layout of data/validated, in which the scored entities have rows.
 
-    It reads the months around the chunk, so the memory is bounded if the input is sorted by time.
+    It reads the rows around the chunk, so the memory is bounded if the input is sorted by time.
     """
     question = released.manifest.question
     if params.lead_minutes != question.lead_minutes:
@@ -97,9 +96,8 @@ def from_history(folder: Path, params: FeatureParams, released: Release) -> Look
     def build(entities: Sequence[EntityRequest]) -> dict[str, Stored]:
         times = [entity.event_at for entity in entities]
         start, end = min(times), max(times) + timedelta(microseconds=1)
-        first, last = pd.Timestamp(start) - pd.Timedelta(hours=params.halo_hours), pd.Timestamp(end)
-        months = pd.period_range(_local_month(first), _local_month(last) + 1, freq="M").astype(str)
-        built = features.build(read_tables(folder, set(months)), start, end, params, question)
+        tables = read_tables(folder, partitions.window(start, end, params))
+        built = features.build(tables, start, end, params, question)
         built = built[built[KEY].isin([entity.entity_id for entity in entities])]
         vectors, texts = features.online_of(built)
         moments = built["moment"].dt.to_pydatetime()
@@ -107,10 +105,6 @@ def from_history(folder: Path, params: FeatureParams, released: Release) -> Look
         return {key: Stored(moment, OnlineRow(vector, text)) for key, moment, vector, text in rows}
 
     return build
-
-
-def _local_month(moment: pd.Timestamp) -> pd.Period:
-    return pd.Period(str(sources.months_of(pd.Series([moment])).iloc[0]), "M")
 
 
 class Plan(NamedTuple):

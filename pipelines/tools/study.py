@@ -8,11 +8,9 @@ No gate and no release needs them, so they are not part of `make train`.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import joblib
-import numpy as np
 import pandas as pd
 from sklearn.inspection import permutation_importance
 
@@ -22,38 +20,30 @@ from ontime.params import Params, ParamsBroken, load_params
 from ontime.problem import PROBLEM
 from ontime.progress import progress_bar
 from ontime.refusal import Refusal
-from pipelines.labelled import read_period
+from pipelines import evaluate
+from pipelines.evaluate import TestSet
+from pipelines.labelled import LabelledRows, read_period, read_rows
 from pipelines.layout import MODELS, REPORTS, STUDY, read_json, write_json
 from pipelines.operations import train_and_promote
 
 REPEATS = 2  # each feature is shuffled this often
 
 
-class LabelledMatrix(NamedTuple):
-    matrix: model.Matrix
-    label: model.Labels
+def ablated_scores(best: str, train: LabelledRows, test: TestSet, params: Params) -> dict[str, dict[str, float]]:
+    """The test scores of the algorithm fitted without the features of each declared ablation.
 
-
-def matrix_and_label(entities: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> LabelledMatrix:
-    return LabelledMatrix(model.matrix_of(entities, categories), entities["label"].to_numpy(np.bool_))
-
-
-def ablated_scores(
-    best: str, train: LabelledMatrix, test: LabelledMatrix, params: Params
-) -> dict[str, dict[str, float]]:
-    """The test scores of the algorithm fitted without the features of each declared ablation."""
-    matrix, label = model.with_request_only(*train, params.train.request_only_share, params.train.seed)
+    Fills the room at the end of `train` with request-only copies, as the stage `train` does.
+    """
+    label = model.fill_request_only(train.matrix, train.label, params.train.seed)
     scores = {}
     for name in progress_bar(PROBLEM.ablations, desc="study: fits without features", unit="ablations"):
-        fitted = model.fit(best, model.ablated(matrix, name), label, params.train)
+        fitted = model.fit(best, model.ablated(train.matrix, name), label, params.train)
         probability = model.predict(fitted, model.ablated(test.matrix, name))
         scores[name] = evaluation.scores(test.label, probability, params.cost)
     return scores
 
 
-def feature_importance(
-    fitted: model.Classifier, test: LabelledMatrix, params: Params
-) -> dict[str, tuple[float, float]]:
+def feature_importance(fitted: model.Classifier, test: TestSet, params: Params) -> dict[str, tuple[float, float]]:
     """The increase of the log-loss when a feature is shuffled: mean and standard deviation, largest mean first."""
     step = max(1, len(test.label) // params.study.importance_rows)
     with progress_bar(total=1 + len(schema.FEATURES) * REPEATS, desc="study: shuffles", unit="times") as bar:
@@ -91,19 +81,18 @@ def set_coverage(
 
 def measure_study(params: Params) -> Study:
     """The study of the model in models/, whose scores are in reports/metrics.json."""
-    training, metrics = read_json(MODELS / "training.json"), read_json(REPORTS / "metrics.json")
-    best, categories = training["best"], training["categories"]
-    periods = split.periods(params.split)
-    train, valid, test = (read_period(periods[name]) for name in ("train", "valid", "test"))
-    fitted, rows = joblib.load(MODELS / f"{best}.joblib"), matrix_and_label(test, categories)
-    valid_probability, probability = (
-        model.predict(fitted, each) for each in (model.matrix_of(valid, categories), rows.matrix)
-    )
+    test, metrics = evaluate.read_test(params), read_json(REPORTS / "metrics.json")
+    best, categories = test.training["best"], test.training["categories"]
+    periods, fitted = split.periods(params.split), joblib.load(MODELS / f"{best}.joblib")
+    valid = read_period(periods["valid"], ["day", "label", *slices.FEATURES])
+    valid_probability = model.predict(fitted, read_rows(periods["valid"], len(valid), categories).matrix)
+    count = test.training["entities"]["train"]
+    room = model.request_only_count(count, params.train.request_only_share)
     return Study(
         of=StudiedModel(params.dataset, best, **metrics["candidates"][best]),
-        ablations=ablated_scores(best, matrix_and_label(train, categories), rows, params),
-        importance=feature_importance(fitted, rows, params),
-        coverage=set_coverage(valid, valid_probability, test, probability),
+        ablations=ablated_scores(best, read_rows(periods["train"], count, categories, room), test, params),
+        importance=feature_importance(fitted, test, params),
+        coverage=set_coverage(valid, valid_probability, test.entities, model.predict(fitted, test.matrix)),
     )
 
 

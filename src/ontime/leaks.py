@@ -142,7 +142,7 @@ def _ranked(values: pd.Series, label: np.ndarray) -> float:
 
 
 def _auc(label: np.ndarray, score: np.ndarray) -> float:
-    """As `roc_auc_score`, in a quarter of the time: the Mann-Whitney U statistic over the number of pairs."""
+    """As `roc_auc_score`, without its checks, for hundreds of calls: the Mann-Whitney U statistic over all pairs."""
     positives = int(label.sum())
     ranks_above_lowest = rankdata(score)[label].sum() - positives * (positives + 1) / 2
     return float(ranks_above_lowest / (positives * (len(label) - positives)))

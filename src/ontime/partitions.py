@@ -23,8 +23,12 @@ class Partition(NamedTuple):
     end: datetime
 
     def window(self, params: FeatureParams) -> tuple[datetime, datetime]:
-        """The rows that its features are built from: those with a moment in [since, until)."""
-        return self.start - timedelta(hours=params.halo_hours), self.end + AHEAD
+        return window(self.start, self.end, params)
+
+
+def window(start: datetime, end: datetime, params: FeatureParams) -> tuple[datetime, datetime]:
+    """The rows that features of events in [start, end) are built from: those with a moment in [since, until)."""
+    return start - timedelta(hours=params.halo_hours), end + AHEAD
 
 
 def month(name: str, zone: ZoneInfo) -> Partition:

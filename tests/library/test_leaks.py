@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ontime import leaks, model, schema
 from ontime.candidates import CANDIDATES
@@ -122,3 +123,10 @@ def test_how_much_all_features_may_explain_and_which_are_honest_say_the_params(
                        r"is leaks\.explained 0\.7\. If they are legitimate, add them to leaks\.accepted"):  # fmt: skip
         leaks.refuse(planted, outcomes, strict)
     leaks.refuse(planted, outcomes, strict.model_copy(update={"accepted": ["plane_seats"]}))
+
+
+@pytest.mark.parametrize("digits", [0, 1, 6])
+def test_its_auc_is_that_of_scikit_learn_with_and_without_ties(digits: int, late: np.ndarray) -> None:
+    score = np.round(np.random.default_rng(3).normal(size=ROWS) + late, digits)
+
+    assert leaks._auc(late, score) == pytest.approx(roc_auc_score(late, score), abs=1e-12)

@@ -33,7 +33,7 @@ def test_a_window_begins_with_the_halo_and_ends_after_what_is_planned(params: Pa
 def test_only_the_rows_of_the_window_are_read(stored: Path, tables: Tables) -> None:
     since, until = (pd.Timestamp(day, tz="UTC") for day in ("2013-02-27 06:00", "2013-03-02 18:00"))
 
-    read = layout.read_tables_between(stored, since, until)
+    read = layout.read_tables(stored, (since, until))
 
     for table in DATA.long:
         rows = tables[table.name]
@@ -46,7 +46,7 @@ def test_only_the_rows_of_the_window_are_read(stored: Path, tables: Tables) -> N
 def test_a_partition_equals_its_part_of_a_longer_period(stored: Path, tables: Tables, params: Params) -> None:
     february = partitions.month("2013-02", schema.ZONE)
 
-    alone, _ = build_partition(february, layout.read_tables_between(stored, *february.window(params.features)), params)
+    alone, _ = build_partition(february, layout.read_tables(stored, february.window(params.features)), params)
 
     start = february.start - timedelta(days=7)
     longer = features.build(tables, start, february.end, params.features, params.question)

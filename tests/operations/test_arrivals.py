@@ -17,6 +17,7 @@ from ontime.datasets import Data, Tables
 from ontime.params import Params
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
+from pipelines import layout
 from pipelines.operations import arrivals, materialise
 from pipelines.operations.arrivals import Arrived
 
@@ -45,19 +46,30 @@ def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     ("start", "end", "months"),
     [
         ("2013-07-05T00:00Z", "2013-07-12T00:00Z", ["2013-07"]),
-        ("2013-06-28T00:00Z", "2013-07-12T00:00Z", ["2013-06", "2013-07"]),
-        ("2013-07-01T03:59Z", "2013-07-12T00:00Z", ["2013-06", "2013-07"]),  # a minute to midnight in New York
-        ("2013-07-01T04:00Z", "2013-07-12T00:00Z", ["2013-07"]),
-        ("2013-07-05T00:00Z", "2013-08-01T04:00Z", ["2013-07", "2013-08"]),
+        ("2013-07-10T12:00Z", "2013-07-11T12:00Z", ["2013-07"]),
+        ("2013-06-11T00:00Z", "2013-07-11T00:00Z", ["2013-06", "2013-07"]),
         ("2013-05-30T00:00Z", "2013-06-20T00:00Z", ["2013-06"]),
     ],
 )
 @pytest.mark.usefixtures("ingested")
-def test_the_feed_reads_the_months_it_needs(start: str, end: str, months: list[str]) -> None:
-    feed = arrivals.read_feed(datetime.fromisoformat(start), datetime.fromisoformat(end))
+def test_the_feed_reads_the_rows_of_the_period(start: str, end: str, months: list[str]) -> None:
+    first, last = datetime.fromisoformat(start), datetime.fromisoformat(end)
+
+    feed = arrivals.read_feed(first, last)
 
     for moments in (feed["flights"]["scheduled_departure"], feed["weather"]["hour"]):
         assert sorted(set(sources.months_of(moments))) == months
+        assert first <= moments.min() <= moments.max() < last
+
+
+@pytest.mark.parametrize(
+    ("start", "months"),
+    [("2013-07-01T03:59Z", ["2013-06", "2013-07"]), ("2013-07-01T04:00Z", ["2013-07"])],  # midnight in New York
+)
+def test_the_months_of_a_period_are_those_of_the_local_clock(start: str, months: list[str], ingested: Path) -> None:
+    end = datetime.fromisoformat("2013-07-12T00:00Z")
+
+    assert layout.months_between(ingested / "flights", datetime.fromisoformat(start), end) == months
 
 
 @pytest.mark.usefixtures("ingested")

@@ -118,12 +118,24 @@ def test_the_monitor_says_why_on_the_first_day_of_an_alert_and_goes_on_saying_it
     ]
 
 
-def test_page_and_numbers_say_the_same(production: World, timetable: pd.DataFrame, tmp_path: Path) -> None:
+def test_page_and_numbers_say_the_same(
+    production: World,
+    timetable: pd.DataFrame,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     plant(production, next(each for each in FAULTS if each.planted == "operations: missing"), timetable)
+    monkeypatch.setattr(diagnose, "load_settings", lambda: production.settings)
+    monkeypatch.setattr(diagnose, "load_params", lambda: production.params)
+    monkeypatch.setattr(diagnose, "REPORTS", tmp_path)
 
-    page = diagnose.write_diagnosis(diagnosed(production), tmp_path).read_text()
+    diagnose.main(SINCE, SATURDAY, as_json=True)
 
+    printed = json.loads(capsys.readouterr().out)
+    page = Path(printed.pop("page")).read_text()
     numbers = json.loads((tmp_path / "diagnosis.json").read_text())
+    assert numbers == printed
     assert numbers["stands_out"][0] == "operations"
     assert "<h1>First suspect: operations</h1>" in page
     assert page.count("<svg") == 2

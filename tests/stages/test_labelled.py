@@ -76,3 +76,10 @@ def test_a_period_without_labels_is_refused(two_months: pd.DataFrame) -> None:
     assert len(two_months)
     with pytest.raises(SplitBroken, match="from 2013-02-01 until 2013-02-03 has a label"):
         labelled.survey(Period(date(2013, 2, 1), date(2013, 2, 3)))
+
+
+def test_files_that_changed_between_the_passes_are_refused(two_months: pd.DataFrame) -> None:
+    count, categories = labelled.survey(PERIOD)
+
+    with pytest.raises(ValueError, match=f"the tables have {len(two_months):,} rows, not {count + 1:,}"):
+        labelled.read_rows(PERIOD, count + 1, categories)

@@ -1,5 +1,6 @@
 """The comparison of a rebuilt version with its record, refused versions, and the clone for the rebuild."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -165,3 +166,17 @@ def test_a_version_is_measured_by_the_module_of_its_own_commit(tmp_path: Path, f
     (tmp_path / file).touch()
 
     assert rebuild.module_of_deviation(tmp_path) == module
+
+
+@pytest.mark.parametrize(("identical", "status"), [(True, 0), (False, 1)])
+def test_the_result_for_scripts_is_one_json_object(
+    identical: bool, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = reproduce.Reproduction(identical, ["11 of 12 outputs are as recorded", "predictions identical"])
+    monkeypatch.setattr(reproduce, "reproduce", lambda *_: result)
+
+    with pytest.raises(SystemExit) as ended:
+        reproduce.main("1", as_json=True)
+
+    assert ended.value.code == status
+    assert json.loads(capsys.readouterr().out) == {"identical": identical, "lines": result.lines}

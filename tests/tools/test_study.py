@@ -9,6 +9,8 @@ from ontime.model_study import Study
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
+from pipelines.evaluate import TestSet
+from pipelines.labelled import LabelledRows
 from pipelines.tools import study
 
 pytestmark = pytest.mark.slow
@@ -17,14 +19,13 @@ INFORMATIVE = next(name for name in schema.FAMILIES[FAMILY] if name not in schem
 
 
 @pytest.fixture(scope="module")
-def rows() -> study.LabelledMatrix:
+def rows() -> TestSet:
     """Entities whose label depends on a single feature."""
     rng = np.random.default_rng(3)
     matrix = rng.normal(size=(4000, len(schema.FEATURE_NAMES))).astype(np.float32)
     matrix[:, [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]] = 0
-    return study.LabelledMatrix(
-        matrix, rng.random(len(matrix)) < 1 / (1 + np.exp(-3 * matrix[:, schema.FEATURE_NAMES.index(INFORMATIVE)]))
-    )
+    odds = np.exp(3 * matrix[:, schema.FEATURE_NAMES.index(INFORMATIVE)])
+    return TestSet(pd.DataFrame(), rng.random(len(matrix)) < odds / (1 + odds), matrix, {})
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +33,8 @@ def small(params: Params) -> Params:
     return params.model_copy(update={"train": params.train.changed("lightgbm", n_estimators=20)})
 
 
-def test_the_feature_that_decides_is_the_most_important(rows: study.LabelledMatrix, small: Params) -> None:
-    fitted = model.fit("lightgbm", *rows, small.train)
+def test_the_feature_that_decides_is_the_most_important(rows: TestSet, small: Params) -> None:
+    fitted = model.fit("lightgbm", rows.matrix, rows.label, small.train)
 
     importance = study.feature_importance(fitted, rows, small)
 
@@ -44,13 +45,16 @@ def test_the_feature_that_decides_is_the_most_important(rows: study.LabelledMatr
     assert means[0] > 10 * abs(means[1])
 
 
-def test_an_ablation_is_fitted_and_scored_without_its_features(rows: study.LabelledMatrix, small: Params) -> None:
-    train, test = (study.LabelledMatrix(rows.matrix[half::2], rows.label[half::2]) for half in (0, 1))
+def test_an_ablation_is_fitted_and_scored_without_its_features(rows: TestSet, small: Params) -> None:
+    half = len(rows.label) // 2
+    later = rows._replace(matrix=rows.matrix[half:], label=rows.label[half:])
+    no_days, no_keys = np.empty(half, "datetime64[us]"), np.empty(half, np.uint64)
+    earlier = LabelledRows(rows.matrix[:half].copy(), rows.label[:half], no_days, no_keys)
 
-    scores = study.ablated_scores("lightgbm", train, test, small)
+    scores = study.ablated_scores("lightgbm", earlier, later, small)
 
-    whole = model.predict(model.fit("lightgbm", *train, small.train), test.matrix)
-    assert evaluation.auc(test.label, whole) > 0.85
+    whole = model.predict(model.fit("lightgbm", earlier.matrix, earlier.label, small.train), later.matrix)
+    assert evaluation.auc(later.label, whole) > 0.85
     assert set(scores) == set(PROBLEM.ablations)
     assert all(figures["auc"] < 0.6 for figures in scores.values())  # nothing but noise is left
 

@@ -45,8 +45,12 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
                 wrong.append(f"{pod.owner} {container.name}: runs {container.words}")
             if container.image == "ontime-mirror" and container.words[0] not in ("pull", "push"):
                 wrong.append(f"{pod.owner} {container.name}: a mirror does not {container.words[0]}")
-            wrong += [f"{pod.owner}: there is no {each}" for each in modules if importlib.util.find_spec(each) is None]
-            wrong += [f"{pod.owner}: there is no ontime {each}" for each in commands if each not in ontime.commands]
+            wrong += [
+                f"{pod.owner}: {each} is not a module" for each in modules if importlib.util.find_spec(each) is None
+            ]
+            wrong += [
+                f"{pod.owner}: `ontime {each}` is not a command" for each in commands if each not in ontime.commands
+            ]
     schedules = {
         word: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
         for each in of(cluster, "CronJob")
