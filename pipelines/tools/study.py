@@ -20,8 +20,6 @@ from ontime.params import Params, ParamsBroken, load_params
 from ontime.problem import PROBLEM
 from ontime.progress import progress_bar
 from ontime.refusal import Refusal
-from pipelines import evaluate
-from pipelines.evaluate import TestSet
 from pipelines.labelled import LabelledRows, read_period, read_rows
 from pipelines.layout import MODELS, REPORTS, STUDY, read_json, write_json
 from pipelines.operations import train_and_promote
@@ -29,7 +27,7 @@ from pipelines.operations import train_and_promote
 REPEATS = 2  # each feature is shuffled this often
 
 
-def ablated_scores(best: str, train: LabelledRows, test: TestSet, params: Params) -> dict[str, dict[str, float]]:
+def ablated_scores(best: str, train: LabelledRows, test: LabelledRows, params: Params) -> dict[str, dict[str, float]]:
     """The test scores of the algorithm fitted without the features of each declared ablation.
 
     Fills the room at the end of `train` with request-only copies, as the stage `train` does.
@@ -43,7 +41,7 @@ def ablated_scores(best: str, train: LabelledRows, test: TestSet, params: Params
     return scores
 
 
-def feature_importance(fitted: model.Classifier, test: TestSet, params: Params) -> dict[str, tuple[float, float]]:
+def feature_importance(fitted: model.Classifier, test: LabelledRows, params: Params) -> dict[str, tuple[float, float]]:
     """The increase of the log-loss when a feature is shuffled: mean and standard deviation, largest mean first."""
     step = max(1, len(test.label) // params.study.importance_rows)
     with progress_bar(total=1 + len(schema.FEATURES) * REPEATS, desc="study: shuffles", unit="times") as bar:
@@ -81,18 +79,21 @@ def set_coverage(
 
 def measure_study(params: Params) -> Study:
     """The study of the model in models/, whose scores are in reports/metrics.json."""
-    test, metrics = evaluate.read_test(params), read_json(REPORTS / "metrics.json")
-    best, categories = test.training["best"], test.training["categories"]
+    training, metrics = read_json(MODELS / "training.json"), read_json(REPORTS / "metrics.json")
+    best, categories, count = training["best"], training["categories"], training["entities"]["train"]
     periods, fitted = split.periods(params.split), joblib.load(MODELS / f"{best}.joblib")
-    valid = read_period(periods["valid"], ["day", "label", *slices.FEATURES])
-    valid_probability = model.predict(fitted, read_rows(periods["valid"], len(valid), categories).matrix)
-    count = test.training["entities"]["train"]
+    valid, test = (read_period(periods[name], ["day", "label", *slices.FEATURES]) for name in ("valid", "test"))
+    valid_rows, rows = (
+        read_rows(periods[name], len(table), categories) for name, table in (("valid", valid), ("test", test))
+    )
     room = model.request_only_count(count, params.train.request_only_share)
     return Study(
         of=StudiedModel(params.dataset, best, **metrics["candidates"][best]),
-        ablations=ablated_scores(best, read_rows(periods["train"], count, categories, room), test, params),
-        importance=feature_importance(fitted, test, params),
-        coverage=set_coverage(valid, valid_probability, test.entities, model.predict(fitted, test.matrix)),
+        ablations=ablated_scores(best, read_rows(periods["train"], count, categories, room), rows, params),
+        importance=feature_importance(fitted, rows, params),
+        coverage=set_coverage(
+            valid, model.predict(fitted, valid_rows.matrix), test, model.predict(fitted, rows.matrix)
+        ),
     )
 
 

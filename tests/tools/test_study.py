@@ -9,7 +9,6 @@ from ontime.model_study import Study
 from ontime.params import Params
 from ontime.problem import PROBLEM
 from ontime.refusal import Refusal
-from pipelines.evaluate import TestSet
 from pipelines.labelled import LabelledRows
 from pipelines.tools import study
 
@@ -18,14 +17,19 @@ FAMILY = next((ablation.families[0] for ablation in PROBLEM.ablations.values()),
 INFORMATIVE = next(name for name in schema.FAMILIES[FAMILY] if name not in schema.CATEGORICAL)
 
 
+def rows_of(matrix: model.Matrix, label: model.Labels) -> LabelledRows:
+    """Rows without days and ids, which no study of the features needs."""
+    return LabelledRows(matrix, label, np.empty(0, "datetime64[us]"), np.empty(0, np.uint64))
+
+
 @pytest.fixture(scope="module")
-def rows() -> TestSet:
+def rows() -> LabelledRows:
     """Entities whose label depends on a single feature."""
     rng = np.random.default_rng(3)
     matrix = rng.normal(size=(4000, len(schema.FEATURE_NAMES))).astype(np.float32)
     matrix[:, [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]] = 0
     odds = np.exp(3 * matrix[:, schema.FEATURE_NAMES.index(INFORMATIVE)])
-    return TestSet(pd.DataFrame(), rng.random(len(matrix)) < odds / (1 + odds), matrix, {})
+    return rows_of(matrix, rng.random(len(matrix)) < odds / (1 + odds))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def small(params: Params) -> Params:
     return params.model_copy(update={"train": params.train.changed("lightgbm", n_estimators=20)})
 
 
-def test_the_feature_that_decides_is_the_most_important(rows: TestSet, small: Params) -> None:
+def test_the_feature_that_decides_is_the_most_important(rows: LabelledRows, small: Params) -> None:
     fitted = model.fit("lightgbm", rows.matrix, rows.label, small.train)
 
     importance = study.feature_importance(fitted, rows, small)
@@ -45,11 +49,11 @@ def test_the_feature_that_decides_is_the_most_important(rows: TestSet, small: Pa
     assert means[0] > 10 * abs(means[1])
 
 
-def test_an_ablation_is_fitted_and_scored_without_its_features(rows: TestSet, small: Params) -> None:
+def test_an_ablation_is_fitted_and_scored_without_its_features(rows: LabelledRows, small: Params) -> None:
     half = len(rows.label) // 2
-    later = rows._replace(matrix=rows.matrix[half:], label=rows.label[half:])
-    no_days, no_keys = np.empty(half, "datetime64[us]"), np.empty(half, np.uint64)
-    earlier = LabelledRows(rows.matrix[:half].copy(), rows.label[:half], no_days, no_keys)
+    earlier, later = (
+        rows_of(rows.matrix[part].copy(), rows.label[part]) for part in (slice(None, half), slice(half, None))
+    )
 
     scores = study.ablated_scores("lightgbm", earlier, later, small)
 
