@@ -47,7 +47,7 @@ export PYTHONDONTWRITEBYTECODE :=
 include src/ontime/environment.mk
 
 # Reject an unknown target or an invalid value with one sentence, before anything is installed or run.
-UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(INFRA)/.installed,$(MAKECMDGOALS))
+UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(VENV)/.installed-% $(INFRA)/.installed,$(MAKECMDGOALS))
 .PHONY: usage $(UNKNOWN)
 usage $(UNKNOWN):
 	@$(OUTSIDE) -m pipelines.tools.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
@@ -56,6 +56,9 @@ usage $(UNKNOWN):
 $(VENV)/.installed: requirements/all.txt requirements/setup.txt pipelines/tools/install.py $(shell [ -x $(PY) ] || echo no-python) | usage
 	@$(OUTSIDE) -c 'import sys; sys.exit("ontime needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.12 install" if sys.version_info < (3, 11) else 0)'
 	@$(OUTSIDE) -m pipelines.tools.install $(VENV)
+
+$(VENV)/.installed-%: $(VENV)/.installed requirements/%.txt
+	@$(OUTSIDE) -m pipelines.tools.install $(VENV) $*
 
 .PHONY: no-python
 no-python:
@@ -72,9 +75,13 @@ $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 help: usage  ## list the targets
 	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", gap, substr($$0, 5); gap = "\n"} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
-install: usage $(VENV)/.installed  ## install exactly the packages locked in requirements/all.txt into .venv
+# ENGINE=dask or spark runs partitions on that engine, whose packages are installed first: docs/engines.md.
+ifneq ($(ENGINE),)
+export ONTIME_ENGINE := $(ENGINE)
+endif
+install: usage $(VENV)/.installed $(patsubst %,$(VENV)/.installed-%,$(filter dask spark,$(ENGINE)))  ## install exactly the packages locked in requirements/all.txt into .venv; those of an engine too: make install ENGINE=dask
 
-train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release
+train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release; partitions on Dask or Spark: make train ENGINE=dask
 	@$(ONTIME) train
 
 serve: install  ## serve the live release on 127.0.0.1:8000; train first if there is none
@@ -263,7 +270,10 @@ stack-down: install  ## stop the stack and keep its data; to delete them: make s
 image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost after a kill
 	@$(PY) -m pytest infra/tests/test_images.py
 
-test-infra: $(INFRA)/.installed  ## run the tests of infra/ (infra/README.md lists what they need)
+test-engines: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## test partitions on real Dask and Spark, and through a real S3 server (needs Java 17)
+	@$(PY) -m pytest infra/tests/test_distributed.py
+
+test-infra: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## run the tests of infra/ (infra/README.md lists what they need)
 	@$(PY) -m pytest infra/tests
 
 IMAGES := serve mirror worker
@@ -289,6 +299,8 @@ lock: install  ## update the lock files after a change in pyproject.toml; existi
 	$(LOCK) $(call groups,setup) -c requirements/all.txt -o requirements/setup.txt
 	$(LOCK) $(call groups,serve mirror) -c requirements/all.txt -o requirements/mirror.txt
 	$(LOCK) $(call groups,serve train operate store) -c requirements/all.txt -o requirements/worker.txt
+	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
+	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
 	$(LOCK) $(call groups,infra) -o requirements/infra.txt
 
@@ -308,6 +320,9 @@ bench-startup: install  ## measure how long the command line and the service tak
 
 bench-scale: install  ## measure CPU time and memory of the stages with 1, 3 and 10 times as many rows (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.scale
+
+bench-engines: install $(VENV)/.installed-dask $(VENV)/.installed-spark  ## measure CPU time and memory of features and scores on each engine (needs `make train` and Java 17)
+	@OMP_NUM_THREADS=1 $(PY) -m bench.engines
 
 bench-gate: install  ## measure the gate's error rates and power: 2,000 simulations per row (a quarter of an hour)
 	@$(PY) -m bench.gate_power

@@ -62,8 +62,8 @@ def predictions_with_outcomes(
 ) -> pd.DataFrame:
     """One row for each predicted entity with an event in [since, until): its last prediction, `day` and `label`.
 
-    `label` is null if no outcome is known. With `requests`, the fields of its request are columns. With `vectors`, the
-    column `vector` has the model's whole input as bytes.
+    In the order of `prediction_id`. `label` is null if no outcome is known. With `requests`, the fields of its request
+    are columns. With `vectors`, the column `vector` has the model's whole input as bytes.
     """
     entity, prediction = database_tables.entities.c, database_tables.predictions.c
     outcomes = database.known_outcomes(label_at_least, known_by)
@@ -73,7 +73,7 @@ def predictions_with_outcomes(
     query = (
         sa.select(
             *(entity if requests else (entity.entity_id, entity.event_at)),
-            *(prediction[name] for name in ("model_version", "probability", "alert", "features")),
+            *(prediction[name] for name in ("prediction_id", "model_version", "probability", "alert", "features")),
             *([prediction.vector] if vectors else []),
             outcomes.c.label,
         )

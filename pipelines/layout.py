@@ -1,4 +1,7 @@
-"""Paths of the stages' files, and the format of tables: one parquet file a month, `2013-01.parquet`."""
+"""Paths of the stages' files, and the format of tables: parquet files by month, `2013-01.parquet`.
+
+A month of features may be several files, one for each partition: `2013-01-08.parquet`, `2013-01_north.parquet`.
+"""
 
 import json
 import shutil
@@ -14,7 +17,10 @@ import pyarrow.parquet as pq
 from ontime import files, schema
 from ontime.datasets import Tables
 from ontime.problem.data import DATA
+from ontime.refusal import Refusal
 from ontime.sources import months_of
+from pipelines import storage
+from pipelines.storage import Place
 
 INGESTED = Path("data/ingested")
 VALIDATED = Path("data/validated")
@@ -28,7 +34,13 @@ REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"
 EDA = REPORTS / "eda"
 STUDY = REPORTS / "study.json"  # by `ontime study`; `{}` if nothing has been studied
+RECORD = "months.json"  # of a folder of tables: table -> its months, so that a lost file is no month without rows
 COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares it and git ignores it
+REBUILD = "run `make train`, which builds what is missing"
+
+
+class MonthsMissing(Refusal):
+    """A folder of tables, or a month of one that was there, is not there."""
 
 
 @contextmanager
@@ -57,75 +69,98 @@ def write_months(table: pd.DataFrame, months: pd.Series, folder: Path) -> None:
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Write tables with a moment as one file a month, in the problem's time zone, and static tables as one file."""
+    """Write tables with a moment as one file a month, in the problem's time zone, and static tables as one file.
+
+    `months.json` records which files there are.
+    """
+    months = {}
     for table in DATA.tables:
         rows = tables[table.name]
         if table.moment is None:
             write_table(rows, folder / f"{table.name}.parquet")
         else:
-            write_months(rows, months_of(rows[table.moment]), folder / table.name)
+            of_rows = months_of(rows[table.moment])
+            months[table.name] = sorted(of_rows.unique())
+            write_months(rows, of_rows, folder / table.name)
+    write_json(folder / RECORD, months)
 
 
-def read_tables(folder: Path, between: tuple[datetime, datetime] | None = None) -> Tables:
+def read_tables(folder: Place, between: tuple[datetime, datetime] | None = None, key: str | None = None) -> Tables:
     """All tables; with `between`, only rows from the first moment until the second, of the tables with a moment.
 
-    A table may lack a month that another has: a timetable is known earlier than the weather.
+    With `key`, only rows that have it, of the tables with the column `DATA.partition_key`. A table may lack a month
+    that another has: a timetable is known earlier than the weather. Raises MonthsMissing if a recorded file is lost.
     """
+    recorded = months_recorded(folder)
     tables = {}
     for table in DATA.tables:
         if table.moment is None:
-            tables[table.name] = pd.read_parquet(folder / f"{table.name}.parquet")
-        elif between is None:
-            tables[table.name] = read_months(folder / table.name)
+            parts, rows = [f"{table.name}.parquet"], []
         else:
-            since, until = between
-            months = months_between(folder / table.name, since, until)
-            rows = [(table.moment, ">=", since), (table.moment, "<", until)]
-            tables[table.name] = read_months(folder / table.name, months, filters=rows)
+            months = recorded[table.name] if between is None else overlapping(recorded[table.name], *between)
+            # The first file gives the columns of a table that has no row in this period.
+            parts = [f"{table.name}/{month}.parquet" for month in months or recorded[table.name][:1]]
+            rows = [] if between is None else [(table.moment, ">=", between[0]), (table.moment, "<", between[1])]
+        read = [_read_part(folder, part, rows, key) for part in parts]
+        tables[table.name] = pd.concat(read, ignore_index=True)
     return tables
 
 
-def months_between(folder: Path, since: datetime, until: datetime) -> list[str]:
-    """The months of a folder that [since, until) overlaps. Raises FileNotFoundError if the folder has none at all."""
+def _read_part(folder: Place, name: str, rows: list[tuple[str, str, Any]], key: str | None) -> pd.DataFrame:
+    try:
+        part = storage.read_parquet(folder, name, filters=rows or None)
+    except FileNotFoundError:
+        raise MonthsMissing(f"{folder}/{name}, which {RECORD} lists, is not there: {REBUILD}") from None
+    column = DATA.partition_key
+    return part if key is None or column not in part else part[part[column] == key]
+
+
+def months_recorded(folder: Place) -> dict[str, list[str]]:
+    """The months of each table with a moment that the stage has written. Raises MonthsMissing."""
+    try:
+        return json.loads(storage.read_text(folder, RECORD))
+    except FileNotFoundError:
+        raise MonthsMissing(f"{folder}/{RECORD} is not there: {REBUILD}") from None
+
+
+def overlapping(months: Collection[str], since: datetime, until: datetime) -> list[str]:
+    """Those of the months that [since, until) overlaps, in order."""
     first, last = (moment.astimezone(schema.ZONE).strftime("%Y-%m") for moment in (since, until))
-    return [month for month in months_in(folder) if first <= month <= last]
+    return sorted(month for month in months if first <= month <= last)
 
 
 def months_in(folder: Path) -> list[str]:
-    """The months that a folder holds, in order. Raises FileNotFoundError if there are none."""
-    months = sorted(path.stem for path in folder.glob("*.parquet"))
+    """The months that a folder holds, in order. Raises MonthsMissing if there are none."""
+    months = sorted({path.stem[:7] for path in folder.glob("*.parquet")})
     if not months:
-        raise FileNotFoundError(f"{folder} has no monthly files: run `make train`")
+        raise MonthsMissing(f"{folder} has no monthly files: {REBUILD}")
     return months
 
 
-def read_months(
-    folder: Path,
-    months: Collection[str] | None = None,
-    columns: list[str] | None = None,
-    filters: list[tuple[str, str, Any]] | None = None,
-) -> pd.DataFrame:
+def month_files(folder: Path, months: Collection[str]) -> list[Path]:
+    """The files of those months, in order. Raises MonthsMissing if the folder has none at all."""
+    return [path for month in months_in(folder) if month in months for path in sorted(folder.glob(f"{month}*.parquet"))]
+
+
+def read_months(folder: Path, months: Collection[str] | None = None, columns: list[str] | None = None) -> pd.DataFrame:
     """The rows of those months (by default, of all) in one table; a month without rows has no file.
 
-    `filters` as in `pandas.read_parquet`: conditions that the rows must fulfil. Raises FileNotFoundError if the folder
-    has no monthly file.
+    Raises MonthsMissing if the folder has no monthly file.
     """
     available = months_in(folder)
-    chosen = available if months is None else [month for month in available if month in months]
-    if not chosen:
-        return pd.read_parquet(folder / f"{available[0]}.parquet", columns=columns).iloc[:0]
-    parts = [pd.read_parquet(folder / f"{month}.parquet", columns=columns, filters=filters) for month in chosen]
-    return pd.concat(parts, ignore_index=True)
+    paths = month_files(folder, available if months is None else months)
+    if not paths:
+        return pd.read_parquet(month_files(folder, available)[0], columns=columns).iloc[:0]
+    return pd.concat([pd.read_parquet(path, columns=columns) for path in paths], ignore_index=True)
 
 
 def read_batches(
     folder: Path, months: Collection[str], rows: int, columns: list[str] | None = None
 ) -> Iterator[pd.DataFrame]:
     """The rows of those months in tables of at most `rows`, so that a month need not fit into memory."""
-    for month in months_in(folder):
-        if month in months:
-            for batch in pq.ParquetFile(folder / f"{month}.parquet").iter_batches(rows, columns=columns):
-                yield batch.to_pandas()
+    for path in month_files(folder, months):
+        for batch in pq.ParquetFile(path).iter_batches(rows, columns=columns):
+            yield batch.to_pandas()
 
 
 def write_json(path: Path, content: Any) -> None:

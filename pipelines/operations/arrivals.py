@@ -16,7 +16,7 @@ from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.problem.data import DATA
 from ontime.schema import ZONE
-from pipelines.layout import INGESTED, months_between, read_tables
+from pipelines.layout import INGESTED, MonthsMissing, months_recorded, overlapping, read_tables
 
 Feed = Callable[[datetime, datetime], Tables]  # (start, end) -> the tables' rows with a moment in [start, end)
 MARGIN = timedelta(days=1)  # for entities at the edges of the period
@@ -41,12 +41,12 @@ class Arrived(NamedTuple):
 
 
 def read_feed(start: datetime, end: datetime) -> Tables:
-    """The ingested rows of [start, end). Raises FileNotFoundError if no month of it is there."""
-    folder = INGESTED / DATA.entities
-    if not months_between(folder, start, end):
+    """The ingested rows of [start, end). Raises MonthsMissing if no month of it is there."""
+    if not overlapping(months_recorded(INGESTED)[DATA.entities], start, end):
         first, last = (f"{moment.astimezone(ZONE):%Y-%m}" for moment in (start, end))
-        raise FileNotFoundError(
-            f"{folder} has no months from {first} to {last}: run `make train`, or check ONTIME_WEEKS_BEHIND"
+        raise MonthsMissing(
+            f"{INGESTED / DATA.entities} has no months from {first} to {last}: run `make train`, or check "
+            "ONTIME_WEEKS_BEHIND"
         )
     return read_tables(INGESTED, (start, end))
 

@@ -6,8 +6,8 @@ Features are looked up in the online store as the service does, or built from th
 prediction moment. The probabilities are those of the service, bit for bit.
 
 The memory does not grow with the input: it is scored in parts, which lie in `<output>.parts/` until all are there.
-After an interruption the same command continues with the next part. The output is written to a temporary file, which is
-then renamed.
+Parts are worked on side by side, on the engine that ONTIME_ENGINE names. After an interruption the same command
+continues with the next part. The output is written to a temporary file, which is then renamed.
 """
 
 import csv
@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,21 +28,25 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
+from pydantic import SecretStr
 
 from ontime import batch_scoring, database, features, files, locks, partitions, release, release_pointer
 from ontime.batch_scoring import LookUp, Scored
 from ontime.datasets import KEY
-from ontime.declaration import EntityRequest
+from ontime.declaration import EntityRequest, Question
 from ontime.online import OnlineRow
 from ontime.online_store import Stored
 from ontime.params import FeatureParams, load_params
 from ontime.progress import progress_bar
-from ontime.release import Release
+from ontime.refusal import Refusal
+from ontime.release import Manifest, Release
 from ontime.schema import WORDS
 from ontime.settings import BadSettings, Settings, load_settings
+from pipelines import engines, storage
 from pipelines.layout import read_tables, write_json
 from pipelines.operations import score_input
 from pipelines.operations.score_input import Chunk, NotScored
+from pipelines.storage import Place
 
 SCHEMA = pa.schema(
     [
@@ -81,22 +86,16 @@ class Result(NamedTuple):
         return f"{text}; {self.rejected:,} rows rejected: {self.rejections}" if self.rejected else text
 
 
-def from_history(folder: Path, params: FeatureParams, released: Release) -> LookUp:
+def from_history(tables_in: Place, params: FeatureParams, question: Question) -> LookUp:
     """Builds features from tables in the layout of data/validated, in which the scored entities have rows.
 
     It reads the rows around the chunk, so the memory is bounded if the input is sorted by time.
     """
-    question = released.manifest.question
-    if params.lead_minutes != question.lead_minutes:
-        raise NotScored(
-            f"params.yaml has lead_minutes {params.lead_minutes}, release {released.manifest.version} was trained with "
-            f"{question.lead_minutes}"
-        )
 
     def build(entities: Sequence[EntityRequest]) -> dict[str, Stored]:
         times = [entity.event_at for entity in entities]
         start, end = min(times), max(times) + timedelta(microseconds=1)
-        tables = read_tables(folder, partitions.window(start, end, params))
+        tables = read_tables(tables_in, partitions.window(start, end, params))
         built = features.build(tables, start, end, params, question)
         built = built[built[KEY].isin([entity.entity_id for entity in entities])]
         vectors, texts = features.online_of(built)
@@ -105,6 +104,17 @@ def from_history(folder: Path, params: FeatureParams, released: Release) -> Look
         return {key: Stored(moment, OnlineRow(vector, text)) for key, moment, vector, text in rows}
 
     return build
+
+
+def history_params(manifest: Manifest) -> FeatureParams:
+    """The parameters to build features with. Raises NotScored if the release was trained with another lead."""
+    params = load_params().features
+    if params.lead_minutes != manifest.question.lead_minutes:
+        raise NotScored(
+            f"params.yaml has lead_minutes {params.lead_minutes}, release {manifest.version} was trained with "
+            f"{manifest.question.lead_minutes}"
+        )
+    return params
 
 
 class Plan(NamedTuple):
@@ -116,11 +126,9 @@ class Plan(NamedTuple):
     options: list[Any]
 
 
-def plan_of(paths: Sequence[Path], released: Release, settings: Settings, options: Options) -> Plan:
-    version = released.manifest.version
-    digest = files.digest(settings.releases / version / release.MANIFEST)
+def plan_of(paths: Sequence[Path], version: str, manifest_sha256: str, options: Options) -> Plan:
     changes = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths]
-    return Plan(changes, version, digest, [str(options.history), *options[2:], score_input.CHUNK_ROWS])
+    return Plan(changes, version, manifest_sha256, [str(options.history), *options[2:], score_input.CHUNK_ROWS])
 
 
 def score_files(settings: Settings, source: Path, output: Path, options: Options) -> Result:
@@ -131,20 +139,18 @@ def score_files(settings: Settings, source: Path, output: Path, options: Options
     if output.suffix != ".parquet":
         raise NotScored(f"{output} does not end with .parquet")
     version = options.version or release_pointer.require_pointer(settings.releases).version
-    released = release.load(settings.releases, version)
-    # Only what is needed is connected: features from history need no database.
-    if options.history:
-        look_up = from_history(options.history, load_params().features, released)
-    else:
-        engine = database.connect(settings.database_url)
-        look_up = batch_scoring.from_online_store(engine, released.manifest.question)
-    log_engine = database.connect(settings.database_url) if options.log else None
+    folder = settings.releases / version
+    digest = files.digest(folder / release.MANIFEST)
+    manifest = release.verify(folder, digest)
+    inputs = {version: folder} if options.history is None else {version: folder, "history": options.history}
+    params = history_params(manifest) if options.history else None
     parts = output.with_name(f"{output.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
-    with locks.hold(parts / LOCK, "ontime score"):
-        begun_at = _begin(parts, plan_of(paths, released, settings, options))
-        with _without_garbage_collection():
-            reused = _score_parts(paths, ScoringRun(parts, begun_at, released, look_up, options, log_engine))
+    with locks.hold(parts / LOCK, "ontime score"), storage.shared(inputs) as places:
+        begun_at = _begin(parts, plan_of(paths, version, digest, options))
+        scorer = Scorer(places[version], digest, places.get("history"), params, settings.database_url, options.reasons)
+        run = ScoringRun(parts, begun_at, version, options, settings.database_url)
+        reused = _score_parts(paths, scorer, run)
         rejections = _join_rejected(parts, output.with_suffix(".rejected.csv"))
         scored, without_features = _join_scored(parts, output)
         shutil.rmtree(parts)
@@ -166,69 +172,115 @@ def _begin(parts: Path, plan: Plan) -> datetime:
     return begun_at
 
 
+class ScoringRun(NamedTuple):
+    parts: Path
+    begun_at: datetime
+    version: str
+    options: Options
+    database_url: SecretStr
+
+
+class Scorer(NamedTuple):
+    """What a worker needs to score chunks. With `history` features are built from it, otherwise looked up."""
+
+    release: Place  # its folder, whose name is the version; verified by whoever started the work
+    manifest_sha256: str
+    history: Place | None
+    params: FeatureParams | None  # with `history` only
+    database_url: SecretStr
+    reasons: bool
+
+
+class ScoredChunk(NamedTuple):
+    """The predictions of a chunk as SCHEMA, its invalid rows as (file, row, field, reason, value), and its log rows."""
+
+    number: int
+    read: int
+    table: pa.Table
+    rejected: Sequence[tuple[str, int, str, str, str]]
+    to_log: Sequence[dict[str, Any]]
+
+
+def _score_parts(paths: Sequence[Path], scorer: Scorer, run: ScoringRun) -> int:
+    """Write each part that is not there yet; returns the number of those that were."""
+    reused = 0
+
+    def missing() -> Iterator[tuple[int, Chunk]]:
+        nonlocal reused
+        numbered = enumerate(chunk for path in paths for chunk in score_input.chunks_of(path))
+        for number, chunk in numbered:
+            if (run.parts / f"{number:06}.parquet").exists():
+                reused += 1
+                bar.update(len(chunk.numbers) + len(chunk.unreadable))
+            else:
+                yield number, chunk
+
+    with progress_bar(total=sum(score_input.rows_in(path) for path in paths), desc="score", unit="rows") as bar:
+        for scored in engines.map_parts(partial(score_chunk, scorer=scorer, run=run), missing()):
+            _write_part(scored, run)
+            bar.update(scored.read)
+    return reused
+
+
+def _write_part(scored: ScoredChunk, run: ScoringRun) -> None:
+    """Write the rejected rows, the log and last the part, so that a part that exists is complete."""
+    if scored.rejected and run.options.strict:
+        file, row, *about = scored.rejected[0]
+        raise NotScored(f"{file}, row {row}: {': '.join(filter(None, about))}")
+    part = run.parts / f"{scored.number:06}.parquet"
+    _write_rejected(part.with_suffix(".rejected"), scored.rejected)
+    if scored.to_log:
+        database.restore_predictions(database.engine_of_process(run.database_url), scored.to_log)
+    with files.replacing(part) as temporary:
+        pq.write_table(scored.table, temporary)
+
+
+def score_chunk(numbered: tuple[int, Chunk], scorer: Scorer, run: ScoringRun) -> ScoredChunk:
+    """Score a chunk in a worker, which keeps the release and the connection for the next one."""
+    number, chunk = numbered
+    with _without_garbage_collection():
+        places, requests, rejected = batch_scoring.requests_of(chunk.records)
+        lines = [(chunk.file, row, "", reason, "") for row, reason in chunk.unreadable]
+        lines += [(chunk.file, chunk.numbers[each.place], each.field, each.reason, each.value) for each in rejected]
+        lines.sort(key=lambda line: line[1])
+        schema = SCHEMA.append(REASONS) if scorer.reasons else SCHEMA
+        table, to_log = schema.empty_table(), []
+        if requests:
+            released = _release(scorer.release, scorer.manifest_sha256)
+            scored = batch_scoring.score_requests(released, requests, _look_up(scorer, released))
+            columns = batch_scoring.prediction_columns(scored, released, with_reasons=scorer.reasons)
+            if scorer.reasons:
+                columns["reasons"] = [json.dumps(each) for each in columns["reasons"]]
+            rows = [chunk.numbers[place] for place in places]
+            table = pa.table({"file": [chunk.file] * len(rows), "row": rows, **columns}, schema=schema)
+            to_log = production_log_rows(scored, columns, run, number) if run.options.log else []
+        return ScoredChunk(number, len(chunk.numbers) + len(chunk.unreadable), table, lines, to_log)
+
+
+def _look_up(scorer: Scorer, released: Release) -> LookUp:
+    question = released.manifest.question
+    if scorer.history is None or scorer.params is None:
+        return batch_scoring.from_online_store(database.engine_of_process(scorer.database_url), question)
+    return from_history(scorer.history, scorer.params, question)
+
+
+@lru_cache(maxsize=1)
+def _release(place: Place, manifest_sha256: str) -> Release:
+    with storage.local_copy(place) as folder:
+        return release.load(folder.parent, folder.name, manifest_sha256, signed=False)
+
+
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Automatic collections would search each chunk's requests again and again: `_score_parts` collects after each."""
+    """Collect once at the end: automatic collections would search a chunk's requests again and again."""
     gc.freeze()
     gc.disable()
     try:
         yield
+        gc.collect()
     finally:
         gc.enable()
         gc.unfreeze()
-
-
-class ScoringRun(NamedTuple):
-    parts: Path
-    begun_at: datetime
-    released: Release
-    look_up: LookUp
-    options: Options
-    log_engine: sa.Engine | None  # None: the predictions are not logged
-
-
-def _score_parts(paths: Sequence[Path], run: ScoringRun) -> int:
-    """Write each part that is not there yet; returns the number of those that were."""
-    reused, number = 0, 0
-    with progress_bar(total=sum(score_input.rows_in(path) for path in paths), desc="score", unit="rows") as bar:
-        for path in paths:
-            for chunk in score_input.chunks_of(path):
-                if (run.parts / f"{number:06}.parquet").exists():
-                    reused += 1
-                else:
-                    _score_part(chunk, number, run)
-                    gc.collect()
-                number += 1
-                bar.update(len(chunk.numbers) + len(chunk.unreadable))
-    return reused
-
-
-def _score_part(chunk: Chunk, number: int, run: ScoringRun) -> None:
-    """Write the rejected rows, the log and last the part, so that a part that exists is complete."""
-    places, requests, rejected = batch_scoring.requests_of(chunk.records)
-    lines = [(chunk.file, row, "", reason, "") for row, reason in chunk.unreadable]
-    lines += [(chunk.file, chunk.numbers[each.place], each.field, each.reason, each.value) for each in rejected]
-    lines.sort(key=lambda line: line[1])
-    if lines and run.options.strict:
-        file, row, *about = lines[0]
-        raise NotScored(f"{file}, row {row}: {': '.join(filter(None, about))}")
-    part = run.parts / f"{number:06}.parquet"
-    _write_rejected(part.with_suffix(".rejected"), lines)
-    schema = SCHEMA.append(REASONS) if run.options.reasons else SCHEMA
-    if not requests:
-        table = schema.empty_table()
-    else:
-        scored = batch_scoring.score_requests(run.released, requests, run.look_up)
-        columns = batch_scoring.prediction_columns(scored, run.released, with_reasons=run.options.reasons)
-        if run.options.reasons:
-            columns["reasons"] = [json.dumps(each) for each in columns["reasons"]]
-        rows = [chunk.numbers[place] for place in places]
-        table = pa.table({"file": [chunk.file] * len(rows), "row": rows, **columns}, schema=schema)
-        if run.log_engine is not None:
-            rows_to_log = production_log_rows(scored, columns, run, number)
-            database.restore_predictions(run.log_engine, rows_to_log)
-    with files.replacing(part) as temporary:
-        pq.write_table(table, temporary)
 
 
 def _write_rejected(path: Path, lines: Sequence[tuple[Any, ...]]) -> None:
@@ -244,7 +296,7 @@ def production_log_rows(scored: Scored, columns: Mapping[str, Any], run: Scoring
             "prediction_id": f"{first + place:016x}{sha256(f'{first + place} {entity_id}'.encode()).hexdigest()[:16]}",
             "entity_id": entity_id,
             "answered_at": run.begun_at,
-            "model_version": run.released.manifest.version,
+            "model_version": run.version,
             "probability": probability,
             "alert": alert,
             "features": source,
@@ -306,7 +358,15 @@ def main(source: Path, output: Path, options: Options, *, as_json: bool = False)
         result = score_files(load_settings(), source, output, options)
         line = json.dumps({**result._asdict(), "output": output}, default=str)
         print(line if as_json else f"score: {result}; {output}")
-    except (NotScored, BadSettings, release.ReleaseRefused, locks.Busy, database.DatabaseRefused, OSError) as error:
+    except (
+        NotScored,
+        Refusal,
+        BadSettings,
+        release.ReleaseRefused,
+        locks.Busy,
+        database.DatabaseRefused,
+        OSError,
+    ) as error:
         sys.exit(f"score: {error}")
     except sa.exc.SQLAlchemyError as error:
         sys.exit(f"score: the database: {str(error).partition(chr(10))[0]}; run the command again to continue")

@@ -1,6 +1,7 @@
 """`make install`: installs exactly what requirements/all.txt locks into .venv. Standard library only.
 
     python -m pipelines.tools.install .venv
+    python -m pipelines.tools.install .venv dask      also requirements/dask.txt: make install ENGINE=dask
 
 After an interrupted installation, the next one starts with an empty .venv. Downloads are cached in var/cache.
 """
@@ -37,7 +38,8 @@ def install(venv: Path) -> None:
         print(f"install: {venv.name} from {ALL} (under 2 GB, about a minute)", flush=True)
         # An environment without the stamp is new or incomplete; the old stamp goes until the update is complete.
         clear = () if stamp.exists() and is_relocatable(venv) else ("--clear",)
-        stamp.unlink(missing_ok=True)
+        for each in (stamp, *venv.glob(f"{stamp.name}-*")):
+            each.unlink(missing_ok=True)
         python, uv = str(venv / "bin/python"), str(venv / "bin/uv")
         hashed = ("--quiet", "--require-hashes")
         _run(outside(venv), "-m", "venv", *clear, str(venv))
@@ -51,6 +53,19 @@ def install(venv: Path) -> None:
         script.write_text(SCRIPT, encoding="utf-8")
         script.chmod(0o755)
         refuse_without_openmp(python)
+        stamp.touch()
+
+
+def install_engine(venv: Path, engine: str) -> None:
+    """Add the packages of a distributed engine, which the next installation of all packages removes."""
+    lock, stamp = ALL.with_name(f"{engine}.txt"), venv / f".installed-{engine}"
+    with locks.wait_and_hold(LOCK, "install"):
+        if stamp.exists() and stamp.stat().st_mtime >= lock.stat().st_mtime:
+            return
+        print(f"install: {lock} into {venv.name}", flush=True)
+        # Without uv's settings in pyproject.toml, whose constraints have no hashes: the lock has them.
+        command = (str(venv / "bin/uv"), "pip", "install", "--no-config", "--quiet", "--require-hashes")
+        _run(*command, "--python", str(venv / "bin/python"), "-r", str(lock))
         stamp.touch()
 
 
@@ -111,6 +126,8 @@ def _run(*command: str) -> None:
 def main() -> None:
     try:
         install(Path(sys.argv[1]))
+        for engine in sys.argv[2:]:
+            install_engine(Path(sys.argv[1]), engine)
     except (NotInstalled, OSError) as error:
         sys.exit(f"install: {error}")
     except KeyboardInterrupt:

@@ -40,6 +40,7 @@ from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
 from pipelines.layout import write_json
 from pipelines.tools import pages
+from pipelines.tools.predictions_by_month import read_predictions
 
 FOLDER = Path("var")
 TEMPLATE = pages.TEMPLATES / "performance.html.jinja"
@@ -88,14 +89,7 @@ def measure_performance(
     start = days.start or until - timedelta(days=DEFAULT_DAYS)
     current = release_pointer.live_manifest(settings.releases)
     question = current.question if current else params.question
-    rows = performance.predictions_with_outcomes(
-        engine,
-        local_time.midnight(start),
-        local_time.midnight(until),
-        question.label_at_least,
-        known_by,
-        vectors=True,
-    )
+    rows = read_predictions(settings, start, until, question.label_at_least, known_by)
     if rows.empty:
         return None
     manifests = {version: release.verify(settings.releases / version) for version in set(rows["model_version"])}

@@ -32,7 +32,7 @@ from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from ontime.progress import ProgressBar, progress_bar
 from ontime.settings import Settings, load_settings
-from pipelines import workers
+from pipelines.engines import local
 from pipelines.operations import monitor, retrain
 from pipelines.tools import local_service, replay_numbers, replay_report
 from pipelines.tools.simulated_production import SimulatedProduction, empty_schema, settings_in
@@ -54,7 +54,7 @@ def first_model(settings: Settings, params: Params, start: date) -> None:
 def monitor_process() -> ProcessPoolExecutor:
     """A process for the monitor; it imports Evidently first, which takes seconds."""
     # Not a fork, which would share connections, and locks that threads hold.
-    process = ProcessPoolExecutor(1, get_context("spawn"), initializer=workers.end_with_parent)
+    process = ProcessPoolExecutor(1, get_context("spawn"), initializer=local.end_with_parent)
     process.submit(import_module, "monitoring.drift")
     return process
 

@@ -27,6 +27,7 @@ SHAPES = {
     "BASE": (r"[^-].*", "a git revision"),
     "DO": (r".+", "a command"),
     "DRY_RUN": (r"1", "1"),
+    "ENGINE": (r"local|dask|spark", "local, dask or spark"),
     "ENTITY": (r"[A-Za-z0-9][A-Za-z0-9_.:+-]*( +[A-Za-z0-9][A-Za-z0-9_.:+-]*)*", "the id of an entity, or several"),
     "EXAMPLES": (r"[1-9]\d*", "a number of requests"),
     "FORCE": (r"1", "1"),
@@ -78,6 +79,9 @@ NEEDS = {
 # Target -> its optional variables.
 TAKES = {
     "adopt": ["REPLACE"],
+    "install": ["ENGINE"],
+    "train": ["ENGINE"],
+    "score": ["ENGINE"],
     "new-problem": ["TIME"],
     "promote": ["FORCE"],
     "audit": ["HEAD"],
@@ -85,7 +89,7 @@ TAKES = {
     "diagnose": ["FROM", "UNTIL", "AGAINST_FROM", "AGAINST_UNTIL"],
     "retrain": ["NOW"],
     "prune": ["DRY_RUN"],
-    "performance": ["FROM", "UNTIL"],
+    "performance": ["ENGINE", "FROM", "UNTIL"],
     "replay": ["DATASET", "FROM", "MONTHS", "UNTIL"],
     "backup": ["TO"],
     "restore": ["REPLACE"],

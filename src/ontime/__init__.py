@@ -13,6 +13,7 @@ problem without adopting it, and for tests of what must hold for any problem.
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -21,6 +22,9 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["ReleasedModel", "build_features", "examples", "explain_prediction", "load", "score"]  # noqa: F822  __getattr__ imports them
+
+# Where pyspark is installed, pandera imports it. No pandas object passes through Spark: pipelines/engines/spark.py.
+warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas", FutureWarning)
 
 
 class _Elsewhere(MetaPathFinder):

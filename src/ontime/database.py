@@ -4,9 +4,11 @@ SQLite by default, PostgreSQL with `ONTIME_DATABASE_URL`. Serving and monitoring
 declared in database_tables.py; online_store.py has the queries on entities and features.
 """
 
+import os
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from random import SystemRandom
 from time import time_ns
@@ -54,6 +56,16 @@ def time_of_prediction_id(prediction_id: str) -> datetime:
 
 class DatabaseRefused(ValueError):
     """The database belongs to another problem or an earlier version; the message says what to do."""
+
+
+def engine_of_process(url: SecretStr) -> sa.Engine:
+    """As `connect`, but the same engine again within a process: a forked one must not use its parent's connections."""
+    return _engine_of(os.getpid(), url)
+
+
+@lru_cache(maxsize=4)
+def _engine_of(process: int, url: SecretStr) -> sa.Engine:  # noqa: ARG001  a part of the key
+    return connect(url)
 
 
 def connect(url: str | SecretStr, patience_s: float = 10, cache_mb: int = 64) -> sa.Engine:

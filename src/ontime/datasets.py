@@ -77,6 +77,9 @@ class Data:
     entities: str  # name of the table with one row an entity: `entity_id`, the request's fields, the label's columns
     # The features that are not in the request, of the entities with an event time in [start, end).
     online_features: Callable[[Tables, datetime, datetime, FeatureParams, Question], Columns] | None = None
+    # A text column of `entities` whose values divide the rows into independent groups, such as regions: the features
+    # of one are then built without the rows of the others, each in a file of its own. A table without it is shared.
+    partition_key: str | None = None
     known_errors: tuple[Rule, ...] = ()
     names: Callable[[Tables], Names] = lambda _: {}  # names of the codes in requests
     counts: Mapping[str, Callable[[Tables], Any]] = field(

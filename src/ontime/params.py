@@ -7,7 +7,7 @@ strict: neither `true` nor `"5"` is a number.
 import re
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -86,6 +86,7 @@ class FeatureParams(_Section):
     lead_minutes: Minutes
     lookback_hours: Hours
     halo_hours: Hours
+    partition: Literal["month", "week"]  # built at once: a week where the rows of a month do not fit into memory
 
     @model_validator(mode="after")
     def halo_covers_lookback(self) -> Self:

@@ -8,7 +8,7 @@ import json
 import os
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import sqlalchemy as sa
 from pydantic import AfterValidator, AnyHttpUrl, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -76,6 +76,11 @@ class Settings(BaseSettings):
 
     # Who `decisions` names: a scheduler sets ONTIME_ACTOR, because its system user says little.
     actor: Annotated[str, Field(min_length=1, max_length=100)] = Field(default_factory=system_user)
+
+    # Where partitions are worked on: see docs/engines.md.
+    engine: Literal["local", "dask", "spark"] = "local"
+    engine_address: str | None = None  # of Dask's scheduler or Spark's master; None: processes of this machine
+    shared_storage: str | None = None  # an address such as s3://bucket/prefix, if the workers are on other machines
 
     # Retraining and monitoring.
     workspace: Path = Path(

@@ -30,14 +30,10 @@ NOW = datetime(2013, 7, 10, 16, 0, tzinfo=UTC)
 @pytest.fixture
 def ingested(raw: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The feed's folder with June, July and August, two days of each."""
-    for month in ("2013-06", "2013-07", "2013-08"):
-        begin = datetime.fromisoformat(f"{month}-10T04:00:00+00:00")
-        part = sources.cut(raw, begin, begin + timedelta(days=2))
-        for name in ("flights", "weather"):
-            (tmp_path / name).mkdir(exist_ok=True)
-            part[name].to_parquet(tmp_path / name / f"{month}.parquet")
-    for name in ("planes", "airports", "airlines"):
-        raw[name].to_parquet(tmp_path / f"{name}.parquet")
+    begins = [datetime.fromisoformat(f"2013-{month}-10T04:00:00+00:00") for month in ("06", "07", "08")]
+    parts = [sources.cut(raw, begin, begin + timedelta(days=2)) for begin in begins]
+    feed = {name: pd.concat([part[name] for part in parts]) for name in ("flights", "weather")}
+    layout.write_tables({**raw, **feed}, tmp_path)
     monkeypatch.setattr(arrivals, "INGESTED", tmp_path)
     return tmp_path
 
@@ -69,12 +65,12 @@ def test_the_feed_reads_the_rows_of_the_period(start: str, end: str, months: lis
 def test_the_months_of_a_period_are_those_of_the_local_clock(start: str, months: list[str], ingested: Path) -> None:
     end = datetime.fromisoformat("2013-07-12T00:00Z")
 
-    assert layout.months_between(ingested / "flights", datetime.fromisoformat(start), end) == months
+    assert layout.overlapping(layout.months_in(ingested / "flights"), datetime.fromisoformat(start), end) == months
 
 
 @pytest.mark.usefixtures("ingested")
 def test_a_feed_without_data_of_that_time_is_refused() -> None:
-    with pytest.raises(FileNotFoundError, match="flights has no months from 2014-01 to 2014-01"):
+    with pytest.raises(layout.MonthsMissing, match="flights has no months from 2014-01 to 2014-01"):
         arrivals.read_feed(datetime(2014, 1, 5, tzinfo=UTC), datetime(2014, 1, 8, tzinfo=UTC))
 
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -220,6 +221,7 @@ def test_an_existing_output_stays(settings: Settings, source: Path) -> None:
 def interrupted(settings: Settings, source: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The run stops after three parts of 200 rows; the list gets the size of each part that is scored afterwards."""
     monkeypatch.setattr(score_input, "CHUNK_ROWS", 200)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)  # in this process, so that the list is filled
     score_requests, sizes = batch_scoring.score_requests, list[int]()
 
     def stop(*arguments: Any) -> batch_scoring.Scored:

@@ -36,8 +36,11 @@ MODULES = {
     "features": "the stage, the library's module that it calls, and the problem's own that the library calls",
     "sources": "the library's module, and the problem's own that it calls",
 }
-# A title in findings.py and its figure have one name.
-FIGURES = {"src/ontime/findings.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"}
+# Files in which one name stands for the same thing: a title in findings.py and its figure; the function of an engine.
+FAMILIES = {
+    **dict.fromkeys(("src/ontime/findings.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"), "figures"),
+    **{str(path.relative_to(ROOT)): "engines" for path in (ROOT / "pipelines/engines").glob("*.py")},
+}
 FUNCTIONS = {
     "main": "the entry point of a command",
     "load": "a release, and the public API's way to it",
@@ -166,7 +169,7 @@ def test_no_two_classes_have_one_name() -> None:
 
 def test_no_two_public_functions_have_one_name() -> None:
     places = {
-        name: {"a figure and its title" if path in FIGURES else path for path in paths}
+        name: {FAMILIES.get(path, path) for path in paths}
         for name, paths in places_by_name(GENERIC, FUNCTION_TYPES).items()
     }
 

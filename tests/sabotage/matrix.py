@@ -52,6 +52,7 @@ ALONE, DOMINANT, UNDECLARED = (
     "share of the model's gain",
     "tables declare when they are known",
 )
+MONTHS, KEYS = "record of months", "every row has a partition key"
 SMOKE_TEST, OBJECTION = "smoke test of candidates", "objection to a promotion by hand"
 
 
@@ -75,6 +76,8 @@ GUARDS: Mapping[str, Guard] = {
     AS_OF: Guard("src/ontime/sources.py"),
     UNDECLARED: Guard("src/ontime/sources.py", "NotDeclared"),
     POINT_IN_TIME: Guard("src/ontime/point_in_time.py", "FutureLeak"),
+    MONTHS: Guard("pipelines/layout.py", "MonthsMissing"),
+    KEYS: Guard("pipelines/features.py", "KeyMissing"),
     PERIODS: Guard("src/ontime/split.py", "SplitBroken"),
     LEAK: Guard("src/ontime/leaks.py", "LeakFound"),
     ALONE: Guard("src/ontime/leaks.py", "LeakFound"),
@@ -119,7 +122,7 @@ NO_GUARDS = {
     "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
-    "NotScored", "NotARequest",
+    "NotScored", "NotARequest", "EngineRefused", "StorageRefused",
 }  # fmt: skip
 
 

@@ -15,11 +15,14 @@ from ontime.declaration import Question
 from ontime.events import NEVER, Events
 from ontime.params import Params
 from ontime.problem import features as problem_features
+from ontime.problem.data import DATA
+from ontime.refusal import Refusal
 from pipelines import features as stage
-from pipelines.layout import VALIDATED, write_tables
+from pipelines.features import KeyMissing
+from pipelines.layout import VALIDATED, MonthsMissing, write_tables
 from tests import PARAMS_YAML
 from tests.sabotage.conftest import Reported
-from tests.sabotage.matrix import POINT_IN_TIME, UNDECLARED, sabotage
+from tests.sabotage.matrix import KEYS, MONTHS, POINT_IN_TIME, UNDECLARED, sabotage
 
 Make = Callable[[problem_features._Window], object]
 SPRING = pd.Timestamp("2013-03-10 07:00", tz="UTC")  # New York's clock skips an hour
@@ -63,9 +66,9 @@ def refusal(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Make]
     return refused
 
 
-def stage_refuses(workspace: Path) -> str:
+def stage_refuses(workspace: Path, error: type[Refusal] = point_in_time.FutureLeak) -> str:
     before = sorted((workspace / "data/features").iterdir())
-    with pytest.raises(point_in_time.FutureLeak) as refused:
+    with pytest.raises(error) as refused:
         stage.main()
     assert sorted((workspace / "data/features").iterdir()) == before  # what was there stays
     return str(refused.value).split(";")[0]
@@ -164,3 +167,19 @@ def test_a_table_without_a_declaration_is_refused(week: Tables, reported: Report
         sources.as_of({**week, "notices": week["weather"]}, moment)
 
     reported(str(refused.value).split(": ")[0])
+
+
+@sabotage("rows lost", "the weather of a month that the next month's features look back to", MONTHS)
+def test_a_lost_month_stops_the_stage(workspace: Path, reported: Reported) -> None:
+    (workspace / VALIDATED / "weather/2013-02.parquet").unlink()
+
+    reported(stage_refuses(workspace, MonthsMissing))
+
+
+@sabotage("rows lost", "a partition key that some rows do not have", KEYS)
+def test_a_row_that_would_be_in_no_partition_stops_the_stage(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, reported: Reported
+) -> None:
+    monkeypatch.setattr(stage, "DATA", replace(DATA, partition_key="tailnum"))
+
+    reported(stage_refuses(workspace, KeyMissing))
