@@ -1,7 +1,7 @@
 """Reads the labelled entities of a period from data/features/, for the stages and tools that fit or score.
 
-`read_period` gives the table. `read_rows` gives the model's matrix, which is filled in batches: a row takes 300 bytes,
-and in a table more than 600, without the copies that pandas makes.
+`read_period` gives the table. `encoded` gives the model's rows in batches, which need not fit into memory: as a matrix
+a row takes 280 bytes, and in a table more than 600, without the copies that pandas makes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ontime import model, schema, split
+from ontime.batches import Batches
 from ontime.datasets import KEY
 from pipelines.layout import FEATURES, read_batches
 
@@ -26,46 +27,28 @@ class Survey(NamedTuple):
 
 
 class LabelledRows(NamedTuple):
-    """The entities of a period as a model sees them, in the order of the table.
+    """The entities of a period as a model sees them, in the order of the table."""
 
-    `matrix` may have more rows at its end than there are entities: room for `model.fill_request_only`.
-    """
-
-    matrix: model.Matrix
+    rows: Batches
     label: model.Labels
     day: NDArray[np.datetime64]
     keys: NDArray[np.uint64]  # by split.row_keys
 
-    @property
-    def entities(self) -> model.Matrix:
-        """The matrix without the room at its end."""
-        return self.matrix[: len(self.label)]
-
     @classmethod
     def of(
-        cls,
-        tables: Iterator[pd.DataFrame],
-        rows: int,
-        categories: Mapping[str, Sequence[str]],
-        room: int = 0,
-        look: Callable[[pd.DataFrame], None] = lambda _: None,
+        cls, tables: Iterator[pd.DataFrame], rows: Batches, look: Callable[[pd.DataFrame], None] = lambda _: None
     ) -> "LabelledRows":
-        """The rows of tables that have `rows` in all; `look` sees each table before it is dropped."""
-        whole = cls(
-            np.empty((rows + room, len(schema.FEATURE_NAMES)), np.float32),
-            np.empty(rows, np.bool_),
-            np.empty(rows, "datetime64[us]"),
-            np.empty(rows, np.uint64),
-        )
+        """`rows` with the labels, days and keys of the same entities in `tables`; `look` sees each table."""
+        count = rows.rows
+        whole = cls(rows, np.empty(count, np.bool_), np.empty(count, "datetime64[us]"), np.empty(count, np.uint64))
         first = 0
         for table in tables:
             part = slice(first, first := first + len(table))
-            whole.matrix[part] = model.matrix_of(table, categories)
             whole.label[part], whole.day[part] = table["label"], table["day"]
             whole.keys[part] = split.row_keys(table[KEY])
             look(table)
-        if first != rows:  # the rest of the arrays would hold whatever was in memory
-            raise ValueError(f"the tables have {first:,} rows, not {rows:,}: {FEATURES} has changed meanwhile")
+        if first != count:  # the rest of the arrays would hold whatever was in memory
+            raise ValueError(f"the tables have {first:,} rows, not {count:,}: {FEATURES} has changed meanwhile")
         return whole
 
 
@@ -102,12 +85,19 @@ def survey(period: split.Period) -> Survey:
     return Survey(rows, {name: tuple(sorted(values)) for name, values in seen.items()})
 
 
+def encoded(period: split.Period, rows: int, categories: Mapping[str, Sequence[str]]) -> Batches:
+    """The `rows` labelled entities of a period as the model's input; each pass reads the files again."""
+    return Batches(rows, lambda: (model.matrix_of(table, categories) for table in read_in_batches(period)))
+
+
 def read_rows(
     period: split.Period,
     rows: int,
     categories: Mapping[str, Sequence[str]],
-    room: int = 0,
-    look: Callable[[pd.DataFrame], None] = lambda _: None,
+    look: Callable[[pd.DataFrame], None] | None = None,
 ) -> LabelledRows:
-    """The `rows` labelled entities of a period. Raises SplitBroken if there are none."""
-    return LabelledRows.of(read_in_batches(period), rows, categories, room, look)
+    """The `rows` labelled entities of a period. `look` sees each table, with all columns, before it is dropped."""
+    batches = encoded(period, rows, categories)
+    if look is None:
+        return LabelledRows.of(read_in_batches(period, [KEY, "day", "label"]), batches)
+    return LabelledRows.of(read_in_batches(period), batches, look)

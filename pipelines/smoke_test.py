@@ -28,6 +28,7 @@ from ontime import (
     release,
     schema,
 )
+from ontime.batches import Batches
 from ontime.model_study import StudiedModel, Study
 from ontime.online import PROBE_TOLERANCE
 from ontime.params import Params, load_params
@@ -38,6 +39,7 @@ from pipelines.layout import SMOKE_TEST, write_json
 ROWS = 800  # to fit on, and as many to predict
 CATEGORIES = 6
 MISSING_SHARE = 0.1
+BATCHES = 3
 EXPLAINED_ROWS = 8  # of each kind
 NUMERIC_POSITIONS = [
     position for position in range(len(schema.FEATURE_NAMES)) if position not in candidates.CATEGORY_POSITIONS
@@ -108,6 +110,8 @@ def check_candidate(name: str, sample: SyntheticSample, params: Params) -> tuple
         )
     if (difference := np.abs(probabilities - model.predict(refitted, inputs)).max()) > 0:
         raise CandidateRefused(f"{name}: two fits differ by {difference:.2g}; pass the seed as random_state")
+    if candidates.CANDIDATES[name].reads_batches:
+        refuse_batches_difference(name, sample, model.predict(refitted, inputs), params)
     if candidates.CANDIDATES[name].export is None:
         return probabilities, explain.method_of("it is a baseline, which is never released")
     with noting_failure(name, "exported as ONNX"):
@@ -119,6 +123,21 @@ def check_candidate(name: str, sample: SyntheticSample, params: Params) -> tuple
     refuse_onnx_difference(name, sample.inputs, probabilities, served, params.gate.parity_tolerance)
     with noting_failure(name, "explained"):
         return probabilities, refuse_wrong_explanations(name, fitted, sample, exported)
+
+
+def refuse_batches_difference(
+    name: str, sample: SyntheticSample, probabilities: model.Probabilities, params: Params
+) -> None:
+    """Raise CandidateRefused if a fit on batches gives other probabilities, or depends on how the rows are divided."""
+    inputs = np.vstack([*sample.inputs.values()])
+    batches = Batches(len(sample.matrix), lambda: iter(np.array_split(sample.matrix, BATCHES)))
+    with noting_failure(name, "fitted on batches"):
+        fitted = model.fit(name, batches, sample.label, params.train)
+    if (difference := np.abs(probabilities - model.predict(fitted, inputs)).max()) > 0:
+        raise CandidateRefused(
+            f"{name}: a fit on batches differs from one on the matrix by {difference:.2g}: "
+            "remove `reads_batches` from its entry, or let `fit` use all rows of all batches"
+        )
 
 
 def refuse_onnx_difference(

@@ -27,13 +27,17 @@ def fit_candidates(
 ) -> dict[str, object]:
     """Fit, save and score each candidate. Returns the content of training.json, which the later stages read.
 
-    Fills the room at the end of `train` with request-only copies. Raises SplitBroken, and LeakFound if one feature
-    dominates the best candidate.
+    Raises SplitBroken, and LeakFound if one feature dominates the best candidate.
     """
     periods = split.periods(params.split)
     for name, rows in (("train", train), ("valid", valid)):
         split.refuse_strays(name, pd.DataFrame({"day": rows.day}), periods[name])
-    labels = model.fill_request_only(train.matrix, train.label, params.train.seed)
+    (folder / TRAINED_ON).write_bytes(np.sort(train.keys).tobytes())
+    batches, labels = model.with_request_only(
+        train.rows, train.label, params.train.request_only_share, params.train.seed
+    )
+    reads_batches = all(CANDIDATES[name].reads_batches for name in params.train.candidates)
+    fitting, validating = (each if reads_batches else each.in_memory() for each in (batches, valid.rows))
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
@@ -41,9 +45,9 @@ def fit_candidates(
         for name in params.train.candidates:
             bar.set_description_str(f"train: fits {name}")
             start = time.perf_counter()
-            fitted = model.fit(name, train.matrix, labels, params.train)
+            fitted = model.fit(name, fitting, labels, params.train)
             costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}
-            scores[name] = evaluation.scores(valid.label, model.predict(fitted, valid.entities), params.cost)
+            scores[name] = evaluation.scores(valid.label, model.predict(fitted, validating), params.cost)
             if (gain := CANDIDATES[name].gain) is not None:
                 gains[name] = gain(fitted)
             joblib.dump(fitted, folder / f"{name}.joblib")
@@ -52,7 +56,6 @@ def fit_candidates(
     best = min(exportable(params.train.candidates), key=lambda name: (scores[name]["log_loss"], name))
     if best in gains:
         leaks.refuse_dominant(gains[best], params.leaks)
-    (folder / TRAINED_ON).write_bytes(np.sort(train.keys).tobytes())
     return {
         "best": best,
         "valid": scores,
@@ -69,9 +72,8 @@ def main() -> None:
         begin("reads the categories")
         count, categories = labelled.survey(periods["train"])
         sample = leaks.TrainingSample(count)
-        room = model.request_only_count(count, params.train.request_only_share)
-        begin("reads the rows")
-        train = labelled.read_rows(periods["train"], count, categories, room, sample.add)
+        begin("reads the labels")
+        train = labelled.read_rows(periods["train"], count, categories, sample.add)
         valid = labelled.read_rows(periods["valid"], labelled.survey(periods["valid"]).rows, categories)
     sample.refuse(params.leaks)
     del sample

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ontime import evaluation, figures, files, model, plots, split
+from ontime.batches import Batches
 from ontime.fairness import entity_costs_per_1000
 from ontime.params import Cost, Params, load_params
 from ontime.progress import progress_bar
@@ -80,9 +81,9 @@ def prior_corrected(probability: Floats, factor: float) -> Floats:
 def train_treatments(periods: Periods, params: Params, training: dict[str, Any]) -> Iterator[Trained]:
     """The best algorithm with each treatment, on the same rows as the `train` stage gives it."""
     label, categories = periods.train["label"].to_numpy(), training["categories"]
-    matrix, labels = model.with_request_only(
-        model.matrix_of(periods.train, categories), label, params.train.request_only_share, params.train.seed
-    )
+    plain = Batches.of(model.matrix_of(periods.train, categories))
+    batches, labels = model.with_request_only(plain, label, params.train.request_only_share, params.train.seed)
+    matrix = batches.in_memory()
     valid, test = (model.matrix_of(period, categories) for period in (periods.valid, periods.test))
     for treatment in treatments(label, params.cost):
         weights = np.where(labels, treatment.factor, 1.0)

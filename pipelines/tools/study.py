@@ -28,15 +28,13 @@ REPEATS = 2  # each feature is shuffled this often
 
 
 def ablated_scores(best: str, train: LabelledRows, test: LabelledRows, params: Params) -> dict[str, dict[str, float]]:
-    """The test scores of the algorithm fitted without the features of each declared ablation.
-
-    Fills the room at the end of `train` with request-only copies, as the stage `train` does.
-    """
-    label = model.fill_request_only(train.matrix, train.label, params.train.seed)
+    """The test scores of the algorithm fitted without the features of each declared ablation."""
+    rows, label = model.with_request_only(train.rows, train.label, params.train.request_only_share, params.train.seed)
+    matrix, test_matrix = rows.in_memory(), test.rows.in_memory()
     scores = {}
     for name in progress_bar(PROBLEM.ablations, desc="study: fits without features", unit="ablations"):
-        fitted = model.fit(best, model.ablated(train.matrix, name), label, params.train)
-        probability = model.predict(fitted, model.ablated(test.matrix, name))
+        fitted = model.fit(best, model.ablated(matrix, name), label, params.train)
+        probability = model.predict(fitted, model.ablated(test_matrix, name))
         scores[name] = evaluation.scores(test.label, probability, params.cost)
     return scores
 
@@ -51,7 +49,7 @@ def feature_importance(fitted: model.Classifier, test: LabelledRows, params: Par
             return -float(evaluation.losses(label, model.predict(fitted, matrix)).mean())
 
         permuted = permutation_importance(
-            fitted, test.matrix[::step], test.label[::step], scoring=negative_log_loss,
+            fitted, test.rows.in_memory()[::step], test.label[::step], scoring=negative_log_loss,
             n_repeats=REPEATS, random_state=params.train.seed,
         )  # fmt: skip
     figures = zip(schema.FEATURE_NAMES, permuted.importances_mean, permuted.importances_std, strict=True)
@@ -86,14 +84,11 @@ def measure_study(params: Params) -> Study:
     valid_rows, rows = (
         read_rows(periods[name], len(table), categories) for name, table in (("valid", valid), ("test", test))
     )
-    room = model.request_only_count(count, params.train.request_only_share)
     return Study(
         of=StudiedModel(params.dataset, best, **metrics["candidates"][best]),
-        ablations=ablated_scores(best, read_rows(periods["train"], count, categories, room), rows, params),
+        ablations=ablated_scores(best, read_rows(periods["train"], count, categories), rows, params),
         importance=feature_importance(fitted, rows, params),
-        coverage=set_coverage(
-            valid, model.predict(fitted, valid_rows.matrix), test, model.predict(fitted, rows.matrix)
-        ),
+        coverage=set_coverage(valid, model.predict(fitted, valid_rows.rows), test, model.predict(fitted, rows.rows)),
     )
 
 

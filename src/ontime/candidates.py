@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from ontime import linear, schema, tree_readers
+from ontime.batches import Matrix as Matrix
 from ontime.linear import Linear
 from ontime.tree_readers import TooManyConditions
 from ontime.trees import Trees
 
-Matrix = NDArray[np.float32]
 Explainer = Trees | Linear
 
 # Limits far beyond any sensible value catch a mistyped zero, and values that switch a check off.
@@ -45,11 +44,13 @@ class Candidate:
     """One model that `train.candidates` may list.
 
     `build` takes its parameters and the seed. `fit` and `predict_proba` receive a float32 matrix: categories as codes,
-    NaN for a missing value or a category that was not seen in training.
+    NaN for a missing value or a category that was not seen in training. With `reads_batches`, `fit` also takes
+    `batches.Batches`; the rows must fit into memory as a matrix if any listed candidate does not read batches.
     """
 
     build: Callable[[Any, int], Any]
     parameters: type[Parameters] = Parameters
+    reads_batches: bool = False
     fit_arguments: Mapping[str, Any] = field(default_factory=dict)
     after_fit: Callable[[Any], None] | None = None
     # From the fitted model to an ONNX model. None: a baseline, which cannot be released.
@@ -129,15 +130,10 @@ def _reset_thread_count(model: Any) -> None:
 
 
 def lightgbm(parameters: LightGBMParams, seed: int) -> Any:
-    from lightgbm import LGBMClassifier
+    from ontime.boosting import LightGBM
 
-    return LGBMClassifier(
-        **parameters.model_dump(),
-        random_state=seed,
-        deterministic=True,
-        force_row_wise=True,
-        verbose=-1,
-    )
+    fixed = {"objective": "binary", "seed": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
+    return LightGBM({**parameters.model_dump(), **fixed})
 
 
 def sklearn_onnx(model: Any) -> Any:
@@ -171,7 +167,7 @@ def lightgbm_gain(model: Any) -> Sequence[float]:
 
 CANDIDATES: dict[str, Candidate] = {
     "constant": Candidate(constant),
-    "rate_table": Candidate(rate_table, RateTableParams),
+    "rate_table": Candidate(rate_table, RateTableParams, reads_batches=True),
     "logistic": Candidate(logistic, LogisticParams, export=sklearn_onnx, explain=linear.of_logistic),
     "hist_gradient_boosting": Candidate(
         hist_gradient_boosting,
@@ -184,6 +180,7 @@ CANDIDATES: dict[str, Candidate] = {
     "lightgbm": Candidate(
         lightgbm,
         LightGBMParams,
+        reads_batches=True,
         fit_arguments={"categorical_feature": CATEGORY_POSITIONS},
         export=lightgbm_onnx,
         explain=tree_readers.of_lightgbm,

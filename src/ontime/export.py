@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import onnxmltools
-from lightgbm import Booster, LGBMClassifier
+from lightgbm import Booster
 from numpy.typing import NDArray
 from onnxmltools.convert.common.data_types import FloatTensorType
 from skl2onnx import to_onnx as sklearn_to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from ontime import schema
+from ontime.boosting import LightGBM
 from ontime.candidates import CANDIDATES
 from ontime.model import Classifier
 
@@ -54,7 +55,7 @@ def from_hist_gradient_boosting(model: HistGradientBoostingClassifier) -> Any:
     return from_sklearn(exact)
 
 
-def from_lightgbm(model: LGBMClassifier) -> Any:
+def from_lightgbm(model: LightGBM) -> Any:
     return onnxmltools.convert_lightgbm(
         Booster(model_str=_snap_lightgbm(model.booster_.model_to_string())),
         initial_types=input_type(),

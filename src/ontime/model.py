@@ -1,11 +1,10 @@
-"""Fits the candidates of candidates.py and predicts with them, all on the float32 matrix of `encoding.encode`.
+"""Fits the candidates of candidates.py and predicts with them, all on the float32 rows of `encoding.encode`.
 
 Columns are in the order of schema.FEATURE_NAMES; a category is its code, NaN if it was not seen in training.
 The same seed gives the same model, with any number of threads.
 """
 
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -15,23 +14,26 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from threadpoolctl import threadpool_limits
 
 from ontime import schema
+from ontime.batches import Batches
+from ontime.batches import Matrix as Matrix
 from ontime.candidates import CANDIDATES
 from ontime.declaration import ProblemBroken
 from ontime.encoding import encode
 from ontime.params import Train
 from ontime.problem import PROBLEM
 
-Matrix = NDArray[np.float32]
 Labels = NDArray[np.bool_]
 Probabilities = NDArray[np.float64]
 
 MAX_SIDE_VALUES = 2**12  # of one side of a cell of the rate table
 BASELINE = "rate_table"  # a lookup table of rates; the first champion must beat it
+COPIED_ROWS = 50_000  # of a batch of request-only copies
 ONLINE_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.ONLINE]
+REQUEST_POSITIONS = [position for position in range(len(schema.FEATURE_NAMES)) if position not in ONLINE_POSITIONS]
 
 
 class Classifier(Protocol):
-    def fit(self, matrix: Matrix, label: Labels, **arguments: Any) -> Any: ...
+    def fit(self, rows: Any, label: Labels, **arguments: Any) -> Any: ...
 
     def predict_proba(self, matrix: Matrix) -> NDArray[np.floating[Any]]: ...
 
@@ -42,10 +44,12 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
     def __init__(self, prior_rows: int) -> None:
         self.prior_rows = prior_rows
 
-    def fit(self, matrix: Matrix, label: Labels) -> Self:
+    def fit(self, rows: Matrix | Batches, label: Labels) -> Self:
         self.classes_ = np.array([False, True])
         self.rate_ = float(label.mean())
-        cells = pd.Series(label).groupby(self._cells(matrix)).agg(["sum", "count"])
+        batches = rows if isinstance(rows, Batches) else [rows]
+        cell = np.concatenate([self._cells(batch) for batch in batches])
+        cells = pd.Series(label).groupby(cell).agg(["sum", "count"])
         self.table_ = (cells["sum"] + self.prior_rows * self.rate_) / (cells["count"] + self.prior_rows)
         return self
 
@@ -66,15 +70,18 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
 
 
 def fit(
-    name: str, matrix: Matrix, label: Labels, params: Train, weights: NDArray[np.float64] | None = None
+    name: str, rows: Matrix | Batches, label: Labels, params: Train, weights: NDArray[np.float64] | None = None
 ) -> Classifier:
-    """The fitted candidate; the number of threads changes only the time. `weights`, if given, are of the rows."""
+    """The fitted candidate; the number of threads changes only the time. `weights`, if given, are of the rows.
+
+    Only a candidate that declares `reads_batches` takes rows in batches.
+    """
     candidate = CANDIDATES[name]
     estimator: Classifier = candidate.build(params.of(name), params.seed)
     weighted = {} if weights is None else {_weights_argument(estimator): weights}
     # The result of a BLAS sum depends on the number of threads.
     with threadpool_limits(1, user_api="blas"):
-        fitted: Classifier = estimator.fit(matrix, label, **candidate.fit_arguments, **weighted)
+        fitted: Classifier = estimator.fit(rows, label, **candidate.fit_arguments, **weighted)
     if candidate.after_fit is not None:
         candidate.after_fit(fitted)
     return fitted
@@ -85,38 +92,38 @@ def _weights_argument(estimator: Any) -> str:
     return f"{estimator.steps[-1][0]}__sample_weight" if hasattr(estimator, "steps") else "sample_weight"
 
 
-def predict(model: Classifier, matrix: Matrix) -> Probabilities:
+def predict(model: Classifier, rows: Matrix | Batches) -> Probabilities:
     """The probability of a positive label, shape (n,)."""
-    with warnings.catch_warnings():
-        # LightGBM sets column names itself, and scikit-learn then expects them in every matrix.
-        warnings.filterwarnings("ignore", message="X does not have valid feature names")
-        return np.asarray(model.predict_proba(matrix)[:, 1], dtype=np.float64)
+    if isinstance(rows, Batches):
+        return np.concatenate([predict(model, batch) for batch in rows])
+    return np.asarray(model.predict_proba(rows)[:, 1], dtype=np.float64)
 
 
-def with_request_only(matrix: Matrix, label: Labels, share: float, seed: int) -> tuple[Matrix, Labels]:
-    """The rows, and copies of a share of them with all features missing that come from the online store.
+def with_request_only(rows: Batches, label: Labels, share: float, seed: int) -> tuple[Batches, Labels]:
+    """The rows, and after them copies of a share of them with all features missing that come from the online store.
 
     A model that has not seen such rows in training predicts worse for entities that are not in the store.
     """
-    whole = np.empty((len(matrix) + request_only_count(len(matrix), share), matrix.shape[1]), matrix.dtype)
-    whole[: len(matrix)] = matrix
-    return whole, fill_request_only(whole, label, seed)
+    chosen = np.random.default_rng(seed).choice(rows.rows, int(share * rows.rows), replace=False)
+    order = np.argsort(chosen)
+    ascending = chosen[order]
 
+    def read() -> Iterator[Matrix]:
+        # Only the features of the request are kept until the last row has been read.
+        copies = np.empty((len(chosen), len(REQUEST_POSITIONS)), np.float32)
+        first = 0
+        for batch in rows:
+            begin, end = np.searchsorted(ascending, [first, first + len(batch)])
+            copies[order[begin:end]] = batch[ascending[begin:end] - first][:, REQUEST_POSITIONS]
+            first += len(batch)
+            yield batch
+        for begin in range(0, len(copies), COPIED_ROWS):
+            part = copies[begin : begin + COPIED_ROWS]
+            batch = np.full((len(part), len(schema.FEATURE_NAMES)), np.nan, np.float32)
+            batch[:, REQUEST_POSITIONS] = part
+            yield batch
 
-def request_only_count(rows: int, share: float) -> int:
-    return int(share * rows)
-
-
-def fill_request_only(matrix: Matrix, label: Labels, seed: int) -> Labels:
-    """Fill the rows after the labelled ones with request-only copies of some of these. Returns the labels of all rows.
-
-    In place, because a second matrix of millions of rows may not fit into memory.
-    """
-    rows, copies = len(label), len(matrix) - len(label)
-    chosen = np.random.default_rng(seed).choice(rows, copies, replace=False)
-    matrix[rows:] = matrix[chosen]
-    matrix[rows:, ONLINE_POSITIONS] = np.nan
-    return np.concatenate([label, label[chosen]])
+    return Batches(rows.rows + len(chosen), read), np.concatenate([label, label[chosen]])
 
 
 def request_only(matrix: Matrix) -> Matrix:

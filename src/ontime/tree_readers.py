@@ -70,7 +70,7 @@ class _Ensemble:
 
 
 def of_lightgbm(model: Any, _: Rows) -> Trees:
-    """From a fitted LGBMClassifier."""
+    """From a fitted `boosting.LightGBM`, or LightGBM's own LGBMClassifier."""
     return from_lightgbm_dump(model.booster_.dump_model())
 
 

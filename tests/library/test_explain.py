@@ -7,10 +7,11 @@ from dataclasses import asdict
 import numpy as np
 import pandas as pd
 import pytest
-from lightgbm import Booster, LGBMClassifier
+from lightgbm import Booster
 from numpy.typing import NDArray
 
 from ontime import explain, model, split, tree_readers
+from ontime.boosting import LightGBM
 from ontime.params import Params
 from ontime.trees import Trees
 
@@ -34,7 +35,7 @@ def booster(weeks: pd.DataFrame, params: Params) -> Booster:
     fitted = model.fit(
         "lightgbm", model.matrix_of(labelled, model.categories_of(labelled)), labelled["label"].to_numpy(), few
     )
-    assert isinstance(fitted, LGBMClassifier)
+    assert isinstance(fitted, LightGBM)
     return fitted.booster_
 
 

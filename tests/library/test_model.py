@@ -14,6 +14,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from ontime import evaluation, export, model, release, schema, split
+from ontime.batches import Batches
 from ontime.candidates import CANDIDATES, CATEGORY_POSITIONS, exportable
 from ontime.declaration import ProblemBroken
 from ontime.params import Params, Train
@@ -143,7 +144,7 @@ print([export.to_onnx(name, each) for name, each in joblib.load("fitted").items(
 @pytest.mark.slow
 def test_without_request_only_rows_such_a_flight_is_answered_worse(fitting: Weeks, small: Train) -> None:
     """What params.train.request_only_share is for."""
-    shown = model.with_request_only(fitting.matrix, fitting.label, small.request_only_share, small.seed)
+    shown = model.with_request_only(Batches.of(fitting.matrix), fitting.label, small.request_only_share, small.seed)
     request_only = model.request_only(fitting.next_matrix)
 
     without = model.predict(model.fit("lightgbm", fitting.matrix, fitting.label, small), request_only)

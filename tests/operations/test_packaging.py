@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ontime import database, export, model, release, release_pointer, split
+from ontime.batches import Batches
 from ontime.datasets import Tables
 from ontime.params import Params
 from pipelines import train
@@ -112,7 +113,9 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
 
     before, after = (split.within(labelled, periods[name]) for name in ("train", "valid"))
     categories = model.categories_of(before)
-    rows, later = (LabelledRows.of(iter([each]), len(each), categories) for each in (before, after))
+    rows, later = (
+        LabelledRows.of(iter([each]), Batches.of(model.matrix_of(each, categories))) for each in (before, after)
+    )
 
     fitted = train.fit_candidates(rows, later, categories, few, tmp_path)
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from ontime import database, evaluation, gate, leaks, model, release, release_pointer, split
+from ontime.batches import Batches
 from ontime.datasets import Tables
 from ontime.gate import GateBroken, Rival, Verdict
 from ontime.params import PARAMS_FILE, ParamsBroken, load_params
@@ -164,7 +165,7 @@ def test_a_random_split_stops_the_training(weeks: pd.DataFrame, workspace: Path,
     in_training = np.random.default_rng(1).random(len(both)) < 0.8
     categories = model.categories_of(both)
     drawn, others = (
-        labelled.LabelledRows.of(iter([rows]), len(rows), categories)
+        labelled.LabelledRows.of(iter([rows]), Batches.of(model.matrix_of(rows, categories)))
         for rows in (both[in_training], both[~in_training])
     )
 

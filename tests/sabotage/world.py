@@ -29,6 +29,7 @@ from ontime import (
     sources,
     split,
 )
+from ontime.batches import Batches
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
@@ -70,8 +71,8 @@ def fit(train: pd.DataFrame, test: pd.DataFrame, timetable: pd.DataFrame, params
     few = params.train.changed("lightgbm", n_estimators=trees)
     categories, late = model.categories_of(train), train["label"].to_numpy(bool)
     plain = model.matrix_of(train, categories)
-    matrix, labels = model.with_request_only(plain, late, few.request_only_share, few.seed)
-    fitted = {name: model.fit(name, matrix, labels, few) for name in (model.BASELINE, "lightgbm")}
+    rows, labels = model.with_request_only(Batches.of(plain), late, few.request_only_share, few.seed)
+    fitted = {name: model.fit(name, rows, labels, few) for name in (model.BASELINE, "lightgbm")}
     test_matrix = model.matrix_of(test, categories)
     probabilities = {name: model.predict(each, test_matrix) for name, each in fitted.items()}
     training = {"best": "lightgbm", "base_rate": round(float(late.mean()), 4), "categories": categories}

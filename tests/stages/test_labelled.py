@@ -31,28 +31,37 @@ def two_months(weeks: pd.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_the_rows_are_those_of_the_table(two_months: pd.DataFrame) -> None:
     count, categories = labelled.survey(PERIOD)
-    rows = labelled.read_rows(PERIOD, count, categories, room=7)
+    rows = labelled.read_rows(PERIOD, count, categories)
+    tables: list[pd.DataFrame] = []
+    whole = labelled.read_rows(PERIOD, count, categories, tables.append)
 
     assert count == len(two_months)
     assert categories == model.categories_of(two_months)
-    assert rows.entities.tobytes() == model.matrix_of(two_months, categories).tobytes()
-    assert rows.matrix.shape == (count + 7, rows.entities.shape[1])
+    assert rows.rows.in_memory().tobytes() == model.matrix_of(two_months, categories).tobytes()
+    assert len([*rows.rows]) > 2
+    assert_frame_equal(pd.concat(tables, ignore_index=True), two_months)
+    assert all(np.array_equal(getattr(rows, name), getattr(whole, name)) for name in ("label", "day", "keys"))
     assert np.array_equal(rows.label, two_months["label"].to_numpy())
     assert np.array_equal(rows.day, two_months["day"].to_numpy())
     assert np.array_equal(rows.keys, split.row_keys(two_months["entity_id"]))
     assert_frame_equal(labelled.read_period(PERIOD), two_months)
 
 
-def test_request_only_copies_in_place_are_those_of_a_new_matrix(two_months: pd.DataFrame, params: Params) -> None:
+def test_request_only_copies_do_not_depend_on_the_batches(
+    two_months: pd.DataFrame, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "COPIED_ROWS", 300)
     count, categories = labelled.survey(PERIOD)
-    rows = labelled.read_rows(PERIOD, count, categories, model.request_only_count(count, 0.1))
-
-    labels = model.fill_request_only(rows.matrix, rows.label, params.train.seed)
-
+    rows = labelled.read_rows(PERIOD, count, categories)
     matrix = model.matrix_of(two_months, categories)
-    whole, whole_labels = model.with_request_only(matrix, rows.label, 0.1, params.train.seed)
-    assert rows.matrix.tobytes() == whole.tobytes()
-    assert np.array_equal(labels, whole_labels)
+
+    batches, labels = model.with_request_only(rows.rows, rows.label, 0.1, params.train.seed)
+
+    chosen = np.random.default_rng(params.train.seed).choice(count, int(0.1 * count), replace=False)
+    copies = model.request_only(matrix[chosen])
+    assert len(copies) > 300
+    assert batches.in_memory().tobytes() == np.vstack([matrix, copies]).tobytes()
+    assert np.array_equal(labels, np.concatenate([rows.label, rows.label[chosen]]))
 
 
 def test_the_sample_of_the_leak_checks_is_the_one_of_the_whole_table(
@@ -83,3 +92,5 @@ def test_files_that_changed_between_the_passes_are_refused(two_months: pd.DataFr
 
     with pytest.raises(ValueError, match=f"the tables have {len(two_months):,} rows, not {count + 1:,}"):
         labelled.read_rows(PERIOD, count + 1, categories)
+    with pytest.raises(ValueError, match=f"the batches have {len(two_months):,} rows, not {count + 1:,}"):
+        labelled.encoded(PERIOD, count + 1, categories).in_memory()

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -52,6 +53,12 @@ class NotProbabilities(LogisticRegression):  # type: ignore[misc]  # scikit-lear
         return super().fit(np.nan_to_num(matrix), late)
 
 
+class OfTheFirstBatch(DummyClassifier):  # type: ignore[misc]  # as above
+    def fit(self, rows: Any, label: Any) -> Any:
+        matrix = rows if isinstance(rows, np.ndarray) else next(iter(rows))
+        return super().fit(matrix, label[: len(matrix)])
+
+
 REFUSED = {
     "ONNX loses missing values": (
         Candidate(lambda _, seed: forest(seed), export=sklearn_onnx, explain=tree_readers.of_forest),
@@ -69,6 +76,10 @@ REFUSED = {
     "another graph each time": (
         Candidate(lambda _, seed: imputed(seed), export=renamed, explain=tree_readers.of_forest),
         r"mine: the bytes of two exports differ; name the graph: export.GRAPH_NAME",
+    ),
+    "not all batches": (
+        Candidate(lambda _, __: OfTheFirstBatch(strategy="prior"), reads_batches=True),
+        r"mine: a fit on batches differs from one on the matrix by [\d.e-]+: remove `reads_batches` from its entry",
     ),
     "no probabilities": (
         Candidate(lambda _, __: NotProbabilities(max_iter=10)),

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from ontime import evaluation, model, schema
+from ontime.batches import Batches
 from ontime.model_study import Study
 from ontime.params import Params
 from ontime.problem import PROBLEM
@@ -19,7 +20,7 @@ INFORMATIVE = next(name for name in schema.FAMILIES[FAMILY] if name not in schem
 
 def rows_of(matrix: model.Matrix, label: model.Labels) -> LabelledRows:
     """Rows without days and ids, which no study of the features needs."""
-    return LabelledRows(matrix, label, np.empty(0, "datetime64[us]"), np.empty(0, np.uint64))
+    return LabelledRows(Batches.of(matrix), label, np.empty(0, "datetime64[us]"), np.empty(0, np.uint64))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def small(params: Params) -> Params:
 
 
 def test_the_feature_that_decides_is_the_most_important(rows: LabelledRows, small: Params) -> None:
-    fitted = model.fit("lightgbm", rows.matrix, rows.label, small.train)
+    fitted = model.fit("lightgbm", rows.rows, rows.label, small.train)
 
     importance = study.feature_importance(fitted, rows, small)
 
@@ -51,13 +52,12 @@ def test_the_feature_that_decides_is_the_most_important(rows: LabelledRows, smal
 
 def test_an_ablation_is_fitted_and_scored_without_its_features(rows: LabelledRows, small: Params) -> None:
     half = len(rows.label) // 2
-    earlier, later = (
-        rows_of(rows.matrix[part].copy(), rows.label[part]) for part in (slice(None, half), slice(half, None))
-    )
+    matrix = rows.rows.in_memory()
+    earlier, later = (rows_of(matrix[part], rows.label[part]) for part in (slice(None, half), slice(half, None)))
 
     scores = study.ablated_scores("lightgbm", earlier, later, small)
 
-    whole = model.predict(model.fit("lightgbm", earlier.matrix, earlier.label, small.train), later.matrix)
+    whole = model.predict(model.fit("lightgbm", earlier.rows, earlier.label, small.train), later.rows)
     assert evaluation.auc(later.label, whole) > 0.85
     assert set(scores) == set(PROBLEM.ablations)
     assert all(figures["auc"] < 0.6 for figures in scores.values())  # nothing but noise is left
