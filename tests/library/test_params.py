@@ -81,7 +81,7 @@ LIMITS = {"maximum", "exclusiveMaximum"}
         ("known_until: null", 'known_until: "1370044800"', r"known_until: .*is not a datetime.*got '1370044800'"),
         # Twice.
         ("tune:\n", "gate: {}\ntune:\n", r"\n  gate: occurs in line \d+ and again in line \d+; remove one of them$"),
-        ("  missed: 3", "  missed: 3\n  'missed': 4", r"\n  cost.missed: occurs in line 22 and again in line 23;"),
+        ("  missed: 3", "  missed: 3\n  'missed': 4", r"\n  cost.missed: occurs in line 23 and again in line 24;"),
         ("{tier: 1, above: 0.1,", "{tier: 1, tier: 2, above: 0.1,", r"\n  monitor.alerts.skewed_share.tier: occurs in"),
         ("seed: 2013", "seed: [2013", r"\n  is not valid YAML: .*line \d+"),
     ],
