@@ -5,9 +5,9 @@ A month of features may be several files, one for each partition: `2013-01-08.pa
 
 import json
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,19 +69,22 @@ def write_months(table: pd.DataFrame, months: pd.Series, folder: Path) -> None:
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
-    """Write tables with a moment as one file a month, in the problem's time zone, and static tables as one file.
-
-    `months.json` records which files there are.
-    """
-    months = {}
+    """Write tables with a moment as one file a month, in the problem's time zone, and static tables as one file."""
     for table in DATA.tables:
         rows = tables[table.name]
         if table.moment is None:
             write_table(rows, folder / f"{table.name}.parquet")
         else:
-            of_rows = months_of(rows[table.moment])
-            months[table.name] = sorted(of_rows.unique())
-            write_months(rows, of_rows, folder / table.name)
+            write_months(rows, months_of(rows[table.moment]), folder / table.name)
+    write_record(folder)
+
+
+def write_record(folder: Path) -> None:
+    """Write months.json, the last file of a folder of tables: which months of each table have rows, and so a file.
+
+    It tells a month without rows from a file that was lost.
+    """
+    months = {table.name: sorted(path.stem for path in (folder / table.name).glob("*.parquet")) for table in DATA.long}
     write_json(folder / RECORD, months)
 
 
@@ -96,6 +99,8 @@ def read_tables(folder: Place, between: tuple[datetime, datetime] | None = None,
     for table in DATA.tables:
         if table.moment is None:
             parts, rows = [f"{table.name}.parquet"], []
+        elif not recorded[table.name]:
+            raise MonthsMissing(f"{folder}/{table.name} has no rows of any month: {REBUILD}")
         else:
             months = recorded[table.name] if between is None else overlapping(recorded[table.name], *between)
             # The first file gives the columns of a table that has no row in this period.
@@ -121,6 +126,37 @@ def months_recorded(folder: Place) -> dict[str, list[str]]:
         return json.loads(storage.read_text(folder, RECORD))
     except FileNotFoundError:
         raise MonthsMissing(f"{folder}/{RECORD} is not there: {REBUILD}") from None
+
+
+def all_months(folder: Path) -> list[str]:
+    """The months of any table of a folder, in order. Raises MonthsMissing."""
+    return sorted({month for months in months_recorded(folder).values() for month in months})
+
+
+def first_rows(folder: Path, months: Sequence[str]) -> list[dict[str, int]]:
+    """For each month, the number of its first row in each table with a moment: in all months together."""
+    rows = dict.fromkeys((table.name for table in DATA.long), 0)
+    numbers = []
+    for month in months:
+        numbers.append(dict(rows))
+        for name in rows:
+            if (path := folder / name / f"{month}.parquet").is_file():
+                rows[name] += pq.read_metadata(path).num_rows
+    return numbers
+
+
+def read_around(folder: Path, period: tuple[datetime, datetime], halo: timedelta, numbers: Mapping[str, int]) -> Tables:
+    """All tables; of those with a moment the rows of a period and of the `halo` before and after it.
+
+    The index is the number of a row in all months together, given that of the period's first row.
+    """
+    start, end = period
+    tables = read_tables(folder, (start - halo, end + halo))
+    for table in DATA.long:
+        rows = tables[table.name]
+        before = int((rows[table.moment] < start).sum())
+        rows.index = pd.RangeIndex(len(rows)) + numbers[table.name] - before
+    return tables
 
 
 def overlapping(months: Collection[str], since: datetime, until: datetime) -> list[str]:

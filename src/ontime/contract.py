@@ -1,24 +1,27 @@
 """Applies the contract of the tables: repairs, quarantines or notes known data errors, then validates the rest.
 
-The rules are declared in `ontime.problem.data`. This module applies them, counts the rows and reports violations.
+The rules are declared in `ontime.problem.data`. This module applies them to whole tables at once, or month by month:
+then `clean_part` cleans the rows of a month, and `join_parts` adds up the months and says whether the contract holds.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
-from pandera.config import ValidationDepth, config_context
 
-from ontime import requests
+from ontime import contract_parts, repeated_keys, requests, sources
 from ontime.checks import in_bulk
+from ontime.contract_parts import Part, Whole
 from ontime.datasets import KEY, Holds, Table, Tables
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
+from ontime.violations import SHOWN_ROWS, Violation, add_up, violations_of
 
-SHOWN_ROWS = 3
 BROKEN = "the tables break their contract:"
+Period = tuple[datetime, datetime]  # from the first moment until the second, exclusive
 
 
 class ContractBroken(Refusal):
@@ -30,49 +33,138 @@ def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, An
 
     Raises ContractBroken if the cleaned tables violate the contract. Every rule counts rows of the raw tables.
     """
+    part = clean_part(tables)
+    whole = join_parts([part], again=lambda: [part])
+    return part.tables, whole.quarantined, whole.report
+
+
+def clean_part(tables: Tables, period: Period | None = None) -> Part:
+    """Clean the rows of a period. The tables may have other rows around them, which only the known errors look at.
+
+    Raises ContractBroken for a missing column; the part lists all other violations of its tables with a moment.
+    """
     refuse_missing_columns(tables)
     hits = {rule.name: rule.hits(tables) for rule in DATA.known_errors}
-    if excessive := [line for table in DATA.long for line in _excessive_errors(tables, table, hits)]:
-        raise ContractBroken("\n".join([BROKEN, *excessive]))
+    raw, raw_hits = tables, hits
+    if period:
+        raw = sources.cut(tables, *period)
+        raw_hits = {rule.name: hits[rule.name].loc[raw[rule.table].index] for rule in DATA.known_errors}
+    counts, small_counts = _counts(raw, raw_hits)
+    if excessive := [each for table in DATA.long for each in _excessive_errors(raw, table, raw_hits)]:
+        return Part({}, {}, counts | {"cleaned": counts["rows"]}, small_counts, excessive, {})
     cleaned, quarantined = _quarantine(_repair(tables, hits), hits)
-    check(cleaned)
-    return cleaned, quarantined, _report(tables, {name: int(rows.sum()) for name, rows in hits.items()})
+    violations, keys = list[Violation](), repeated_keys.Hashes()
+    if period:
+        cleaned, quarantined = _own_rows(cleaned, raw), _own_rows(quarantined, raw)
+        violations = [each for table in DATA.long for each in _moved_rows(cleaned[table.name], table, period)]
+        for table in DATA.long:
+            keys |= repeated_keys.hashes_of(table, table.contract(cleaned), cleaned[table.name])
+    counts["cleaned"] = {table.name: len(cleaned[table.name]) for table in DATA.long}
+    violations += [each for table in DATA.long for each in _violations(cleaned, table)]
+    return Part(cleaned, quarantined, counts, small_counts, violations, keys)
+
+
+def join_parts(parts: Iterable[Part], again: Callable[[], Iterable[Part]]) -> Whole:
+    """Add up the parts. Raises ContractBroken with every broken rule of all of them.
+
+    `again` cleans the parts once more, to name the rows of a key that two of them have.
+    """
+    whole = contract_parts.add_parts(parts)
+    small = [table for table in DATA.tables if table.moment is None and whole.tables]
+    violations = whole.violations + [each for table in small for each in _violations(whole.tables, table)]
+    for (name, columns), hashes in whole.repeated.items():
+        rows = (part.tables[name] for part in again() if part.tables)
+        violations.append(repeated_keys.violation((name, columns), hashes, rows))
+    _refuse(violations)
+    return whole
+
+
+def check(tables: Tables) -> None:
+    """Raise ContractBroken with every broken rule of every table."""
+    _refuse([each for table in DATA.tables for each in _violations_or_empty(tables, table)])
+
+
+def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[str, ...]:
+    """The rules that one day's rows of a table break after the repairs, one line each.
+
+    The other tables are used unchanged, because the day's rows refer to them.
+    """
+    day, table = {**tables, name: rows}, DATA.table(name)
+    refuse_missing_columns(day)
+    hits = {rule.name: rule.hits(day) for rule in DATA.known_errors}
+    cleaned, _ = _quarantine(_repair(day, hits), hits)
+    return tuple(map(str, add_up([*_excessive_errors(day, table, hits), *_violations_or_empty(cleaned, table)])))
 
 
 def refuse_missing_columns(tables: Tables) -> None:
     """Raise ContractBroken with every missing column, before a rule fails with a KeyError."""
-    broken = [f"  {table.name}: the table is missing" for table in DATA.tables if table.name not in tables]
-    broken = broken or _missing(tables, small=True)  # contracts of long tables refer to small ones
-    if broken := broken or _missing(tables, small=False):
-        raise ContractBroken("\n".join([BROKEN, *broken]))
+    _refuse([Violation(table.name, "the table is missing") for table in DATA.tables if table.name not in tables])
+    for small in (True, False):  # contracts of long tables refer to small ones
+        chosen = [table for table in DATA.tables if (table.moment is None) is small]
+        _refuse([each for table in chosen for each in _missing(tables, table)])
 
 
-def _missing(tables: Tables, *, small: bool) -> list[str]:
-    lines = []
-    for table in DATA.tables:
-        if (table.moment is None) is not small:
-            continue
-        contract = table.contract(tables)
-        required = [name for name, column in contract.columns.items() if column.required]
-        # All other code needs these columns, whether or not the contract lists them.
-        required += [*([table.moment] if table.moment else []), *table.availability.columns]
-        if table.name == DATA.entities:
-            label = PROBLEM.label
-            required += [KEY, *PROBLEM.request.model_fields, DATA.event_at, label.column, label.known_at]
-        absent = [name for name in dict.fromkeys(required) if name not in tables[table.name]]
-        lines += [f"  {table.name}.{name}: column_in_dataframe" for name in absent]
-    return lines
+def _refuse(violations: Iterable[Violation]) -> None:
+    """Raise ContractBroken with each broken rule in a line."""
+    if broken := add_up(violations):
+        raise ContractBroken("\n".join([BROKEN, *(f"  {each}" for each in broken)]))
 
 
-def _excessive_errors(tables: Tables, table: Table, hits: Mapping[str, pd.Series]) -> list[str]:
+def _missing(tables: Tables, table: Table) -> list[Violation]:
+    contract = table.contract(tables)
+    required = [name for name, column in contract.columns.items() if column.required]
+    # All other code needs these columns, whether or not the contract lists them.
+    required += [*([table.moment] if table.moment else []), *table.availability.columns]
+    if table.name == DATA.entities:
+        label = PROBLEM.label
+        required += [KEY, *PROBLEM.request.model_fields, DATA.event_at, label.column, label.known_at]
+    absent = [name for name in dict.fromkeys(required) if name not in tables[table.name]]
+    return [Violation(f"{table.name}.{name}", "column_in_dataframe") for name in absent]
+
+
+def _counts(raw: Tables, hits: Mapping[str, pd.Series]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The counts of the tables with a moment, and of the small tables. Every rule counts rows of the raw tables."""
+
+    def rows_and_hits(*, small: bool) -> dict[str, Any]:
+        names = [table.name for table in DATA.tables if (table.moment is None) is small]
+        rules = [rule for rule in DATA.known_errors if rule.table in names]
+        return {
+            "rows": {name: len(raw[name]) for name in names},
+            "hits": {rule.name: int(hits[rule.name].sum()) for rule in rules},
+        }
+
+    labelled = int(raw[DATA.entities][PROBLEM.label.column].notna().sum())
+    declared = {name: count(raw) for name, count in DATA.counts.items()}
+    counts = rows_and_hits(small=False) | {"labelled": labelled, "declared": declared}
+    return counts, rows_and_hits(small=True)
+
+
+def _own_rows(tables: Mapping[str, pd.DataFrame], raw: Tables) -> dict[str, pd.DataFrame]:
+    """Of the tables with a moment the rows that are in `raw`, by their numbers."""
+    return {
+        name: rows[rows.index.isin(raw[name].index)] if DATA.table(name).moment else rows
+        for name, rows in tables.items()
+    }
+
+
+def _moved_rows(rows: pd.DataFrame, table: Table, period: Period) -> list[Violation]:
+    assert table.moment is not None  # noqa: S101  it is a table with a moment
+    moments, (start, end) = rows[table.moment], period
+    moved = moments[~((moments >= start) & (moments < end))]
+    first = tuple(moved.head(SHOWN_ROWS).items())
+    note = "repair the time in the dataset's `read`"
+    return [Violation(f"{table.name}.{table.moment}", "a repair moves rows to another month", len(moved), first, note)]
+
+
+def _excessive_errors(tables: Tables, table: Table, hits: Mapping[str, pd.Series]) -> list[Violation]:
     """One line for each rule that would empty more of a day's rows than its `at_most`."""
     lines = []
     for rule in DATA.known_errors:
         if rule.table != table.name or not rule.emptied:
             continue
         if (rows := in_bulk(hits[rule.name], tables[table.name][table.moment], rule.at_most)).any():
-            most = f"over {rule.at_most:.0%} of a day's rows are not repaired"
-            lines.append(f"  {rule.table}.{rule.column}: {rule.name}: {rows.sum()} rows; {most}: another unit?")
+            note = f"over {rule.at_most:.0%} of a day's rows are not repaired: another unit?"
+            lines.append(Violation(f"{rule.table}.{rule.column}", rule.name, int(rows.sum()), note=note))
     return lines
 
 
@@ -98,50 +190,6 @@ def _quarantine(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, 
     return remaining, quarantined
 
 
-def _report(tables: Tables, counts: Mapping[str, int]) -> dict[str, Any]:
-    return {
-        "rows": {name: len(table) for name, table in tables.items()},
-        "labelled": int(tables[DATA.entities][PROBLEM.label.column].notna().sum()),
-        **{name: count(tables) for name, count in DATA.counts.items()},
-        "rules": [
-            {"rule": rule.name, "table": rule.table, "column": rule.column, "action": rule.action,
-             "hits": counts[rule.name], "reason": rule.reason}
-            for rule in DATA.known_errors
-        ],
-    }  # fmt: skip
-
-
-def check(tables: Tables) -> None:
-    """Raise ContractBroken with every broken rule of every table."""
-    if broken := [line for table in DATA.tables for line in _broken(tables, table)]:
-        raise ContractBroken("\n".join([BROKEN, *broken]))
-
-
-def violations_of_day(tables: Tables, name: str, rows: pd.DataFrame) -> tuple[str, ...]:
-    """The rules that one day's rows of a table break after the repairs, one line each.
-
-    The other tables are used unchanged, because the day's rows refer to them.
-    """
-    day, table = {**tables, name: rows}, DATA.table(name)
-    refuse_missing_columns(day)
-    hits = {rule.name: rule.hits(day) for rule in DATA.known_errors}
-    cleaned, _ = _quarantine(_repair(day, hits), hits)
-    return tuple(line.strip() for line in [*_excessive_errors(day, table, hits), *_broken(cleaned, table)])
-
-
-def _broken(tables: Tables, table: Table) -> list[str]:
-    """One line for each rule that this table breaks."""
-    rows = tables[table.name]
-    if rows.empty:
-        return [f"  {table.name}: has no rows"]
-    broken = _violations(table.contract(tables), rows)
-    if table.rules:
-        broken += _violations(_whole_rows(table.name, rows, table.rules), rows.iloc[:, 0].rename(table.name))
-    if table.name == DATA.entities and not broken:
-        broken += [f"  {line}" for line in requests.request_errors(rows)]
-    return broken
-
-
 def _whole_rows(name: str, rows: pd.DataFrame, rules: Mapping[str, Holds]) -> pa.SeriesSchema:
     """Rules on whole rows, as checks of the table's first column.
 
@@ -154,30 +202,19 @@ def _whole_rows(name: str, rows: pd.DataFrame, rules: Mapping[str, Holds]) -> pa
     return pa.SeriesSchema(checks=[check(rule, holds) for rule, holds in rules.items()], nullable=True, name=name)
 
 
-def _violations(contract: pa.DataFrameSchema | pa.SeriesSchema, table: Any) -> list[str]:
-    """One line for each broken rule: table, column, rule, count, first rows. `table`: DataFrame or Series."""
-    try:
-        # PANDERA_VALIDATION_ENABLED=false in the environment would disable the validation.
-        with config_context(validation_enabled=True, validation_depth=ValidationDepth.SCHEMA_AND_DATA):
-            contract.validate(table, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        cases = error.failure_cases
-        return [_line(str(contract.name), str(column), str(rule), rows) for (_, rule, column), rows in _by_rule(cases)]
-    return []
+def _violations_or_empty(tables: Tables, table: Table) -> list[Violation]:
+    return [Violation(table.name, "has no rows")] if tables[table.name].empty else _violations(tables, table)
 
 
-def _by_rule(cases: pd.DataFrame) -> Iterator[tuple[tuple[str, str, str], pd.DataFrame]]:
-    """Failures by rule. pandera lists a duplicate key once for each column of the key; here it counts once."""
-    of_table = (cases["schema_context"] == "DataFrameSchema") & cases["index"].notna()
-    once = cases[~of_table | ~cases.duplicated(["schema_context", "check", "index"])]
-    rules = once.assign(column=once["column"].mask(of_table, "")).groupby(["schema_context", "check", "column"])
-    yield from rules  # type: ignore[misc]  # the stubs lack keys that are tuples
-
-
-def _line(name: str, column: str, rule: str, cases: pd.DataFrame) -> str:
-    first = cases.head(SHOWN_ROWS)
-    if rule.startswith("column_in_"):  # a missing or an undeclared column: the case is its name
-        return f"  {name}.{first['failure_case'].iloc[0]}: {rule}"
-    shown = ", ".join(f"row {row}: {value!r}" for row, value in zip(first["index"], first["failure_case"], strict=True))
-    place = name if column in ("", name) else f"{name}.{column}"
-    return f"  {place}: {rule}: {len(cases)} rows; first {shown}"
+def _violations(tables: Tables, table: Table) -> list[Violation]:
+    """The rules that the rows of this table break; none without rows."""
+    rows = tables[table.name]
+    if rows.empty:
+        return []
+    violations = violations_of(table.contract(tables), rows)
+    if table.rules:
+        violations += violations_of(_whole_rows(table.name, rows, table.rules), rows.iloc[:, 0].rename(table.name))
+    if table.name == DATA.entities and not add_up(violations):
+        rule = "a request cannot be made of"
+        violations += [Violation(table.name, rule, note=row) for row in requests.request_errors(rows)]
+    return violations

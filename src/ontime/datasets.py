@@ -5,8 +5,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
-from typing import Any, Literal
+from datetime import date, datetime, timedelta
+from typing import Literal
 
 import pandas as pd
 import pandera.pandas as pa
@@ -32,9 +32,12 @@ class Dataset:
 
     Its argument is a moment, or None. It may leave out what was known only later; the rest is removed afterwards. DVC
     tracks the files in raw/; the lock file of the packages pins data that a package contains.
+
+    For data that do not fit into memory, `read` is a generator that yields the tables in parts, such as a file at a
+    time: rows of any tables with a moment, and each table without one whole, in one of the parts.
     """
 
-    read: Callable[[datetime | None], Tables]
+    read: Callable[[datetime | None], Tables | Iterator[Tables]]
     first_day: date
     last_day: date
     unadapted: Callable[[], Tables] | None = (
@@ -48,7 +51,8 @@ class Table:
 
     name: str
     availability: Availability
-    contract: Callable[[Tables], pa.DataFrameSchema]  # its argument: the tables that it refers to
+    # Its argument: the tables that it refers to; a table without a moment can refer only to others without one.
+    contract: Callable[[Tables], pa.DataFrameSchema]
     moment: str | None = None
     rules: Mapping[str, Holds] = field(default_factory=dict)  # on whole rows: name -> which rows are valid
 
@@ -81,10 +85,11 @@ class Data:
     # of one are then built without the rows of the others, each in a file of its own. A table without it is shared.
     partition_key: str | None = None
     known_errors: tuple[Rule, ...] = ()
+    # Rows are cleaned month by month: the known errors see the rows of a month and those this long before and after it.
+    halo: timedelta = timedelta(0)
     names: Callable[[Tables], Names] = lambda _: {}  # names of the codes in requests
-    counts: Mapping[str, Callable[[Tables], Any]] = field(
-        default_factory=dict
-    )  # additional counts in reports/data_quality.json
+    # Additional counts in reports/data_quality.json, of the raw rows of a month; those of all months are added.
+    counts: Mapping[str, Callable[[Tables], int | Mapping[str, int]]] = field(default_factory=dict)
     drift_of: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # table -> columns whose drift the exploration report shows

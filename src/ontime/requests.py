@@ -31,7 +31,7 @@ def _plain(value: object) -> object:
 
 
 def request_errors(entities: pd.DataFrame) -> Iterator[str]:
-    """Why a row differs from its request: the first such row of CHECKED_ROWS evenly spread ones.
+    """Which row differs from its request, and why: the first such row of CHECKED_ROWS evenly spread ones.
 
     Without this check, training could use entities that the service rejects, or that it stores under another key, so
     that no outcome matches its prediction.
@@ -39,7 +39,7 @@ def request_errors(entities: pd.DataFrame) -> Iterator[str]:
     chosen = entities.iloc[np.linspace(0, len(entities) - 1, min(CHECKED_ROWS, len(entities))).astype(int)]
     for number, row in chosen.iterrows():
         if reason := _mismatch(row):
-            yield f"{DATA.entities}: a request cannot be made of row {number}, {KEY} {row[KEY]!r}: {reason}"
+            yield f"row {number}, {KEY} {row[KEY]!r}: {reason}"
             return
 
 

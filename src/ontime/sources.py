@@ -1,11 +1,12 @@
 """The tables of a dataset: raw, as of a moment, and by month."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import pandas as pd
 
 from ontime import schema
-from ontime.datasets import Dataset, SourceBroken, Tables
+from ontime.datasets import Dataset, SourceBroken, Table, Tables
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 
@@ -23,25 +24,56 @@ def dataset(name: str) -> Dataset:
 
 def read(name: str, known_until: datetime | None = None) -> Tables:
     """The tables of a dataset, or what was known of them by `known_until`. Raises SourceBroken, NotDeclared."""
+    parts = list(read_parts(name, known_until))
+    if len(parts) == 1:
+        return parts[0]
+    pieces = {table.name: [part[table.name] for part in parts if table.name in part] for table in DATA.tables}
+    return {table.name: join_pieces(pieces[table.name], table) for table in DATA.tables}
+
+
+def read_parts(name: str, known_until: datetime | None = None) -> Iterator[Tables]:
+    """The tables of a dataset in the parts in which its `read` returns them: one part, unless it is a generator.
+
+    Rows that come in several parts are sorted by their moment within each. Raises SourceBroken and NotDeclared, for a
+    table that no part has after the last part.
+    """
     tables = dataset(name).read(known_until)
-    _refuse_without_moments(tables)
-    return as_of(tables, known_until) if known_until else tables
+    whole = isinstance(tables, Mapping)
+    columns: dict[str, list[str]] = {}  # of each table, by the first part that has it
+    for part in [tables] if whole else tables:
+        for table in DATA.tables:
+            if table.name in part:
+                _refuse_wrong_rows(table, part[table.name], columns)
+        known = as_of(part, known_until) if known_until else part
+        yield known if whole else {table.name: join_pieces([known[table.name]], table)
+                                   for table in DATA.tables if table.name in known}  # fmt: skip
+    if absent := [table.name for table in DATA.tables if table.name not in columns]:
+        raise SourceBroken(f"{absent[0]}: the dataset's `read` does not return this table")
 
 
-def _refuse_without_moments(tables: Tables) -> None:
-    """Raise SourceBroken if a table lacks a column of its availability, or a row lacks its time."""
-    for table in DATA.tables:
-        rows = tables.get(table.name)
-        if rows is None:
-            raise SourceBroken(f"{table.name}: the dataset's `read` does not return this table")
-        needed = [*([table.moment] if table.moment else []), *table.availability.columns]
-        if absent := [name for name in needed if name not in rows]:
-            raise SourceBroken(f"{table.name}: the dataset's `read` does not return the column {', '.join(absent)}")
-        if table.moment and (timeless := rows.index[rows[table.moment].isna()]).size:
-            raise SourceBroken(
-                f"{table.name}.{table.moment}: {timeless.size:,} rows have no time, the first is row {timeless[0]}: "
-                "`read` must leave them out"
-            )
+def join_pieces(pieces: Sequence[pd.DataFrame], table: Table) -> pd.DataFrame:
+    """The rows of all pieces, by their moment; rows with the same moment stay in the order in which they come."""
+    rows = pd.concat(pieces, ignore_index=True)
+    return rows.sort_values(table.moment, kind="stable", ignore_index=True) if table.moment else rows
+
+
+def _refuse_wrong_rows(table: Table, rows: pd.DataFrame, columns: dict[str, list[str]]) -> None:
+    """Raise SourceBroken if a column of the availability is missing, a row has no time, or a part is unlike others."""
+    needed = [*([table.moment] if table.moment else []), *table.availability.columns]
+    if absent := [name for name in needed if name not in rows]:
+        raise SourceBroken(f"{table.name}: the dataset's `read` does not return the column {', '.join(absent)}")
+    if table.moment and (timeless := rows.index[rows[table.moment].isna()]).size:
+        raise SourceBroken(
+            f"{table.name}.{table.moment}: {timeless.size:,} rows have no time, the first is row {timeless[0]}: "
+            "`read` must leave them out"
+        )
+    if table.moment is None and table.name in columns:
+        raise SourceBroken(f"{table.name}: `read` yields this table twice: yield a table without a moment once, whole")
+    if different := set(columns.setdefault(table.name, [*rows])) ^ {*rows}:
+        raise SourceBroken(
+            f"{table.name}.{min(different)}: only some of the parts that `read` yields have this column: "
+            "yield the same columns in each"
+        )
 
 
 def as_of(tables: Tables, moment: datetime) -> Tables:

@@ -59,6 +59,7 @@ DATA = Data(
     ),
     online_features=features.online_features,
     known_errors=known_errors.KNOWN_ERRORS,
+    halo=timedelta(days=4),  # to an aircraft's previous leg: two days late at most, and 40 hours there and back
     names=names,
     counts={"weather_hours_missing": rules.weather_hours_missing},
     drift_of={

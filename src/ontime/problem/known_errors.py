@@ -46,8 +46,8 @@ def _arrives_before_it_leaves(tables: Tables) -> pd.Series:
     return early.between(0, 60, inclusive="left")
 
 
-def _with_territories(tables: Tables, hits: pd.Series) -> Tables:
-    missing = sorted(set(tables["flights"].loc[hits, "dest"]) & set(TERRITORY_AIRPORTS))
+def _with_territories(tables: Tables, _: pd.Series) -> Tables:
+    missing = sorted(set(TERRITORY_AIRPORTS) - set(tables["airports"]["airport"]))
     added = pd.DataFrame({"airport": missing, "name": [TERRITORY_AIRPORTS[code] for code in missing]})
     airports = pd.concat([tables["airports"], added.assign(zone=TERRITORY_ZONE)], ignore_index=True)
     return {**tables, "airports": airports}

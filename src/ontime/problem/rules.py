@@ -42,7 +42,9 @@ def elapsed_minutes(flights: pd.DataFrame) -> pd.Series:
 
 
 def weather_hours_missing(tables: Tables) -> dict[str, int]:
-    """For each airport, the number of hours without an observation, between the first and last day with flights."""
+    """For each airport, the number of hours of a month without an observation, from its first to last day of flights."""
+    if tables["flights"].empty:
+        return dict.fromkeys(ORIGINS, 0)
     days = tables["flights"]["scheduled_departure"].dt.tz_convert(CLOCK).dt.normalize()
     hours = pd.date_range(days.min(), days.max() + pd.Timedelta(days=1), freq="h", inclusive="left")
     observed = tables["weather"][tables["weather"]["hour"].isin(hours)].groupby("origin")["hour"].nunique()
