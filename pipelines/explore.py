@@ -1,27 +1,40 @@
-"""Exploration of the data, before any model: data/validated/ -> reports/eda.md and reports/eda/*.png."""
+"""Exploration of the data, before any model: data/validated/ -> reports/eda.md and reports/eda/*.png.
+
+Counts are added month by month, so memory does not grow with the number of months.
+"""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from ontime import exploration, files, plots, progress, rendering
-from ontime.datasets import Tables
 from ontime.declaration import Question
 from ontime.params import load_params
 from ontime.problem.data import DATA
 from ontime.schema import WORDS
-from ontime.sources import months_of
-from pipelines.layout import EDA, REPORTS, VALIDATED, read_tables, replacing_folder
+from pipelines.layout import EDA, REPORTS, VALIDATED, all_months, months_in, read_months, read_small, replacing_folder
 
 TEMPLATE = Path(__file__).parent / "templates/eda.md.jinja"
 
 
-def monthly_counts(entities: pd.DataFrame) -> pd.DataFrame:
+def count_month(month: str, question: Question) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The labels of a month by weekday and hour, and the nulls of its columns."""
+    tables = {table.name: read_months(VALIDATED / table.name, [month]) for table in DATA.long}
+    entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
+    return exploration.count_labels(entities), exploration.count_nulls(tables)
+
+
+def monthly_counts(labels: pd.DataFrame) -> pd.DataFrame:
     """Rows, rows without a label, and the share of positives of each month."""
-    counted = entities.assign(unlabelled=entities["label"].isna())
-    return counted.groupby("month").agg(
-        rows=("entity_id", "size"), unlabelled=("unlabelled", "sum"), positive=("label", "mean")
+    sums = labels.groupby("month").sum()
+    return pd.DataFrame(
+        {
+            "rows": sums["rows"],
+            "unlabelled": sums["rows"] - sums["labelled"],
+            "positive": sums["positive"] / sums["labelled"],
+        }
     )
 
 
@@ -30,15 +43,15 @@ def eda_page(months: pd.DataFrame, findings: Mapping[str, str], question: Questi
     return rendering.render(TEMPLATE, months=months.itertuples(), findings=findings, question=question)
 
 
-def draw_plots(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
+def draw_plots(labels: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
     """Save the plots in the folder. Returns their titles by name."""
-    labelled = entities.groupby("hour")["label"]
-    hours = labelled.mean()[labelled.count() >= 100]
-    months, overall = entities.groupby("month")["label"].mean(), float(entities["label"].mean())
-    heat = exploration.rate_by_hour_and_weekday(entities)
+    hours = labels.groupby("hour").sum()
+    hours = hours[hours["labelled"] >= exploration.ENOUGH]
+    overall = float(labels["positive"].sum() / labels["labelled"].sum())
+    heat = exploration.rate_by_hour_and_weekday(labels)
     figures = {
-        "rate_by_month": plots.rate_by_month(months, overall),
-        "rate_by_hour": plots.rate_by_hour(hours, overall),
+        "rate_by_month": plots.rate_by_month(monthly_counts(labels)["positive"], overall),
+        "rate_by_hour": plots.rate_by_hour(hours["positive"] / hours["labelled"], overall),
         "rate_by_hour_and_weekday": plots.rate_by_hour_and_weekday(heat),
         "missing": plots.missingness(missing),
         "drift": plots.drift(drift, exploration.REFERENCE_MONTHS),
@@ -48,31 +61,33 @@ def draw_plots(entities: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, 
     return {name: figure.finding for name, figure in figures.items()}
 
 
-def drift_of(tables: Tables) -> pd.DataFrame:
-    """The drift index of each declared column by month, in the order of the declaration."""
+def read_drift() -> pd.DataFrame:
+    """The drift index of each declared column by month against the first ones, in the order of the declaration."""
     drifts = []
     for name, columns in DATA.drift_of.items():
-        table = DATA.table(name)
-        rows = tables[name].assign(month=months_of(tables[name][table.moment]))
-        drifts.append(exploration.drift_by_month(rows, columns))
+        read = partial(read_months, VALIDATED / name, columns=[*columns])
+        months = months_in(VALIDATED / name)
+        reference = read(months[: exploration.REFERENCE_MONTHS])
+        drifts.append(exploration.drift_by_month(reference, ((month, read([month])) for month in months)))
     return pd.concat(drifts) if drifts else pd.DataFrame()
 
 
 def main() -> None:
     question = load_params().question
     with progress.steps("explore", 3) as begin, replacing_folder(EDA) as folder:
-        begin("reads the tables")
-        tables = read_tables(VALIDATED)
-        entities = exploration.with_clock(tables[DATA.entities], question.label_at_least)
+        begin("counts labels and missing values by month")
+        counts = [count_month(month, question) for month in all_months(VALIDATED)]
+        labels = pd.concat([of_month for of_month, _ in counts])
+        nulls = [of_month for _, of_month in counts] + [exploration.count_nulls(read_small(VALIDATED))]
         begin("measures drift by month")
-        drift = drift_of(tables)
+        drift = read_drift()
         begin("draws")
-        findings = draw_plots(entities, exploration.missing_shares(tables), drift, folder)
+        findings = draw_plots(labels, exploration.missing_shares(pd.concat(nulls)), drift, folder)
+        months = monthly_counts(labels)
         # Inside the block, so that an error leaves the previous plots unchanged.
-        text = eda_page(monthly_counts(entities), findings, question)
+        text = eda_page(months, findings, question)
     files.write_text(REPORTS / "eda.md", text)
-    months = entities["month"].nunique()
-    print(f"explore: {len(entities):,} {WORDS.entities}, {months} months: {REPORTS / 'eda.md'}")
+    print(f"explore: {months['rows'].sum():,} {WORDS.entities}, {len(months)} months: {REPORTS / 'eda.md'}")
 
 
 if __name__ == "__main__":

@@ -128,6 +128,12 @@ def months_recorded(folder: Place) -> dict[str, list[str]]:
         raise MonthsMissing(f"{folder}/{RECORD} is not there: {REBUILD}") from None
 
 
+def read_small(folder: Path) -> Tables:
+    """The tables without a moment."""
+    names = [table.name for table in DATA.tables if table.moment is None]
+    return {name: pd.read_parquet(folder / f"{name}.parquet") for name in names}
+
+
 def all_months(folder: Path) -> list[str]:
     """The months of any table of a folder, in order. Raises MonthsMissing."""
     return sorted({month for months in months_recorded(folder).values() for month in months})

@@ -1,6 +1,6 @@
-"""The tables behind the exploration report on the data."""
+"""The tables behind the exploration report on the data, from the sums of each month."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from ontime.sources import months_of
 BINS = 10
 EMPTY_SHARE = 1e-4  # share assigned to an empty bin, to avoid the logarithm of zero
 REFERENCE_MONTHS = 3
+ENOUGH = 100  # labelled entities of an hour of the day, to show its rate
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
@@ -29,17 +30,37 @@ def with_clock(entities: pd.DataFrame, at_least: float) -> pd.DataFrame:
     )
 
 
-def rate_by_hour_and_weekday(entities: pd.DataFrame) -> pd.DataFrame:
+def count_labels(entities: pd.DataFrame) -> pd.DataFrame:
+    """The `rows`, `labelled` and `positive` of each month, weekday and hour, of entities `with_clock`.
+
+    The counts of several months can be added, and so their shares follow from them.
+    """
+    labels = entities.groupby(["month", "weekday", "hour"])["label"]
+    return pd.DataFrame({"rows": labels.size(), "labelled": labels.count(), "positive": labels.sum()})
+
+
+def rate_by_hour_and_weekday(counts: pd.DataFrame) -> pd.DataFrame:
     """Share positive, weekdays in rows, hours with at least 100 labelled entities in columns."""
-    enough = entities.groupby("hour")["label"].count() >= 100
-    table = entities.pivot_table(index="weekday", columns="hour", values="label", aggfunc="mean")
-    return table.loc[:, enough[enough].index].rename(index=dict(enumerate(WEEKDAYS)))
+    labelled = counts.groupby("hour")["labelled"].sum()
+    cells = counts[counts["labelled"] > 0].groupby(["weekday", "hour"]).sum()
+    table = (cells["positive"] / cells["labelled"]).unstack("hour")
+    return table[labelled[labelled >= ENOUGH].index].rename(index=dict(enumerate(WEEKDAYS)))
 
 
-def missing_shares(tables: Tables) -> pd.Series:
-    """The share of nulls of each column that has any, as `table.column`."""
-    shares = pd.concat([table.isna().mean().add_prefix(f"{name}.") for name, table in tables.items()])
-    return shares[shares > 0]
+def count_nulls(tables: Tables) -> pd.DataFrame:
+    """The `rows` and `nulls` of each `table.column`; those of several months can be added."""
+    counts = [
+        (f"{name}.{column}", len(table), nulls)
+        for name, table in tables.items()
+        for column, nulls in table.isna().sum().items()
+    ]
+    return pd.DataFrame(counts, columns=["column", "rows", "nulls"]).set_index("column")
+
+
+def missing_shares(counts: pd.DataFrame) -> pd.Series:
+    """The share of nulls of each column that has any, by the counts of nulls of one month or several."""
+    sums = counts.groupby(level=0, sort=False).sum()
+    return (sums["nulls"] / sums["rows"])[sums["nulls"] > 0]
 
 
 def population_stability_index(reference: pd.Series, current: pd.Series) -> float:
@@ -64,13 +85,11 @@ def population_stability_index(reference: pd.Series, current: pd.Series) -> floa
     return float(((current_shares - reference_shares) * np.log(current_shares / reference_shares)).sum())
 
 
-def drift_by_month(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The stability index of each column in each month against the first three; `table` has a column `month`."""
-    by_month = {str(month): rows for month, rows in table.groupby("month", sort=True)[[*columns]]}
-    reference = pd.concat(list(by_month.values())[:REFERENCE_MONTHS])
+def drift_by_month(reference: pd.DataFrame, months: Iterable[tuple[str, pd.DataFrame]]) -> pd.DataFrame:
+    """The stability index of each column of the reference in each month: one row a column, one column a month."""
     return pd.DataFrame(
         {
-            month: {name: population_stability_index(reference[name], rows[name]) for name in columns}
-            for month, rows in by_month.items()
+            month: {name: population_stability_index(reference[name], rows[name]) for name in reference}
+            for month, rows in months
         }
     )

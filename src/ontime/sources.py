@@ -1,6 +1,6 @@
 """The tables of a dataset: raw, as of a moment, and by month."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import pandas as pd
@@ -38,15 +38,20 @@ def read_parts(name: str, known_until: datetime | None = None) -> Iterator[Table
     table that no part has after the last part.
     """
     tables = dataset(name).read(known_until)
-    whole = isinstance(tables, Mapping)
+    if isinstance(tables, Mapping):
+        yield from _known_parts([tables], known_until)
+        return
+    for part in _known_parts(tables, known_until):
+        yield {table.name: join_pieces([part[table.name]], table) for table in DATA.tables if table.name in part}
+
+
+def _known_parts(parts: Iterable[Tables], known_until: datetime | None) -> Iterator[Tables]:
     columns: dict[str, list[str]] = {}  # of each table, by the first part that has it
-    for part in [tables] if whole else tables:
+    for part in parts:
         for table in DATA.tables:
             if table.name in part:
                 _refuse_wrong_rows(table, part[table.name], columns)
-        known = as_of(part, known_until) if known_until else part
-        yield known if whole else {table.name: join_pieces([known[table.name]], table)
-                                   for table in DATA.tables if table.name in known}  # fmt: skip
+        yield as_of(part, known_until) if known_until else part
     if absent := [table.name for table in DATA.tables if table.name not in columns]:
         raise SourceBroken(f"{absent[0]}: the dataset's `read` does not return this table")
 

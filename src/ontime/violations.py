@@ -13,7 +13,7 @@ SHOWN_ROWS = 3
 
 
 class Violation(NamedTuple):
-    """A rule, and the rows that break it. A rule with `values` is broken if more than the share `at_most` of them do."""
+    """A rule, and the rows that break it. If it has `values`, the share `at_most` of them may break it."""
 
     place: str  # a table, or a column of one
     rule: str

@@ -6,6 +6,7 @@ import pytest
 
 from ontime import exploration
 from ontime.datasets import Tables
+from pipelines import explore
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +17,7 @@ NORMAL = pd.Series(RNG.normal(size=5000))
 def test_the_late_rate_of_each_month_is_the_known_one(tables: Tables) -> None:
     flights = exploration.with_clock(tables["flights"], 15)
 
-    rates = flights.groupby("month")["label"].mean().tolist()
+    rates = explore.monthly_counts(exploration.count_labels(flights))["positive"].tolist()
 
     expected = [0.235, 0.238, 0.236, 0.288, 0.227, 0.315, 0.322, 0.246, 0.137, 0.176, 0.181, 0.336]
     assert rates == pytest.approx(expected, abs=0.001)
@@ -54,18 +55,47 @@ def test_an_unseen_category_is_drift_and_finite() -> None:
 
 
 def test_only_columns_with_nulls_are_missing_something(tables: Tables) -> None:
-    shares = exploration.missing_shares(tables)
+    shares = exploration.missing_shares(exploration.count_nulls(tables))
 
     assert "flights.carrier" not in shares
     assert shares["flights.departed_at"] == pytest.approx(8255 / 336_776)
+
+
+def test_counts_of_months_add_up_to_those_of_the_year(tables: Tables) -> None:
+    flights = exploration.with_clock(tables["flights"], 15)
+    months = [rows for _, rows in flights.groupby("month")]
+    cells = flights.groupby(["weekday", "hour"])["label"].mean()
+
+    heat = exploration.rate_by_hour_and_weekday(pd.concat(map(exploration.count_labels, months)))
+    missing = exploration.missing_shares(pd.concat([exploration.count_nulls({"flights": rows}) for rows in months]))
+
+    assert heat.loc["Mon", 7] == cells[0, 7]
+    assert missing["flights.tailnum"] == flights["tailnum"].isna().mean()
+
+
+def test_an_hour_with_few_labels_has_no_rate(tables: Tables) -> None:
+    flights = exploration.with_clock(tables["flights"], 15)
+    at_five = flights[flights["hour"] == 5]
+    few = at_five.assign(label=at_five["label"].where(at_five["label"].notna().cumsum() < exploration.ENOUGH))
+
+    rates = exploration.rate_by_hour_and_weekday(
+        exploration.count_labels(pd.concat([few, flights[flights["hour"] == 6]]))
+    )
+
+    assert [*rates.columns] == [6]
+
+
+def by_month(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    months = [(str(month), rows[columns]) for month, rows in table.groupby("month")]
+    return exploration.drift_by_month(pd.concat([rows for _, rows in months[:3]]), months)
 
 
 def test_temperature_drifts_and_the_timetable_does_not(tables: Tables) -> None:
     flights = exploration.with_clock(tables["flights"], 15)
     weather = tables["weather"].assign(month=tables["weather"]["local_hour"].dt.strftime("%Y-%m"))
 
-    temperature = exploration.drift_by_month(weather, ["temp_f"]).loc["temp_f", "2013-04":"2013-10"]
-    carriers = exploration.drift_by_month(flights, ["carrier", "origin", "hour"])
+    temperature = by_month(weather, ["temp_f"]).loc["temp_f", "2013-04":"2013-10"]
+    carriers = by_month(flights, ["carrier", "origin", "hour"])
 
     assert temperature.min() > 3
     assert carriers.to_numpy().max() < 0.06

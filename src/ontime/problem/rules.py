@@ -42,7 +42,7 @@ def elapsed_minutes(flights: pd.DataFrame) -> pd.Series:
 
 
 def weather_hours_missing(tables: Tables) -> dict[str, int]:
-    """For each airport, the number of hours of a month without an observation, from its first to last day of flights."""
+    """For each airport, the number of hours without an observation, between a month's first and last day of flights."""
     if tables["flights"].empty:
         return dict.fromkeys(ORIGINS, 0)
     days = tables["flights"]["scheduled_departure"].dt.tz_convert(CLOCK).dt.normalize()
