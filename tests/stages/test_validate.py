@@ -18,7 +18,8 @@ from ontime.contract_parts import Part
 from ontime.datasets import Rule, Tables
 from ontime.problem import rules
 from ontime.problem.data import DATA
-from pipelines import explore, layout, validate, workers
+from pipelines import explore, layout, validate
+from pipelines.engines import local
 from tests import PARAMS_YAML
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def spring(raw_2023: Tables) -> Tables:
 def validate_months(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
     """Runs the stage in an empty project, and in this process."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(workers, "map_parts", map)
+    monkeypatch.setattr(local, "map_parts", map)
 
     def run(tables: Tables) -> None:
         layout.write_tables(tables, layout.INGESTED)
