@@ -324,6 +324,9 @@ bench-scale: install  ## measure CPU time and memory of the stages with 1, 3 and
 bench-engines: install $(VENV)/.installed-dask $(VENV)/.installed-spark  ## measure CPU time and memory of features and scores on each engine (needs `make train` and Java 17)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.engines
 
+bench-sampling: install  ## measure what training on 10, 30 and 100 % of the rows costs in log-loss, with 5 seeds (needs `make train`)
+	@$(PY) -m bench.sampling
+
 bench-gate: install  ## measure the gate's error rates and power: 2,000 simulations per row (a quarter of an hour)
 	@$(PY) -m bench.gate_power
 

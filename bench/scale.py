@@ -1,7 +1,8 @@
 """`make bench-scale`: CPU time and peak memory of the stages with 1, 3 and 10 times as many rows.
 
 The rows are synthetic: each entity is copied under other ids, so every hour has k times as many entities. That says how
-the stages grow, and nothing about a model. LightGBM is the only candidate, on one thread. Writes
+the stages grow, and nothing about a model. LightGBM is the only candidate, on one thread. From the two largest runs it
+computes how many rows of the training period would fit into the memory of one machine. Writes
 reports/bench_scale.json and reports/bench_scale.png. Needs `make train`.
 """
 
@@ -28,6 +29,7 @@ from pipelines.layout import FEATURES, REPORTS, VALIDATED, months_in, read_json,
 
 COPIES = (1, 3, 10)
 STAGES = ("features", "train", "evaluate")
+MEMORY_GB = (8, 24, 128)
 VAR = Path("var")  # on disk: /tmp may be in memory
 
 
@@ -58,20 +60,41 @@ def measure_copies(copies: int) -> dict[str, Any]:
 
 
 def growth(runs: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Of each stage: bytes a row from the smallest to the largest run, and how much more CPU time the last rows took.
+    """Of each stage: the bytes and the CPU time of a further row between the last two runs, and how the latter grew.
 
-    That is the CPU time of a further row between the last two runs, divided by the one between the first two.
+    `cpu_growth` divides it by the CPU time of a further row between the first two runs. Memory that does not depend on
+    the number of rows, such as LightGBM's sample of 200,000, hides part of the bytes between the first two.
     """
     grown = {}
     for stage in STAGES:
         usage = [run["stages"][stage] for run in runs]
-        memory = (usage[-1]["peak_mb"] - usage[0]["peak_mb"]) / (usage[-1]["rows"] - usage[0]["rows"])
+        memory = (usage[-1]["peak_mb"] - usage[-2]["peak_mb"]) / (usage[-1]["rows"] - usage[-2]["rows"])
         slopes = [
             (large["cpu_seconds"] - small["cpu_seconds"]) / (large["rows"] - small["rows"])
             for small, large in pairwise(usage)
         ]
-        grown[stage] = {"bytes_per_row": round(1e6 * memory), "cpu_growth": round(slopes[-1] / slopes[0], 2)}
+        grown[stage] = {
+            "bytes_per_row": round(1e6 * memory),
+            "cpu_microseconds_per_row": round(1e6 * slopes[-1], 1),
+            "cpu_growth": round(slopes[-1] / slopes[0], 2),
+        }
     return grown
+
+
+def largest_training(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, float]]) -> list[dict[str, float]]:
+    """The millions of rows at which `train` needs all of the memory, and its CPU hours then.
+
+    An extrapolation: the line through the last two runs.
+    """
+    last, each = runs[-1]["stages"]["train"], grown["train"]
+    reached = []
+    for gigabytes in MEMORY_GB:
+        more = (1e9 * gigabytes - 1e6 * last["peak_mb"]) / each["bytes_per_row"]
+        hours = (last["cpu_seconds"] + 1e-6 * each["cpu_microseconds_per_row"] * more) / 3600
+        reached.append(
+            {"gb": gigabytes, "million_rows": round((last["rows"] + more) / 1e6), "cpu_hours": round(hours, 1)}
+        )
+    return reached
 
 
 def draw(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, float]]) -> Picture:
@@ -100,7 +123,9 @@ def draw(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, float]]) -> 
 def main() -> None:
     runs = [measure_copies(copies) for copies in progress_bar(COPIES, desc="bench-scale", unit="sizes")]
     grown = growth(runs)
-    write_json(REPORTS / "bench_scale.json", {"cores": os.cpu_count(), "runs": runs, "growth": grown})
+    reached = largest_training(runs, grown)
+    content = {"cores": os.cpu_count(), "runs": runs, "growth": grown, "largest_training": reached}
+    write_json(REPORTS / "bench_scale.json", content)
     figures.save(draw(runs, grown), REPORTS / "bench_scale.png")
     print(f"{'copies':>6}  {'stage':<10}{'rows':>12}{'CPU s':>8}{'peak MB':>9}")
     for run in runs:
@@ -109,6 +134,10 @@ def main() -> None:
             print(f"{run['copies']:>6}  {stage:<10}{figures_of_stage}")
     for stage, each in grown.items():
         print(f"{stage}: {each['bytes_per_row']:,} bytes a row, CPU time of a further row x {each['cpu_growth']}")
+    for size in reached:
+        print(
+            f"train: {size['million_rows']:,} million rows fit into {size['gb']} GB, in {size['cpu_hours']} CPU hours"
+        )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from ontime.batches import Batches
 from ontime.datasets import KEY
 from pipelines.layout import FEATURES, read_batches
 
-BATCH_ROWS = 50_000
+BATCH_ROWS = 20_000  # 12 MB as a table, of which pandas and Arrow hold several copies at once
 
 
 class Survey(NamedTuple):
