@@ -53,7 +53,7 @@ def main() -> None:
     parts = sources.read_parts(params.dataset, params.known_until)
     with replacing_folder(INGESTED) as folder:
         counts = write_parts(progress_bar(parts, desc="ingest", unit="parts"), folder)
-    print(f"ingest: {params.dataset}: {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+    print(f"ingest: {params.dataset}: {', '.join(f'{counts[table.name]:,} {table.name}' for table in DATA.tables)}")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def join_parts(parts: Iterable[Part], again: Callable[[], Iterable[Part]]) -> Wh
     """
     whole = contract_parts.add_parts(parts)
     small = [table for table in DATA.tables if table.moment is None and whole.tables]
-    violations = whole.violations + [each for table in small for each in _violations(whole.tables, table)]
+    violations = whole.violations + [each for table in small for each in _violations_or_empty(whole.tables, table)]
     for (name, columns), hashes in whole.repeated.items():
         rows = (part.tables[name] for part in again() if part.tables)
         violations.append(repeated_keys.violation((name, columns), hashes, rows))

@@ -25,9 +25,9 @@ class Part(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """All parts together. `tables` has the small tables."""
+    """All parts together."""
 
-    tables: Tables
+    tables: Tables  # of the first part, whose small tables are those of all
     quarantined: dict[str, pd.DataFrame]
     report: dict[str, Any]  # reports/data_quality.json
     violations: list[Violation]
@@ -36,27 +36,26 @@ class Whole(NamedTuple):
 
 def add_parts(parts: Iterable[Part]) -> Whole:
     """Add up the parts as they come. At most what they quarantine, and 8 bytes for each key, is kept of all of them."""
+    first: Part | None = None  # of those that have tables
     counts: Counts = {}
-    small_counts: Counts = {}
-    small: Tables = {}
     violations, keys = list[Violation](), list[repeated_keys.Hashes]()
     quarantined = dict[str, list[pd.DataFrame]]()
     for part in parts:
-        counts, small_counts = _sum(counts, part.counts), part.small_counts
+        counts = _sum(counts, part.counts)
         violations += part.violations
         keys.append(part.keys)
+        if not part.tables:
+            continue
+        first = first or part
+        violations += _different(first, part)
         for name, rows in part.quarantined.items():
-            if DATA.table(name).moment or not small:
+            if DATA.table(name).moment or part is first:
                 quarantined.setdefault(name, []).append(rows)
-        if part.tables:
-            own = {table.name: part.tables[table.name] for table in DATA.tables if table.moment is None}
-            violations += _different(small, own) if small else []
-            small = small or own
     empty = [Violation(table.name, "has no rows") for table in DATA.long if not counts["cleaned"][table.name]]
     return Whole(
-        small,
+        first.tables if first else {},
         {name: _by_rule(rows) for name, rows in quarantined.items()},
-        _report(counts, small_counts),
+        _report(counts, part.small_counts),
         violations + empty,
         repeated_keys.in_several_months(keys),
     )
@@ -69,10 +68,13 @@ def _sum(one: Any, other: Any) -> Any:
     return one + other
 
 
-def _different(small: Tables, others: Tables) -> Iterator[Violation]:
-    """A repair may depend on the rows of the month: then no month alone says what the small table is."""
-    for name, rows in others.items():
-        if not rows.equals(small[name]):
+def _different(one: Part, other: Part) -> Iterator[Violation]:
+    """The small tables whose rows or errors are not the same: then no month alone says what they are."""
+    hits, other_hits = one.small_counts["hits"], other.small_counts["hits"]
+    depending = {rule.table for rule in DATA.known_errors if hits.get(rule.name) != other_hits.get(rule.name)}
+    for table in DATA.tables:
+        name = table.name
+        if table.moment is None and (name in depending or not one.tables[name].equals(other.tables[name])):
             rule = "is not the same with each month: its rules and repairs must not depend on a table with a moment"
             yield Violation(name, rule)
 
