@@ -58,7 +58,7 @@ def clean_part(tables: Tables, period: Period | None = None) -> Part:
         cleaned, quarantined = _own_rows(cleaned, raw), _own_rows(quarantined, raw)
         violations = [each for table in DATA.long for each in _moved_rows(cleaned[table.name], table, period)]
         for table in DATA.long:
-            keys |= repeated_keys.hashes_of(table, table.contract(cleaned), cleaned[table.name])
+            keys |= repeated_keys.hashes_of(table, _keys(table.contract(cleaned)), cleaned[table.name])
     counts["cleaned"] = {table.name: len(cleaned[table.name]) for table in DATA.long}
     violations += [each for table in DATA.long for each in _violations(cleaned, table)]
     return Part(cleaned, quarantined, counts, small_counts, violations, keys)
@@ -145,6 +145,12 @@ def _own_rows(tables: Mapping[str, pd.DataFrame], raw: Tables) -> dict[str, pd.D
         name: rows[rows.index.isin(raw[name].index)] if DATA.table(name).moment else rows
         for name, rows in tables.items()
     }
+
+
+def _keys(contract: pa.DataFrameSchema) -> list[tuple[str, ...]]:
+    """The columns of each key: one that is unique, or those that are unique together."""
+    keys: list[tuple[str, ...]] = [(name,) for name, column in contract.columns.items() if column.unique]
+    return [*keys, tuple(contract.unique)] if contract.unique else keys
 
 
 def _moved_rows(rows: pd.DataFrame, table: Table, period: Period) -> list[Violation]:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
 from ontime.datasets import Table
 from ontime.violations import SHOWN_ROWS, Violation
@@ -14,15 +13,13 @@ Key = tuple[str, tuple[str, ...]]  # a table, and the columns of its key
 Hashes = dict[Key, np.ndarray]
 
 
-def hashes_of(table: Table, contract: pa.DataFrameSchema, rows: pd.DataFrame) -> Hashes:
+def hashes_of(table: Table, keys: Iterable[tuple[str, ...]], rows: pd.DataFrame) -> Hashes:
     """The hashes of the values of each key of a table; none of a key with the moment: it cannot be in two months."""
-    keys = [(name,) for name, column in contract.columns.items() if column.unique]
-    keys += [tuple(contract.unique)] if contract.unique else []
-    return {(table.name, key): np.unique(_hash(rows, key)) for key in keys if table.moment not in key}
+    return {(table.name, key): pd.unique(_hash(rows, key)) for key in keys if table.moment not in key}
 
 
 def _hash(rows: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
-    return pd.util.hash_pandas_object(rows[[*columns]], index=False).to_numpy()
+    return pd.util.hash_pandas_object(rows[[*columns]], index=False, categorize=False).to_numpy()
 
 
 def in_several_months(months: Iterable[Hashes]) -> Hashes:
