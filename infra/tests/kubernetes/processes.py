@@ -47,7 +47,8 @@ def environment(cluster: Cluster, pod: Pod, container: Container) -> dict[str, s
             variables |= {f"{name}_SERVICE_HOST": "10.96.0.7", f"{name}_PORT": "tcp://10.96.0.7:80"}
     for source in container.spec.get("envFrom", []):
         variables |= find(cluster, f"ConfigMap/{source['configMapRef']['name']}").get("data", {})
-    return variables | {each["name"]: each["value"] for each in container.spec.get("env", [])}
+    # A value that is a field of the pod, such as its job's name, is known when the pod is created.
+    return variables | {each["name"]: each.get("value", "sample") for each in container.spec.get("env", [])}
 
 
 @contextmanager
