@@ -25,6 +25,8 @@ SHAPES = {
     "AGAINST_FROM": DAY,
     "AGAINST_UNTIL": DAY,
     "BASE": (r"[^-].*", "a git revision"),
+    "CLEAN": (r"1", "1"),
+    "CONTEXT": (r"[^-\s]\S*", "a context of kubectl's configuration (`kubectl config get-contexts` lists them)"),
     "DO": (r".+", "a command"),
     "DRY_RUN": (r"1", "1"),
     "ENGINE": (r"local|dask|spark", "local, dask or spark"),
@@ -37,6 +39,7 @@ SHAPES = {
     "MONTHS": (r"[1-9]|1[0-2]", "a number of months from 1 to 12"),
     "NAME": (r"[A-Za-z0-9._-]{1,40}", "a name of at most 40 letters, digits, dots, hyphens and underscores"),
     "NOW": (r"1", "1"),
+    "OVERLAY": (r"[a-z][a-z0-9-]*", "a folder of infra/kubernetes/overlays"),
     "PART": (r"[a-z][\w/.]*", "a folder or a file of tests/, such as serving"),
     "REASON": (r"(?s)\s*\S.*", "a reason in words"),
     "REPLACE": (r"1", "1"),
@@ -74,6 +77,7 @@ NEEDS = {
     "key": ["NAME", "SCOPES"],
     "rename": ["NAME"],
     "stack-run": ["DO"],
+    "rehearsal": ["CONTEXT"],
     "stack-restore": ["FROM"],
 }
 # Target -> its optional variables.
@@ -98,6 +102,7 @@ TAKES = {
     "test-quick": ["PART"],
     "test-slowest": ["PART", "SLOWEST"],
     "stack-down": ["VOLUMES"],
+    "rehearsal": ["OVERLAY", "CLEAN"],
     "fuzz": ["EXAMPLES"],
     "bench-soak": ["REQUESTS"],
     "bench-store": ["ROWS"],

@@ -78,7 +78,7 @@ export NO_PROXY := $(call bypassed,$(NO_PROXY))
 export no_proxy := $(call bypassed,$(or $(no_proxy),$(NO_PROXY)))
 
 # Arguments of targets come from make's command line only: a VERSION or VOLUMES in the environment is ignored.
-ARGUMENTS := AGAINST_FROM AGAINST_UNTIL BASE DATASET DO DRY_RUN ENGINE ENTITY EXAMPLES FORCE FROM HEAD LABEL MONTHS NAME NOW PART REASON REPLACE REQUESTS ROWS SCOPES SHARE SLOWEST TIME TO UNTIL UPGRADE VERSION VOLUMES
+ARGUMENTS := AGAINST_FROM AGAINST_UNTIL BASE CLEAN CONTEXT DATASET DO DRY_RUN ENGINE ENTITY EXAMPLES FORCE FROM HEAD LABEL MONTHS NAME NOW OVERLAY PART REASON REPLACE REQUESTS ROWS SCOPES SHARE SLOWEST TIME TO UNTIL UPGRADE VERSION VOLUMES
 $(foreach name,$(ARGUMENTS),$(if $(filter environment,$(origin $(name))),$(eval $(name) :=)$(eval unexport $(name))))
 
 ifneq ($(findstring e,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
