@@ -40,18 +40,18 @@ def fit_sample(
     """Fit on a share of the rows, drawn without replacement and kept in their order, with their request-only copies."""
     count = round(share * len(matrix))
     chosen = np.sort(np.random.default_rng(seed).choice(len(matrix), count, replace=False))
-    seeded = params.train.model_copy(update={"seed": seed})
+    with_seed = params.train.model_copy(update={"seed": seed})
     rows, labels = model.with_request_only(
-        Batches.of(matrix[chosen]), train.label[chosen], seeded.request_only_share, seed
+        Batches.of(matrix[chosen]), train.label[chosen], with_seed.request_only_share, seed
     )
     start = time.process_time()
-    fitted = model.fit("lightgbm", rows, labels, seeded)
+    fitted = model.fit("lightgbm", rows, labels, with_seed)
     cpu_seconds = time.process_time() - start
     log_loss = float(evaluation.losses(valid.label, model.predict(fitted, valid.rows)).mean())
     return SampledFit(share, seed, count, log_loss, cpu_seconds)
 
 
-def summary(fits: Sequence[SampledFit]) -> list[dict[str, Any]]:
+def means(fits: Sequence[SampledFit]) -> list[dict[str, Any]]:
     """Of each share: the log-loss of all seeds, and by how much it is above that of all rows with the same seed."""
     whole = {fit.seed: fit.log_loss for fit in fits if fit.share == max(SHARES)}
     lines = []
@@ -80,12 +80,12 @@ def main() -> None:
     train = labelled.read_rows(periods["train"], count, categories)
     valid = labelled.read_rows(periods["valid"], labelled.survey(periods["valid"]).rows, categories)
     matrix = train.rows.in_memory()
-    drawn = [(share, seed) for seed in range(1, SEEDS + 1) for share in SHARES]
+    pairs = [(share, seed) for seed in range(1, SEEDS + 1) for share in SHARES]
     fits = [
         fit_sample(share, seed, matrix, train, valid, params)
-        for share, seed in progress_bar(drawn, desc="bench-sampling", unit="fits")
+        for share, seed in progress_bar(pairs, desc="bench-sampling", unit="fits")
     ]
-    lines = summary(fits)
+    lines = means(fits)
     write_json(REPORTS / "bench_sampling.json", {"cores": os.cpu_count(), "seeds": SEEDS, "shares": lines})
     print(f"{'share':>6}{'rows':>10}  {'log-loss (lowest to highest)':<32}{'above all rows':<32}{'CPU s':>6}")
     for line in lines:

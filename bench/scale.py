@@ -1,9 +1,9 @@
 """`make bench-scale`: CPU time and peak memory of the stages with 1, 3 and 10 times as many rows.
 
 The rows are synthetic: each entity is copied under other ids, so every hour has k times as many entities. That says how
-the stages grow, and nothing about a model. LightGBM is the only candidate, on one thread. From the two largest runs it
-computes how many rows of the training period would fit into the memory of one machine. Writes
-reports/bench_scale.json and reports/bench_scale.png. Needs `make train`.
+the stages grow, and nothing about a model. LightGBM is the only candidate. From the two largest runs it computes how
+many rows of the training period would fit into the memory of one machine. Writes reports/bench_scale.json and
+reports/bench_scale.png. Needs `make train`.
 """
 
 import os
@@ -87,14 +87,14 @@ def largest_training(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, 
     An extrapolation: the line through the last two runs.
     """
     last, each = runs[-1]["stages"]["train"], grown["train"]
-    reached = []
+    sizes = []
     for gigabytes in MEMORY_GB:
         more = (1e9 * gigabytes - 1e6 * last["peak_mb"]) / each["bytes_per_row"]
         hours = (last["cpu_seconds"] + 1e-6 * each["cpu_microseconds_per_row"] * more) / 3600
-        reached.append(
+        sizes.append(
             {"gb": gigabytes, "million_rows": round((last["rows"] + more) / 1e6), "cpu_hours": round(hours, 1)}
         )
-    return reached
+    return sizes
 
 
 def draw(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, float]]) -> Picture:
@@ -117,14 +117,14 @@ def draw(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, float]]) -> 
         f"A row of the training period takes {grown['train']['bytes_per_row']:,} bytes of memory, and "
         f"{copies[-1]} times the rows take {large / small:.1f} times the CPU time"
     )
-    return Picture(finding, "Stages with copies of the same rows (synthetic), LightGBM alone, one thread", figure)
+    return Picture(finding, "Stages with copies of the same rows (synthetic), LightGBM alone", figure)
 
 
 def main() -> None:
     runs = [measure_copies(copies) for copies in progress_bar(COPIES, desc="bench-scale", unit="sizes")]
     grown = growth(runs)
-    reached = largest_training(runs, grown)
-    content = {"cores": os.cpu_count(), "runs": runs, "growth": grown, "largest_training": reached}
+    sizes = largest_training(runs, grown)
+    content = {"cores": os.cpu_count(), "runs": runs, "growth": grown, "largest_training": sizes}
     write_json(REPORTS / "bench_scale.json", content)
     figures.save(draw(runs, grown), REPORTS / "bench_scale.png")
     print(f"{'copies':>6}  {'stage':<10}{'rows':>12}{'CPU s':>8}{'peak MB':>9}")
@@ -134,7 +134,7 @@ def main() -> None:
             print(f"{run['copies']:>6}  {stage:<10}{figures_of_stage}")
     for stage, each in grown.items():
         print(f"{stage}: {each['bytes_per_row']:,} bytes a row, CPU time of a further row x {each['cpu_growth']}")
-    for size in reached:
+    for size in sizes:
         print(
             f"train: {size['million_rows']:,} million rows fit into {size['gb']} GB, in {size['cpu_hours']} CPU hours"
         )

@@ -26,7 +26,7 @@ from ontime.datasets import KEY
 from ontime.model_study import Study
 from ontime.params import Params, load_params
 from ontime.schema import WORDS
-from pipelines.labelled import encoded, read_period
+from pipelines.labelled import encoded_batches, read_period
 from pipelines.layout import (
     COSTS,
     MODELS,
@@ -59,7 +59,7 @@ def read_test(params: Params) -> TestSet:
     entities = read_period(period, [KEY, "day", "label", *slices.FEATURES])
     split.refuse_strays("test", entities, period)
     training = read_json(MODELS / "training.json")
-    matrix = encoded(period, len(entities), training["categories"]).in_memory()
+    matrix = encoded_batches(period, len(entities), training["categories"]).in_memory()
     return TestSet(entities, entities["label"].to_numpy(), matrix, training)
 
 

@@ -1,7 +1,7 @@
 """Reads the labelled entities of a period from data/features/, for the stages and tools that fit or score.
 
-`read_period` gives the table. `encoded` gives the model's rows in batches, which need not fit into memory: as a matrix
-a row takes 280 bytes, and in a table more than 600, without the copies that pandas makes.
+`read_period` gives the table. `encoded_batches` gives the model's rows in batches, which need not fit into memory: as a
+matrix a row takes 280 bytes, and in a table more than 600, without the copies that pandas makes.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -85,7 +85,7 @@ def survey(period: split.Period) -> Survey:
     return Survey(rows, {name: tuple(sorted(values)) for name, values in seen.items()})
 
 
-def encoded(period: split.Period, rows: int, categories: Mapping[str, Sequence[str]]) -> Batches:
+def encoded_batches(period: split.Period, rows: int, categories: Mapping[str, Sequence[str]]) -> Batches:
     """The `rows` labelled entities of a period as the model's input; each pass reads the files again."""
     return Batches(rows, lambda: (model.matrix_of(table, categories) for table in read_in_batches(period)))
 
@@ -97,7 +97,7 @@ def read_rows(
     look: Callable[[pd.DataFrame], None] | None = None,
 ) -> LabelledRows:
     """The `rows` labelled entities of a period. `look` sees each table, with all columns, before it is dropped."""
-    batches = encoded(period, rows, categories)
+    batches = encoded_batches(period, rows, categories)
     if look is None:
         return LabelledRows.of(read_in_batches(period, [KEY, "day", "label"]), batches)
     return LabelledRows.of(read_in_batches(period), batches, look)

@@ -37,7 +37,7 @@ def fit_candidates(
         train.rows, train.label, params.train.request_only_share, params.train.seed
     )
     reads_batches = all(CANDIDATES[name].reads_batches for name in params.train.candidates)
-    fitting, validating = (each if reads_batches else each.in_memory() for each in (batches, valid.rows))
+    train_rows, valid_rows = (each if reads_batches else each.in_memory() for each in (batches, valid.rows))
     costs: dict[str, dict[str, float]] = {}
     scores: dict[str, dict[str, float]] = {}
     gains: dict[str, Sequence[float]] = {}
@@ -45,9 +45,9 @@ def fit_candidates(
         for name in params.train.candidates:
             bar.set_description_str(f"train: fits {name}")
             start = time.perf_counter()
-            fitted = model.fit(name, fitting, labels, params.train)
+            fitted = model.fit(name, train_rows, labels, params.train)
             costs[name] = {"fit_seconds": round(time.perf_counter() - start, 2)}
-            scores[name] = evaluation.scores(valid.label, model.predict(fitted, validating), params.cost)
+            scores[name] = evaluation.scores(valid.label, model.predict(fitted, valid_rows), params.cost)
             if (gain := CANDIDATES[name].gain) is not None:
                 gains[name] = gain(fitted)
             joblib.dump(fitted, folder / f"{name}.joblib")

@@ -32,7 +32,7 @@ class LightGBM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
         categorical_feature: list[int] | None = None,
     ) -> Self:
         """`categorical_feature`: positions of the columns that hold codes of categories."""
-        # Hyper-threads slow LightGBM down.
+        # The number that LightGBM's scikit-learn class takes: it is written into the model's text.
         parameters = {**self.parameters, "num_threads": joblib.cpu_count(only_physical_cores=True)}
         dataset = _Dataset(
             _AscendingRows(rows) if isinstance(rows, Batches) else rows,
@@ -76,7 +76,9 @@ class _AscendingRows(lightgbm.Sequence):
     def __getitem__(self, index: Any) -> NDArray[np.floating[Any]]:
         if isinstance(index, slice):
             return self._slice(index.start, index.stop)
-        return self._slice(index, index + 1)[0].astype(np.float64)  # the type of LightGBM's sample
+        if not self._first <= index < self._first + len(self._batch):
+            self._slice(index, index + 1)
+        return self._batch[index - self._first].astype(np.float64)  # the type of LightGBM's sample
 
     def _slice(self, start: int, stop: int) -> Matrix:
         """The batches go on from where the last slice ended, unless this one lies before it."""

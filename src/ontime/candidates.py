@@ -132,8 +132,8 @@ def _reset_thread_count(model: Any) -> None:
 def lightgbm(parameters: LightGBMParams, seed: int) -> Any:
     from ontime.boosting import LightGBM
 
-    fixed = {"objective": "binary", "seed": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
-    return LightGBM({**parameters.model_dump(), **fixed})
+    constants = {"objective": "binary", "seed": seed, "deterministic": True, "force_row_wise": True, "verbosity": -1}
+    return LightGBM({**parameters.model_dump(), **constants})
 
 
 def sklearn_onnx(model: Any) -> Any:

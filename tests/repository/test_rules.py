@@ -24,7 +24,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "fsspec": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py", "pipelines/storage.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "jinja2": "src/ontime/rendering.py",
-    "lightgbm": ("src/ontime/candidates.py", "src/ontime/export.py"),
+    "lightgbm": ("src/ontime/boosting.py", "src/ontime/export.py"),
     "markdown_it": "pipelines/tools/markdown_pages.py",
     "matplotlib": ("src/ontime/figures.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"),
     "mlflow": "src/ontime/registry.py",

@@ -93,4 +93,4 @@ def test_files_that_changed_between_the_passes_are_refused(two_months: pd.DataFr
     with pytest.raises(ValueError, match=f"the tables have {len(two_months):,} rows, not {count + 1:,}"):
         labelled.read_rows(PERIOD, count + 1, categories)
     with pytest.raises(ValueError, match=f"the batches have {len(two_months):,} rows, not {count + 1:,}"):
-        labelled.encoded(PERIOD, count + 1, categories).in_memory()
+        labelled.encoded_batches(PERIOD, count + 1, categories).in_memory()
