@@ -48,7 +48,8 @@ def _sum(one: Violation, other: Violation) -> Violation:
     if one.rows is None or other.rows is None:
         return one
     first = (one.first + other.first)[:SHOWN_ROWS]
-    return one._replace(rows=one.rows + other.rows, first=first, values=one.values + other.values)
+    values, at_most = one.values + other.values, max(one.at_most, other.at_most)
+    return one._replace(rows=one.rows + other.rows, first=first, values=values, at_most=at_most)
 
 
 def violations_of(contract: pa.DataFrameSchema | pa.SeriesSchema, table: Any) -> list[Violation]:
@@ -63,7 +64,7 @@ def violations_of(contract: pa.DataFrameSchema | pa.SeriesSchema, table: Any) ->
             contract.validate(table, lazy=True)
     except pa.errors.SchemaErrors as error:
         cases = _by_rule(error.failure_cases)
-        return shares + [_violation(str(contract.name), column, rule, rows) for (_, rule, column), rows in cases]
+        return [_violation(str(contract.name), column, rule, rows) for (_, rule, column), rows in cases] + shares
     return shares
 
 
