@@ -25,6 +25,7 @@ BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 BATCH = json.loads((ROOT / "reports/bench_batch.json").read_text())
+SAMPLING = json.loads((ROOT / "reports/bench_sampling.json").read_text())
 SCALE = json.loads((ROOT / "reports/bench_scale.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
@@ -179,6 +180,22 @@ def scale_rows() -> list[str]:
 
 def scale_sentence() -> str:
     return f"A further row of the training period takes {SCALE['growth']['train']['bytes_per_row']} bytes in `train`"
+
+
+def largest_training_sentence() -> str:
+    sizes = (f"{each['million_rows']:,} million in {each['gb']} GB" for each in SCALE["largest_training"])
+    return f"through the last two runs, {', '.join(sizes)} of memory would hold the training period"
+
+
+def sampling_rows() -> list[str]:
+    """Means of the seeds, with the lowest and the highest."""
+    rows = []
+    for each in SAMPLING["shares"]:
+        loss, more = each["log_loss"], each["above_all_rows"] if each["share"] < 1 else None
+        above = f"{more['mean']:+.4f} ({more['lowest']:+.4f} to {more['highest']:+.4f}) " if more else ""
+        whole = f"{loss['mean']:.4f} ({loss['lowest']:.4f} to {loss['highest']:.4f})"
+        rows.append(f"| {each['share']:.0%} | {each['rows']:,} | {whole} | {above}| {each['cpu_seconds']:.1f} |")
+    return [row.replace("% |", " % |", 1) for row in rows]
 
 
 def startup_rows() -> list[str]:
@@ -340,13 +357,14 @@ ROWS = [
         bench_rows(),
         startup_rows(),
         scale_rows(),
+        sampling_rows(),
         long_store_rows(),
     ),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
-    *pairs("docs/benchmarks.md", [scale_sentence()]),
+    *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
     *pairs("docs/benchmarks.md", serving_sentences(), batch_sentences(), long_store_sentences(), soak_sentences()),
