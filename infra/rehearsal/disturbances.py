@@ -60,7 +60,8 @@ def _ready_pod(installation: Installation) -> Manifest:
     """A pod of the service. Raises ClusterFailed if none is ready."""
     listed = installation.kubectl.get("pods", f"--selector={SELECTOR}")["items"]
     for pod in listed:
-        if "deletionTimestamp" not in pod["metadata"] and service_container(pod)["ready"]:
+        is_deleted = any(field.startswith("deletion") for field in pod["metadata"])
+        if not is_deleted and service_container(pod)["ready"]:
             ready: Manifest = pod
             return ready
     raise ClusterFailed(f"no pod of {DEPLOYMENT} is ready")
