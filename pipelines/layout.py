@@ -34,7 +34,9 @@ REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"
 EDA = REPORTS / "eda"
 STUDY = REPORTS / "study.json"  # by `ontime study`; `{}` if nothing has been studied
-RECORD = "months.json"  # of a folder of tables: table -> its months, so that a lost file is no month without rows
+RECORD = (
+    "months.json"  # of a folder of tables: which months each has. A month without rows has no file, but is not lost
+)
 COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares it and git ignores it
 REBUILD = "run `make train`, which builds what is missing"
 

@@ -107,8 +107,10 @@ def filesystem(address: str) -> tuple[Any, str]:
     """The file system of an address, and the path in it."""
     import fsspec  # here, because hardly any run needs it
 
+    # A bucket has no folders; in a mounted one they must be created.
+    options = {"auto_mkdir": True} if fsspec.utils.get_protocol(address) in ("file", "local") else {}
     try:
-        system, root = fsspec.core.url_to_fs(address)
+        system, root = fsspec.core.url_to_fs(address, **options)
     except (ImportError, ValueError) as error:
         raise StorageRefused(f"ONTIME_SHARED_STORAGE={address}: {error}") from None
     return system, str(root).rstrip("/")

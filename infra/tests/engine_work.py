@@ -26,3 +26,7 @@ def refuse_second(part: int) -> int:
     if part == 1:
         raise Refusal("part 1: its rows are wrong")
     return part
+
+
+def divide_by(part: int) -> float:
+    return 1 / part

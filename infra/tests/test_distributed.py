@@ -88,23 +88,10 @@ def built(doubled: Path, params: Params, folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("through", ["folder", "bucket", "mounted folder"])
 def test_every_engine_writes_the_bytes_of_one_process(
     engine: str,
-    doubled: Path,
-    one_process: dict[str, bytes],
-    params: Params,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("ONTIME_ENGINE", engine)
-
-    assert built(doubled, params, tmp_path) == one_process
-    assert [*one_process] == [f"{month}.parquet" for month in MONTHS]
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-def test_through_a_bucket_too_and_nothing_stays_in_it(
-    engine: str,
+    through: str,
     s3: str,
     doubled: Path,
     one_process: dict[str, bytes],
@@ -113,11 +100,17 @@ def test_through_a_bucket_too_and_nothing_stays_in_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ONTIME_ENGINE", engine)
-    monkeypatch.setenv("ONTIME_SHARED_STORAGE", s3)
+    shared = {"folder": None, "bucket": s3, "mounted folder": f"{tmp_path}/mounted"}[through]
+    if shared is not None:
+        monkeypatch.setenv("ONTIME_SHARED_STORAGE", shared)
+    output = tmp_path / "output"
+    output.mkdir()
 
-    assert built(doubled, params, tmp_path) == one_process
-    system, root = storage.filesystem(s3)
-    assert [path for path in system.find(root, refresh=True) if path != root] == []  # SeaweedFS keeps the folder
+    assert built(doubled, params, output) == one_process
+    assert [*one_process] == [f"{month}.parquet" for month in MONTHS]
+    if shared is not None:  # nothing stays there
+        system, root = storage.filesystem(shared)
+        assert [path for path in system.find(root, refresh=True) if path != root] == []  # SeaweedFS keeps the folder
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -167,6 +160,14 @@ def test_a_refusal_arrives_as_it_was_raised(engine: str, monkeypatch: pytest.Mon
     assert next(results) == 0
     with pytest.raises(Refusal, match="part 1: its rows are wrong"):
         next(results)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_any_other_error_arrives_as_well(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONTIME_ENGINE", engine)
+
+    with pytest.raises(ZeroDivisionError):
+        list(engines.map_parts(engine_work.divide_by, range(4)))
 
 
 @pytest.mark.parametrize("engine", DISTRIBUTED)

@@ -6,7 +6,7 @@ Workers on other machines need this repository, the packages of requirements/das
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from distributed import Client, Future, KilledWorker, LocalCluster
@@ -14,6 +14,8 @@ from distributed import Client, Future, KilledWorker, LocalCluster
 from ontime.settings import load_settings
 from pipelines.engines.engine_error import EngineRefused
 from pipelines.engines.local import AT_ONCE, worker_count
+
+RESTART_SECONDS = 60
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -39,7 +41,12 @@ def _client() -> Iterator[Client]:
         ) as cluster,
         Client(cluster) as client,
     ):
-        yield client
+        try:
+            yield client
+        finally:
+            # Dask fails to close a cluster in which it is just restarting a lost worker.
+            with suppress(TimeoutError):
+                client.wait_for_workers(worker_count(), timeout=RESTART_SECONDS)
 
 
 def map_parts(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:

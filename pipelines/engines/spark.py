@@ -16,10 +16,8 @@ from typing import TypeVar
 import pyarrow as pa
 from py4j.protocol import Py4JJavaError
 from pyspark import cloudpickle
-from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
-from ontime.refusal import Refusal
 from ontime.settings import load_settings
 from pipelines.engines.engine_error import EngineRefused
 from pipelines.engines.local import worker_count
@@ -47,10 +45,7 @@ def _session() -> SparkSession:
 
 
 def map_parts(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator[Result]:
-    """As `engines.map_parts`, in jobs of at most PARTS_IN_JOB parts, each of which is a task.
-
-    An error that is no Refusal is tried again like a lost worker, and then raised as Spark words it.
-    """
+    """As `engines.map_parts`, in jobs of at most PARTS_IN_JOB parts, each of which is a task."""
     session, pickled = _session(), cloudpickle.dumps(work)
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -65,18 +60,19 @@ def map_parts(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator
             frame = session.createDataFrame(rows, "number long, part binary").repartitionByRange(len(job), "number")
             for row in sorted(frame.mapInArrow(run, "number long, result binary").collect()):
                 value = pickle.loads(row["result"])  # noqa: S301  from our own workers
-                if isinstance(value, Refusal):
+                if isinstance(value, Exception):
                     raise value
                 yield value
-    except (PySparkException, Py4JJavaError) as failed:
-        raise EngineRefused(f"Spark: {str(failed).strip().splitlines()[0]}") from failed
+    except Py4JJavaError as failed:
+        cause = next((line for line in str(failed).splitlines() if line.startswith(": ")), f": {failed}")
+        raise EngineRefused(f"Spark{cause}") from failed
     finally:
         session.stop()
 
 
 def _result(pickled: bytes, part: bytes) -> bytes:
-    """The pickled result of a part, or the Refusal that it raises: a repetition would raise it again."""
+    """The pickled result of a part, or the error that it raises: Spark would repeat it as if a worker was lost."""
     try:
         return cloudpickle.dumps(pickle.loads(pickled)(pickle.loads(part)))  # noqa: S301  from our own driver
-    except Refusal as refused:
-        return cloudpickle.dumps(refused)
+    except Exception as error:
+        return cloudpickle.dumps(error)

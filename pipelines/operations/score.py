@@ -140,17 +140,17 @@ def score_files(settings: Settings, source: Path, output: Path, options: Options
         raise NotScored(f"{output} does not end with .parquet")
     version = options.version or release_pointer.require_pointer(settings.releases).version
     folder = settings.releases / version
-    digest = files.digest(folder / release.MANIFEST)
-    manifest = release.verify(folder, digest)
+    manifest, digest = release.verify(folder), files.digest(folder / release.MANIFEST)
     inputs = {version: folder} if options.history is None else {version: folder, "history": options.history}
     params = history_params(manifest) if options.history else None
     parts = output.with_name(f"{output.name}.parts")
     parts.mkdir(parents=True, exist_ok=True)
     with locks.hold(parts / LOCK, "ontime score"), storage.shared(inputs) as places:
         begun_at = _begin(parts, plan_of(paths, version, digest, options))
-        scorer = Scorer(places[version], digest, places.get("history"), params, settings.database_url, options.reasons)
-        run = ScoringRun(parts, begun_at, version, options, settings.database_url)
-        reused = _score_parts(paths, scorer, run)
+        # Features from history need no database, so its password does not leave this process.
+        features_from = (places["history"], params) if params else settings.database_url
+        scorer = Scorer(places[version], digest, features_from, options.reasons)
+        reused = _score_parts(paths, scorer, ScoringRun(parts, begun_at, version, options), settings)
         rejections = _join_rejected(parts, output.with_suffix(".rejected.csv"))
         scored, without_features = _join_scored(parts, output)
         shutil.rmtree(parts)
@@ -177,17 +177,14 @@ class ScoringRun(NamedTuple):
     begun_at: datetime
     version: str
     options: Options
-    database_url: SecretStr
 
 
 class Scorer(NamedTuple):
-    """What a worker needs to score chunks. With `history` features are built from it, otherwise looked up."""
+    """What a worker needs to score chunks."""
 
     release: Place  # its folder, whose name is the version; verified by whoever started the work
     manifest_sha256: str
-    history: Place | None
-    params: FeatureParams | None  # with `history` only
-    database_url: SecretStr
+    features_from: SecretStr | tuple[Place, FeatureParams]  # the online store's database, or a history
     reasons: bool
 
 
@@ -201,7 +198,7 @@ class ScoredChunk(NamedTuple):
     to_log: Sequence[dict[str, Any]]
 
 
-def _score_parts(paths: Sequence[Path], scorer: Scorer, run: ScoringRun) -> int:
+def _score_parts(paths: Sequence[Path], scorer: Scorer, run: ScoringRun, settings: Settings) -> int:
     """Write each part that is not there yet; returns the number of those that were."""
     reused = 0
 
@@ -217,12 +214,12 @@ def _score_parts(paths: Sequence[Path], scorer: Scorer, run: ScoringRun) -> int:
 
     with progress_bar(total=sum(score_input.rows_in(path) for path in paths), desc="score", unit="rows") as bar:
         for scored in engines.map_parts(partial(score_chunk, scorer=scorer, run=run), missing()):
-            _write_part(scored, run)
+            _write_part(scored, run, settings)
             bar.update(scored.read)
     return reused
 
 
-def _write_part(scored: ScoredChunk, run: ScoringRun) -> None:
+def _write_part(scored: ScoredChunk, run: ScoringRun, settings: Settings) -> None:
     """Write the rejected rows, the log and last the part, so that a part that exists is complete."""
     if scored.rejected and run.options.strict:
         file, row, *about = scored.rejected[0]
@@ -230,7 +227,7 @@ def _write_part(scored: ScoredChunk, run: ScoringRun) -> None:
     part = run.parts / f"{scored.number:06}.parquet"
     _write_rejected(part.with_suffix(".rejected"), scored.rejected)
     if scored.to_log:
-        database.restore_predictions(database.engine_of_process(run.database_url), scored.to_log)
+        database.restore_predictions(database.engine_of_process(settings.database_url), scored.to_log)
     with files.replacing(part) as temporary:
         pq.write_table(scored.table, temporary)
 
@@ -259,9 +256,9 @@ def score_chunk(numbered: tuple[int, Chunk], scorer: Scorer, run: ScoringRun) ->
 
 def _look_up(scorer: Scorer, released: Release) -> LookUp:
     question = released.manifest.question
-    if scorer.history is None or scorer.params is None:
-        return batch_scoring.from_online_store(database.engine_of_process(scorer.database_url), question)
-    return from_history(scorer.history, scorer.params, question)
+    if isinstance(scorer.features_from, SecretStr):
+        return batch_scoring.from_online_store(database.engine_of_process(scorer.features_from), question)
+    return from_history(*scorer.features_from, question)
 
 
 @lru_cache(maxsize=1)

@@ -29,10 +29,6 @@ class Partition(NamedTuple):
     end: datetime
     key: str | None = None
 
-    @property
-    def month(self) -> str:
-        return self.name[:7]
-
     def window(self, params: FeatureParams) -> tuple[datetime, datetime]:
         return window(self.start, self.end, params)
 

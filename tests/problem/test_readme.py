@@ -226,6 +226,7 @@ def sentences() -> list[str]:
         f"{EVALUATION['entities']['test']:,} flights of November and December",
         f"95 % confidence interval, clustered by day, of {low:.3f} to {high:.3f}",
         f"log-loss {alone['log_loss']:.3f}, AUC {alone['auc']:.3f}",
+        f"LightGBM keeps about {round(SCALE['growth']['train']['bytes_per_row'], -1)} bytes of a training row",
         f"AUC {blind['auc']:.3f} instead of {METRICS['candidates'][champion]['test']['auc']:.3f}",
     ]
 
