@@ -6,28 +6,21 @@ reports/bench_engines.json and reports/bench_engines.png. Needs `make train` and
 """
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-import psutil  # type: ignore[import-untyped]  # it ships no types
-
-from bench.scale import COPIES, VAR, copy_rows
+from bench.resource_usage import measure
+from bench.scale import COPIES, VAR, copy_rows, score_command
 from bench.training_time import copy_project
 from ontime import figures
-from ontime.batch_scoring import FIELDS
 from ontime.figures import Picture, axes_of, legend
 from ontime.plots import PALETTE
-from ontime.problem.data import DATA
 from ontime.progress import progress_bar
-from ontime.settings import load_settings
-from pipelines.layout import FEATURES, REPORTS, VALIDATED, months_in, write_json
+from pipelines.layout import FEATURES, REPORTS, VALIDATED, write_json
 
 ENGINES: Mapping[str, Mapping[str, str]] = {
     "loop": {"LOKY_MAX_CPU_COUNT": "1"},
@@ -35,36 +28,7 @@ ENGINES: Mapping[str, Mapping[str, str]] = {
     "dask": {"ONTIME_ENGINE": "dask"},
     "spark": {"ONTIME_ENGINE": "spark"},
 }
-POLLS_PER_SECOND = 4
 TASKS = ("features", "score")
-
-
-def measure_tree(command: Sequence[str], folder: Path, variables: Mapping[str, str]) -> dict[str, float]:
-    """Wall and CPU seconds of a command with all processes that it starts, and the peak of their memory together.
-
-    A page that several processes share counts once. What a process does after the last look at it is missed.
-    """
-    settings = load_settings()
-    places = {"ONTIME_RELEASES": settings.releases, "ONTIME_TRUSTED_KEYS": settings.trusted_keys}
-    absolute = {name: str(path.resolve()) for name, path in places.items()}
-    environment = {**os.environ, **absolute, "PYTHONPATH": str(folder / "src"), **variables}
-    start, cpu, peak = time.perf_counter(), dict[int, float](), 0.0
-    with (folder / "bench.log").open("w") as log:
-        process = psutil.Popen(command, cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        while process.poll() is None:
-            memory = 0.0
-            for each in [process, *process.children(recursive=True)]:
-                try:
-                    cpu[each.pid] = sum(each.cpu_times()[:2])
-                    memory += getattr(each.memory_full_info(), "pss", 0) or each.memory_full_info().uss
-                except psutil.Error:  # it has ended meanwhile
-                    continue
-            peak = max(peak, memory)
-            time.sleep(1 / POLLS_PER_SECOND)
-    if process.returncode:
-        raise SystemExit(f"bench-engines: {' '.join(command)}: {(folder / 'bench.log').read_text()[-2000:]}")
-    seconds = time.perf_counter() - start
-    return {"seconds": round(seconds, 1), "cpu_seconds": round(sum(cpu.values()), 1), "peak_mb": round(peak / 1e6)}
 
 
 def digest_of(paths: Sequence[Path]) -> str:
@@ -79,16 +43,13 @@ def measure_engines(copies: int) -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory(prefix="bench-engines-", dir=VAR) as name:
         folder = Path(name).resolve()
         copy_project(folder)
-        copy_rows(folder, copies)
-        last = months_in(folder / VALIDATED / DATA.entities)[-1]
-        rows = pd.read_parquet(folder / VALIDATED / DATA.entities / f"{last}.parquet", columns=[*FIELDS])
-        rows.to_parquet(folder / "rows.parquet", index=False)
+        copy_rows(VALIDATED, folder / VALIDATED, copies)
         output = folder / "scored.parquet"
-        score = ["-m", "cli", "--quiet", "score", "rows.parquet", "--to", output.name, "--history", str(VALIDATED)]
+        score, places = score_command(folder)
         for engine, variables in ENGINES.items():
-            for task, command in (("features", ["-m", "pipelines.features"]), ("score", score)):
+            for task, command in (("features", [sys.executable, "-m", "pipelines.features"]), ("score", score)):
                 output.unlink(missing_ok=True)
-                usage = measure_tree([sys.executable, *command], folder, variables)
+                usage = measure(command, folder, {**places, **variables}).rounded()
                 written = [*(folder / FEATURES).iterdir()] if task == "features" else [output]
                 digests.setdefault(task, set()).add(digest_of(written))
                 if len(digests[task]) > 1:

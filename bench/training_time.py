@@ -8,16 +8,14 @@ depend on the machine, ratios much less.
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 import yaml
 from tqdm import tqdm
 
+from bench.resource_usage import ResourceUsage, measure
 from ontime import strict_yaml
 from pipelines.layout import REPORTS, write_json
 
@@ -39,30 +37,6 @@ model.fit("lightgbm", rows["matrix"], rows["label"], load_params().train)
 """
 
 
-class ResourceUsage(NamedTuple):
-    seconds: float
-    peak_mb: float  # of the largest process
-    cpu_seconds: float
-
-
-def run_measured(command: list[str], folder: Path) -> ResourceUsage:
-    """The wall time of a command and the peak memory of its largest process."""
-    start = time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603  our own commands
-        command,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(folder / "src")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"bench: {' '.join(command)} failed with status {status}; run it by hand to see why")
-    scale = 1e6 if sys.platform == "darwin" else 1e3
-    seconds = time.perf_counter() - start
-    return ResourceUsage(seconds, usage.ru_maxrss / scale, usage.ru_utime + usage.ru_stime)
-
-
 def copy_project(folder: Path) -> list[str]:
     """Copy the project into `folder`, with LightGBM as the only candidate; return its stages in order."""
     for name in COPIED:
@@ -81,12 +55,12 @@ def measure_stages(folder: Path, stages: list[str]) -> tuple[dict[str, list[Reso
     imported = {"bare": "pandas, lightgbm", **{stage: f"pipelines.{stage}" for stage in stages}}
     for _ in tqdm(range(ROUNDS), desc="bench-train", disable=None):
         for name, modules in imported.items():
-            imports[name].append(run_measured([sys.executable, "-c", f"import {modules}"], folder).seconds)
+            imports[name].append(measure([sys.executable, "-c", f"import {modules}"], folder).seconds)
         for stage in stages:
-            usage[stage].append(run_measured([sys.executable, "-m", f"pipelines.{stage}"], folder))
+            usage[stage].append(measure([sys.executable, "-m", f"pipelines.{stage}"], folder))
         save_rows = "import numpy as np; from ontime import model, split; from ontime.params import load_params; from pipelines.labelled import read_period; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  one command
-        run_measured([sys.executable, "-c", save_rows], folder)
-        usage["bare"].append(run_measured([sys.executable, "-c", BASELINE, "rows.npz"], folder))
+        measure([sys.executable, "-c", save_rows], folder)
+        usage["bare"].append(measure([sys.executable, "-c", BASELINE, "rows.npz"], folder))
     return usage, imports
 
 

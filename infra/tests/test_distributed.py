@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from datetime import date, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +17,11 @@ import pytest
 
 from infra.tests import cluster_processes, engine_work
 from infra.tests.object_store import BUCKET, object_store
-from ontime import partitions, schema
+from monitoring import performance
+from ontime import database, features, partitions, schema
 from ontime.batch_scoring import FIELDS
 from ontime.datasets import KEY, Tables
+from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
@@ -29,6 +32,8 @@ from pipelines.features import partitions_of, write_partition
 from pipelines.layout import MonthsMissing
 from pipelines.operations import score, score_input
 from pipelines.operations.score import Options
+from pipelines.tools import predictions_by_month
+from tests import production
 
 ENGINES = ("local", "dask", "spark")
 DISTRIBUTED = ("dask", "spark")
@@ -211,6 +216,26 @@ def test_scores_are_the_same_file(
 
     assert (result.scored, result.without_features) == (10_000, 0)
     assert (tmp_path / "scored.parquet").read_bytes() == (tmp_path / "local.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_performance_is_of_the_same_rows(
+    engine: str, settings: Settings, tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [date(2013, 1, 31), date(2013, 2, 1)]  # a part is a month
+    since, until = midnight(days[0]), midnight(days[-1] + timedelta(days=1))
+    built = features.build(tables, since, until, params.features, params.question)
+    rows = features.with_label(built, tables[DATA.entities], params.label.at_least)
+    connected = database.connect(settings.database_url)
+    for day in days:
+        production.simulate_day(settings, connected, rows, tables, day)
+    one_query = performance.predictions_with_outcomes(connected, since, until, 15, vectors=True)
+    monkeypatch.setenv("ONTIME_ENGINE", engine)
+
+    by_month = predictions_by_month.read_predictions(settings, days[0], days[-1] + timedelta(days=1), 15)
+
+    assert len(by_month) > 1000
+    pd.testing.assert_frame_equal(by_month, one_query.sort_values("prediction_id", ignore_index=True))
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+import dask
 from distributed import Client, Future, KilledWorker, LocalCluster
 
 from ontime.settings import load_settings
@@ -16,6 +17,9 @@ from pipelines.engines.engine_error import EngineRefused
 from pipelines.engines.local import AT_ONCE, worker_count
 
 RESTART_SECONDS = 60
+# None: not set. With Dask's value glibc gives every large array back to the system at once, and `make bench-engines`
+# measured twice the CPU time.
+MALLOC_TRIM = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
 
 Part = TypeVar("Part")
 Result = TypeVar("Result")
@@ -31,6 +35,7 @@ def _client() -> Iterator[Client]:
     # TLS with temporary keys, because anybody on this machine could otherwise give the workers code to run. The page
     # with the cluster's state cannot be switched off; `:0` is any free port instead of 8787.
     with (
+        dask.config.set(MALLOC_TRIM),
         LocalCluster(
             n_workers=worker_count(),
             threads_per_worker=1,

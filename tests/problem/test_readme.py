@@ -27,6 +27,7 @@ STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 BATCH = json.loads((ROOT / "reports/bench_batch.json").read_text())
 SAMPLING = json.loads((ROOT / "reports/bench_sampling.json").read_text())
 SCALE = json.loads((ROOT / "reports/bench_scale.json").read_text())
+ENGINES = json.loads((ROOT / "reports/bench_engines.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
@@ -168,18 +169,39 @@ def batch_rows() -> list[str]:
     ]
 
 
-def scale_rows() -> list[str]:
+def growth_rows(runs: list[dict[str, Any]], growth: dict[str, dict[str, float]], last: str) -> list[str]:
+    """One line a stage: CPU seconds and MB by size, CPU time of the last size over the first, and one more figure."""
     rows = []
-    for run in SCALE["runs"]:
-        rows += [
-            f"| {run['copies']} | {stage} | {each['rows']:,} | {each['cpu_seconds']:.1f} | {each['peak_mb']:,.0f} |"
-            for stage, each in run["stages"].items()
+    for stage, each in growth.items():
+        usage = [run["stages"][stage] for run in runs]
+        cpu = " / ".join(f"{one['cpu_seconds']:.1f}" for one in usage)
+        peak = " / ".join(f"{one['peak_mb']:,.0f}" for one in usage)
+        rows.append(f"| {stage} | {cpu} | {peak} | {each['cpu_times']:.1f} | {each[last]:,} |")
+    return rows
+
+
+def scale_rows() -> list[str]:
+    shown = {"copies": "bytes_per_row", "months": "peak_times"}
+    return [
+        row for size, last in shown.items() for row in growth_rows(SCALE["runs"][size], SCALE["growth"][size], last)
+    ]
+
+
+def engine_rows() -> list[str]:
+    """One line a task and engine: seconds, CPU seconds and MB by copies."""
+    rows = []
+    for task, engine in dict.fromkeys((run["task"], run["engine"]) for run in ENGINES["runs"]):
+        usage = [run for run in ENGINES["runs"] if (run["task"], run["engine"]) == (task, engine)]
+        cells = [
+            " / ".join(format(one[name], style) for one in usage)
+            for name, style in (("seconds", ".1f"), ("cpu_seconds", ".1f"), ("peak_mb", ",.0f"))
         ]
+        rows.append(f"| {task} | {engine} | {' | '.join(cells)} |")
     return rows
 
 
 def scale_sentence() -> str:
-    return f"A further row of the training period takes {SCALE['growth']['train']['bytes_per_row']} bytes in `train`"
+    return f"A further row of the training period takes {SCALE['growth']['copies']['train']['bytes_per_row']} bytes in `train`"
 
 
 def largest_training_sentence() -> str:
@@ -226,7 +248,7 @@ def sentences() -> list[str]:
         f"{EVALUATION['entities']['test']:,} flights of November and December",
         f"95 % confidence interval, clustered by day, of {low:.3f} to {high:.3f}",
         f"log-loss {alone['log_loss']:.3f}, AUC {alone['auc']:.3f}",
-        f"LightGBM keeps about {round(SCALE['growth']['train']['bytes_per_row'], -1)} bytes of a training row",
+        f"LightGBM keeps about {round(SCALE['growth']['copies']['train']['bytes_per_row'], -1)} bytes of a training row",
         f"AUC {blind['auc']:.3f} instead of {METRICS['candidates'][champion]['test']['auc']:.3f}",
     ]
 
