@@ -230,11 +230,14 @@ export: install  ## write everything that is stored about an entity as JSON: mak
 
 # python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
 PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
-image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
+BUILD := docker build --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST))
+image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask
 	@for name in serve mirror worker; do \
 	  echo "image: ontime-$$name"; \
-	  docker build --quiet --target $$name $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST)) -t ontime-$$name . || exit 1; \
+	  $(BUILD) --target $$name -t ontime-$$name . || exit 1; \
 	done
+	@$(foreach engine,$(filter dask spark,$(ENGINE)),echo "image: ontime-worker-$(engine)"; \
+	  $(BUILD) --target worker --build-arg ENGINE=$(engine) -t ontime-worker-$(engine) .)
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
 
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)

@@ -84,6 +84,7 @@ NEEDS = {
 TAKES = {
     "adopt": ["REPLACE"],
     "install": ["ENGINE"],
+    "image": ["ENGINE"],
     "train": ["ENGINE"],
     "score": ["ENGINE"],
     "new-problem": ["TIME"],
