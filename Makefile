@@ -270,8 +270,8 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 stack-down: install  ## stop the stack and keep its data; to delete them: make stack-down VOLUMES=1
 	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
-rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
-	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(CLEAN),--clean)
+rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; partitions on Dask: make rehearsal CONTEXT=kind-kind ENGINE=dask; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
+	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(filter dask spark,$(ENGINE)),--engine $(ENGINE)) $(if $(CLEAN),--clean)
 
 image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost after a kill
 	@$(PY) -m pytest infra/tests/test_images.py

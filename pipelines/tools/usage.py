@@ -103,7 +103,7 @@ TAKES = {
     "test-quick": ["PART"],
     "test-slowest": ["PART", "SLOWEST"],
     "stack-down": ["VOLUMES"],
-    "rehearsal": ["OVERLAY", "CLEAN"],
+    "rehearsal": ["OVERLAY", "CLEAN", "ENGINE"],
     "fuzz": ["EXAMPLES"],
     "bench-soak": ["REQUESTS"],
     "bench-store": ["ROWS"],
