@@ -129,7 +129,9 @@ def _create_secret_of_engine(kubectl: Kubectl, engine: str | None) -> None:
             output_of(["openssl", "req", "-x509", *kind, *files])
             _create_secret(kubectl, "ontime-dask", {each.name: each.read_text() for each in Path(folder).iterdir()})
     elif engine == "spark":
-        lines = f"spark.authenticate true\nspark.authenticate.secret {token_hex(32)}\nspark.network.crypto.enabled true\n"
+        lines = (
+            f"spark.authenticate true\nspark.authenticate.secret {token_hex(32)}\nspark.network.crypto.enabled true\n"
+        )
         _create_secret(kubectl, "ontime-spark", {"spark-defaults.conf": lines})
 
 

@@ -81,7 +81,9 @@ def _ports_of(cluster: Cluster, service: str, port: int | None) -> list[int | st
     """The ports of the pods behind a Service's port; a name for a port that is not there."""
     there = [each for each in of(cluster, "Service") if each["metadata"]["name"] == service]
     targets = [each["targetPort"] for leading in there for each in leading["spec"]["ports"] if each["port"] == port]
-    named = [pod.containers[-1].ports[name] for name in targets for leading in there for pod in pods_behind(cluster, leading)]
+    named = [
+        pod.containers[-1].ports[name] for name in targets for leading in there for pod in pods_behind(cluster, leading)
+    ]
     return list(named) or [f"{service}:{port}, which no Service has"]
 
 

@@ -105,12 +105,14 @@ def pods_behind(cluster: Cluster, service: Manifest) -> list[Pod]:
 def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
     wrong = []
     for pod in pods(cluster):
-        targets = {port["targetPort"] for each in of(cluster, "Service") if pod in pods_behind(cluster, each)
-                   for port in each["spec"]["ports"]}  # fmt: skip
-        targets |= {port["port"] for each in of(cluster, "NetworkPolicy") if selects(each["spec"]["podSelector"], pod.labels)
-                    for rule in each["spec"].get("ingress", []) for port in rule.get("ports", [])}  # fmt: skip
+        services = [each for each in of(cluster, "Service") if pod in pods_behind(cluster, each)]
+        policies = [each for each in of(cluster, "NetworkPolicy") if selects(each["spec"]["podSelector"], pod.labels)]
+        targets = {port["targetPort"] for each in services for port in each["spec"]["ports"]}
+        rules = [rule for each in policies for rule in each["spec"].get("ingress", [])]
+        targets |= {port["port"] for rule in rules for port in rule.get("ports", [])}
         container = pod.containers[-1]
-        probed = [container.spec[kind]["httpGet"]["port"] for kind in PROBES if "httpGet" in container.spec.get(kind, {})]
+        probes = [container.spec[kind] for kind in PROBES if "httpGet" in container.spec.get(kind, {})]
+        probed = [each["httpGet"]["port"] for each in probes]
         if pod.is_of_engine and len(probed) < len(PROBES) - 1:
             wrong.append(f"{pod.owner}: nothing asks whether it is ready, or alive")
         listens = {name for each in container.ports.items() if _is_told(cluster, pod, each[1]) for name in each}
