@@ -131,8 +131,8 @@ def _is_told(cluster: Cluster, pod: Pod, port: int) -> bool:
     if container.image == "ontime-serve":
         with loaded(cluster, pod, container) as settings:
             return settings.port == port
-    told = [*container.words, environment(cluster, pod, container).get("PYSPARK_SUBMIT_ARGS", "")]
-    return any(re.search(rf"(^|[=:]){port}\b", word) for word in told)
+    words = [*container.words, environment(cluster, pod, container).get("PYSPARK_SUBMIT_ARGS", "")]
+    return any(re.search(rf"(^|[=:]){port}\b", word) for word in words)
 
 
 def a_canary_is_stable_with_another_image(cluster: Cluster) -> list[str]:
