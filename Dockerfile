@@ -5,6 +5,10 @@
 #
 #   docker build --target serve -t ontime-serve .          or: make image
 #
+# ENGINE adds an engine's packages to the worker, for partitions on other machines (docs/engines.md), and Java for Spark:
+#
+#   docker build --target worker --build-arg ENGINE=dask -t ontime-worker-dask .          or: make image ENGINE=dask
+#
 # PYTHON_DIGEST pins the base image: --build-arg PYTHON_DIGEST=@sha256:...
 ARG PYTHON_TAG=3.11-slim-bookworm
 ARG PYTHON_DIGEST=""
@@ -45,6 +49,10 @@ RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-h
 FROM installer AS worker-packages
 COPY requirements/worker.txt requirements/
 RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes requirements/worker.txt
+COPY requirements requirements
+ARG ENGINE=""
+RUN [ -z "$ENGINE" ] \
+    || uv pip install --quiet --compile-bytecode --python /venv/bin/python --require-hashes -r "requirements/$ENGINE.txt"
 
 FROM base AS mirror
 LABEL org.opencontainers.image.title="ontime-mirror" \
@@ -69,6 +77,12 @@ LABEL org.opencontainers.image.title="ontime-worker" \
 RUN apt-get update -qq \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends git libgomp1 make postgresql-client > /dev/null \
     && rm -rf /var/lib/apt/lists/*
+ARG ENGINE=""
+# hadolint ignore=DL3008
+RUN [ "$ENGINE" != spark ] \
+    || { apt-get update -qq \
+        && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends openjdk-17-jre-headless > /dev/null \
+        && rm -rf /var/lib/apt/lists/*; }
 COPY --from=worker-packages /venv /venv
 COPY --chown=10001:10001 . .
 RUN install -d -o ontime -g ontime . .dvc/cache .dvc/tmp data models releases var && ln -s /venv .venv && touch /venv/.installed \

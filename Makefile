@@ -230,11 +230,14 @@ export: install  ## write everything that is stored about an entity as JSON: mak
 
 # python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
 PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
-image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine)
+BUILD := docker build --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST))
+image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask
 	@for name in serve mirror worker; do \
 	  echo "image: ontime-$$name"; \
-	  docker build --quiet --target $$name $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST)) -t ontime-$$name . || exit 1; \
+	  $(BUILD) --target $$name -t ontime-$$name . || exit 1; \
 	done
+	@$(foreach engine,$(filter dask spark,$(ENGINE)),echo "image: ontime-worker-$(engine)"; \
+	  $(BUILD) --target worker --build-arg ENGINE=$(engine) -t ontime-worker-$(engine) .)
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
 
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
@@ -267,8 +270,8 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 stack-down: install  ## stop the stack and keep its data; to delete them: make stack-down VOLUMES=1
 	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
-rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
-	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(CLEAN),--clean)
+rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; partitions on Dask: make rehearsal CONTEXT=kind-kind ENGINE=dask; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
+	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(filter dask spark,$(ENGINE)),--engine $(ENGINE)) $(if $(CLEAN),--clean)
 
 image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost after a kill
 	@$(PY) -m pytest infra/tests/test_images.py

@@ -3,14 +3,18 @@
 It installs an overlay in its own namespace, trains and serves a release, disturbs the service under load, moves
 releases, scores a file, and compares the answers with the rows of the table. It writes reports/cluster.json, and exits
 with 1 if an answer has no row, or a request was lost where none may be. `--clean` deletes what it has created.
+
+`--engine dask` installs the overlay `small-dask` and compares a file that is scored on Dask with the one that processes
+of the job write. It writes its section of reports/cluster_engines.json.
 """
 
 import argparse
+import json
 import sys
 import time
 from typing import Any
 
-from infra.rehearsal import results, traffic
+from infra.rehearsal import engine_steps, results, traffic
 from infra.rehearsal.installation import install, remove
 from infra.rehearsal.kubectl import LOCAL_HOSTS, ClusterFailed, Kubectl
 from infra.rehearsal.steps import Rehearsal
@@ -55,10 +59,22 @@ def rehearse(kubectl: Kubectl, overlay: str) -> list[str]:
     return results.failures(rehearsal.steps, len(rows["missing"]))
 
 
+def rehearse_engine(kubectl: Kubectl, engine: str) -> None:
+    """Raises ClusterFailed."""
+    installation = install(kubectl, f"small-{engine}")
+    rehearsal = Rehearsal(installation)
+    engine_steps.run(rehearsal, engine)
+    print(results.as_table(rehearsal.steps))
+    path = REPORTS / "cluster_engines.json"
+    sections = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    write_json(path, {**sections, engine: results.engine_report(installation, rehearsal.steps)})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m infra.rehearsal", description=__doc__)
     parser.add_argument("--context", required=True, help="of kubectl's configuration; there is no default")
     parser.add_argument("--overlay", default="small")
+    parser.add_argument("--engine", choices=("dask", "spark"), help="rehearse the overlay with this engine instead")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.add_argument("--clean", action="store_true", help="only delete what a rehearsal has created")
     arguments = parser.parse_args()
@@ -68,6 +84,8 @@ def main() -> None:
             confirm(kubectl, "deletes" if arguments.clean else "creates")
         if arguments.clean:
             remove(kubectl)
+        elif arguments.engine:
+            rehearse_engine(kubectl, arguments.engine)
         elif reasons := rehearse(kubectl, arguments.overlay):
             sys.exit("\n".join(f"rehearsal: {reason}" for reason in reasons))
     except ClusterFailed as failed:

@@ -1,9 +1,10 @@
 """Installs an overlay as the guide in infra/kubernetes/README.md does, with secrets of its own; and removes it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 import yaml
@@ -65,6 +66,7 @@ def install(kubectl: Kubectl, overlay: str) -> Installation:
         manifests = [*manifests, *volumes.on_the_node(kubectl, manifests, worker_image(manifests), nodes)]
         changes.append("no storage class: the claims are folders of the node, which any user can write to")
     key = _create_secrets(kubectl)
+    _create_secret_of_engine(kubectl, engine_of(manifests))
     manifests = [*compatibility.suspended(manifests), pods.admission(kubectl.namespace)]
     kubectl.apply(manifests)
     return Installation(kubectl, manifests, changes, server["gitVersion"].removeprefix("v"), nodes, key)
@@ -86,6 +88,7 @@ def served_kinds(kubectl: Kubectl) -> list[tuple[str, str]]:
 
 
 def worker_image(manifests: Sequence[Manifest]) -> str:
+    """The one without an engine's packages, because it is in every overlay."""
     images = {each["image"] for manifest in manifests for each in compatibility.pod_of(manifest).get("containers", [])}
     return next(each for each in sorted(images) if each.rpartition("/")[2].partition(":")[0] == WORKER_IMAGE)
 
@@ -113,9 +116,34 @@ def _create_secrets(kubectl: Kubectl) -> str:
         "ontime-signing": {"key.pem": private_key, **trusted},
         "ontime-trusted-keys": trusted,
     }.items():
-        metadata = {"name": name, "namespace": kubectl.namespace}
-        kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": content})
+        _create_secret(kubectl, name, content)
     return key
+
+
+def _create_secret_of_engine(kubectl: Kubectl, engine: str | None) -> None:
+    """As in the guide: a certificate for Dask, a password for Spark."""
+    if engine == "dask":
+        with TemporaryDirectory() as folder:
+            files = ["-keyout", f"{folder}/tls.key", "-out", f"{folder}/tls.crt"]
+            kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=ontime-dask"]
+            output_of(["openssl", "req", "-x509", *kind, *files])
+            _create_secret(kubectl, "ontime-dask", {each.name: each.read_text() for each in Path(folder).iterdir()})
+    elif engine == "spark":
+        lines = (
+            f"spark.authenticate true\nspark.authenticate.secret {token_hex(32)}\nspark.network.crypto.enabled true\n"
+        )
+        _create_secret(kubectl, "ontime-spark", {"spark-defaults.conf": lines})
+
+
+def _create_secret(kubectl: Kubectl, name: str, content: Mapping[str, str]) -> None:
+    metadata = {"name": name, "namespace": kubectl.namespace}
+    kubectl.create({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(content)})
+
+
+def engine_of(manifests: Sequence[Manifest]) -> str | None:
+    """The engine that the overlay names for its jobs; None if there is none."""
+    data = [each.get("data", {}) for each in manifests if each["kind"] == "ConfigMap"]
+    return next((each["ONTIME_ENGINE"] for each in data if "ONTIME_ENGINE" in each), None)
 
 
 def _names(folder: Path) -> str:

@@ -24,13 +24,25 @@ def job_of(
 
 def run_job(kubectl: Kubectl, job: Manifest, seconds: float) -> float:
     """Run a Job to its end; the seconds that it took. Raises ClusterFailed with the last lines of its log."""
-    name, began = job["metadata"]["name"], time.monotonic()
+    began = time.monotonic()
     kubectl.create(job)
+    wait_for(kubectl, job["metadata"]["name"], seconds)
+    return time.monotonic() - began
+
+
+def conditions(kubectl: Kubectl, name: str) -> set[str]:
+    """Of a Job, such as `Complete`; none while it runs."""
+    listed = kubectl.get("job", name)["status"].get("conditions", [])
+    return {each["type"] for each in listed if each["status"] == "True"}
+
+
+def wait_for(kubectl: Kubectl, name: str, seconds: float) -> None:
+    """Until a Job is complete. Raises ClusterFailed with the last lines of its log."""
+    began = time.monotonic()
     while True:
-        conditions = kubectl.get("job", name)["status"].get("conditions", [])
-        ended = {each["type"] for each in conditions if each["status"] == "True"}
+        ended = conditions(kubectl, name)
         if "Complete" in ended:
-            return time.monotonic() - began
+            return
         if "Failed" in ended or time.monotonic() - began > seconds:
             log = kubectl.run("logs", f"job/{name}", "--tail=20").strip()
             raise ClusterFailed(f"job {name} {'failed' if 'Failed' in ended else f'runs for {seconds:.0f} s'}: {log}")

@@ -51,6 +51,16 @@ def report(
     }
 
 
+def engine_report(installation: Installation, steps: Sequence[Step]) -> dict[str, Any]:
+    """What reports/cluster_engines.json holds for an engine."""
+    return {
+        "kubernetes": installation.server_version,
+        "nodes": installation.nodes,
+        "changed_for_this_cluster": list(installation.changes),
+        "steps": [_entry(each) for each in steps],
+    }
+
+
 def _entry(step: Step) -> dict[str, Any]:
     load = step.load._asdict() if step.load is not None else {}
     return {"step": step.name, "seconds": round(step.seconds, 1), **load}

@@ -51,12 +51,12 @@ class Rehearsal:
 
     def _first_release(self) -> None:
         """As in the guide: train, publish, restart; and what a quarter of an hour later would be materialised."""
-        self._job("ontime-first-release", "the first release is trained")
+        self.job("ontime-first-release", "the first release is trained")
         began = time.monotonic()
         self._kubectl("scale", DEPLOYMENT, f"--replicas={REPLICAS}")
         disturbances.restart(self.installation)
-        self._record(Step(f"{REPLICAS} pods are ready", time.monotonic() - began))
-        self._job("ontime-materialise", "features are materialised")
+        self.record(Step(f"{REPLICAS} pods are ready", time.monotonic() - began))
+        self.job("ontime-materialise", "features are materialised")
         address = self.installation.kubectl.get("service", "ontime")["spec"]["clusterIP"]
         self.plan = {
             "url": f"http://{address}/v1/predictions",
@@ -71,7 +71,7 @@ class Rehearsal:
     def _second_release(self) -> None:
         """A release of a week earlier on the feed's clock: in shadow, promoted by force, and rolled back."""
         earlier = {"ONTIME_WEEKS_BEHIND": str(self.in_worker("weeks") + 1)}
-        self._job("ontime-retrain", "a second release is trained", ["ontime", "retrain", "--now"], earlier)
+        self.job("ontime-retrain", "a second release is trained", ["ontime", "retrain", "--now"], earlier)
         before, version = "1", "2"
         self._kubectl("exec", PUBLISHER, "--", "ontime", "withdraw")
         shadows = self.in_worker("rows")["shadows"]
@@ -83,18 +83,23 @@ class Rehearsal:
 
     def _score_file(self) -> None:
         requests: list[dict[str, Any]] = self.plan["requests"]
-        keep = "mkdir -p var/to-score && cat > var/to-score/rows.csv"
-        self._kubectl("exec", "--stdin", PUBLISHER, "--", "sh", "-c", keep, text=as_csv(requests))
-        self._job("ontime-score", f"a file of {len(requests)} rows is scored")
+        self.keep_to_score(requests)
+        self.job("ontime-score", f"a file of {len(requests)} rows is scored")
         rows = self.in_worker("scored", "var/scored/score.parquet")
         if rows != len(requests):
             raise ClusterFailed(f"the scoring job wrote {rows} rows of {len(requests)}")
 
-    def _job(
+    def keep_to_score(self, requests: Sequence[dict[str, Any]]) -> None:
+        """Write them to the file that the job `ontime-score` reads."""
+        keep = "mkdir -p var/to-score && cat > var/to-score/rows.csv"
+        self._kubectl("exec", "--stdin", PUBLISHER, "--", "sh", "-c", keep, text=as_csv(requests))
+
+    def job(
         self, cronjob: str, name: str, command: Sequence[str] | None = None, env: dict[str, str] | None = None
     ) -> None:
+        """Run a CronJob's job to its end, as a step of that name."""
         job = jobs.job_of(self.installation.cronjob(cronjob), cronjob.removeprefix("ontime-"), command, env)
-        self._record(Step(name, jobs.run_job(self.installation.kubectl, job, TRAINING_SECONDS)))
+        self.record(Step(name, jobs.run_job(self.installation.kubectl, job, TRAINING_SECONDS)))
 
     def _disturb(self, name: str, action: Callable[[Installation], None], *, lossless: bool = False) -> None:
         with self._load() as attempts:
@@ -116,9 +121,9 @@ class Rehearsal:
 
     def _loaded(self, name: str, seconds: float, attempts: Sequence[Attempt], lossless: bool) -> None:
         self.attempts += attempts
-        self._record(Step(name, seconds, traffic.counts_of(attempts), lossless))
+        self.record(Step(name, seconds, traffic.counts_of(attempts), lossless))
 
-    def _record(self, step: Step) -> None:
+    def record(self, step: Step) -> None:
         self.steps.append(step)
         print(f"rehearsal: {step.name}: {step.seconds:.0f} s", flush=True)
 

@@ -15,17 +15,18 @@ import yaml
 
 from infra.tests.kubernetes import storage
 from infra.tests.kubernetes.faults import FAULTS, Check, Fault, planted
-from infra.tests.kubernetes.manifests import KUBERNETES, OVERLAYS, Cluster, of, parsed, render, services_pods
+from infra.tests.kubernetes.manifests import KUBERNETES, OVERLAYS, Cluster, name_of, of, parsed, render, services_pods
 from infra.tests.kubernetes.parts import GUIDE, made_by_hand
 from infra.tests.kubernetes.prometheus import Operators
 from infra.tests.tools import ROOT, tool
 
 VERSIONS = ("1.33.0", "1.37.0")  # the oldest supported version, and the newest
 ONE_NODE: dict[Check, set[str]] = {
-    storage.who_shares_the_disk_of_a_node_goes_to_that_node: {"small"}
+    storage.who_shares_the_disk_of_a_node_goes_to_that_node: {"small", "small-dask", "small-spark"}
 }  # there is only one
 HELD = [(overlay, check) for overlay in OVERLAYS for check in FAULTS if overlay not in ONE_NODE.get(check, ())]
 PLANTED = [(check, fault) for check, faults in FAULTS.items() for fault in faults]
+SCANNED = ("small-dask.yaml", "canary.yaml", "production-spark.yaml")  # which include small and production
 LOCKED = "readOnlyRootFilesystem: true"
 MISSPELT = (
     (LOCKED, "readonlyRootFilesystem: true"),
@@ -84,7 +85,8 @@ def test_every_manifest_is_valid_in_the_oldest_and_in_the_newest_kubernetes(
 
     # There is no schema for the operator's kinds; infra/tests/kubernetes/prometheus.py has types for them.
     assert [line for line in about_ours if "Couldn't find schema for kind ServiceMonitor" not in line] == []
-    assert len(about_ours) == len(VERSIONS) * 2  # in production and in the canary
+    # In each overlay on production.
+    assert len(about_ours) == len(VERSIONS) * len([each for each in OVERLAYS if not each.startswith("small")])
 
 
 @pytest.mark.parametrize("number", range(len(MISSPELT)), ids=[wrong for _, wrong in MISSPELT])
@@ -99,7 +101,7 @@ def test_a_misspelt_word_is_rejected(number: int, validated: subprocess.Complete
 def scanned(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[str]]:
     """The checkov rules that fail, by file, without exceptions; also for a service with a writable file system."""
     folder = tmp_path_factory.mktemp("scanned")
-    for name in ("small.yaml", "canary.yaml"):  # the canary includes production
+    for name in SCANNED:
         (folder / name).write_text((rendered / name).read_text())
     service = next(each for each in (rendered / "production.yaml").read_text().split("---\n") if LOCKED in each)
     (folder / "unlocked.yaml").write_text(service.replace(LOCKED, LOCKED.replace("true", "false")))
@@ -114,7 +116,7 @@ def scanned(rendered: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 
 def test_the_checkov_rules_that_fail_are_exactly_those_listed_with_a_reason(scanned: dict[str, set[str]]) -> None:
     text = (KUBERNETES / "checkov.yaml").read_text()
-    failed = scanned["small.yaml"] | scanned["canary.yaml"]
+    failed = set[str]().union(*(scanned[name] for name in SCANNED))
 
     assert failed == set(yaml.safe_load(text)["skip-check"])
     assert [rule for rule in failed if not re.search(rf"- {rule} # \w+", text)] == []
@@ -127,7 +129,7 @@ def test_checkov_finds_a_writable_root_file_system(scanned: dict[str, set[str]])
 def test_only_the_canarys_overlay_has_a_canary(clusters: dict[str, Cluster]) -> None:
     tracks = {overlay: [pod.labels["track"] for pod in services_pods(cluster)] for overlay, cluster in clusters.items()}
 
-    assert tracks == {"small": ["stable"], "production": ["stable"], "canary": ["stable", "canary"]}
+    assert tracks == {each: ["stable", "canary"] if each == "canary" else ["stable"] for each in OVERLAYS}
 
 
 def test_the_canary_is_otherwise_equal_to_production(clusters: dict[str, Cluster]) -> None:
@@ -141,7 +143,16 @@ def test_a_changed_setting_is_a_new_rollout(clusters: dict[str, Cluster]) -> Non
     names = [each["metadata"]["name"] for cluster in clusters.values() for each in of(cluster, "ConfigMap")]
 
     assert all(re.search(r"-[a-z0-9]{10}$", name) for name in names)
-    assert len(set(names)) == 6  # two overlays' three; the canary's are production's
+    assert len(set(names)) == 10  # small's and production's three, and one of each engine on each of them
+
+
+@pytest.mark.parametrize("overlay", [each for each in OVERLAYS if each.endswith(("dask", "spark"))])
+def test_an_engine_changes_only_the_jobs_that_work_in_partitions(overlay: str, clusters: dict[str, Cluster]) -> None:
+    without = {name_of(each): each for each in clusters[overlay.partition("-")[0]]}
+    with_engine = {name_of(each): each for each in clusters[overlay]}
+
+    changed = {name for name, each in without.items() if with_engine[name] != each}
+    assert changed == {f"CronJob/ontime-{name}" for name in ("first-release", "retrain", "score")}
 
 
 def test_the_small_overlay_needs_no_other_server(clusters: dict[str, Cluster]) -> None:
@@ -180,14 +191,14 @@ def test_the_links_in_the_guide_exist() -> None:
 
 
 def test_every_secret_of_the_guide_is_used(clusters: dict[str, Cluster]) -> None:
-    text = json.dumps(clusters["production"])
+    text = json.dumps([*clusters.values()])
 
     assert [name for name in made_by_hand() if f'"{name}"' not in text] == []
 
 
 def test_the_resources_in_the_guide_exist(clusters: dict[str, Cluster]) -> None:
     text = "\n".join(commands())
-    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in clusters["canary"]}
+    there = {name_of(each).lower() for cluster in clusters.values() for each in cluster}
     folders = set(re.findall(r"apply -[kf] (infra\S+)", text))
     named = {f"deployment/{name}" for name in re.findall(r"(?:deployment/|deployment |deploy/)([\w-]+)", text)}
     named |= set(re.findall(r"(cronjob/[\w-]+|service/[\w-]+)", text))

@@ -84,6 +84,7 @@ NEEDS = {
 TAKES = {
     "adopt": ["REPLACE"],
     "install": ["ENGINE"],
+    "image": ["ENGINE"],
     "train": ["ENGINE"],
     "score": ["ENGINE"],
     "new-problem": ["TIME"],
@@ -102,7 +103,7 @@ TAKES = {
     "test-quick": ["PART"],
     "test-slowest": ["PART", "SLOWEST"],
     "stack-down": ["VOLUMES"],
-    "rehearsal": ["OVERLAY", "CLEAN"],
+    "rehearsal": ["OVERLAY", "CLEAN", "ENGINE"],
     "fuzz": ["EXAMPLES"],
     "bench-soak": ["REQUESTS"],
     "bench-store": ["ROWS"],

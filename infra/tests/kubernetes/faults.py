@@ -10,6 +10,8 @@ from infra.tests.kubernetes.manifests import Cluster, find
 GONE: Any = object()
 SERVICE, CANARY, PUBLISHER = "Deployment/ontime", "Deployment/ontime-canary", "Deployment/ontime-publisher"
 POD, CONTAINER = "spec/template/spec", "spec/template/spec/containers/0"
+DASK, DASK_WORKER, SCORE = "Deployment/ontime-dask-scheduler", "Deployment/ontime-dask-worker", "CronJob/ontime-score"
+ON_DASK, ON_SPARK, NODE_DASK = "production-dask", "production-spark", "small-dask"
 JOB = "spec/jobTemplate/spec"
 NAMESPACES = "spec/ingress/0/from/0/namespaceSelector"
 JOBS_CONTAINER = f"{JOB}/template/spec/containers/0"
@@ -64,6 +66,9 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a secret that is not mounted",
               "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/volumeMounts/database", GONE),
         Fault("nobody says which database", "ConfigMap/ontime-worker", "data/ONTIME_DATABASE_URL", GONE, "small"),
+        Fault("a job without its engine's packages", SCORE, f"{JOBS_CONTAINER}/image", "ontime-worker:0.1.0", ON_DASK),
+        Fault("an engine that is none", "ConfigMap/ontime-engine", "data/ONTIME_ENGINE", "ray", ON_DASK),
+        Fault("workers that share nothing", "ConfigMap/ontime-engine", "data/ONTIME_SHARED_STORAGE", GONE, ON_DASK),
         Fault("nobody says which bucket", "ConfigMap/ontime-mirror", "data/ONTIME_RELEASES_STORE", GONE),
     ),
     pods.probes_ask_open_routes_of_the_service: (
@@ -92,6 +97,7 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
     ),
     pods.images_are_ours_and_of_one_version: (
         Fault("an image of others", SERVICE, f"{CONTAINER}/image", "ontime-server:0.1.0"),
+        Fault("an engine without an image", DASK, f"{CONTAINER}/image", "ontime-worker-ray:0.1.0", ON_DASK),
         Fault("an image of tomorrow", SERVICE, f"{CONTAINER}/image", "ontime-serve:latest"),
     ),
     pods.a_release_is_there_before_the_service_and_it_cannot_alter_it: (
@@ -109,6 +115,9 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               "CronJob/ontime-materialise", f"{JOBS_CONTAINER}/volumeMounts/worker/mountPath", "/data"),
         Fault("the checkout is hidden",
               "CronJob/ontime-retrain", f"{JOBS_CONTAINER}/volumeMounts/worker/mountPath", "/app"),
+        Fault("an engine without room for its files", DASK_WORKER, f"{CONTAINER}/volumeMounts/tmp", GONE, ON_DASK),
+        Fault("a worker that cannot write partitions",
+              DASK_WORKER, f"{CONTAINER}/volumeMounts/shared/mountPath", "/app/shared", NODE_DASK),
         Fault("a disk of the node filled up", SERVICE, f"{POD}/volumes/tmp/emptyDir", {}),
     ),
     storage.what_waits_for_the_database_outlives_its_pod: (
@@ -128,6 +137,12 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a key that signs releases in the service",
               SERVICE, f"{POD}/volumes/trusted-keys/secret/secretName", "ontime-signing"),
         Fault("keys that the service can alter", SERVICE, f"{CONTAINER}/volumeMounts/api-keys/readOnly", False),
+        Fault("a worker that can alter releases",
+              DASK_WORKER, f"{POD}/volumes/work/secret/secretName", "ontime-bucket-writer", ON_DASK),
+        Fault("a worker that can sign releases",
+              DASK_WORKER, f"{POD}/volumes/work/secret/secretName", "ontime-signing", ON_DASK),
+        Fault("a scheduler that can read the bucket",
+              DASK, f"{POD}/volumes/engine/secret/secretName", "ontime-bucket-work", ON_DASK),
         Fault("a password that all can read", SERVICE, f"{POD}/volumes/database/secret/defaultMode", 0o444),
     ),
     storage.who_shares_the_disk_of_a_node_goes_to_that_node: (
@@ -153,6 +168,9 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("stable counts the canary's pods", SERVICE, "spec/selector/matchLabels/track", GONE, "canary"),
         Fault("a selector without pods", SERVICE, "spec/selector/matchLabels/track", "main"),
         Fault("a canary that nobody asks", "Service/ontime", "spec/selector/track", "stable", "canary"),
+        Fault("jobs that ask a worker", "Service/ontime-dask", "spec/selector/engine", "worker", ON_DASK),
+        Fault("jobs that ask the service",
+              "Service/ontime-spark", "spec/selector/app.kubernetes.io~component", "service", ON_SPARK),
         Fault("a spread that counts others",
               SERVICE, f"{POD}/topologySpreadConstraints/0/labelSelector/matchLabels/track", "canary"),
         Fault("a policy about nobody",
@@ -161,6 +179,11 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
     parts.ports_lead_to_the_one_that_listens: (
         Fault("a port at which nobody listens", "Service/ontime", "spec/ports/0/targetPort", "web"),
         Fault("the service listens elsewhere", "ConfigMap/ontime-service", "data/ONTIME_PORT", "8080"),
+        Fault("a scheduler at another port", DASK, f"{CONTAINER}/command/6", "8780", ON_DASK),
+        Fault("a worker that is not asked whether it is alive",
+              DASK_WORKER, f"{CONTAINER}/livenessProbe", GONE, ON_DASK),
+        Fault("a driver at a port of its own choice",
+              "ConfigMap/ontime-engine", "data/PYSPARK_SUBMIT_ARGS", "pyspark-shell", ON_SPARK),
         Fault("a way in to another port", "NetworkPolicy/service-ingress", "spec/ingress/0/ports/0/port", "metrics"),
         Fault("an Ingress to nowhere",
               "Ingress/ontime", "spec/rules/0/http/paths/0/backend/service/port/name", "https"),
@@ -202,6 +225,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a command that is not there", "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/command/1", "watch"),
         Fault("a module that is not there",
               "Deployment/ontime-publisher", f"{POD}/containers/publisher/command/2", "pipelines.mirror"),
+        Fault("a class that is not there",
+              "Deployment/ontime-spark-master", f"{CONTAINER}/command/1", "org.apache.spark.Master", ON_SPARK),
         Fault("a job that does nothing", "CronJob/ontime-first-release", f"{JOBS_CONTAINER}/command", ["true"]),
         Fault("a word that the mirror does not know", SERVICE, f"{POD}/initContainers/mirror/args/0", "fetch"),
         Fault("another time than Prefect's", "CronJob/ontime-monitor", "spec/schedule", "30 5 * * *"),
@@ -212,17 +237,33 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("open by default", "NetworkPolicy/deny-all", "spec/policyTypes", ["Ingress"]),
         Fault("out to the world",
               "NetworkPolicy/mirrors-reach-the-bucket", "spec/egress/0/to/0/ipBlock/cidr", "0.0.0.0/0"),
-        Fault("out to anybody", "NetworkPolicy/all-reach-postgresql", "spec/egress/0/to", GONE),
-        Fault("out by any port", "NetworkPolicy/all-reach-postgresql", "spec/egress/0/ports", GONE),
+        Fault("out to anybody", "NetworkPolicy/service-and-worker-reach-postgresql", "spec/egress/0/to", GONE),
+        Fault("out by any port", "NetworkPolicy/service-and-worker-reach-postgresql", "spec/egress/0/ports", GONE),
         Fault("in from every namespace",
               "NetworkPolicy/service-ingress", NAMESPACES, {}),
         Fault("in from one namespace more",
               "NetworkPolicy/service-ingress", f"{NAMESPACES}/matchExpressions/0/values/-", "default"),
-        Fault("no way to the database", "NetworkPolicy/all-reach-postgresql", "spec/egress/0/ports/0/port", 3306),
+        Fault("no way to the database",
+              "NetworkPolicy/service-and-worker-reach-postgresql", "spec/egress/0/ports/0/port", 3306),
         Fault("no names", "NetworkPolicy/all-resolve-names", "spec/egress", []),
         Fault("MLflow elsewhere",
               "ConfigMap/ontime-worker", "data/ONTIME_TRACKING_URL", "http://mlflow.tracking:5000"),
         Fault("a bucket at another port", "ConfigMap/ontime-mirror", "data/AWS_ENDPOINT_URL", "http://10.0.3.4:8333"),
+        Fault("a scheduler for anybody",
+              "NetworkPolicy/dask-scheduler", "spec/ingress/0/from/0/podSelector", {}, ON_DASK),
+        Fault("a scheduler for all namespaces", "NetworkPolicy/dask-scheduler", "spec/ingress/0/from", GONE, ON_DASK),
+        Fault("jobs that cannot reach the scheduler", "NetworkPolicy/jobs-reach-dask", "spec/egress", [], ON_DASK),
+        Fault("an address that no Service has",
+              "ConfigMap/ontime-engine", "data/ONTIME_ENGINE_ADDRESS", "tls://ontime-scheduler:8786", ON_DASK),
+        Fault("executors that cannot call back",
+              "NetworkPolicy/spark-jobs", "spec/ingress/0/ports/0/port", 7078, ON_SPARK),
+        Fault("executors that cannot exchange blocks",
+              "NetworkPolicy/spark-workers", "spec/egress/2/ports/0/port", 7337, ON_SPARK),
+        Fault("workers that cannot reach the bucket",
+              "NetworkPolicy/engine-reaches-the-bucket", "spec/podSelector/matchExpressions/0/values", ["client"],
+              ON_DASK),
+        Fault("workers that cannot look features up",
+              "NetworkPolicy/engine-workers-reach-postgresql", "spec/egress", [], ON_DASK),
         Fault("the service may reach MLflow", "NetworkPolicy/worker-reaches-mlflow", "spec/podSelector", {}),
     ),
     prometheus.prometheus_may_scrape_what_it_is_told_to: (

@@ -2,8 +2,12 @@
 
 import importlib.util
 import re
+from functools import cache
+from pathlib import Path
+from zipfile import ZipFile
 from zoneinfo import available_timezones
 
+import pyspark
 import yaml
 
 from cli.app import ontime
@@ -41,7 +45,8 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
         for container in pod.containers:
             modules = re.findall(r"-m (\S+)", " ".join(container.words))
             commands = re.findall(r"\bontime (\S+)", " ".join(container.words))
-            if container.image == "ontime-worker" and not (modules or commands):
+            classes = re.findall(r"^spark-class (\S+)", " ".join(container.words))
+            if container.target == "ontime-worker" and not (modules or commands or classes):
                 wrong.append(f"{pod.owner} {container.name}: runs {container.words}")
             if container.image == "ontime-mirror" and container.words[0] not in ("pull", "push"):
                 wrong.append(f"{pod.owner} {container.name}: a mirror does not {container.words[0]}")
@@ -51,6 +56,7 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
             wrong += [
                 f"{pod.owner}: `ontime {each}` is not a command" for each in commands if each not in ontime.commands
             ]
+            wrong += [f"{pod.owner}: {each} is not a class" for each in classes if each not in spark_classes()]
     schedules = {
         word: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
         for each in of(cluster, "CronJob")
@@ -58,6 +64,13 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
         for word in each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][1:2]
     }
     return wrong if schedules == prefects_times() else [*wrong, f"CronJobs run {schedules}, Prefect {prefects_times()}"]
+
+
+@cache
+def spark_classes() -> set[str]:
+    """The classes of Spark that `spark-class` can start."""
+    (jar,) = Path(pyspark.__file__).parent.glob("jars/spark-core_*.jar")
+    return {name.removesuffix(".class").replace("/", ".") for name in ZipFile(jar).namelist()}
 
 
 def prefects_times() -> dict[str, tuple[str, str]]:

@@ -11,7 +11,9 @@ import yaml
 from infra.tests.tools import INFRA, tool
 
 KUBERNETES = INFRA / "kubernetes"
-OVERLAYS = ("small", "production", "canary")
+OVERLAYS = (
+    "small", "production", "canary", "small-dask", "small-spark", "production-dask", "production-spark",
+)  # fmt: skip
 SERVICE = {"app.kubernetes.io/name": "ontime", "app.kubernetes.io/component": "service"}
 
 Manifest = dict[str, Any]
@@ -40,8 +42,17 @@ class Container:
 
     @property
     def image(self) -> str:
-        """The image's name without registry and tag: its target in the Dockerfile."""
+        """The image's name without registry and tag."""
         return str(self.spec["image"]).rpartition("/")[2].partition(":")[0].partition("@")[0]
+
+    @property
+    def target(self) -> str:
+        """The image without an engine's packages, which is named after its target in the Dockerfile."""
+        return re.sub(r"^(ontime-worker)-\w+$", r"\1", self.image)
+
+    @property
+    def ports(self) -> dict[str, int]:
+        return {each["name"]: each["containerPort"] for each in self.spec.get("ports", [])}
 
     @property
     def words(self) -> list[str]:
@@ -66,6 +77,16 @@ class Pod(NamedTuple):
     @property
     def volumes(self) -> dict[str, Manifest]:
         return {each["name"]: each for each in self.spec.get("volumes", [])}
+
+    @property
+    def role(self) -> str | None:
+        """In an engine: `client` (a job), `scheduler` or `worker`; None if it has no part in one."""
+        return self.labels.get("engine")
+
+    @property
+    def is_of_engine(self) -> bool:
+        """Whether it runs Dask's or Spark's own process, which reads none of our settings."""
+        return self.role in ("scheduler", "worker")
 
     @property
     def claims(self) -> set[str]:
@@ -100,6 +121,12 @@ def pods(cluster: Cluster) -> list[Pod]:
 
 def _of_job(cronjob: Manifest) -> Manifest:
     return cronjob["spec"]["jobTemplate"]["spec"]["template"]
+
+
+def engine_of(cluster: Cluster) -> str | None:
+    """The engine on which jobs work in partitions; None if they use processes of their own."""
+    maps = [each for each in of(cluster, "ConfigMap") if "ONTIME_ENGINE" in each.get("data", {})]
+    return maps[0]["data"]["ONTIME_ENGINE"] if maps else None
 
 
 def services_pods(cluster: Cluster) -> list[Pod]:

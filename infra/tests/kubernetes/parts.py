@@ -3,8 +3,19 @@
 import re
 from collections import Counter
 
-from infra.tests.kubernetes.manifests import KUBERNETES, Cluster, Pod, find, name_of, of, pods, selects, services_pods
-from infra.tests.kubernetes.processes import loaded
+from infra.tests.kubernetes.manifests import (
+    KUBERNETES,
+    Cluster,
+    Manifest,
+    Pod,
+    find,
+    name_of,
+    of,
+    pods,
+    selects,
+    services_pods,
+)
+from infra.tests.kubernetes.processes import environment, loaded
 
 GUIDE = KUBERNETES / "README.md"
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -69,9 +80,10 @@ def selectors_find_what_they_mean_and_nothing_else(cluster: Cluster) -> list[str
         if owners != {owner}:
             wrong.append(f"{owner}: counts the pods of {sorted(owners)}")
     serving = {pod.owner for pod in services_pods(cluster)}
+    scheduling = {pod.owner for pod in everybody if pod.role == "scheduler"}
     for each in of(cluster, "Service"):
-        owners = {pod.owner for pod in everybody if selects({"matchLabels": each["spec"]["selector"]}, pod.labels)}
-        if owners != serving or not owners:
+        owners = {pod.owner for pod in pods_behind(cluster, each)}
+        if owners != (serving if each["metadata"]["name"] == "ontime" else scheduling) or not owners:
             wrong.append(f"{name_of(each)}: leads to {sorted(owners)}")
     for kind, field in {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.items():
         wrong += [
@@ -86,23 +98,41 @@ def selectors_find_what_they_mean_and_nothing_else(cluster: Cluster) -> list[str
     return wrong
 
 
+def pods_behind(cluster: Cluster, service: Manifest) -> list[Pod]:
+    return [pod for pod in pods(cluster) if selects({"matchLabels": service["spec"]["selector"]}, pod.labels)]
+
+
 def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
-    ports = [(name_of(each), port) for each in of(cluster, "Service") for port in each["spec"]["ports"]]
-    rules = [rule for each in of(cluster, "NetworkPolicy") for rule in each["spec"].get("ingress", [])]
-    targets = {port["targetPort"] for _, port in ports} | {port["port"] for rule in rules for port in rule["ports"]}
     wrong = []
-    for pod in services_pods(cluster):
-        service = pod.containers[-1]
-        probes = {service.spec[kind]["httpGet"]["port"] for kind in PROBES if "httpGet" in service.spec.get(kind, {})}
-        with loaded(cluster, pod, service) as settings:
-            listens = {each["name"] for each in service.spec["ports"] if each["containerPort"] == settings.port}
-        wrong += [f"{pod.owner}: nothing listens at {port}" for port in (targets | probes) - listens]
-    offered = {(name, port["name"]) for name, port in ports}
+    for pod in pods(cluster):
+        services = [each for each in of(cluster, "Service") if pod in pods_behind(cluster, each)]
+        policies = [each for each in of(cluster, "NetworkPolicy") if selects(each["spec"]["podSelector"], pod.labels)]
+        targets = {port["targetPort"] for each in services for port in each["spec"]["ports"]}
+        rules = [rule for each in policies for rule in each["spec"].get("ingress", [])]
+        targets |= {port["port"] for rule in rules for port in rule.get("ports", [])}
+        container = pod.containers[-1]
+        probes = [container.spec[kind] for kind in PROBES if "httpGet" in container.spec.get(kind, {})]
+        probed = [each["httpGet"]["port"] for each in probes]
+        if pod.is_of_engine and len(probed) < len(PROBES) - 1:
+            wrong.append(f"{pod.owner}: nothing asks whether it is ready, or alive")
+        listens = {name for each in container.ports.items() if _is_told(cluster, pod, each[1]) for name in each}
+        wrong += [f"{pod.owner}: nothing listens at {port}" for port in {*targets, *probed} - listens]
+    offered = {(name_of(each), port["name"]) for each in of(cluster, "Service") for port in each["spec"]["ports"]}
     for each in of(cluster, "Ingress"):
         backends = [path["backend"]["service"] for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
         led = {(f"Service/{backend['name']}", backend["port"]["name"]) for backend in backends}
         wrong += [f"{name_of(each)}: leads to {backend}, which is not offered" for backend in led - offered]
     return wrong
+
+
+def _is_told(cluster: Cluster, pod: Pod, port: int) -> bool:
+    """Whether the pod's process listens there: by the service's settings, or by its command and environment."""
+    container = pod.containers[-1]
+    if container.image == "ontime-serve":
+        with loaded(cluster, pod, container) as settings:
+            return settings.port == port
+    words = [*container.words, environment(cluster, pod, container).get("PYSPARK_SUBMIT_ARGS", "")]
+    return any(re.search(rf"(^|[=:]){port}\b", word) for word in words)
 
 
 def a_canary_is_stable_with_another_image(cluster: Cluster) -> list[str]:

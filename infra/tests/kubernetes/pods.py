@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from infra.tests.kubernetes.manifests import Cluster, containers, pods, services_pods
+from infra.tests.kubernetes.manifests import Cluster, Container, Pod, containers, pods, services_pods
 from infra.tests.kubernetes.processes import image, loaded
 from ontime.settings import BadSettings, Settings
 from serving import routes
@@ -17,12 +17,23 @@ def every_setting_is_one_and_loads(cluster: Cluster) -> list[str]:
     for pod, container in containers(cluster):
         try:
             with loaded(cluster, pod, container) as settings:
-                if container.image != "ontime-mirror" and "sqlite:///var" in settings.database_url.get_secret_value():
+                own_file = "sqlite:///var" in settings.database_url.get_secret_value()
+                if container.image != "ontime-mirror" and own_file and not pod.is_of_engine:
                     wrong.append(f"{pod.owner} {container.name}: its database is a file of its own")
+                if container.image.startswith("ontime-worker") and pod.role:
+                    wrong += _engines_settings(pod, container, settings)
                 if container.image != "ontime-serve" and settings.releases_store is None and "mirrors" in pod.labels:
                     wrong.append(f"{pod.owner} {container.name}: no store to mirror")
         except BadSettings as refused:
             wrong.append(f"{pod.owner} {container.name}: {refused}")
+    return wrong
+
+
+def _engines_settings(pod: Pod, container: Container, settings: Settings) -> list[str]:
+    where = f"{pod.owner} {container.name}"
+    wrong = [] if container.image == f"ontime-worker-{settings.engine}" else [f"{where}: no package of its engine"]
+    if settings.engine_address is None or settings.shared_storage is None:
+        wrong.append(f"{where}: nothing is shared with the workers, or nobody says where they are")
     return wrong
 
 

@@ -25,10 +25,13 @@ class Image(NamedTuple):
 
 
 def image(name: str) -> Image:
-    """Raises KeyError for an image that the Dockerfile does not build."""
+    """Raises KeyError for an image that the Dockerfile does not build, with an engine's packages or without."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
     stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL))
-    stage = stages[name.removeprefix("ontime-")]
+    target, _, engine = name.removeprefix("ontime-").partition("-")
+    if engine and (target != "worker" or not (ROOT / f"requirements/{engine}.txt").exists()):
+        raise KeyError(name)
+    stage = stages[target]
     lines = [line.partition(" ")[2] for line in stage.splitlines() if line.startswith("ENV ")]
     users = re.findall(r"^USER (\S+)$", stage, re.MULTILINE)
     return Image(

@@ -18,7 +18,10 @@ def folders_needed(cluster: Cluster, pod: Pod, container: Container) -> list[str
             return [str(WORKING_FOLDER / settings.spool), "/tmp"]  # noqa: S108  the container's
     if container.image == "ontime-mirror":
         return MIRRORS[container.words[0]]
-    return WORKERS_FOLDERS
+    with loaded(cluster, pod, container) as settings:
+        shared = str(settings.shared_storage) if pod.role in ("client", "worker") else ""
+    folders = ["/tmp"] if pod.is_of_engine else WORKERS_FOLDERS  # noqa: S108  the container's
+    return [*folders, shared] if shared.startswith("/") else folders
 
 
 def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
@@ -37,7 +40,7 @@ def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
             for path in image(container.image).volumes
             if path not in {each["mountPath"] for each in container.mounts}
         ]
-        if container.image == "ontime-worker" and WORKING_FOLDER in writable:
+        if container.target == "ontime-worker" and WORKING_FOLDER in writable:
             wrong.append(f"{where}: the checkout is hidden")
         for mount in container.mounts:
             volume = pod.volumes.get(mount["name"], {})
@@ -76,11 +79,14 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
             wrong.append(f"{where}: a secret in the environment")
         needs = {
             "ontime-api-keys": container.image == "ontime-serve",
-            "ontime-signing": container.image == "ontime-worker",
+            "ontime-signing": container.target == "ontime-worker" and not pod.is_of_engine,
             "ontime-trusted-keys": container.image == "ontime-serve",
-            "ontime-database": container.image != "ontime-mirror",
+            "ontime-database": container.image != "ontime-mirror" and not pod.is_of_engine,
             "ontime-bucket-reader": container.words[:1] == ["pull"],
             "ontime-bucket-writer": "push" in container.words,
+            "ontime-bucket-work": pod.role in ("client", "worker"),
+            "ontime-dask": pod.role is not None,
+            "ontime-spark": pod.role is not None,
             "ontime-bucket": False,
         }
         for mount in container.mounts:
