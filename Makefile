@@ -324,7 +324,7 @@ bench-train: install  ## measure time and memory of each stage, relative to bare
 bench-startup: install  ## measure how long the command line and the service take to start (needs `make train`)
 	@$(PY) -m bench.startup
 
-bench-scale: install  ## measure CPU time and memory of the stages with 1, 3 and 10 times as many rows (needs `make train`)
+bench-scale: install  ## measure CPU time and memory of the stages and of scores, with more rows and with more months (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.scale
 
 bench-engines: install $(VENV)/.installed-dask $(VENV)/.installed-spark  ## measure CPU time and memory of features and scores on each engine (needs `make train` and Java 17)

@@ -118,12 +118,13 @@ def measure_stages_of(stages: Sequence[str], copies: int = 1, months: int | None
         return {stage: {"rows": rows[stage], **each} for stage, each in usage.items()}
 
 
-def growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+def growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Of each stage: the bytes and the CPU time of a further row between the last two runs, and how the latter grew.
 
     `cpu_growth` divides it by the CPU time of a further row between the first two runs; for a stage of a few seconds it
-    is noise. Memory that does not depend on the number of rows, such as LightGBM's sample of 200,000, hides part of the
-    bytes between the first two. `cpu_times` and `peak_times` divide the last run by the first.
+    is noise, and None if more rows took no more time. Memory that does not depend on the number of rows, such as
+    LightGBM's sample of 200,000, hides part of the bytes between the first two. `cpu_times` and `peak_times` divide the
+    last run by the first.
     """
     grown = {}
     for stage in runs[0]["stages"]:
@@ -136,14 +137,14 @@ def growth(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
         grown[stage] = {
             "bytes_per_row": round(1e6 * memory),
             "cpu_microseconds_per_row": round(1e6 * slopes[-1], 1),
-            "cpu_growth": round(slopes[-1] / slopes[0], 2),
+            "cpu_growth": round(slopes[-1] / slopes[0], 2) if slopes[0] > 0 else None,
             "cpu_times": round(usage[-1]["cpu_seconds"] / usage[0]["cpu_seconds"], 1),
             "peak_times": round(usage[-1]["peak_mb"] / usage[0]["peak_mb"], 2),
         }
     return grown
 
 
-def largest_training(runs: Sequence[dict[str, Any]], grown: dict[str, dict[str, float]]) -> list[dict[str, float]]:
+def largest_training(runs: Sequence[dict[str, Any]], grown: Mapping[str, Mapping[str, Any]]) -> list[dict[str, float]]:
     """The millions of rows at which `train` needs all of the memory, and its CPU hours then.
 
     An extrapolation: the line through the last two runs.
@@ -187,8 +188,8 @@ def draw(
     )
     rows, months = (of[-1][size] / of[0][size] for of, size in ((runs, "copies"), (by_month, "months")))
     finding = (
-        f"{rows:.0f} times the rows take at most {cpu:.1f} times the CPU time, and {months:.0f} times the months at most "
-        f"{peak:.1f} times the memory"
+        f"{rows:.0f} times the rows take at most {cpu:.1f} times the CPU time, "
+        f"and {months:.0f} times the months at most {peak:.1f} times the memory"
     )
     return Picture(finding, "Copies of the same rows (synthetic), and real months; LightGBM alone", figure)
 

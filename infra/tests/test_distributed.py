@@ -175,6 +175,13 @@ def test_any_other_error_arrives_as_well(engine: str, monkeypatch: pytest.Monkey
         list(engines.map_parts(engine_work.divide_by, range(4)))
 
 
+def test_dasks_workers_keep_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Dask's threshold every large array is a system call, which doubles the CPU time of `features`."""
+    monkeypatch.setenv("ONTIME_ENGINE", "dask")
+
+    assert list(engines.map_parts(engine_work.variable, ["MALLOC_TRIM_THRESHOLD_", "OMP_NUM_THREADS"])) == [None, "1"]
+
+
 @pytest.mark.parametrize("engine", DISTRIBUTED)
 def test_an_engine_that_is_not_installed_is_refused_with_the_command(
     engine: str, monkeypatch: pytest.MonkeyPatch

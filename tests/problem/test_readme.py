@@ -27,6 +27,7 @@ STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 BATCH = json.loads((ROOT / "reports/bench_batch.json").read_text())
 SAMPLING = json.loads((ROOT / "reports/bench_sampling.json").read_text())
 SCALE = json.loads((ROOT / "reports/bench_scale.json").read_text())
+TRAINING_GROWTH = SCALE["growth"]["copies"]["train"]
 ENGINES = json.loads((ROOT / "reports/bench_engines.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
@@ -201,7 +202,7 @@ def engine_rows() -> list[str]:
 
 
 def scale_sentence() -> str:
-    return f"A further row of the training period takes {SCALE['growth']['copies']['train']['bytes_per_row']} bytes in `train`"
+    return f"A further row of the training period takes {TRAINING_GROWTH['bytes_per_row']} bytes in `train`"
 
 
 def largest_training_sentence() -> str:
@@ -248,7 +249,7 @@ def sentences() -> list[str]:
         f"{EVALUATION['entities']['test']:,} flights of November and December",
         f"95 % confidence interval, clustered by day, of {low:.3f} to {high:.3f}",
         f"log-loss {alone['log_loss']:.3f}, AUC {alone['auc']:.3f}",
-        f"LightGBM keeps about {round(SCALE['growth']['copies']['train']['bytes_per_row'], -1)} bytes of a training row",
+        f"LightGBM keeps about {round(TRAINING_GROWTH['bytes_per_row'], -1)} bytes of a training row",
         f"AUC {blind['auc']:.3f} instead of {METRICS['candidates'][champion]['test']['auc']:.3f}",
     ]
 
@@ -380,6 +381,7 @@ ROWS = [
         bench_rows(),
         startup_rows(),
         scale_rows(),
+        engine_rows(),
         sampling_rows(),
         long_store_rows(),
     ),
