@@ -6,6 +6,8 @@ PYTHON ?= python3
 # Relative, so that the folder's own name is never part of a target or a command, whatever characters it has.
 VENV := .venv
 INFRA := var/infra-venv
+# Those with packages of their own, in requirements/dask.txt and spark.txt.
+ENGINES := dask spark
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 ONTIME := $(PY) -m cli
@@ -79,7 +81,7 @@ help: usage  ## list the targets
 ifneq ($(ENGINE),)
 export ONTIME_ENGINE := $(ENGINE)
 endif
-install: usage $(VENV)/.installed $(patsubst %,$(VENV)/.installed-%,$(filter dask spark,$(ENGINE)))  ## install exactly the packages locked in requirements/all.txt into .venv; those of an engine too: make install ENGINE=dask
+install: usage $(VENV)/.installed $(patsubst %,$(VENV)/.installed-%,$(filter $(ENGINES),$(ENGINE)))  ## install exactly the packages locked in requirements/all.txt into .venv; those of an engine too: make install ENGINE=dask
 
 train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release; partitions on Dask or Spark: make train ENGINE=dask
 	@$(ONTIME) train
@@ -236,7 +238,7 @@ image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-wor
 	  echo "image: ontime-$$name"; \
 	  $(BUILD) --target $$name -t ontime-$$name . || exit 1; \
 	done
-	@$(foreach engine,$(filter dask spark,$(ENGINE)),echo "image: ontime-worker-$(engine)"; \
+	@$(foreach engine,$(filter $(ENGINES),$(ENGINE)),echo "image: ontime-worker-$(engine)"; \
 	  $(BUILD) --target worker --build-arg ENGINE=$(engine) -t ontime-worker-$(engine) .)
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
 
@@ -271,7 +273,7 @@ stack-down: install  ## stop the stack and keep its data; to delete them: make s
 	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
 
 rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; partitions on Dask: make rehearsal CONTEXT=kind-kind ENGINE=dask; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
-	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(filter dask spark,$(ENGINE)),--engine $(ENGINE)) $(if $(CLEAN),--clean)
+	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(filter $(ENGINES),$(ENGINE)),--engine $(ENGINE)) $(if $(CLEAN),--clean)
 
 image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities, no prediction lost after a kill
 	@$(PY) -m pytest infra/tests/test_images.py
@@ -289,9 +291,9 @@ sbom: install  ## write an SBOM of each image's Python packages, as CycloneDX: v
 		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
 
 # Strict, because pip-audit otherwise skips a package that PyPI does not know, and reports no vulnerability.
-audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the images' packages; fails if PyPI cannot be reached
-	@for image in $(IMAGES); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
-		-r requirements/$$image.txt || exit 1; done
+audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the packages of the images and of the engines; fails if PyPI cannot be reached
+	@for lock in $(IMAGES) $(ENGINES); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
+		-r requirements/$$lock.txt || exit 1; done
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate
 # uv compiles no project that it does not manage, and pyproject.toml says so for the sake of `uv run`: compile a copy.

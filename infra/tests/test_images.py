@@ -1,4 +1,4 @@
-"""The images from `make image`, run read-only and without capabilities, and killed."""
+"""The images from `make image ENGINE=dask`, run read-only and without capabilities, and killed."""
 
 import json
 import re
@@ -18,10 +18,27 @@ from ontime import database, database_tables, signatures
 from ontime.settings import Settings
 from pipelines.operations import mirror
 from serving import keys
+from tests.project import Project
 from tests.service import MORNING as FLIGHT
 
 DOCKERFILE = ROOT / "Dockerfile"
 SERVE, MIRROR, WORKER = "ontime-serve", "ontime-mirror", "ontime-worker"
+DASK = "ontime-worker-dask"
+NOT_INSTALLED = r"""
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+installed = {(canonicalize_name(each.name), each.version) for each in distributions()}
+for lock in sys.argv[1:]:
+    for line in Path(f"requirements/{lock}.txt").read_text().replace("\\\n", " ").splitlines():
+        needed = Requirement(line.partition("--hash")[0])
+        version = str(needed.specifier).removeprefix("==")
+        if (needed.marker is None or needed.marker.evaluate()) and (needed.name, version) not in installed:
+            print(needed.name)
+"""
 MOST_ABOVE_ITS_BASE = 140_000_000  # 134 MB, of which cryptography is about 16
 
 
@@ -154,12 +171,12 @@ def test_the_serving_image_is_small_and_has_no_training_packages() -> None:
     assert not {"pandas", "scikit-learn", "mlflow", "lightgbm", "dvc", "s3fs"} & set(packages.split())
 
 
-@pytest.mark.parametrize("name", [SERVE, MIRROR, WORKER])
+@pytest.mark.parametrize("name", [SERVE, MIRROR, WORKER, DASK])
 def test_an_image_has_labels_and_runs_unprivileged(name: str) -> None:
     config = image(name)["Config"]
 
     assert config["User"] == "10001:10001"
-    assert config["Labels"]["org.opencontainers.image.title"] == name
+    assert config["Labels"]["org.opencontainers.image.title"] == name.removesuffix("-dask")
     assert config["Labels"]["org.opencontainers.image.description"]
 
 
@@ -181,6 +198,39 @@ def test_the_mirror_pulls_a_release_that_then_serves(
 
     assert output == "mirror: pull: release 1, the pointer"
     assert version == "1"
+
+
+def not_installed(name: str, *locks: str) -> list[str]:
+    """The packages of the locks that a worker's image lacks, or has in another version."""
+    return docker("run", "--rm", *TIGHT, name, "python", "-c", NOT_INSTALLED, *locks).split()
+
+
+def test_a_worker_has_what_its_locks_list_and_an_engine_only_if_it_was_asked_for() -> None:
+    """An engine is Dask here: Spark's image is half a gigabyte larger, and nobody builds it in CI."""
+    assert not_installed(WORKER, "worker") == []
+    assert not_installed(DASK, "worker", "dask") == []
+    assert {"dask", "distributed"} <= set(not_installed(WORKER, "dask"))
+
+
+def test_the_image_with_spark_has_the_java_that_spark_asks_for() -> None:
+    java = re.compile(r"openjdk-\d+-jre-headless")
+    asked = set(java.findall((ROOT / "pipelines/engines/spark.py").read_text()))
+
+    assert len(asked) == 1
+    assert set(java.findall(DOCKERFILE.read_text())) == asked
+    assert set(java.findall((ROOT / ".github/workflows/check.yml").read_text())) == asked
+
+
+@pytest.mark.parametrize("engine", ["dask", "spark"])
+def test_an_engines_image_is_the_worker_with_that_engines_lock(engine: str, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+
+    planned = Project(tmp_path / "project").make("--dry-run", "image", f"ENGINE={engine}")
+
+    (build,) = [line for line in planned.splitlines() if f"-t {WORKER}-{engine} " in line]
+    assert f"--target worker --build-arg ENGINE={engine} " in build
+    assert '-r "requirements/$ENGINE.txt"' in DOCKERFILE.read_text()
+    assert (ROOT / f"requirements/{engine}.txt").exists()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from cyclonedx.schema import SchemaVersion
@@ -14,11 +15,13 @@ from cyclonedx.validation.json import JsonStrictValidator
 from infra.tests import pypi
 from infra.tests.history import secrets
 from infra.tests.tools import ROOT, tool
+from ontime.settings import Settings
 from serving import keys
 from tests.project import VENV, Project
 
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 IMAGES = ("serve", "mirror", "worker")
+ENGINES = tuple(name for name in get_args(Settings.model_fields["engine"].annotation) if name != "local")
 PERMISSIVE = re.compile(
     r"^(MIT|MIT-0|MIT License|0BSD|BSD(-[23]-Clause)?|3-Clause BSD License|Apache[ -]2\.0|PSF-2\.0|Zlib|CC0-1\.0)$"
 )
@@ -166,11 +169,14 @@ def test_an_sbom_is_valid_and_lists_the_whole_lock(project: Project) -> None:
     assert listed == {name.partition(" ")[0] for name in locked}
 
 
-@pytest.mark.parametrize("target", ["sbom", "audit-packages"])
-def test_every_image_has_an_sbom_and_an_audit(project: Project, target: str) -> None:
-    planned = project.make("--dry-run", "--assume-old=var/infra-venv/.installed", target)
+def test_every_image_has_an_sbom_and_with_the_engines_packages_an_audit(project: Project) -> None:
+    sbom, audited = (
+        project.make("--dry-run", "--assume-old=var/infra-venv/.installed", target)
+        for target in ("sbom", "audit-packages")
+    )
 
-    assert f"for image in {' '.join(IMAGES)}; do" in planned
+    assert f"for image in {' '.join(IMAGES)}; do" in sbom
+    assert f"for lock in {' '.join(IMAGES + ENGINES)}; do" in audited
     assert set(IMAGES) == set(
         re.findall(r"^FROM .* AS (\w+)-packages$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     )
@@ -180,8 +186,9 @@ def audit(project: Project, environment: Mapping[str, str]) -> subprocess.Comple
     """`make audit-packages` of a lock with one package, h11."""
     (project.folder / "requirements/serve.txt").write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n")
     tools = Path(tool("pip-audit")).parents[1]
+    only = ("IMAGES=serve", "ENGINES=")
     return subprocess.run(
-        project.command("audit-packages", "IMAGES=serve", f"INFRA={tools}", f"--assume-old={tools}/.installed"),
+        project.command("audit-packages", *only, f"INFRA={tools}", f"--assume-old={tools}/.installed"),
         cwd=project.folder,
         env={**project.environment(), **environment},
         stdout=subprocess.PIPE,

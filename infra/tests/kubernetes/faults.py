@@ -69,6 +69,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a job without its engine's packages", SCORE, f"{JOBS_CONTAINER}/image", "ontime-worker:0.1.0", ON_DASK),
         Fault("an engine that is none", "ConfigMap/ontime-engine", "data/ONTIME_ENGINE", "ray", ON_DASK),
         Fault("workers that share nothing", "ConfigMap/ontime-engine", "data/ONTIME_SHARED_STORAGE", GONE, ON_DASK),
+        Fault("a job that executors cannot find",
+              SCORE, f"{JOBS_CONTAINER}/env/SPARK_LOCAL_HOSTNAME", GONE, ON_SPARK),
         Fault("nobody says which bucket", "ConfigMap/ontime-mirror", "data/ONTIME_RELEASES_STORE", GONE),
     ),
     pods.probes_ask_open_routes_of_the_service: (

@@ -34,6 +34,9 @@ def _engines_settings(pod: Pod, container: Container, settings: Settings) -> lis
     wrong = [] if container.image == f"ontime-worker-{settings.engine}" else [f"{where}: no package of its engine"]
     if settings.engine_address is None or settings.shared_storage is None:
         wrong.append(f"{where}: nothing is shared with the workers, or nobody says where they are")
+    own_address = {"name": "SPARK_LOCAL_HOSTNAME", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    if settings.engine == "spark" and pod.role == "client" and own_address not in container.spec.get("env", []):
+        wrong.append(f"{where}: tells executors its name, which is not in the DNS")
     return wrong
 
 
