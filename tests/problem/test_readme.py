@@ -189,13 +189,13 @@ def scale_rows() -> list[str]:
 
 
 def engine_rows() -> list[str]:
-    """One line a task and engine: seconds, CPU seconds and MB by copies."""
+    """One line a task and engine: CPU seconds and MB by copies."""
     rows = []
     for task, engine in dict.fromkeys((run["task"], run["engine"]) for run in ENGINES["runs"]):
         usage = [run for run in ENGINES["runs"] if (run["task"], run["engine"]) == (task, engine)]
         cells = [
             " / ".join(format(one[name], style) for one in usage)
-            for name, style in (("seconds", ".1f"), ("cpu_seconds", ".1f"), ("peak_mb", ",.0f"))
+            for name, style in (("cpu_seconds", ".1f"), ("peak_mb", ",.0f"))
         ]
         rows.append(f"| {task} | {engine} | {' | '.join(cells)} |")
     return rows
