@@ -13,7 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from bench.resource_usage import measure
+from bench.resource_usage import run_measured
 from bench.scale import COPIES, VAR, copy_rows, score_command
 from bench.training_time import copy_project
 from ontime import figures
@@ -49,7 +49,7 @@ def measure_engines(copies: int) -> list[dict[str, Any]]:
         for engine, variables in ENGINES.items():
             for task, command in (("features", [sys.executable, "-m", "pipelines.features"]), ("score", score)):
                 output.unlink(missing_ok=True)
-                usage = measure(command, folder, {**places, **variables}).rounded()
+                usage = run_measured(command, folder, {**places, **variables}).rounded()
                 written = [*(folder / FEATURES).iterdir()] if task == "features" else [output]
                 digests.setdefault(task, set()).add(digest_of(written))
                 if len(digests[task]) > 1:

@@ -30,7 +30,7 @@ class ResourceUsage(NamedTuple):
         return {name: round(value, 1) for name, value in self._asdict().items()}
 
 
-def measure(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> ResourceUsage:
+def run_measured(command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None) -> ResourceUsage:
     """Run a command in a project folder. Exits with the end of its output if it fails.
 
     Memory and CPU time are those of all its processes, looked at several times a second; a page that several share

@@ -17,10 +17,9 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-from matplotlib.artist import Artist
 
 from bench import ingest_parts
-from bench.resource_usage import measure
+from bench.resource_usage import run_measured
 from bench.training_time import copy_project
 from ontime import figures
 from ontime.batch_scoring import FIELDS
@@ -109,7 +108,7 @@ def measure_stages_of(stages: Sequence[str], copies: int = 1, months: int | None
                 command = [sys.executable, "-m", "bench.ingest_parts"]
             elif stage == "score":
                 command, variables = score_command(folder)
-            usage[stage] = measure(command, folder, variables).rounded()
+            usage[stage] = run_measured(command, folder, variables).rounded()
         rows = dict.fromkeys(BY_MONTH, entity_rows(folder))
         if "evaluate" in stages:
             entities = read_json(folder / REPORTS / "evaluation.json")["entities"]
@@ -170,7 +169,7 @@ def draw(
     )
     with axes_of(470) as (figure, above):
         above.remove()
-        lines: dict[str, Artist] = {}
+        lines: dict[str, Any] = {}
         for axes, (title, name, of, size) in zip(figure.subplots(3, 1), panels, strict=True):
             sizes = [run[size] for run in of]
             for stage, colour in zip(STAGES, PALETTE, strict=False):

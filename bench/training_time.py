@@ -15,7 +15,7 @@ from pathlib import Path
 import yaml
 from tqdm import tqdm
 
-from bench.resource_usage import ResourceUsage, measure
+from bench.resource_usage import ResourceUsage, run_measured
 from ontime import strict_yaml
 from pipelines.layout import REPORTS, write_json
 
@@ -55,12 +55,12 @@ def measure_stages(folder: Path, stages: list[str]) -> tuple[dict[str, list[Reso
     imported = {"bare": "pandas, lightgbm", **{stage: f"pipelines.{stage}" for stage in stages}}
     for _ in tqdm(range(ROUNDS), desc="bench-train", disable=None):
         for name, modules in imported.items():
-            imports[name].append(measure([sys.executable, "-c", f"import {modules}"], folder).seconds)
+            imports[name].append(run_measured([sys.executable, "-c", f"import {modules}"], folder).seconds)
         for stage in stages:
-            usage[stage].append(measure([sys.executable, "-m", f"pipelines.{stage}"], folder))
+            usage[stage].append(run_measured([sys.executable, "-m", f"pipelines.{stage}"], folder))
         save_rows = "import numpy as np; from ontime import model, split; from ontime.params import load_params; from pipelines.labelled import read_period; p = load_params(); t = read_period(split.periods(p.split)['train']); np.savez('rows.npz', matrix=model.matrix_of(t, model.categories_of(t)), label=t['label'].to_numpy())"  # noqa: E501  one command
-        measure([sys.executable, "-c", save_rows], folder)
-        usage["bare"].append(measure([sys.executable, "-c", BASELINE, "rows.npz"], folder))
+        run_measured([sys.executable, "-c", save_rows], folder)
+        usage["bare"].append(run_measured([sys.executable, "-c", BASELINE, "rows.npz"], folder))
     return usage, imports
 
 

@@ -31,11 +31,11 @@ class Recorded(Kubectl):
     digests: tuple[str, str] = ("1a", "1a")  # of the files that the two jobs write
     rows: int = ROWS  # of these files
     created: dict[str, Manifest] = field(default_factory=dict)
-    done: list[str] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
 
     def run(self, *words: str, text: str | None = None) -> str:
         command = " ".join(words)
-        self.done.append(command)
+        self.commands.append(command)
         if words[0] == "create":
             manifest = json.loads(text or "")
             self.created[manifest["metadata"]["name"]] = manifest
@@ -49,7 +49,7 @@ class Recorded(Kubectl):
     @property
     def workers(self) -> int:
         """As many as they were last scaled to; two are in the manifests."""
-        counts = re.findall(r"--replicas=(\d+)", " ".join(self.done))
+        counts = re.findall(r"--replicas=(\d+)", " ".join(self.commands))
         return int(counts[-1]) if counts else engine_steps.WORKERS
 
     def variables(self, job: str) -> Mapping[str, str]:
@@ -75,9 +75,9 @@ def test_the_same_file_is_scored_by_the_job_and_on_the_engine(engine: str) -> No
 
     recorded = rehearse(cluster, engine)
 
-    scaled = [place for place, command in enumerate(cluster.done) if command.startswith("scale ")]
-    started = cluster.done.index(f"delete Job {engine_steps.DISTRIBUTED} --ignore-not-found --wait")
-    assert [cluster.done[place].rpartition("=")[2] for place in scaled] == ["0", str(engine_steps.WORKERS)]
+    scaled = [place for place, command in enumerate(cluster.commands) if command.startswith("scale ")]
+    started = cluster.commands.index(f"delete Job {engine_steps.DISTRIBUTED} --ignore-not-found --wait")
+    assert [cluster.commands[place].rpartition("=")[2] for place in scaled] == ["0", str(engine_steps.WORKERS)]
     assert scaled[0] < started < scaled[1]
     assert cluster.variables(engine_steps.LOCAL)["ONTIME_ENGINE"] == "local"
     assert "ONTIME_ENGINE" not in cluster.variables(engine_steps.DISTRIBUTED)  # so the engine's ConfigMap decides

@@ -214,11 +214,11 @@ def test_a_worker_has_what_its_locks_list_and_an_engine_only_if_it_was_asked_for
 
 def test_the_image_with_spark_has_the_java_that_spark_asks_for() -> None:
     java = re.compile(r"openjdk-\d+-jre-headless")
-    asked = set(java.findall((ROOT / "pipelines/engines/spark.py").read_text()))
+    packages = set(java.findall((ROOT / "pipelines/engines/spark.py").read_text()))
 
-    assert len(asked) == 1
-    assert set(java.findall(DOCKERFILE.read_text())) == asked
-    assert set(java.findall((ROOT / ".github/workflows/check.yml").read_text())) == asked
+    assert len(packages) == 1
+    assert set(java.findall(DOCKERFILE.read_text())) == packages
+    assert set(java.findall((ROOT / ".github/workflows/check.yml").read_text())) == packages
 
 
 @pytest.mark.parametrize("engine", ["dask", "spark"])
