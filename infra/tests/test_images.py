@@ -206,7 +206,7 @@ def not_installed(name: str, *locks: str) -> list[str]:
 
 
 def test_a_worker_has_what_its_locks_list_and_an_engine_only_if_it_was_asked_for() -> None:
-    """An engine is Dask here: Spark's image is half a gigabyte larger, and nobody builds it in CI."""
+    """An engine is Dask here: Spark's image is nearly a gigabyte larger, and CI does not build it."""
     assert not_installed(WORKER, "worker") == []
     assert not_installed(DASK, "worker", "dask") == []
     assert {"dask", "distributed"} <= set(not_installed(WORKER, "dask"))
