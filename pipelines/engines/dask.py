@@ -17,8 +17,8 @@ from pipelines.engines.engine_error import EngineRefused
 from pipelines.engines.local import AT_ONCE, worker_count
 
 RESTART_SECONDS = 60
-# None: not set. With Dask's value glibc gives every large array back to the system at once, and `make bench-engines`
-# measured twice the CPU time.
+# None: not set. With Dask's value glibc gives every large array back to the system at once, which doubled the CPU time
+# of stage features in a trial.
 MALLOC_TRIM = {"distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None}
 
 Part = TypeVar("Part")

@@ -205,6 +205,20 @@ def scale_sentence() -> str:
     return f"A further row of the training period takes {TRAINING_GROWTH['bytes_per_row']} bytes in `train`"
 
 
+def growth_sentences() -> list[str]:
+    """The goals of growth, and what was measured."""
+    copies, months = SCALE["growth"]["copies"], SCALE["growth"]["months"]
+    cpu = {stage: f"{copies[stage]['cpu_growth']:.2f}" for stage in ("train", "validate", "features")}
+    peak = {stage: f"{each['peak_times']:.2f}" for stage, each in months.items()}
+    assert max(each["cpu_times"] for each in copies.values()) < 10
+    return [
+        f"takes {cpu['train']} times the CPU time",
+        f"in `train`, {cpu['validate']} in `validate` and {cpu['features']} in `features`",
+        f"`validate` and `explore` take {peak['validate']} and {peak['explore']} times the",
+        f"`ingest` and `features` {peak['ingest']} and {peak['features']} times, and the reason",
+    ]
+
+
 def largest_training_sentence() -> str:
     sizes = (f"{each['million_rows']:,} million in {each['gb']} GB" for each in SCALE["largest_training"])
     return f"through the last two runs, {', '.join(sizes)} of memory would hold the training period"
@@ -389,7 +403,7 @@ ROWS = [
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
-    *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence()]),
+    *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence(), *growth_sentences()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
     *pairs("docs/benchmarks.md", serving_sentences(), batch_sentences(), long_store_sentences(), soak_sentences()),
