@@ -17,13 +17,14 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ontime import database
+from ontime.live_releases import LiveReleases
 from ontime.release import Manifest
 from ontime.schema import WORDS
 from ontime.settings import Settings
 from serving import errors, keys, metrics, protocol, routes
 from serving.batcher import Batcher
 from serving.middleware import AccessMiddleware, required_scope
-from serving.model_store import LiveReleases, ModelStore, start_deadline
+from serving.model_store import ModelStore, start_deadline
 from serving.prediction_log import PredictionLog
 from serving.spool import Spool
 

@@ -50,24 +50,28 @@ class Materialised(NamedTuple):
 
 
 def materialise_rows(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
+    """`store_rows` in batches, each in a transaction of its own, with a progress bar."""
+    for start in progress_bar(range(0, len(rows), BATCH_ROWS), desc="materialise", unit="batches"):
+        store_rows(engine, question, rows.iloc[start : start + BATCH_ROWS], entities)
+
+
+def store_rows(target: database.Target, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
     """Write the features of `rows` to the online store, as training sees them, and the requests to the entities' table.
 
     `entities` has the entities' table, by entity_id.
     """
-    for start in progress_bar(range(0, len(rows), BATCH_ROWS), desc="materialise", unit="batches"):
-        part = rows.iloc[start : start + BATCH_ROWS]
-        requests = entities.loc[part[KEY]]
-        records = _records(requests[[KEY, *REQUEST_FIELDS]].assign(event_at=requests[DATA.event_at]))
-        online_store.store_entities(engine, records)
-        vectors, texts = features.online_of(part)
-        online_store.store_features(
-            engine,
-            question,
-            part[KEY].tolist(),
-            part["moment"].dt.to_pydatetime().tolist(),
-            vectors,
-            texts if schema.ONLINE_TEXTS else None,
-        )
+    requests = entities.loc[rows[KEY]]
+    records = _records(requests[[KEY, *REQUEST_FIELDS]].assign(event_at=requests[DATA.event_at]))
+    online_store.store_entities(target, records)
+    vectors, texts = features.online_of(rows)
+    online_store.store_features(
+        target,
+        question,
+        rows[KEY].tolist(),
+        rows["moment"].dt.to_pydatetime().tolist(),
+        vectors,
+        texts if schema.ONLINE_TEXTS else None,
+    )
 
 
 def outcomes_of(entities: pd.DataFrame, at_least: float) -> list[dict[str, object]]:

@@ -79,6 +79,12 @@ def join_parts(parts: Iterable[Part], again: Callable[[], Iterable[Part]]) -> Wh
     return whole
 
 
+def repaired(tables: Tables) -> Tables:
+    """The tables after the repairs, and without quarantined rows; not validated, and nothing is counted."""
+    hits = {rule.name: rule.hits(tables) for rule in DATA.known_errors if rule.action != "noted"}
+    return _quarantine(_repair(tables, hits), hits)[0]
+
+
 def check(tables: Tables) -> None:
     """Raise ContractBroken with every broken rule of every table."""
     _refuse([each for table in DATA.tables for each in _violations_or_empty(tables, table)])
@@ -177,7 +183,7 @@ def _excessive_errors(tables: Tables, table: Table, hits: Mapping[str, pd.Series
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
     copies = {**tables, **{table.name: tables[table.name].copy() for table in DATA.long}}
     for rule in DATA.known_errors:
-        if rule.emptied:
+        if rule.emptied and hits[rule.name].any():
             copies[rule.table].loc[hits[rule.name], list(rule.emptied)] = None
     repaired: Tables = copies
     for rule in DATA.known_errors:

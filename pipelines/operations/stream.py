@@ -1,0 +1,244 @@
+"""Scores entities from a stream of events: the same features, releases and log as everywhere else.
+
+    ontime stream                   with the embedded broker, or the one that ONTIME_BROKER names
+    ontime stream --from TIME       the first prediction moment, when the database has none yet
+
+Each step reads some messages, commits what they say, and scores the entities whose moment has come by the watermark: the
+time until which everything is known, less `stream.allowed_lateness_seconds`. Several processes may run: one reads, all
+score. See docs/streaming.md.
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import date, datetime, timedelta
+from threading import Event as Flag
+
+import sqlalchemy as sa
+
+from ontime import contract, database, local_time, locks, online_store, sources
+from ontime.decision_chain import exclusive_transaction
+from ontime.params import Params, load_params
+from ontime.problem.data import DATA
+from ontime.refusal import Refusal
+from ontime.release import ReleaseRefused
+from ontime.settings import Settings, load_settings
+from pipelines.brokers.interface import Broker, BrokerUnavailable, MessagesLost
+from pipelines.layout import INGESTED, read_small
+from pipelines.operations import arrivals, feed_clock, materialise, stream_reader, stream_scoring, stream_store
+from pipelines.operations.stream_events import EventParser
+from pipelines.operations.stream_reader import EVENTS, OUTCOMES, Batch, TopicReader
+from pipelines.operations.stream_scoring import ReleaseFollower
+from pipelines.operations.stream_state import RecentRows
+from pipelines.operations.stream_store import PositionMoved, Slice
+
+logger = logging.getLogger(__name__)
+
+PREDICTIONS = "ontime-predictions"
+MOST_MESSAGES = 2000  # in a step: the memory of a step does not grow with what waits
+LONGEST_SLICE = timedelta(days=1)
+WAIT_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+CHECK_EVERY = timedelta(minutes=15)  # of the feed's clock: the contract sees whole days, so not at each step
+CHECK_SECONDS, CHECK_EVENTS = 10.0, 10_000  # ... and in a hurry not before so much time, or so many events
+
+
+class Stream:
+    """`step` reads, commits and scores; `counts` are those of all steps."""
+
+    def __init__(
+        self, settings: Settings, params: Params, broker: Broker, first: datetime, now: Callable[[], datetime]
+    ) -> None:
+        """`first`: the first prediction moment, if nothing was scored before. `now`: the feed's clock."""
+        self._settings, self._params, self._broker, self._now = settings, params, broker, now
+        self._first = first
+        self._owner = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
+        self.engine = database.connect(settings.database_url)
+        self._releases = ReleaseFollower(settings, params)
+        self._small = read_small(INGESTED)
+        self._parser = EventParser(self._small)
+        self._readers = {name: TopicReader(self.engine, broker, name, self._owner) for name in (EVENTS, OUTCOMES)}
+        self._published: list[datetime] = []
+        self._broken: dict[str, set[date]] = {}
+        self._check_from: datetime | None = None
+        self._check_after, self._unchecked = 0.0, 0
+        self.counts: Counter[str] = Counter()
+        self.watermark: datetime | None = None
+        for topic in (EVENTS, OUTCOMES, PREDICTIONS):
+            broker.create_topic(topic)
+        self._rows = self._recent_rows(self._scored_until())
+
+    def step(self, seconds: float = WAIT_SECONDS) -> bool:
+        """Read, commit and score once; False if there was nothing to do for so many seconds."""
+        began = time.perf_counter()
+        batches = [batch for batch in self._fetch(seconds) if batch.positions]
+        if not batches and not self._is_due():
+            return False
+        try:
+            part = self._commit(batches)
+        except PositionMoved as moved:
+            logger.warning("another process has read %s", moved)
+            self.begin_again()
+            return True
+        for batch in batches:
+            self._readers[batch.topic].acknowledge(batch)
+            self.counts += batch.counts
+        if part is not None:
+            self._score(part, began if batches else time.perf_counter())
+        return bool(batches) or part is not None
+
+    def _fetch(self, seconds: float) -> list[Batch]:
+        events = self._readers[EVENTS].fetch(MOST_MESSAGES, seconds)
+        outcomes = self._readers[OUTCOMES].fetch(MOST_MESSAGES, 0)
+        if events:
+            self._catch_up(self._last_event())  # repeated events are recognised by those before them
+        elif not self._readers[EVENTS].is_reading:
+            time.sleep(seconds)
+        return [
+            stream_reader.parse_events(events, self._parser, self._rows, self._now),
+            stream_reader.parse_outcomes(outcomes, self._params.question),
+        ]
+
+    def _commit(self, batches: list[Batch]) -> Slice | None:
+        """Store what the batches say, and claim a slice, in one transaction."""
+        published = [*self._published]
+        with exclusive_transaction(self.engine) as connection:
+            for batch in batches:
+                self._readers[batch.topic].move(connection, batch)
+                self.counts["late"] += stream_reader.store_events(connection, batch)
+                erased = lambda ids: materialise.erased_entities(self.engine, ids)  # noqa: E731
+                stream_reader.store_outcomes(connection, batch, erased)
+                stream_store.store_dead_letters(connection, batch.dead)
+            stream_store.mark_published(connection, published)
+            self.watermark = self._watermark(connection)
+            part = stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_SLICE)
+        self._published.clear()
+        return part
+
+    def _score(self, part: Slice, began: float) -> None:
+        needed = part.start - arrivals.lookback(self._params)
+        if needed < self._rows.since:
+            self._rows = self._recent_rows(part.start)  # it was left behind by a process that died long ago
+        self._catch_up(part.last_event)
+        self._check_contract(part)
+        live = self._releases.current()
+        logged = stream_scoring.score(
+            self.engine, self._rows, self._broken, part, live, self._params, self._owner, began
+        )
+        self._rows.forget_before(needed)
+        if logged is None:
+            logger.warning("another process has scored the moments from %s", part.start)
+            return
+        self.counts["prediction"] += len(logged)
+        self._broker.publish(PREDICTIONS, stream_scoring.messages_of(logged))
+        self._published.append(part.start)
+
+    def publish_rest(self) -> int:
+        """Publish the predictions of slices that a process scored, but perhaps did not publish before it ended."""
+        with self.engine.connect() as connection:
+            slices = stream_store.unpublished(connection, self._owner)
+        for each in slices:
+            logged = stream_scoring.predictions_in(self.engine, each.id_prefix)
+            self._broker.publish(PREDICTIONS, stream_scoring.messages_of(logged))
+        starts = [each.start for each in slices]
+        with self.engine.begin() as connection:
+            stream_store.mark_published(connection, starts)
+        self._published = [start for start in self._published if start not in starts]
+        return len(slices)
+
+    def _watermark(self, connection: sa.Connection) -> datetime | None:
+        clock = stream_store.clock_of(connection, EVENTS)
+        lateness = timedelta(seconds=self._params.stream.allowed_lateness_seconds)
+        return clock - lateness if clock is not None else None
+
+    def _is_due(self) -> bool:
+        """Whether there is something to claim, without a transaction that others would wait for."""
+        with self.engine.connect() as connection:
+            until = self._watermark(connection)
+            return until is not None and (
+                until > (stream_store.scored_until(connection) or self._first) or stream_store.is_left(connection)
+            )
+
+    def _scored_until(self) -> datetime:
+        with self.engine.connect() as connection:
+            return stream_store.scored_until(connection) or self._first
+
+    def _last_event(self) -> int:
+        with self.engine.connect() as connection:
+            return stream_store.last_event_number(connection)
+
+    def _recent_rows(self, moment: datetime) -> RecentRows:
+        """The rows that predictions from `moment` on need, from the database."""
+        rows = RecentRows(self._small, self._parser, moment - arrivals.lookback(self._params))
+        self._read_events(rows, self._last_event())
+        return rows
+
+    def _catch_up(self, until: int) -> None:
+        self._unchecked += self._read_events(self._rows, until)
+
+    def _read_events(self, rows: RecentRows, until: int) -> int:
+        count = 0
+        while rows.last_event < until:
+            events = stream_store.events_after(self.engine, rows.last_event, until, rows.since, MOST_MESSAGES)
+            rows.add(events)
+            count += len(events)
+            if len(events) < MOST_MESSAGES:
+                rows.last_event = until
+        return count
+
+    def _check_contract(self, part: Slice) -> None:
+        """Validate the recent days now and then; the rows of a broken day are recorded, and not used until it is mended.
+
+        Raises ContractBroken if the tables without a moment are broken.
+        """
+        in_hurry = time.monotonic() < self._check_after and self._unchecked < CHECK_EVENTS
+        if in_hurry or (self._check_from is not None and part.end < self._check_from):
+            return
+        tables = sources.as_of(self._rows.tables, part.end)
+        if any(tables[table.name].empty for table in DATA.long):
+            return  # nothing has arrived of a table yet
+        broken = arrivals.clean_by_day(tables).broken
+        materialise.quarantine(self._settings, self.engine, broken, part.end)
+        days = defaultdict[str, set[date]](set)
+        for each in broken:
+            days[each.table].add(each.day)
+        self._broken = dict(days)
+        self._check_from, self._unchecked = part.end + CHECK_EVERY, 0
+        self._check_after = time.monotonic() + CHECK_SECONDS
+
+    def begin_again(self) -> None:
+        """After an error: read from the stored position, with the rows of the database."""
+        for reader in self._readers.values():
+            reader.leave()
+
+    def close(self) -> None:
+        """Let another process read at once, and publish what is not published yet."""
+        try:
+            self.publish_rest()
+            stream_store.release_reader_lease(self.engine, self._owner)
+        except (sa.exc.SQLAlchemyError, BrokerUnavailable) as error:
+            logger.warning("not left in order: %s", str(error).partition("\n")[0])
+        self.begin_again()
+        self.engine.dispose()
+
+
+def run(stream: Stream, stopping: Flag) -> None:
+    """Step until `stopping` is set; while broker or database are away, wait for them. Raises MessagesLost."""
+    in_order = False
+    while not stopping.is_set():
+        try:
+            if not in_order:
+                stream.publish_rest()
+                in_order = True
+            stream.step()
+        except (BrokerUnavailable, sa.exc.SQLAlchemyError) as error:
+            logger.error("waiting: %s", str(error).partition("\n")[0])
+            stream.begin_again()
+            in_order = False
+            stopping.wait(RETRY_SECONDS)

@@ -1,0 +1,169 @@
+"""The recent rows of all tables, as the events of a stream have told them so far.
+
+The rows of a table with plans are put together from their events: of two values, the one known later wins, and at the
+same time the one that came later. So the order in which events arrive does not matter. Rows are kept as long as
+features look back; `ontime stream` reads them again from the database when it starts.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from itertools import count
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pydantic_core import from_json
+
+from ontime.availability import Scheduled
+from ontime.datasets import Table, Tables
+from ontime.problem.data import DATA
+from pipelines.operations.stream_events import Column, Event, EventParser
+from pipelines.operations.stream_store import StoredEvent
+
+Key = tuple[Any, ...]
+
+
+class Position(NamedTuple):
+    """Where an event stands in its topic."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class RecentRows:
+    """`tables` are those of the dataset, with the rows whose moment is at or after `since`."""
+
+    def __init__(self, small: Tables, parser: EventParser, since: datetime) -> None:
+        self.since = since
+        self.last_event = 0
+        self._small = small
+        self._tables = {table.name: _TableRows(table, parser) for table in DATA.long}
+
+    def add(self, events: Iterable[StoredEvent]) -> None:
+        """Add events, in the order of their numbers."""
+        for event in events:
+            self._tables[event.table].add(event)
+            self.last_event = event.number
+
+    def forget_before(self, since: datetime) -> None:
+        """Drop the rows with an earlier moment."""
+        self.since = max(self.since, since)
+        for rows in self._tables.values():
+            rows.forget_before(self.since)
+
+    @property
+    def tables(self) -> Tables:
+        """All tables, each sorted by its moment; rows with the same moment in the order in which they came."""
+        return {**self._small, **{name: rows.frame() for name, rows in self._tables.items()}}
+
+    def has(self, event: Event) -> bool:
+        """Whether the same event is there already: a repetition of its message."""
+        return self._tables[event.table].has(event)
+
+    def position_of(self, entity_id: str) -> Position:
+        """Where the first event of an entity stands, which identifies it for good."""
+        return self._tables[DATA.entities].positions[(entity_id,)]
+
+
+class _Part(NamedTuple):
+    """The values of an event; parts of a row are in the order in which their values replace each other."""
+
+    known_at: datetime
+    number: int
+    values: Mapping[str, Any]
+
+
+class _TableRows:
+    """The rows of one table: their parts by key, and a frame of the rows that is brought up to date when it is read."""
+
+    def __init__(self, table: Table, parser: EventParser) -> None:
+        self._moment = str(table.moment)
+        self._columns = parser.columns[table.name]
+        planned = table.availability.planned if isinstance(table.availability, Scheduled) else ()
+        self._planned = {*planned}
+        self._key = parser.keys[table.name] if planned else ()
+        self.positions: dict[Key, Position] = {}
+        self._parts: dict[Key, list[_Part]] = {}
+        self._labels: dict[Key, int] = {}  # of the rows in the frame's index
+        self._next_label = count()
+        self._changed: dict[Key, None] = {}
+        self._frame = _frame([], [], [], self._columns)
+
+    def add(self, event: StoredEvent) -> None:
+        values = from_json(event.content)
+        position = Position(event.topic, event.partition, event.offset)
+        key = self._key_of(values)
+        if key not in self._parts:
+            self._parts[key], self._labels[key] = [], next(self._next_label)
+            self.positions[key] = position
+        self._parts[key].append(_Part(event.known_at, event.number, values))
+        self.positions[key] = min(self.positions[key], position)
+        self._changed[key] = None
+
+    def has(self, event: Event) -> bool:
+        parts = self._parts.get(self._key_of(event.values), ())
+        return any((part.known_at, part.values) == (event.known_at, event.values) for part in parts)
+
+    def _key_of(self, values: Mapping[str, Any]) -> Key:
+        """The columns by which events find their row; all values of a row that comes as a whole."""
+        return tuple(values[name] for name in self._key) if self._key else tuple(sorted(values.items()))
+
+    def forget_before(self, since: datetime) -> None:
+        rows = self.frame()
+        old = rows[self._moment] < since
+        if not old.any():
+            return
+        labels = {*self._frame.index[old.to_numpy()].tolist()}
+        self._frame = self._frame[~old.to_numpy()]
+        for key in [key for key, label in self._labels.items() if label in labels]:
+            del self._parts[key], self._labels[key], self.positions[key]
+
+    def frame(self) -> pd.DataFrame:
+        if self._changed:
+            self._update()
+        return self._frame.drop(columns=[*Position._fields]).reset_index(drop=True)
+
+    def _update(self) -> None:
+        rows = {key: _row(self._parts[key]) for key in self._changed}
+        # Without its plan, a row is not known to exist.
+        keys = [key for key, row in rows.items() if self._planned <= row.keys()]
+        labels = [self._labels[key] for key in keys]
+        changed = _frame([rows[key] for key in keys], [self.positions[key] for key in keys], labels, self._columns)
+        unchanged = self._frame[~self._frame.index.isin(labels)]
+        joined = pd.concat([unchanged, changed]) if len(unchanged) else changed
+        order = np.lexsort((joined["offset"], joined["partition"], joined[self._moment].astype("int64")))
+        self._frame = joined.iloc[order]
+        self._changed.clear()
+
+
+def _row(parts: Sequence[_Part]) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for part in sorted(parts, key=lambda part: (part.known_at, part.number)):
+        row |= part.values
+    return row
+
+
+def _frame(
+    rows: Sequence[Mapping[str, Any]],
+    positions: Sequence[Position],
+    labels: Sequence[int],
+    columns: Mapping[str, Column],
+) -> pd.DataFrame:
+    """The rows with the types of their table's contract; of a column without a value yet, null."""
+    values = {name: _typed([row.get(name) for row in rows], column.dtype) for name, column in columns.items()}
+    places = {
+        name: np.array([position[number] for position in positions], object if name == "topic" else np.int64)
+        for number, name in enumerate(Position._fields)
+    }
+    return pd.DataFrame({**values, **places}, index=pd.Index(labels, dtype=np.int64))
+
+
+def _typed(values: Sequence[Any], dtype: Any) -> Any:
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return pd.to_datetime(pd.Series(values, dtype="str"), utc=True, format="ISO8601").dt.as_unit("us").array
+    if pd.api.types.is_datetime64_dtype(dtype):
+        return pd.to_datetime(pd.Series(values, dtype="str"), format="ISO8601").dt.as_unit("us").array
+    if pd.api.types.is_integer_dtype(dtype) and None in values:
+        return np.array(values, np.float64)  # as in a table as of a moment: null is not an integer
+    return np.array(values, object) if pd.api.types.is_object_dtype(dtype) else pd.array(values, dtype=dtype)
