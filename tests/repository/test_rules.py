@@ -28,6 +28,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "markdown_it": "pipelines/tools/markdown_pages.py",
     "matplotlib": ("src/ontime/figures.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"),
     "mlflow": "src/ontime/registry.py",
+    "nats": ("pipelines/brokers/nats.py", "pipelines/brokers/nats_connection.py"),
     "onnxmltools": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "onnxruntime": "src/ontime/release.py",
     "optuna": "pipelines/tools/tune.py",

@@ -122,7 +122,7 @@ NO_GUARDS = {
     "Busy",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
-    "NotScored", "NotARequest", "EngineRefused", "StorageRefused",
+    "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused",
 }  # fmt: skip
 
 

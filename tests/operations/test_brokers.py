@@ -1,0 +1,277 @@
+"""Every broker keeps order and positions, and says what it has lost; the one of this machine survives a kill."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Timer
+from typing import TypeVar
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from ontime import locks
+from pipelines import brokers
+from pipelines.brokers import Broker, BrokerUnavailable, Message, MessagesLost, Reader, Received
+from pipelines.brokers.nats_connection import NatsConnection
+from pipelines.operations import local_server
+from pipelines.operations.embedded_broker import address_of, embedded_nats
+from tests.service import wait_for
+
+Result = TypeVar("Result")
+
+pytestmark = pytest.mark.slow
+SECONDS = 20  # the patience of a fetch that will return earlier
+
+
+def messages(*numbers: int) -> list[Message]:
+    return [Message("key", f"id-{number}", f"body {number}".encode()) for number in numbers]
+
+
+def bodies(received: Sequence[Received]) -> list[str]:
+    return [message.body.decode() for message in received]
+
+
+def numbered(*numbers: int) -> list[str]:
+    return [f"body {number}" for number in numbers]
+
+
+def read(reader: Reader, count: int) -> list[Received]:
+    """As many messages, in however many parts they come."""
+    received: list[Received] = []
+    deadline = time.monotonic() + SECONDS
+    while len(received) < count and time.monotonic() < deadline:
+        received += reader.fetch(count - len(received), 1)
+    return received
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with embedded_nats(tmp_path_factory.mktemp("nats")) as address:
+        yield address
+
+
+@pytest.fixture(params=["nats"])
+def address(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def broker(address: str) -> Iterator[Broker]:
+    broker = brokers.connect(address)
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def topic(broker: Broker, request: pytest.FixtureRequest) -> str:
+    name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    broker.create_topic(name)
+    return name
+
+
+def test_messages_of_a_key_are_read_in_the_order_in_which_they_were_published(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(*range(1500)))
+    broker.publish(topic, messages(1500))
+
+    received = read(broker.reader(topic, {}), 1501)
+
+    assert bodies(received) == numbered(*range(1501))
+    assert len({message.partition for message in received}) == 1
+    offsets = [message.offset for message in received]
+    assert offsets == list(range(offsets[0], offsets[0] + 1501))
+    assert abs(received[0].published_at - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_reader_begins_behind_the_position(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(*range(10)))
+    third = read(broker.reader(topic, {}), 10)[2]
+
+    behind = broker.reader(topic, {third.partition: third.offset})
+
+    assert bodies(read(behind, 7)) == numbered(*range(3, 10))
+
+
+def test_a_reader_behind_the_last_message_waits_for_the_next_one(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(1))
+    last = read(broker.reader(topic, {}), 1)[0]
+    behind = broker.reader(topic, {last.partition: last.offset})
+
+    assert behind.fetch(10, 0.1) == []
+    broker.publish(topic, messages(2))
+    assert bodies(behind.fetch(10, SECONDS)) == numbered(2)
+
+
+def test_a_fetch_returns_at_most_so_many_messages_and_the_next_one_goes_on(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(*range(10)))
+    reader = broker.reader(topic, {})
+
+    parts = [reader.fetch(4, SECONDS) for _ in range(3)]
+
+    assert [len(part) for part in parts] == [4, 4, 2]
+    assert bodies([message for part in parts for message in part]) == numbered(*range(10))
+
+
+def test_a_fetch_returns_as_soon_as_there_is_a_message(broker: Broker, topic: str) -> None:
+    reader = broker.reader(topic, {})
+    assert reader.fetch(10, 0.5) == []
+    later = Timer(0.5, broker.publish, (topic, messages(1)))
+    later.start()
+
+    begin = time.monotonic()
+    received = reader.fetch(10, SECONDS)
+
+    later.join()
+    assert bodies(received) == numbered(1)
+    assert time.monotonic() - begin < SECONDS / 2
+
+
+def test_waiting_counts_the_messages_that_were_not_fetched(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(*range(10)))
+    reader = broker.reader(topic, {})
+
+    before = reader.waiting()
+    received = read(reader, 4)
+    reader.acknowledge()
+
+    assert (before, reader.waiting()) == (10, 6)
+    assert broker.reader(topic, {received[3].partition: received[3].offset}).waiting() == 6
+
+
+def test_a_topic_that_exists_is_left_as_it_is(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(1))
+
+    broker.create_topic(topic)
+
+    assert bodies(read(broker.reader(topic, {}), 1)) == numbered(1)
+
+
+def test_a_reader_that_was_killed_is_replaced_by_the_next_one(broker: Broker, address: str, topic: str) -> None:
+    broker.publish(topic, messages(1, 2))
+    assert len(read(broker.reader(topic, {}), 1)) == 1  # is not closed, and acknowledges nothing
+
+    with_its_own_connection = brokers.connect(address)
+    received = read(with_its_own_connection.reader(topic, {}), 2)
+    with_its_own_connection.close()
+
+    assert bodies(received) == numbered(1, 2)
+
+
+def test_a_position_that_the_broker_does_not_know_is_refused(broker: Broker, topic: str) -> None:
+    broker.publish(topic, messages(1, 2))
+    last = read(broker.reader(topic, {}), 2)[-1]
+
+    with pytest.raises(MessagesLost, match=f"topic {topic}, partition {last.partition}: .* offset {last.offset + 10}"):
+        broker.reader(topic, {last.partition: last.offset + 10}).fetch(1, SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("nats://user:secret@127.0.0.1:{port}", "nats://127.0.0.1:{port}"),
+    ],
+)
+def test_a_broker_that_does_not_answer_is_named_without_its_password(address: str, shown: str) -> None:
+    port = local_server.free_port()
+
+    with pytest.raises(BrokerUnavailable) as error:
+        brokers.connect(address.format(port=port))
+
+    assert f"the broker at {shown.format(port=port)} is not available" in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_nats_stores_no_second_message_of_an_id(nats: str) -> None:
+    broker = brokers.connect(nats)
+    broker.create_topic("repeated")
+
+    broker.publish("repeated", messages(1, 2, 3))
+    broker.publish("repeated", messages(2, 3, 4, 5))
+    broker.publish("repeated", messages(5))
+
+    reader = broker.reader("repeated", {})
+    assert bodies(read(reader, 5)) == numbered(1, 2, 3, 4, 5)
+    assert reader.fetch(1, 0.2) == []
+    broker.close()
+
+
+def test_messages_that_nats_has_deleted_are_reported_with_both_offsets(nats: str) -> None:
+    broker = brokers.connect(nats)
+    broker.create_topic("deleted")
+    broker.publish("deleted", messages(*range(1, 11)))
+    reader = broker.reader("deleted", {})
+    first = reader.fetch(2, SECONDS)
+    purge("deleted", nats, first_kept=7)
+
+    with pytest.raises(MessagesLost, match="until offset 2 was read, but the broker goes on with 7"):
+        reader.fetch(2, SECONDS)
+    with pytest.raises(MessagesLost, match="goes on with 7"):
+        broker.reader("deleted", {0: first[-1].offset}).fetch(2, SECONDS)
+    assert bodies(read(broker.reader("deleted", {}), 4)) == numbered(7, 8, 9, 10)
+    broker.close()
+
+
+def purge(topic: str, address: str, first_kept: int) -> None:
+    """Delete the first messages of a topic, as retention would."""
+    connection = NatsConnection(address)
+    connection.run(lambda client: client.jsm().purge_stream(topic, seq=first_kept), SECONDS)
+    connection.close()
+
+
+def server_of(folder: Path) -> psutil.Process:
+    config = str(folder / "nats.conf")
+    return next(process for process in psutil.process_iter() if config in process.cmdline())
+
+
+def kill_server(folder: Path) -> None:
+    server = server_of(folder)
+    server.kill()
+    wait_for(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE)
+
+
+def until_available(work: Callable[[], Result]) -> Result:
+    """The result of a call that is repeated after BrokerUnavailable, as its caller does."""
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            return work()
+        except BrokerUnavailable:
+            if time.monotonic() > deadline:
+                raise
+
+
+def test_a_broker_goes_on_after_its_server_was_killed_and_started_again(tmp_path: Path) -> None:
+    with embedded_nats(tmp_path) as address:
+        broker = brokers.connect(address)
+        broker.create_topic("events")
+        broker.publish("events", messages(*range(100)))
+        reader = broker.reader("events", {})
+        first = reader.fetch(10, SECONDS)
+        kill_server(tmp_path)
+        with pytest.raises(BrokerUnavailable):
+            reader.fetch(10, 0.5)
+
+    with embedded_nats(tmp_path) as same_address:
+        until_available(lambda: broker.publish("events", messages(*range(50, 120))))
+        rest = until_available(lambda: reader.fetch(200, SECONDS))
+
+        assert same_address == address == address_of(tmp_path)
+        assert bodies([*first, *rest]) == numbered(*range(120))
+        assert reader.waiting() == 0
+        broker.close()
+
+
+def test_one_server_runs_on_a_folder_and_ends_with_the_block(tmp_path: Path) -> None:
+    with embedded_nats(tmp_path) as address, pytest.raises(locks.Busy), embedded_nats(tmp_path):
+        pytest.fail("a second one runs")
+
+    with pytest.raises(BrokerUnavailable, match="it does not run"):
+        address_of(tmp_path)
+    assert (tmp_path / "address").read_text() == address
+    with pytest.raises(BrokerUnavailable, match="no server has run"):
+        address_of(tmp_path / "other")
+
+
+def test_a_stranger_cannot_connect_to_the_embedded_server(nats: str) -> None:
+    with pytest.raises(BrokerUnavailable, match="Authorization"):
+        brokers.connect(f"nats://{nats.partition('@')[2]}")
