@@ -5,14 +5,19 @@ import secrets
 import socket
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+from pydantic import SecretStr
+
 from ontime import files, locks
-from pipelines.brokers import BrokerUnavailable
+from ontime.settings import Settings
+from pipelines import brokers
+from pipelines.brokers import Broker, BrokerUnavailable
 from pipelines.operations import local_server, processes
 
+FOLDER = Path("var/broker")
 READY_SECONDS = 60  # the server reads what it has stored before it is ready
 
 # `always`: a message counts as stored when it is on the disk. By default the server synchronises every two minutes:
@@ -55,6 +60,26 @@ def embedded_nats(folder: Path) -> Iterator[str]:
                 yield address.geturl()
             finally:
                 local_server.stop([process])
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[Broker]:
+    """The broker that ONTIME_BROKER names; by default that of this machine, which is started if it does not run.
+
+    Raises BrokerUnavailable and ProcessFailed.
+    """
+    with ExitStack() as stack:
+        address: str | SecretStr
+        if settings.broker is not None:
+            address = settings.broker
+        else:
+            try:
+                address = address_of(FOLDER)
+            except BrokerUnavailable:
+                address = stack.enter_context(embedded_nats(FOLDER))
+        broker = brokers.connect(address)
+        stack.callback(broker.close)
+        yield broker
 
 
 def address_of(folder: Path) -> str:

@@ -2,36 +2,48 @@
 
     ontime stream                   with the embedded broker, or the one that ONTIME_BROKER names
     ontime stream --from TIME       the first prediction moment, when the database has none yet
+    ontime stream --status          up to when everything is known and scored
 
-Each step reads some messages, commits what they say, and scores the entities whose moment has come by the watermark: the
-time until which everything is known, less `stream.allowed_lateness_seconds`. Several processes may run: one reads, all
-score. See docs/streaming.md.
+Each step reads some messages, commits what they say, and scores the entities whose moment has come by the watermark:
+the time until which everything is known, less `stream.allowed_lateness_seconds`. Several processes may run: one reads,
+all score. See docs/streaming.md.
 """
 
+import json
 import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from threading import Event as Flag
 
 import sqlalchemy as sa
 
-from ontime import contract, database, local_time, locks, online_store, sources
+from ontime import database, locks, sources
 from ontime.decision_chain import exclusive_transaction
+from ontime.live_releases import LiveReleases
 from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from ontime.release import ReleaseRefused
 from ontime.settings import Settings, load_settings
-from pipelines.brokers.interface import Broker, BrokerUnavailable, MessagesLost
+from pipelines.brokers import Broker, BrokerUnavailable
 from pipelines.layout import INGESTED, read_small
-from pipelines.operations import arrivals, feed_clock, materialise, stream_reader, stream_scoring, stream_store
+from pipelines.operations import (
+    arrivals,
+    embedded_broker,
+    feed_clock,
+    materialise,
+    stream_lateness,
+    stream_reader,
+    stream_scoring,
+    stream_store,
+)
+from pipelines.operations.processes import ProcessFailed
 from pipelines.operations.stream_events import EventParser
 from pipelines.operations.stream_reader import EVENTS, OUTCOMES, Batch, TopicReader
 from pipelines.operations.stream_scoring import ReleaseFollower
@@ -46,6 +58,8 @@ LONGEST_SLICE = timedelta(days=1)
 WAIT_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 CHECK_EVERY = timedelta(minutes=15)  # of the feed's clock: the contract sees whole days, so not at each step
+REPORT_SECONDS = 10.0
+NEVER = datetime(2100, 1, 1, tzinfo=UTC)  # later than any time that a message may have
 CHECK_SECONDS, CHECK_EVENTS = 10.0, 10_000  # ... and in a hurry not before so much time, or so many events
 
 
@@ -68,11 +82,12 @@ class Stream:
         self._broken: dict[str, set[date]] = {}
         self._check_from: datetime | None = None
         self._check_after, self._unchecked = 0.0, 0
+        self._late_events, self._late_since = 0, datetime.max.replace(tzinfo=UTC)
         self.counts: Counter[str] = Counter()
         self.watermark: datetime | None = None
         for topic in (EVENTS, OUTCOMES, PREDICTIONS):
             broker.create_topic(topic)
-        self._rows = self._recent_rows(self._scored_until())
+        self._rows = self._recent_rows(self.scored_until())
 
     def step(self, seconds: float = WAIT_SECONDS) -> bool:
         """Read, commit and score once; False if there was nothing to do for so many seconds."""
@@ -107,18 +122,20 @@ class Stream:
 
     def _commit(self, batches: list[Batch]) -> Slice | None:
         """Store what the batches say, and claim a slice, in one transaction."""
-        published = [*self._published]
+        published, late = [*self._published], list[datetime]()
         with exclusive_transaction(self.engine) as connection:
             for batch in batches:
                 self._readers[batch.topic].move(connection, batch)
-                self.counts["late"] += stream_reader.store_events(connection, batch)
-                erased = lambda ids: materialise.erased_entities(self.engine, ids)  # noqa: E731
-                stream_reader.store_outcomes(connection, batch, erased)
+                late += stream_reader.store_events(connection, batch)
+                stream_reader.store_outcomes(connection, batch)
                 stream_store.store_dead_letters(connection, batch.dead)
             stream_store.mark_published(connection, published)
             self.watermark = self._watermark(connection)
             part = stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_SLICE)
         self._published.clear()
+        self.counts["late"] += len(late)
+        self._late_events += len(late)
+        self._late_since = min(late, default=self._late_since)
         return part
 
     def _score(self, part: Slice, began: float) -> None:
@@ -126,8 +143,9 @@ class Stream:
         if needed < self._rows.since:
             self._rows = self._recent_rows(part.start)  # it was left behind by a process that died long ago
         self._catch_up(part.last_event)
-        self._check_contract(part)
         live = self._releases.current()
+        if self._is_check_due(part):
+            self._check(part, live)
         logged = stream_scoring.score(
             self.engine, self._rows, self._broken, part, live, self._params, self._owner, began
         )
@@ -165,7 +183,12 @@ class Stream:
                 until > (stream_store.scored_until(connection) or self._first) or stream_store.is_left(connection)
             )
 
-    def _scored_until(self) -> datetime:
+    def report(self) -> str:
+        """The counts so far, in words."""
+        counts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.counts.items()))
+        return f"watermark {self.watermark}: {counts or 'nothing yet'}"
+
+    def scored_until(self) -> datetime:
         with self.engine.connect() as connection:
             return stream_store.scored_until(connection) or self._first
 
@@ -192,23 +215,26 @@ class Stream:
                 rows.last_event = until
         return count
 
-    def _check_contract(self, part: Slice) -> None:
-        """Validate the recent days now and then; the rows of a broken day are recorded, and not used until it is mended.
+    def _is_check_due(self, part: Slice) -> bool:
+        in_hurry = time.monotonic() < self._check_after and self._unchecked < CHECK_EVENTS
+        return not in_hurry and (self._check_from is None or part.end >= self._check_from)
+
+    def _check(self, part: Slice, live: LiveReleases) -> None:
+        """Validate the recent days, of which broken ones are not used until they are mended, and measure late events.
 
         Raises ContractBroken if the tables without a moment are broken.
         """
-        in_hurry = time.monotonic() < self._check_after and self._unchecked < CHECK_EVENTS
-        if in_hurry or (self._check_from is not None and part.end < self._check_from):
-            return
         tables = sources.as_of(self._rows.tables, part.end)
         if any(tables[table.name].empty for table in DATA.long):
             return  # nothing has arrived of a table yet
-        broken = arrivals.clean_by_day(tables).broken
-        materialise.quarantine(self._settings, self.engine, broken, part.end)
-        days = defaultdict[str, set[date]](set)
-        for each in broken:
-            days[each.table].add(each.day)
-        self._broken = dict(days)
+        batches = arrivals.clean_by_day(tables).broken
+        materialise.quarantine(self._settings, self.engine, batches, part.end)
+        self._broken = {name: {each.day for each in batches if each.table == name} for name in tables}
+        if self._late_events:
+            since = max(self._late_since, part.start - timedelta(hours=self._params.features.lookback_hours))
+            used = stream_scoring.usable(self._rows, self._broken)
+            stream_lateness.record(self.engine, used, self._late_events, since, part.start, live.champion, self._params)
+            self._late_events, self._late_since = 0, datetime.max.replace(tzinfo=UTC)
         self._check_from, self._unchecked = part.end + CHECK_EVERY, 0
         self._check_after = time.monotonic() + CHECK_SECONDS
 
@@ -230,15 +256,59 @@ class Stream:
 
 def run(stream: Stream, stopping: Flag) -> None:
     """Step until `stopping` is set; while broker or database are away, wait for them. Raises MessagesLost."""
-    in_order = False
+    in_order, report_at = False, time.monotonic() + REPORT_SECONDS
     while not stopping.is_set():
         try:
             if not in_order:
                 stream.publish_rest()
                 in_order = True
             stream.step()
+            if time.monotonic() >= report_at:
+                logger.info("%s", stream.report())
+                report_at = time.monotonic() + REPORT_SECONDS
         except (BrokerUnavailable, sa.exc.SQLAlchemyError) as error:
             logger.error("waiting: %s", str(error).partition("\n")[0])
             stream.begin_again()
             in_order = False
             stopping.wait(RETRY_SECONDS)
+
+
+def main(first: datetime | None = None, *, simulated: bool = False) -> None:
+    """`first`: the first prediction moment, if nothing was scored before; by default now, by the feed's clock.
+
+    `simulated`: time is what the messages say, so nothing is too early.
+    """
+    logging.basicConfig(level=logging.INFO, format="stream: %(message)s", stream=sys.stderr)
+    settings, params = load_settings(), load_params()
+
+    def now() -> datetime:
+        return NEVER if simulated else feed_clock.now(settings, params)
+
+    stopping = Flag()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    first = first or feed_clock.now(settings, params).replace(second=0, microsecond=0)
+    try:
+        with embedded_broker.connected(settings) as broker:
+            stream = Stream(settings, params, broker, first, now)
+            logger.info("predicts from %s UTC on", f"{stream.scored_until():%Y-%m-%d %H:%M}")
+            try:
+                run(stream, stopping)
+            finally:
+                stream.close()
+            logger.info("stopped: %s", stream.report())
+    except (BrokerUnavailable, ProcessFailed, Refusal, ReleaseRefused, materialise.QuestionDiffers,
+            database.DatabaseRefused, locks.Busy) as refused:  # fmt: skip
+        sys.exit(f"stream: {refused}")
+
+
+def show_status(*, as_json: bool = False) -> None:
+    """Print up to when everything is known and scored, and what waits or could not be used."""
+    settings, params = load_settings(), load_params()
+    lateness = timedelta(seconds=params.stream.allowed_lateness_seconds)
+    status = stream_store.status(database.connect(settings.database_url), EVENTS, lateness)
+    if as_json:
+        print(json.dumps(status, default=str))
+        return
+    for name, value in status.items():
+        print(f"{name.replace('_', ' '):16} {'-' if value is None else value}")

@@ -229,7 +229,7 @@ def _parse_boolean(value: object) -> bool:
 
 def _parse_any(value: object) -> object:
     if isinstance(value, (list, dict)):
-        raise ValueError(f"is {value!r}, not a single value")  # noqa: TRY004  as above
+        raise ValueError(f"is {value!r}, not a single value")
     return value
 
 

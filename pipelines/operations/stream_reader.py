@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from ontime import database
+from ontime import database, erasure
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.schema import WORDS, Outcome
@@ -151,9 +151,13 @@ def _outcome(body: bytes, question: Question) -> Mapping[str, Any]:
     return outcome.model_dump()
 
 
-def store_events(connection: sa.Connection, batch: Batch) -> int:
-    """Insert the events of a batch; returns how many are late: predictions that would have known them are made."""
+def store_events(connection: sa.Connection, batch: Batch) -> list[datetime]:
+    """Insert the events of a batch, except those of erased entities.
+
+    Returns when the late ones were known: predictions that would have known them are made.
+    """
     scored_until = stream_store.scored_until(connection)
+    erased = erasure.erased_at(connection, filter(None, (event.entity_id for _, event in batch.events)))
     rows = [
         {
             "topic": batch.topic,
@@ -167,15 +171,16 @@ def store_events(connection: sa.Connection, batch: Batch) -> int:
             "late": scored_until is not None and event.known_at < scored_until,
         }
         for message, event in batch.events
+        if event.entity_id not in erased
     ]
     stream_store.store_events(connection, rows)
-    return sum(bool(row["late"]) for row in rows)
+    return [row["known_at"] for row in rows if row["late"]]
 
 
-def store_outcomes(connection: sa.Connection, batch: Batch, erased: Callable[[Sequence[str]], Any]) -> None:
+def store_outcomes(connection: sa.Connection, batch: Batch) -> None:
     """Insert the outcomes of a batch, except those of erased entities."""
-    gone = erased([outcome[KEY] for outcome in batch.outcomes]) if batch.outcomes else ()
-    database.store_outcomes(connection, [outcome for outcome in batch.outcomes if outcome[KEY] not in gone])
+    erased = erasure.erased_at(connection, (outcome[KEY] for outcome in batch.outcomes))
+    database.store_outcomes(connection, [outcome for outcome in batch.outcomes if outcome[KEY] not in erased])
 
 
 def _last_offsets(received: Sequence[Received]) -> dict[int, int]:

@@ -57,18 +57,19 @@ class ReleaseFollower:
 def build(rows: RecentRows, broken: Mapping[str, set[date]], part: Slice, params: Params) -> pd.DataFrame:
     """The features of the entities whose prediction moment is in the slice, by moment."""
     lead = timedelta(minutes=params.features.lead_minutes)
-    tables = contract.repaired(without_days(rows.tables, broken))
+    tables = usable(rows, broken)
     built = features.build(tables, part.start + lead, part.end + lead, params.features, params.question)
     return built.sort_values("moment", kind="stable")
 
 
-def without_days(tables: Tables, broken: Mapping[str, set[date]]) -> Tables:
-    """The tables without the days that break the contract."""
-    remaining = dict(tables)
+def usable(rows: RecentRows, broken: Mapping[str, set[date]]) -> Tables:
+    """The recent rows without the days that break the contract, and with the repairs of known errors."""
+    remaining = dict(rows.tables)
     for name, days in broken.items():
-        moments = tables[name][str(DATA.table(name).moment)]
-        remaining[name] = tables[name][~sources.days_of(moments).dt.date.isin(days)]
-    return remaining
+        if days:
+            moments = remaining[name][str(DATA.table(name).moment)]
+            remaining[name] = remaining[name][~sources.days_of(moments).dt.date.isin(days)]
+    return contract.repaired(remaining)
 
 
 def prediction_id(part: Slice, position: Position) -> str:
@@ -81,7 +82,9 @@ def predict(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the tables `predictions` and `shadows`; `began`: when the work began, on the clock of perf_counter."""
     ids = built[KEY].tolist()
-    scores = {release.manifest.version: _scores(built, release) for release in (live.champion, live.challenger) if release}
+    scores = {
+        release.manifest.version: _scores(built, release) for release in (live.champion, live.challenger) if release
+    }
     now, latency_ms = datetime.now(UTC), 1000 * (perf_counter() - began)
     logged, shadows = [], []
     for place, entity_id in enumerate(ids):

@@ -197,3 +197,22 @@ def events_after(engine: sa.Engine, number: int, until: int, since: datetime, mo
     )
     with engine.connect() as connection:
         return [StoredEvent(*row) for row in connection.execute(query)]
+
+
+def status(engine: sa.Engine, topic: str, lateness: timedelta) -> dict[str, Any]:
+    """Up to when everything is known (the watermark) and scored, and what waits or could not be used."""
+    slices, letters, events = stream_slices.c, dead_letters.c, stream_events.c
+    unscored = sa.select(sa.func.count()).select_from(stream_slices).where(slices.scored.is_(None))
+    unsent = sa.select(sa.func.count()).select_from(dead_letters).where(letters.resent_at.is_(None))
+    late = sa.select(sa.func.count()).select_from(stream_events).where(events.late)
+    reader = sa.select(stream_readers).where(stream_readers.c.topic == topic)
+    with engine.connect() as connection:
+        clock, holder = clock_of(connection, topic), connection.execute(reader).first()
+        return {
+            "watermark": None if clock is None else clock - lateness,
+            "scored_until": scored_until(connection),
+            "unscored_slices": connection.execute(unscored).scalar_one(),
+            "late_events": connection.execute(late).scalar_one(),
+            "dead_letters": connection.execute(unsent).scalar_one(),
+            "reader": None if holder is None or holder.lease_until < datetime.now(UTC) else holder.owner,
+        }
