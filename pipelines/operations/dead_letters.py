@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ontime import database
 from ontime.database_tables import dead_letters
 from ontime.settings import load_settings
-from pipelines.brokers.interface import Broker, BrokerUnavailable, Message
+from pipelines.brokers import Broker, BrokerUnavailable, Message
 from pipelines.operations import embedded_broker
 
 SHOWN = 20

@@ -19,11 +19,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from threading import Event as Flag
 
 import sqlalchemy as sa
 
 from ontime import database, locks, sources
+from ontime.datasets import Tables
 from ontime.decision_chain import exclusive_transaction
 from ontime.live_releases import LiveReleases
 from ontime.params import Params, load_params
@@ -67,15 +69,24 @@ class Stream:
     """`step` reads, commits and scores; `counts` are those of all steps."""
 
     def __init__(
-        self, settings: Settings, params: Params, broker: Broker, first: datetime, now: Callable[[], datetime]
+        self,
+        settings: Settings,
+        params: Params,
+        broker: Broker,
+        small: Tables,
+        first: datetime,
+        now: Callable[[], datetime],
     ) -> None:
-        """`first`: the first prediction moment, if nothing was scored before. `now`: the feed's clock."""
+        """`small`: the tables without a moment. `first`: the first prediction moment, if nothing was scored before.
+
+        `now`: the feed's clock.
+        """
         self._settings, self._params, self._broker, self._now = settings, params, broker, now
         self._first = first
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
         self.engine = database.connect(settings.database_url)
         self._releases = ReleaseFollower(settings, params)
-        self._small = read_small(INGESTED)
+        self._small = small
         self._parser = EventParser(self._small)
         self._readers = {name: TopicReader(self.engine, broker, name, self._owner) for name in (EVENTS, OUTCOMES)}
         self._published: list[datetime] = []
@@ -153,7 +164,7 @@ class Stream:
         if logged is None:
             logger.warning("another process has scored the moments from %s", part.start)
             return
-        self.counts["prediction"] += len(logged)
+        self.counts["predictions"] += len(logged)
         self._broker.publish(PREDICTIONS, stream_scoring.messages_of(logged))
         self._published.append(part.start)
 
@@ -273,10 +284,11 @@ def run(stream: Stream, stopping: Flag) -> None:
             stopping.wait(RETRY_SECONDS)
 
 
-def main(first: datetime | None = None, *, simulated: bool = False) -> None:
+def main(first: datetime | None = None, tables: Path | None = None, *, simulated: bool = False) -> None:
     """`first`: the first prediction moment, if nothing was scored before; by default now, by the feed's clock.
 
-    `simulated`: time is what the messages say, so nothing is too early.
+    `tables`: the folder of the tables without a moment. `simulated`: time is what the messages say, so that none is too
+    early.
     """
     logging.basicConfig(level=logging.INFO, format="stream: %(message)s", stream=sys.stderr)
     settings, params = load_settings(), load_params()
@@ -290,7 +302,7 @@ def main(first: datetime | None = None, *, simulated: bool = False) -> None:
     first = first or feed_clock.now(settings, params).replace(second=0, microsecond=0)
     try:
         with embedded_broker.connected(settings) as broker:
-            stream = Stream(settings, params, broker, first, now)
+            stream = Stream(settings, params, broker, read_small(tables or INGESTED), first, now)
             logger.info("predicts from %s UTC on", f"{stream.scored_until():%Y-%m-%d %H:%M}")
             try:
                 run(stream, stopping)

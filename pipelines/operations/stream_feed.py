@@ -7,47 +7,83 @@ With a live source, its own programs publish events instead: docs/streaming.md h
 
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import blake2b
+from typing import Any
 
 from pydantic_core import to_json
 
-from ontime import sources
-from ontime.datasets import KEY, Tables
+from ontime import partitions, sources
+from ontime.availability import Scheduled
+from ontime.datasets import KEY
 from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from ontime.settings import Settings, load_settings
-from pipelines.brokers.interface import Broker, BrokerUnavailable, Message
+from pipelines.brokers import Broker, BrokerUnavailable, Message
 from pipelines.operations import arrivals, embedded_broker, feed_clock, materialise, stream_events
+from pipelines.operations.stream_events import Event
 from pipelines.operations.stream_reader import EVENTS, OUTCOMES
 
 AT_ONCE = 1000
 POLL_SECONDS = 5.0
-SPAN = timedelta(days=7)  # of moments that are read around a period: events of a row come days before and after it
+HORIZON = timedelta(days=1)  # whose events are made at once
 
 
-class Feed:
-    """The events and outcomes of the tables, by the time at which they become known."""
+class FeedPublisher:
+    """Publishes the events and outcomes of a feed, in the order in which they become known."""
 
-    def __init__(self, tables: Tables, params: Params) -> None:
-        self._events = stream_events.events_of(tables)
-        entities = tables[DATA.entities]
-        outcomes = materialise.outcomes_of(entities, params.label.at_least)
-        self._outcomes = sorted(outcomes, key=lambda outcome: outcome["known_at"])  # type: ignore[arg-type,return-value]  # a time
+    def __init__(self, broker: Broker, params: Params, source: arrivals.Feed = arrivals.read_feed) -> None:
+        self._broker, self._params, self._source = broker, params, source
+        self._events, self._outcomes = list[Event](), list[Mapping[str, Any]]()
+        self._made_until: datetime | None = None
+        for topic in (EVENTS, OUTCOMES):
+            broker.create_topic(topic)
 
-    def events(self, since: datetime, until: datetime) -> Iterator[Message]:
-        """The messages of the events that become known in [since, until), and a clock at the end."""
-        for event in self._events:
-            if since <= event.known_at < until:
-                yield message(event.entity_id or event.table, stream_events.message_of(event))
-        yield message("clock", stream_events.clock_message(until))
+    def publish(self, since: datetime, until: datetime) -> Counter[str]:
+        """Publish what becomes known in [since, until), and a clock; returns the number of messages by topic.
 
-    def outcomes(self, since: datetime, until: datetime) -> Iterator[Message]:
-        for outcome in self._outcomes:
-            if since <= outcome["known_at"] < until:  # type: ignore[operator]  # a time
-                yield message(str(outcome[KEY]), to_json(outcome))
+        Outcomes come first, so that whoever has read the clock of a time finds all outcomes of before in their topic.
+        """
+        counts = Counter[str]()
+        while since < until:
+            end = min(until, since + HORIZON)
+            if self._made_until is None or end > self._made_until:
+                self._make(since, since + HORIZON)
+            outcomes = [
+                message(str(each[KEY]), to_json(each)) for each in self._outcomes if since <= each["known_at"] < end
+            ]
+            events = [
+                message(each.entity_id or each.table, stream_events.message_of(each))
+                for each in self._events
+                if since <= each.known_at < end
+            ]
+            for topic, messages in ((OUTCOMES, outcomes), (EVENTS, [*events, clock(end)])):
+                for start in range(0, len(messages), AT_ONCE):
+                    self._broker.publish(topic, messages[start : start + AT_ONCE])
+                counts[topic] += len(messages)
+            since = end
+        return counts
+
+    def _make(self, since: datetime, until: datetime) -> None:
+        """The events that become known in a period, also those of rows as long before it as an outcome takes."""
+        start, end = since - arrivals.lookback(self._params), until + _longest_plan() + partitions.AHEAD
+        tables = sources.cut(self._source(start, end), start, end)
+        known = [each for each in stream_events.events_of(tables) if since <= each.known_at < until]
+        self._events, self._made_until = known, until
+        self._outcomes = [
+            each
+            for each in materialise.outcomes_of(tables[DATA.entities], self._params.label.at_least)
+            if since <= each["known_at"] < until  # type: ignore[operator]  # a time
+        ]
+
+
+def _longest_plan() -> timedelta:
+    """How long before its moment a row may be known."""
+    plans = [table.availability.ahead for table in DATA.tables if isinstance(table.availability, Scheduled)]
+    return max(plans, default=timedelta(0))
 
 
 def message(key: str, body: bytes) -> Message:
@@ -55,34 +91,18 @@ def message(key: str, body: bytes) -> Message:
     return Message(key, blake2b(body, digest_size=16).hexdigest(), body)
 
 
-def publish(broker: Broker, feed: Feed, since: datetime, until: datetime) -> int:
-    """Publish outcomes and events that become known in [since, until); returns the number of messages."""
-    count = 0
-    for topic, messages in ((OUTCOMES, [*feed.outcomes(since, until)]), (EVENTS, [*feed.events(since, until)])):
-        for start in range(0, len(messages), AT_ONCE):
-            broker.publish(topic, messages[start : start + AT_ONCE])
-        count += len(messages)
-    return count
+def clock(known_until: datetime) -> Message:
+    return message("clock", stream_events.clock_message(known_until))
 
 
-def read(settings: Settings, params: Params, since: datetime, until: datetime) -> Feed:  # noqa: ARG001
-    tables = arrivals.read_feed(since - SPAN, until + SPAN)
-    return Feed(sources.cut(tables, since - SPAN, until + SPAN), params)
-
-
-def run(settings: Settings, params: Params, broker: Broker, until: datetime | None = None) -> None:
-    """Publish by the feed's clock, without end or until a time of that clock."""
-    for topic in (EVENTS, OUTCOMES):
-        broker.create_topic(topic)
+def run(settings: Settings, params: Params, broker: Broker) -> None:
+    """Publish by the feed's clock, without end; first what features need of the past."""
     now = feed_clock.now(settings, params)
-    since = now - arrivals.lookback(params)
-    feed, read_until = read(settings, params, since, now + SPAN), now + SPAN
-    while until is None or since < until:
-        if now >= read_until:
-            feed, read_until = read(settings, params, now, now + SPAN), now + SPAN
-        count = publish(broker, feed, since, now)
-        if count > 1:
-            print(f"feed: {count:,} messages until {now:%Y-%m-%d %H:%M:%S} UTC on the feed's clock", flush=True)
+    publisher, since = FeedPublisher(broker, params), now - arrivals.lookback(params)
+    while True:
+        counts = publisher.publish(since, now)
+        if counts.total() > 1:
+            print(f"feed: {counts.total():,} messages until {now:%Y-%m-%d %H:%M:%S} UTC, feed's clock", flush=True)
         since = now
         time.sleep(POLL_SECONDS)
         now = feed_clock.now(settings, params)

@@ -4,6 +4,7 @@ A late event is kept, and later predictions use it; those that were made before 
 of kind `late events` say how many of them would have been different, which the monitor shows as `late_share`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -48,7 +49,7 @@ def record(
     database.record_decision(engine, "late events", "measured", evidence, until)
 
 
-def _with_stored(built: pd.DataFrame, rows: list[OnlineRow]) -> pd.DataFrame:
+def _with_stored(built: pd.DataFrame, rows: Sequence[OnlineRow]) -> pd.DataFrame:
     """The rows with the online features that their predictions were made from."""
     vectors = np.stack([row.vector for row in rows])
     numbers = {
@@ -56,4 +57,5 @@ def _with_stored(built: pd.DataFrame, rows: list[OnlineRow]) -> pd.DataFrame:
         for place, name in enumerate(schema.ONLINE)
         if name not in schema.ONLINE_TEXTS
     }
-    return built.assign(**numbers, **{name: [row.texts.get(name) for row in rows] for name in schema.ONLINE_TEXTS})
+    texts = {name: np.array([row.texts.get(name) for row in rows], object) for name in schema.ONLINE_TEXTS}
+    return built.assign(**numbers, **texts)

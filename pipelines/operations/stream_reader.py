@@ -17,7 +17,7 @@ from ontime import database, erasure
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.schema import WORDS, Outcome
-from pipelines.brokers.interface import Broker, Reader, Received
+from pipelines.brokers import Broker, Reader, Received
 from pipelines.operations import stream_store
 from pipelines.operations.stream_events import MAX_BODY_BYTES, Event, EventParser, EventRejected
 from pipelines.operations.stream_state import RecentRows
@@ -107,7 +107,7 @@ def parse_events(
                 counts["early"] += 1
                 raise EventRejected("known_at", f"is {known_at.isoformat()}, and it is {now().isoformat()}", entity_id)
         except EventRejected as rejected:
-            counts["dead"] += 1
+            counts["dead letters"] += 1
             dead.append(_dead_letter(EVENTS, message, rejected))
             continue
         clock = clocks.get(message.partition)
@@ -115,11 +115,11 @@ def parse_events(
         if isinstance(parsed, datetime):
             continue
         if message.body in seen or rows.has(parsed):
-            counts["duplicate"] += 1
+            counts["repeated"] += 1
             continue
         seen.add(message.body)
-        counts["event"] += 1
-        counts["out_of_order"] += clock is not None and known_at < clock
+        counts["events"] += 1
+        counts["out of order"] += clock is not None and known_at < clock
         events.append((message, parsed))
     return Batch(EVENTS, events, (), dead, _last_offsets(received), clocks, counts)
 
@@ -130,9 +130,9 @@ def parse_outcomes(received: Sequence[Received], question: Question) -> Batch:
     for message in received:
         try:
             outcomes.append(_outcome(message.body, question))
-            counts["outcome"] += 1
+            counts["outcomes"] += 1
         except EventRejected as rejected:
-            counts["dead"] += 1
+            counts["dead letters"] += 1
             dead.append(_dead_letter(OUTCOMES, message, rejected))
     return Batch(OUTCOMES, (), outcomes, dead, _last_offsets(received), {}, counts)
 
@@ -158,7 +158,7 @@ def store_events(connection: sa.Connection, batch: Batch) -> list[datetime]:
     """
     scored_until = stream_store.scored_until(connection)
     erased = erasure.erased_at(connection, filter(None, (event.entity_id for _, event in batch.events)))
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "topic": batch.topic,
             "partition": message.partition,

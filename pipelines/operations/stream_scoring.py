@@ -19,9 +19,9 @@ from ontime.decision_chain import exclusive_transaction
 from ontime.live_releases import LiveReleases
 from ontime.params import Params
 from ontime.problem.data import DATA
-from ontime.release import ReleaseRefused
+from ontime.release import Release, ReleaseRefused
 from ontime.settings import Settings
-from pipelines.brokers.interface import Message
+from pipelines.brokers import Message
 from pipelines.operations import materialise, stream_store
 from pipelines.operations.stream_state import Position, RecentRows
 from pipelines.operations.stream_store import Slice
@@ -73,7 +73,7 @@ def usable(rows: RecentRows, broken: Mapping[str, set[date]]) -> Tables:
 
 
 def prediction_id(part: Slice, position: Position) -> str:
-    """The same for an entity whenever its slice is scored: 16 digits of the slice, 16 of the place of its first event."""
+    """The same whenever a slice is scored: 16 digits of the slice, then 16 of the place of the entity's first event."""
     return part.id_prefix + sha256(f"{position.topic} {position.partition} {position.offset}".encode()).hexdigest()[:16]
 
 
@@ -82,9 +82,8 @@ def predict(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the tables `predictions` and `shadows`; `began`: when the work began, on the clock of perf_counter."""
     ids = built[KEY].tolist()
-    scores = {
-        release.manifest.version: _scores(built, release) for release in (live.champion, live.challenger) if release
-    }
+    releases = filter(None, (live.champion, live.challenger))
+    scores = {release.manifest.version: _scores(built, release) for release in releases}
     now, latency_ms = datetime.now(UTC), 1000 * (perf_counter() - began)
     logged, shadows = [], []
     for place, entity_id in enumerate(ids):
@@ -113,7 +112,7 @@ def predict(
     return logged, shadows
 
 
-def _scores(built: pd.DataFrame, release: Any) -> tuple[np.ndarray, list[float]]:
+def _scores(built: pd.DataFrame, release: Release) -> tuple[np.ndarray, list[float]]:
     matrix = model.matrix_of(built, release.manifest.categories).astype("<f4", copy=False)
     return matrix, release.model.predict(matrix).tolist()
 
@@ -121,7 +120,7 @@ def _scores(built: pd.DataFrame, release: Any) -> tuple[np.ndarray, list[float]]
 def score(
     engine: sa.Engine, rows: RecentRows, broken: Mapping[str, set[date]], part: Slice, live: LiveReleases,
     params: Params, owner: str, began: float,
-) -> list[Mapping[str, Any]] | None:  # fmt: skip
+) -> Sequence[Mapping[str, Any]] | None:  # fmt: skip
     """Score a slice and commit it as a whole; its predictions, or None if another process has taken the slice over."""
     built = materialise.without_erased(engine, build(rows, broken, part, params))
     logged, shadows = predict(built, rows, part, live, began) if len(built) else ([], [])

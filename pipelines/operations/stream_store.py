@@ -142,10 +142,15 @@ def claim(
     if left is not None:
         connection.execute(sa.update(stream_slices).where(table.start == left.start), leased)
         return Slice(left.start, left.end, left.id_prefix, last_event_number(connection))
-    start = scored_until(connection) or first
+    last = connection.execute(sa.select(stream_slices).order_by(table.end.desc()).limit(1)).first()
+    start = last.end if last is not None else first
     if until is None or until <= start:
         return None
     end = min(until, start + longest)
+    if last is not None and last.owner == owner and last.scored == 0:  # no row for each quiet second of a night
+        moved = {"start": start, "end": end, "scored": None, "is_published": False, **leased}
+        connection.execute(sa.update(stream_slices).where(table.start == last.start), moved)
+        return Slice(start, end, last.id_prefix, last_event_number(connection))
     newest = connection.execute(sa.select(sa.func.max(table.id_prefix))).scalar() or ""
     prefix = f"{max(time_ns(), int(newest or '0', 16) + 1):016x}"
     row = {"start": start, "end": end, "id_prefix": prefix, "is_published": False, **leased}
