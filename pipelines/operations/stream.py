@@ -98,7 +98,7 @@ class Stream:
         self.watermark: datetime | None = None
         for topic in (EVENTS, OUTCOMES, PREDICTIONS):
             broker.create_topic(topic)
-        self._rows = self._recent_rows(self.scored_until())
+        self.rows = self._recent_rows(self.scored_until())
 
     def step(self, seconds: float = WAIT_SECONDS) -> bool:
         """Read, commit and score once; False if there was nothing to do for so many seconds."""
@@ -127,7 +127,7 @@ class Stream:
         elif not self._readers[EVENTS].is_reading:
             time.sleep(seconds)
         return [
-            stream_reader.parse_events(events, self._parser, self._rows, self._now),
+            stream_reader.parse_events(events, self._parser, self.rows, self._now),
             stream_reader.parse_outcomes(outcomes, self._params.question),
         ]
 
@@ -142,25 +142,33 @@ class Stream:
                 stream_store.store_dead_letters(connection, batch.dead)
             stream_store.mark_published(connection, published)
             self.watermark = self._watermark(connection)
-            part = stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_SLICE)
+            part = self._claim(connection, batches)
         self._published.clear()
         self.counts["late"] += len(late)
         self._late_events += len(late)
         self._late_since = min(late, default=self._late_since)
         return part
 
+    def _claim(self, connection: sa.Connection, batches: list[Batch]) -> Slice | None:
+        """While many messages wait, leave the scoring to other processes, unless they cannot keep up."""
+        if sum(batch.counts.total() for batch in batches) >= MOST_MESSAGES and self.watermark is not None:
+            scored = stream_store.scored_until(connection) or self._first
+            if self.watermark - scored < LONGEST_SLICE / 2:
+                return None
+        return stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_SLICE)
+
     def _score(self, part: Slice, began: float) -> None:
         needed = part.start - arrivals.lookback(self._params)
-        if needed < self._rows.since:
-            self._rows = self._recent_rows(part.start)  # it was left behind by a process that died long ago
+        if needed < self.rows.since:
+            self.rows = self._recent_rows(part.start)  # it was left behind by a process that died long ago
         self._catch_up(part.last_event)
         live = self._releases.current()
         if self._is_check_due(part):
             self._check(part, live)
         logged = stream_scoring.score(
-            self.engine, self._rows, self._broken, part, live, self._params, self._owner, began
+            self.engine, self.rows, self._broken, part, live, self._params, self._owner, began
         )
-        self._rows.forget_before(needed)
+        self.rows.forget_before(needed)
         if logged is None:
             logger.warning("another process has scored the moments from %s", part.start)
             return
@@ -214,7 +222,7 @@ class Stream:
         return rows
 
     def _catch_up(self, until: int) -> None:
-        self._unchecked += self._read_events(self._rows, until)
+        self._unchecked += self._read_events(self.rows, until)
 
     def _read_events(self, rows: RecentRows, until: int) -> int:
         count = 0
@@ -235,7 +243,7 @@ class Stream:
 
         Raises ContractBroken if the tables without a moment are broken.
         """
-        tables = sources.as_of(self._rows.tables, part.end)
+        tables = sources.as_of(self.rows.tables, part.end)
         if any(tables[table.name].empty for table in DATA.long):
             return  # nothing has arrived of a table yet
         batches = arrivals.clean_by_day(tables).broken
@@ -243,7 +251,7 @@ class Stream:
         self._broken = {name: {each.day for each in batches if each.table == name} for name in tables}
         if self._late_events:
             since = max(self._late_since, part.start - timedelta(hours=self._params.features.lookback_hours))
-            used = stream_scoring.usable(self._rows, self._broken)
+            used = stream_scoring.usable(self.rows, self._broken)
             stream_lateness.record(self.engine, used, self._late_events, since, part.start, live.champion, self._params)
             self._late_events, self._late_since = 0, datetime.max.replace(tzinfo=UTC)
         self._check_from, self._unchecked = part.end + CHECK_EVERY, 0
