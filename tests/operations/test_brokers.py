@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Timer
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 import pytest
+from confluent_kafka import Producer
 
 from ontime import locks
 from pipelines import brokers
@@ -51,7 +53,16 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["nats"])
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[str]:
+    """The address of librdkafka's mock cluster, which stores in memory and has no requests for administration."""
+    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 2})
+    hosts = [f"{broker.host}:{broker.port}" for broker in cluster.list_topics(timeout=SECONDS).brokers.values()]
+    yield f"kafka://{','.join(hosts)}?session.timeout.ms=6000"
+    del cluster
+
+
+@pytest.fixture(params=["nats", "kafka"])
 def address(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
@@ -64,10 +75,17 @@ def broker(address: str) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def topic(broker: Broker, request: pytest.FixtureRequest) -> str:
+def topic(broker: Broker, address: str, request: pytest.FixtureRequest) -> str:
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    if address.startswith("kafka"):
+        create_in_mock_cluster(address, name)
     broker.create_topic(name)
     return name
+
+
+def create_in_mock_cluster(address: str, topic: str) -> None:
+    """It cannot be told to create a topic, but creates one that a producer asks about."""
+    Producer({"bootstrap.servers": urlsplit(address).netloc}).list_topics(topic, timeout=SECONDS)
 
 
 def test_messages_of_a_key_are_read_in_the_order_in_which_they_were_published(broker: Broker, topic: str) -> None:
@@ -169,6 +187,7 @@ def test_a_position_that_the_broker_does_not_know_is_refused(broker: Broker, top
     ("address", "shown"),
     [
         ("nats://user:secret@127.0.0.1:{port}", "nats://127.0.0.1:{port}"),
+        ("kafka://127.0.0.1:{port}?sasl.password=secret", "kafka://127.0.0.1:{port}"),
     ],
 )
 def test_a_broker_that_does_not_answer_is_named_without_its_password(address: str, shown: str) -> None:
@@ -275,3 +294,45 @@ def test_one_server_runs_on_a_folder_and_ends_with_the_block(tmp_path: Path) -> 
 def test_a_stranger_cannot_connect_to_the_embedded_server(nats: str) -> None:
     with pytest.raises(BrokerUnavailable, match="Authorization"):
         brokers.connect(f"nats://{nats.partition('@')[2]}")
+
+
+def test_messages_that_kafka_has_deleted_are_reported_with_both_offsets(kafka: str) -> None:
+    create_in_mock_cluster(kafka, "deleted")
+    broker = brokers.connect(kafka)
+    big = [Message("key", str(number), bytes(200_000)) for number in range(60)]
+    broker.publish("deleted", big[:10])
+    first = broker.reader("deleted", {}).fetch(1, SECONDS)[0]
+    broker.publish("deleted", big)  # the mock cluster deletes what exceeds 5 MB
+
+    with pytest.raises(MessagesLost, match="until offset 0 was read, but the broker goes on with") as error:
+        broker.reader("deleted", {first.partition: first.offset}).fetch(1, SECONDS)
+
+    assert error.value.next_offset == broker.reader("deleted", {}).fetch(1, SECONDS)[0].offset > 1
+    broker.close()
+
+
+def test_a_topic_of_kafka_that_was_deleted_is_lost_and_a_missing_one_is_named(kafka: str) -> None:
+    broker = brokers.connect(kafka)
+
+    with pytest.raises(MessagesLost, match="until offset 5 was read"):
+        broker.reader("nowhere", {0: 5}).fetch(1, SECONDS)
+    with pytest.raises(BrokerUnavailable, match="Unknown topic"):
+        broker.reader("nowhere", {}).fetch(1, SECONDS)
+    broker.close()
+
+
+def test_a_reader_of_kafka_begins_behind_the_position_in_each_partition(kafka: str) -> None:
+    create_in_mock_cluster(kafka, "partitions")
+    broker = brokers.connect(kafka)
+    broker.publish("partitions", [Message(f"key {n % 8}", str(n), str(n).encode()) for n in range(200)])
+    received = read(broker.reader("partitions", {}), 200)
+    half = {message.partition: message.offset for message in received[:100]}
+
+    rest = read(broker.reader("partitions", half), 100)
+
+    assert len({message.partition for message in received}) > 1
+    assert sorted(int(body) for body in bodies([*received[:100], *rest])) == list(range(200))
+    for key in range(8):
+        of_key = [int(message.body) for message in received if int(message.body) % 8 == key]
+        assert of_key == sorted(of_key)
+    broker.close()
