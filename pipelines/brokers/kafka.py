@@ -95,7 +95,7 @@ class KafkaBroker:
                 producer.poll(QUEUE_SECONDS)
 
     def reader(self, topic: str, positions: Mapping[int, int]) -> KafkaReader:
-        return KafkaReader(self._address, self._options, topic, positions)
+        return KafkaReader(self._address, self._options, self._admin, topic, positions)
 
     def close(self) -> None:
         self._producer = None

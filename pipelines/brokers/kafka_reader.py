@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined] # it does not export it
 
 from pipelines.brokers.interface import CONSUMER, PATIENCE_SECONDS, BrokerUnavailable, MessagesLost, Received
 
@@ -20,8 +21,10 @@ SETTINGS: Options = {
 
 
 class KafkaReader:
-    def __init__(self, address: str, options: Options, topic: str, positions: Mapping[int, int]) -> None:
-        self._address, self._topic, self._positions = address, topic, dict(positions)
+    def __init__(
+        self, address: str, options: Options, admin: AdminClient, topic: str, positions: Mapping[int, int]
+    ) -> None:
+        self._address, self._admin, self._topic, self._positions = address, admin, topic, dict(positions)
         with self._available():
             self._consumer = Consumer({**options, **SETTINGS})
         self._partitions: list[int] = []
@@ -50,15 +53,16 @@ class KafkaReader:
                 self._partitions = []  # the next call begins behind what is returned now, and meets the error again
                 break
             elif error is not None:
+                failure = self._failure(error, partition)
                 self._partitions = []
-                raise self._failure(error, partition)
+                raise failure
         return received
 
     def _failure(self, error: KafkaError, partition: int | None) -> MessagesLost | BrokerUnavailable:
         if partition is None or error.code() not in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
             return BrokerUnavailable(self._address, error.str())
         with self._available():
-            low, high = self._watermarks(partition)
+            low, high = (self._offsets(spec)[partition] for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
         position = self._positions.get(partition, low - 1)
         return MessagesLost(self._topic, partition, position, low if position < low else high)
 
@@ -85,9 +89,14 @@ class KafkaReader:
             )
             self._partitions = partitions
 
-    def _watermarks(self, partition: int) -> tuple[int, int]:
-        """The offset of the first message, and that of the next one to be published."""
-        return self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=PATIENCE_SECONDS)
+    def _offsets(self, spec: OffsetSpec) -> dict[int, int]:
+        """The first or the next offset of each partition.
+
+        Another client asks, because its requests need not wait until the broker has answered a fetch.
+        """
+        partitions = {TopicPartition(self._topic, partition): spec for partition in self._partitions}
+        offsets = self._admin.list_offsets(partitions, request_timeout=PATIENCE_SECONDS)
+        return {partition.partition: offset.result().offset for partition, offset in offsets.items()}
 
     @contextmanager
     def _available(self) -> Iterator[None]:
@@ -106,9 +115,10 @@ class KafkaReader:
         with self._available():
             if not self._partitions:
                 self._assign()
-            watermarks = {partition: self._watermarks(partition) for partition in self._partitions}
+            first, following = self._offsets(OffsetSpec.earliest()), self._offsets(OffsetSpec.latest())
         return sum(
-            high - max(self._positions.get(partition, -1) + 1, low) for partition, (low, high) in watermarks.items()
+            following[partition] - max(self._positions.get(partition, -1) + 1, first[partition])
+            for partition in self._partitions
         )
 
     def close(self) -> None:

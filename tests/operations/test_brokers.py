@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Timer
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import psutil  # type: ignore[import-untyped]
 import pytest
-from confluent_kafka import Producer
 
+from bench.brokers import create_in_mock_cluster, mock_cluster
 from ontime import locks
 from pipelines import brokers
 from pipelines.brokers import Broker, BrokerUnavailable, Message, MessagesLost, Reader, Received
+from pipelines.brokers.kafka import PRODUCER
 from pipelines.brokers.nats_connection import NatsConnection
 from pipelines.operations import local_server
 from pipelines.operations.embedded_broker import address_of, embedded_nats
@@ -55,11 +55,8 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[str]:
-    """The address of librdkafka's mock cluster, which stores in memory and has no requests for administration."""
-    cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 2})
-    hosts = [f"{broker.host}:{broker.port}" for broker in cluster.list_topics(timeout=SECONDS).brokers.values()]
-    yield f"kafka://{','.join(hosts)}?session.timeout.ms=6000"
-    del cluster
+    with mock_cluster() as address:
+        yield f"{address}?session.timeout.ms=6000"
 
 
 @pytest.fixture(params=["nats", "kafka"])
@@ -81,11 +78,6 @@ def topic(broker: Broker, address: str, request: pytest.FixtureRequest) -> str:
         create_in_mock_cluster(address, name)
     broker.create_topic(name)
     return name
-
-
-def create_in_mock_cluster(address: str, topic: str) -> None:
-    """It cannot be told to create a topic, but creates one that a producer asks about."""
-    Producer({"bootstrap.servers": urlsplit(address).netloc}).list_topics(topic, timeout=SECONDS)
 
 
 def test_messages_of_a_key_are_read_in_the_order_in_which_they_were_published(broker: Broker, topic: str) -> None:
@@ -335,4 +327,23 @@ def test_a_reader_of_kafka_begins_behind_the_position_in_each_partition(kafka: s
     for key in range(8):
         of_key = [int(message.body) for message in received if int(message.body) % 8 == key]
         assert of_key == sorted(of_key)
+    broker.close()
+
+
+def test_kafka_is_unavailable_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRODUCER, "message.timeout.ms", 1000)
+    monkeypatch.setattr("pipelines.brokers.kafka_reader.PATIENCE_SECONDS", 1.0)
+    with mock_cluster() as address:
+        create_in_mock_cluster(address, "events")
+        broker = brokers.connect(address)
+        broker.publish("events", messages(1))
+        reader = broker.reader("events", {})
+        assert bodies(reader.fetch(10, SECONDS)) == numbered(1)
+
+    with pytest.raises(BrokerUnavailable):
+        reader.fetch(10, 0.5)
+    with pytest.raises(BrokerUnavailable):
+        broker.publish("events", messages(2))
+    with pytest.raises(BrokerUnavailable):
+        broker.publish("events", messages(2))  # by another producer, because the first one has failed
     broker.close()
