@@ -356,6 +356,9 @@ bench-store: install  ## measure the service and the daily operations with 20 mi
 bench-batch: install  ## measure rows per second of CPU and memory of `ontime score`, by size (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.batch
 
+bench-brokers: install  ## measure messages per second and CPU time of NATS and Kafka (its mock cluster), to publish and to fetch
+	@$(PY) -m bench.brokers
+
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack
 

@@ -57,8 +57,9 @@ class Reader(Protocol):
     def fetch(self, most: int, seconds: float) -> list[Received]:
         """The next messages, at most `most` of them, in order within each partition; waits until there is one.
 
-        Returns [] if none came within so many seconds. No more than `most` messages are in memory. After
-        BrokerUnavailable the next call goes on where the last one ended. Raises MessagesLost as well.
+        Returns [] if none came within so many seconds. Memory is bounded: besides these messages at most 16 MB are
+        fetched in advance. After BrokerUnavailable the next call goes on where the last one ended. Raises MessagesLost
+        as well.
         """
 
     def acknowledge(self) -> None:

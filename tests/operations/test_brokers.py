@@ -10,9 +10,11 @@ from typing import TypeVar
 import psutil  # type: ignore[import-untyped]
 import pytest
 
+from bench.brokers import create_in_mock_cluster, mock_cluster
 from ontime import locks
 from pipelines import brokers
 from pipelines.brokers import Broker, BrokerUnavailable, Message, MessagesLost, Reader, Received
+from pipelines.brokers.kafka import PRODUCER
 from pipelines.brokers.nats_connection import NatsConnection
 from pipelines.operations import local_server
 from pipelines.operations.embedded_broker import address_of, embedded_nats
@@ -51,7 +53,13 @@ def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(params=["nats"])
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[str]:
+    with mock_cluster() as address:
+        yield f"{address}?session.timeout.ms=6000"
+
+
+@pytest.fixture(params=["nats", "kafka"])
 def address(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(request.param))
 
@@ -64,8 +72,10 @@ def broker(address: str) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def topic(broker: Broker, request: pytest.FixtureRequest) -> str:
+def topic(broker: Broker, address: str, request: pytest.FixtureRequest) -> str:
     name = "".join(letter if letter.isalnum() else "-" for letter in request.node.name)
+    if address.startswith("kafka"):
+        create_in_mock_cluster(address, name)
     broker.create_topic(name)
     return name
 
@@ -161,14 +171,17 @@ def test_a_position_that_the_broker_does_not_know_is_refused(broker: Broker, top
     broker.publish(topic, messages(1, 2))
     last = read(broker.reader(topic, {}), 2)[-1]
 
-    with pytest.raises(MessagesLost, match=f"topic {topic}, partition {last.partition}: .* offset {last.offset + 10}"):
-        broker.reader(topic, {last.partition: last.offset + 10}).fetch(1, SECONDS)
+    position = last.offset + 10
+    lost = f"topic {topic}, partition {last.partition}: .* until offset {position} .* goes on with {last.offset + 1};"
+    with pytest.raises(MessagesLost, match=lost):
+        broker.reader(topic, {last.partition: position}).fetch(1, SECONDS)
 
 
 @pytest.mark.parametrize(
     ("address", "shown"),
     [
         ("nats://user:secret@127.0.0.1:{port}", "nats://127.0.0.1:{port}"),
+        ("kafka://127.0.0.1:{port}?sasl.password=secret", "kafka://127.0.0.1:{port}"),
     ],
 )
 def test_a_broker_that_does_not_answer_is_named_without_its_password(address: str, shown: str) -> None:
@@ -185,12 +198,12 @@ def test_nats_stores_no_second_message_of_an_id(nats: str) -> None:
     broker = brokers.connect(nats)
     broker.create_topic("repeated")
 
-    broker.publish("repeated", messages(1, 2, 3))
-    broker.publish("repeated", messages(2, 3, 4, 5))
-    broker.publish("repeated", messages(5))
+    broker.publish("repeated", messages(*range(40)))
+    broker.publish("repeated", messages(*range(20, 60)))
+    broker.publish("repeated", messages(59, 60))
 
     reader = broker.reader("repeated", {})
-    assert bodies(read(reader, 5)) == numbered(1, 2, 3, 4, 5)
+    assert bodies(read(reader, 61)) == numbered(*range(61))
     assert reader.fetch(1, 0.2) == []
     broker.close()
 
@@ -248,6 +261,7 @@ def test_a_broker_goes_on_after_its_server_was_killed_and_started_again(tmp_path
         reader = broker.reader("events", {})
         first = reader.fetch(10, SECONDS)
         kill_server(tmp_path)
+        reader.acknowledge()
         with pytest.raises(BrokerUnavailable):
             reader.fetch(10, 0.5)
 
@@ -275,3 +289,64 @@ def test_one_server_runs_on_a_folder_and_ends_with_the_block(tmp_path: Path) -> 
 def test_a_stranger_cannot_connect_to_the_embedded_server(nats: str) -> None:
     with pytest.raises(BrokerUnavailable, match="Authorization"):
         brokers.connect(f"nats://{nats.partition('@')[2]}")
+
+
+def test_messages_that_kafka_has_deleted_are_reported_with_both_offsets(kafka: str) -> None:
+    create_in_mock_cluster(kafka, "deleted")
+    broker = brokers.connect(kafka)
+    big = [Message("key", str(number), bytes(200_000)) for number in range(60)]
+    broker.publish("deleted", big[:10])
+    first = broker.reader("deleted", {}).fetch(1, SECONDS)[0]
+    broker.publish("deleted", big)  # the mock cluster deletes what exceeds 5 MB
+
+    with pytest.raises(MessagesLost, match="until offset 0 was read, but the broker goes on with") as error:
+        broker.reader("deleted", {first.partition: first.offset}).fetch(1, SECONDS)
+
+    assert error.value.next_offset == broker.reader("deleted", {}).fetch(1, SECONDS)[0].offset > 1
+    broker.close()
+
+
+def test_a_topic_of_kafka_that_was_deleted_is_lost_and_a_missing_one_is_named(kafka: str) -> None:
+    broker = brokers.connect(kafka)
+
+    with pytest.raises(MessagesLost, match="until offset 5 was read"):
+        broker.reader("nowhere", {0: 5}).fetch(1, SECONDS)
+    with pytest.raises(BrokerUnavailable, match="Unknown topic"):
+        broker.reader("nowhere", {}).fetch(1, SECONDS)
+    broker.close()
+
+
+def test_a_reader_of_kafka_begins_behind_the_position_in_each_partition(kafka: str) -> None:
+    create_in_mock_cluster(kafka, "partitions")
+    broker = brokers.connect(kafka)
+    broker.publish("partitions", [Message(f"key {n % 8}", str(n), str(n).encode()) for n in range(200)])
+    received = read(broker.reader("partitions", {}), 200)
+    half = {message.partition: message.offset for message in received[:100]}
+
+    rest = read(broker.reader("partitions", half), 100)
+
+    assert len({message.partition for message in received}) > 1
+    assert sorted(int(body) for body in bodies([*received[:100], *rest])) == list(range(200))
+    for key in range(8):
+        of_key = [int(message.body) for message in received if int(message.body) % 8 == key]
+        assert of_key == sorted(of_key)
+    broker.close()
+
+
+def test_kafka_is_unavailable_when_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PRODUCER, "message.timeout.ms", 1000)
+    monkeypatch.setattr("pipelines.brokers.kafka_reader.PATIENCE_SECONDS", 1.0)
+    with mock_cluster() as address:
+        create_in_mock_cluster(address, "events")
+        broker = brokers.connect(address)
+        broker.publish("events", messages(1))
+        reader = broker.reader("events", {})
+        assert bodies(reader.fetch(10, SECONDS)) == numbered(1)
+
+    with pytest.raises(BrokerUnavailable):
+        reader.fetch(10, 0.5)
+    with pytest.raises(BrokerUnavailable):
+        broker.publish("events", messages(2))
+    with pytest.raises(BrokerUnavailable):
+        broker.publish("events", messages(2))  # by another producer, because the first one has failed
+    broker.close()

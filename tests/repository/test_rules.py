@@ -18,6 +18,7 @@ OUR_CODE = [
 ]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "evidently": "monitoring/drift.py",
+    "confluent_kafka": ("pipelines/brokers/kafka.py", "pipelines/brokers/kafka_reader.py", "bench/brokers.py"),
     "crepes": "src/ontime/conformal.py",
     "botocore": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py"),
     "distributed": "pipelines/engines/dask.py",
