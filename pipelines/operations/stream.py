@@ -17,10 +17,11 @@ import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event as Flag
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -105,6 +106,7 @@ class Stream:
         began = time.perf_counter()
         batches = [batch for batch in self._fetch(seconds) if batch.positions]
         if not batches and not self._is_due():
+            self._note_published()
             return False
         try:
             part = self._commit(batches)
@@ -173,21 +175,27 @@ class Stream:
             logger.warning("another process has scored the moments from %s", part.start)
             return
         self.counts["predictions"] += len(logged)
+        self.publish(logged, part.start)
+
+    def publish(self, logged: Sequence[Mapping[str, Any]], start: datetime) -> None:
+        """Publish the predictions of the slice that begins at `start`; a later commit notes that."""
         self._broker.publish(PREDICTIONS, stream_scoring.messages_of(logged))
-        self._published.append(part.start)
+        self._published.append(start)
 
     def publish_rest(self) -> int:
         """Publish the predictions of slices that a process scored, but perhaps did not publish before it ended."""
         with self.engine.connect() as connection:
             slices = stream_store.unpublished(connection, self._owner)
         for each in slices:
-            logged = stream_scoring.predictions_in(self.engine, each.id_prefix)
-            self._broker.publish(PREDICTIONS, stream_scoring.messages_of(logged))
-        starts = [each.start for each in slices]
-        with self.engine.begin() as connection:
-            stream_store.mark_published(connection, starts)
-        self._published = [start for start in self._published if start not in starts]
+            self.publish(stream_scoring.predictions_in(self.engine, each.id_prefix), each.start)
+        self._note_published()
         return len(slices)
+
+    def _note_published(self) -> None:
+        if self._published:
+            with self.engine.begin() as connection:
+                stream_store.mark_published(connection, self._published)
+            self._published.clear()
 
     def _watermark(self, connection: sa.Connection) -> datetime | None:
         clock = stream_store.clock_of(connection, EVENTS)
