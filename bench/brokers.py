@@ -45,7 +45,7 @@ def create_in_mock_cluster(address: str, topic: str) -> None:
     Producer({"bootstrap.servers": urlsplit(address).netloc}).list_topics(topic, timeout=SECONDS)
 
 
-def measure(broker: Broker, topic: str) -> dict[str, float]:
+def measure_topic(broker: Broker, topic: str) -> dict[str, float]:
     messages = [Message(f"key {n % KEYS}", f"{topic} {n}", bytes(BYTES)) for n in range(MESSAGES)]
     published = time.perf_counter(), time.process_time()
     broker.publish(topic, messages)
@@ -73,7 +73,7 @@ def rates_of(address: str) -> dict[str, float]:
         if address.startswith("kafka"):
             create_in_mock_cluster(address, topic)
         broker.create_topic(topic)
-        repeats.append(measure(broker, topic))
+        repeats.append(measure_topic(broker, topic))
     broker.close()
     best = {name: min(repeat[name] for repeat in repeats) for name in repeats[0]}
     return {

@@ -1,5 +1,7 @@
 """Every broker keeps order and positions, and says what it has lost; the one of this machine survives a kill."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +20,7 @@ from pipelines.brokers.kafka import PRODUCER
 from pipelines.brokers.nats_connection import NatsConnection
 from pipelines.operations import local_server
 from pipelines.operations.embedded_broker import address_of, embedded_nats
+from tests import ROOT
 from tests.service import wait_for
 
 Result = TypeVar("Result")
@@ -233,7 +236,7 @@ def purge(topic: str, address: str, first_kept: int) -> None:
 
 def server_of(folder: Path) -> psutil.Process:
     config = str(folder / "nats.conf")
-    return next(process for process in psutil.process_iter() if config in process.cmdline())
+    return next(process for process in psutil.process_iter(["cmdline"]) if config in (process.info["cmdline"] or []))
 
 
 def kill_server(folder: Path) -> None:
@@ -273,6 +276,82 @@ def test_a_broker_goes_on_after_its_server_was_killed_and_started_again(tmp_path
         assert bodies([*first, *rest]) == numbered(*range(120))
         assert reader.waiting() == 0
         broker.close()
+
+
+def is_stopped(process: int, thread: int) -> bool:
+    stat = Path(f"/proc/{process}/task/{thread}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
+
+
+def publish_until_it_fails(broker: Broker, everything: Sequence[Message]) -> None:
+    """Publish the same messages again and again: NATS stores them once."""
+    for _ in range(100):
+        broker.publish("events", everything)
+
+
+def test_messages_keep_their_order_if_the_server_is_killed_while_they_are_published(tmp_path: Path) -> None:
+    everything = messages(*range(30_000))
+    with embedded_nats(tmp_path) as address:
+        broker = brokers.connect(address)
+        broker.create_topic("events")
+        reader = broker.reader("events", {})
+        killer = Timer(0.3, kill_server, (tmp_path,))
+        killer.start()
+        with pytest.raises(BrokerUnavailable):
+            publish_until_it_fails(broker, everything)
+        killer.join()
+
+    with embedded_nats(tmp_path):
+        until_available(lambda: broker.publish("events", everything))
+        received = until_available(lambda: read(reader, len(everything)))
+
+        assert bodies(received) == numbered(*range(30_000))
+        assert reader.waiting() == 0
+        broker.close()
+
+
+def test_a_server_that_hangs_is_unavailable_until_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.brokers.nats.PATIENCE_SECONDS", 0.5)
+    with embedded_nats(tmp_path) as address:
+        broker = brokers.connect(address)
+        broker.create_topic("events")
+        broker.publish("events", messages(1, 2))
+        reader = broker.reader("events", {})
+        first = reader.fetch(1, SECONDS)
+        server = server_of(tmp_path)
+        server.suspend()
+        wait_for(lambda: all(is_stopped(server.pid, thread.id) for thread in server.threads()))
+        with pytest.raises(BrokerUnavailable, match="no answer"):
+            reader.fetch(1, 0.1)
+        with pytest.raises(BrokerUnavailable):
+            broker.publish("events", messages(3))
+        server.resume()
+
+        until_available(lambda: broker.publish("events", messages(3)))
+        rest = until_available(lambda: read(reader, 2))
+
+        assert bodies([*first, *rest]) == numbered(1, 2, 3)
+        broker.close()
+
+
+def test_the_embedded_server_ends_when_its_process_is_killed(tmp_path: Path) -> None:
+    program = """
+import sys, time
+from pathlib import Path
+from pipelines.operations.embedded_broker import embedded_nats
+with embedded_nats(Path(sys.argv[1])):
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        server = server_of(tmp_path)
+        process.kill()
+
+    wait_for(lambda: not server.is_running())
+    with embedded_nats(tmp_path) as address:
+        assert address == address_of(tmp_path)
 
 
 def test_one_server_runs_on_a_folder_and_ends_with_the_block(tmp_path: Path) -> None:
