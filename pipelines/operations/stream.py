@@ -58,6 +58,7 @@ logger = logging.getLogger(__name__)
 PREDICTIONS = "ontime-predictions"
 MOST_MESSAGES = 2000  # in a step: the memory of a step does not grow with what waits
 LONGEST_SLICE = timedelta(days=1)
+LONGEST_BACKLOG = 2 * LONGEST_SLICE  # of read, but not scored moments, which other processes may score
 WAIT_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 CHECK_EVERY = timedelta(minutes=15)  # of the feed's clock: the contract sees whole days, so not at each step
@@ -155,7 +156,7 @@ class Stream:
         """While many messages wait, leave the scoring to other processes, unless they cannot keep up."""
         if sum(batch.counts.total() for batch in batches) >= MOST_MESSAGES and self.watermark is not None:
             scored = stream_store.scored_until(connection) or self._first
-            if self.watermark - scored < LONGEST_SLICE / 2:
+            if self.watermark - scored < LONGEST_BACKLOG:
                 return None
         return stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_SLICE)
 
@@ -184,6 +185,7 @@ class Stream:
 
     def publish_rest(self) -> int:
         """Publish the predictions of slices that a process scored, but perhaps did not publish before it ended."""
+        self._note_published()
         with self.engine.connect() as connection:
             slices = stream_store.unpublished(connection, self._owner)
         for each in slices:
@@ -283,12 +285,12 @@ class Stream:
 
 def run(stream: Stream, stopping: Flag) -> None:
     """Step until `stopping` is set; while broker or database are away, wait for them. Raises MessagesLost."""
-    in_order, report_at = False, time.monotonic() + REPORT_SECONDS
+    publish_at, report_at = 0.0, time.monotonic() + REPORT_SECONDS
     while not stopping.is_set():
         try:
-            if not in_order:
+            if time.monotonic() >= publish_at:
                 stream.publish_rest()
-                in_order = True
+                publish_at = time.monotonic() + stream_store.LEASE.total_seconds()
             stream.step()
             if time.monotonic() >= report_at:
                 logger.info("%s", stream.report())
@@ -296,7 +298,7 @@ def run(stream: Stream, stopping: Flag) -> None:
         except (BrokerUnavailable, sa.exc.SQLAlchemyError) as error:
             logger.error("waiting: %s", str(error).partition("\n")[0])
             stream.begin_again()
-            in_order = False
+            publish_at = 0.0
             stopping.wait(RETRY_SECONDS)
 
 
