@@ -310,6 +310,7 @@ lock: install  ## update the lock files after a change in pyproject.toml; existi
 	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
 	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
+	$(LOCK) $(call groups,feast) -o requirements/feast.txt
 	$(LOCK) $(call groups,infra) -o requirements/infra.txt
 
 ##@ Measure
@@ -352,6 +353,9 @@ bench-lists: install  ## measure lists on 4 and on 64 connections, and single re
 
 bench-store: install  ## measure the service and the daily operations with 20 million predictions in the store; fewer: make bench-store ROWS=2000000
 	@$(PY) -m bench.store $(ROWS)
+
+bench-feast: install  ## compare the online store with Feast on SQLite and on Redis: equality, latency, CPU time (needs `make train`, redis-server and PostgreSQL)
+	@$(PY) -m bench.feast_comparison
 
 bench-batch: install  ## measure rows per second of CPU and memory of `ontime score`, by size (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.batch

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import bench.gate_power
+from bench.feast_report import LABELS as STORES
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
@@ -32,6 +33,7 @@ ENGINES = json.loads((ROOT / "reports/bench_engines.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
+FEAST = json.loads((ROOT / "reports/feast.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 SECOND_ACT = json.loads((ROOT / "reports/replay_flights-2023.json").read_text())
@@ -101,6 +103,55 @@ def long_store_rows() -> list[str]:
         cpu_cells = (small["cpu_seconds"], long["cpu_seconds"], costs["cpu_ratio"])
         rows.append(f"| {name} | {' | '.join(map(str, (*cells, *cpu_cells)))} |")
     return rows
+
+
+def feast_rows() -> list[str]:
+    """A line a store: look-ups and materialisation; then a line a join."""
+    rows = []
+    for name, store in FEAST["stores"].items():
+        one, hundred, filled = store["look_up"]["1"], store["look_up"]["100"], store["materialise"]
+        look_ups = [f"{each['ms']:.2f} | {cpu_of(each, 'ms'):.2f}" for each in (one, hundred)]
+        rows.append(
+            f"| {STORES[name]} | {' | '.join(look_ups)} | {cpu_of(filled, 'seconds'):.2f} | {store['megabytes']:.1f} |"
+        )
+    for name, join in FEAST["join"].items():
+        figures = f"{join['asked']:,} | {join['returned']:,} | {join['differing']} | {cpu_of(join, 'seconds'):.2f} |"
+        rows.append(f"| `{name}` | {figures}")
+    return rows
+
+
+def cpu_of(cost: dict[str, float], unit: str) -> float:
+    """CPU time of the process and of its server."""
+    return cost[f"cpu_{unit}"] + cost[f"server_cpu_{unit}"]
+
+
+def feast_sentences() -> list[str]:
+    assert {store["differing"] for store in FEAST["stores"].values()} == {0}  # "bit for bit"
+    dropped = {case: count for case, count in FEAST["join"]["feast"]["dropped"].items() if count}
+    assert list(dropped) == ["before the first row"]
+    lines = FEAST["lines"]
+    return [
+        f"{FEAST['rows']:,} rows of {FEAST['features']} features",
+        f"medians of {FEAST['rounds']} rounds",
+        f"drops {dropped['before the first row']:,} of {FEAST['join']['feast']['asked']:,} rows",
+        f"{FEAST['packages']} packages and {FEAST['environment_megabytes']} MB",
+        f"{lines['feast']} lines, `online_store.py` {lines['ours']}",
+    ]
+
+
+def feast_ratios() -> list[str]:
+    """How many times the CPU time of ours on SQLite: the phrases of decision 50."""
+    ours, plain, packed = (FEAST["stores"][name] for name in ("ours, SQLite", "feast, SQLite", "feast, SQLite, packed"))
+    hundred, filled = (
+        [each[step] if step == "materialise" else each["look_up"][step] for each in (ours, plain, packed)]
+        for step in ("100", "materialise")
+    )
+    assert packed["look_up"]["1"]["cpu_ms"] < ours["look_up"]["1"]["cpu_ms"]  # "less for 1"
+    return [
+        f"costs {hundred[1]['cpu_ms'] / hundred[0]['cpu_ms']:.0f} times the CPU time of ours on SQLite",
+        f"materialising {filled[1]['cpu_seconds'] / filled[0]['cpu_seconds']:.0f} times",
+        f"Feast needs {hundred[2]['cpu_ms'] / hundred[0]['cpu_ms']:.1f} times our CPU time for 100 and less for 1",
+    ]
 
 
 def stack_rows() -> list[str]:
@@ -398,11 +449,13 @@ ROWS = [
         engine_rows(),
         sampling_rows(),
         long_store_rows(),
+        feast_rows(),
     ),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
+    *pairs("docs/benchmarks.md", feast_sentences()),
     *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence(), *growth_sentences()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
@@ -431,6 +484,11 @@ def test_the_decision_on_class_weights_says_what_was_measured() -> None:
     assert f"log-loss from {plain['log_loss']:.4f} to {weighted['log_loss']:.4f}" in text
     assert f"from {plain['cost_per_1000']:.0f} to {weighted['cost_per_1000']:.0f}" in text
     assert f"cost {min(own):.0f} to {max(own):.0f}" in text
+
+
+@pytest.mark.parametrize("words", feast_ratios())
+def test_the_decision_on_feast_says_what_was_measured(words: str) -> None:
+    assert words in " ".join((ROOT / "docs/decisions/50-own-online-store.md").read_text().split())
 
 
 @pytest.mark.parametrize(("page", "words"), WORDS)

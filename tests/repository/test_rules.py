@@ -22,6 +22,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "crepes": "src/ontime/conformal.py",
     "botocore": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py"),
     "distributed": "pipelines/engines/dask.py",
+    "feast": "bench/feast_client.py",
     "fsspec": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py", "pipelines/storage.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "jinja2": "src/ontime/rendering.py",
