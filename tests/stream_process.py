@@ -26,7 +26,7 @@ from tests import PARAMS_YAML
 LEASE = timedelta(seconds=1)
 # Before or after which call the process dies; in the order in which a batch passes them.
 STEPS: dict[str, tuple[Any, str, str]] = {
-    "received, not parsed": (stream_reader, "parse_events", "before"),
+    "received, not parsed": (stream_reader, "sort_events", "before"),
     "parsed, nothing stored": (stream_store, "move_positions", "before"),
     "events stored, not committed": (stream_store, "store_dead_letters", "after"),
     "committed, not acknowledged": (TopicReader, "acknowledge", "before"),

@@ -98,13 +98,13 @@ def expected(tables: Tables, params: Params, settings: Settings, until: datetime
     )
 
 
-def assert_once_and_equal(stream_engine: sa.Engine, wanted: Predicted) -> None:
+def assert_once_and_equal(stream_engine: sa.Engine, reference: Predicted) -> None:
     """Nobody was lost, nobody predicted twice, and every bit of the model's input is that of the batch."""
     made = predicted(stream_engine)
-    assert sorted(made.entities) == sorted(wanted.entities)
+    assert sorted(made.entities) == sorted(reference.entities)
     assert len(set(made.ids)) == len(made.ids)
-    assert made.vectors == wanted.vectors
-    assert made.probabilities == wanted.probabilities
+    assert made.vectors == reference.vectors
+    assert made.probabilities == reference.probabilities
 
 
 def stored_vectors(engine: sa.Engine, params: Params, built: pd.DataFrame) -> list[str]:

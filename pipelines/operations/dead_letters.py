@@ -59,8 +59,8 @@ def main(resent: Sequence[int] = (), *, resend_all: bool = False, as_json: bool 
     rows = letters(engine)
     if as_json:
         fields = ("letter_id", "topic", "partition", "offset", "place", "reason", "kept_at")
-        found = [{name: getattr(row, name) for name in fields} | {"body": _text(row.body)} for row in rows]
-        print(json.dumps(found, default=str))
+        listing = [{name: getattr(row, name) for name in fields} | {"body": _text(row.body)} for row in rows]
+        print(json.dumps(listing, default=str))
         return
     print(f"dead-letters: {len(rows):,} messages could not be used and were not sent again")
     for row in rows[:SHOWN]:

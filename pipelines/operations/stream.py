@@ -48,17 +48,17 @@ from pipelines.operations import (
 )
 from pipelines.operations.processes import ProcessFailed
 from pipelines.operations.stream_events import EventParser
-from pipelines.operations.stream_reader import EVENTS, OUTCOMES, Batch, TopicReader
+from pipelines.operations.stream_reader import EVENTS, OUTCOMES, MessageBatch, TopicReader
 from pipelines.operations.stream_scoring import ReleaseFollower
 from pipelines.operations.stream_state import RecentRows
-from pipelines.operations.stream_store import PositionMoved, Slice
+from pipelines.operations.stream_store import MomentRange, PositionMoved
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = "ontime-predictions"
 MOST_MESSAGES = 2000  # in a step: the memory of a step does not grow with what waits
-LONGEST_SLICE = timedelta(days=1)
-LONGEST_BACKLOG = 2 * LONGEST_SLICE  # of read, but not scored moments, which other processes may score
+LONGEST_RANGE = timedelta(days=1)
+LONGEST_BACKLOG = 2 * LONGEST_RANGE  # of read, but not scored moments, which other processes may score
 WAIT_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 CHECK_EVERY = timedelta(minutes=15)  # of the feed's clock: the contract sees whole days, so not at each step
@@ -122,7 +122,7 @@ class Stream:
             self._score(part, began if batches else time.perf_counter())
         return bool(batches) or part is not None
 
-    def _fetch(self, seconds: float) -> list[Batch]:
+    def _fetch(self, seconds: float) -> list[MessageBatch]:
         events = self._readers[EVENTS].fetch(MOST_MESSAGES, seconds)
         outcomes = self._readers[OUTCOMES].fetch(MOST_MESSAGES, 0)
         if events:
@@ -130,18 +130,18 @@ class Stream:
         elif not self._readers[EVENTS].is_reading:
             time.sleep(seconds)
         return [
-            stream_reader.parse_events(events, self._parser, self.rows, self._now),
-            stream_reader.parse_outcomes(outcomes, self._params.question),
+            stream_reader.sort_events(events, self._parser, self.rows, self._now),
+            stream_reader.sort_outcomes(outcomes, self._params.question),
         ]
 
-    def _commit(self, batches: list[Batch]) -> Slice | None:
-        """Store what the batches say, and claim a slice, in one transaction."""
+    def _commit(self, batches: list[MessageBatch]) -> MomentRange | None:
+        """Store what the batches say, and claim a range, in one transaction."""
         published, late = [*self._published], list[datetime]()
         with exclusive_transaction(self.engine) as connection:
             for batch in batches:
                 self._readers[batch.topic].move(connection, batch)
-                late += stream_reader.store_events(connection, batch)
-                stream_reader.store_outcomes(connection, batch)
+                late += stream_reader.insert_events(connection, batch)
+                stream_reader.insert_outcomes(connection, batch)
                 stream_store.store_dead_letters(connection, batch.dead)
             stream_store.mark_published(connection, published)
             self.watermark = self._watermark(connection)
@@ -152,15 +152,15 @@ class Stream:
         self._late_since = min(late, default=self._late_since)
         return part
 
-    def _claim(self, connection: sa.Connection, batches: list[Batch]) -> Slice | None:
+    def _claim(self, connection: sa.Connection, batches: list[MessageBatch]) -> MomentRange | None:
         """While many messages wait, leave the scoring to other processes, unless they cannot keep up."""
         if sum(batch.counts.total() for batch in batches) >= MOST_MESSAGES and self.watermark is not None:
             scored = stream_store.scored_until(connection) or self._first
             if self.watermark - scored < LONGEST_BACKLOG:
                 return None
-        return stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_SLICE)
+        return stream_store.claim(connection, self._owner, self._first, self.watermark, LONGEST_RANGE)
 
-    def _score(self, part: Slice, began: float) -> None:
+    def _score(self, part: MomentRange, began: float) -> None:
         needed = part.start - arrivals.lookback(self._params)
         if needed < self.rows.since:
             self.rows = self._recent_rows(part.start)  # it was left behind by a process that died long ago
@@ -179,19 +179,19 @@ class Stream:
         self.publish(logged, part.start)
 
     def publish(self, logged: Sequence[Mapping[str, Any]], start: datetime) -> None:
-        """Publish the predictions of the slice that begins at `start`; a later commit notes that."""
+        """Publish the predictions of the range that begins at `start`; a later commit notes that."""
         self._broker.publish(PREDICTIONS, stream_scoring.messages_of(logged))
         self._published.append(start)
 
     def publish_rest(self) -> int:
-        """Publish the predictions of slices that a process scored, but perhaps did not publish before it ended."""
+        """Publish the predictions of ranges that a process scored, but perhaps did not publish before it ended."""
         self._note_published()
         with self.engine.connect() as connection:
-            slices = stream_store.unpublished(connection, self._owner)
-        for each in slices:
+            ranges = stream_store.unpublished(connection, self._owner)
+        for each in ranges:
             self.publish(stream_scoring.predictions_in(self.engine, each.id_prefix), each.start)
         self._note_published()
-        return len(slices)
+        return len(ranges)
 
     def _note_published(self) -> None:
         if self._published:
@@ -244,11 +244,11 @@ class Stream:
                 rows.last_event = until
         return count
 
-    def _is_check_due(self, part: Slice) -> bool:
+    def _is_check_due(self, part: MomentRange) -> bool:
         in_hurry = time.monotonic() < self._check_after and self._unchecked < CHECK_EVENTS
         return not in_hurry and (self._check_from is None or part.end >= self._check_from)
 
-    def _check(self, part: Slice, live: LiveReleases) -> None:
+    def _check(self, part: MomentRange, live: LiveReleases) -> None:
         """Validate the recent days, of which broken ones are not used until they are mended, and measure late events.
 
         Raises ContractBroken if the tables without a moment are broken.

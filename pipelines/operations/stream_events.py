@@ -56,7 +56,7 @@ class Event(NamedTuple):
         return self.values[KEY] if self.table == DATA.entities else None
 
 
-class Column(NamedTuple):
+class EventColumn(NamedTuple):
     """What the contract of a table says of a column's values."""
 
     dtype: Any  # of pandas
@@ -143,7 +143,7 @@ def _all_columns(table: Table) -> list[str]:
     return list(dict.fromkeys([*([table.moment] if table.moment else []), *table.availability.columns]))
 
 
-def _columns_of(table: Table, tables: Tables) -> dict[str, Column]:
+def _columns_of(table: Table, tables: Tables) -> dict[str, EventColumn]:
     """The columns of a table by its contract. Raises NotStreamable if that lacks one."""
     contract = table.contract(tables)
     needed = _all_columns(table)
@@ -152,7 +152,7 @@ def _columns_of(table: Table, tables: Tables) -> dict[str, Column]:
     if absent := sorted({*needed} - {*map(str, contract.columns)}):
         raise NotStreamable(f"{table.name}: its contract has no column {', '.join(absent)}: declare it")
     return {
-        str(name): Column(dtype := _dtype(column), _parser_of(dtype), bool(column.nullable))
+        str(name): EventColumn(dtype := _dtype(column), _parser_of(dtype), bool(column.nullable))
         for name, column in contract.columns.items()
     }
 
@@ -269,19 +269,19 @@ def _known_together(table: Table, rows: pd.DataFrame, key: tuple[str, ...]) -> I
     if not isinstance(availability, Scheduled):
         yield rows, rows[availability.columns[0]] if availability.columns else rows[table.moment]
         return
-    found = list(dict.fromkeys([*key, str(table.moment)]))
-    planned = list(dict.fromkeys([*found, *availability.planned]))
+    identity = list(dict.fromkeys([*key, str(table.moment)]))
+    planned = list(dict.fromkeys([*identity, *availability.planned]))
     yield rows[planned], rows[availability.at] - availability.ahead
     ended_at = rows[availability.end].fillna(rows[availability.due] + availability.final_after)
     at_end = [name for name in rows if name not in planned]
     for event, columns in availability.events.items():
         happened = rows[event].notna()
         part = rows[happened]
-        yield part[[*found, event, *columns]], part[event]
+        yield part[[*identity, event, *columns]], part[event]
         at_end = [name for name in at_end if name not in (event, *columns)]
         never = rows[~happened]
-        yield never[[*found, event, *columns]], ended_at[~happened]
-    yield rows[[*found, *at_end]], ended_at
+        yield never[[*identity, event, *columns]], ended_at[~happened]
+    yield rows[[*identity, *at_end]], ended_at
 
 
 def _json_rows(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

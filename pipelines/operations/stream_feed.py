@@ -71,8 +71,8 @@ class FeedPublisher:
         """The events that become known in a period, also those of rows as long before it as an outcome takes."""
         start, end = since - arrivals.lookback(self._params), until + _longest_plan() + partitions.AHEAD
         tables = sources.cut(self._source(start, end), start, end)
-        known = [each for each in stream_events.events_of(tables) if since <= each.known_at < until]
-        self._events, self._made_until = known, until
+        self._events = [each for each in stream_events.events_of(tables) if since <= each.known_at < until]
+        self._made_until = until
         self._outcomes = [
             each
             for each in materialise.outcomes_of(tables[DATA.entities], self._params.label.at_least)

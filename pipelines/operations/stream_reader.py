@@ -29,7 +29,7 @@ RENEWAL_SECONDS = stream_store.LEASE.total_seconds() / 3
 _OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
 
 
-class Batch(NamedTuple):
+class MessageBatch(NamedTuple):
     """What a fetch of messages contains, as rows of the database."""
 
     topic: str
@@ -66,11 +66,11 @@ class TopicReader:
             self._reader = self._broker.reader(self._topic, self._positions)
         return self._reader.fetch(most, seconds)
 
-    def move(self, connection: sa.Connection, batch: Batch) -> None:
+    def move(self, connection: sa.Connection, batch: MessageBatch) -> None:
         """Store the position of a batch in a transaction. Raises PositionMoved: another process has read it."""
         stream_store.move_positions(connection, self._topic, self._positions, batch.positions, batch.clocks)
 
-    def acknowledge(self, batch: Batch) -> None:
+    def acknowledge(self, batch: MessageBatch) -> None:
         """After the commit of `move`."""
         self._positions |= batch.positions
         if self._reader is not None:
@@ -87,12 +87,12 @@ class TopicReader:
             self._reader = None
 
 
-def parse_events(
+def sort_events(
     received: Sequence[Received],
     parser: EventParser,
     rows: RecentRows,
     now: Callable[[], datetime],
-) -> Batch:
+) -> MessageBatch:
     """Sort the messages of the topic of events. `now` is the feed's clock, which no event may be ahead of."""
     events, dead, counts = list[tuple[Received, Event]](), list[Mapping[str, Any]](), Counter[str]()
     clocks: dict[int, datetime] = {}
@@ -121,10 +121,10 @@ def parse_events(
         counts["events"] += 1
         counts["out of order"] += clock is not None and known_at < clock
         events.append((message, parsed))
-    return Batch(EVENTS, events, (), dead, _last_offsets(received), clocks, counts)
+    return MessageBatch(EVENTS, events, (), dead, _last_offsets(received), clocks, counts)
 
 
-def parse_outcomes(received: Sequence[Received], question: Question) -> Batch:
+def sort_outcomes(received: Sequence[Received], question: Question) -> MessageBatch:
     """Sort the messages of the topic of outcomes: each has the body of POST /v1/outcomes for one entity."""
     outcomes, dead, counts = list[Mapping[str, Any]](), list[Mapping[str, Any]](), Counter[str]()
     for message in received:
@@ -134,7 +134,7 @@ def parse_outcomes(received: Sequence[Received], question: Question) -> Batch:
         except EventRejected as rejected:
             counts["dead letters"] += 1
             dead.append(_dead_letter(OUTCOMES, message, rejected))
-    return Batch(OUTCOMES, (), outcomes, dead, _last_offsets(received), {}, counts)
+    return MessageBatch(OUTCOMES, (), outcomes, dead, _last_offsets(received), {}, counts)
 
 
 def _outcome(body: bytes, question: Question) -> Mapping[str, Any]:
@@ -151,7 +151,7 @@ def _outcome(body: bytes, question: Question) -> Mapping[str, Any]:
     return outcome.model_dump()
 
 
-def store_events(connection: sa.Connection, batch: Batch) -> list[datetime]:
+def insert_events(connection: sa.Connection, batch: MessageBatch) -> list[datetime]:
     """Insert the events of a batch, except those of erased entities.
 
     Returns when the late ones were known: predictions that would have known them are made.
@@ -173,11 +173,11 @@ def store_events(connection: sa.Connection, batch: Batch) -> list[datetime]:
         for message, event in batch.events
         if event.entity_id not in erased
     ]
-    stream_store.store_events(connection, rows)
+    stream_store.append_events(connection, rows)
     return [row["known_at"] for row in rows if row["late"]]
 
 
-def store_outcomes(connection: sa.Connection, batch: Batch) -> None:
+def insert_outcomes(connection: sa.Connection, batch: MessageBatch) -> None:
     """Insert the outcomes of a batch, except those of erased entities."""
     erased = erasure.erased_at(connection, (outcome[KEY] for outcome in batch.outcomes))
     database.store_outcomes(connection, [outcome for outcome in batch.outcomes if outcome[KEY] not in erased])

@@ -1,4 +1,4 @@
-"""Scores a slice: the features of the entities whose prediction moment is in it, their predictions, and one commit."""
+"""Scores a range: the features of the entities whose prediction moment is in it, their predictions, and one commit."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from ontime.settings import Settings
 from pipelines.brokers import Message
 from pipelines.operations import materialise, stream_store
 from pipelines.operations.stream_state import Position, RecentRows
-from pipelines.operations.stream_store import Slice
+from pipelines.operations.stream_store import MomentRange
 
 logger = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class ReleaseFollower:
         return self._live
 
 
-def build(rows: RecentRows, broken: Mapping[str, set[date]], part: Slice, params: Params) -> pd.DataFrame:
-    """The features of the entities whose prediction moment is in the slice, by moment."""
+def features_in(rows: RecentRows, broken: Mapping[str, set[date]], part: MomentRange, params: Params) -> pd.DataFrame:
+    """The features of the entities whose prediction moment is in the range, by moment."""
     lead = timedelta(minutes=params.features.lead_minutes)
     tables = usable(rows, broken)
     built = features.build(tables, part.start + lead, part.end + lead, params.features, params.question)
@@ -72,13 +72,13 @@ def usable(rows: RecentRows, broken: Mapping[str, set[date]]) -> Tables:
     return contract.repaired(remaining)
 
 
-def prediction_id(part: Slice, position: Position) -> str:
-    """The same whenever a slice is scored: 16 digits of the slice, then 16 of the place of the entity's first event."""
+def prediction_id(part: MomentRange, position: Position) -> str:
+    """The same whenever a range is scored: 16 digits of the range, then 16 of the place of the entity's first event."""
     return part.id_prefix + sha256(f"{position.topic} {position.partition} {position.offset}".encode()).hexdigest()[:16]
 
 
 def predict(
-    built: pd.DataFrame, rows: RecentRows, part: Slice, live: LiveReleases, began: float
+    built: pd.DataFrame, rows: RecentRows, part: MomentRange, live: LiveReleases, began: float
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of the tables `predictions` and `shadows`; `began`: when the work began, on the clock of perf_counter."""
     ids = built[KEY].tolist()
@@ -118,11 +118,11 @@ def _scores(built: pd.DataFrame, release: Release) -> tuple[np.ndarray, list[flo
 
 
 def score(
-    engine: sa.Engine, rows: RecentRows, broken: Mapping[str, set[date]], part: Slice, live: LiveReleases,
+    engine: sa.Engine, rows: RecentRows, broken: Mapping[str, set[date]], part: MomentRange, live: LiveReleases,
     params: Params, owner: str, began: float,
 ) -> Sequence[Mapping[str, Any]] | None:  # fmt: skip
-    """Score a slice and commit it as a whole; its predictions, or None if another process has taken the slice over."""
-    built = materialise.without_erased(engine, build(rows, broken, part, params))
+    """Score a range and commit it as a whole; its predictions, or None if another process has taken the range over."""
+    built = materialise.without_erased(engine, features_in(rows, broken, part, params))
     logged, shadows = predict(built, rows, part, live, began) if len(built) else ([], [])
     with exclusive_transaction(engine) as connection:
         if not stream_store.finish(connection, owner, part, len(logged)):
@@ -144,7 +144,7 @@ def messages_of(logged: Sequence[Mapping[str, Any]]) -> list[Message]:
 
 
 def predictions_in(engine: sa.Engine, id_prefix: str) -> list[Mapping[str, Any]]:
-    """The predictions of a slice that was scored before."""
+    """The predictions of a range that was scored before."""
     table = predictions.c
     query = sa.select(*(table[name] for name in OUTPUT)).where(
         table.prediction_id >= f"{id_prefix}{'0' * 16}", table.prediction_id <= f"{id_prefix}{'f' * 16}"

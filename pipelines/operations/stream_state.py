@@ -17,7 +17,7 @@ from pydantic_core import from_json
 from ontime.availability import Scheduled
 from ontime.datasets import Table, Tables
 from ontime.problem.data import DATA
-from pipelines.operations.stream_events import Column, Event, EventParser
+from pipelines.operations.stream_events import Event, EventColumn, EventParser
 from pipelines.operations.stream_store import StoredEvent
 
 Key = tuple[Any, ...]
@@ -148,7 +148,7 @@ def _frame(
     rows: Sequence[Mapping[str, Any]],
     positions: Sequence[Position],
     labels: Sequence[int],
-    columns: Mapping[str, Column],
+    columns: Mapping[str, EventColumn],
 ) -> pd.DataFrame:
     """The rows with the types of their table's contract; of a column without a value yet, null."""
     values = {name: _typed([row.get(name) for row in rows], column.dtype) for name, column in columns.items()}

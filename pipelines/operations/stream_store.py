@@ -1,8 +1,8 @@
-"""What `ontime stream` keeps in the database: events, positions, slices of prediction moments, and dead letters.
+"""What `ontime stream` keeps in the database: events, positions, ranges of prediction moments, and dead letters.
 
 Everything that a batch of messages causes is committed together with the position of its last message, so each message
-counts once, whenever a process is killed. A slice is a range of prediction moments whose entities one process scores
-together; it is claimed for a while, so that another process scores it if the first one dies.
+counts once, whenever a process is killed. The prediction moments are divided into ranges, each of which one process
+scores as a whole; a range is claimed for a while, so that another process scores it if the first one dies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ontime.database_tables import dead_letters, stream_events, stream_positions, stream_readers, stream_slices
+from ontime.database_tables import dead_letters, stream_events, stream_positions, stream_ranges, stream_readers
 from ontime.decision_chain import exclusive_transaction
 
 LEASE = timedelta(seconds=10)  # after which another process takes over what a silent one had claimed
@@ -22,7 +22,7 @@ class PositionMoved(RuntimeError):
     """Another process has read the same messages meanwhile; nothing of the batch was stored."""
 
 
-class Slice(NamedTuple):
+class MomentRange(NamedTuple):
     """The prediction moments from `start` until `end`, exclusive, and what the process that claimed them needs."""
 
     start: datetime
@@ -100,11 +100,11 @@ def move_positions(
 def clock_of(connection: sa.Connection, topic: str) -> datetime | None:
     """The time until which every partition of the topic has been read; None before the first event of one."""
     clocks = connection.execute(sa.select(stream_positions.c.clock).where(stream_positions.c.topic == topic)).scalars()
-    known = list(clocks)
-    return min(known) if known and None not in known else None
+    times = list(clocks)
+    return min(times) if times and None not in times else None
 
 
-def store_events(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+def append_events(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows with the columns of `stream_events`, in this order. Only inside `exclusive_transaction`."""
     if rows:
         connection.execute(sa.insert(stream_events), list(rows))
@@ -116,8 +116,8 @@ def store_dead_letters(connection: sa.Connection, rows: Sequence[Mapping[str, An
 
 
 def scored_until(connection: sa.Connection) -> datetime | None:
-    """The end of the last slice that was claimed; None before the first one."""
-    return connection.execute(sa.select(sa.func.max(stream_slices.c.end))).scalar()
+    """The end of the last range that was claimed; None before the first one."""
+    return connection.execute(sa.select(sa.func.max(stream_ranges.c.end))).scalar()
 
 
 def last_event_number(connection: sa.Connection) -> int:
@@ -126,56 +126,56 @@ def last_event_number(connection: sa.Connection) -> int:
 
 def claim(
     connection: sa.Connection, owner: str, first: datetime, until: datetime | None, longest: timedelta
-) -> Slice | None:
-    """Claim a slice that a silent process has left, or else the next one up to `until`; None if there is nothing to do.
+) -> MomentRange | None:
+    """Claim a range that a silent process has left, or else the next one up to `until`; None if there is nothing to do.
 
-    `first`: where the very first slice begins. Only inside `exclusive_transaction`.
+    `first`: where the very first range begins. Only inside `exclusive_transaction`.
     """
-    now, table = datetime.now(UTC), stream_slices.c
+    now, table = datetime.now(UTC), stream_ranges.c
     leased = {"owner": owner, "lease_until": now + LEASE}
     left = connection.execute(
-        sa.select(stream_slices)
+        sa.select(stream_ranges)
         .where(table.scored.is_(None), sa.or_(table.lease_until <= now, table.owner == owner))
         .order_by(table.start)
         .limit(1)
     ).first()
     if left is not None:
-        connection.execute(sa.update(stream_slices).where(table.start == left.start), leased)
-        return Slice(left.start, left.end, left.id_prefix, last_event_number(connection))
-    last = connection.execute(sa.select(stream_slices).order_by(table.end.desc()).limit(1)).first()
+        connection.execute(sa.update(stream_ranges).where(table.start == left.start), leased)
+        return MomentRange(left.start, left.end, left.id_prefix, last_event_number(connection))
+    last = connection.execute(sa.select(stream_ranges).order_by(table.end.desc()).limit(1)).first()
     start = last.end if last is not None else first
     if until is None or until <= start:
         return None
     end = min(until, start + longest)
     if last is not None and last.owner == owner and last.scored == 0:  # no row for each quiet second of a night
         moved = {"start": start, "end": end, "scored": None, "is_published": False, **leased}
-        connection.execute(sa.update(stream_slices).where(table.start == last.start), moved)
-        return Slice(start, end, last.id_prefix, last_event_number(connection))
+        connection.execute(sa.update(stream_ranges).where(table.start == last.start), moved)
+        return MomentRange(start, end, last.id_prefix, last_event_number(connection))
     newest = connection.execute(sa.select(sa.func.max(table.id_prefix))).scalar() or ""
     prefix = f"{max(time_ns(), int(newest or '0', 16) + 1):016x}"
     row = {"start": start, "end": end, "id_prefix": prefix, "is_published": False, **leased}
-    connection.execute(sa.insert(stream_slices), row)
-    return Slice(start, end, prefix, last_event_number(connection))
+    connection.execute(sa.insert(stream_ranges), row)
+    return MomentRange(start, end, prefix, last_event_number(connection))
 
 
 def is_left(connection: sa.Connection) -> bool:
-    """Whether a process that fell silent has left a slice that nobody has scored."""
-    table = stream_slices.c
+    """Whether a process that fell silent has left a range that nobody has scored."""
+    table = stream_ranges.c
     left = sa.select(table.start).where(table.scored.is_(None), table.lease_until <= datetime.now(UTC))
     return connection.execute(left.limit(1)).first() is not None
 
 
-def finish(connection: sa.Connection, owner: str, done: Slice, scored: int) -> bool:
-    """Record that a slice is scored; False if another process has taken it over."""
-    table = stream_slices.c
-    mine = sa.update(stream_slices).where(table.start == done.start, table.owner == owner, table.scored.is_(None))
+def finish(connection: sa.Connection, owner: str, part: MomentRange, scored: int) -> bool:
+    """Record that a range is scored; False if another process has taken it over."""
+    table = stream_ranges.c
+    mine = sa.update(stream_ranges).where(table.start == part.start, table.owner == owner, table.scored.is_(None))
     return connection.execute(mine, {"scored": scored}).rowcount == 1
 
 
 def unpublished(connection: sa.Connection, owner: str) -> list[sa.Row[Any]]:
-    """The slices that are scored and perhaps not published: those of this process, and those that a silent one left."""
-    table = stream_slices.c
-    waiting = sa.select(stream_slices).where(
+    """The ranges that are scored and perhaps not published: those of this process, and those that a silent one left."""
+    table = stream_ranges.c
+    waiting = sa.select(stream_ranges).where(
         table.is_published.is_(False),
         table.scored.is_not(None),
         sa.or_(table.owner == owner, table.lease_until <= datetime.now(UTC)),
@@ -185,8 +185,8 @@ def unpublished(connection: sa.Connection, owner: str) -> list[sa.Row[Any]]:
 
 def mark_published(connection: sa.Connection, starts: Sequence[datetime]) -> None:
     if starts:
-        table = stream_slices.c
-        connection.execute(sa.update(stream_slices).where(table.start.in_(list(starts))), {"is_published": True})
+        table = stream_ranges.c
+        connection.execute(sa.update(stream_ranges).where(table.start.in_(list(starts))), {"is_published": True})
 
 
 def events_after(engine: sa.Engine, number: int, until: int, since: datetime, most: int) -> list[StoredEvent]:
@@ -206,8 +206,8 @@ def events_after(engine: sa.Engine, number: int, until: int, since: datetime, mo
 
 def status(engine: sa.Engine, topic: str, lateness: timedelta) -> dict[str, Any]:
     """Up to when everything is known (the watermark) and scored, and what waits or could not be used."""
-    slices, letters, events = stream_slices.c, dead_letters.c, stream_events.c
-    unscored = sa.select(sa.func.count()).select_from(stream_slices).where(slices.scored.is_(None))
+    ranges, letters, events = stream_ranges.c, dead_letters.c, stream_events.c
+    unscored = sa.select(sa.func.count()).select_from(stream_ranges).where(ranges.scored.is_(None))
     unsent = sa.select(sa.func.count()).select_from(dead_letters).where(letters.resent_at.is_(None))
     late = sa.select(sa.func.count()).select_from(stream_events).where(events.late)
     reader = sa.select(stream_readers).where(stream_readers.c.topic == topic)
@@ -216,7 +216,7 @@ def status(engine: sa.Engine, topic: str, lateness: timedelta) -> dict[str, Any]
         return {
             "watermark": None if clock is None else clock - lateness,
             "scored_until": scored_until(connection),
-            "unscored_slices": connection.execute(unscored).scalar_one(),
+            "unscored_ranges": connection.execute(unscored).scalar_one(),
             "late_events": connection.execute(late).scalar_one(),
             "dead_letters": connection.execute(unsent).scalar_one(),
             "reader": None if holder is None or holder.lease_until < datetime.now(UTC) else holder.owner,

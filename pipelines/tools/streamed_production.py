@@ -58,7 +58,7 @@ class StreamedProduction:
 
     def _is_scored(self, end: datetime) -> bool:
         status = stream_store.status(self._engine, EVENTS, timedelta(0))
-        if status["scored_until"] is None or status["scored_until"] < end or status["unscored_slices"]:
+        if status["scored_until"] is None or status["scored_until"] < end or status["unscored_ranges"]:
             return False
         position = sa.select(stream_positions.c.offset).where(stream_positions.c.topic == OUTCOMES)
         with self._engine.connect() as connection:

@@ -141,8 +141,8 @@ stream_readers = sa.Table(  # which process reads a topic
     sa.Column("lease_until", UTCTime, nullable=False),
 )
 
-stream_slices = sa.Table(  # ranges of prediction moments, each scored by one process as a whole
-    "stream_slices",
+stream_ranges = sa.Table(  # ranges of prediction moments, each scored by one process as a whole
+    "stream_ranges",
     metadata,
     sa.Column("start", UTCTime, primary_key=True),
     sa.Column("end", UTCTime, nullable=False, index=True),

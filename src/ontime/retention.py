@@ -20,7 +20,7 @@ from ontime.database_tables import (
     predictions,
     shadows,
     stream_events,
-    stream_slices,
+    stream_ranges,
 )
 from ontime.params import Retention
 
@@ -66,7 +66,7 @@ def old_rows(
     outcomes_limit = min(feed_now - timedelta(days=retention.outcomes_days), needed_since)
     entities_limit = min(features_limit, outcomes_limit, feed_now - timedelta(days=retention.predictions_days))
     events_limit = min(feed_now - timedelta(days=retention.events_days), needed_since - lead)
-    last_end = sa.select(sa.func.max(stream_slices.alias().c.end)).scalar_subquery()
+    last_end = sa.select(sa.func.max(stream_ranges.alias().c.end)).scalar_subquery()
     return [
         OldRows(
             shadows,
@@ -84,8 +84,8 @@ def old_rows(
         OldRows(outcomes, outcomes.c.known_at, outcomes_limit),
         OldRows(entities, entities.c.event_at, entities_limit),  # last: the others are joined to it
         OldRows(stream_events, stream_events.c.moment, events_limit),
-        # The end of the last slice is where the next one begins.
-        OldRows(stream_slices, stream_slices.c.end, events_limit, stream_slices.c.end == last_end),
+        # The end of the last range is where the next one begins.
+        OldRows(stream_ranges, stream_ranges.c.end, events_limit, stream_ranges.c.end == last_end),
         OldRows(dead_letters, dead_letters.c.kept_at, real_now - timedelta(days=retention.events_days)),
     ]
 

@@ -52,10 +52,10 @@ def test_a_week_is_predicted_as_by_the_batch_bit_for_bit(
 
     running = run_to_end(streaming.opened(settings, params, broker, raw))
 
-    built, wanted = streaming.expected(tables, params, settings, end)
+    built, reference = streaming.expected(tables, params, settings, end)
     assert running.watermark == end
-    assert len(wanted.entities) > 5_900
-    streaming.assert_once_and_equal(running.engine, wanted)
+    assert len(reference.entities) > 5_900
+    streaming.assert_once_and_equal(running.engine, reference)
     assert streaming.stored_vectors(running.engine, params, built) == []
     assert sorted(streaming.output_ids(broker)) == sorted(streaming.predicted(running.engine).ids)
     assert running.counts["late"] == running.counts["dead letters"] == running.counts["repeated"] == 0
@@ -68,15 +68,15 @@ def test_outcomes_come_from_their_topic(
 
     running = run_to_end(streaming.opened(settings, params, broker, raw))
 
-    wanted = {
+    reference = {
         each["entity_id"]: (each["label"], each["value"])
         for each in materialise.outcomes_of(tables["flights"], params.label.at_least)
         if START <= each["known_at"] < days_later(2)  # type: ignore[operator]
     }
     with running.engine.connect() as connection:
         rows = connection.execute(sa.select(database_tables.outcomes)).all()
-    assert len(wanted) > 1_500
-    assert {row.entity_id: (row.label, row.value) for row in rows} == wanted
+    assert len(reference) > 1_500
+    assert {row.entity_id: (row.label, row.value) for row in rows} == reference
 
 
 def test_on_both_databases_the_order_of_events_within_the_allowed_lateness_does_not_matter(
@@ -91,8 +91,8 @@ def test_on_both_databases_the_order_of_events_within_the_allowed_lateness_does_
 
     running = run_to_end(streaming.opened(on_both, with_lateness(params, 3600), broker, raw))
 
-    _, wanted = streaming.expected(tables, params, on_both, end)
-    streaming.assert_once_and_equal(running.engine, wanted)
+    _, reference = streaming.expected(tables, params, on_both, end)
+    streaming.assert_once_and_equal(running.engine, reference)
     assert running.counts["late"] == 0
     assert running.counts["out of order"] > 1_000
 
@@ -108,8 +108,8 @@ def test_repeated_events_are_counted_and_change_nothing(
 
     running = run_to_end(streaming.opened(settings, at_once, broker, raw))
 
-    _, wanted = streaming.expected(tables, at_once, settings, end)
-    streaming.assert_once_and_equal(running.engine, wanted)
+    _, reference = streaming.expected(tables, at_once, settings, end)
+    streaming.assert_once_and_equal(running.engine, reference)
     assert running.counts["repeated"] == len(events[::7])
 
 
@@ -129,14 +129,14 @@ def test_late_events_are_kept_and_measured_and_change_no_prediction_that_was_mad
     streaming.publish(broker, [each for each in rest if each.known_at >= noon], evening)
     run_to_end(running)
 
-    _, wanted = streaming.expected(tables, at_once, settings, evening)
+    _, reference = streaming.expected(tables, at_once, settings, evening)
     after = streaming.predicted(running.engine)
     assert running.counts["late"] == len(withheld) == 9
     assert {each: after.vectors[each] for each in before.entities} == before.vectors
-    assert any(before.vectors[each] != wanted.vectors[each] for each in before.entities)  # they did change something
+    assert any(before.vectors[each] != reference.vectors[each] for each in before.entities)  # they did change something
     later = set(after.entities) - set(before.entities)
     assert len(later) > 200
-    assert all(after.vectors[each] == wanted.vectors[each] for each in later)  # ... and are used from then on
+    assert all(after.vectors[each] == reference.vectors[each] for each in later)  # ... and are used from then on
     decision = database.last_decision(running.engine, "late events")
     assert decision is not None
     assert decision.evidence["events"] == len(withheld)
@@ -167,8 +167,8 @@ def test_what_is_no_event_is_a_dead_letter_with_its_place_and_the_rest_goes_on(
 
     running = run_to_end(streaming.opened(settings, at_once, broker, raw))
 
-    _, wanted = streaming.expected(tables, at_once, settings, end)
-    streaming.assert_once_and_equal(running.engine, wanted)
+    _, reference = streaming.expected(tables, at_once, settings, end)
+    streaming.assert_once_and_equal(running.engine, reference)
     letters = dead_letters.letters(running.engine)
     assert [row.place for row in letters if row.topic == EVENTS] == ["", "", "", *wrong]
     assert [row.place for row in letters if row.topic == OUTCOMES] == ["label", ""]
@@ -202,8 +202,8 @@ def test_an_early_event_is_kept_and_used_when_it_is_sent_again_in_time(
     streaming.publish(broker, [], now[0])
     run_to_end(last)
 
-    _, wanted = streaming.expected(tables, at_once, settings, evening)
-    streaming.assert_once_and_equal(last.engine, wanted)
+    _, reference = streaming.expected(tables, at_once, settings, evening)
+    streaming.assert_once_and_equal(last.engine, reference)
     assert dead_letters.letters(last.engine) == []
 
 
@@ -230,7 +230,7 @@ def test_the_status_shows_the_watermark_and_what_is_left(
     status = stream_store.status(running.engine, EVENTS, lateness)
 
     assert status["watermark"] == status["scored_until"] == days_later(0.5) - lateness
-    assert (status["unscored_slices"], status["dead_letters"], status["late_events"]) == (0, 1, 0)
+    assert (status["unscored_ranges"], status["dead_letters"], status["late_events"]) == (0, 1, 0)
     assert status["reader"] is not None
     running.close()
     assert stream_store.status(database.connect(settings.database_url), EVENTS, lateness)["reader"] is None

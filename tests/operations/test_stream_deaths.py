@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from ontime import database
-from ontime.database_tables import stream_slices
+from ontime.database_tables import stream_ranges
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
@@ -59,18 +59,18 @@ def consumer(settings: Settings, address: str, tables: Path, *death: str) -> Ite
 def is_scored(engine: sa.Engine, until: datetime) -> bool:
     """Whether everything until a moment is scored and published."""
     status = stream_store.status(engine, EVENTS, timedelta(0))
-    table = stream_slices.c
+    table = stream_ranges.c
     unpublished = sa.select(table.start).where(table.is_published.is_(False), table.scored > 0)
     with engine.connect() as connection:
         waiting = connection.execute(unpublished).first()
-    done = status["scored_until"]
-    return done is not None and done >= until and not status["unscored_slices"] and waiting is None
+    scored = status["scored_until"]
+    return scored is not None and scored >= until and not status["unscored_ranges"] and waiting is None
 
 
 def assert_all_is_there(settings: Settings, params: Params, tables: Tables, broker: Broker, until: datetime) -> None:
     engine = database.connect(settings.database_url)
-    _, wanted = streaming.expected(tables, params, settings, until)
-    streaming.assert_once_and_equal(engine, wanted)
+    _, reference = streaming.expected(tables, params, settings, until)
+    streaming.assert_once_and_equal(engine, reference)
     assert sorted(streaming.output_ids(broker)) == sorted(streaming.predicted(engine).ids)
 
 
@@ -151,7 +151,7 @@ def test_two_consumers_share_the_work_and_one_goes_on_alone(
 
 def owners(engine: sa.Engine) -> set[str]:
     with engine.connect() as connection:
-        return set(connection.execute(sa.select(stream_slices.c.owner).where(stream_slices.c.scored > 0)).scalars())
+        return set(connection.execute(sa.select(stream_ranges.c.owner).where(stream_ranges.c.scored > 0)).scalars())
 
 
 def test_a_stream_goes_on_when_its_broker_was_killed_and_has_come_back(
