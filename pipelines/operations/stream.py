@@ -56,7 +56,7 @@ from pipelines.operations.stream_store import MomentRange, PositionMoved, Stored
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = "ontime-predictions"
-MOST_MESSAGES = 2000  # in a step: the memory of a step does not grow with what waits
+MOST_MESSAGES = 5000  # in a step: the memory of a step does not grow with what waits
 LONGEST_RANGE = timedelta(days=1)
 LONGEST_BACKLOG = 2 * LONGEST_RANGE  # of read, but not scored moments, which other processes may score
 WAIT_SECONDS = 0.2
