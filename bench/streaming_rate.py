@@ -41,7 +41,7 @@ WAIT_SECONDS = 300
 
 
 class Known(NamedTuple):
-    """The messages of a feed, by the time at which each became known."""
+    """The messages of a feed, by the time at which each became feed."""
 
     times: Sequence[datetime]
     messages: Sequence[Message]
@@ -52,18 +52,18 @@ def main() -> None:
     last = sources.dataset(params.dataset).last_day
     start = local_time.midnight(last - timedelta(weeks=WEEKS + 1))
     end = start + timedelta(weeks=WEEKS)
-    known = messages_between(params, start - arrivals.lookback(params), end)
-    capacity = measure_capacity(params, known, start, end)
-    loads = [measure_load(params, known, start, end, share, capacity["per_second"]) for share in SHARES]
+    feed = messages_between(params, stream_feed.history_start(start, params), end)
+    capacity = measure_capacity(params, feed, start, end)
+    loads = [measure_share(params, feed, start, end, share, capacity["per_second"]) for share in SHARES]
     write_json(REPORTS / "bench_stream.json", {"weeks": WEEKS, "capacity": capacity, "loads": loads})
     print(
-        f"bench-stream: {capacity['per_second']:,} predictions a second, {capacity['per_cpu_second']:,} a second of CPU "
-        f"time, {capacity['events_per_second']:,} events a second, {capacity['memory_mb']} MB"
+        f"bench-stream: {capacity['per_second']:,} predictions and {capacity['events_per_second']:,} events a second, "
+        f"{capacity['per_cpu_second']:,} predictions a second of CPU time, {capacity['memory_mb']} MB"
     )
     for each in loads:
         print(
-            f"  at {each['share']:4.0%} of that: {each['predictions_per_second']:5,} a second, p50 {each['p50_ms']:,} ms, "
-            f"p99 {each['p99_ms']:,} ms, CPU {each['cpu_share']:.0%} of a core"
+            f"  at {each['share']:4.0%} of that: {each['predictions_per_second']:5,} a second, "
+            f"p50 {each['p50_ms']:,} ms, p99 {each['p99_ms']:,} ms, CPU {each['cpu_share']:.0%} of a core"
         )
 
 
@@ -90,7 +90,7 @@ def consumer(folder: Path, address: str, start: datetime) -> Iterator[psutil.Pro
         yield psutil.Process(process.pid)
 
 
-def publish(broker: Broker, messages: Sequence[Message]) -> None:
+def send(broker: Broker, messages: Sequence[Message]) -> None:
     for first in range(0, len(messages), 1000):
         broker.publish(EVENTS, messages[first : first + 1000])
 
@@ -109,49 +109,49 @@ def wait_until_scored(folder: Path, until: datetime) -> None:
 
 
 @contextmanager
-def prepared(params: Params, known: Known, start: datetime) -> Iterator[tuple[Path, Broker, psutil.Process, int]]:
+def prepared(params: Params, feed: Known, start: datetime) -> Iterator[tuple[Path, Broker, psutil.Process, int]]:
     """A broker and a consumer that has read what features need of the past, and the number of its messages."""
     with TemporaryDirectory(prefix="bench-stream-") as name, embedded_nats(Path(name) / "nats") as address:
         folder, broker = Path(name), brokers.connect(address)
         broker.create_topic(EVENTS)
-        past = sum(moment < start for moment in known.times)
-        publish(broker, known.messages[:past])
+        past = sum(moment < start for moment in feed.times)
+        send(broker, feed.messages[:past])
         lateness = timedelta(seconds=params.stream.allowed_lateness_seconds)
         first = start - timedelta(minutes=1)  # a range of a minute, to see that the past is read
         with consumer(folder, address, first) as process:
-            publish(broker, [stream_feed.clock(start + lateness)])
+            send(broker, [stream_feed.clock(start + lateness)])
             wait_until_scored(folder, start)
             yield folder, broker, process, past
         broker.close()
 
 
-def measure_capacity(params: Params, known: Known, start: datetime, end: datetime) -> dict[str, Any]:
+def measure_capacity(params: Params, feed: Known, start: datetime, end: datetime) -> dict[str, Any]:
     """Everything at once: predictions a second of wall time and of the process's CPU time."""
     lateness = timedelta(seconds=params.stream.allowed_lateness_seconds)
-    with prepared(params, known, start) as (folder, broker, process, past):
+    with prepared(params, feed, start) as (folder, broker, process, past):
         before, began = cpu_seconds(process), time.perf_counter()
-        publish(broker, [*known.messages[past:], stream_feed.clock(end + lateness)])
+        send(broker, [*feed.messages[past:], stream_feed.clock(end + lateness)])
         wait_until_scored(folder, end)
         seconds, cpu = time.perf_counter() - began, cpu_seconds(process) - before
-        scored = len(outputs(broker))
+        scored = len(received_predictions(broker))
         return {
-            "events": len(known.messages) - past,
+            "events": len(feed.messages) - past,
             "predictions": scored,
             "per_second": round(scored / seconds),
             "per_cpu_second": round(scored / cpu),
-            "events_per_second": round((len(known.messages) - past) / seconds),
+            "events_per_second": round((len(feed.messages) - past) / seconds),
             "memory_mb": round(process.memory_info().rss / 1e6),
         }
 
 
-def measure_load(
-    params: Params, known: Known, start: datetime, end: datetime, share: float, capacity: float
+def measure_share(
+    params: Params, feed: Known, start: datetime, end: datetime, share: float, capacity: float
 ) -> dict[str, Any]:
     """Publish at a share of the capacity, and measure each prediction from the clock that made it due."""
     lead = timedelta(minutes=params.features.lead_minutes)
     lateness = timedelta(seconds=params.stream.allowed_lateness_seconds)
-    with prepared(params, known, start) as (folder, broker, process, past):
-        moments = event_times(start, end)
+    with prepared(params, feed, start) as (folder, broker, process, past):
+        moments = times_of_events(start, end)
         speed = share * capacity * (end - start).total_seconds() / len(moments)  # seconds of the feed in a second
         clocks, published_at = [start], [time.time()]
         place, began, before = past, time.perf_counter(), cpu_seconds(process)
@@ -159,18 +159,18 @@ def measure_load(
             while (elapsed := time.perf_counter() - began) < SECONDS and clocks[-1] < end:
                 until = min(start + timedelta(seconds=elapsed * speed), end)
                 first = place
-                while place < len(known.times) and known.times[place] < until + lateness:
+                while place < len(feed.times) and feed.times[place] < until + lateness:
                     place += 1
                 clocks.append(until)
                 published_at.append(time.time())
-                publish(broker, [*known.messages[first:place], stream_feed.clock(until + lateness)])
+                send(broker, [*feed.messages[first:place], stream_feed.clock(until + lateness)])
                 bar.update(time.perf_counter() - began - bar.n)
                 time.sleep(max(0.0, TICK_SECONDS - (time.perf_counter() - began - elapsed)))
         wait_until_scored(folder, clocks[-1])
         seconds, cpu = time.perf_counter() - began, cpu_seconds(process) - before
         latencies = list[float]()
         ends = np.array([clock.timestamp() for clock in clocks])
-        for entity_id, received_at in outputs(broker):
+        for entity_id, received_at in received_predictions(broker):
             due = int(np.searchsorted(ends, (moments[entity_id] - lead).timestamp(), side="right"))
             if 0 < due < len(ends):
                 latencies.append(1000 * (received_at - published_at[due]))
@@ -183,13 +183,13 @@ def measure_load(
         }
 
 
-def event_times(start: datetime, end: datetime) -> dict[str, datetime]:
+def times_of_events(start: datetime, end: datetime) -> dict[str, datetime]:
     """The event time of each entity of a period."""
     rows = read_tables(INGESTED, (start, end + timedelta(days=1)))[DATA.entities]
     return dict(zip(rows["entity_id"], rows[DATA.event_at].dt.to_pydatetime(), strict=True))
 
 
-def outputs(broker: Broker) -> list[tuple[str, float]]:
+def received_predictions(broker: Broker) -> list[tuple[str, float]]:
     """Entity and time of receipt of each prediction in the output topic."""
     reader, rows = broker.reader(PREDICTIONS, {}), list[tuple[str, float]]()
     while messages := reader.fetch(5000, 0.2):
