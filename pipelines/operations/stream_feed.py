@@ -91,13 +91,13 @@ def _longest_plan() -> timedelta:
     return max(plans, default=timedelta(0))
 
 
-def message(key: str, body: bytes) -> Message:
+def message(key: str | None, body: bytes) -> Message:
     """A message whose id follows from its content, so that a repetition has the same."""
     return Message(key, blake2b(body, digest_size=16).hexdigest(), body)
 
 
 def clock(known_until: datetime) -> Message:
-    return message("clock", stream_events.clock_message(known_until))
+    return message(None, stream_events.clock_message(known_until))  # for each partition
 
 
 def run(settings: Settings, params: Params, broker: Broker) -> None:
