@@ -69,6 +69,7 @@ class StreamMetrics:
         watermark.set_function(lambda: self._watermark.timestamp() if self._watermark else math.nan)
         if now is not None:
             self._gauge("behind_seconds", "The feed's clock minus the watermark").set_function(self._behind)
+        self._refresh()  # a first scrape must not see 0 dead letters
 
     def _gauge(self, name: str, help_text: str) -> Gauge:
         return Gauge(f"ontime_stream_{name}", help_text, registry=self.registry)
