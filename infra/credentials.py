@@ -2,9 +2,10 @@
 
     python -m infra.credentials            creates missing secrets; existing ones stay
 
-To use Kafka, write its address into `ontime_broker`. To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
+To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
 PostgreSQL; for the signing key, sign the releases with `make stack-run DO="make sign"`, then delete the first line of
-trusted_keys and restart the services. No backup includes them: keep a copy in a password manager.
+trusted_keys and restart the services. To use Kafka, write its address into ontime_broker. No backup includes the
+secrets: keep a copy in a password manager.
 
 Each file is mounted only into the containers that need it. Other users of this machine cannot enter the folder; the
 files themselves are readable, because each container reads them as its own user.
@@ -15,7 +16,6 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
-
 from urllib.parse import SplitResult, urlsplit
 
 from ontime import files, signatures
