@@ -26,12 +26,8 @@ ONE_NODE: dict[Check, set[str]] = {
 }  # there is only one
 HELD = [(overlay, check) for overlay in OVERLAYS for check in FAULTS if overlay not in ONE_NODE.get(check, ())]
 PLANTED = [(check, fault) for check, faults in FAULTS.items() for fault in faults]
-SCANNED = (
-    "small-dask.yaml",
-    "canary.yaml",
-    "production-spark.yaml",
-    "production-stream.yaml",
-)  # which include small and production
+# They include small and production.
+SCANNED = ("small-dask.yaml", "canary.yaml", "production-spark.yaml", "production-stream.yaml")
 LOCKED = "readOnlyRootFilesystem: true"
 MISSPELT = (
     (LOCKED, "readonlyRootFilesystem: true"),

@@ -14,9 +14,8 @@ from infra.tests.kubernetes.processes import environment, loaded
 CALLERS = {"ingress", "monitoring"}
 DNS = ("kube-system", 53)
 POSTGRESQL = 5432
-Way = tuple[
-    str, int | str
-]  # to or from a namespace, "private", "world", a role in an engine or a component; and a port
+# To or from a namespace, "private", "world", a role in an engine, or a component of the stream; and a port.
+Way = tuple[str, int | str]
 STREAMS_CALLERS: dict[str, set[Way]] = {
     "broker": {("stream", 4222), ("feed", 4222)}, "stream": {("monitoring", "metrics")},
 }  # fmt: skip

@@ -136,8 +136,9 @@ def _is_told(cluster: Cluster, pod: Pod, port: int) -> bool:
     container = pod.containers[-1]
     if container.image == "ontime-serve" or pod.component == "stream":
         with loaded(cluster, pod, container) as settings:
-            ours = (settings.host, settings.port), (settings.stream_host, settings.stream_port)
-            return (("0.0.0.0", port)) == ours[pod.component == "stream"]  # noqa: S104  of its container
+            streams = (settings.stream_host, settings.stream_port)
+            address = streams if pod.component == "stream" else (settings.host, settings.port)
+            return address == ("0.0.0.0", port)  # noqa: S104  of its container
     words = [*container.words, environment(cluster, pod, container).get("PYSPARK_SUBMIT_ARGS", "")]
     return any(re.search(rf"(^|[=:]){port}\b", word) for word in words)
 

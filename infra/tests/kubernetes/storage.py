@@ -113,7 +113,7 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
             wrong += [f"{where}: need not see {name}" for name in names if not needs[name]]
             if not names:
                 continue
-            mode = volume.get("projected", volume.get("secret"))["defaultMode"]
+            mode = {**volume.get("secret", {}), **volume.get("projected", {})}["defaultMode"]
             if mode != 0o440 or pod.spec["securityContext"].get("fsGroup") != 10001:
                 wrong.append(f"{where}: {mount['name']} is open to all, or closed to it")
             if not mount.get("readOnly"):
