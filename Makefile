@@ -368,6 +368,9 @@ bench-batch: install  ## measure rows per second of CPU and memory of `ontime sc
 bench-brokers: install  ## measure messages per second and CPU time of NATS and Kafka (its mock cluster), to publish and to fetch
 	@$(PY) -m bench.brokers
 
+bench-stream: install  ## measure what `ontime stream` scores in a second, and the latency of a prediction at a tenth, half and all of it (needs `make train`)
+	@OMP_NUM_THREADS=1 $(PY) -m bench.streaming_rate
+
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack
 

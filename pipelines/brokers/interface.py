@@ -34,12 +34,12 @@ class MessagesLost(Refusal):
 
 
 class Message(NamedTuple):
-    """To publish. Messages of one key keep their order.
+    """To publish. Messages of one key keep their order; without a key, each partition of the topic gets a copy.
 
     NATS stores no second message of a `message_id` within two hours. Kafka stores it: the reader's caller must know it.
     """
 
-    key: str
+    key: str | None
     message_id: str
     body: bytes
 

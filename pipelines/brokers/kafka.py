@@ -10,6 +10,7 @@ from pipelines.brokers.interface import PATIENCE_SECONDS, BrokerUnavailable, Mes
 from pipelines.brokers.kafka_reader import KafkaReader, Options
 
 CONNECT_SECONDS = 5
+BY_KEY = -1  # the partition that the key determines
 QUEUE_SECONDS = 0.1  # until there is room for another message in the producer's queue
 PRODUCER: Options = {
     "acks": "all",
@@ -68,8 +69,10 @@ class KafkaBroker:
         try:
             if self._producer is None:
                 self._producer = Producer({**self._options, **PRODUCER})
+            everywhere = self._partitions(topic) if any(message.key is None for message in messages) else ()
             for message in messages:
-                self._produce(self._producer, topic, message, errors)
+                for partition in everywhere if message.key is None else (BY_KEY,):
+                    self._produce(self._producer, topic, message, partition, errors)
                 if errors:
                     break
             unsent = self._producer.flush(PATIENCE_SECONDS + CONNECT_SECONDS)
@@ -82,14 +85,20 @@ class KafkaBroker:
             reason = errors[0].str() if errors else f"{unsent} messages were not stored in {PATIENCE_SECONDS:g} seconds"
             raise BrokerUnavailable(self._address, reason)
 
-    def _produce(self, producer: Producer, topic: str, message: Message, errors: list[KafkaError]) -> None:
+    def _partitions(self, topic: str) -> list[int]:
+        """The partitions of a topic. Raises KafkaException."""
+        return list(self._admin.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions)
+
+    def _produce(
+        self, producer: Producer, topic: str, message: Message, partition: int, errors: list[KafkaError]
+    ) -> None:
         def report(error: KafkaError | None, _: object) -> None:
             if error is not None:
                 errors.append(error)
 
         while not errors:
             try:
-                producer.produce(topic, message.body, message.key, on_delivery=report)
+                producer.produce(topic, message.body, message.key, partition, report)
                 return
             except BufferError:
                 producer.poll(QUEUE_SECONDS)

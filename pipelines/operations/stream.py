@@ -52,12 +52,12 @@ from pipelines.operations.stream_events import EventParser
 from pipelines.operations.stream_reader import EVENTS, OUTCOMES, MessageBatch, TopicReader
 from pipelines.operations.stream_scoring import ReleaseFollower
 from pipelines.operations.stream_state import RecentRows
-from pipelines.operations.stream_store import MomentRange, PositionMoved
+from pipelines.operations.stream_store import MomentRange, PositionMoved, StoredEvent
 
 logger = logging.getLogger(__name__)
 
 PREDICTIONS = "ontime-predictions"
-MOST_MESSAGES = 2000  # in a step: the memory of a step does not grow with what waits
+MOST_MESSAGES = 5000  # in a step: the memory of a step does not grow with what waits
 LONGEST_RANGE = timedelta(days=1)
 LONGEST_BACKLOG = 2 * LONGEST_RANGE  # of read, but not scored moments, which other processes may score
 WAIT_SECONDS = 0.2
@@ -137,17 +137,22 @@ class Stream:
 
     def _commit(self, batches: list[MessageBatch]) -> MomentRange | None:
         """Store what the batches say, and claim a range, in one transaction."""
-        published, late = [*self._published], list[datetime]()
+        published, late, own = [*self._published], list[datetime](), list[StoredEvent]()
         with exclusive_transaction(self.engine) as connection:
             for batch in batches:
                 self._readers[batch.topic].move(connection, batch)
-                late += stream_reader.insert_events(connection, batch)
+                inserted = stream_reader.insert_events(connection, batch)
+                late += inserted.late
+                own += inserted.events
                 stream_reader.insert_outcomes(connection, batch)
                 stream_store.store_dead_letters(connection, batch.dead)
             stream_store.mark_published(connection, published)
             self.watermark = self._watermark(connection)
             part = self._claim(connection, batches)
         self._published.clear()
+        if own and own[0].number == self.rows.last_event + 1:  # otherwise another process has added some before
+            self.rows.add(own)
+            self._unchecked += len(own)
         self.counts["late"] += len(late)
         self._late_events += len(late)
         self._late_since = min(late, default=self._late_since)

@@ -80,25 +80,30 @@ class FeedPublisher:
         ]
 
 
+def history_start(moment: datetime, params: Params) -> datetime:
+    """The time from which on events are needed, to predict from `moment` on: the look-back, or how early plans come."""
+    return moment - max(arrivals.lookback(params), _longest_plan())
+
+
 def _longest_plan() -> timedelta:
     """How long before its moment a row may be known."""
     plans = [table.availability.ahead for table in DATA.tables if isinstance(table.availability, Scheduled)]
     return max(plans, default=timedelta(0))
 
 
-def message(key: str, body: bytes) -> Message:
+def message(key: str | None, body: bytes) -> Message:
     """A message whose id follows from its content, so that a repetition has the same."""
     return Message(key, blake2b(body, digest_size=16).hexdigest(), body)
 
 
 def clock(known_until: datetime) -> Message:
-    return message("clock", stream_events.clock_message(known_until))
+    return message(None, stream_events.clock_message(known_until))  # for each partition
 
 
 def run(settings: Settings, params: Params, broker: Broker) -> None:
     """Publish by the feed's clock, without end; first what features need of the past."""
     now = feed_clock.now(settings, params)
-    publisher, since = FeedPublisher(broker, params), now - arrivals.lookback(params)
+    publisher, since = FeedPublisher(broker, params), history_start(now, params)
     while True:
         counts = publisher.publish(since, now)
         if counts.total() > 1:

@@ -21,6 +21,7 @@ from pipelines.brokers import Broker, Reader, Received
 from pipelines.operations import stream_store
 from pipelines.operations.stream_events import MAX_BODY_BYTES, Event, EventParser, EventRejected
 from pipelines.operations.stream_state import RecentRows
+from pipelines.operations.stream_store import StoredEvent
 
 EVENTS, OUTCOMES = "ontime-events", "ontime-outcomes"
 EARLY_TOLERANCE = timedelta(minutes=5)  # by which the clocks of senders may be ahead of ours
@@ -151,10 +152,18 @@ def _outcome(body: bytes, question: Question) -> Mapping[str, Any]:
     return outcome.model_dump()
 
 
-def insert_events(connection: sa.Connection, batch: MessageBatch) -> list[datetime]:
+class Inserted(NamedTuple):
+    """The events of a batch as they are stored, and when the late ones were known."""
+
+    events: Sequence[StoredEvent]
+    late: Sequence[datetime]
+
+
+def insert_events(connection: sa.Connection, batch: MessageBatch) -> Inserted:
     """Insert the events of a batch, except those of erased entities.
 
-    Returns when the late ones were known: predictions that would have known them are made.
+    An event is late if predictions that would have known it are made. Only inside `exclusive_transaction`, in which the
+    numbers of the events follow each other.
     """
     scored_until = stream_store.scored_until(connection)
     erased = erasure.erased_at(connection, filter(None, (event.entity_id for _, event in batch.events)))
@@ -174,7 +183,13 @@ def insert_events(connection: sa.Connection, batch: MessageBatch) -> list[dateti
         if event.entity_id not in erased
     ]
     stream_store.append_events(connection, rows)
-    return [row["known_at"] for row in rows if row["late"]]
+    first = stream_store.last_event_number(connection) - len(rows) + 1
+    kept = ((message, event) for message, event in batch.events if event.entity_id not in erased)
+    events = [
+        StoredEvent(number, batch.topic, message.partition, message.offset, event.table, event.known_at, event.values)
+        for number, (message, event) in enumerate(kept, first)
+    ]
+    return Inserted(events, [row["known_at"] for row in rows if row["late"]])
 
 
 def insert_outcomes(connection: sa.Connection, batch: MessageBatch) -> None:

@@ -6,13 +6,13 @@ features look back; `ontime stream` reads them again from the database when it s
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pydantic_core import from_json
+from numpy.typing import NDArray
 
 from ontime.availability import Scheduled
 from ontime.datasets import Table, Tables
@@ -21,6 +21,8 @@ from pipelines.operations.stream_events import Event, EventColumn, EventParser
 from pipelines.operations.stream_store import StoredEvent
 
 Key = tuple[Any, ...]
+
+FORGOTTEN_AT_ONCE = timedelta(hours=6)
 
 
 class Position(NamedTuple):
@@ -47,8 +49,10 @@ class RecentRows:
             self.last_event = event.number
 
     def forget_before(self, since: datetime) -> None:
-        """Drop the rows with an earlier moment."""
-        self.since = max(self.since, since)
+        """Drop the rows with an earlier moment, some hours at a time."""
+        if since < self.since + FORGOTTEN_AT_ONCE:
+            return
+        self.since = since
         for rows in self._tables.values():
             rows.forget_before(self.since)
 
@@ -85,19 +89,19 @@ class _TableRows:
         self._key = parser.keys[table.name] if planned else ()
         self.positions: dict[Key, Position] = {}
         self._parts: dict[Key, list[_Part]] = {}
-        self._labels: dict[Key, int] = {}  # of the rows in the frame's index
+        self._labels: dict[Key, int] = {}
         self._next_label = count()
         self._changed: dict[Key, None] = {}
-        self._frame = _frame([], [], [], self._columns)
+        # Of each row its label, partition and offset, beside the frame.
+        self._frame, self._places = _frame([], self._columns), np.empty((0, 3), np.int64)
 
     def add(self, event: StoredEvent) -> None:
-        values = from_json(event.content)
         position = Position(event.topic, event.partition, event.offset)
-        key = self._key_of(values)
+        key = self._key_of(event.values)
         if key not in self._parts:
             self._parts[key], self._labels[key] = [], next(self._next_label)
             self.positions[key] = position
-        self._parts[key].append(_Part(event.known_at, event.number, values))
+        self._parts[key].append(_Part(event.known_at, event.number, event.values))
         self.positions[key] = min(self.positions[key], position)
         self._changed[key] = None
 
@@ -110,31 +114,38 @@ class _TableRows:
         return tuple(values[name] for name in self._key) if self._key else tuple(sorted(values.items()))
 
     def forget_before(self, since: datetime) -> None:
-        rows = self.frame()
-        old = rows[self._moment] < since
-        if not old.any():
-            return
-        labels = {*self._frame.index[old.to_numpy()].tolist()}
-        self._frame = self._frame[~old.to_numpy()]
+        old = (self.frame()[self._moment] < since).to_numpy()
+        labels = {*self._places[old, 0].tolist()}
+        self._keep(~old)
         for key in [key for key, label in self._labels.items() if label in labels]:
             del self._parts[key], self._labels[key], self.positions[key]
 
     def frame(self) -> pd.DataFrame:
         if self._changed:
             self._update()
-        return self._frame.drop(columns=[*Position._fields]).reset_index(drop=True)
+        return self._frame
 
     def _update(self) -> None:
         rows = {key: _row(self._parts[key]) for key in self._changed}
         # Without its plan, a row is not known to exist.
         keys = [key for key, row in rows.items() if self._planned <= row.keys()]
-        labels = [self._labels[key] for key in keys]
-        changed = _frame([rows[key] for key in keys], [self.positions[key] for key in keys], labels, self._columns)
-        unchanged = self._frame[~self._frame.index.isin(labels)]
-        joined = pd.concat([unchanged, changed]) if len(unchanged) else changed
-        order = np.lexsort((joined["offset"], joined["partition"], joined[self._moment].astype("int64")))
-        self._frame = joined.iloc[order]
+        places = np.array([(self._labels[key], *self.positions[key][1:]) for key in keys], np.int64).reshape(-1, 3)
+        self._keep(~np.isin(self._places[:, 0], places[:, 0]))
+        changed = _frame([rows[key] for key in keys], self._columns)
+        self._frame = pd.concat([self._frame, changed], ignore_index=True) if len(self._frame) else changed
+        self._places = np.concatenate([self._places, places])
+        _, partitions, offsets = self._places.T
+        self._keep(np.lexsort((offsets, partitions, self._frame[self._moment].astype("int64"))))
         self._changed.clear()
+
+    def _keep(self, chosen: NDArray[Any]) -> None:
+        """Keep the rows of a mask, or put all rows into an order."""
+        unchanged = chosen.all() if chosen.dtype == bool else bool((np.diff(chosen) > 0).all())
+        if not unchanged:
+            self._frame = (self._frame[chosen] if chosen.dtype == bool else self._frame.take(chosen)).reset_index(
+                drop=True
+            )
+            self._places = self._places[chosen]
 
 
 def _row(parts: Sequence[_Part]) -> dict[str, Any]:
@@ -144,19 +155,11 @@ def _row(parts: Sequence[_Part]) -> dict[str, Any]:
     return row
 
 
-def _frame(
-    rows: Sequence[Mapping[str, Any]],
-    positions: Sequence[Position],
-    labels: Sequence[int],
-    columns: Mapping[str, EventColumn],
-) -> pd.DataFrame:
+def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, EventColumn]) -> pd.DataFrame:
     """The rows with the types of their table's contract; of a column without a value yet, null."""
-    values = {name: _typed([row.get(name) for row in rows], column.dtype) for name, column in columns.items()}
-    places = {
-        name: np.array([position[number] for position in positions], object if name == "topic" else np.int64)
-        for number, name in enumerate(Position._fields)
-    }
-    return pd.DataFrame({**values, **places}, index=pd.Index(labels, dtype=np.int64))
+    return pd.DataFrame(
+        {name: _typed([row.get(name) for row in rows], column.dtype) for name, column in columns.items()}
+    )
 
 
 def _typed(values: Sequence[Any], dtype: Any) -> Any:

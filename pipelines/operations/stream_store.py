@@ -11,7 +11,9 @@ from time import time_ns
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 
+from ontime import database
 from ontime.database_tables import dead_letters, stream_events, stream_positions, stream_ranges, stream_readers
 from ontime.decision_chain import exclusive_transaction
 
@@ -38,7 +40,7 @@ class StoredEvent(NamedTuple):
     offset: int
     table: str
     known_at: datetime
-    content: str
+    values: Mapping[str, Any]  # as JSON has them
 
 
 def take_reader_lease(engine: sa.Engine, topic: str, owner: str) -> bool:
@@ -106,8 +108,7 @@ def clock_of(connection: sa.Connection, topic: str) -> datetime | None:
 
 def append_events(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows with the columns of `stream_events`, in this order. Only inside `exclusive_transaction`."""
-    if rows:
-        connection.execute(sa.insert(stream_events), list(rows))
+    database.insert_rows(connection, stream_events, rows)
 
 
 def store_dead_letters(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -201,7 +202,11 @@ def events_after(engine: sa.Engine, number: int, until: int, since: datetime, mo
         .limit(most)
     )
     with engine.connect() as connection:
-        return [StoredEvent(*row) for row in connection.execute(query)]
+        rows = connection.execute(query).all()
+    return [
+        StoredEvent(number, topic, partition, offset, name, known_at, from_json(content))
+        for number, topic, partition, offset, name, known_at, content in rows
+    ]
 
 
 def backlog(connection: sa.Connection) -> tuple[int, int]:

@@ -18,10 +18,10 @@ from ontime.problem.data import DATA
 from ontime.settings import Settings
 from pipelines import brokers
 from pipelines.layout import write_table
-from pipelines.operations import arrivals, local_server, processes, stream_store
+from pipelines.operations import local_server, processes, stream_store
 from pipelines.operations.embedded_broker import embedded_nats
 from pipelines.operations.processes import ProcessFailed
-from pipelines.operations.stream_feed import FeedPublisher
+from pipelines.operations.stream_feed import FeedPublisher, history_start
 from pipelines.operations.stream_reader import EVENTS, OUTCOMES
 from pipelines.tools.local_service import environment_of
 
@@ -38,7 +38,7 @@ class StreamedProduction:
         self._params, self._publisher, self._process = params, publisher, process
         self._log = settings.releases.parent / "stream.log"
         self._engine = database.connect(settings.database_url)
-        self._published_until = midnight(start) - arrivals.lookback(params)
+        self._published_until = history_start(midnight(start), params)
         self._outcomes = 0
 
     def materialise(self, day: date) -> None:

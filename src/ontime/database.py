@@ -6,7 +6,7 @@ declared in database_tables.py; online_store.py has the queries on entities and 
 
 import os
 import weakref
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -190,13 +190,6 @@ def insert(target: Target, table: sa.Table) -> Any:
     return postgresql.insert(table)
 
 
-def insert_or_replace(target: Target, table: sa.Table) -> sa.Insert:
-    statement = insert(target, table)
-    changed = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
-    upsert: sa.Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
-    return upsert
-
-
 @contextmanager
 def transaction(target: Target) -> Iterator[sa.Connection]:
     """With an engine a transaction of its own, on disk when the block ends; with a connection the one that it is in."""
@@ -252,16 +245,49 @@ def log_predictions(target: Target, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert predictions, at most about 1000 at a time, in one `transaction`."""
     # One hand-written statement for all rows: executemany releases the GIL at each row, and beside a busy thread it
     # waits each time to get it back. SQLAlchemy would compile such a statement again for each number of rows.
-    dialect, marks = target.dialect, "?" if target.dialect.paramstyle == "qmark" else "%s"
-    row_of_marks = f"({', '.join([marks] * len(predictions.columns))})"
-    columns = ", ".join(column.name for column in predictions.columns)
-    processors = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in predictions.columns}
-    values = [process(row[name]) if process else row[name] for row in rows for name, process in processors.items()]
+    columns = list(predictions.columns)
+    row_of_marks = f"({', '.join([_mark(target)] * len(columns))})"
+    values = [value for row in _driver_rows(target, columns, rows) for value in row]
     with transaction(target) as connection:
         connection.exec_driver_sql(
-            f"INSERT INTO predictions ({columns}) VALUES {', '.join([row_of_marks] * len(rows))}",  # noqa: S608  names and marks only
+            f"INSERT INTO predictions ({_names(columns)}) VALUES {', '.join([row_of_marks] * len(rows))}",  # noqa: S608  names and marks only
             tuple(values),
         )
+
+
+def insert_rows(target: Target, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, replace: bool = False) -> None:
+    """Insert many rows with the same columns, in one `transaction`, in a third of the time that SQLAlchemy takes.
+
+    `replace`: a row with the same primary key is replaced; otherwise it is an IntegrityError.
+    """
+    if not rows:
+        return
+    columns = [column for column in table.columns if column.name in rows[0]]
+    marks = ", ".join([_mark(target)] * len(columns))
+    statement = f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({marks})"  # noqa: S608  names and marks only
+    if replace:
+        key = [column for column in columns if column.primary_key]
+        changes = ", ".join(f'"{each.name}" = excluded."{each.name}"' for each in columns if not each.primary_key)
+        statement += f" ON CONFLICT ({_names(key)}) DO UPDATE SET {changes}"
+    with transaction(target) as connection:
+        connection.exec_driver_sql(statement, _driver_rows(target, columns, rows))
+
+
+def _mark(target: Target) -> str:
+    return "?" if target.dialect.paramstyle == "qmark" else "%s"
+
+
+def _names(columns: Iterable[sa.Column[Any]]) -> str:
+    return ", ".join(f'"{column.name}"' for column in columns)
+
+
+def _driver_rows(
+    target: Target, columns: Sequence[sa.Column[Any]], rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[Any, ...]]:
+    """The values of each row as the driver takes them."""
+    dialect = target.dialect
+    processors = [(each.name, each.type.dialect_impl(dialect).bind_processor(dialect)) for each in columns]
+    return [tuple(process(row[name]) if process else row[name] for name, process in processors) for row in rows]
 
 
 def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:

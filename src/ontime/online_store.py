@@ -55,12 +55,12 @@ def store_features(
             entity_ids, moments, vectors, texts or repeat(None, len(entity_ids)), strict=True
         )
     ]
-    database.execute(target, database.insert_or_replace(target, features), rows)
+    database.insert_rows(target, features, rows, replace=True)
 
 
 def store_entities(target: database.Target, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert or replace rows with the columns of `entities`, in which the page searches."""
-    database.execute(target, database.insert_or_replace(target, entities), rows)
+    database.insert_rows(target, entities, rows, replace=True)
 
 
 def look_up_features(engine: sa.Engine, question: Question, entity_ids: Iterable[str]) -> dict[str, Stored]:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from bench.brokers import create_in_mock_cluster, mock_cluster
 from ontime import database, database_tables
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -59,6 +60,27 @@ def test_a_week_is_predicted_as_by_the_batch_bit_for_bit(
     assert streaming.stored_vectors(running.engine, params, built) == []
     assert sorted(streaming.output_ids(broker)) == sorted(streaming.predicted(running.engine).ids)
     assert running.counts["late"] == running.counts["dead letters"] == running.counts["repeated"] == 0
+
+
+def test_from_several_partitions_of_kafka_the_predictions_are_the_same(
+    settings: Settings, at_once: Params, raw: Tables, tables: Tables
+) -> None:
+    """Of librdkafka's mock cluster: real client and protocol, four partitions."""
+    end = days_later(0.5)
+    with mock_cluster() as address:
+        for topic in (EVENTS, OUTCOMES, stream.PREDICTIONS):
+            create_in_mock_cluster(address, topic)
+        broker = brokers.connect(address)
+        streaming.publish(broker, streaming.event_messages(raw, at_once, end), end)
+
+        running = run_to_end(streaming.opened(settings, at_once, broker, raw))
+
+        _, reference = streaming.expected(tables, at_once, settings, end)
+        streaming.assert_once_and_equal(running.engine, reference)
+        assert running.watermark == end
+        assert len(stream_store.read_positions(running.engine, EVENTS)) == 4
+        assert sorted(streaming.output_ids(broker)) == sorted(streaming.predicted(running.engine).ids)
+        broker.close()
 
 
 def test_outcomes_come_from_their_topic(

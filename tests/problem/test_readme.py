@@ -33,6 +33,8 @@ ENGINES = json.loads((ROOT / "reports/bench_engines.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
+BROKERS = json.loads((ROOT / "reports/bench_brokers.json").read_text())
+STREAM = json.loads((ROOT / "reports/bench_stream.json").read_text())
 FEAST = json.loads((ROOT / "reports/feast.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
@@ -103,6 +105,31 @@ def long_store_rows() -> list[str]:
         cpu_cells = (small["cpu_seconds"], long["cpu_seconds"], costs["cpu_ratio"])
         rows.append(f"| {name} | {' | '.join(map(str, (*cells, *cpu_cells)))} |")
     return rows
+
+
+def broker_rows() -> list[str]:
+    names = {"nats": "NATS, the embedded server, on the disk", "kafka": "Kafka, librdkafka's mock cluster, in memory"}
+    return [
+        f"| {name} | {each['published_per_second']:,} | {each['publish_cpu_microseconds']} | "
+        f"{each['fetched_per_second']:,} | {each['fetch_cpu_microseconds']} |"
+        for name, each in ((name, BROKERS[key]) for key, name in names.items())
+    ]
+
+
+def stream_rows() -> list[str]:
+    return [
+        f"| {each['share']:.0%} | {each['predictions_per_second']:,} | {each['p50_ms']:,} | {each['p99_ms']:,} | "
+        f"{each['cpu_share']:.0%} |"
+        for each in STREAM["loads"]
+    ]
+
+
+def stream_sentences() -> list[str]:
+    capacity = STREAM["capacity"]
+    return [
+        f"scores {capacity['per_second']:,} entities a second, from {capacity['events_per_second']:,} events, and "
+        f"{capacity['per_cpu_second']:,} for each second of its own CPU time, with {capacity['memory_mb']} MB"
+    ]
 
 
 def feast_rows() -> list[str]:
@@ -450,12 +477,14 @@ ROWS = [
         sampling_rows(),
         long_store_rows(),
         feast_rows(),
+        broker_rows(),
+        stream_rows(),
     ),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
-    *pairs("docs/benchmarks.md", feast_sentences()),
+    *pairs("docs/benchmarks.md", feast_sentences(), stream_sentences()),
     *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence(), *growth_sentences()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
