@@ -42,6 +42,7 @@ from pipelines.operations import (
     feed_clock,
     materialise,
     stream_lateness,
+    stream_metrics,
     stream_reader,
     stream_scoring,
     stream_store,
@@ -217,6 +218,15 @@ class Stream:
                 until > (stream_store.scored_until(connection) or self._first) or stream_store.is_left(connection)
             )
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether this process, and no other one, reads the events."""
+        return self._readers[EVENTS].is_reading
+
+    def waiting(self) -> int:
+        """How many messages wait for this process; 0 if another one reads. Raises BrokerUnavailable."""
+        return sum(reader.waiting() for reader in self._readers.values())
+
     def report(self) -> str:
         """The counts so far, in words."""
         counts = ", ".join(f"{count:,} {name}" for name, count in sorted(self.counts.items()))
@@ -288,15 +298,18 @@ class Stream:
         self.engine.dispose()
 
 
-def run(stream: Stream, stopping: Flag) -> None:
-    """Step until `stopping` is set; while broker or database are away, wait for them. Raises MessagesLost."""
+def run(stream: Stream, stopping: Flag, step: Callable[[], bool] | None = None) -> None:
+    """Step until `stopping` is set; while broker or database are away, wait for them. Raises MessagesLost.
+
+    `step`: by default `stream.step`.
+    """
     publish_at, report_at = 0.0, time.monotonic() + REPORT_SECONDS
     while not stopping.is_set():
         try:
             if time.monotonic() >= publish_at:
                 stream.publish_rest()
                 publish_at = time.monotonic() + stream_store.LEASE.total_seconds()
-            stream.step()
+            (step or stream.step)()
             if time.monotonic() >= report_at:
                 logger.info("%s", stream.report())
                 report_at = time.monotonic() + REPORT_SECONDS
@@ -327,8 +340,10 @@ def main(first: datetime | None = None, tables: Path | None = None, *, simulated
         with embedded_broker.connected(settings) as broker:
             stream = Stream(settings, params, broker, read_small(tables or INGESTED), first, now)
             logger.info("predicts from %s UTC on", f"{stream.scored_until():%Y-%m-%d %H:%M}")
+            lateness, clock = timedelta(seconds=params.stream.allowed_lateness_seconds), None if simulated else now
             try:
-                run(stream, stopping)
+                with stream_metrics.measured(stream, settings, lateness, clock) as step:
+                    run(stream, stopping, step)
             finally:
                 stream.close()
             logger.info("stopped: %s", stream.report())

@@ -209,20 +209,25 @@ def events_after(engine: sa.Engine, number: int, until: int, since: datetime, mo
     ]
 
 
+def backlog(connection: sa.Connection) -> tuple[int, int]:
+    """The number of claimed ranges without predictions yet, and of dead letters that were not sent again."""
+    unscored = sa.select(sa.func.count()).select_from(stream_ranges).where(stream_ranges.c.scored.is_(None))
+    unsent = sa.select(sa.func.count()).select_from(dead_letters).where(dead_letters.c.resent_at.is_(None))
+    return connection.execute(unscored).scalar_one(), connection.execute(unsent).scalar_one()
+
+
 def status(engine: sa.Engine, topic: str, lateness: timedelta) -> dict[str, Any]:
     """Up to when everything is known (the watermark) and scored, and what waits or could not be used."""
-    ranges, letters, events = stream_ranges.c, dead_letters.c, stream_events.c
-    unscored = sa.select(sa.func.count()).select_from(stream_ranges).where(ranges.scored.is_(None))
-    unsent = sa.select(sa.func.count()).select_from(dead_letters).where(letters.resent_at.is_(None))
-    late = sa.select(sa.func.count()).select_from(stream_events).where(events.late)
+    late = sa.select(sa.func.count()).select_from(stream_events).where(stream_events.c.late)
     reader = sa.select(stream_readers).where(stream_readers.c.topic == topic)
     with engine.connect() as connection:
         clock, holder = clock_of(connection, topic), connection.execute(reader).first()
+        unscored, unsent = backlog(connection)
         return {
             "watermark": None if clock is None else clock - lateness,
             "scored_until": scored_until(connection),
-            "unscored_ranges": connection.execute(unscored).scalar_one(),
+            "unscored_ranges": unscored,
             "late_events": connection.execute(late).scalar_one(),
-            "dead_letters": connection.execute(unsent).scalar_one(),
+            "dead_letters": unsent,
             "reader": None if holder is None or holder.lease_until < datetime.now(UTC) else holder.owner,
         }

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
 
     # Where `ontime stream` reads and writes messages; None: a NATS server that it starts itself, in var/broker.
     broker: Annotated[SecretStr, AfterValidator(_broker)] | None = None
+    # Where it serves /metrics, which needs no key: beyond the loopback interface only in a network of its own.
+    stream_host: str = "127.0.0.1"
+    stream_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # None: nowhere
 
     # Retraining and monitoring.
     workspace: Path = Path(

@@ -23,6 +23,7 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
         ("ONTIME_BROKER", "nonsense", "ONTIME_BROKER is not the address of a broker"),
         ("ONTIME_BROKER", "amqp://u:secret@h:5672", "ONTIME_BROKER is not the address of a broker"),
         ("ONTIME_BROKER", "kafka://h:9092,secret", "ONTIME_BROKER is not the address of a broker"),
+        ("ONTIME_STREAM_PORT", "0", "ONTIME_STREAM_PORT=0 Input should be greater"),
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
         ("ONTIME_BACKUP", '{"ontime": 5, "mlflow": "postgresql://u:secret@h/d"}', "ONTIME_BACKUP Input should be"),
         ("ONTIME_BACKUP", "secret", "ONTIME_BACKUP is not valid JSON"),

@@ -43,7 +43,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     ),
     "prefect": "pipelines/operations/flows.py",
     "pyspark": "pipelines/engines/spark.py",
-    "prometheus_client": ("serving/metrics.py", "serving/access_log.py"),
+    "prometheus_client": ("serving/metrics.py", "serving/access_log.py", "pipelines/operations/stream_metrics.py"),
     "skl2onnx": "src/ontime/export.py",
     "tqdm": ("src/ontime/progress.py", "bench/"),
     "uvicorn": ("serving/server.py", "serving/connection.py"),

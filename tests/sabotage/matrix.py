@@ -62,10 +62,11 @@ def alert(figure: str) -> str:
 
 
 FIGURES = (
-    "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "request_only_share",
-    "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap", "prediction_psi", "feature_psi",
+    "quarantined_batches", "skewed_share", "late_share", "silent", "stale_feed_share", "blind_features",
+    "request_only_share", "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap",
+    "prediction_psi", "feature_psi",
 )  # fmt: skip
-READ_FROM_THE_DATABASE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_share"}
+READ_FROM_THE_DATABASE = {"quarantined_batches", "skewed_share", "late_share", "silent", "unlabelled_share"}
 
 GUARDS: Mapping[str, Guard] = {
     PARAMETERS: Guard("src/ontime/params.py", "ParamsBroken"),
