@@ -14,9 +14,12 @@ TIME = click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"
 @click.option("--from", "first", type=TIME, metavar="TIME", help="The first prediction moment, in UTC.  [default: now]")
 @click.option("--tables", type=ExistingPath(), help="Folder of the tables without a moment.  [default: data/ingested]")
 @click.option("--simulated", is_flag=True, help="The clock is that of the messages: nothing is too early.")
+@click.option("--accept-loss", is_flag=True, help="Read from what the broker has, although it has lost messages.")
 @click.option("--status", is_flag=True, help="Print up to when everything is known and scored, and stop.")
 @AS_JSON
-def stream(first: datetime | None, tables: Path | None, simulated: bool, status: bool, as_json: bool) -> None:
+def stream(
+    first: datetime | None, tables: Path | None, simulated: bool, accept_loss: bool, status: bool, as_json: bool
+) -> None:
     """Score entities from a stream of events, until Ctrl-C; --json is for --status.
 
     Without ONTIME_BROKER it starts a broker of its own in var/broker. Several may run on one database: one of them
@@ -27,7 +30,7 @@ def stream(first: datetime | None, tables: Path | None, simulated: bool, status:
     if status:
         operation.show_status(as_json=as_json)
         return
-    operation.main(first.replace(tzinfo=UTC) if first else None, tables, simulated=simulated)
+    operation.main(first.replace(tzinfo=UTC) if first else None, tables, simulated=simulated, accept_loss=accept_loss)
 
 
 @click.command(cls=ProjectCommand)

@@ -27,8 +27,8 @@ class MessagesLost(Refusal):
     def __init__(self, topic: str, partition: int, position: int, next_offset: int) -> None:
         super().__init__(
             f"topic {topic}, partition {partition}: everything until offset {position} was read, but the broker goes on"
-            f" with {next_offset}; what is between them is lost. Keep messages for longer in the broker; if the topic"
-            " was deleted or restored from a backup, use another topic"
+            f" with {next_offset}; what is between them is lost. Keep messages for longer in the broker. To go on"
+            " without them, for example after the topic was deleted: ontime stream --accept-loss"
         )
         self.topic, self.partition, self.position, self.next_offset = topic, partition, position, next_offset
 

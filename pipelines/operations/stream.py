@@ -2,6 +2,7 @@
 
     ontime stream                   with the embedded broker, or the one that ONTIME_BROKER names
     ontime stream --from TIME       the first prediction moment, when the database has none yet
+    ontime stream --accept-loss     go on although the broker has lost messages
     ontime stream --status          up to when everything is known and scored
 
 Each step reads some messages, commits what they say, and scores the entities whose moment has come by the watermark:
@@ -320,11 +321,13 @@ def run(stream: Stream, stopping: Flag, step: Callable[[], bool] | None = None) 
             stopping.wait(RETRY_SECONDS)
 
 
-def main(first: datetime | None = None, tables: Path | None = None, *, simulated: bool = False) -> None:
+def main(
+    first: datetime | None = None, tables: Path | None = None, *, simulated: bool = False, accept_loss: bool = False
+) -> None:
     """`first`: the first prediction moment, if nothing was scored before; by default now, by the feed's clock.
 
     `tables`: the folder of the tables without a moment. `simulated`: time is what the messages say, so that none is too
-    early.
+    early. `accept_loss`: go on although the broker has lost messages that were not read.
     """
     logging.basicConfig(level=logging.INFO, format="stream: %(message)s", stream=sys.stderr)
     settings, params = load_settings(), load_params()
@@ -337,6 +340,8 @@ def main(first: datetime | None = None, tables: Path | None = None, *, simulated
         signal.signal(number, lambda *_: stopping.set())
     first = first or feed_clock.now(settings, params).replace(second=0, microsecond=0)
     try:
+        if accept_loss:
+            stream_store.forget_positions(database.connect(settings.database_url))
         with embedded_broker.connected(settings) as broker:
             stream = Stream(settings, params, broker, read_small(tables or INGESTED), first, now)
             logger.info("predicts from %s UTC on", f"{stream.scored_until():%Y-%m-%d %H:%M}")

@@ -21,7 +21,7 @@ from pipelines.operations.stream_reader import EVENTS
 
 REFRESH_SECONDS = 5.0  # what costs a question to the broker or the database
 MESSAGE_KINDS = ("events", "outcomes", "repeated", "late", "early", "out of order", "dead letters")
-# A step reads at most 2,000 messages and scores at most a day of entities.
+# A step reads at most some thousand messages and scores at most a day of entities.
 STEP_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 

@@ -72,6 +72,12 @@ def read_positions(engine: sa.Engine, topic: str) -> dict[int, int]:
         return {row.partition: row.offset for row in connection.execute(query.where(stream_positions.c.topic == topic))}
 
 
+def forget_positions(engine: sa.Engine) -> None:
+    """Read all topics again from the first message that the broker has."""
+    with exclusive_transaction(engine) as connection:
+        connection.execute(sa.delete(stream_positions))
+
+
 def move_positions(
     connection: sa.Connection,
     topic: str,

@@ -229,6 +229,32 @@ def test_an_early_event_is_kept_and_used_when_it_is_sent_again_in_time(
     assert dead_letters.letters(last.engine) == []
 
 
+def test_after_a_loss_of_the_broker_it_stops_until_somebody_accepts_that(
+    settings: Settings, at_once: Params, raw: Tables, tables: Tables, tmp_path: Path
+) -> None:
+    noon, evening = days_later(0.5), days_later(0.75)
+    events = streaming.event_messages(raw, at_once, evening)
+    with embedded_nats(tmp_path / "first") as address:
+        broker = brokers.connect(address)
+        streaming.publish(broker, [each for each in events if each.known_at < noon], noon)
+        run_to_end(streaming.opened(settings, at_once, broker, raw)).close()
+        broker.close()
+    with embedded_nats(tmp_path / "empty") as address:
+        broker = brokers.connect(address)
+        streaming.publish(broker, [each for each in events if each.known_at >= noon], evening)
+        stopped = streaming.opened(settings, at_once, broker, raw)
+        with pytest.raises(brokers.MessagesLost, match="ontime stream --accept-loss"):
+            run_to_end(stopped)
+        stopped.close()
+
+        stream_store.forget_positions(database.connect(settings.database_url))
+        running = run_to_end(streaming.opened(settings, at_once, broker, raw))
+
+        _, reference = streaming.expected(tables, at_once, settings, evening)
+        streaming.assert_once_and_equal(running.engine, reference)
+        broker.close()
+
+
 def test_the_rows_in_memory_are_those_that_features_look_back_on(
     settings: Settings, at_once: Params, broker: Broker, raw: Tables
 ) -> None:

@@ -123,7 +123,8 @@ NO_GUARDS = {
     "Busy", "BrokerUnavailable",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
-    "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused",
+    "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused", "NotStreamable", "EventRejected",
+    "PositionMoved",
 }  # fmt: skip
 
 
