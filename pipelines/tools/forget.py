@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from ontime import database, erasure, locks
 from ontime.decision_chain import exclusive_transaction
 from ontime.declaration import ENTITY_ID
+from ontime.redis_connection import RedisFailed
+from ontime.redis_copy import RedisWriter
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import stored_files
 from pipelines.tools.stored_files import FilteredSpool, ReleaseTrace
@@ -25,7 +27,7 @@ BACKUPS = Path("backups")  # where `make backup` writes by default
 
 
 class ErasureRefused(ValueError):
-    """An argument is no entity, or the reason is empty; the message says which."""
+    """An argument is no entity, the reason is empty, or Redis is not available; the message says which."""
 
 
 class Erasure(NamedTuple):
@@ -76,6 +78,8 @@ def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], rea
         counts = erasure.erase(connection, entity_ids, datetime.now(UTC), waiting)
         spool = stored_files.remove_spooled(settings.spool, entity_ids)
         counts["spool"] = spool.removed
+        if (redis := RedisWriter.of(settings)) is not None:
+            counts["redis"] = erase_in_redis(redis, entity_ids)
         counts["quarantine"] = stored_files.remove_quarantined(settings.quarantine, entity_ids)
         result = Erasure(counts, spool, traces, sorted(path for path in BACKUPS.glob("*") if path.is_dir()))
         key = erasure.hash_key(connection)
@@ -88,6 +92,17 @@ def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], rea
         verdict = "nothing stored" if result.is_empty else "erased"
         database.append_decision(connection, "forget", verdict, evidence, actor=settings.actor)
     return result
+
+
+def erase_in_redis(redis: RedisWriter, entity_ids: Sequence[str]) -> int:
+    """Delete the copies of their rows; the number. Raises ErasureRefused if Redis is not available."""
+    try:
+        return redis.erase(entity_ids)
+    except RedisFailed as failed:
+        raise ErasureRefused(
+            f"Redis is not available ({failed}), and may still hold them: start the server of ONTIME_ONLINE_STORE_URL, "
+            "or, if it is gone with its files, unset the variable"
+        ) from None
 
 
 def main(entity_ids: Sequence[str], reason: str) -> None:
