@@ -1,15 +1,16 @@
 """`make bench-redis`: the service with look-ups in the database alone, and with a copy in Redis (needs wrk).
 
-SQLite and PostgreSQL, each with and without Redis, one after another in every round, on the same entities. A look-up
-is also measured alone, in a process that does nothing else. CPU time is that of the service, and of the servers beside
-it. Writes reports/bench_redis.json. All share the cores with wrk. Needs `make train`, redis-server and PostgreSQL.
+SQLite and PostgreSQL, each with and without Redis: four services that take turns every few seconds, on the same
+entities. Look-ups are also measured alone. CPU time is that of the service, and of the servers beside it. Writes
+reports/bench_redis.json. All share the cores with wrk. Needs `make train`, redis-server and PostgreSQL.
 """
 
 import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,28 +29,39 @@ from bench.server_comparison import rounded
 from ontime import database, database_tables, online_store
 from ontime.declaration import EntityRequest, Question
 from ontime.redis_connection import RedisConnection
-from ontime.redis_copy import LOOK_UP_PAUSE_SECONDS, LOOK_UP_SECONDS, RedisReader, RedisWriter
+from ontime.redis_copy import RedisReader, RedisWriter
 from ontime.settings import Settings
 from pipelines.layout import REPORTS, write_json
 from pipelines.operations.local_server import free_port
 from tests import postgres
 
-ROUNDS, WARM_UP_SECONDS, SECONDS = 5, 1, 4
+ROUNDS, WARM_UP_SECONDS, SECONDS = 12, 3, 2
 ENTITIES = 1_000
 LIST_ENTITIES = 100
 TASKS = {"1 connection": 1, "64 connections": 64, "lists of 100, 4 connections": 4}  # name -> connections
-LOOK_UPS = {1: 500, 100: 50}  # entities a call -> calls
-STORES = ("SQLite", "SQLite and Redis", "PostgreSQL", "PostgreSQL and Redis")
+LOOK_UPS = {1: 100, 100: 10}  # entities a call -> calls of one round
+DATABASES = ("SQLite", "PostgreSQL")
+STORES = tuple(name for each in DATABASES for name in (each, f"{each} and Redis"))
 VAR = Path("var")  # on disk: another temporary folder may be in memory
 COPIED_AT_ONCE = 5_000
 
 
-class StoreRun(NamedTuple):
-    """One round with one store: a load and the CPU seconds of each task, and the cost of look-ups by size."""
+class StoreLoad(NamedTuple):
+    """One task of one round; CPU milliseconds per request, of the service and of the servers beside it."""
 
-    loads: dict[str, Load]
-    cpu_ms: dict[str, tuple[float, float]]  # per request: of the service, of the servers beside it
-    look_ups: dict[int, CallCost]
+    load: Load
+    cpu_ms: float
+    server_cpu_ms: float
+
+
+class RunningStore(NamedTuple):
+    """A service on a store of its own."""
+
+    url: str
+    cpu_seconds: Callable[[], float]
+    server_cpu_seconds: Callable[[], float]
+    look_up: Callable[[Sequence[str]], Mapping[str, online_store.Stored]]
+    refresh: Callable[[], None]  # before look-ups: see RedisReader.read_epochs
 
 
 def fill_database(url: str) -> None:
@@ -76,133 +88,133 @@ def fill_redis(settings: Settings, question: Question, ids: Sequence[str]) -> No
     engine.dispose()
 
 
-def look_up_costs(
-    settings: Settings, question: Question, ids: Sequence[str], server_cpu: Callable[[], float]
-) -> dict[int, CallCost]:
-    engine = database.connect(settings.database_url)
-    look_up = partial(online_store.look_up_features, engine, question)
-    if settings.online_store_url is not None:
-        connection = RedisConnection(settings.online_store_url, LOOK_UP_SECONDS, LOOK_UP_PAUSE_SECONDS)
-        reader = RedisReader(connection)
-        reader.read_epochs(engine)
-        look_up = partial(reader.look_up, question)
-    costs = {}
-    for size, calls in LOOK_UPS.items():
-        requests = [[ids[(call * size + place) % len(ids)] for place in range(size)] for call in range(calls)]
-        if len(look_up(requests[0])) != size:
-            raise SystemExit(f"bench-redis: the store lacks rows of {size} entities that it was given")
-        if settings.online_store_url is not None:
-            reader.read_epochs(engine)  # else they count as too old
-        costs[size] = cost_of_calls(look_up, requests, server_cpu)
-    engine.dispose()
-    return costs
-
-
-def measure_store(
+@contextmanager
+def running_store(
     settings: Settings, requests: Sequence[EntityRequest], question: Question, server_cpu: Callable[[], float]
-) -> StoreRun:
-    ids = [each.entity_id for each in requests]
-    fill_redis(settings, question, ids)
-    look_ups = look_up_costs(settings, question, ids, server_cpu)
-    port = free_port()
+) -> Iterator[RunningStore]:
+    fill_database(settings.database_url.get_secret_value())
+    fill_redis(settings, question, [each.entity_id for each in requests])
+    port, engine = free_port(), database.connect(settings.database_url)
     values = {"port": port, "database_url": settings.database_url.get_secret_value(), "spool": settings.spool}
-    if settings.online_store_url is not None:
+    look_up: Callable[[Sequence[str]], Mapping[str, online_store.Stored]]
+    look_up, refresh = partial(online_store.look_up_features, engine, question), partial(database.ping, engine)
+    reader = RedisReader.of(settings)
+    if reader is not None and settings.online_store_url is not None:
         values["online_store_url"] = settings.online_store_url.get_secret_value()
+        look_up, refresh = partial(reader.look_up, question), partial(reader.read_epochs, engine)
     env = {f"ONTIME_{name.upper()}": str(value) for name, value in values.items()}
-    loads, cpu_ms = {}, {}
-    url = f"http://127.0.0.1:{port}/v1/predictions"
-    single, lists = entities.single(requests), entities.lists(requests, LIST_ENTITIES, len(requests))
     with load.running_server([sys.executable, "-m", "serving"], env, port, "/health/ready") as service:
-        for name, connections in TASKS.items():
-            bodies = lists if name.startswith("lists") else single
-            load.measure_load(url, bodies, connections, WARM_UP_SECONDS)
-            service_before, server_before = service.cpu_seconds(), server_cpu()
-            loads[name] = load.measure_load(url, bodies, connections, SECONDS)
-            count = loads[name].requests_per_second * SECONDS
-            spent = service.cpu_seconds() - service_before, server_cpu() - server_before
-            cpu_ms[name] = 1_000 * spent[0] / count, 1_000 * spent[1] / count
-    return StoreRun(loads, cpu_ms, look_ups)
+        url = f"http://127.0.0.1:{port}/v1/predictions"
+        yield RunningStore(url, service.cpu_seconds, server_cpu, look_up, refresh)
+    engine.dispose()
 
 
-def report_of(runs: Mapping[str, Sequence[StoreRun]], rows: int) -> dict[str, Any]:
+def measure_task(store: RunningStore, bodies: list[str], connections: int) -> StoreLoad:
+    before = store.cpu_seconds(), store.server_cpu_seconds()
+    measured = load.measure_load(store.url, bodies, connections, SECONDS)
+    count = measured.requests_per_second * SECONDS / 1_000
+    return StoreLoad(
+        measured, (store.cpu_seconds() - before[0]) / count, (store.server_cpu_seconds() - before[1]) / count
+    )
+
+
+def measure_look_ups(store: RunningStore, ids: Sequence[str], size: int) -> CallCost:
+    """The cost of looking up so many entities in this process."""
+    store.refresh()
+    requests = [[ids[(call * size + place) % len(ids)] for place in range(size)] for call in range(LOOK_UPS[size])]
+    if len(store.look_up(requests[0])) != size:
+        raise SystemExit(f"bench-redis: a store lacks rows of {size} entities that it was given")
+    return cost_of_calls(store.look_up, requests, store.server_cpu_seconds)
+
+
+def measure_stores(stores: Mapping[str, RunningStore], requests: Sequence[EntityRequest]) -> dict[str, Any]:
+    """Figures by store. The stores take turns every few seconds, so that all are measured on the same machine."""
+    ids = [each.entity_id for each in requests]
+    single, lists = entities.single(requests), entities.lists(requests, LIST_ENTITIES, len(requests))
+    loads: dict[str, dict[str, list[StoreLoad]]] = {name: {task: [] for task in TASKS} for name in stores}
+    costs: dict[str, dict[int, list[CallCost]]] = {name: {size: [] for size in LOOK_UPS} for name in stores}
+    for store in stores.values():
+        load.measure_load(store.url, single, max(TASKS.values()), WARM_UP_SECONDS)
+    for _ in tqdm(range(ROUNDS), desc="bench-redis", disable=None):
+        for size in LOOK_UPS:
+            for name, store in stores.items():
+                costs[name][size].append(measure_look_ups(store, ids, size))
+        for task, connections in TASKS.items():
+            for name, store in stores.items():
+                bodies = lists if task.startswith("lists") else single
+                loads[name][task].append(measure_task(store, bodies, connections))
     return {
-        "cores": os.cpu_count(),
-        "rounds": ROUNDS,
-        "seconds": SECONDS,
-        "rows": rows,
-        "stores": {name: _figures_of(each) for name, each in runs.items()},
+        name: {
+            "tasks": {task: figures_of(loads[name][task], loads[name.split()[0]][task]) for task in TASKS},
+            "look_up": {str(size): in_milliseconds(median_cost(costs[name][size])) for size in LOOK_UPS},
+        }
+        for name in stores
     }
 
 
-def _figures_of(rounds: Sequence[StoreRun]) -> dict[str, Any]:
-    tasks = {}
-    for name in TASKS:
-        service, servers = zip(*(run.cpu_ms[name] for run in rounds), strict=True)
-        rates = [run.loads[name].requests_per_second for run in rounds]
-        tasks[name] = {
-            **rounded(load.median([run.loads[name] for run in rounds])),
-            "slowest_round": round(min(rates)),
-            "fastest_round": round(max(rates)),
-            "cpu_ms": round(statistics.median(service), 3),
-            "server_cpu_ms": round(statistics.median(servers), 3),
-        }
-    look_ups = {str(size): in_milliseconds(median_cost(run.look_ups[size] for run in rounds)) for size in LOOK_UPS}
-    return {"tasks": tasks, "look_up": look_ups}
+def figures_of(rounds: Sequence[StoreLoad], without_redis: Sequence[StoreLoad]) -> dict[str, float]:
+    """Medians of the rounds, and the median of each round's CPU time over that of the database alone."""
+    pairs = zip(rounds, without_redis, strict=True)
+    ratios = sorted((each.cpu_ms + each.server_cpu_ms) / (other.cpu_ms + other.server_cpu_ms) for each, other in pairs)
+    return {
+        **rounded(load.median([each.load for each in rounds])),
+        "cpu_ms": round(statistics.median(each.cpu_ms for each in rounds), 2),
+        "server_cpu_ms": round(statistics.median(each.server_cpu_ms for each in rounds), 3),
+        "cpu_ratio": round(statistics.median(ratios), 2),
+        "cpu_ratio_lower_quartile": round(ratios[len(ratios) // 4], 2),
+        "cpu_ratio_upper_quartile": round(ratios[-1 - len(ratios) // 4], 2),
+    }
 
 
-def print_redis(report: Mapping[str, Any]) -> None:
-    print(f"\n{'store':<24}{'task':<30}{'requests/s':>11}{'rounds':>16}{'p50 ms':>8}{'p99 ms':>8}{'CPU ms':>8}{'of servers':>11}")
-    for name, each in report["stores"].items():
-        for task, load_ in each["tasks"].items():
-            spread = f"{load_['slowest_round']:,}-{load_['fastest_round']:,}"
-            print(
-                f"{name:<24}{task:<30}{load_['requests_per_second']:>11,}{spread:>16}{load_['p50_ms']:>8}"
-                f"{load_['p99_ms']:>8}{load_['cpu_ms']:>8}{load_['server_cpu_ms']:>11}"
-            )
-    print(f"\n{'look-up':<24}{'entities':>9}{'ms':>9}{'CPU ms':>9}{'of servers':>11}")
-    for name, each in report["stores"].items():
-        for size, cost in each["look_up"].items():
-            print(f"{name:<24}{size:>9}{cost['ms']:>9}{cost['cpu_ms']:>9}{cost['server_cpu_ms']:>11}")
-
-
-def redis_cpu_seconds(url: str) -> float:
+def redis_cpu_seconds(connection: RedisConnection) -> float:
     """The CPU time of the Redis server so far."""
-    text = RedisConnection(SecretStr(url), 1, 0).command("INFO", "cpu").decode()
-    used = dict(line.split(":") for line in text.split() if ":" in line)
+    used = dict(line.split(":") for line in connection.command("INFO", "cpu").decode().split() if ":" in line)
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
 
-def measure_round(folder: Path, requests: Sequence[EntityRequest], question: Question, server: postgres.Server) -> dict[str, StoreRun]:
-    runs = {}
-    with running_redis(folder) as address:
-        redis = f"redis://{address}/0"
-        for name in STORES:
-            has_redis, is_sqlite = "Redis" in name, name.startswith("SQLite")
-            url = f"sqlite:///{folder}/{name.replace(' ', '-')}.db" if is_sqlite else server.new_database()
-            fill_database(url)
+def measure_all(folder: Path, server: postgres.Server) -> dict[str, Any]:
+    requests, question = entities.evenly_spaced(ENTITIES), entities.current_release().manifest.question
+    with ExitStack() as stack:
+        redis = SecretStr(f"redis://{stack.enter_context(running_redis(folder))}/0")
+        redis_cpu = partial(redis_cpu_seconds, RedisConnection(redis, timeout_s=5, pause_s=0))
+        stores = {}
+        for number, name in enumerate(STORES):
+            has_redis, is_sqlite = name.endswith("Redis"), name.startswith("SQLite")
             settings = Settings(
-                database_url=SecretStr(url),
-                spool=folder / f"spool-{name}",
-                online_store_url=SecretStr(redis) if has_redis else None,
+                database_url=SecretStr(f"sqlite:///{folder}/{number}.db" if is_sqlite else server.new_database()),
+                spool=folder / f"spool-{number}",
+                # A database of Redis for each, because both have the same keys.
+                online_store_url=SecretStr(f"{redis.get_secret_value()[:-1]}{number}") if has_redis else None,
             )
+            servers = [*([] if is_sqlite else [server.cpu_seconds]), *([redis_cpu] if has_redis else [])]
+            server_cpu = partial(_sum_of, servers)
+            stores[name] = stack.enter_context(running_store(settings, requests, question, server_cpu))
+        return measure_stores(stores, requests)
 
-            def server_cpu(has_redis: bool = has_redis, is_sqlite: bool = is_sqlite) -> float:
-                return (0 if is_sqlite else server.cpu_seconds()) + (redis_cpu_seconds(redis) if has_redis else 0)
 
-            runs[name] = measure_store(settings, requests, question, server_cpu)
-    return runs
+def _sum_of(figures: Sequence[Callable[[], float]]) -> float:
+    return sum(figure() for figure in figures)
+
+
+def print_redis(report: Mapping[str, Any]) -> None:
+    print(f"\n{'store':<22}{'task':<29}{'requests/s':>11}{'p50 ms':>8}{'p99 ms':>8}{'CPU ms':>8}{'servers':>9}{'ratio':>7}")
+    for name, each in report["stores"].items():
+        for task, cost in each["tasks"].items():
+            times = f"{cost['p50_ms']:>8}{cost['p99_ms']:>8}{cost['cpu_ms']:>8}{cost['server_cpu_ms']:>9}"
+            quartiles = f"{cost['cpu_ratio_lower_quartile']} to {cost['cpu_ratio_upper_quartile']}"
+            print(f"{name:<22}{task:<29}{cost['requests_per_second']:>11,}{times}{cost['cpu_ratio']:>7} ({quartiles})")
+    print(f"\n{'look-up':<22}{'entities':>9}{'ms':>8}{'CPU ms':>8}{'servers':>9}")
+    for name, each in report["stores"].items():
+        for size, cost in each["look_up"].items():
+            print(f"{name:<22}{size:>9}{cost['ms']:>8}{cost['cpu_ms']:>8}{cost['server_cpu_ms']:>9}")
 
 
 def main() -> None:
-    requests, question = entities.evenly_spaced(ENTITIES), entities.current_release().manifest.question
     with entities.engine().connect() as connection:
         rows = connection.execute(sa.select(sa.func.count()).select_from(database_tables.features)).scalar_one()
-    rounds = []
-    with postgres.running() as server:
-        for _ in tqdm(range(ROUNDS), desc="bench-redis", disable=None):
-            with tempfile.TemporaryDirectory(prefix="bench-redis-", dir=VAR.resolve()) as name:
-                rounds.append(measure_round(Path(name), requests, question, server))
-    report = report_of({name: [each[name] for each in rounds] for name in STORES}, int(rows))
+    with postgres.running() as server, tempfile.TemporaryDirectory(prefix="bench-redis-", dir=VAR.resolve()) as name:
+        stores = measure_all(Path(name), server)
+    report = {"cores": os.cpu_count(), "rounds": ROUNDS, "seconds": SECONDS, "rows": int(rows), "stores": stores}
     write_json(REPORTS / "bench_redis.json", report)
     print_redis(report)
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 import sqlalchemy as sa
 
-from ontime import database, erasure, features, files, locks, online_store, release_pointer, schema, split
+from ontime import database, erasure, features, files, locks, online_store, redis_copy, release_pointer, schema, split
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.params import Params, load_params
@@ -83,7 +83,10 @@ def store_rows(
     vectors, all_texts = features.online_of(rows)
     texts = all_texts if schema.ONLINE_TEXTS else None
     online_store.store_features(connection, question, ids, moments, vectors, texts)
-    return None if redis is None else redis.mark(connection, question, ids, moments, vectors, texts)
+    if redis is None:
+        redis_copy.begin_epochs(connection, question)  # a service may use a copy that this process does not know of
+        return None
+    return redis.mark(connection, question, ids, moments, vectors, texts)
 
 
 def redis_writer(settings: Settings, params: Params) -> RedisWriter | None:

@@ -181,6 +181,18 @@ def _epoch_of(connection: sa.Connection, feature_set: str) -> str:
     return connection.execute(query).scalar() or _begin_epoch(connection, feature_set)
 
 
+def begin_epochs(target: database.Target, question: Question | None = None) -> bool:
+    """Make the values in Redis invalid, for whoever changes rows without a RedisWriter; whether there may be any.
+
+    `question`: only those of its rows.
+    """
+    update = sa.update(online_copies).values(epoch=secrets.token_hex(8))
+    if question is not None:
+        update = update.where(online_copies.c.feature_set == feature_set_of(question))
+    with database.transaction(target) as connection:
+        return bool(connection.execute(update).rowcount)
+
+
 def _begin_epoch(connection: sa.Connection, feature_set: str) -> str:
     epoch = secrets.token_hex(8)
     statement: Any = database.insert_or_replace(connection, online_copies)

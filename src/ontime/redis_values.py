@@ -49,8 +49,8 @@ def unpacked(key: str, validity: Validity, value: bytes | None) -> Stored | None
     if format_ != FORMAT or tuple(written_for) != validity or checksum != _checksum(key, value[CHECKED_FROM:]):
         return None
     vector = np.frombuffer(value, "<f4", len(schema.ONLINE), HEADER.size)
-    texts = json.loads(value[HEADER.size + VECTOR_BYTES :] or b"{}")
-    return Stored(UNIX_EPOCH + microseconds * MICROSECOND, OnlineRow(vector, texts))
+    texts = value[HEADER.size + VECTOR_BYTES :]
+    return Stored(UNIX_EPOCH + microseconds * MICROSECOND, OnlineRow(vector, json.loads(texts) if texts else {}))
 
 
 def _checksum(key: str, written: bytes) -> int:

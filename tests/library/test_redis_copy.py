@@ -231,6 +231,14 @@ def test_the_copy_of_another_database_is_not_read(engine: sa.Engine, server: Red
     assert list(reader_of(server, other).look_up(QUESTION, ["a", "b"])) == ["a"]
 
 
+def test_after_a_restore_no_earlier_row_is_valid(engine: sa.Engine, server: RedisServer) -> None:
+    write(engine, writer_to(server), 1).publish()
+
+    redis_copy.begin_epochs(engine)
+
+    assert reader_of(server, engine).look_up(QUESTION, ["a", "b"]) == {}
+
+
 def test_without_the_epoch_of_the_last_seconds_no_row_is_valid(
     server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

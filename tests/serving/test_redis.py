@@ -1,5 +1,7 @@
 """The service with look-ups in Redis: the answers are those of the database, also when Redis is damaged, away or slow."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +13,14 @@ import redis as redis_client
 
 from ontime import database
 from ontime.datasets import Tables
+from ontime.redis_copy import RedisWriter
 from ontime.settings import Settings
 from pipelines.operations.materialise import materialise_rows
 from pipelines.tools import forget
 from pipelines.tools.forget import ErasureRefused
-from ontime.redis_copy import RedisWriter
+from tests import ROOT
 from tests.redis_server import RedisServer, running_server
-from tests.service import MORNING, Load, Service, running, wait_for
+from tests.service import MORNING, Load, Service, environment, running, wait_for
 from tests.serving.test_serving import request_of
 from tests.small_world import QUESTION, store
 
@@ -174,6 +177,21 @@ def test_rows_materialised_again_are_the_new_ones_at_once(
     assert counts.get("database", 0) == 0
 
 
+def test_rows_of_a_writer_without_redis_are_not_looked_up_there(
+    on_both: Settings, copied: pd.DataFrame, tables: Tables, server: RedisServer
+) -> None:
+    (flight,) = bodies_of(copied, tables)[:1]
+    engine = database.connect(on_both.database_url)
+    later = copied.assign(moment=copied["moment"] + pd.Timedelta(minutes=5))
+    with running(on_both, **use(server)) as service:
+        (before,) = answers_of(service, [flight])
+        materialise_rows(engine, QUESTION, later, tables["flights"].set_index("entity_id", drop=False))
+        wait_for(lambda: answers_of(service, [flight])[0]["features_as_of"] != before["features_as_of"], 5)
+        (after,) = answers_of(service, [flight])
+
+    assert pd.Timestamp(after["features_as_of"]) - pd.Timestamp(before["features_as_of"]) == pd.Timedelta(minutes=5)
+
+
 def test_an_erased_entity_leaves_redis(
     on_both: Settings, copied: pd.DataFrame, tables: Tables, server: RedisServer
 ) -> None:
@@ -197,4 +215,14 @@ def test_an_erasure_is_refused_while_redis_may_still_hold_the_entity(
     with pytest.raises(ErasureRefused, match="Redis is not available"):
         forget.forget(server.used_by(on_both), engine, [entity_id], "a request")
 
-    assert forget.forget(on_both, engine, [entity_id], "a request").counts["features"] == 1
+    result = forget.forget(on_both, engine, [entity_id], "a request")
+    assert result.counts["features"] == 1
+    assert any("run this command with ONTIME_ONLINE_STORE_URL" in line for line in result.lines())
+
+
+def test_without_the_setting_the_client_is_not_even_imported(settings: Settings) -> None:
+    code = "import sys; from ontime.settings import load_settings; from serving.app import create_app; create_app(load_settings()); print('redis' in sys.modules)"
+
+    process = subprocess.run([sys.executable, "-c", code], env=environment(settings), capture_output=True, text=True, check=True, cwd=ROOT)
+
+    assert process.stdout.split() == ["False"]
