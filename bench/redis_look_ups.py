@@ -81,7 +81,10 @@ def fill_redis(settings: Settings, question: Question, ids: Sequence[str]) -> No
         return
     engine = database.connect(settings.database_url)
     stored = online_store.look_up_features(engine, question, ids)
-    vectors, texts = np.stack([row.online.vector for row in stored.values()]), [row.online.texts for row in stored.values()]
+    vectors, texts = (
+        np.stack([row.online.vector for row in stored.values()]),
+        [row.online.texts for row in stored.values()],
+    )
     with engine.begin() as connection:
         marked = writer.mark(connection, question, [*stored], [row.moment for row in stored.values()], vectors, texts)
     marked.publish()
@@ -186,7 +189,10 @@ def measure_all(folder: Path, server: postgres.Server) -> dict[str, Any]:
                 # A database of Redis for each, because both have the same keys.
                 online_store_url=SecretStr(f"{redis.get_secret_value()[:-1]}{number}") if has_redis else None,
             )
-            servers = [*([] if is_sqlite else [server.cpu_seconds]), *([redis_cpu] if has_redis else [])]
+            servers: list[Callable[[], float]] = [
+                *([] if is_sqlite else [server.cpu_seconds]),
+                *([redis_cpu] if has_redis else []),
+            ]
             server_cpu = partial(_sum_of, servers)
             stores[name] = stack.enter_context(running_store(settings, requests, question, server_cpu))
         return measure_stores(stores, requests)
@@ -197,12 +203,12 @@ def _sum_of(figures: Sequence[Callable[[], float]]) -> float:
 
 
 def print_redis(report: Mapping[str, Any]) -> None:
-    print(f"\n{'store':<22}{'task':<29}{'requests/s':>11}{'p50 ms':>8}{'p99 ms':>8}{'CPU ms':>8}{'servers':>9}{'ratio':>7}")
+    print(f"\n{'store':<22}{'task':<29}{'requests/s':>11}{'p50 ms':>8}{'p99 ms':>8}{'CPU ms':>8}{'servers':>9}  ratio")
     for name, each in report["stores"].items():
         for task, cost in each["tasks"].items():
             times = f"{cost['p50_ms']:>8}{cost['p99_ms']:>8}{cost['cpu_ms']:>8}{cost['server_cpu_ms']:>9}"
             quartiles = f"{cost['cpu_ratio_lower_quartile']} to {cost['cpu_ratio_upper_quartile']}"
-            print(f"{name:<22}{task:<29}{cost['requests_per_second']:>11,}{times}{cost['cpu_ratio']:>7} ({quartiles})")
+            print(f"{name:<22}{task:<29}{cost['requests_per_second']:>11,}{times}  {cost['cpu_ratio']} ({quartiles})")
     print(f"\n{'look-up':<22}{'entities':>9}{'ms':>8}{'CPU ms':>8}{'servers':>9}")
     for name, each in report["stores"].items():
         for size, cost in each["look_up"].items():

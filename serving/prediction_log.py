@@ -93,12 +93,11 @@ class PredictionLog:
         """The rows that Redis has; empty without Redis, or while it fails."""
         if self._redis is None:
             return {}
+        rows, error = dict[str, online_store.Stored](), None
         try:
             rows = self._redis.look_up(question, entity_ids)
         except RedisFailed as failed:
-            rows, error = {}, str(failed)
-        else:
-            error = None
+            error = str(failed)
         if (error is None) != (self._redis_error is None):
             logger.warning("redis: %s", "available" if error is None else f"{error}; look-ups ask the database")
             self._redis_error = error

@@ -24,7 +24,7 @@ class RedisConnection:
         from redis.connection import Connection, parse_url  # here: its import takes time that nobody else need spend
 
         options: dict[str, Any] = {
-            **parse_url(url.get_secret_value()),
+            **parse_url(url.get_secret_value()),  # type: ignore[no-untyped-call]
             "socket_timeout": timeout_s,
             "socket_connect_timeout": timeout_s,
         }

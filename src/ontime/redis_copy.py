@@ -113,7 +113,7 @@ class RedisWriter:
 
     @classmethod
     def of(cls, settings: Settings, features_days: int = 1) -> Self | None:
-        """None if the settings name no Redis server. `features_days`: how long a row stays, from when it was written."""
+        """None if the settings name no Redis server. `features_days`: how long a row stays, once it was written."""
         url = settings.online_store_url
         seconds_to_live = 24 * 3600 * features_days
         return None if url is None else cls(RedisConnection(url, WRITE_SECONDS, WRITE_PAUSE_SECONDS), seconds_to_live)

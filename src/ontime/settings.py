@@ -20,7 +20,13 @@ from ontime.actors import system_user
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
-SECRET_NAMES = ("ONTIME_DATABASE_URL", "ONTIME_BACKUP", "ONTIME_BROKER", "ONTIME_ONLINE_STORE_URL", "")  # whose value no error shows
+SECRET_NAMES = (
+    "ONTIME_DATABASE_URL",
+    "ONTIME_BACKUP",
+    "ONTIME_BROKER",
+    "ONTIME_ONLINE_STORE_URL",
+    "",
+)  # whose value no error shows
 SPOOL_FILES, REJECTED = "*.jsonl", "rejected"  # in the spool: predictions, and the folder of lines that are none
 HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+)"
 HOST_AND_PORT = rf"{HOST}:\d+"
@@ -52,7 +58,9 @@ def _broker(url: SecretStr) -> SecretStr:
 
 def _redis(url: SecretStr) -> SecretStr:
     if not REDIS.fullmatch(url.get_secret_value()):
-        raise ValueError("is not the address of a Redis server, such as redis://host:6379/0 or rediss://user:password@host")
+        raise ValueError(
+            "is not the address of a Redis server, such as redis://host:6379/0 or rediss://user:password@host"
+        )
     return url
 
 

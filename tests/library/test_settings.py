@@ -24,7 +24,11 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
         ("ONTIME_BROKER", "amqp://u:secret@h:5672", "ONTIME_BROKER is not the address of a broker"),
         ("ONTIME_BROKER", "kafka://h:9092,secret", "ONTIME_BROKER is not the address of a broker"),
         ("ONTIME_ONLINE_STORE_URL", "nonsense", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
-        ("ONTIME_ONLINE_STORE_URL", "http://u:secret@h", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
+        (
+            "ONTIME_ONLINE_STORE_URL",
+            "http://u:secret@h",
+            "ONTIME_ONLINE_STORE_URL is not the address of a Redis server",
+        ),
         ("ONTIME_ONLINE_STORE_URL", "redis://h/secret", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
         ("ONTIME_BACKUP", '{"ontime": 5, "mlflow": "postgresql://u:secret@h/d"}', "ONTIME_BACKUP Input should be"),
@@ -104,7 +108,8 @@ def test_the_defaults_need_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["redis://h", "redis://127.0.0.1:6379/2", "rediss://user:p%40ss@a.example:6380", "redis://:pw@[::1]:6379/0"]
+    "address",
+    ["redis://h", "redis://127.0.0.1:6379/2", "rediss://user:p%40ss@a.example:6380", "redis://:pw@[::1]:6379/0"],
 )
 def test_the_address_of_a_redis_server_is_accepted(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONTIME_ONLINE_STORE_URL", address)

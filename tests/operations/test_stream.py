@@ -64,7 +64,7 @@ def test_a_week_is_predicted_as_by_the_batch_bit_for_bit(
 
 
 def test_the_features_are_in_redis_as_well(
-    settings: Settings, params: Params, broker: Broker, raw: Tables, tables: Tables, tmp_path: Path
+    settings: Settings, params: Params, broker: Broker, raw: Tables, tmp_path: Path
 ) -> None:
     end = days_later(1)
     feed = FeedPublisher(broker, params, lambda *_: raw)

@@ -175,7 +175,9 @@ def redis_ratios() -> list[str]:
     ratios = []
     for name in ("SQLite", "PostgreSQL"):
         figures = [each["cpu_ratio"] for each in REDIS["stores"][f"{name} and Redis"]["tasks"].values()]
-        ratios.append(f"{name}: {figures[0]:.2f} on one connection, {figures[1]:.2f} on 64, {figures[2]:.2f} for lists of 100")
+        ratios.append(
+            f"{name}: {figures[0]:.2f} on one connection, {figures[1]:.2f} on 64, {figures[2]:.2f} for lists of 100"
+        )
     return ratios
 
 
