@@ -93,7 +93,8 @@ class PredictionLog:
         """The rows that Redis has; empty without Redis, or while it fails."""
         if self._redis is None:
             return {}
-        rows, error = dict[str, online_store.Stored](), None
+        rows: dict[str, online_store.Stored] = {}
+        error: str | None = None
         try:
             rows = self._redis.look_up(question, entity_ids)
         except RedisFailed as failed:
