@@ -130,7 +130,7 @@ def measure_look_ups(store: RunningStore, ids: Sequence[str], size: int) -> Call
     return cost_of_calls(store.look_up, requests, store.server_cpu_seconds)
 
 
-def measure_stores(stores: Mapping[str, RunningStore], requests: Sequence[EntityRequest]) -> dict[str, Any]:
+def measure_in_turns(stores: Mapping[str, RunningStore], requests: Sequence[EntityRequest]) -> dict[str, Any]:
     """Figures by store. The stores take turns every few seconds, so that all are measured on the same machine."""
     ids = [each.entity_id for each in requests]
     single, lists = entities.single(requests), entities.lists(requests, LIST_ENTITIES, len(requests))
@@ -196,7 +196,7 @@ def measure_all(folder: Path, server: postgres.Server) -> dict[str, Any]:
             ]
             server_cpu = partial(_sum_of, servers)
             stores[name] = stack.enter_context(running_store(settings, requests, question, server_cpu))
-        return measure_stores(stores, requests)
+        return measure_in_turns(stores, requests)
 
 
 def _sum_of(figures: Sequence[Callable[[], float]]) -> float:

@@ -30,7 +30,7 @@ from ontime.database_tables import online_copies
 from ontime.declaration import Question
 from ontime.online_store import Stored, feature_set_of
 from ontime.redis_connection import RedisConnection, RedisFailed
-from ontime.redis_values import Validity, packed, unpacked
+from ontime.redis_values import Validity, row_of_value, value_of_row
 from ontime.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ class RedisReader:
         keys = [key_of(feature_set, each) for each in entity_ids]
         values = self._connection.command("MGET", *keys)
         validity = Validity(self._connection.run_id(), epoch.encode())
-        rows = (unpacked(key, validity, value) for key, value in zip(keys, values, strict=True))
+        rows = (row_of_value(key, validity, value) for key, value in zip(keys, values, strict=True))
         return {each: row for each, row in zip(entity_ids, rows, strict=True) if row is not None}
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class RedisWriter:
             return MarkedRows(self, mark, {})
         rows = zip(keys, moments, vectors, texts or repeat(None, len(keys)), strict=True)
         values = {
-            key: packed(key, validity, moment, vector.astype("<f4").tobytes(), its_texts)
+            key: value_of_row(key, validity, moment, vector.astype("<f4").tobytes(), its_texts)
             for key, moment, vector, its_texts in rows
         }
         return MarkedRows(self, mark, values)

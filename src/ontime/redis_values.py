@@ -33,7 +33,9 @@ class Validity(NamedTuple):
     epoch: bytes  # 16 hex digits
 
 
-def packed(key: str, validity: Validity, moment: datetime, vector: bytes, texts: Mapping[str, str] | None) -> bytes:
+def value_of_row(
+    key: str, validity: Validity, moment: datetime, vector: bytes, texts: Mapping[str, str] | None
+) -> bytes:
     """The value of a row of `features`, with the bytes of its vector."""
     microseconds = (moment - UNIX_EPOCH) // MICROSECOND
     written = HEADER.pack(FORMAT, 0, *validity, microseconds)[CHECKED_FROM:] + vector
@@ -41,7 +43,7 @@ def packed(key: str, validity: Validity, moment: datetime, vector: bytes, texts:
     return HEADER.pack(FORMAT, _checksum(key, written), *validity, microseconds) + written[HEADER.size - CHECKED_FROM :]
 
 
-def unpacked(key: str, validity: Validity, value: bytes | None) -> Stored | None:
+def row_of_value(key: str, validity: Validity, value: bytes | None) -> Stored | None:
     """The row; None if there is no value, or one that is not valid."""
     if value is None or len(value) < HEADER.size + VECTOR_BYTES:
         return None

@@ -102,8 +102,8 @@ def test_texts_are_part_of_a_value() -> None:
     validity, texts = Validity(b"1" * 40, b"2" * 16), {"carrier": "UA", "origin": "Zürich ✈"}
     moment = MOMENT.astimezone(tz=None)
 
-    value = redis_values.packed("key", validity, moment, vector(1).tobytes(), texts)
-    row = redis_values.unpacked("key", validity, value)
+    value = redis_values.value_of_row("key", validity, moment, vector(1).tobytes(), texts)
+    row = redis_values.row_of_value("key", validity, value)
 
     assert row is not None
     assert (row.moment, row.moment.utcoffset(), row.online.texts) == (MOMENT, timedelta(0), texts)
@@ -141,11 +141,11 @@ def test_a_value_that_is_not_valid_counts_as_absent(wrong: Any, server: RedisSer
 def test_neither_a_list_nor_the_value_of_another_entity_is_read(server: RedisServer, tmp_path: Path) -> None:
     engine = database.connect(f"sqlite:///{tmp_path}/ontime.db")
     write(engine, writer_to(server), 1).publish()
-    a, b = (redis_copy.key_of(online_store.feature_set_of(QUESTION), each) for each in "ab")
+    first, second = (redis_copy.key_of(online_store.feature_set_of(QUESTION), each) for each in "ab")
     client = client_of(server)
-    client.copy(a, b, replace=True)
-    client.delete(a)
-    client.lpush(a, "x")
+    client.copy(first, second, replace=True)
+    client.delete(first)
+    client.lpush(first, "x")
 
     assert reader_of(server, engine).look_up(QUESTION, ["a", "b"]) == {}
 
