@@ -21,7 +21,14 @@ class RedisServer:
         binary = shutil.which("redis-server")
         assert binary is not None, "redis-server is not on this machine: apt-get install redis-server"
         self.port = free_port()
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(folder), "save": "", "appendonly": "yes"}
+        options = {
+            "bind": "127.0.0.1",
+            "port": str(self.port),
+            "dir": str(folder),
+            "save": "",
+            "appendonly": "yes",
+            "appendfsync": "always",
+        }
         self._command = [binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
         self.start()
 
