@@ -362,6 +362,9 @@ bench-store: install  ## measure the service and the daily operations with 20 mi
 bench-feast: install  ## compare the online store with Feast on SQLite and on Redis: equality, latency, CPU time (needs `make train`, redis-server and PostgreSQL)
 	@$(PY) -m bench.feast_comparison
 
+bench-redis: install  ## measure the service with look-ups in SQLite or PostgreSQL, and in Redis beside them (needs `make train`, wrk, redis-server and PostgreSQL)
+	@$(PY) -m bench.redis_look_ups
+
 bench-batch: install  ## measure rows per second of CPU and memory of `ontime score`, by size (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.batch
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ontime import database
 from ontime.live_releases import LiveReleases
+from ontime.redis_copy import RedisReader
 from ontime.release import Manifest
 from ontime.schema import WORDS
 from ontime.settings import Settings
@@ -66,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     engine = database.connect(settings.database_url, settings.database_patience_seconds, CACHE_MB)
     with start_deadline():
         model_store = ModelStore(settings.releases, _measure_release)
-    prediction_log = PredictionLog(engine, Spool(settings.spool))
+    prediction_log = PredictionLog(engine, Spool(settings.spool), RedisReader.of(settings))
     batcher = Batcher(model_store, prediction_log)
     valid_keys = keys.read_keys(settings.api_keys).by_digest() if settings.api_keys else None
 

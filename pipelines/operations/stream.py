@@ -90,6 +90,7 @@ class Stream:
         self._owner = f"{socket.gethostname()}-{os.getpid()}-{time.time_ns():x}"
         self.engine = database.connect(settings.database_url)
         self._releases = ReleaseFollower(settings, params)
+        self._redis = materialise.redis_writer(settings, params)
         self._small = small
         self._parser = EventParser(self._small)
         self._readers = {name: TopicReader(self.engine, broker, name, self._owner) for name in (EVENTS, OUTCOMES)}
@@ -176,7 +177,7 @@ class Stream:
         if self._is_check_due(part):
             self._check(part, live)
         logged = stream_scoring.score(
-            self.engine, self.rows, self._broken, part, live, self._params, self._owner, began
+            self.engine, self.rows, self._broken, part, live, self._params, self._owner, began, self._redis
         )
         self.rows.forget_before(needed)
         if logged is None:

@@ -19,6 +19,7 @@ from ontime.decision_chain import exclusive_transaction
 from ontime.live_releases import LiveReleases
 from ontime.params import Params
 from ontime.problem.data import DATA
+from ontime.redis_copy import RedisWriter
 from ontime.release import Release, ReleaseRefused
 from ontime.settings import Settings
 from pipelines.brokers import Message
@@ -119,20 +120,23 @@ def _scores(built: pd.DataFrame, release: Release) -> tuple[np.ndarray, list[flo
 
 def score(
     engine: sa.Engine, rows: RecentRows, broken: Mapping[str, set[date]], part: MomentRange, live: LiveReleases,
-    params: Params, owner: str, began: float,
+    params: Params, owner: str, began: float, redis: RedisWriter | None = None,
 ) -> Sequence[Mapping[str, Any]] | None:  # fmt: skip
     """Score a range and commit it as a whole; its predictions, or None if another process has taken the range over."""
     built = materialise.without_erased(engine, features_in(rows, broken, part, params))
+    marked = None
     logged, shadows = predict(built, rows, part, live, began) if len(built) else ([], [])
     with exclusive_transaction(engine) as connection:
         if not stream_store.finish(connection, owner, part, len(logged)):
             return None
         if logged:
             entities = rows.tables[DATA.entities].set_index(KEY, drop=False)
-            materialise.store_rows(connection, params.question, built, entities)
+            marked = materialise.store_rows(connection, params.question, built, entities, redis)
             for start in range(0, len(logged), INSERTED_AT_ONCE):
                 database.log_predictions(connection, logged[start : start + INSERTED_AT_ONCE])
             database.log_shadows(connection, shadows)
+    if marked is not None:
+        marked.publish()
     return logged
 
 

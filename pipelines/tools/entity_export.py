@@ -28,7 +28,8 @@ from pipelines.tools import stored_files
 
 ABOUT = {
     "entities": "The fields of the request about the entity, which the search of the page shows.",
-    "features": "The online store: the features computed before the event, as of the prediction moment.",
+    "features": "The online store: the features computed before the event, as of the prediction moment. "
+    "Where ONTIME_ONLINE_STORE_URL is set, Redis has a copy of the row.",
     "predictions": "Every prediction that the service returned, with the whole input of the model.",
     "shadows": "What another release would have predicted for the same requests; no caller received it.",
     "outcomes": "What happened: the label, its value, and when it became known.",

@@ -60,6 +60,13 @@ features = sa.Table(
     sa.Column("texts", sa.JSON),  # the values of the categorical features, by name; null: there are none
 )
 
+online_copies = sa.Table(  # which values of a Redis copy are valid: see redis_copy.py
+    "online_copies",
+    metadata,
+    sa.Column("feature_set", sa.String, primary_key=True),
+    sa.Column("epoch", sa.String, nullable=False),  # random; another one makes every earlier value invalid
+)
+
 predictions = sa.Table(
     "predictions",
     metadata,

@@ -20,10 +20,18 @@ from ontime.actors import system_user
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
-SECRET_NAMES = ("ONTIME_DATABASE_URL", "ONTIME_BACKUP", "ONTIME_BROKER", "")  # whose value no error shows
+SECRET_NAMES = (
+    "ONTIME_DATABASE_URL",
+    "ONTIME_BACKUP",
+    "ONTIME_BROKER",
+    "ONTIME_ONLINE_STORE_URL",
+    "",
+)  # whose value no error shows
 SPOOL_FILES, REJECTED = "*.jsonl", "rejected"  # in the spool: predictions, and the folder of lines that are none
-HOST_AND_PORT = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+):\d+"
+HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+)"
+HOST_AND_PORT = rf"{HOST}:\d+"
 BROKER = re.compile(rf"(?:(?:nats|tls)://(?:[^/?#]*@)?|kafka://){HOST_AND_PORT}(?:,{HOST_AND_PORT})*(?:\?\S+)?")
+REDIS = re.compile(rf"rediss?://(?:[^/?#@]*@)?{HOST}(?::\d+)?(?:/\d+)?")
 # Limits far beyond any sensible value catch a mistyped zero, such as a rate limit that never limits.
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
@@ -45,6 +53,14 @@ def _database(url: SecretStr) -> SecretStr:
 def _broker(url: SecretStr) -> SecretStr:
     if not BROKER.fullmatch(url.get_secret_value()):
         raise ValueError("is not the address of a broker, such as nats://host:4222 or kafka://host:9092,host2:9092")
+    return url
+
+
+def _redis(url: SecretStr) -> SecretStr:
+    if not REDIS.fullmatch(url.get_secret_value()):
+        raise ValueError(
+            "is not the address of a Redis server, such as redis://host:6379/0 or rediss://user:password@host"
+        )
     return url
 
 
@@ -78,6 +94,8 @@ class Settings(BaseSettings):
     trusted_keys: Path = signatures.TRUSTED_KEYS
     releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/operations/mirror.py
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
+    # A Redis server with a copy of the features of the online store, for look-ups; None: the database alone.
+    online_store_url: Annotated[SecretStr, AfterValidator(_redis)] | None = None
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
     dvc_site_cache: Path | None = None  # DVC's internal database; None: var/dvc. Set it if that is on a network disk

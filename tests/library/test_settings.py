@@ -24,6 +24,13 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
         ("ONTIME_BROKER", "amqp://u:secret@h:5672", "ONTIME_BROKER is not the address of a broker"),
         ("ONTIME_BROKER", "kafka://h:9092,secret", "ONTIME_BROKER is not the address of a broker"),
         ("ONTIME_STREAM_PORT", "0", "ONTIME_STREAM_PORT=0 Input should be greater"),
+        ("ONTIME_ONLINE_STORE_URL", "nonsense", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
+        (
+            "ONTIME_ONLINE_STORE_URL",
+            "http://u:secret@h",
+            "ONTIME_ONLINE_STORE_URL is not the address of a Redis server",
+        ),
+        ("ONTIME_ONLINE_STORE_URL", "redis://h/secret", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
         ("ONTIME_BACKUP", '{"ontime": 5, "mlflow": "postgresql://u:secret@h/d"}', "ONTIME_BACKUP Input should be"),
         ("ONTIME_BACKUP", "secret", "ONTIME_BACKUP is not valid JSON"),
@@ -99,3 +106,16 @@ def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
 
 def test_the_defaults_need_nothing() -> None:
     assert Settings().workers == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["redis://h", "redis://127.0.0.1:6379/2", "rediss://user:p%40ss@a.example:6380", "redis://:pw@[::1]:6379/0"],
+)
+def test_the_address_of_a_redis_server_is_accepted(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONTIME_ONLINE_STORE_URL", address)
+
+    redis = load_settings().online_store_url
+
+    assert redis is not None
+    assert redis.get_secret_value() == address

@@ -10,9 +10,10 @@ import pytest
 import sqlalchemy as sa
 
 from bench.brokers import create_in_mock_cluster, mock_cluster
-from ontime import database, database_tables
+from ontime import database, database_tables, online_store
 from ontime.datasets import Tables
 from ontime.params import Params
+from ontime.redis_copy import RedisReader
 from ontime.settings import Settings
 from pipelines import brokers
 from pipelines.brokers import Broker
@@ -22,6 +23,7 @@ from pipelines.operations.stream_events import message_of
 from pipelines.operations.stream_feed import FeedPublisher
 from pipelines.operations.stream_reader import EVENTS, OUTCOMES
 from tests import streaming
+from tests.redis_server import running_server
 from tests.streaming import START, days_later, run_to_end
 
 pytestmark = pytest.mark.slow
@@ -81,6 +83,30 @@ def test_from_several_partitions_of_kafka_the_predictions_are_the_same(
         assert len(stream_store.read_positions(running.engine, EVENTS)) == 4
         assert sorted(streaming.output_ids(broker)) == sorted(streaming.predicted(running.engine).ids)
         broker.close()
+
+
+def test_the_features_are_in_redis_as_well(
+    settings: Settings, params: Params, broker: Broker, raw: Tables, tmp_path: Path
+) -> None:
+    end = days_later(1)
+    feed = FeedPublisher(broker, params, lambda *_: raw)
+    feed.publish(START - timedelta(days=1), end + timedelta(seconds=params.stream.allowed_lateness_seconds))
+    (tmp_path / "redis").mkdir()
+
+    with running_server(tmp_path / "redis") as server:
+        with_redis = server.used_by(settings)
+        running = run_to_end(streaming.opened(with_redis, params, broker, raw))
+        reader = RedisReader.of(with_redis)
+        assert reader is not None
+        reader.read_epochs(running.engine)
+        ids = streaming.predicted(running.engine).entities
+        copied = reader.look_up(params.question, ids)
+
+    stored = online_store.look_up_features(running.engine, params.question, ids)
+    assert len(ids) > 500
+    assert {each: row.online.vector.tobytes() for each, row in copied.items()} == {
+        each: row.online.vector.tobytes() for each, row in stored.items()
+    }
 
 
 def test_outcomes_come_from_their_topic(

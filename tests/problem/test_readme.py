@@ -36,6 +36,7 @@ LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
 BROKERS = json.loads((ROOT / "reports/bench_brokers.json").read_text())
 STREAM = json.loads((ROOT / "reports/bench_stream.json").read_text())
 FEAST = json.loads((ROOT / "reports/feast.json").read_text())
+REDIS = json.loads((ROOT / "reports/bench_redis.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 SECOND_ACT = json.loads((ROOT / "reports/replay_flights-2023.json").read_text())
@@ -179,6 +180,32 @@ def feast_ratios() -> list[str]:
         f"materialising {filled[1]['cpu_seconds'] / filled[0]['cpu_seconds']:.0f} times",
         f"Feast needs {hundred[2]['cpu_ms'] / hundred[0]['cpu_ms']:.1f} times our CPU time for 100 and less for 1",
     ]
+
+
+def redis_rows() -> list[str]:
+    """A line a store and load, then a line a store."""
+    rows = [
+        f"| {name} | {task} | {load['requests_per_second']:,} | {load['p50_ms']:.2f} | {load['p99_ms']:.1f} | "
+        f"{load['cpu_ms']:.2f} | {load['server_cpu_ms']:.2f} | {load['cpu_ratio']:.2f} "
+        f"({load['cpu_ratio_lower_quartile']:.2f} to {load['cpu_ratio_upper_quartile']:.2f}) |"
+        for name, store in REDIS["stores"].items()
+        for task, load in store["tasks"].items()
+    ]
+    for name, store in REDIS["stores"].items():
+        look_ups = [f"{each['ms']:.2f} | {cpu_of(each, 'ms'):.2f}" for each in store["look_up"].values()]
+        rows.append(f"| {name} | {' | '.join(look_ups)} |")
+    return rows
+
+
+def redis_ratios() -> list[str]:
+    """The phrases of decision 51: CPU time with Redis over CPU time without."""
+    ratios = []
+    for name in ("SQLite", "PostgreSQL"):
+        figures = [each["cpu_ratio"] for each in REDIS["stores"][f"{name} and Redis"]["tasks"].values()]
+        ratios.append(
+            f"{name}: {figures[0]:.2f} on one connection, {figures[1]:.2f} on 64, {figures[2]:.2f} for lists of 100"
+        )
+    return ratios
 
 
 def stack_rows() -> list[str]:
@@ -479,6 +506,7 @@ ROWS = [
         feast_rows(),
         broker_rows(),
         stream_rows(),
+        redis_rows(),
     ),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
@@ -518,6 +546,11 @@ def test_the_decision_on_class_weights_says_what_was_measured() -> None:
 @pytest.mark.parametrize("words", feast_ratios())
 def test_the_decision_on_feast_says_what_was_measured(words: str) -> None:
     assert words in " ".join((ROOT / "docs/decisions/50-own-online-store.md").read_text().split())
+
+
+@pytest.mark.parametrize("words", redis_ratios())
+def test_the_decision_on_redis_says_what_was_measured(words: str) -> None:
+    assert words in " ".join((ROOT / "docs/decisions/51-redis-look-ups.md").read_text().split())
 
 
 @pytest.mark.parametrize(("page", "words"), WORDS)

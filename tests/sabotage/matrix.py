@@ -120,7 +120,7 @@ GUARDS: Mapping[str, Guard] = {
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
     "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
-    "Busy", "BrokerUnavailable",
+    "Busy", "BrokerUnavailable", "RedisFailed",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
     "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused", "NotStreamable", "EventRejected",
