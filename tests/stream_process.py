@@ -1,7 +1,7 @@
 """`ontime stream` as a process that can kill itself: python -m tests.stream_process ADDRESS TABLES START [STEP TIMES].
 
 STEP names a place between the receipt of a message and the publication of a prediction; the process kills itself when
-it comes there for the so-manieth time. Everything else is the real thing. Leases are short, so that no test waits long.
+it comes there for the TIMES-th time. Everything else is the real thing. Leases are short, so that no test waits long.
 """
 
 import os
