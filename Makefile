@@ -251,6 +251,11 @@ stack: install  ## start the platform in containers, on 127.0.0.1:8000; build mi
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 	@echo "stack: the service on http://127.0.0.1:8000 (key: infra/secrets/desk_key), MLflow :5000, Prefect :4200, Prometheus :9090, Grafana :3000"
 
+stack-stream: install  ## start a broker, the data feed and ontime stream beside the running stack
+	@$(PY) -m infra.credentials
+	@$(STACK) --profile stream up --detach --wait --quiet-pull
+	@echo "stack-stream: predictions from events; its log: docker compose -f infra/compose.yaml --profile stream logs --follow stream"
+
 stack-run: install  ## run a command inside the stack: make stack-run DO="make replay MONTHS=1"
 	@$(STACK) run --rm --no-deps -e ONTIME_ACTOR="$${ONTIME_ACTOR:-$$(id -un)@$$(uname -n)}" tools $(DO)
 
@@ -263,14 +268,14 @@ stack-backup: install  ## back up the stack's databases and buckets into infra/b
 # and conflict with a later release of the same number.
 stack-restore: install  ## restore a backup of the stack, replacing its data: make stack-restore FROM=today
 	@$(BACKUP) verify-backup "/backups/$$FROM"
-	@$(STACK) --profile serve stop service worker mlflow push pull
+	@$(STACK) --profile '*' stop service stream feed worker mlflow push pull
 	@$(BACKUP) restore --replace "/backups/$$FROM"
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
 stack-down: install  ## stop the stack and keep its data; to delete them: make stack-down VOLUMES=1
-	@$(STACK) --profile serve $(if $(VOLUMES),down --volumes,stop)
+	@$(STACK) --profile '*' $(if $(VOLUMES),down --volumes,stop)
 
 rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; partitions on Dask: make rehearsal CONTEXT=kind-kind ENGINE=dask; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
 	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(filter $(ENGINES),$(ENGINE)),--engine $(ENGINE)) $(if $(CLEAN),--clean)
@@ -310,6 +315,7 @@ lock: install  ## update the lock files after a change in pyproject.toml; existi
 	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
 	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
+	$(LOCK) $(call groups,feast) -o requirements/feast.txt
 	$(LOCK) $(call groups,infra) -o requirements/infra.txt
 
 ##@ Measure
@@ -353,8 +359,20 @@ bench-lists: install  ## measure lists on 4 and on 64 connections, and single re
 bench-store: install  ## measure the service and the daily operations with 20 million predictions in the store; fewer: make bench-store ROWS=2000000
 	@$(PY) -m bench.store $(ROWS)
 
+bench-feast: install  ## compare the online store with Feast on SQLite and on Redis: equality, latency, CPU time (needs `make train`, redis-server and PostgreSQL)
+	@$(PY) -m bench.feast_comparison
+
+bench-redis: install  ## measure the service with look-ups in SQLite or PostgreSQL, and in Redis beside them (needs `make train`, wrk, redis-server and PostgreSQL)
+	@$(PY) -m bench.redis_look_ups
+
 bench-batch: install  ## measure rows per second of CPU and memory of `ontime score`, by size (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.batch
+
+bench-brokers: install  ## measure messages per second and CPU time of NATS and Kafka (its mock cluster), to publish and to fetch
+	@$(PY) -m bench.brokers
+
+bench-stream: install  ## measure what `ontime stream` scores in a second, and the latency of a prediction at a tenth, half and all of it (needs `make train`)
+	@OMP_NUM_THREADS=1 $(PY) -m bench.streaming_rate
 
 bench-stack: install  ## compare uvicorn with granian, and pydantic with orjson and msgspec
 	@$(PY) -m bench.stack

@@ -92,6 +92,10 @@ class Server:
         """The memory of all its processes; a page that several share counts once."""
         return sum(each.memory_full_info().pss for each in _process_tree(self.pid)) / 1.024e6
 
+    def cpu_seconds(self) -> float:
+        """The CPU time of all its processes so far."""
+        return float(sum(sum(each.cpu_times()[:2]) for each in _process_tree(self.pid)))
+
 
 @contextmanager
 def running_server(

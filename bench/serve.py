@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench import entities, servers
+from bench.environments import make_environment
 from bench.load import Load
 from bench.server_comparison import ServerRun, compare_servers, rounded
 from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
@@ -107,7 +108,7 @@ def _figures(load: Mapping[str, Any], rate: str) -> str:
 
 
 def main() -> None:
-    servers.make_environment()
+    make_environment(servers.LOCK, servers.ENVIRONMENT)
     runs = compare_servers(
         servers.serving_contenders(), rounds=ROUNDS, warm_up=WARM_UP, seconds=SECONDS, expected=expected_probability()
     )

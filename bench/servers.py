@@ -2,7 +2,6 @@
 
 import os
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import entities
+from bench.environments import TOOLS
 from bench.server_comparison import VAR, Contender, Launch, LoadTask
 from ontime import registry
 from ontime.settings import Settings
@@ -20,7 +20,6 @@ LISTS, LIST_CONNECTIONS = (1, 10, 100, 1000), 4
 ENTITIES = 200
 
 LOCK, ENVIRONMENT = Path("requirements/bench.txt"), VAR / "bench-venv"
-TOOLS = Path(sys.executable).parent  # not resolved: the environment's, not the interpreter's
 LOCAL = "--host", "127.0.0.1", "--port"
 # MLflow looks for uvicorn on PATH; this project is not installed in BentoML's environment.
 PATHS = {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": f"{Path.cwd()}:{Path('src').resolve()}"}
@@ -58,16 +57,6 @@ def launch_bentoml(port: int, folder: Path) -> Launch:
 def launch_bare(port: int, _: Path) -> Launch:
     command = [sys.executable, "-m", "uvicorn", "bench.bare:app", "--loop", "uvloop", "--http", "httptools"]
     return Launch([*command, "--no-access-log", "--log-level", "warning", *LOCAL, str(port)], {})
-
-
-def make_environment() -> None:
-    """Install BentoML in an environment of its own: its requirements may conflict with this project's pins."""
-    uv, python = str(TOOLS / "uv"), str(ENVIRONMENT / "bin" / "python")
-    for command in (
-        [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(ENVIRONMENT)],
-        [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", python, str(LOCK)],
-    ):
-        subprocess.run(command, check=True)  # noqa: S603  our own commands
 
 
 def at_each(bodies: list[str]) -> dict[str, LoadTask]:

@@ -53,6 +53,7 @@ SECTIONS = {
     "Your own problem": ("problem",),
     "Model": ("model", "imbalance"),
     "Production": ("monitoring", "orchestrate", "replay", "production"),
+    "Streaming": ("streaming",),
 }
 ontime.add_sections(
     {

@@ -12,11 +12,14 @@ from cli.project_commands import DAY, ProjectCommand, date_of
 @click.option("--from", "start", type=DAY, metavar="DAY", help="The first day, such as 2013-06-01.")
 @click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
 @click.option("--dataset", help="Another dataset than that of params.yaml.")
-def replay(months: int | None, start: datetime | None, until: datetime | None, dataset: str | None) -> None:
+@click.option("--stream", is_flag=True, help="Through a broker: `ontime stream` predicts instead of the service.")
+def replay(
+    months: int | None, start: datetime | None, until: datetime | None, dataset: str | None, stream: bool
+) -> None:
     """Replay a year in production on a simulated clock."""
     from pipelines.tools import replay as tool
 
-    tool.main(months, date_of(start), date_of(until), dataset)
+    tool.main(months, date_of(start), date_of(until), dataset, stream=stream)
 
 
 COMMANDS = (replay,)

@@ -4,7 +4,8 @@
 
 To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
 PostgreSQL; for the signing key, sign the releases with `make stack-run DO="make sign"`, then delete the first line of
-trusted_keys and restart the services. No backup includes them: keep a copy in a password manager.
+trusted_keys and restart the services. To use Kafka, write its address into ontime_broker. No backup includes the
+secrets: keep a copy in a password manager.
 
 Each file is mounted only into the containers that need it. Other users of this machine cannot enter the folder; the
 files themselves are readable, because each container reads them as its own user.
@@ -15,8 +16,10 @@ import os
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from ontime import files, signatures
+from pipelines.operations import embedded_broker
 from serving import keys
 
 FOLDER = Path(os.environ.get("STACK_SECRETS") or Path(__file__).parent / "secrets")
@@ -30,6 +33,7 @@ BUCKETS = {
     "backup": dict.fromkeys(("ontime-releases", "ontime-dvc", "ontime-mlflow"), "Read Write List"),
 }
 KEYS = {"metrics_key": ["admin"], "desk_key": ["predict", "outcomes"]}  # for Prometheus, and for a first person
+BROKER_FOLDER = Path("/app/var/broker")  # in the container
 PLACEHOLDER_URL = "http://127.0.0.1:9/write-your-own-address-into-infra/secrets"
 
 
@@ -48,6 +52,7 @@ def create_missing(folder: Path) -> list[str]:
     )
     generators |= {f"{tenant}_password": secrets.token_urlsafe for tenant in TENANTS}
     generators |= {f"aws_{who}": _credentials for who in BUCKETS}
+    generators["ontime_broker"] = lambda: f"nats://{secrets.token_urlsafe()}@broker:4222"
     generators |= dict.fromkeys(("pager_url", "tickets_url"), lambda: PLACEHOLDER_URL)
     for name in sorted(generators.keys() - before):
         write(name, generators[name]())
@@ -58,6 +63,9 @@ def create_missing(folder: Path) -> list[str]:
         write("signing_key", private_key)
     for tenant, url in _urls(folder).items():
         write(URLS[tenant], url)
+    broker = urlsplit((folder / "ontime_broker").read_text())
+    if broker.scheme == "nats":
+        write("nats.conf", _nats_config(broker))
     write("s3.json", json.dumps({"identities": [_identity(folder, who) for who in BUCKETS]}, indent=2))
     write("ontime_backup", json.dumps(_parts(folder)))
     for name, scopes in KEYS.items():
@@ -84,6 +92,16 @@ def _parts(folder: Path) -> dict[str, str]:
     """The databases and buckets to back up. Not Prefect's database: it would not match its leases, which are files."""
     databases = {tenant: url for tenant, url in _urls(folder).items() if tenant != "prefect"}
     return databases | {f"bucket-{bucket}": f"s3://{bucket}" for bucket in BUCKETS["backup"]}
+
+
+def _nats_config(broker: SplitResult) -> str:
+    """The configuration of the broker's container, with the token of its address; otherwise as on one machine."""
+    return embedded_broker.CONFIG.format(
+        host="0.0.0.0",  # noqa: S104  of its container, which is in an internal network
+        port=broker.port,
+        token=broker.username,
+        folder=json.dumps(str(BROKER_FOLDER)),
+    )
 
 
 def _credentials() -> str:

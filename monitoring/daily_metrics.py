@@ -96,6 +96,7 @@ def read_metrics(context: DayContext, champion: Manifest, window: Window) -> Met
     return {
         "quarantined_batches": float(len(_decisions_today(context, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decisions_today(context, "skew")), default=0.0),
+        "late_share": max((row.evidence["share"] for row in _decisions_today(context, "late events")), default=0.0),
         "silent": float(today.empty),
         **table_metrics.prediction_metrics(today, reference, table_metrics.categorical_features(today, texts)),
         "unlabelled_share": table_metrics.unlabelled_share(settled),

@@ -17,13 +17,15 @@ from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ontime import database
+from ontime.live_releases import LiveReleases
+from ontime.redis_copy import RedisReader
 from ontime.release import Manifest
 from ontime.schema import WORDS
 from ontime.settings import Settings
 from serving import errors, keys, metrics, protocol, routes
 from serving.batcher import Batcher
 from serving.middleware import AccessMiddleware, required_scope
-from serving.model_store import LiveReleases, ModelStore, start_deadline
+from serving.model_store import ModelStore, start_deadline
 from serving.prediction_log import PredictionLog
 from serving.spool import Spool
 
@@ -65,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     engine = database.connect(settings.database_url, settings.database_patience_seconds, CACHE_MB)
     with start_deadline():
         model_store = ModelStore(settings.releases, _measure_release)
-    prediction_log = PredictionLog(engine, Spool(settings.spool))
+    prediction_log = PredictionLog(engine, Spool(settings.spool), RedisReader.of(settings))
     batcher = Batcher(model_store, prediction_log)
     valid_keys = keys.read_keys(settings.api_keys).by_digest() if settings.api_keys else None
 

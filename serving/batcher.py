@@ -20,10 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ontime.declaration import EntityRequest
+from ontime.live_releases import LiveReleases
 from ontime.prediction_reasons import reasons_of
 from serving import metrics, scoring, threads
 from serving.admission import Overloaded
-from serving.model_store import LiveReleases, ModelStore
+from serving.model_store import ModelStore
 from serving.parsing import RequestRejected
 from serving.prediction_log import PredictionLog
 from serving.responses import ErrorDetail

@@ -49,6 +49,12 @@ SHADOWS = Counter("ontime_shadow_predictions", "Shadow predictions that were sto
 SHADOWS_LOST = Counter("ontime_shadow_predictions_lost", "Shadow predictions that were dropped")
 SPOOL_ROWS = Gauge("ontime_spool_predictions", "Predictions in the spool", multiprocess_mode="livesum")
 DATABASE_UNAVAILABLE = Gauge("ontime_database_unavailable", "1 while the database is down", multiprocess_mode="livemax")
+LOOK_UPS = Counter(
+    "ontime_looked_up_entities", "Entities looked up while a Redis server is set, by what had to be asked", ["store"]
+)
+REDIS_UNAVAILABLE = Gauge(
+    "ontime_redis_unavailable", "1 while look-ups ask the database because Redis fails", multiprocess_mode="livemax"
+)
 LOG_LINES_DROPPED = Counter("ontime_log_lines_dropped", "Lines of the log that its reader did not take in time")
 RELEASE_SINCE = Gauge(
     "ontime_release_since_seconds",

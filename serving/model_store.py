@@ -10,13 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
-from hashlib import sha256
 from pathlib import Path
 from threading import Event, Timer
 
 from ontime import online, release, release_check, release_pointer
+from ontime.live_releases import LiveReleases
 from ontime.release import Release, ReleaseRefused
 from ontime.release_pointer import Challenger, Pointer
 from serving import threads
@@ -27,22 +27,6 @@ POLL_SECONDS = 0.25
 LAST_RETRY_SECONDS = 30.0
 RETRY_SHARE = 0.05  # of the time may be spent on retries of a refused release
 STOP_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class LiveReleases:
-    """The releases that serve traffic. It is replaced as a whole, so all entities of a batch see the same releases."""
-
-    champion: Release
-    challenger: Release | None
-    challenger_share: float  # of the entities
-    since: datetime
-
-    def routes_to_challenger(self, entity_id: str) -> bool:
-        """Depends on nothing but entity and share: the same in every worker and after every restart."""
-        if self.challenger is None or self.challenger_share == 0:
-            return False
-        return int.from_bytes(sha256(entity_id.encode()).digest()[:8]) < self.challenger_share * 2**64
 
 
 class ModelStore:

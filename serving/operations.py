@@ -8,13 +8,14 @@ import numpy as np
 import sqlalchemy as sa
 
 from ontime import database, database_tables, release, release_pointer
+from ontime.live_releases import LiveReleases
 from ontime.release import ReleaseRefused
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
 from serving import threads
 from serving.links import current_links
 from serving.metrics import MonitorMetrics
-from serving.model_store import LiveReleases, ModelStore
+from serving.model_store import ModelStore
 from serving.monitoring_status import monitoring_notes
 from serving.operations_responses import (
     ChallengerState,

@@ -1,6 +1,7 @@
 """The prediction log: predictions go to the database, or to the spool on disk while the database is down.
 
-The log knows whether the database is available, so look-ups in the online store go through it as well.
+The log knows whether the database is available, so look-ups in the online store go through it as well. They ask Redis
+first where `ONTIME_ONLINE_STORE_URL` is set, and the database for what Redis does not have.
 """
 
 import logging
@@ -15,6 +16,8 @@ import sqlalchemy as sa
 from ontime import database, online_store
 from ontime.database_tables import predictions
 from ontime.declaration import Question
+from ontime.redis_connection import RedisFailed
+from ontime.redis_copy import RedisReader
 from ontime.sqlite_files import DatabaseFileReplaced, SQLiteFiles
 from serving import metrics, threads
 from serving.monitoring_status import latest_status
@@ -39,8 +42,9 @@ class PredictionLog:
     `monitoring`, so that readiness never waits for the database.
     """
 
-    def __init__(self, engine: sa.Engine, spool: Spool) -> None:
-        self.engine, self.spool = engine, spool
+    def __init__(self, engine: sa.Engine, spool: Spool, redis: RedisReader | None = None) -> None:
+        self.engine, self.spool, self._redis = engine, spool, redis
+        self._redis_error: str | None = None
         self.database_error: str | None = None
         self.spool_error: str | None = None
         self.monitoring: MonitoringStatus | None = None
@@ -50,27 +54,58 @@ class PredictionLog:
 
     def start(self) -> None:
         with suppress(sa.exc.SQLAlchemyError):  # the thread handles it
-            self.read_monitoring()
+            self._read_database()
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
         self._thread.join()
         self.spool.close()
+        if self._redis is not None:
+            self._redis.close()
         self.engine.dispose()
+
+    def _read_database(self) -> None:
+        """What requests must not wait for. Raises SQLAlchemyError while the database is down."""
+        if self._redis is not None:
+            self._redis.read_epochs(self.engine)
+        self.read_monitoring()
 
     def read_monitoring(self) -> None:
         """Update `monitoring`. Raises SQLAlchemyError while the database is down."""
         self.monitoring = latest_status(self.engine)
 
     def look_up_features(self, question: Question, entity_ids: Sequence[str]) -> Mapping[str, online_store.Stored]:
-        """The rows of the online store by entity; empty while the database is down."""
-        if self.database_error is None:
+        """The rows of the online store by entity; empty while the database is down, whatever Redis has."""
+        if self.database_error is not None:
+            return {}
+        rows = self._look_up_in_redis(question, entity_ids)
+        remaining = [each for each in entity_ids if each not in rows]
+        if remaining:
             try:
-                return online_store.look_up_features(self.engine, question, entity_ids)
+                rows |= online_store.look_up_features(self.engine, question, remaining)
             except sa.exc.SQLAlchemyError as error:
                 self._set_database_error(error)
-        return {}
+                return {}
+        return rows
+
+    def _look_up_in_redis(self, question: Question, entity_ids: Sequence[str]) -> dict[str, online_store.Stored]:
+        """The rows that Redis has; empty without Redis, or while it fails."""
+        if self._redis is None:
+            return {}
+        rows: dict[str, online_store.Stored] = {}
+        error: str | None = None
+        try:
+            rows = self._redis.look_up(question, entity_ids)
+        except RedisFailed as failed:
+            error = str(failed)
+        if (error is None) != (self._redis_error is None):
+            logger.warning("redis: %s", "available" if error is None else f"{error}; look-ups ask the database")
+            self._redis_error = error
+            metrics.REDIS_UNAVAILABLE.set(error is not None)
+        metrics.LOOK_UPS.labels("redis").inc(len(rows))
+        metrics.LOOK_UPS.labels("database").inc(len(entity_ids) - len(rows))
+        return rows
 
     def store(self, rows: Sequence[Row]) -> None:
         """Return after the rows are on disk, in the database or in the spool. Raises PredictionNotStored."""
@@ -123,7 +158,7 @@ class PredictionLog:
             try:  # so that readiness is correct even without traffic
                 database.ping(self.engine)
                 self._files.check()
-                self.read_monitoring()
+                self._read_database()
             except sa.exc.SQLAlchemyError as error:
                 self._set_database_error(error)
         else:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ontime import online
 from ontime.database import new_prediction_id
 from ontime.declaration import EntityRequest
+from ontime.live_releases import LiveReleases
 from ontime.online_store import Stored
 from ontime.release import Release
-from serving.model_store import LiveReleases
 
 
 @dataclass(frozen=True)

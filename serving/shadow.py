@@ -3,8 +3,8 @@
 from queue import Full, Queue
 from typing import Any
 
+from ontime.live_releases import LiveReleases
 from serving import metrics, scoring, threads
-from serving.model_store import LiveReleases
 from serving.prediction_log import PredictionLog
 from serving.scoring import MicroBatch
 

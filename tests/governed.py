@@ -16,7 +16,7 @@ from serving.spool import Spool
 from tests.small_world import store
 
 ANSWERED_AT = datetime(2013, 2, 18, 9, 30, tzinfo=UTC)
-TABLES = ("entities", "features", "predictions", "shadows", "outcomes")
+TABLES = ("entities", "features", "predictions", "shadows", "outcomes", "stream_events", "dead_letters")
 
 
 class Governed(NamedTuple):
@@ -55,6 +55,17 @@ def prediction(number: int, entity_id: str) -> dict[str, Any]:
     }
 
 
+def stream_event(entity_id: str | None, moment: datetime) -> dict[str, Any]:
+    place = {"topic": "events", "partition": 0, "offset": 1}
+    row = {"table_name": "flights", "entity_id": entity_id, "moment": moment, "known_at": moment}
+    return place | row | {"content": f'{{"entity_id": "{entity_id}"}}', "late": False}
+
+
+def dead_letter(entity_id: str | None, kept_at: datetime) -> dict[str, Any]:
+    place = {"topic": "events", "partition": 0, "offset": 2, "place": "values.carrier", "reason": "is null"}
+    return place | {"body": f"{entity_id}".encode(), "entity_id": entity_id, "kept_at": kept_at, "resent_at": None}
+
+
 def governed(settings: Settings, weeks: pd.DataFrame, tables: Tables, folder: Path) -> Governed:
     """Features, outcomes, predictions, shadows and a quarantined row of two entities; the first is a probe as well."""
     settings = settings.model_copy(update={"quarantine": folder / "quarantine", "actor": "ada@desk"})
@@ -69,6 +80,9 @@ def governed(settings: Settings, weeks: pd.DataFrame, tables: Tables, folder: Pa
         {"prediction_id": each["prediction_id"], "model_version": "2", "probability": 0.3} for each in predictions
     ]
     database.log_shadows(engine, shadows)
+    for each in (erased, other):
+        database.insert_rows(engine, database_tables.stream_events, [stream_event(each, ANSWERED_AT)])
+        database.insert_rows(engine, database_tables.dead_letters, [dead_letter(each, ANSWERED_AT)])
     batch = tables["flights"][tables["flights"]["entity_id"].isin([erased, other])]
     write_table(batch, settings.quarantine / "2013-02-18-flights.parquet")
     (settings.quarantine / "2013-02-18-flights.txt").write_text(f"flights: first row 1: {erased!r}\n")

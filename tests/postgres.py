@@ -74,6 +74,11 @@ class Server:
         server = psutil.Process(self._process.pid)
         return [server, *server.children(recursive=True)]
 
+    def cpu_seconds(self) -> float:
+        """The CPU time of all its processes, also of those that have ended."""
+        times = [process.cpu_times() for process in self._processes()]
+        return float(sum(each.user + each.system for each in times) + times[0].children_user + times[0].children_system)
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Within the block, the server neither responds nor closes a connection."""

@@ -1,7 +1,8 @@
-"""A service with data and alerts, monitored by the real Prometheus and Alertmanager."""
+"""A service with data and alerts, and a stream, monitored by the real Prometheus and Alertmanager."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
+from threading import Event, Thread
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -12,8 +13,12 @@ from ontime import database, local_time, release_pointer
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
-from pipelines.operations import monitor
+from pipelines import brokers
+from pipelines.operations import monitor, stream, stream_metrics
+from pipelines.operations.embedded_broker import embedded_nats
+from pipelines.operations.local_server import free_port
 from serving import keys
+from tests import streaming
 from tests.conftest import params, raw, signing_keys, tables, weeks
 from tests.service import MORNING, running
 from tests.serving.test_serving import request_of
@@ -69,7 +74,32 @@ def _with_alerts(params: Params) -> Params:
 
 
 @pytest.fixture(scope="session")
-def stack(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def streamed(
+    small: Small, other: Small, raw: Tables, params: Params, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The port of the metrics of a stream that has predicted half a day of February 2013, on a database of its own."""
+    folder, port, stopping = tmp_path_factory.mktemp("stream"), free_port(), Event()
+    settings = published(folder, small, other).model_copy(update={"stream_port": port})
+    lateness = timedelta(seconds=params.stream.allowed_lateness_seconds)
+    noon = streaming.days_later(0.5)
+    with embedded_nats(folder / "nats") as address:
+        broker = brokers.connect(address)
+        streaming.publish(broker, streaming.event_messages(raw, params, noon), noon)
+        opened = streaming.opened(settings, params, broker, raw)
+        with stream_metrics.measured(opened, settings, lateness, lambda: noon) as step:
+            thread = Thread(target=stream.run, args=(opened, stopping, step))
+            thread.start()
+            try:
+                yield port
+            finally:
+                stopping.set()
+                thread.join(60)
+                opened.close()
+                broker.close()
+
+
+@pytest.fixture(scope="session")
+def stack(world: World, streamed: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The service with API keys, Prometheus with one of them, Alertmanager, and a receiver of pages and tickets."""
     folder = tmp_path_factory.mktemp("watchers")
     (folder / "metrics_key").write_text(keys.add(folder / "keys.json", "prometheus", ["admin"]))
@@ -78,7 +108,7 @@ def stack(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
         running(world.settings, ONTIME_API_KEYS=str(folder / "keys.json")) as service,
         receiving() as receiver,
         alertmanager_telling(receiver.url, folder) as alertmanager,
-        prometheus_watching(service.port, alertmanager.port, folder) as prometheus,
+        prometheus_watching(service.port, streamed, alertmanager.port, folder) as prometheus,
     ):
         watched = Stack(service, {"Authorization": f"Bearer {desk}"}, prometheus, alertmanager, receiver)
         _asked_a_little(watched, world)
@@ -91,6 +121,7 @@ def _asked_a_little(stack: Stack, world: World) -> None:
     for seen in (refused, f"rate({refused}[1m]) > 0"):
         assert [stack.ask(each) for each in (world.flights[:40], strangers(10), [])] == [200, 200, 422]
         stack.wait_for(seen)
+    stack.wait_for("rate(ontime_stream_step_seconds_count[1m])")
     stack.wait_for('ontime:faults:ratio_rate1d and on () ALERTS{alertstate="firing"}')
 
 

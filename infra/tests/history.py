@@ -17,6 +17,7 @@ LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= )sha256:[0-9a-f]{64}( \\)?
 # head; and the words after "secret" or "password" in a comment, an option and a provider's schema.
 MADE_UP = (
     "secret",
+    "password",
     "theirs",
     "ours",
     "pw",

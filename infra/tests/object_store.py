@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import fsspec
+from botocore.exceptions import EndpointConnectionError
 
 from infra.tests.tools import tool
 
@@ -60,7 +61,7 @@ def _create_bucket(variables: dict[str, str], server: subprocess.Popen[bytes], l
         try:
             fsspec.filesystem("s3", use_listings_cache=False, skip_instance_cache=True).mkdir(BUCKET)
             return
-        except OSError:
+        except (OSError, EndpointConnectionError):  # s3fs gives up after some seconds
             if server.poll() is not None or attempt == ATTEMPTS - 1:
                 raise AssertionError(log.read_text()[-2000:]) from None
             time.sleep(0.5)

@@ -26,7 +26,8 @@ ONE_NODE: dict[Check, set[str]] = {
 }  # there is only one
 HELD = [(overlay, check) for overlay in OVERLAYS for check in FAULTS if overlay not in ONE_NODE.get(check, ())]
 PLANTED = [(check, fault) for check, faults in FAULTS.items() for fault in faults]
-SCANNED = ("small-dask.yaml", "canary.yaml", "production-spark.yaml")  # which include small and production
+# They include small and production.
+SCANNED = ("small-dask.yaml", "canary.yaml", "production-spark.yaml", "production-stream.yaml")
 LOCKED = "readOnlyRootFilesystem: true"
 MISSPELT = (
     (LOCKED, "readonlyRootFilesystem: true"),
@@ -85,8 +86,8 @@ def test_every_manifest_is_valid_in_the_oldest_and_in_the_newest_kubernetes(
 
     # There is no schema for the operator's kinds; infra/tests/kubernetes/prometheus.py has types for them.
     assert [line for line in about_ours if "Couldn't find schema for kind ServiceMonitor" not in line] == []
-    # In each overlay on production.
-    assert len(about_ours) == len(VERSIONS) * len([each for each in OVERLAYS if not each.startswith("small")])
+    # In each overlay on production, and one more for the stream.
+    assert len(about_ours) == len(VERSIONS) * (len([each for each in OVERLAYS if not each.startswith("small")]) + 1)
 
 
 @pytest.mark.parametrize("number", range(len(MISSPELT)), ids=[wrong for _, wrong in MISSPELT])
@@ -143,7 +144,7 @@ def test_a_changed_setting_is_a_new_rollout(clusters: dict[str, Cluster]) -> Non
     names = [each["metadata"]["name"] for cluster in clusters.values() for each in of(cluster, "ConfigMap")]
 
     assert all(re.search(r"-[a-z0-9]{10}$", name) for name in names)
-    assert len(set(names)) == 10  # small's and production's three, and one of each engine on each of them
+    assert len(set(names)) == 11  # small's and production's three, one of each engine on each of them, the stream's
 
 
 @pytest.mark.parametrize("overlay", [each for each in OVERLAYS if each.endswith(("dask", "spark"))])
@@ -153,6 +154,10 @@ def test_an_engine_changes_only_the_jobs_that_work_in_partitions(overlay: str, c
 
     changed = {name for name, each in without.items() if with_engine[name] != each}
     assert changed == {f"CronJob/ontime-{name}" for name in ("first-release", "retrain", "score")}
+
+
+def test_the_stream_changes_nothing_else(clusters: dict[str, Cluster]) -> None:
+    assert [each for each in clusters["production"] if each not in clusters["production-stream"]] == []
 
 
 def test_the_small_overlay_needs_no_other_server(clusters: dict[str, Cluster]) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
@@ -49,7 +50,7 @@ class Stack:
     def compose(self, *words: str, fails: bool = False) -> str:
         """The output of `docker compose ...` for the stack. Raises AssertionError with the output if it fails."""
         completed = subprocess.run(
-            ["docker", "compose", *FILES, "--profile", "serve", "--progress", "quiet", *words],
+            ["docker", "compose", *FILES, "--profile", "serve", "--profile", "stream", "--progress", "quiet", *words],
             env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         assert bool(completed.returncode) == fails, f"docker compose {' '.join(words)}: {completed.stdout}"
@@ -150,10 +151,11 @@ def test_databases_and_buckets_are_internal_and_ports_are_on_loopback(config: Ma
         "work",
         "serve",
         "front",
+        "events",
     }
     assert networks["postgres"] == networks["store"] == {"work", "serve"}
     # Containers that callers can reach share no network with services without authentication.
-    for exposed in ("service", "proxy", "pull", "prometheus", "alertmanager", "grafana"):
+    for exposed in ("service", "proxy", "pull", "prometheus", "alertmanager", "grafana", "stream"):
         assert not networks[exposed] & (networks["mlflow"] | networks["prefect"]) - {"outside"}, exposed
     ports = [port for service in config["services"].values() for port in service.get("ports", [])]
     assert ports
@@ -228,6 +230,26 @@ def test_both_replicas_serve_and_prometheus_scrapes_both(stack: Stack) -> None:
         time.sleep(2)
 
     assert len(answered) == 2
+
+
+def test_a_stream_reads_the_feed_from_the_broker_and_keeps_up(stack: Stack) -> None:
+    def measured(expr: str) -> list[float]:
+        url = f"{stack.address('prometheus', 9090)}/api/v1/query?{urlencode({'query': expr})}"
+        return [float(each["value"][1]) for each in fetch(url)["data"]["result"]]
+
+    stack.make("stack-stream")
+    try:
+        for _ in range(90):
+            if measured("max(ontime_stream_behind_seconds) < 300"):
+                break
+            time.sleep(2)
+
+        assert sorted(measured("ontime_stream_reading")) == [0, 1]  # one of two reads
+        assert measured("max(ontime_stream_behind_seconds) < 300")
+        assert measured('sum(ontime_stream_messages_total{kind="events"})')[0] > 100
+        assert measured("max(ontime_stream_dead_letters)") == [0]
+    finally:
+        stack.compose("stop", "stream", "feed", "broker")
 
 
 def wait_until_healthy(container: str) -> None:

@@ -42,15 +42,16 @@ def hurried_rules(folder: Path) -> Path:
     return _written(folder / "rules.yaml", {"groups": groups})
 
 
-def prometheus_config(folder: Path, service: int, prometheus: int, alertmanager: int) -> Path:
+def prometheus_config(folder: Path, service: int, stream: int, prometheus: int, alertmanager: int) -> Path:
     """The committed configuration, for programs on these local ports. The key is in folder/metrics_key."""
     config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": HURRY, "evaluation_interval": HURRY}
     config["rule_files"] = [str(hurried_rules(folder))]
     config["alerting"]["alertmanagers"] = [_at(alertmanager)]
-    ontime, itself, alerting = config["scrape_configs"]
-    del ontime["dns_sd_configs"]  # needs Docker's name server
-    ontime.update(_at(service))
+    ontime, streaming, itself, alerting = config["scrape_configs"]
+    for each, port_there in ((ontime, service), (streaming, stream)):
+        del each["dns_sd_configs"]  # needs Docker's name server
+        each.update(_at(port_there))
     itself.update(_at(prometheus))
     alerting.update(_at(alertmanager))
     key = ontime["authorization"]["credentials_file"]
@@ -184,11 +185,11 @@ def alertmanager_telling(receiver: str, folder: Path) -> Iterator[Alertmanager]:
 
 
 @contextmanager
-def prometheus_watching(service: int, alertmanager: int, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus with the service and Alertmanager on these ports."""
+def prometheus_watching(service: int, stream: int, alertmanager: int, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the service, the stream and Alertmanager on these ports."""
     port = free_port()
     options = [
-        f"--config.file={prometheus_config(folder, service, port, alertmanager)}",
+        f"--config.file={prometheus_config(folder, service, stream, port, alertmanager)}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
         f"--web.listen-address=127.0.0.1:{port}",
     ]

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import pandas as pd
 import sqlalchemy as sa
 
-from ontime import database, erasure, features, files, locks, online_store, release_pointer, schema, split
+from ontime import database, erasure, features, files, locks, online_store, redis_copy, release_pointer, schema, split
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.params import Params, load_params
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
 from ontime.progress import progress_bar
+from ontime.redis_copy import MarkedRows, RedisWriter
 from ontime.refusal import Refusal
 from ontime.schema import WORDS
 from ontime.settings import Settings, load_settings
@@ -49,25 +50,48 @@ class Materialised(NamedTuple):
         return f"{self.entities:,} {WORDS.entities} materialised, {self.outcomes:,} outcomes{broken}"
 
 
-def materialise_rows(engine: sa.Engine, question: Question, rows: pd.DataFrame, entities: pd.DataFrame) -> None:
+def materialise_rows(
+    engine: sa.Engine,
+    question: Question,
+    rows: pd.DataFrame,
+    entities: pd.DataFrame,
+    redis: RedisWriter | None = None,
+) -> None:
+    """`store_rows` in batches, each in a transaction of its own, with a progress bar."""
+    for start in progress_bar(range(0, len(rows), BATCH_ROWS), desc="materialise", unit="batches"):
+        with engine.begin() as connection:
+            marked = store_rows(connection, question, rows.iloc[start : start + BATCH_ROWS], entities, redis)
+        if marked is not None:
+            marked.publish()
+
+
+def store_rows(
+    connection: sa.Connection,
+    question: Question,
+    rows: pd.DataFrame,
+    entities: pd.DataFrame,
+    redis: RedisWriter | None = None,
+) -> MarkedRows | None:
     """Write the features of `rows` to the online store, as training sees them, and the requests to the entities' table.
 
-    `entities` has the entities' table, by entity_id.
+    `entities` has the entities' table, by entity_id. With `redis`, call `publish` of the result after the commit.
     """
-    for start in progress_bar(range(0, len(rows), BATCH_ROWS), desc="materialise", unit="batches"):
-        part = rows.iloc[start : start + BATCH_ROWS]
-        requests = entities.loc[part[KEY]]
-        records = _records(requests[[KEY, *REQUEST_FIELDS]].assign(event_at=requests[DATA.event_at]))
-        online_store.store_entities(engine, records)
-        vectors, texts = features.online_of(part)
-        online_store.store_features(
-            engine,
-            question,
-            part[KEY].tolist(),
-            part["moment"].dt.to_pydatetime().tolist(),
-            vectors,
-            texts if schema.ONLINE_TEXTS else None,
-        )
+    requests = entities.loc[rows[KEY]]
+    records = _records(requests[[KEY, *REQUEST_FIELDS]].assign(event_at=requests[DATA.event_at]))
+    online_store.store_entities(connection, records)
+    ids, moments = rows[KEY].tolist(), rows["moment"].dt.to_pydatetime().tolist()
+    vectors, all_texts = features.online_of(rows)
+    texts = all_texts if schema.ONLINE_TEXTS else None
+    online_store.store_features(connection, question, ids, moments, vectors, texts)
+    if redis is None:
+        redis_copy.begin_epochs(connection, question)  # a service may use a copy that this process does not know of
+        return None
+    return redis.mark(connection, question, ids, moments, vectors, texts)
+
+
+def redis_writer(settings: Settings, params: Params) -> RedisWriter | None:
+    """What keeps the copy in Redis; None if the settings name no server."""
+    return RedisWriter.of(settings, params.retention.features_days)
 
 
 def outcomes_of(entities: pd.DataFrame, at_least: float) -> list[dict[str, object]]:
@@ -128,7 +152,8 @@ def run(settings: Settings, params: Params, now: datetime, feed: arrivals.Feed =
     built = features_between(arrived, since, now, params).sort_values("moment", kind="stable")
     built = without_erased(engine, built)
     record_skew(engine, params.question, built, now)
-    materialise_rows(engine, params.question, built, arrived.tables[DATA.entities].set_index(KEY, drop=False))
+    entities = arrived.tables[DATA.entities].set_index(KEY, drop=False)
+    materialise_rows(engine, params.question, built, entities, redis_writer(settings, params))
     return Materialised(len(built), len(outcomes), arrived.broken)
 
 
@@ -213,7 +238,7 @@ def materialise_test_period(settings: Settings, params: Params) -> str:
     refuse_lost_outcomes(entities, params)
     engine = database.connect(settings.database_url)
     rows = without_erased(engine, rows)
-    materialise_rows(engine, params.question, rows, entities)
+    materialise_rows(engine, params.question, rows, entities, redis_writer(settings, params))
     database.store_outcomes(engine, outcomes_of(entities.loc[rows[KEY]], params.label.at_least))
     last_day = period.until - timedelta(days=1)
     return f"{len(rows):,} {WORDS.entities} of the test period, {period.start} to {last_day}, with their outcomes"

@@ -21,7 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ontime import database, files, locks
+from ontime import database, files, locks, redis_copy
 from ontime.progress import progress_bar
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import backup_stores
@@ -99,6 +99,10 @@ def restore(settings: Settings, folder: Path, *, replace: bool = False) -> Inven
         for lock in _locks_of(settings, parts):
             stack.enter_context(locks.hold(lock, "make restore"))
         _restore_parts(folder, parts)
+    if settings.online_store_url is not None:
+        engine = database.connect(settings.database_url)
+        redis_copy.begin_epochs(engine)
+        engine.dispose()
     return inventory
 
 

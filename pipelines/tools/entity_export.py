@@ -28,10 +28,13 @@ from pipelines.tools import stored_files
 
 ABOUT = {
     "entities": "The fields of the request about the entity, which the search of the page shows.",
-    "features": "The online store: the features computed before the event, as of the prediction moment.",
+    "features": "The online store: the features computed before the event, as of the prediction moment. "
+    "Where ONTIME_ONLINE_STORE_URL is set, Redis has a copy of the row.",
     "predictions": "Every prediction that the service returned, with the whole input of the model.",
     "shadows": "What another release would have predicted for the same requests; no caller received it.",
     "outcomes": "What happened: the label, its value, and when it became known.",
+    "stream_events": "What messages of the stream said about it.",
+    "dead_letters": "Messages of the stream about it that are not valid.",
     "spool": "Predictions that wait for the database, and damaged lines of the spool.",
     "quarantine": "Rows of the data feed that were not used, because their batch violates the contract.",
     "releases": "The published releases that were trained on the entity, or have it as a probe: a stored example.",
@@ -83,12 +86,16 @@ def _from_database(engine: sa.Engine, entity_id: str, manifests: Mapping[str, Ma
     made_for = sa.select(tables.predictions.c.prediction_id).where(tables.predictions.c.entity_id == entity_id)
     queries = {
         each.name: sa.select(each).where(each.c.entity_id == entity_id)
-        for each in (tables.entities, tables.features, tables.predictions, tables.outcomes)
-    }
+        for each in (
+            tables.entities, tables.features, tables.predictions, tables.outcomes, tables.stream_events,
+            tables.dead_letters,
+        )
+    }  # fmt: skip
     queries["shadows"] = sa.select(tables.shadows).where(tables.shadows.c.prediction_id.in_(made_for))
     readers: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
         "features": _online_row,
         "predictions": lambda row: _prediction(row, manifests),
+        "dead_letters": lambda row: row | {"body": row["body"].decode(errors="replace")},
     }
     with exclusive_transaction(engine) as connection:
         exported = {

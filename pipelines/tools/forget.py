@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from ontime import database, erasure, locks
+from ontime import database, erasure, locks, redis_copy
 from ontime.decision_chain import exclusive_transaction
 from ontime.declaration import ENTITY_ID
+from ontime.redis_connection import RedisFailed
+from ontime.redis_copy import RedisWriter
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import stored_files
 from pipelines.tools.stored_files import FilteredSpool, ReleaseTrace
@@ -25,7 +27,7 @@ BACKUPS = Path("backups")  # where `make backup` writes by default
 
 
 class ErasureRefused(ValueError):
-    """An argument is no entity, or the reason is empty; the message says which."""
+    """An argument is no entity, the reason is empty, or Redis is not available; the message says which."""
 
 
 class Erasure(NamedTuple):
@@ -35,6 +37,7 @@ class Erasure(NamedTuple):
     spool: FilteredSpool
     traces: dict[str, list[ReleaseTrace]]  # by entity
     backups: list[Path]
+    is_copied: bool  # to a Redis server that the settings do not name
 
     @property
     def is_empty(self) -> bool:
@@ -48,6 +51,11 @@ class Erasure(NamedTuple):
             lines.append(
                 f"{self.spool.waiting} predictions wait in the spool of a running service, which drops them when it "
                 "writes the spool to the database"
+            )
+        if self.is_copied:
+            lines.append(
+                "the online store was copied to a Redis server, which may still hold it, though no service looks it up "
+                "there any more: run this command with ONTIME_ONLINE_STORE_URL"
             )
         traces = [f"{entity_id}: {each}" for entity_id, of_entity in self.traces.items() for each in of_entity]
         lines += traces or ["no published release was trained on it"]
@@ -76,8 +84,13 @@ def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], rea
         counts = erasure.erase(connection, entity_ids, datetime.now(UTC), waiting)
         spool = stored_files.remove_spooled(settings.spool, entity_ids)
         counts["spool"] = spool.removed
+        redis, is_copied = RedisWriter.of(settings), False
+        if redis is not None:
+            counts["redis"] = erase_in_redis(redis, entity_ids)
+        else:
+            is_copied = redis_copy.begin_epochs(connection)
         counts["quarantine"] = stored_files.remove_quarantined(settings.quarantine, entity_ids)
-        result = Erasure(counts, spool, traces, sorted(path for path in BACKUPS.glob("*") if path.is_dir()))
+        result = Erasure(counts, spool, traces, sorted(path for path in BACKUPS.glob("*") if path.is_dir()), is_copied)
         key = erasure.hash_key(connection)
         evidence = {
             "entities": [erasure.entity_hash(key, each) for each in entity_ids],
@@ -88,6 +101,17 @@ def forget(settings: Settings, engine: sa.Engine, entity_ids: Sequence[str], rea
         verdict = "nothing stored" if result.is_empty else "erased"
         database.append_decision(connection, "forget", verdict, evidence, actor=settings.actor)
     return result
+
+
+def erase_in_redis(redis: RedisWriter, entity_ids: Sequence[str]) -> int:
+    """Delete the copies of their rows; the number. Raises ErasureRefused if Redis is not available."""
+    try:
+        return redis.erase(entity_ids)
+    except RedisFailed as failed:
+        raise ErasureRefused(
+            f"Redis is not available ({failed}), and may still hold them: start the server of ONTIME_ONLINE_STORE_URL, "
+            "or, if it is gone with its files, unset the variable"
+        ) from None
 
 
 def main(entity_ids: Sequence[str], reason: str) -> None:

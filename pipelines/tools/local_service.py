@@ -46,22 +46,24 @@ def running_service(settings: Settings) -> Iterator[Service]:
     """The service with these releases and this database, ready; stopped afterwards. Raises ProcessFailed."""
     port, log = local_server.free_port(), settings.releases.parent / "service.log"
     log.unlink(missing_ok=True)  # of the previous service
-    command, environment = [sys.executable, "-m", "serving"], _environment(settings, port)
+    command = [sys.executable, "-m", "serving"]
+    # A retraining keeps all cores busy; a slow commit must not send predictions to the spool.
+    environment = environment_of(settings, PORT=str(port), DATABASE_PATIENCE_SECONDS="30")
     with local_server.run_server(
         command, port, name="the service", ready="/health/ready", ready_seconds=READY_SECONDS, log=log, env=environment
     ):
         yield Service(port)
 
 
-def _environment(settings: Settings, port: int) -> dict[str, str]:
+def environment_of(settings: Settings, **more: str) -> dict[str, str]:
+    """The environment of a process with these settings, and `more` of them by name."""
     variables = {
         "RELEASES": str(settings.releases),
         "DATABASE_URL": settings.database_url.get_secret_value(),
         "SPOOL": str(settings.spool),
         "TRUSTED_KEYS": str(signatures.trusted_keys_path()),
-        "PORT": str(port),
-        # A retraining keeps all cores busy; a slow commit must not send predictions to the spool.
-        "DATABASE_PATIENCE_SECONDS": "30",
+        "QUARANTINE": str(settings.quarantine),
+        **more,
     }
     if settings.problem:
         variables["PROBLEM"] = str(settings.problem)

@@ -4,6 +4,7 @@
     ontime replay --months 2           only two months
     ontime replay --from 2013-06-01 --until 2013-07-01
     ontime replay --dataset another    trains on the dataset of params.yaml, replays another one
+    ontime replay --stream             the feed's events go through a broker, and `ontime stream` predicts
 
 For each day: features are materialised as of each entity's moment, the service scores every entity over HTTP,
 outcomes are stored once they are known, the monitor runs, and the policy's decision is carried out. No step sees data
@@ -16,7 +17,9 @@ reports/replay_<dataset>.*; the name of a partial replay says which part.
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import date, timedelta
 from importlib import import_module
 from multiprocessing import get_context
@@ -36,6 +39,7 @@ from pipelines.engines import local
 from pipelines.operations import monitor, retrain
 from pipelines.tools import local_service, replay_numbers, replay_report
 from pipelines.tools.simulated_production import SimulatedProduction, empty_schema, settings_in
+from pipelines.tools.streamed_production import StreamedProduction, streamed_production
 
 FOLDER = Path("var/replay")
 FIRST_MONTHS = 3  # train the first model
@@ -60,19 +64,27 @@ def monitor_process() -> ProcessPoolExecutor:
 
 
 def run(
-    settings: Settings, params: Params, tables: Tables, start: date, until: date, monitor_pool: ProcessPoolExecutor
+    settings: Settings,
+    params: Params,
+    tables: Tables,
+    start: date,
+    until: date,
+    monitor_pool: ProcessPoolExecutor,
+    *,
+    stream: bool = False,
 ) -> None:
     """Replay the days from `start` until `until`, exclusive, with a service that runs for that time.
+
+    `stream`: instead, with a broker and `ontime stream`, which does what materialisation and service do.
 
     In production, monitor and materialisation are separate flows. So here: `monitor_pool` monitors a day while the
     next one is materialised. The monitor sees nothing of that day, and its decision is carried out before any request.
     """
     days = [start + timedelta(days=count) for count in range((until - start).days)]
     with (
-        local_service.running_service(settings) as service,
+        _production(settings, params, tables, start, stream=stream) as production,
         progress_bar(days, desc="replay", unit="days") as progress,
     ):
-        production = SimulatedProduction(settings, params, tables, service)
         production.materialise(start)
         for day in progress:
             production.predict(day)
@@ -80,6 +92,18 @@ def run(
             if day != days[-1]:
                 production.materialise(day + timedelta(days=1))
             retrain_if_decided(settings, params, day, decision.result(), progress)
+
+
+@contextmanager
+def _production(
+    settings: Settings, params: Params, tables: Tables, start: date, *, stream: bool
+) -> Iterator[SimulatedProduction | StreamedProduction]:
+    if stream:
+        with streamed_production(settings, params, tables, start) as streamed:
+            yield streamed
+    else:
+        with local_service.running_service(settings) as service:
+            yield SimulatedProduction(settings, params, tables, service)
 
 
 def retrain_if_decided(
@@ -125,6 +149,8 @@ def replayed_days(
     start: date | None = None,
     until: date | None = None,
     dataset: str | None = None,
+    *,
+    stream: bool = False,
 ) -> ReplayedDays:
     """Exits if the dataset is unknown, or the days are not in it."""
     own, name = sources.dataset(params.dataset), dataset or params.dataset
@@ -140,6 +166,8 @@ def replayed_days(
     report = f"replay_{name}" if is_other else "replay"
     if (start, until) != (first, end):
         report += f"_{start}_{until}"  # does not overwrite the committed report of the whole dataset
+    if stream:
+        report += "_stream"
     return ReplayedDays(name, own.last_day + timedelta(days=1) if is_other else start, start, until, report)
 
 
@@ -158,18 +186,23 @@ def _months_after(day: date, months: int) -> date:
 
 
 def main(
-    months: int | None = None, start: date | None = None, until: date | None = None, dataset: str | None = None
+    months: int | None = None,
+    start: date | None = None,
+    until: date | None = None,
+    dataset: str | None = None,
+    *,
+    stream: bool = False,
 ) -> None:
     """By default the whole dataset of params.yaml except its first three months, which train the first model."""
     try:
         with locks.hold(FOLDER.with_suffix(".lock"), "make replay"):
             params = load_params()
-            replay(params, replayed_days(params, months, start, until, dataset))
+            replay(params, replayed_days(params, months, start, until, dataset, stream=stream), stream=stream)
     except (locks.Busy, SourceBroken) as error:
         sys.exit(f"replay: {error}")
 
 
-def replay(params: Params, days: ReplayedDays) -> None:
+def replay(params: Params, days: ReplayedDays, *, stream: bool = False) -> None:
     started = time.monotonic()
     refuse_without_baseline(params)
     violations = contract_violations(days.dataset) if days.dataset != params.dataset else []
@@ -181,7 +214,7 @@ def replay(params: Params, days: ReplayedDays) -> None:
         reading = reader.submit(sources.read, days.dataset)
         first_model(settings, params, days.train_until)
         params, tables = params.model_copy(update={"dataset": days.dataset}), reading.result()
-        run(settings, params, tables, days.start, days.until, monitor_pool)
+        run(settings, params, tables, days.start, days.until, monitor_pool, stream=stream)
     numbers = replay_numbers.write_numbers(settings, params, tables, days.start, days.until, days.name, violations)
     page = replay_report.write_page(numbers)
     print(f"replay: {page} in {(time.monotonic() - started) / 60:.1f} minutes")

@@ -28,6 +28,7 @@ def settings_in(folder: Path, database_url: str | None = None) -> Settings:
     return Settings(
         releases=folder / "releases",
         database_url=database_url or f"sqlite:///{folder}/ontime.db",
+        online_store_url=None,
         tracking_url=f"sqlite:///{folder}/mlflow.db",
         artifacts=folder / "mlflow-artifacts",
         workspace=folder / "retraining",

@@ -79,6 +79,13 @@ def join_parts(parts: Iterable[Part], again: Callable[[], Iterable[Part]]) -> Wh
     return whole
 
 
+def repaired(tables: Tables) -> Tables:
+    """The tables after the repairs, and without quarantined rows; not validated, and nothing is counted."""
+    hits = {rule.name: rule.hits(tables) for rule in DATA.known_errors if rule.action != "noted"}
+    some = {name: rows for name, rows in hits.items() if rows.any()}  # usually none, and this runs all the time
+    return _quarantine(_repair(tables, some), some)[0] if some else tables
+
+
 def check(tables: Tables) -> None:
     """Raise ContractBroken with every broken rule of every table."""
     _refuse([each for table in DATA.tables for each in _violations_or_empty(tables, table)])
@@ -175,13 +182,14 @@ def _excessive_errors(tables: Tables, table: Table, hits: Mapping[str, pd.Series
 
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
+    """The tables after the repairs of the rules that have `hits`."""
     copies = {**tables, **{table.name: tables[table.name].copy() for table in DATA.long}}
     for rule in DATA.known_errors:
-        if rule.emptied:
+        if rule.emptied and rule.name in hits:
             copies[rule.table].loc[hits[rule.name], list(rule.emptied)] = None
     repaired: Tables = copies
     for rule in DATA.known_errors:
-        if rule.repair is not None:
+        if rule.repair is not None and rule.name in hits:
             repaired = rule.repair(repaired, hits[rule.name])
     return repaired
 
@@ -189,7 +197,7 @@ def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
 def _quarantine(tables: Tables, hits: Mapping[str, pd.Series]) -> tuple[Tables, dict[str, pd.DataFrame]]:
     remaining, quarantined = dict(tables), dict[str, pd.DataFrame]()
     for rule in DATA.known_errors:
-        if rule.action == "quarantined":
+        if rule.action == "quarantined" and rule.name in hits:
             rows = remaining[rule.table][hits[rule.name].loc[remaining[rule.table].index]]
             quarantined[rule.table] = pd.concat([quarantined.get(rule.table, rows[:0]), rows.assign(reason=rule.name)])
             remaining[rule.table] = remaining[rule.table].drop(index=rows.index)

@@ -6,7 +6,8 @@ declared in database_tables.py; online_store.py has the queries on entities and 
 
 import os
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +28,8 @@ from ontime.problem import PROBLEM
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
 # Databases that were filled before these verdicts were renamed have the old words.
 RENAMED_VERDICTS = {("gate", "keep"): "reject", ("monitor", "calm"): "ok"}
+
+Target = sa.Engine | sa.Connection
 
 _random = SystemRandom()
 
@@ -178,26 +181,29 @@ def _limit_cache(connection: Any, megabytes: int) -> None:
     cursor.close()
 
 
-def insert(engine: sa.Engine, table: sa.Table) -> Any:
+def insert(target: Target, table: sa.Table) -> Any:
     """An INSERT with ON CONFLICT, which both dialects spell alike."""
-    if engine.dialect.name == "sqlite":
+    if target.dialect.name == "sqlite":
         return sqlite.insert(table)
     from sqlalchemy.dialects import postgresql  # here, because its import takes time that SQLite users need not spend
 
     return postgresql.insert(table)
 
 
-def insert_or_replace(engine: sa.Engine, table: sa.Table) -> sa.Insert:
-    statement = insert(engine, table)
-    changed = {column.name: statement.excluded[column.name] for column in table.columns if not column.primary_key}
-    upsert: sa.Insert = statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
-    return upsert
+@contextmanager
+def transaction(target: Target) -> Iterator[sa.Connection]:
+    """With an engine a transaction of its own, on disk when the block ends; with a connection the one that it is in."""
+    if isinstance(target, sa.Connection):
+        yield target
+    else:
+        with target.begin() as connection:
+            yield connection
 
 
-def execute(engine: sa.Engine, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert all rows in one transaction; they are on disk when this returns."""
+def execute(target: Target, statement: sa.Insert, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert all rows in one `transaction`."""
     if rows:
-        with engine.begin() as connection:
+        with transaction(target) as connection:
             connection.execute(statement, list(rows))
 
 
@@ -235,20 +241,53 @@ def ping(engine: sa.Engine) -> None:
         connection.execute(sa.select(predictions.c.prediction_id).limit(1))
 
 
-def log_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert predictions, at most about 1000 at a time; they are on disk when this returns."""
+def log_predictions(target: Target, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert predictions, at most about 1000 at a time, in one `transaction`."""
     # One hand-written statement for all rows: executemany releases the GIL at each row, and beside a busy thread it
     # waits each time to get it back. SQLAlchemy would compile such a statement again for each number of rows.
-    dialect, marks = engine.dialect, "?" if engine.dialect.paramstyle == "qmark" else "%s"
-    row_of_marks = f"({', '.join([marks] * len(predictions.columns))})"
-    columns = ", ".join(column.name for column in predictions.columns)
-    processors = {each.name: each.type.dialect_impl(dialect).bind_processor(dialect) for each in predictions.columns}
-    values = [process(row[name]) if process else row[name] for row in rows for name, process in processors.items()]
-    with engine.begin() as connection:
+    columns = list(predictions.columns)
+    row_of_marks = f"({', '.join([_mark(target)] * len(columns))})"
+    values = [value for row in _driver_rows(target, columns, rows) for value in row]
+    with transaction(target) as connection:
         connection.exec_driver_sql(
-            f"INSERT INTO predictions ({columns}) VALUES {', '.join([row_of_marks] * len(rows))}",  # noqa: S608  names and marks only
+            f"INSERT INTO predictions ({_names(columns)}) VALUES {', '.join([row_of_marks] * len(rows))}",  # noqa: S608  names and marks only
             tuple(values),
         )
+
+
+def insert_rows(target: Target, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, replace: bool = False) -> None:
+    """Insert many rows with the same columns, in one `transaction`, in a third of the time that SQLAlchemy takes.
+
+    `replace`: a row with the same primary key is replaced; otherwise it is an IntegrityError.
+    """
+    if not rows:
+        return
+    columns = [column for column in table.columns if column.name in rows[0]]
+    marks = ", ".join([_mark(target)] * len(columns))
+    statement = f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({marks})"  # noqa: S608  names and marks only
+    if replace:
+        key = [column for column in columns if column.primary_key]
+        changes = ", ".join(f'"{each.name}" = excluded."{each.name}"' for each in columns if not each.primary_key)
+        statement += f" ON CONFLICT ({_names(key)}) DO UPDATE SET {changes}"
+    with transaction(target) as connection:
+        connection.exec_driver_sql(statement, _driver_rows(target, columns, rows))
+
+
+def _mark(target: Target) -> str:
+    return "?" if target.dialect.paramstyle == "qmark" else "%s"
+
+
+def _names(columns: Iterable[sa.Column[Any]]) -> str:
+    return ", ".join(f'"{column.name}"' for column in columns)
+
+
+def _driver_rows(
+    target: Target, columns: Sequence[sa.Column[Any]], rows: Sequence[Mapping[str, Any]]
+) -> list[tuple[Any, ...]]:
+    """The values of each row as the driver takes them."""
+    dialect = target.dialect
+    processors = [(each.name, each.type.dialect_impl(dialect).bind_processor(dialect)) for each in columns]
+    return [tuple(process(row[name]) if process else row[name] for name, process in processors) for row in rows]
 
 
 def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -260,17 +299,17 @@ def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) ->
             connection.execute(insert(engine, predictions).on_conflict_do_nothing(), remaining)
 
 
-def log_shadows(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+def log_shadows(target: Target, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows with the columns of `shadows`; those that exist already stay unchanged."""
-    execute(engine, insert(engine, shadows).on_conflict_do_nothing(), rows)
+    execute(target, insert(target, shadows).on_conflict_do_nothing(), rows)
 
 
-def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+def store_outcomes(target: Target, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert or update rows with the columns of `outcomes`. The outcome with the latest `known_at` wins, in any order.
 
     At the same `known_at` an outcome with a value wins, then the higher value, then the positive label.
     """
-    statement = insert(engine, outcomes)
+    statement = insert(target, outcomes)
     new, old = statement.excluded, outcomes.c
     order = [
         (new.known_at, old.known_at),
@@ -285,7 +324,7 @@ def store_outcomes(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None
     )
     changed = {"label": new.label, "known_at": new.known_at, "value": new.value}
     rows = [{"value": None, **row} for row in rows]
-    execute(engine, statement.on_conflict_do_update(index_elements=[old.entity_id], set_=changed, where=newer), rows)
+    execute(target, statement.on_conflict_do_update(index_elements=[old.entity_id], set_=changed, where=newer), rows)
 
 
 def known_outcomes(label_at_least: float, known_by: datetime | None = None) -> sa.Subquery:

@@ -1,5 +1,6 @@
 """The tables of the database: entities and features (the online store), predictions, shadows, outcomes, decisions.
 
+Those that begin with `stream_`, and `dead_letters`, are those of `ontime stream`: pipelines/operations/stream_store.py.
 `forgotten` and `hash_keys` have no personal data: they keep an erased entity from returning (erasure.py).
 """
 
@@ -59,6 +60,13 @@ features = sa.Table(
     sa.Column("texts", sa.JSON),  # the values of the categorical features, by name; null: there are none
 )
 
+online_copies = sa.Table(  # which values of a Redis copy are valid: see redis_copy.py
+    "online_copies",
+    metadata,
+    sa.Column("feature_set", sa.String, primary_key=True),
+    sa.Column("epoch", sa.String, nullable=False),  # random; another one makes every earlier value invalid
+)
+
 predictions = sa.Table(
     "predictions",
     metadata,
@@ -105,6 +113,67 @@ decisions = sa.Table(
     sa.Column("chain", sa.String),  # a digest of this row and the row before it: see decision_chain.py
     sa.Index("ix_decisions_kind_decision_id", "kind", "decision_id"),
     sa.Index("ix_decisions_kind_decided_at", "kind", "decided_at"),
+)
+
+stream_events = sa.Table(  # every valid message, by commit; the recent rows of all tables follow from it
+    "stream_events",
+    metadata,
+    sa.Column("event_number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("table_name", sa.String, nullable=False),
+    sa.Column("entity_id", sa.String, index=True),  # null: a row of another table
+    sa.Column("moment", UTCTime, nullable=False, index=True),  # of the row: see datasets.Table
+    sa.Column("known_at", UTCTime, nullable=False),
+    sa.Column("content", sa.String, nullable=False),  # the values, as JSON
+    sa.Column("late", sa.Boolean, nullable=False),  # came after predictions that it would have been known for
+    sqlite_autoincrement=True,  # a deleted row's number is never given again
+)
+
+stream_positions = sa.Table(  # up to where each partition of a topic has been read
+    "stream_positions",
+    metadata,
+    sa.Column("topic", sa.String, primary_key=True),
+    sa.Column("partition", sa.Integer, primary_key=True),
+    sa.Column("offset", sa.BigInteger, nullable=False),  # of the last message
+    sa.Column("clock", UTCTime),  # the latest time that a message of the partition was known at; null: none had one
+)
+
+stream_readers = sa.Table(  # which process reads a topic
+    "stream_readers",
+    metadata,
+    sa.Column("topic", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("lease_until", UTCTime, nullable=False),
+)
+
+stream_ranges = sa.Table(  # ranges of prediction moments, each scored by one process as a whole
+    "stream_ranges",
+    metadata,
+    sa.Column("start", UTCTime, primary_key=True),
+    sa.Column("end", UTCTime, nullable=False, index=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("lease_until", UTCTime, nullable=False),
+    sa.Column("id_prefix", sa.String, nullable=False, unique=True),  # of its predictions: 16 hex digits
+    sa.Column("scored", sa.Integer),  # the number of predictions; null: not yet
+    sa.Column("is_published", sa.Boolean, nullable=False, index=True),  # to the topic of the predictions
+)
+
+dead_letters = sa.Table(  # messages that are not valid
+    "dead_letters",
+    metadata,
+    sa.Column("letter_id", sa.Integer, primary_key=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("partition", sa.Integer, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("place", sa.String, nullable=False),  # in the message, such as `values.known_at`
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("entity_id", sa.String, index=True),  # null: the message does not say it
+    sa.Column("kept_at", UTCTime, nullable=False, index=True),
+    sa.Column("resent_at", UTCTime),
+    sqlite_autoincrement=True,
 )
 
 forgotten = sa.Table(

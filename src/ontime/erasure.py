@@ -12,9 +12,26 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ontime.database_tables import entities, features, forgotten, hash_keys, outcomes, predictions, shadows
+from ontime.database_tables import (
+    dead_letters,
+    entities,
+    features,
+    forgotten,
+    hash_keys,
+    outcomes,
+    predictions,
+    shadows,
+    stream_events,
+)
 
-BY_ENTITY = (entities, features, predictions, outcomes)  # shadows have no entity_id: they belong to a prediction
+BY_ENTITY = (
+    entities,
+    features,
+    predictions,
+    outcomes,
+    stream_events,
+    dead_letters,
+)  # shadows have no entity_id: they belong to a prediction
 
 
 def entity_hash(key: str, entity_id: str) -> str:

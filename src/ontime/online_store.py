@@ -35,7 +35,7 @@ def feature_set_of(question: Question) -> str:
 
 
 def store_features(
-    engine: sa.Engine,
+    target: database.Target,
     question: Question,
     entity_ids: Sequence[str],
     moments: Sequence[datetime],
@@ -55,12 +55,12 @@ def store_features(
             entity_ids, moments, vectors, texts or repeat(None, len(entity_ids)), strict=True
         )
     ]
-    database.execute(engine, database.insert_or_replace(engine, features), rows)
+    database.insert_rows(target, features, rows, replace=True)
 
 
-def store_entities(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:
+def store_entities(target: database.Target, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert or replace rows with the columns of `entities`, in which the page searches."""
-    database.execute(engine, database.insert_or_replace(engine, entities), rows)
+    database.insert_rows(target, entities, rows, replace=True)
 
 
 def look_up_features(engine: sa.Engine, question: Question, entity_ids: Iterable[str]) -> dict[str, Stored]:

@@ -286,6 +286,11 @@ class Retention(_Section):
     features_days: Days
     outcomes_days: Days
     files_days: Days
+    events_days: Days
+
+
+class StreamParams(_Section):
+    allowed_lateness_seconds: Annotated[int, Field(ge=0, le=86_400)]
 
 
 class Params(_Section):
@@ -305,6 +310,7 @@ class Params(_Section):
     policy: Policy
     retrain: Retrain
     retention: Retention
+    stream: StreamParams
 
     @property
     def fewest_stored_days(self) -> int:

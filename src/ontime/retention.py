@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ontime import database
-from ontime.database_tables import entities, features, outcomes, predictions, shadows
+from ontime.database_tables import (
+    dead_letters,
+    entities,
+    features,
+    outcomes,
+    predictions,
+    shadows,
+    stream_events,
+    stream_ranges,
+)
 from ontime.params import Retention
 
 BATCH_ROWS = 2000
@@ -56,6 +65,8 @@ def old_rows(
     features_limit = min(feed_now - timedelta(days=retention.features_days), needed_since - lead)
     outcomes_limit = min(feed_now - timedelta(days=retention.outcomes_days), needed_since)
     entities_limit = min(features_limit, outcomes_limit, feed_now - timedelta(days=retention.predictions_days))
+    events_limit = min(feed_now - timedelta(days=retention.events_days), needed_since - lead)
+    last_end = sa.select(sa.func.max(stream_ranges.alias().c.end)).scalar_subquery()
     return [
         OldRows(
             shadows,
@@ -72,6 +83,10 @@ def old_rows(
         OldRows(features, features.c.moment, features_limit),
         OldRows(outcomes, outcomes.c.known_at, outcomes_limit),
         OldRows(entities, entities.c.event_at, entities_limit),  # last: the others are joined to it
+        OldRows(stream_events, stream_events.c.moment, events_limit),
+        # The end of the last range is where the next one begins.
+        OldRows(stream_ranges, stream_ranges.c.end, events_limit, stream_ranges.c.end == last_end),
+        OldRows(dead_letters, dead_letters.c.kept_at, real_now - timedelta(days=retention.events_days)),
     ]
 
 

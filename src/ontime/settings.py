@@ -6,6 +6,7 @@ with a file for each secret setting, such as `ontime_database_url`, as Docker an
 
 import json
 import os
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -19,7 +20,18 @@ from ontime.actors import system_user
 
 PREFIX = "ONTIME_"
 SECRETS = PREFIX + "SECRETS"
+SECRET_NAMES = (
+    "ONTIME_DATABASE_URL",
+    "ONTIME_BACKUP",
+    "ONTIME_BROKER",
+    "ONTIME_ONLINE_STORE_URL",
+    "",
+)  # whose value no error shows
 SPOOL_FILES, REJECTED = "*.jsonl", "rejected"  # in the spool: predictions, and the folder of lines that are none
+HOST = r"(?:\[[0-9a-fA-F:]+\]|[\w.-]+)"
+HOST_AND_PORT = rf"{HOST}:\d+"
+BROKER = re.compile(rf"(?:(?:nats|tls)://(?:[^/?#]*@)?|kafka://){HOST_AND_PORT}(?:,{HOST_AND_PORT})*(?:\?\S+)?")
+REDIS = re.compile(rf"rediss?://(?:[^/?#@]*@)?{HOST}(?::\d+)?(?:/\d+)?")
 # Limits far beyond any sensible value catch a mistyped zero, such as a rate limit that never limits.
 Seconds = Annotated[float, Field(gt=0, le=600)]
 
@@ -35,6 +47,20 @@ def _database(url: SecretStr) -> SecretStr:
         raise ValueError("is not a database address, such as sqlite:///var/ontime.db") from None
     if backend not in ("sqlite", "postgresql"):
         raise ValueError(f"{backend} is not supported; use sqlite or postgresql")
+    return url
+
+
+def _broker(url: SecretStr) -> SecretStr:
+    if not BROKER.fullmatch(url.get_secret_value()):
+        raise ValueError("is not the address of a broker, such as nats://host:4222 or kafka://host:9092,host2:9092")
+    return url
+
+
+def _redis(url: SecretStr) -> SecretStr:
+    if not REDIS.fullmatch(url.get_secret_value()):
+        raise ValueError(
+            "is not the address of a Redis server, such as redis://host:6379/0 or rediss://user:password@host"
+        )
     return url
 
 
@@ -68,6 +94,8 @@ class Settings(BaseSettings):
     trusted_keys: Path = signatures.TRUSTED_KEYS
     releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/operations/mirror.py
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
+    # A Redis server with a copy of the features of the online store, for look-ups; None: the database alone.
+    online_store_url: Annotated[SecretStr, AfterValidator(_redis)] | None = None
     tracking_url: str = "sqlite:///var/mlflow.db"
     artifacts: Path = Path("var/mlflow-artifacts")
     dvc_site_cache: Path | None = None  # DVC's internal database; None: var/dvc. Set it if that is on a network disk
@@ -81,6 +109,12 @@ class Settings(BaseSettings):
     engine: Literal["local", "dask", "spark"] = "local"
     engine_address: str | None = None  # of Dask's scheduler or Spark's master; None: processes of this machine
     shared_storage: str | None = None  # an address such as s3://bucket/prefix, if the workers are on other machines
+
+    # Where `ontime stream` reads and writes messages; None: a NATS server that it starts itself, in var/broker.
+    broker: Annotated[SecretStr, AfterValidator(_broker)] | None = None
+    # Where it serves /metrics, which needs no key: beyond the loopback interface only in a network of its own.
+    stream_host: str = "127.0.0.1"
+    stream_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # None: nowhere
 
     # Retraining and monitoring.
     workspace: Path = Path(
@@ -140,5 +174,5 @@ def load_settings() -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else ""
-        shown = "" if name in ("ONTIME_DATABASE_URL", "ONTIME_BACKUP", "") else f"={os.environ.get(name, '')}"
+        shown = "" if name in SECRET_NAMES else f"={os.environ.get(name, '')}"
         raise BadSettings(f"{name}{shown} {first['msg'].removeprefix('Value error, ')}".strip()) from None

@@ -20,6 +20,17 @@ from ontime.settings import BadSettings, Settings, is_loopback, load_settings
         ("ONTIME_WORKERS", "true", "ONTIME_WORKERS=true Input should be a valid integer"),
         ("ONTIME_DATABASE_URL", "nonsense", "ONTIME_DATABASE_URL is not a database address"),
         ("ONTIME_DATABASE_URL", "oracle://u:secret@h/d", "ONTIME_DATABASE_URL oracle is not supported"),
+        ("ONTIME_BROKER", "nonsense", "ONTIME_BROKER is not the address of a broker"),
+        ("ONTIME_BROKER", "amqp://u:secret@h:5672", "ONTIME_BROKER is not the address of a broker"),
+        ("ONTIME_BROKER", "kafka://h:9092,secret", "ONTIME_BROKER is not the address of a broker"),
+        ("ONTIME_STREAM_PORT", "0", "ONTIME_STREAM_PORT=0 Input should be greater"),
+        ("ONTIME_ONLINE_STORE_URL", "nonsense", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
+        (
+            "ONTIME_ONLINE_STORE_URL",
+            "http://u:secret@h",
+            "ONTIME_ONLINE_STORE_URL is not the address of a Redis server",
+        ),
+        ("ONTIME_ONLINE_STORE_URL", "redis://h/secret", "ONTIME_ONLINE_STORE_URL is not the address of a Redis server"),
         ("ONTIME_LINKS", "[1]", "ONTIME_LINKS="),
         ("ONTIME_BACKUP", '{"ontime": 5, "mlflow": "postgresql://u:secret@h/d"}', "ONTIME_BACKUP Input should be"),
         ("ONTIME_BACKUP", "secret", "ONTIME_BACKUP is not valid JSON"),
@@ -37,6 +48,24 @@ def test_a_mistake_is_refused_by_name(name: str, value: str, message: str, monke
 
     assert str(refused.value).startswith(message)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "nats://127.0.0.1:4222",
+        "tls://user:p@ss@a.example:4222,b.example:4222",
+        "nats://[::1]:4222",
+        "kafka://a:9092,b:9092?security.protocol=SASL_SSL&sasl.username=u",
+    ],
+)
+def test_the_address_of_a_broker_is_accepted(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONTIME_BROKER", address)
+
+    broker = load_settings().broker
+
+    assert broker is not None
+    assert broker.get_secret_value() == address
 
 
 def test_a_secret_is_read_from_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -77,3 +106,16 @@ def test_loopback_is_told_from_the_rest(host: str, loopback: bool) -> None:
 
 def test_the_defaults_need_nothing() -> None:
     assert Settings().workers == 1
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["redis://h", "redis://127.0.0.1:6379/2", "rediss://user:p%40ss@a.example:6380", "redis://:pw@[::1]:6379/0"],
+)
+def test_the_address_of_a_redis_server_is_accepted(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONTIME_ONLINE_STORE_URL", address)
+
+    redis = load_settings().online_store_url
+
+    assert redis is not None
+    assert redis.get_secret_value() == address

@@ -20,7 +20,7 @@ NUMBERS = {"from 2": "from <version>", "share 0.1": "share <share>"}
 
 def documented() -> dict[str, set[str]]:
     """The verdicts of each kind, from the table on the page."""
-    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `([\w ]+)` \| (.*?) \|", (ROOT / "docs/monitoring.md").read_text(), re.MULTILINE)
     return {kind: set(re.findall(r"`(.*?)`", verdicts)) for kind, verdicts in rows}
 
 

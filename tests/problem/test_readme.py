@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import bench.gate_power
+from bench.feast_report import LABELS as STORES
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
@@ -32,6 +33,10 @@ ENGINES = json.loads((ROOT / "reports/bench_engines.json").read_text())
 STARTUP = json.loads((ROOT / "reports/bench_startup.json").read_text())
 SOAK = json.loads((ROOT / "reports/bench_soak.json").read_text())
 LONG_STORE = json.loads((ROOT / "reports/bench_store.json").read_text())
+BROKERS = json.loads((ROOT / "reports/bench_brokers.json").read_text())
+STREAM = json.loads((ROOT / "reports/bench_stream.json").read_text())
+FEAST = json.loads((ROOT / "reports/feast.json").read_text())
+REDIS = json.loads((ROOT / "reports/bench_redis.json").read_text())
 REPLAY = json.loads((ROOT / "reports/replay.json").read_text())
 SABOTAGE = json.loads((ROOT / "reports/sabotage.json").read_text())
 SECOND_ACT = json.loads((ROOT / "reports/replay_flights-2023.json").read_text())
@@ -101,6 +106,106 @@ def long_store_rows() -> list[str]:
         cpu_cells = (small["cpu_seconds"], long["cpu_seconds"], costs["cpu_ratio"])
         rows.append(f"| {name} | {' | '.join(map(str, (*cells, *cpu_cells)))} |")
     return rows
+
+
+def broker_rows() -> list[str]:
+    names = {"nats": "NATS, the embedded server, on the disk", "kafka": "Kafka, librdkafka's mock cluster, in memory"}
+    return [
+        f"| {name} | {each['published_per_second']:,} | {each['publish_cpu_microseconds']} | "
+        f"{each['fetched_per_second']:,} | {each['fetch_cpu_microseconds']} |"
+        for name, each in ((name, BROKERS[key]) for key, name in names.items())
+    ]
+
+
+def stream_rows() -> list[str]:
+    return [
+        f"| {each['share']:.0%} | {each['predictions_per_second']:,} | {each['p50_ms']:,} | {each['p99_ms']:,} | "
+        f"{each['cpu_share']:.0%} |"
+        for each in STREAM["loads"]
+    ]
+
+
+def stream_sentences() -> list[str]:
+    capacity = STREAM["capacity"]
+    return [
+        f"scores {capacity['per_second']:,} entities a second, from {capacity['events_per_second']:,} events, and "
+        f"{capacity['per_cpu_second']:,} for each second of its own CPU time, with {capacity['memory_mb']} MB"
+    ]
+
+
+def feast_rows() -> list[str]:
+    """A line a store: look-ups and materialisation; then a line a join."""
+    rows = []
+    for name, store in FEAST["stores"].items():
+        one, hundred, filled = store["look_up"]["1"], store["look_up"]["100"], store["materialise"]
+        look_ups = [f"{each['ms']:.2f} | {cpu_of(each, 'ms'):.2f}" for each in (one, hundred)]
+        rows.append(
+            f"| {STORES[name]} | {' | '.join(look_ups)} | {cpu_of(filled, 'seconds'):.2f} | {store['megabytes']:.1f} |"
+        )
+    for name, join in FEAST["join"].items():
+        figures = f"{join['asked']:,} | {join['returned']:,} | {join['differing']} | {cpu_of(join, 'seconds'):.2f} |"
+        rows.append(f"| `{name}` | {figures}")
+    return rows
+
+
+def cpu_of(cost: dict[str, float], unit: str) -> float:
+    """CPU time of the process and of its server."""
+    return cost[f"cpu_{unit}"] + cost[f"server_cpu_{unit}"]
+
+
+def feast_sentences() -> list[str]:
+    assert {store["differing"] for store in FEAST["stores"].values()} == {0}  # "bit for bit"
+    dropped = {case: count for case, count in FEAST["join"]["feast"]["dropped"].items() if count}
+    assert list(dropped) == ["before the first row"]
+    lines = FEAST["lines"]
+    return [
+        f"{FEAST['rows']:,} rows of {FEAST['features']} features",
+        f"medians of {FEAST['rounds']} rounds",
+        f"drops {dropped['before the first row']:,} of {FEAST['join']['feast']['asked']:,} rows",
+        f"{FEAST['packages']} packages and {FEAST['environment_megabytes']} MB",
+        f"{lines['feast']} lines, `online_store.py` {lines['ours']}",
+    ]
+
+
+def feast_ratios() -> list[str]:
+    """How many times the CPU time of ours on SQLite: the phrases of decision 50."""
+    ours, plain, packed = (FEAST["stores"][name] for name in ("ours, SQLite", "feast, SQLite", "feast, SQLite, packed"))
+    hundred, filled = (
+        [each[step] if step == "materialise" else each["look_up"][step] for each in (ours, plain, packed)]
+        for step in ("100", "materialise")
+    )
+    assert packed["look_up"]["1"]["cpu_ms"] < ours["look_up"]["1"]["cpu_ms"]  # "less for 1"
+    return [
+        f"costs {hundred[1]['cpu_ms'] / hundred[0]['cpu_ms']:.0f} times the CPU time of ours on SQLite",
+        f"materialising {filled[1]['cpu_seconds'] / filled[0]['cpu_seconds']:.0f} times",
+        f"Feast needs {hundred[2]['cpu_ms'] / hundred[0]['cpu_ms']:.1f} times our CPU time for 100 and less for 1",
+    ]
+
+
+def redis_rows() -> list[str]:
+    """A line a store and load, then a line a store."""
+    rows = [
+        f"| {name} | {task} | {load['requests_per_second']:,} | {load['p50_ms']:.2f} | {load['p99_ms']:.1f} | "
+        f"{load['cpu_ms']:.2f} | {load['server_cpu_ms']:.2f} | {load['cpu_ratio']:.2f} "
+        f"({load['cpu_ratio_lower_quartile']:.2f} to {load['cpu_ratio_upper_quartile']:.2f}) |"
+        for name, store in REDIS["stores"].items()
+        for task, load in store["tasks"].items()
+    ]
+    for name, store in REDIS["stores"].items():
+        look_ups = [f"{each['ms']:.2f} | {cpu_of(each, 'ms'):.2f}" for each in store["look_up"].values()]
+        rows.append(f"| {name} | {' | '.join(look_ups)} |")
+    return rows
+
+
+def redis_ratios() -> list[str]:
+    """The phrases of decision 51: CPU time with Redis over CPU time without."""
+    ratios = []
+    for name in ("SQLite", "PostgreSQL"):
+        figures = [each["cpu_ratio"] for each in REDIS["stores"][f"{name} and Redis"]["tasks"].values()]
+        ratios.append(
+            f"{name}: {figures[0]:.2f} on one connection, {figures[1]:.2f} on 64, {figures[2]:.2f} for lists of 100"
+        )
+    return ratios
 
 
 def stack_rows() -> list[str]:
@@ -398,11 +503,16 @@ ROWS = [
         engine_rows(),
         sampling_rows(),
         long_store_rows(),
+        feast_rows(),
+        broker_rows(),
+        stream_rows(),
+        redis_rows(),
     ),
     *pairs("docs/replay.md", replay_rows(REPLAY), replay_rows(SECOND_ACT), gate_rows(SECOND_ACT)),
     *pairs("docs/monitoring.md", sabotage_rows()),
 ]
 WORDS = [
+    *pairs("docs/benchmarks.md", feast_sentences(), stream_sentences()),
     *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence(), *growth_sentences()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
@@ -431,6 +541,16 @@ def test_the_decision_on_class_weights_says_what_was_measured() -> None:
     assert f"log-loss from {plain['log_loss']:.4f} to {weighted['log_loss']:.4f}" in text
     assert f"from {plain['cost_per_1000']:.0f} to {weighted['cost_per_1000']:.0f}" in text
     assert f"cost {min(own):.0f} to {max(own):.0f}" in text
+
+
+@pytest.mark.parametrize("words", feast_ratios())
+def test_the_decision_on_feast_says_what_was_measured(words: str) -> None:
+    assert words in " ".join((ROOT / "docs/decisions/50-own-online-store.md").read_text().split())
+
+
+@pytest.mark.parametrize("words", redis_ratios())
+def test_the_decision_on_redis_says_what_was_measured(words: str) -> None:
+    assert words in " ".join((ROOT / "docs/decisions/51-redis-look-ups.md").read_text().split())
 
 
 @pytest.mark.parametrize(("page", "words"), WORDS)

@@ -36,16 +36,19 @@ MODULES = {
     "features": "the stage, the library's module that it calls, and the problem's own that the library calls",
     "sources": "the library's module, and the problem's own that it calls",
 }
-# Files in which one name stands for the same thing: a title in findings.py and its figure; the function of an engine.
+# Files in which one name stands for the same thing: a title in findings.py and its figure; the function of an
+# engine or a broker.
 FAMILIES = {
     **dict.fromkeys(("src/ontime/findings.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"), "figures"),
     **{str(path.relative_to(ROOT)): "engines" for path in (ROOT / "pipelines/engines").glob("*.py")},
+    **{str(path.relative_to(ROOT)): "brokers" for path in (ROOT / "pipelines/brokers").glob("*.py")},
 }
 FUNCTIONS = {
     "main": "the entry point of a command",
     "load": "a release, and the public API's way to it",
     "score": "the public API's, and a step of the service",
     "run": "a whole operation or bench, called by its module's name: monitor.run, retrain.run",
+    "connect": "to a database, and to a broker",
     "promote": "the command, and the transition that it makes",
     "challenge": "the command, and the transition that it makes",
     "withdraw": "the command, and the transition that it makes",

@@ -21,6 +21,7 @@ AFTER_THE_STAGES = {
     "policy",
     "retrain",
     "retention",
+    "stream",
 }  # read by what runs the stages, or follows
 CODE = "\n".join(
     path.read_text() for room in ("src", "pipelines", "monitoring") for path in sorted((ROOT / room).rglob("*.py"))

@@ -18,9 +18,11 @@ OUR_CODE = [
 ]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "evidently": "monitoring/drift.py",
+    "confluent_kafka": ("pipelines/brokers/kafka.py", "pipelines/brokers/kafka_reader.py", "bench/brokers.py"),
     "crepes": "src/ontime/conformal.py",
     "botocore": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py"),
     "distributed": "pipelines/engines/dask.py",
+    "feast": "bench/feast_client.py",
     "fsspec": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py", "pipelines/storage.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "jinja2": "src/ontime/rendering.py",
@@ -28,6 +30,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "markdown_it": "pipelines/tools/markdown_pages.py",
     "matplotlib": ("src/ontime/figures.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"),
     "mlflow": "src/ontime/registry.py",
+    "nats": ("pipelines/brokers/nats.py", "pipelines/brokers/nats_connection.py"),
     "onnxmltools": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "onnxruntime": "src/ontime/release.py",
     "optuna": "pipelines/tools/tune.py",
@@ -40,7 +43,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     ),
     "prefect": "pipelines/operations/flows.py",
     "pyspark": "pipelines/engines/spark.py",
-    "prometheus_client": ("serving/metrics.py", "serving/access_log.py"),
+    "prometheus_client": ("serving/metrics.py", "serving/access_log.py", "pipelines/operations/stream_metrics.py"),
     "skl2onnx": "src/ontime/export.py",
     "tqdm": ("src/ontime/progress.py", "bench/"),
     "uvicorn": ("serving/server.py", "serving/connection.py"),

@@ -62,10 +62,11 @@ def alert(figure: str) -> str:
 
 
 FIGURES = (
-    "quarantined_batches", "skewed_share", "silent", "stale_feed_share", "blind_features", "request_only_share",
-    "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap", "prediction_psi", "feature_psi",
+    "quarantined_batches", "skewed_share", "late_share", "silent", "stale_feed_share", "blind_features",
+    "request_only_share", "unseen_share", "unlabelled_share", "loss_excess", "auc_shortfall", "rate_gap",
+    "prediction_psi", "feature_psi",
 )  # fmt: skip
-READ_FROM_THE_DATABASE = {"quarantined_batches", "skewed_share", "silent", "unlabelled_share"}
+READ_FROM_THE_DATABASE = {"quarantined_batches", "skewed_share", "late_share", "silent", "unlabelled_share"}
 
 GUARDS: Mapping[str, Guard] = {
     PARAMETERS: Guard("src/ontime/params.py", "ParamsBroken"),
@@ -119,10 +120,11 @@ GUARDS: Mapping[str, Guard] = {
 NO_GUARDS = {
     "NoRelease", "NotRecorded", "ServiceFailed", "NotRetrained", "NotRebuilt", "NotOrchestrated", "NotBackedUp",
     "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
-    "Busy",
+    "Busy", "BrokerUnavailable", "RedisFailed",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
-    "NotScored", "NotARequest", "EngineRefused", "StorageRefused",
+    "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused", "NotStreamable", "EventRejected",
+    "PositionMoved",
 }  # fmt: skip
 
 

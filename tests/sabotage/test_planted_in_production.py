@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from monitoring import drift
 from monitoring.alerts import Tier
 from monitoring.policy import Action
-from ontime import database, database_tables, online_store, release_pointer, schema
+from ontime import database, database_tables, online_store, release, release_pointer, schema
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem import features as problem_features
-from pipelines.operations import materialise
+from pipelines.operations import arrivals, materialise, stream_lateness
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Evening, Reported
 from tests.sabotage.matrix import alert, sabotage
@@ -327,6 +327,28 @@ def test_changed_code_behind_a_feature_is_not_seen_later(
 
     assert not result.alerts
     reported(result.verdict)
+
+
+# Events that come after the predictions.
+
+
+@sabotage("late events", "the weather of six hours, after the predictions that it was known for", alert("late_share"))
+def test_events_that_come_too_late_stop_everything(production: World, params: Params, reported: Reported) -> None:
+    since, until = (midnight(SATURDAY) + timedelta(hours=hours) for hours in (10, 16))
+    tables, hours = production.tables, production.tables["weather"]["hour"]
+    production.tables = {**tables, "weather": tables["weather"][(hours < since) | (hours >= until)]}
+    production.run_day(SATURDAY)
+    production.tables = tables
+
+    champion = release.load(production.settings.releases, "1")
+    complete = production.feed(since - arrivals.lookback(params), midnight(SUNDAY) + timedelta(days=1))
+    end = midnight(SUNDAY)
+    stream_lateness.record(production.engine, complete, 18, since, end, champion, params)
+    production.delete_monitoring(SATURDAY)
+    result = production.monitor_day(SATURDAY)
+
+    assert result.decision.action is Action.STOP
+    reported(result.report("late_share"))
 
 
 # Monitoring itself.

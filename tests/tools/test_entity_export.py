@@ -25,7 +25,8 @@ def test_every_part_is_exported_with_its_explanation(
 
     counts = {name: len(content[name]["rows"]) for name in ABOUT}
     assert counts == {
-        "entities": 1, "features": 1, "predictions": 2, "shadows": 2, "outcomes": 1, "spool": 1, "quarantine": 1,
+        "entities": 1, "features": 1, "predictions": 2, "shadows": 2, "outcomes": 1,
+        "stream_events": 1, "dead_letters": 1, "spool": 1, "quarantine": 1,
         "releases": 2, "decisions": 0, "elsewhere": 0,
     }  # fmt: skip
     assert all(content[name]["about"] == about for name, about in ABOUT.items())

@@ -40,6 +40,7 @@ def test_every_row_about_it_is_erased_and_every_other_row_stays(stored_everywher
     result = run(world)
 
     erased = {"entities": 1, "features": 1, "predictions": 2, "shadows": 2, "outcomes": 1}
+    erased |= {"stream_events": 1, "dead_letters": 1}
     assert world.counts() == {name: before[name] - count for name, count in erased.items()}
     assert world.predicted() == [world.other]
     assert result.counts == {**erased, "spool": 0, "quarantine": 1}

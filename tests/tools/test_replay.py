@@ -35,12 +35,18 @@ START, UNTIL = date(2013, 2, 19), date(2013, 2, 22)
 
 
 def replayed(
-    settings: Settings, folder: Path, params: Params, tables: Tables, monitor_pool: ProcessPoolExecutor
+    settings: Settings,
+    folder: Path,
+    params: Params,
+    tables: Tables,
+    monitor_pool: ProcessPoolExecutor,
+    *,
+    stream: bool = False,
 ) -> dict[str, list[Any]]:
     """The content of the database after three days, without wall-clock times."""
     own = settings.model_copy(update={"database_url": type(settings.database_url)(f"sqlite:///{folder}/replayed.db")})
     folder.mkdir()
-    replay.run(own, params, tables, START, UNTIL, monitor_pool)
+    replay.run(own, params, tables, START, UNTIL, monitor_pool, stream=stream)
     engine = database.connect(own.database_url)
     queries = {
         "features": sa.select(database_tables.features),
@@ -81,6 +87,20 @@ def test_another_future_changes_nothing_that_the_clock_has_reached(
     assert len(honest["predictions"]) > 2000
     assert len(honest["decisions"]) == 2 * (UNTIL - START).days  # the monitor's and the policy's, each day
     assert with_other_future == honest
+
+
+def test_through_a_broker_it_ends_with_the_same_rows_and_the_same_decisions(
+    settings: Settings, params: Params, february: Tables, tmp_path: Path, monitor_pool: ProcessPoolExecutor
+) -> None:
+    whole = replayed(settings, tmp_path / "batch", params, february, monitor_pool)
+    streamed = replayed(settings, tmp_path / "streamed", params, february, monitor_pool, stream=True)
+
+    assert len(whole["predictions"]) > 2_500
+    assert set(whole["decisions"]) == set(streamed["decisions"])
+    assert whole["predictions"] == streamed["predictions"]
+    # The batch also stores a day before the first prediction, and outcomes of before.
+    assert set(streamed["features"]) <= set(whole["features"])
+    assert set(streamed["outcomes"]) >= set(whole["outcomes"])
 
 
 def test_what_was_materialised_day_by_day_is_what_a_build_of_all_days_gives_bit_for_bit(

@@ -7,7 +7,7 @@ from infra.tests.kubernetes.manifests import Cluster, find, of, pods, selects, s
 
 def a_rollout_loses_no_capacity(cluster: Cluster) -> list[str]:
     wrong = []
-    for pod in services_pods(cluster):
+    for pod in [*services_pods(cluster), *(each for each in pods(cluster) if each.component == "stream")]:
         spec = find(cluster, pod.owner)["spec"]
         strategy = spec.get("strategy", {}).get("rollingUpdate", {})
         if strategy.get("maxUnavailable") != 0 or not strategy.get("maxSurge"):
@@ -19,7 +19,8 @@ def a_rollout_loses_no_capacity(cluster: Cluster) -> list[str]:
 
 def scaling_and_eviction_leave_room_for_each_other(cluster: Cluster) -> list[str]:
     wrong = []
-    least = {pod.owner: find(cluster, pod.owner)["spec"].get("replicas", 1) for pod in services_pods(cluster)}
+    lasting = [pod for pod in pods(cluster) if not pod.owner.startswith("CronJob/")]
+    least = {pod.owner: find(cluster, pod.owner)["spec"].get("replicas", 1) for pod in lasting}
     for each in of(cluster, "HorizontalPodAutoscaler"):
         spec, owner = each["spec"], f"Deployment/{each['spec']['scaleTargetRef']['name']}"
         if owner not in least:
@@ -40,7 +41,7 @@ def scaling_and_eviction_leave_room_for_each_other(cluster: Cluster) -> list[str
         least[owner] = spec["minReplicas"]
     for each in of(cluster, "PodDisruptionBudget"):
         spec = each["spec"]
-        total = sum(least[pod.owner] for pod in services_pods(cluster) if selects(spec["selector"], pod.labels))
+        total = sum(least[pod.owner] for pod in lasting if selects(spec["selector"], pod.labels))
         left = (
             total - _of(spec["minAvailable"], total) if "minAvailable" in spec else _of(spec["maxUnavailable"], total)
         )

@@ -12,6 +12,12 @@ SERVICE, CANARY, PUBLISHER = "Deployment/ontime", "Deployment/ontime-canary", "D
 POD, CONTAINER = "spec/template/spec", "spec/template/spec/containers/0"
 DASK, DASK_WORKER, SCORE = "Deployment/ontime-dask-scheduler", "Deployment/ontime-dask-worker", "CronJob/ontime-score"
 ON_DASK, ON_SPARK, NODE_DASK = "production-dask", "production-spark", "small-dask"
+ON_STREAM, STREAM, BROKER, FEED = (
+    "production-stream",
+    "Deployment/ontime-stream",
+    "StatefulSet/ontime-broker",
+    "Deployment/ontime-feed",
+)
 JOB = "spec/jobTemplate/spec"
 NAMESPACES = "spec/ingress/0/from/0/namespaceSelector"
 JOBS_CONTAINER = f"{JOB}/template/spec/containers/0"
@@ -71,6 +77,10 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("workers that share nothing", "ConfigMap/ontime-engine", "data/ONTIME_SHARED_STORAGE", GONE, ON_DASK),
         Fault("a job that executors cannot find",
               SCORE, f"{JOBS_CONTAINER}/env/SPARK_LOCAL_HOSTNAME", GONE, ON_SPARK),
+        Fault("a stream with a broker of its own",
+              STREAM, f"{POD}/volumes/secrets/projected/sources/1/secret/items/0/path", "ontime_api_keys", ON_STREAM),
+        Fault("a stream with a database of its own",
+              "ConfigMap/ontime-stream", "data/ONTIME_SECRETS", GONE, ON_STREAM),
         Fault("nobody says which bucket", "ConfigMap/ontime-mirror", "data/ONTIME_RELEASES_STORE", GONE),
     ),
     pods.probes_ask_open_routes_of_the_service: (
@@ -120,6 +130,9 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("an engine without room for its files", DASK_WORKER, f"{CONTAINER}/volumeMounts/tmp", GONE, ON_DASK),
         Fault("a worker that cannot write partitions",
               DASK_WORKER, f"{CONTAINER}/volumeMounts/shared/mountPath", "/app/shared", NODE_DASK),
+        Fault("messages that are forgotten", BROKER, f"{CONTAINER}/volumeMounts/messages", GONE, ON_STREAM),
+        Fault("tables that cannot be written",
+              STREAM, f"{POD}/initContainers/tables/volumeMounts/data/readOnly", True, ON_STREAM),
         Fault("a disk of the node filled up", SERVICE, f"{POD}/volumes/tmp/emptyDir", {}),
     ),
     storage.what_waits_for_the_database_outlives_its_pod: (
@@ -145,6 +158,12 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               DASK_WORKER, f"{POD}/volumes/work/secret/secretName", "ontime-signing", ON_DASK),
         Fault("a scheduler that can read the bucket",
               DASK, f"{POD}/volumes/engine/secret/secretName", "ontime-bucket-work", ON_DASK),
+        Fault("a feed that can read the database",
+              FEED, f"{POD}/volumes/secrets/secret/secretName", "ontime-database", ON_STREAM),
+        Fault("a stream that can sign releases",
+              STREAM, f"{POD}/volumes/trusted-keys/secret/secretName", "ontime-signing", ON_STREAM),
+        Fault("a token that all can read",
+              STREAM, f"{POD}/volumes/secrets/projected/defaultMode", 0o444, ON_STREAM),
         Fault("a password that all can read", SERVICE, f"{POD}/volumes/database/secret/defaultMode", 0o444),
     ),
     storage.who_shares_the_disk_of_a_node_goes_to_that_node: (
@@ -156,6 +175,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               PUBLISHER, f"{POD}/volumes/worker/persistentVolumeClaim/claimName", "ontime"),
         Fault("an account that is not there", SERVICE, f"{POD}/serviceAccountName", "ontime"),
         Fault("a secret that nobody makes", SERVICE, f"{POD}/volumes/api-keys/secret/secretName", "ontime-keys"),
+        Fault("a broker's key that nobody makes",
+              STREAM, f"{POD}/volumes/secrets/projected/sources/1/secret/items/0/key", "address", ON_STREAM),
         Fault("a secret's key that nobody makes", SERVICE, f"{POD}/volumes/database/secret/items/0/key", "dsn"),
         Fault("a volume that is not there", SERVICE, f"{POD}/volumes/tmp", GONE),
         Fault("a certificate that nobody makes", "Ingress/ontime", "spec/tls/0/secretName", "tls"),
@@ -173,6 +194,10 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("jobs that ask a worker", "Service/ontime-dask", "spec/selector/engine", "worker", ON_DASK),
         Fault("jobs that ask the service",
               "Service/ontime-spark", "spec/selector/app.kubernetes.io~component", "service", ON_SPARK),
+        Fault("a broker that is the stream",
+              "Service/ontime-broker", "spec/selector/app.kubernetes.io~component", "stream", ON_STREAM),
+        Fault("a broker that counts others",
+              BROKER, "spec/selector/matchLabels/app.kubernetes.io~component", "feed", ON_STREAM),
         Fault("a spread that counts others",
               SERVICE, f"{POD}/topologySpreadConstraints/0/labelSelector/matchLabels/track", "canary"),
         Fault("a policy about nobody",
@@ -184,6 +209,10 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a scheduler at another port", DASK, f"{CONTAINER}/command/6", "8780", ON_DASK),
         Fault("a worker that is not asked whether it is alive",
               DASK_WORKER, f"{CONTAINER}/livenessProbe", GONE, ON_DASK),
+        Fault("a broker at another port", BROKER, f"{CONTAINER}/command/4", "4223", ON_STREAM),
+        Fault("a broker that is not asked whether it is alive", BROKER, f"{CONTAINER}/livenessProbe", GONE, ON_STREAM),
+        Fault("metrics at another port", "ConfigMap/ontime-stream", "data/ONTIME_STREAM_PORT", "8002", ON_STREAM),
+        Fault("metrics for its own pod only", "ConfigMap/ontime-stream", "data/ONTIME_STREAM_HOST", GONE, ON_STREAM),
         Fault("a driver at a port of its own choice",
               "ConfigMap/ontime-engine", "data/PYSPARK_SUBMIT_ARGS", "pyspark-shell", ON_SPARK),
         Fault("a way in to another port", "NetworkPolicy/service-ingress", "spec/ingress/0/ports/0/port", "metrics"),
@@ -200,9 +229,12 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a new pod is trusted at once", SERVICE, "spec/minReadySeconds", GONE),
         Fault("no way back", SERVICE, "spec/revisionHistoryLimit", 0),
         Fault("all at once", SERVICE, "spec/strategy", {"type": "Recreate"}),
+        Fault("a rollout without a stream", STREAM, "spec/strategy", {"type": "Recreate"}, ON_STREAM),
     ),
     capacity.scaling_and_eviction_leave_room_for_each_other: (
         Fault("no node can be drained", "PodDisruptionBudget/ontime", "spec/minAvailable", 3),
+        Fault("no node of the stream can be drained",
+              "PodDisruptionBudget/ontime-stream", "spec/minAvailable", 2, ON_STREAM),
         Fault("no node can be drained, by a share", "PodDisruptionBudget/ontime", "spec/minAvailable", "90%"),
         Fault("fewer pods than the budget wants", "HorizontalPodAutoscaler/ontime", "spec/minReplicas", 2),
         Fault("a count that each apply sets back", SERVICE, "spec/replicas", 3),
@@ -227,6 +259,7 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a command that is not there", "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/command/1", "watch"),
         Fault("a module that is not there",
               "Deployment/ontime-publisher", f"{POD}/containers/publisher/command/2", "pipelines.mirror"),
+        Fault("a program that is not there", BROKER, f"{CONTAINER}/command/0", "kafka-server", ON_STREAM),
         Fault("a class that is not there",
               "Deployment/ontime-spark-master", f"{CONTAINER}/command/1", "org.apache.spark.Master", ON_SPARK),
         Fault("a job that does nothing", "CronJob/ontime-first-release", f"{JOBS_CONTAINER}/command", ["true"]),
@@ -266,6 +299,15 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               ON_DASK),
         Fault("workers that cannot look features up",
               "NetworkPolicy/engine-workers-reach-postgresql", "spec/egress", [], ON_DASK),
+        Fault("a broker for anybody",
+              "NetworkPolicy/broker-ingress", "spec/ingress/0/from/0/podSelector", {}, ON_STREAM),
+        Fault("a stream that cannot reach the broker",
+              "NetworkPolicy/stream-and-feed-reach-the-broker", "spec/podSelector/matchExpressions/0/values", ["feed"],
+              ON_STREAM),
+        Fault("a feed that may reach the database",
+              "NetworkPolicy/stream-reaches-postgresql", "spec/podSelector/matchLabels",
+              {"app.kubernetes.io/name": "ontime"}, ON_STREAM),
+        Fault("metrics for everybody", "NetworkPolicy/stream-ingress", "spec/ingress/0/from", GONE, ON_STREAM),
         Fault("the service may reach MLflow", "NetworkPolicy/worker-reaches-mlflow", "spec/podSelector", {}),
     ),
     prometheus.prometheus_may_scrape_what_it_is_told_to: (
@@ -277,6 +319,11 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a port that the Service has not", "ServiceMonitor/ontime", "spec/endpoints/0/port", "metrics"),
         Fault("a path without metrics", "ServiceMonitor/ontime", "spec/endpoints/0/path", "/v1/metrics"),
         Fault("labels that no pod has", "ServiceMonitor/ontime", "spec/podTargetLabels", ["version"]),
+        Fault("metrics of the stream elsewhere",
+              "ServiceMonitor/ontime-stream", "spec/endpoints/0/path", "/", ON_STREAM),
+        Fault("a stream that nobody scrapes",
+              "ServiceMonitor/ontime-stream", "spec/selector/matchLabels/app.kubernetes.io~component", "broker",
+              ON_STREAM),
         Fault("a job by another name", "Service/ontime", "metadata/name", "ontime-service"),
     ),
 }  # fmt: skip

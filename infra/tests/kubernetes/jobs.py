@@ -15,6 +15,7 @@ from infra.tests.kubernetes.manifests import Cluster, of, pods
 from infra.tests.tools import ROOT
 from ontime.problem import PROBLEM
 
+PROGRAMS = ("nats-server",)  # of the worker's packages
 QUARTER_HOURLY = "*/15 * * * *"
 
 
@@ -46,7 +47,8 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
             modules = re.findall(r"-m (\S+)", " ".join(container.words))
             commands = re.findall(r"\bontime (\S+)", " ".join(container.words))
             classes = re.findall(r"^spark-class (\S+)", " ".join(container.words))
-            if container.target == "ontime-worker" and not (modules or commands or classes):
+            programs = [each for each in container.words[:1] if each in PROGRAMS]
+            if container.target == "ontime-worker" and not (modules or commands or classes or programs):
                 wrong.append(f"{pod.owner} {container.name}: runs {container.words}")
             if container.image == "ontime-mirror" and container.words[0] not in ("pull", "push"):
                 wrong.append(f"{pod.owner} {container.name}: a mirror does not {container.words[0]}")

@@ -13,6 +13,7 @@ from infra.tests.tools import INFRA, tool
 KUBERNETES = INFRA / "kubernetes"
 OVERLAYS = (
     "small", "production", "canary", "small-dask", "small-spark", "production-dask", "production-spark",
+    "production-stream",
 )  # fmt: skip
 SERVICE = {"app.kubernetes.io/name": "ontime", "app.kubernetes.io/component": "service"}
 
@@ -89,6 +90,11 @@ class Pod(NamedTuple):
         return self.role in ("scheduler", "worker")
 
     @property
+    def component(self) -> str:
+        """Such as service, worker, or one of those of the stream: broker, feed, stream."""
+        return self.labels["app.kubernetes.io/component"]
+
+    @property
     def claims(self) -> set[str]:
         claimed = [each["persistentVolumeClaim"] for each in self.volumes.values() if "persistentVolumeClaim" in each]
         return {each["claimName"] for each in claimed}
@@ -111,12 +117,26 @@ def find(cluster: Cluster, where: str) -> Manifest:
 
 
 def pods(cluster: Cluster) -> list[Pod]:
-    """The pod of each Deployment and CronJob."""
+    """The pod of each Deployment, StatefulSet and CronJob."""
     return [
-        Pod(name_of(each), template["metadata"]["labels"], template["spec"])
-        for each in of(cluster, "Deployment", "CronJob")
-        for template in [each["spec"]["template"] if each["kind"] == "Deployment" else _of_job(each)]
+        Pod(name_of(each), template["metadata"]["labels"], template["spec"] | _own_volumes(each, template))
+        for each in of(cluster, "Deployment", "StatefulSet", "CronJob")
+        for template in [_of_job(each) if each["kind"] == "CronJob" else each["spec"]["template"]]
     ]
+
+
+def _own_volumes(owner: Manifest, template: Manifest) -> Manifest:
+    """The volumes of the pod, with those that a StatefulSet claims for each of its pods."""
+    templates = owner["spec"].get("volumeClaimTemplates", [])
+    claimed = [{"name": each["metadata"]["name"], "claimTemplate": each["spec"]} for each in templates]
+    return {"volumes": [*template["spec"].get("volumes", []), *claimed]}
+
+
+def secrets_of(volume: Manifest) -> list[Manifest]:
+    """The secrets whose files are in a volume, as the field `secret` of a volume has them."""
+    sources = [each["secret"] for each in volume.get("projected", {}).get("sources", [])]
+    projected = [{"secretName": each["name"], "items": each["items"]} for each in sources]
+    return [*projected, *([volume["secret"]] if "secret" in volume else [])]
 
 
 def _of_job(cronjob: Manifest) -> Manifest:

@@ -14,7 +14,11 @@ from infra.tests.kubernetes.processes import environment, loaded
 CALLERS = {"ingress", "monitoring"}
 DNS = ("kube-system", 53)
 POSTGRESQL = 5432
-Way = tuple[str, int | str]  # to or from a namespace, "private", "world" or a role in an engine; and a port
+# To or from a namespace, "private", "world", a role in an engine, or a component of the stream; and a port.
+Way = tuple[str, int | str]
+STREAMS_CALLERS: dict[str, set[Way]] = {
+    "broker": {("stream", 4222), ("feed", 4222)}, "stream": {("monitoring", "metrics")},
+}  # fmt: skip
 # Who connects to whom in an engine, and the port's name there.
 CONNECTIONS = {
     "dask": (
@@ -39,7 +43,8 @@ def each_pod_reaches_what_it_needs_and_nothing_else(cluster: Cluster) -> list[st
         needed = ways_needed(cluster, pod)
         wrong += [f"{pod.owner}: cannot reach {way}" for way in sorted(needed - out, key=str)]
         wrong += [f"{pod.owner}: may reach {way} and need not" for way in sorted(out - needed, key=str)]
-        callers = {(each, "http") for each in CALLERS if selects({"matchLabels": SERVICE}, pod.labels)}
+        callers: set[Way] = {(each, "http") for each in CALLERS if selects({"matchLabels": SERVICE}, pod.labels)}
+        callers |= STREAMS_CALLERS.get(pod.component, set())
         if into != callers | {(begin, port) for begin, end, port in connections(cluster) if end == pod.role}:
             wrong.append(f"{pod.owner}: has connections from {sorted(into, key=str)}")
     return wrong
@@ -58,12 +63,15 @@ def ways_needed(cluster: Cluster, pod: Pod) -> set[Way]:
     if pod.role == "worker":  # features are looked up where the jobs look them up
         jobs = [ways_needed(cluster, each) for each in pods(cluster) if each.role == "client"]
         needed |= {way for way in set().union(*jobs) if way == ("private", POSTGRESQL)}
-    if pod.role is not None:
+    if pod.role is not None or pod.component == "broker":
         needed.add(DNS)
     for container in pod.containers:
         variables = environment(cluster, pod, container)
         with loaded(cluster, pod, container) as settings:
             database = sa.make_url(settings.database_url.get_secret_value())
+            if settings.broker is not None:
+                host, _, port = settings.broker.get_secret_value().rpartition("@")[2].partition(":")
+                needed |= {("broker", each) for each in _ports_of(cluster, host, int(port))}
             if container.image != "ontime-mirror" and database.get_backend_name() == "postgresql":
                 needed.add(("private", database.port or POSTGRESQL))
             if {"pull", "push"} & set(container.words) and str(settings.releases_store).startswith("s3://"):
@@ -109,5 +117,6 @@ def _peer(peer: Mapping[str, Any]) -> str:
     if "ipBlock" in peer:
         return "private" if ip_network(peer["ipBlock"]["cidr"]).is_private else "world"
     if "podSelector" in peer and "namespaceSelector" not in peer:
-        return str(peer["podSelector"].get("matchLabels", {}).get("engine", "anybody here"))
+        labels = peer["podSelector"].get("matchLabels", {})
+        return str(labels.get("engine", labels.get("app.kubernetes.io/component", "anybody here")))
     return str(peer.get("namespaceSelector", {}).get("matchLabels", {}).get("kubernetes.io/metadata.name", "anybody"))

@@ -12,6 +12,7 @@ from infra.tests.kubernetes.manifests import (
     name_of,
     of,
     pods,
+    secrets_of,
     selects,
     services_pods,
 )
@@ -45,10 +46,10 @@ def what_is_named_is_there(cluster: Cluster) -> list[str]:
                 if mount["name"] not in pod.volumes
             ]
         wrong += [f"{pod.owner}: no {each}" for each in sorted(named - there)]
-        for volume in pod.volumes.values():
-            keys = {item["key"] for item in volume.get("secret", {}).get("items", [])}
-            if "secret" in volume and not keys <= made.get(volume["secret"]["secretName"], set()):
-                wrong.append(f"{pod.owner}: nobody makes the secret {volume['secret']['secretName']} with {keys}")
+        for secret in (each for volume in pod.volumes.values() for each in secrets_of(volume)):
+            keys = {item["key"] for item in secret["items"]}
+            if not keys <= made.get(secret["secretName"], set()):
+                wrong.append(f"{pod.owner}: nobody makes the secret {secret['secretName']} with {keys}")
     wrong += [
         f"Ingress: nobody makes the secret {tls['secretName']}"
         for ingress in of(cluster, "Ingress")
@@ -74,16 +75,18 @@ def all_is_in_one_strict_namespace(cluster: Cluster) -> list[str]:
 
 def selectors_find_what_they_mean_and_nothing_else(cluster: Cluster) -> list[str]:
     everybody, wrong = pods(cluster), []
-    for each in of(cluster, "Deployment"):
+    for each in of(cluster, "Deployment", "StatefulSet"):
         owner = name_of(each)
         owners = {pod.owner for pod in everybody if selects(each["spec"]["selector"], pod.labels)}
         if owners != {owner}:
             wrong.append(f"{owner}: counts the pods of {sorted(owners)}")
     serving = {pod.owner for pod in services_pods(cluster)}
     scheduling = {pod.owner for pod in everybody if pod.role == "scheduler"}
+    named = {"ontime": serving, "ontime-broker": {"StatefulSet/ontime-broker"},
+             "ontime-stream": {"Deployment/ontime-stream"}}  # fmt: skip
     for each in of(cluster, "Service"):
         owners = {pod.owner for pod in pods_behind(cluster, each)}
-        if owners != (serving if each["metadata"]["name"] == "ontime" else scheduling) or not owners:
+        if owners != named.get(each["metadata"]["name"], scheduling) or not owners:
             wrong.append(f"{name_of(each)}: leads to {sorted(owners)}")
     for kind, field in {"NetworkPolicy": "podSelector", "PodDisruptionBudget": "selector"}.items():
         wrong += [
@@ -111,12 +114,15 @@ def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
         rules = [rule for each in policies for rule in each["spec"].get("ingress", [])]
         targets |= {port["port"] for rule in rules for port in rule.get("ports", [])}
         container = pod.containers[-1]
-        probes = [container.spec[kind] for kind in PROBES if "httpGet" in container.spec.get(kind, {})]
-        probed = [each["httpGet"]["port"] for each in probes]
-        if pod.is_of_engine and len(probed) < len(PROBES) - 1:
+        probed = {
+            kind: container.spec[kind]["httpGet"]["port"]
+            for kind in PROBES
+            if "httpGet" in container.spec.get(kind, {})
+        }
+        if (pod.is_of_engine or pod.component in ("broker", "stream")) and not {*PROBES[1:]} <= set(probed):
             wrong.append(f"{pod.owner}: nothing asks whether it is ready, or alive")
         listens = {name for each in container.ports.items() if _is_told(cluster, pod, each[1]) for name in each}
-        wrong += [f"{pod.owner}: nothing listens at {port}" for port in {*targets, *probed} - listens]
+        wrong += [f"{pod.owner}: nothing listens at {port}" for port in {*targets, *probed.values()} - listens]
     offered = {(name_of(each), port["name"]) for each in of(cluster, "Service") for port in each["spec"]["ports"]}
     for each in of(cluster, "Ingress"):
         backends = [path["backend"]["service"] for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
@@ -126,11 +132,13 @@ def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
 
 
 def _is_told(cluster: Cluster, pod: Pod, port: int) -> bool:
-    """Whether the pod's process listens there: by the service's settings, or by its command and environment."""
+    """Whether the pod's process listens there: by its settings, or by its command and environment."""
     container = pod.containers[-1]
-    if container.image == "ontime-serve":
+    if container.image == "ontime-serve" or pod.component == "stream":
         with loaded(cluster, pod, container) as settings:
-            return settings.port == port
+            streams = (settings.stream_host, settings.stream_port)
+            address = streams if pod.component == "stream" else (settings.host, settings.port)
+            return address == ("0.0.0.0", port)  # noqa: S104  of its container
     words = [*container.words, environment(cluster, pod, container).get("PYSPARK_SUBMIT_ARGS", "")]
     return any(re.search(rf"(^|[=:]){port}\b", word) for word in words)
 

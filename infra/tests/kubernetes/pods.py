@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from infra.tests.kubernetes.manifests import Cluster, Container, Pod, containers, pods, services_pods
-from infra.tests.kubernetes.processes import image, loaded
+from infra.tests.kubernetes.processes import image, loaded, needs_database
 from ontime.settings import BadSettings, Settings
 from serving import routes
 from serving.middleware import required_scope
@@ -18,12 +18,14 @@ def every_setting_is_one_and_loads(cluster: Cluster) -> list[str]:
         try:
             with loaded(cluster, pod, container) as settings:
                 own_file = "sqlite:///var" in settings.database_url.get_secret_value()
-                if container.image != "ontime-mirror" and own_file and not pod.is_of_engine:
+                if own_file and needs_database(pod, container):
                     wrong.append(f"{pod.owner} {container.name}: its database is a file of its own")
                 if container.image.startswith("ontime-worker") and pod.role:
                     wrong += _engines_settings(pod, container, settings)
-                if container.image != "ontime-serve" and settings.releases_store is None and "mirrors" in pod.labels:
+                if {"pull", "push"} & set(container.words) and settings.releases_store is None:
                     wrong.append(f"{pod.owner} {container.name}: no store to mirror")
+                if container.words in (["ontime", "stream"], ["ontime", "feed"]) and settings.broker is None:
+                    wrong.append(f"{pod.owner} {container.name}: starts a broker of its own")
         except BadSettings as refused:
             wrong.append(f"{pod.owner} {container.name}: {refused}")
     return wrong

@@ -9,11 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 from unittest import mock
 
-from infra.tests.kubernetes.manifests import Cluster, Container, Pod, find, of
+from infra.tests.kubernetes.manifests import Cluster, Container, Pod, find, of, secrets_of
 from infra.tests.tools import ROOT
 from ontime.settings import SECRETS, Settings, load_settings
 
-SAMPLES = {"ontime_database_url": "postgresql+psycopg://ontime:secret@10.0.1.2/ontime"}
+SAMPLES = {
+    "ontime_database_url": "postgresql+psycopg://ontime:secret@10.0.1.2/ontime",
+    "ontime_broker": "nats://secret@ontime-broker:4222",
+}
 
 
 class Image(NamedTuple):
@@ -54,6 +57,14 @@ def environment(cluster: Cluster, pod: Pod, container: Container) -> dict[str, s
     return variables | {each["name"]: each.get("value", "sample") for each in container.spec.get("env", [])}
 
 
+def needs_database(pod: Pod, container: Container) -> bool:
+    """Not a mirror, an engine, or who only reads tables and publishes messages."""
+    reads_tables = "pipelines.ingest" in container.words
+    return not (container.image == "ontime-mirror" or pod.is_of_engine or reads_tables) and pod.component not in (
+        "broker", "feed",
+    )  # fmt: skip
+
+
 @contextmanager
 def loaded(cluster: Cluster, pod: Pod, container: Container) -> Iterator[Settings]:
     """The container's settings, with a sample for each secret file. Raises BadSettings as the process would."""
@@ -62,7 +73,7 @@ def loaded(cluster: Cluster, pod: Pod, container: Container) -> Iterator[Setting
         for mount in container.mounts:
             if mount["mountPath"] == variables.get(SECRETS):
                 variables[SECRETS] = folder
-                for item in pod.volumes[mount["name"]]["secret"]["items"]:
+                for item in (each for secret in secrets_of(pod.volumes[mount["name"]]) for each in secret["items"]):
                     (Path(folder) / item["path"]).write_text(SAMPLES.get(item["path"], "sample"))
         with mock.patch.dict(os.environ, variables, clear=True):
             yield load_settings()

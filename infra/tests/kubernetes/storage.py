@@ -2,12 +2,24 @@
 
 import re
 
-from infra.tests.kubernetes.manifests import Cluster, Container, Pod, containers, find, of, pods, selects, services_pods
-from infra.tests.kubernetes.processes import image, loaded
+from infra.tests.kubernetes.manifests import (
+    Cluster,
+    Container,
+    Pod,
+    containers,
+    find,
+    of,
+    pods,
+    secrets_of,
+    selects,
+    services_pods,
+)
+from infra.tests.kubernetes.processes import image, loaded, needs_database
 
 ALWAYS = "requiredDuringSchedulingIgnoredDuringExecution"
 WORKING_FOLDER = "/app"
 MIRRORS = {"pull": ["/app/releases"], "push": []}
+STREAMS = {"broker": ["/app/var/broker", "/tmp"], "feed": ["/tmp"], "stream": ["/app/var", "/tmp"]}  # noqa: S108
 WORKERS_FOLDERS = ["/app/var", "/app/data", "/app/models", "/app/releases", "/tmp"]  # noqa: S108  the container's
 
 
@@ -18,6 +30,10 @@ def folders_needed(cluster: Cluster, pod: Pod, container: Container) -> list[str
             return [str(WORKING_FOLDER / settings.spool), "/tmp"]  # noqa: S108  the container's
     if container.image == "ontime-mirror":
         return MIRRORS[container.words[0]]
+    if "pipelines.ingest" in container.words:
+        return ["/app/data", "/tmp"]  # noqa: S108  the container's
+    if pod.component in STREAMS:
+        return STREAMS[pod.component]
     with loaded(cluster, pod, container) as settings:
         shared = str(settings.shared_storage) if pod.role in ("client", "worker") else ""
     folders = ["/tmp"] if pod.is_of_engine else WORKERS_FOLDERS  # noqa: S108  the container's
@@ -45,7 +61,8 @@ def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
         for mount in container.mounts:
             volume = pod.volumes.get(mount["name"], {})
             if mount["mountPath"] in writable and not (
-                "persistentVolumeClaim" in volume or "sizeLimit" in (volume.get("emptyDir") or {})
+                {"persistentVolumeClaim", "claimTemplate"} & set(volume)
+                or "sizeLimit" in (volume.get("emptyDir") or {})
             ):
                 wrong.append(f"{where}: {mount['mountPath']} can be written without a bound")
     return wrong
@@ -79,9 +96,10 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
             wrong.append(f"{where}: a secret in the environment")
         needs = {
             "ontime-api-keys": container.image == "ontime-serve",
-            "ontime-signing": container.target == "ontime-worker" and not pod.is_of_engine,
-            "ontime-trusted-keys": container.image == "ontime-serve",
-            "ontime-database": container.image != "ontime-mirror" and not pod.is_of_engine,
+            "ontime-signing": pod.component == "worker",
+            "ontime-trusted-keys": container.image == "ontime-serve" or container.words == ["ontime", "stream"],
+            "ontime-database": needs_database(pod, container),
+            "ontime-broker": container.words[:1] in (["ontime"], ["nats-server"]) and pod.component in STREAMS,
             "ontime-bucket-reader": container.words[:1] == ["pull"],
             "ontime-bucket-writer": "push" in container.words,
             "ontime-bucket-work": pod.role in ("client", "worker"),
@@ -90,13 +108,14 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
             "ontime-bucket": False,
         }
         for mount in container.mounts:
-            secret = pod.volumes.get(mount["name"], {}).get("secret")
-            if secret is None:
+            volume = pod.volumes.get(mount["name"], {})
+            names = [each["secretName"] for each in secrets_of(volume)]
+            wrong += [f"{where}: need not see {name}" for name in names if not needs[name]]
+            if not names:
                 continue
-            if not needs[secret["secretName"]]:
-                wrong.append(f"{where}: need not see {secret['secretName']}")
-            if secret.get("defaultMode") != 0o440 or pod.spec["securityContext"].get("fsGroup") != 10001:
-                wrong.append(f"{where}: {secret['secretName']} is open to all, or closed to it")
+            mode = {**volume.get("secret", {}), **volume.get("projected", {})}["defaultMode"]
+            if mode != 0o440 or pod.spec["securityContext"].get("fsGroup") != 10001:
+                wrong.append(f"{where}: {mount['name']} is open to all, or closed to it")
             if not mount.get("readOnly"):
                 wrong.append(f"{where}: {mount['mountPath']} is not read-only")
     return wrong
