@@ -4,45 +4,20 @@ NATS is the embedded server, which synchronises to disk. Kafka is librdkafka's m
 its rates are those of the client. Both are processes of their own. Writes reports/bench_brokers.json.
 """
 
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.parse import urlsplit
-
-from confluent_kafka import Producer
 
 from pipelines import brokers
 from pipelines.brokers import Broker, Message
 from pipelines.layout import REPORTS, write_json
-from pipelines.operations import processes
 from pipelines.operations.embedded_broker import embedded_nats
+from tests.mock_kafka import create_in_mock_cluster, mock_cluster
 
 MESSAGES, BYTES, KEYS = 50_000, 300, 64
 MOST = 500  # messages of one fetch
 REPEATS = 3
 SECONDS = 10  # the patience of a request
-MOCK_CLUSTER = """
-import sys
-from confluent_kafka import Producer
-cluster = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "mock", "log_level": 2})
-print(*(f"{each.host}:{each.port}" for each in cluster.list_topics().brokers.values()), flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def mock_cluster() -> Iterator[str]:
-    """The address of librdkafka's mock cluster of Kafka: it deletes what exceeds 5 MB in a partition."""
-    with processes.piped([sys.executable, "-c", MOCK_CLUSTER]) as process:
-        yield f"kafka://{process.stdout.readline().strip() if process.stdout else ''}"
-
-
-def create_in_mock_cluster(address: str, topic: str) -> None:
-    """Create a topic of four partitions. The cluster cannot be told to, but does it when a producer asks about one."""
-    Producer({"bootstrap.servers": urlsplit(address).netloc}).list_topics(topic, timeout=SECONDS)
 
 
 def measure_topic(broker: Broker, topic: str) -> dict[str, float]:

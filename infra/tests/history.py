@@ -30,6 +30,8 @@ MADE_UP = (
     "false( #.*)?",  # automountServiceAccountToken, with its comment
     "string",
     "only-for-these-tests",  # of the S3 server that the tests start
+    "%s",  # a word that printf replaces
+    "p%40ss",  # in the addresses that a test of the settings parses
     "ontime-[a-z-]+",  # names of Kubernetes secrets; the service's API keys have another separator
 )
 

@@ -39,7 +39,7 @@ def object_store(folder: Path) -> Iterator[dict[str, str]]:
     ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
     command = [tool("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
     command += [f"-{role}.port={port}" for role, port in ports.items()]
-    command += [f"-s3.config={folder}/s3.json", "-volume.max=5", "-master.volumeSizeLimitMB=64"]
+    command += [f"-s3.config={folder}/s3.json", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
     variables = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
         "AWS_ACCESS_KEY_ID": KEYS["accessKey"],

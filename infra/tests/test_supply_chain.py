@@ -11,6 +11,7 @@ from typing import get_args
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from packaging.requirements import Requirement
 
 from infra.tests import pypi
 from infra.tests.history import secrets
@@ -152,7 +153,8 @@ def licences(name: str) -> list[str]:
 
 
 def test_the_licences_of_the_services_packages_need_no_more_than_a_notice() -> None:
-    names = {name.split("==")[0] for name in requirements((ROOT / "requirements/serve.txt").read_text())}
+    locked = map(Requirement, requirements((ROOT / "requirements/serve.txt").read_text()))
+    names = {each.name for each in locked if each.marker is None or each.marker.evaluate()}  # those of this Python
 
     more = {name for name in names if not all(PERMISSIVE.match(licence) for licence in licences(name))}
 

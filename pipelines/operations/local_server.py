@@ -98,6 +98,7 @@ def run_server(
     ready_seconds: float,
     log: Path,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> Iterator["subprocess.Popen[str]"]:
     """Run a server during the block, which starts when GET on the path `ready` succeeds.
 
@@ -106,7 +107,7 @@ def run_server(
     log.touch(files.PRIVATE)
     with (
         log.open("a", encoding="utf-8") as file,
-        processes.process_group(command, env=env, stdout=file, stderr=file, umask=files.PRIVATE_UMASK) as process,
+        processes.process_group(command, cwd, env, stdout=file, stderr=file, umask=files.PRIVATE_UMASK) as process,
     ):
         try:
             wait_until_ready(process, name, lambda: responds(port, ready), ready_seconds, log.read_text)

@@ -6,11 +6,13 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.sync_api import Page
 
+from pipelines.operations.local_server import free_port, run_server
 from tests import browser
 from tests.project import Project
 from tests.service import Served, Service
@@ -143,8 +145,24 @@ def test_the_pages_speak_of_bikes(path: str, service: Service) -> None:
     assert "in 100 hours like this are busy." in shown or path == "/ops"
 
 
-def test_every_series_of_the_dashboards_exists(trained: Project, service: Service) -> None:
-    exposed = set(re.findall(r"^# TYPE (ontime_\w+) ", str(service.get("/metrics")), re.MULTILINE))
+def metrics_of_the_stream(project: Project, folder: Path) -> str:
+    """/metrics of `ontime stream` with a broker of its own, before any event."""
+    port = free_port()
+    command = [str(project.folder / ".venv/bin/python"), "-m", "cli", "stream"]
+    environment = project.environment(ONTIME_STREAM_PORT=str(port))
+    with (
+        run_server(
+            command, port, name="the stream", ready="/metrics", ready_seconds=60, log=folder / "stream.log",
+            env=environment, cwd=project.folder,
+        ),
+        urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response,
+    ):  # fmt: skip
+        return str(response.read().decode())
+
+
+def test_every_series_of_the_dashboards_exists(trained: Project, service: Service, tmp_path: Path) -> None:
+    metrics = str(service.get("/metrics")) + metrics_of_the_stream(trained, tmp_path)
+    exposed = set(re.findall(r"^# TYPE (ontime_\w+) ", metrics, re.MULTILINE))
     queried = {
         name
         for path in Path(trained.folder / "infra").rglob("*")

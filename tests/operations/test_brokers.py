@@ -12,7 +12,6 @@ from typing import TypeVar
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from bench.brokers import create_in_mock_cluster, mock_cluster
 from ontime import locks
 from pipelines import brokers
 from pipelines.brokers import Broker, BrokerUnavailable, Message, MessagesLost, Reader, Received
@@ -21,6 +20,7 @@ from pipelines.brokers.nats_connection import NatsConnection
 from pipelines.operations import local_server
 from pipelines.operations.embedded_broker import address_of, embedded_nats
 from tests import ROOT
+from tests.mock_kafka import create_in_mock_cluster, mock_cluster
 from tests.service import wait_for
 
 Result = TypeVar("Result")

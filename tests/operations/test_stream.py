@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from bench.brokers import create_in_mock_cluster, mock_cluster
 from ontime import database, database_tables, online_store
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -23,6 +22,7 @@ from pipelines.operations.stream_events import message_of
 from pipelines.operations.stream_feed import FeedPublisher
 from pipelines.operations.stream_reader import EVENTS, OUTCOMES
 from tests import streaming
+from tests.mock_kafka import create_in_mock_cluster, mock_cluster
 from tests.redis_server import running_server
 from tests.streaming import START, days_later, run_to_end
 
