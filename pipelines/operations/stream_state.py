@@ -163,10 +163,9 @@ def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, EventColumn]
 
 
 def _typed(values: Sequence[Any], dtype: Any) -> Any:
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return pd.to_datetime(pd.Series(values, dtype="str"), utc=True, format="ISO8601").dt.as_unit("us").array
-    if pd.api.types.is_datetime64_dtype(dtype):
-        return pd.to_datetime(pd.Series(values, dtype="str"), format="ISO8601").dt.as_unit("us").array
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        # Not by pd.to_datetime, which takes ten times as long for the few rows of a step.
+        return pd.array([None if value is None else datetime.fromisoformat(value) for value in values], dtype=dtype)
     if pd.api.types.is_integer_dtype(dtype) and None in values:
         return np.array(values, np.float64)  # as in a table as of a moment: null is not an integer
     return np.array(values, object) if pd.api.types.is_object_dtype(dtype) else pd.array(values, dtype=dtype)

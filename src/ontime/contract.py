@@ -183,10 +183,10 @@ def _excessive_errors(tables: Tables, table: Table, hits: Mapping[str, pd.Series
 
 def _repair(tables: Tables, hits: Mapping[str, pd.Series]) -> Tables:
     """The tables after the repairs of the rules that have `hits`."""
-    copies = {**tables, **{table.name: tables[table.name].copy() for table in DATA.long}}
-    for rule in DATA.known_errors:
-        if rule.emptied and rule.name in hits:
-            copies[rule.table].loc[hits[rule.name], list(rule.emptied)] = None
+    emptying = [rule for rule in DATA.known_errors if rule.emptied and rule.name in hits]
+    copies = {**tables, **{name: tables[name].copy() for name in {rule.table for rule in emptying}}}
+    for rule in emptying:
+        copies[rule.table].loc[hits[rule.name], list(rule.emptied)] = None
     repaired: Tables = copies
     for rule in DATA.known_errors:
         if rule.repair is not None and rule.name in hits:

@@ -32,6 +32,7 @@ Columns = dict[str, Floats]
 
 HOUR_MINUTES = 60
 OVERDUE_SPAN_MINUTES = 3 * HOUR_MINUTES
+PLANE_COLUMNS = ("built_year", "seats", "engines")
 TIMETABLE_AHEAD = timedelta(hours=1)  # congestion features count departures up to an hour after a flight
 
 
@@ -113,53 +114,47 @@ def _congestion(window: _Window) -> Columns:
 
 
 def _plane(flights: pd.DataFrame, planes: pd.DataFrame) -> Columns:
-    plane = planes.set_index("tailnum").reindex(flights["tailnum"])
+    row = pd.Index(planes["tailnum"]).get_indexer(flights["tailnum"])
+    built_year, seats, engines = (_pick(planes[name].to_numpy(np.float64), row) for name in PLANE_COLUMNS)
     year = flights["scheduled_departure"].dt.year.to_numpy()
-    return {
-        "plane_age_years": year - plane["built_year"].to_numpy(np.float64),
-        "plane_seats": plane["seats"].to_numpy(np.float64),
-        "plane_engines": plane["engines"].to_numpy(np.float64),
-    }
+    return {"plane_age_years": year - built_year, "plane_seats": seats, "plane_engines": engines}
 
 
 def _weather(window: _Window, weather: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams) -> Columns:
     first = start - timedelta(hours=params.halo_hours)
-    observed = _with_changes(weather[(weather["hour"] >= first) & (weather["hour"] < end)])
-    origins = {origin: code for code, origin in enumerate(ORIGINS)}
+    observed = weather[(weather["hour"] >= first) & (weather["hour"] < end)]
     known_at = _to_minutes(observed["known_at"])
-    events = Events(observed["origin"].map(origins).to_numpy(np.int64), known_at)
-    codes = window.flights["origin"][window.in_period].map(origins).to_numpy(np.int64)
-    row = events.latest(codes, window.moment, window.lookback)
-    values = observed.drop(columns=["origin", "hour", "known_at"])
-    columns = {str(name): _pick(values[name].to_numpy(np.float64), row) for name in values}
+    origins = _origin_codes(observed["origin"])
+    codes = _origin_codes(window.flights["origin"][window.in_period])
+    row = Events(origins, known_at).latest(codes, window.moment, window.lookback)
+    columns = {name: _pick(values, row) for name, values in _with_changes(observed, origins).items()}
     return columns | {"weather_age_hours": (window.moment - _pick(known_at, row)) / HOUR_MINUTES}
 
 
-def _with_changes(weather: pd.DataFrame) -> pd.DataFrame:
+def _origin_codes(origins: pd.Series) -> Integers:
+    return pd.Categorical(origins, categories=ORIGINS).codes.astype(np.int64)
+
+
+def _with_changes(weather: pd.DataFrame, origins: Integers) -> Columns:
     """Observations with their changes over three hours, matched by time, because some hours are missing."""
-    by_hour = pd.MultiIndex.from_arrays([weather["origin"], weather["hour"]])
+    hour = _to_minutes(weather["hour"])
+    observations = Events(origins, hour)
 
-    def row_of(hours: int) -> Integers:
-        """For each row, the row of the same origin `hours` earlier; -1 if there is none."""
-        earlier = weather["hour"] - pd.Timedelta(hours=hours)
-        return by_hour.get_indexer(pd.MultiIndex.from_arrays([weather["origin"], earlier]))
+    def before(hours: int, values: Floats) -> Floats:
+        """For each row, the value of the same origin `hours` earlier; NaN if there is none."""
+        return _pick(values, observations.latest(origins, hour - hours * HOUR_MINUTES, span=1))
 
-    three_hours_ago = row_of(3)
-
-    def change(column: str) -> Floats:
-        values = weather[column].to_numpy(np.float64)
-        return values - _pick(values, three_hours_ago)
-
-    rain = weather["precip_inches"].to_numpy(np.float64)
-    last_three = (rain, _pick(rain, row_of(1)), _pick(rain, row_of(2)))
-    return weather[["origin", "hour", "known_at", *MEASURED]].assign(
-        temp_change_3h_f=change("temp_f"),
-        pressure_change_3h_mb=change("pressure_mb"),
-        precip_3h_inches=sum(np.nan_to_num(values) for values in last_three),
-    )
+    measured = {name: weather[name].to_numpy(np.float64) for name in MEASURED}
+    temperature, pressure, rain = (measured[name] for name in ("temp_f", "pressure_mb", "precip_inches"))
+    last_three = np.nan_to_num([rain, before(1, rain), before(2, rain)])
+    return measured | {
+        "temp_change_3h_f": temperature - before(3, temperature),
+        "pressure_change_3h_mb": pressure - before(3, pressure),
+        "precip_3h_inches": last_three.sum(axis=0),
+    }
 
 
-def _pick(values: NDArray[np.float64] | Integers, row: Integers) -> Floats:
+def _pick(values: Floats | Integers, row: Integers) -> Floats:
     """`values[row]`; NaN where the row is -1."""
     return np.append(values, np.nan)[row] if len(values) else np.full(len(row), np.nan)
 
