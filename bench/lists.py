@@ -19,16 +19,18 @@ WARM_UP_SECONDS = 3
 VAR = Path("var")  # another temporary folder may be in memory, where a commit costs nothing
 
 
-def measure(url: str) -> dict[str, float]:
+def measure(url: str, server: load.Server) -> dict[str, float]:
     requests = entities.evenly_spaced(20 * LIST_ENTITIES)
     singles, lists = entities.single(requests[:200]), entities.lists(requests, LIST_ENTITIES, 20)
-    load.measure_load(url, lists, FEW, WARM_UP_SECONDS)
-    idle = load.measure_load(url, singles, 1, SECONDS)
-    few = load.measure_load(url, lists, FEW, SECONDS)
-    many = load.measure_load(url, lists, MANY, SECONDS)
+
+    def post(bodies: list[str], connections: int, seconds: int) -> load.Load:
+        return load.measure_load(url, bodies, connections, seconds, server.cpu_seconds)
+
+    post(lists, FEW, WARM_UP_SECONDS)
+    idle, few, many = post(singles, 1, SECONDS), post(lists, FEW, SECONDS), post(lists, MANY, SECONDS)
     with ThreadPoolExecutor(1) as other:
-        background = other.submit(load.measure_load, url, lists, MANY, SECONDS + 2)
-        beside = load.measure_load(url, singles, 1, SECONDS)
+        background = other.submit(post, lists, MANY, SECONDS + 2)
+        beside = post(singles, 1, SECONDS)
         background.result()
     return {
         "entities_per_second_few": round(few.requests_per_second * LIST_ENTITIES),
@@ -47,8 +49,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-", dir=VAR.resolve(), ignore_cleanup_errors=True) as folder:
         port = free_port()
         launch = servers.launch_ontime(port, Path(folder), workers=1)
-        with load.running_server(launch.command, launch.env, port, "/health/ready"):
-            report = {"connections": {"few": FEW, "many": MANY}, **measure(f"http://127.0.0.1:{port}/v1/predictions")}
+        with load.running_server(launch.command, launch.env, port, "/health/ready") as server:
+            figures = measure(f"http://127.0.0.1:{port}/v1/predictions", server)
+    report = {"connections": {"few": FEW, "many": MANY}, **figures}
     write_json(REPORTS / "bench_lists.json", report)
     print(f"bench-lists: {report}")
 

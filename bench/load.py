@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +33,15 @@ class Load(NamedTuple):
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    cpu_us: float  # microseconds of the server's CPU time for each of them
     errors: int  # rejected, failed, or timed out
 
 
-def measure_load(url: str, bodies: list[str], connections: int, seconds: int) -> Load:
-    """Post the bodies in a cycle over so many connections for so many seconds."""
+def measure_load(url: str, bodies: list[str], connections: int, seconds: int, server_cpu: Callable[[], float]) -> Load:
+    """Post the bodies in a cycle over so many connections for so many seconds.
+
+    `server_cpu`: the seconds of CPU time that the server's processes have used so far.
+    """
     wrk = shutil.which("wrk")
     if wrk is None:
         raise SystemExit("bench: wrk is not installed; run apt-get install wrk, or brew install wrk")
@@ -53,15 +57,19 @@ def measure_load(url: str, bodies: list[str], connections: int, seconds: int) ->
             "-s",
             str(SCRIPT),
         ]
+        used = server_cpu()
         process = subprocess.run([wrk, *options, url, "--", file.name], capture_output=True, text=True, check=False)  # noqa: S603  our own command
+        used = server_cpu() - used
     if process.returncode:
         raise SystemExit(f"bench: wrk on {url} failed: {process.stderr.strip() or process.stdout.strip()}")
     summary = json.loads(process.stdout.splitlines()[-1])
+    answered = summary["requests"] - summary["refused"]
     return Load(
-        requests_per_second=(summary["requests"] - summary["refused"]) / summary["seconds"],
+        requests_per_second=answered / summary["seconds"],
         p50_ms=summary["p50_ms"],
         p95_ms=summary["p95_ms"],
         p99_ms=summary["p99_ms"],
+        cpu_us=1e6 * used / max(1, answered),
         errors=summary["refused"] + summary["broken"],
     )
 

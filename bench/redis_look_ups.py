@@ -113,12 +113,10 @@ def running_store(
 
 
 def measure_task(store: RunningStore, bodies: list[str], connections: int) -> StoreLoad:
-    before = store.cpu_seconds(), store.server_cpu_seconds()
-    measured = load.measure_load(store.url, bodies, connections, SECONDS)
+    before = store.server_cpu_seconds()
+    measured = load.measure_load(store.url, bodies, connections, SECONDS, store.cpu_seconds)
     count = measured.requests_per_second * SECONDS / 1_000
-    return StoreLoad(
-        measured, (store.cpu_seconds() - before[0]) / count, (store.server_cpu_seconds() - before[1]) / count
-    )
+    return StoreLoad(measured, measured.cpu_us / 1_000, (store.server_cpu_seconds() - before) / count)
 
 
 def measure_look_ups(store: RunningStore, ids: Sequence[str], size: int) -> CallCost:
@@ -137,7 +135,7 @@ def measure_in_turns(stores: Mapping[str, RunningStore], requests: Sequence[Enti
     loads: dict[str, dict[str, list[StoreLoad]]] = {name: {task: [] for task in TASKS} for name in stores}
     costs: dict[str, dict[int, list[CallCost]]] = {name: {size: [] for size in LOOK_UPS} for name in stores}
     for store in stores.values():
-        load.measure_load(store.url, single, max(TASKS.values()), WARM_UP_SECONDS)
+        load.measure_load(store.url, single, max(TASKS.values()), WARM_UP_SECONDS, store.cpu_seconds)
     for number in tqdm(range(ROUNDS), desc="bench-redis", disable=None):
         turn = dict([*stores.items()][:: 1 if number % 2 else -1])  # none is always the first
         for size in LOOK_UPS:
@@ -160,8 +158,10 @@ def figures_of(rounds: Sequence[StoreLoad], without_redis: Sequence[StoreLoad]) 
     """Medians of the rounds, and the median of each round's CPU time over that of the database alone."""
     pairs = zip(rounds, without_redis, strict=True)
     ratios = sorted((each.cpu_ms + each.server_cpu_ms) / (other.cpu_ms + other.server_cpu_ms) for each, other in pairs)
+    figures = rounded(load.median([each.load for each in rounds]))
+    del figures["cpu_us"]
     return {
-        **rounded(load.median([each.load for each in rounds])),
+        **figures,
         "cpu_ms": round(statistics.median(each.cpu_ms for each in rounds), 2),
         "server_cpu_ms": round(statistics.median(each.server_cpu_ms for each in rounds), 3),
         "cpu_ratio": round(statistics.median(ratios), 2),

@@ -17,7 +17,7 @@ from bench import entities, servers
 from bench.environments import make_environment
 from bench.load import Load
 from bench.server_comparison import ServerRun, compare_servers, rounded
-from bench.servers import BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
+from bench.servers import ALONE, BUSY, CONNECTIONS, LIST_CONNECTIONS, LISTS
 from ontime import figures, operation_plots
 from ontime.online import request_matrix
 from pipelines.layout import REPORTS, write_json
@@ -47,27 +47,35 @@ def report_of(runs: Mapping[str, ServerRun]) -> dict[str, Any]:
             }
             for name in LABELS
         },
-        "goals": _goals({name: runs[name].loads[BUSY] for name in LABELS})
-        | {"errors": sum(each.errors for run in (ours, two) for each in run.loads.values())},
+        "goals": {
+            **_goals({name: runs[name].loads for name in LABELS}),
+            "errors": sum(each.errors for run in (ours, two) for each in run.loads.values()),
+        },
         "workers": {"1": rounded(ours.loads[BUSY]), "2": rounded(two.loads[BUSY])},
         "lists": {str(size): _in_entities(size, ours.loads[f"list of {size}"]) for size in LISTS},
     }
 
 
-def _goals(loads: Mapping[str, Load]) -> dict[str, float]:
-    """This service's metrics as ratios to the others', with the most connections."""
-    ours, mlflow, bare = loads["ontime"], loads["mlflow"], loads["bare"]
+def _goals(loads: Mapping[str, Mapping[str, Load]]) -> dict[str, float]:
+    """This service's metrics as ratios to the others', with the most connections; `alone`: with one."""
+    ours, mlflow, bare = (loads[name][BUSY] for name in ("ontime", "mlflow", "bare"))
+    alone, mlflow_alone, bare_alone = (loads[name][ALONE] for name in ("ontime", "mlflow", "bare"))
     return {
         "throughput_against_mlflow": round(ours.requests_per_second / mlflow.requests_per_second, 2),
         "p99_against_mlflow": round(ours.p99_ms / mlflow.p99_ms, 2),
         "share_of_bare": round(ours.requests_per_second / bare.requests_per_second, 2),
+        "cpu_against_bare": round(ours.cpu_us / bare.cpu_us, 2),
+        "throughput_against_mlflow_alone": round(alone.requests_per_second / mlflow_alone.requests_per_second, 2),
+        "p50_against_mlflow_alone": round(alone.p50_ms / mlflow_alone.p50_ms, 2),
+        "cpu_against_bare_alone": round(alone.cpu_us / bare_alone.cpu_us, 2),
     }
 
 
 def _in_entities(size: int, load: Load) -> dict[str, float]:
     figures = rounded(load)
     del figures["requests_per_second"]
-    return {"entities_per_second": round(size * load.requests_per_second), **figures}
+    rate = {"entities_per_second": round(size * load.requests_per_second)}
+    return {**rate, **figures, "cpu_us": round(load.cpu_us / size)}
 
 
 def draw_serving(report: Mapping[str, Any]) -> None:
@@ -85,11 +93,11 @@ def draw_serving(report: Mapping[str, Any]) -> None:
 def print_serving(report: Mapping[str, Any]) -> None:
     loads = {LABELS[name]: each["by_connections"] for name, each in report["servers"].items()}
     loads["this service, 2 workers"] = {BUSY: report["workers"]["2"]}
-    _head("one entity a request", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    _head("one entity a request", "connections", "requests/s", "p50 ms", "p95 ms", "p99 ms", "CPU us", "errors")
     for label, by_connections in loads.items():
         for connections, load in by_connections.items():
             print(f"{label:<24}{connections:>13}{_figures(load, 'requests_per_second')}")
-    _head("this service", "connections", "entities/s", "p50 ms", "p95 ms", "p99 ms", "errors")
+    _head("this service", "connections", "entities/s", "p50 ms", "p95 ms", "p99 ms", "CPU us", "errors")
     for size, load in report["lists"].items():
         print(f"{'lists of ' + size:<24}{LIST_CONNECTIONS:>13}{_figures(load, 'entities_per_second')}")
     _head("", "ready after s", "memory MB")
@@ -104,7 +112,8 @@ def _head(what: str, first: str, second: str, *others: str) -> None:
 
 
 def _figures(load: Mapping[str, Any], rate: str) -> str:
-    return f"{load[rate]:>12,}{load['p50_ms']:>9}{load['p95_ms']:>9}{load['p99_ms']:>9}{load['errors']:>9}"
+    names = ("p50_ms", "p95_ms", "p99_ms", "cpu_us", "errors")
+    return f"{load[rate]:>12,}" + "".join(f"{load[name]:>9}" for name in names)
 
 
 def main() -> None:

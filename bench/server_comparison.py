@@ -67,8 +67,8 @@ def _run(contender: Contender, warm_up: int, seconds: int, expected: float | Non
         with load.running_server(launch.command, launch.env, port, contender.ready) as server:
             for label, task in contender.tasks.items():
                 _check(load.post(url, task.bodies[0]), contender, expected)
-                load.measure_load(url, task.bodies, task.connections, warm_up)
-                loads[label] = load.measure_load(url, task.bodies, task.connections, seconds)
+                load.measure_load(url, task.bodies, task.connections, warm_up, server.cpu_seconds)
+                loads[label] = load.measure_load(url, task.bodies, task.connections, seconds, server.cpu_seconds)
                 bar.update()
             return ServerRun(server.seconds_to_ready, server.memory_mb, loads)
 
@@ -90,6 +90,7 @@ def _median(runs: Sequence[ServerRun]) -> ServerRun:
 
 
 def rounded(measured: Load) -> dict[str, float]:
-    """Rounded for a report: whole requests, hundredths of milliseconds."""
+    """Rounded for a report: whole requests and microseconds, hundredths of milliseconds."""
     figures = {name: round(value, 2) for name, value in measured._asdict().items()}
-    return figures | {"requests_per_second": round(measured.requests_per_second), "errors": measured.errors}
+    whole = {name: round(figures[name]) for name in ("requests_per_second", "cpu_us", "errors")}
+    return figures | whole

@@ -15,7 +15,7 @@ from ontime import registry
 from ontime.settings import Settings
 
 CONNECTIONS = (1, 16, 64)
-BUSY = str(CONNECTIONS[-1])
+ALONE, BUSY = str(CONNECTIONS[0]), str(CONNECTIONS[-1])
 LISTS, LIST_CONNECTIONS = (1, 10, 100, 1000), 4
 ENTITIES = 200
 

@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, pairwise
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ CLIENT_LEFT = 499  # nginx's status for it, which only the access log shows
 LEFT = ErrorDetail(place="client", reason="closed the connection before its response")
 
 Predictions = list[dict[str, Any]]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class Batcher:
             if start:
                 await self._answer_small_before(requests)
             committing_at, rows = perf_counter(), log_rows[start : start + PART_ENTITIES]
-            await asyncio.get_running_loop().run_in_executor(self._database_thread, self._log.store, rows)
+            await self._in_database_thread(partial(self._log.store, rows))
             commit_s += perf_counter() - committing_at
         _measure(parts, commit_s)
         if live.challenger is not None:
@@ -177,16 +179,17 @@ class Batcher:
         remaining = iter(predictions)
         return [[next(remaining) for _ in request.entities] for request in requests]
 
+    def _in_database_thread(self, call: Callable[[], Result]) -> "asyncio.Future[Result]":
+        return asyncio.get_running_loop().run_in_executor(self._database_thread, call)
+
     async def _score(
         self, entities: Sequence[EntityRequest], explained: Sequence[int], live: LiveReleases
     ) -> ScoredPart:
         """`explained`: the places of the entities whose reasons were requested."""
         started_at, ids = perf_counter(), [entity.entity_id for entity in entities]
         # 5. Look up the features of the batch in the online store.
-        question = live.champion.manifest.question
-        rows = await asyncio.get_running_loop().run_in_executor(
-            self._database_thread, self._log.look_up_features, question, ids
-        )
+        look_up = partial(self._log.look_up_features, live.champion.manifest.question, ids)
+        rows = look_up() if self._log.answers_at_once else await self._in_database_thread(look_up)
         batch = MicroBatch(entities, ids, [rows.get(entity_id) for entity_id in ids])
         looked_up_at = perf_counter()
         # 6. Score the batch.

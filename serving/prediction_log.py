@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from ontime import database, online_store
 from ontime.database_tables import predictions
 from ontime.declaration import Question
+from ontime.driver_connection import DriverConnection
 from ontime.redis_connection import RedisFailed
 from ontime.redis_copy import RedisReader
 from ontime.sqlite_files import DatabaseFileReplaced, SQLiteFiles
@@ -44,6 +45,7 @@ class PredictionLog:
 
     def __init__(self, engine: sa.Engine, spool: Spool, redis: RedisReader | None = None) -> None:
         self.engine, self.spool, self._redis = engine, spool, redis
+        self._connection = DriverConnection(engine)  # of the two statements that requests wait for
         self._redis_error: str | None = None
         self.database_error: str | None = None
         self.spool_error: str | None = None
@@ -63,6 +65,7 @@ class PredictionLog:
         self.spool.close()
         if self._redis is not None:
             self._redis.close()
+        self._connection.close()
         self.engine.dispose()
 
     def _read_database(self) -> None:
@@ -75,6 +78,11 @@ class PredictionLog:
         """Update `monitoring`. Raises SQLAlchemyError while the database is down."""
         self.monitoring = latest_status(self.engine)
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether a look-up waits for no server, so that a thread for it would cost more than the look-up."""
+        return self._redis is None and self.engine.dialect.name == "sqlite"
+
     def look_up_features(self, question: Question, entity_ids: Sequence[str]) -> Mapping[str, online_store.Stored]:
         """The rows of the online store by entity; empty while the database is down, whatever Redis has."""
         if self.database_error is not None:
@@ -83,7 +91,7 @@ class PredictionLog:
         remaining = [each for each in entity_ids if each not in rows]
         if remaining:
             try:
-                rows |= online_store.look_up_features(self.engine, question, remaining)
+                rows |= online_store.look_up_features(self._connection, question, remaining)
             except sa.exc.SQLAlchemyError as error:
                 self._set_database_error(error)
                 return {}
@@ -111,7 +119,7 @@ class PredictionLog:
         """Return after the rows are on disk, in the database or in the spool. Raises PredictionNotStored."""
         if self.database_error is None:
             try:
-                database.log_predictions(self.engine, rows)
+                database.log_predictions(self._connection, rows)
                 self._files.check()  # after the commit: before it, the file may still be replaced
             except sa.exc.SQLAlchemyError as error:
                 self._set_database_error(error)
@@ -142,7 +150,12 @@ class PredictionLog:
         logger.error("database: %s", self.database_error)
         if isinstance(error, DatabaseFileReplaced):
             # SQLite copies the log into the file when its last connection closes, also a log that was deleted.
-            database.reopen(self.engine)
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """Close all connections; the next statements open new ones."""
+        self._connection.close()
+        database.reopen(self.engine)
 
     def _set_spool_error(self, error: OSError) -> None:
         self.spool_error = str(error)
@@ -171,7 +184,7 @@ class PredictionLog:
     def _try_database(self) -> None:
         """Use the database again once it accepts a write: a full disk still answers queries."""
         try:
-            database.reopen(self.engine)
+            self._reopen()
             database.prepare(self.engine)
             if not self.spool.store_first(self._restore):
                 database.write_nothing(self.engine)

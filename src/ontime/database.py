@@ -23,6 +23,7 @@ from sqlalchemy.engine.interfaces import ReflectedColumn
 from ontime import actors, decision_chain, erasure, files, locks, schema
 from ontime.database_tables import OBSOLETE_INDEXES, decisions, entities, metadata, outcomes, predictions, shadows
 from ontime.decision_chain import exclusive_transaction
+from ontime.driver_connection import DriverConnection
 from ontime.problem import PROBLEM
 
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
@@ -241,18 +242,28 @@ def ping(engine: sa.Engine) -> None:
         connection.execute(sa.select(predictions.c.prediction_id).limit(1))
 
 
-def log_predictions(target: Target, rows: Sequence[Mapping[str, Any]]) -> None:
+def log_predictions(target: Target | DriverConnection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert predictions, at most about 1000 at a time, in one `transaction`."""
     # One hand-written statement for all rows: executemany releases the GIL at each row, and beside a busy thread it
     # waits each time to get it back. SQLAlchemy would compile such a statement again for each number of rows.
+    values = [value for row in _driver_rows(target.dialect, tuple(predictions.columns), rows) for value in row]
+    run_on_driver(target, _insert_predictions(target.dialect, len(rows)), tuple(values))
+
+
+@lru_cache(maxsize=256)
+def _insert_predictions(dialect: sa.Dialect, count: int) -> str:
     columns = list(predictions.columns)
-    row_of_marks = f"({', '.join([_mark(target)] * len(columns))})"
-    values = [value for row in _driver_rows(target, columns, rows) for value in row]
+    row_of_marks = f"({marks(dialect, len(columns))})"
+    return f"INSERT INTO predictions ({_names(columns)}) VALUES {', '.join([row_of_marks] * count)}"  # noqa: S608  names and marks only
+
+
+def run_on_driver(target: Target | DriverConnection, statement: str, values: tuple[Any, ...]) -> Sequence[Any]:
+    """Execute a statement in the driver's own words, in one `transaction`, and return its rows as the driver does."""
+    if isinstance(target, DriverConnection):
+        return target.execute(statement, values)
     with transaction(target) as connection:
-        connection.exec_driver_sql(
-            f"INSERT INTO predictions ({_names(columns)}) VALUES {', '.join([row_of_marks] * len(rows))}",  # noqa: S608  names and marks only
-            tuple(values),
-        )
+        result = connection.exec_driver_sql(statement, values)
+        return result.fetchall() if result.returns_rows else ()
 
 
 def insert_rows(target: Target, table: sa.Table, rows: Sequence[Mapping[str, Any]], *, replace: bool = False) -> None:
@@ -263,18 +274,18 @@ def insert_rows(target: Target, table: sa.Table, rows: Sequence[Mapping[str, Any
     if not rows:
         return
     columns = [column for column in table.columns if column.name in rows[0]]
-    marks = ", ".join([_mark(target)] * len(columns))
-    statement = f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({marks})"  # noqa: S608  names and marks only
+    statement = f"INSERT INTO {table.name} ({_names(columns)}) VALUES ({marks(target.dialect, len(columns))})"  # noqa: S608  names and marks only
     if replace:
         key = [column for column in columns if column.primary_key]
         changes = ", ".join(f'"{each.name}" = excluded."{each.name}"' for each in columns if not each.primary_key)
         statement += f" ON CONFLICT ({_names(key)}) DO UPDATE SET {changes}"
     with transaction(target) as connection:
-        connection.exec_driver_sql(statement, _driver_rows(target, columns, rows))
+        connection.exec_driver_sql(statement, _driver_rows(target.dialect, tuple(columns), rows))
 
 
-def _mark(target: Target) -> str:
-    return "?" if target.dialect.paramstyle == "qmark" else "%s"
+def marks(dialect: sa.Dialect, count: int) -> str:
+    """Placeholders of the driver for so many values."""
+    return ", ".join(["?" if dialect.paramstyle == "qmark" else "%s"] * count)
 
 
 def _names(columns: Iterable[sa.Column[Any]]) -> str:
@@ -282,12 +293,16 @@ def _names(columns: Iterable[sa.Column[Any]]) -> str:
 
 
 def _driver_rows(
-    target: Target, columns: Sequence[sa.Column[Any]], rows: Sequence[Mapping[str, Any]]
+    dialect: sa.Dialect, columns: tuple[sa.Column[Any], ...], rows: Sequence[Mapping[str, Any]]
 ) -> list[tuple[Any, ...]]:
     """The values of each row as the driver takes them."""
-    dialect = target.dialect
-    processors = [(each.name, each.type.dialect_impl(dialect).bind_processor(dialect)) for each in columns]
+    processors = _bind_processors(dialect, columns)
     return [tuple(process(row[name]) if process else row[name] for name, process in processors) for row in rows]
+
+
+@lru_cache(maxsize=64)
+def _bind_processors(dialect: sa.Dialect, columns: tuple[sa.Column[Any], ...]) -> list[tuple[str, Any]]:
+    return [(each.name, each.type.dialect_impl(dialect).bind_processor(dialect)) for each in columns]
 
 
 def restore_predictions(engine: sa.Engine, rows: Sequence[Mapping[str, Any]]) -> None:

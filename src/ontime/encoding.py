@@ -1,6 +1,7 @@
 """Encodes all features as the model's input, in training and in the service."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,12 @@ def encode(
     for position, name in enumerate(schema.FEATURE_NAMES):
         values = columns[name]
         if name in categories:
-            codes = {category: code for code, category in enumerate(categories[name])}
+            codes = _codes(tuple(categories[name]))
             values = np.array([codes.get(value, np.nan) for value in values])
         matrix[:, position] = values
     return matrix
+
+
+@lru_cache(maxsize=64)  # of a few releases: the service encodes a row at a time
+def _codes(categories: tuple[str, ...]) -> Mapping[str, int]:
+    return {category: code for code, category in enumerate(categories)}

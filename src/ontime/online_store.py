@@ -1,7 +1,8 @@
 """The online store: the queries on entities, and on the features that are looked up for a request."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
 from itertools import repeat
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from ontime import database, schema
 from ontime.database_tables import entities, features
 from ontime.declaration import Question
+from ontime.driver_connection import DriverConnection
 from ontime.online import OnlineRow
 
 # Identifies the features, and their order, in a stored vector.
@@ -63,16 +65,38 @@ def store_entities(target: database.Target, rows: Sequence[Mapping[str, Any]]) -
     database.insert_rows(target, entities, rows, replace=True)
 
 
-def look_up_features(engine: sa.Engine, question: Question, entity_ids: Iterable[str]) -> dict[str, Stored]:
+def look_up_features(
+    target: database.Target | DriverConnection, question: Question, entity_ids: Iterable[str]
+) -> dict[str, Stored]:
     """The stored rows of these entities for that question; an entity without a row is left out."""
-    query = sa.select(features.c.entity_id, features.c.moment, features.c.vector, features.c.texts).where(
-        features.c.entity_id.in_(list(entity_ids)), features.c.feature_set == feature_set_of(question)
+    ids = tuple(entity_ids)
+    if not ids:
+        return {}
+    rows = database.run_on_driver(
+        target, _look_up_statement(target.dialect, len(ids)), (feature_set_of(question), *ids)
     )
-    with engine.connect() as connection:
-        return {
-            row.entity_id: Stored(row.moment, OnlineRow(np.frombuffer(row.vector, "<f4"), row.texts or {}))
-            for row in connection.execute(query)
-        }
+    moment_of, texts_of = _result_processors(target.dialect)
+    return {
+        entity_id: Stored(moment_of(moment), OnlineRow(np.frombuffer(vector, "<f4"), texts_of(texts) or {}))
+        for entity_id, moment, vector, texts in rows
+    }
+
+
+@lru_cache(maxsize=256)
+def _look_up_statement(dialect: sa.Dialect, count: int) -> str:
+    """In the driver's own words, because every request needs it."""
+    one, several = database.marks(dialect, 1), database.marks(dialect, count)
+    return (
+        "SELECT entity_id, moment, vector, texts FROM features "  # noqa: S608  marks only
+        f"WHERE feature_set = {one} AND entity_id IN ({several})"
+    )
+
+
+@lru_cache(maxsize=16)
+def _result_processors(dialect: sa.Dialect) -> list[Callable[[Any], Any]]:
+    """For the columns moment and texts, what makes Python's values of the driver's."""
+    types = (column.type.dialect_impl(dialect) for column in (features.c.moment, features.c.texts))
+    return [each.result_processor(dialect, None) or (lambda value: value) for each in types]
 
 
 def last_moment(engine: sa.Engine, question: Question, before: datetime) -> datetime | None:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from ontime import database, database_tables, online_store, schema
 from ontime.database import DatabaseRefused
 from ontime.declaration import Question
+from ontime.driver_connection import DriverConnection
 from ontime.problem import PROBLEM
 from tests.postgres import DATABASES
 
@@ -38,6 +39,17 @@ def engine(url: str) -> Iterator[sa.Engine]:
     connected.dispose()
 
 
+Target = sa.Engine | DriverConnection
+
+
+@pytest.fixture(params=("engine", "driver"))
+def target(request: pytest.FixtureRequest, engine: sa.Engine) -> Iterator[Target]:
+    """What requests need works through SQLAlchemy and on the driver's own connection."""
+    connection = DriverConnection(engine)
+    yield engine if request.param == "engine" else connection
+    connection.close()
+
+
 def vectors(*firsts: float) -> np.ndarray:
     rows = np.full((len(firsts), len(schema.ONLINE)), np.nan, np.float32)
     rows[:, 0] = firsts
@@ -55,39 +67,41 @@ def test_a_new_database_may_be_connected_to_by_many_at_once(url: str) -> None:
         each.dispose()
 
 
-def test_features_come_back_bit_for_bit(engine: sa.Engine) -> None:
+def test_features_come_back_bit_for_bit(engine: sa.Engine, target: Target) -> None:
     stored = np.random.default_rng(1).normal(size=(2, len(schema.ONLINE))).astype(np.float32)
 
     online_store.store_features(engine, QUESTION, ["a", "b"], [MOMENT, MOMENT], stored)
 
-    result = online_store.look_up_features(engine, QUESTION, ["b", "a", "unknown"])
+    result = online_store.look_up_features(target, QUESTION, ["b", "a", "unknown"])
     assert result.keys() == {"a", "b"}
     np.testing.assert_array_equal(result["b"].online.vector, stored[1])
 
 
-def test_categories_that_are_known_at_the_moment_come_back_beside_the_numbers(engine: sa.Engine) -> None:
+def test_categories_that_are_known_at_the_moment_come_back_beside_the_numbers(
+    engine: sa.Engine, target: Target
+) -> None:
     texts = [{"kind": "snow"}, {}]
 
     online_store.store_features(engine, QUESTION, ["a", "b"], [MOMENT, MOMENT], vectors(1, 2), texts)
 
-    result = online_store.look_up_features(engine, QUESTION, ["a", "b"])
+    result = online_store.look_up_features(target, QUESTION, ["a", "b"])
     assert [result[entity].online.texts for entity in ("a", "b")] == texts
 
 
-def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine) -> None:
+def test_a_flight_that_is_materialised_again_is_replaced(engine: sa.Engine, target: Target) -> None:
     online_store.store_features(engine, QUESTION, ["a"], [MOMENT], vectors(1))
     online_store.store_features(engine, QUESTION, ["a"], [MOMENT + timedelta(hours=1)], vectors(2))
 
-    result = online_store.look_up_features(engine, QUESTION, ["a"])["a"]
+    result = online_store.look_up_features(target, QUESTION, ["a"])["a"]
 
     assert (result.online.vector[0], result.moment) == (2, MOMENT + timedelta(hours=1))
 
 
-def test_a_moment_comes_back_in_utc_whatever_its_offset_was(engine: sa.Engine) -> None:
+def test_a_moment_comes_back_in_utc_whatever_its_offset_was(engine: sa.Engine, target: Target) -> None:
     local = MOMENT.astimezone(timezone(timedelta(hours=-5)))
     online_store.store_features(engine, QUESTION, ["a"], [local], vectors(1))
 
-    result = online_store.look_up_features(engine, QUESTION, ["a"])["a"].moment
+    result = online_store.look_up_features(target, QUESTION, ["a"])["a"].moment
 
     assert (result, result.utcoffset()) == (MOMENT, timedelta(0))
 
@@ -100,22 +114,22 @@ def test_the_vectors_of_another_feature_set_are_not_seen(engine: sa.Engine, monk
     assert online_store.look_up_features(engine, QUESTION, ["a"]) == {}
 
 
-def test_the_vectors_of_another_question_are_kept_beside(engine: sa.Engine) -> None:
+def test_the_vectors_of_another_question_are_kept_beside(engine: sa.Engine, target: Target) -> None:
     """After a rollback to a release that calls other flights late, its own features must be there, and only they."""
     later = Question(30, QUESTION.lead_minutes)
     online_store.store_features(engine, QUESTION, ["a"], [MOMENT], vectors(1))
     online_store.store_features(engine, later, ["a"], [MOMENT], vectors(2))
 
-    result = [online_store.look_up_features(engine, each, ["a"])["a"].online.vector for each in (QUESTION, later)]
+    result = [online_store.look_up_features(target, each, ["a"])["a"].online.vector for each in (QUESTION, later)]
 
     assert [vector.tobytes() for vector in result] == [vectors(1)[0].tobytes(), vectors(2)[0].tobytes()]
-    assert online_store.look_up_features(engine, Question(15, 180), ["a"]) == {}
+    assert online_store.look_up_features(target, Question(15, 180), ["a"]) == {}
 
 
-def test_storing_nothing_is_no_error(engine: sa.Engine) -> None:
+def test_storing_nothing_is_no_error(engine: sa.Engine, target: Target) -> None:
     online_store.store_features(engine, QUESTION, [], [], vectors())
 
-    assert online_store.look_up_features(engine, QUESTION, []) == {}
+    assert online_store.look_up_features(target, QUESTION, []) == {}
 
 
 def test_the_last_decision_is_that_about_the_same_model(engine: sa.Engine) -> None:
@@ -162,40 +176,60 @@ def predictions_in(engine: sa.Engine) -> list[dict[str, object]]:
         return [dict(row._mapping) for row in connection.execute(sa.select(database_tables.predictions))]
 
 
-def test_a_logged_prediction_is_there_for_another_connection_as_it_was(engine: sa.Engine) -> None:
-    database.log_predictions(engine, [PREDICTION])
+def test_a_logged_prediction_is_there_for_another_connection_as_it_was(engine: sa.Engine, target: Target) -> None:
+    database.log_predictions(target, [PREDICTION])
 
     other = database.connect(engine.url.render_as_string(hide_password=False))
     assert predictions_in(other) == [PREDICTION]
     other.dispose()
 
 
-def test_a_prediction_cannot_be_logged_twice(engine: sa.Engine) -> None:
-    database.log_predictions(engine, [PREDICTION])
+def test_a_prediction_cannot_be_logged_twice(target: Target) -> None:
+    database.log_predictions(target, [PREDICTION])
 
     with pytest.raises(sa.exc.IntegrityError):
-        database.log_predictions(engine, [PREDICTION])
+        database.log_predictions(target, [PREDICTION])
 
 
-def test_predictions_are_logged_all_or_none(engine: sa.Engine) -> None:
+def test_predictions_are_logged_all_or_none(engine: sa.Engine, target: Target) -> None:
     with pytest.raises(sa.exc.IntegrityError):
-        database.log_predictions(engine, [PREDICTION, PREDICTION])
+        database.log_predictions(target, [PREDICTION, PREDICTION])
 
     assert predictions_in(engine) == []
 
 
-def test_a_prediction_that_is_there_already_stays_as_it_is(engine: sa.Engine) -> None:
-    database.log_predictions(engine, [PREDICTION])
+def test_a_prediction_that_is_there_already_stays_as_it_is(engine: sa.Engine, target: Target) -> None:
+    database.log_predictions(target, [PREDICTION])
 
     database.restore_predictions(engine, [{**PREDICTION, "alert": False}, {**PREDICTION, "prediction_id": "2"}])
 
     assert predictions_in(engine) == [PREDICTION, {**PREDICTION, "prediction_id": "2"}]
 
 
-def test_a_thousand_predictions_are_one_statement(engine: sa.Engine) -> None:
+def test_after_an_error_the_next_statement_succeeds(engine: sa.Engine, target: Target) -> None:
+    with pytest.raises(sa.exc.IntegrityError):
+        database.log_predictions(target, [PREDICTION, PREDICTION])
+
+    database.log_predictions(target, [PREDICTION])
+
+    assert predictions_in(engine) == [PREDICTION]
+
+
+def test_a_connection_that_was_closed_is_opened_again(engine: sa.Engine) -> None:
+    connection = DriverConnection(engine)
+    database.log_predictions(connection, [PREDICTION])
+
+    connection.close()
+    database.log_predictions(connection, [{**PREDICTION, "prediction_id": "2"}])
+    connection.close()
+
+    assert [row["prediction_id"] for row in predictions_in(engine)] == [PREDICTION["prediction_id"], "2"]
+
+
+def test_a_thousand_predictions_are_one_statement(engine: sa.Engine, target: Target) -> None:
     rows = [{**PREDICTION, "prediction_id": f"{number:04}"} for number in range(1000)]
 
-    database.log_predictions(engine, rows)
+    database.log_predictions(target, rows)
 
     assert predictions_in(engine) == rows
 
