@@ -75,7 +75,8 @@ def serving_rows() -> list[str]:
     """The service beside the others, and how it grows."""
 
     def figures(load: dict[str, float], rate: str) -> str:
-        return f"{load[rate]:,} | {load['p50_ms']} | {load['p95_ms']} | {load['p99_ms']} | {load['errors']} |"
+        times = f"{load['p50_ms']} | {load['p95_ms']} | {load['p99_ms']} | {load['cpu_us']:,}"
+        return f"{load[rate]:,} | {times} | {load['errors']} |"
 
     rows = [
         f"| {LABELS[name]} | {connections} | {figures(load, 'requests_per_second')}"
@@ -228,6 +229,9 @@ def serving_sentences() -> list[str]:
         f"{goals['throughput_against_mlflow']} times the throughput of MLflow's server",
         f"{goals['p99_against_mlflow']} of its p99",
         f"{goals['share_of_bare']:.0%} of the bare route's throughput",
+        f"{goals['cpu_against_bare']} times the CPU time of the bare route",
+        f"{goals['throughput_against_mlflow_alone']} times the throughput of MLflow's server, at "
+        f"{goals['p50_against_mlflow_alone']} of its p50 and {goals['cpu_against_bare_alone']} times the CPU time",
     ]
 
 
