@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ontime import schema
 
 Floats = NDArray[np.floating[Any]]
+PLACES = {name: place for place, name in enumerate(schema.FEATURE_NAMES)}
 
 
 def encode(
@@ -17,13 +18,23 @@ def encode(
 ) -> NDArray[np.float32]:
     """Columns in the order of the model: float32, n x features. A missing or unseen category is NaN."""
     matrix = np.empty((len(columns[schema.FEATURE_NAMES[0]]), len(schema.FEATURE_NAMES)), dtype=np.float32)
-    for position, name in enumerate(schema.FEATURE_NAMES):
+    encode_into(matrix, schema.FEATURE_NAMES, columns, categories)
+    return matrix
+
+
+def encode_into(
+    matrix: NDArray[np.float32],
+    names: Sequence[str],
+    columns: Mapping[str, Sequence[str] | Floats],
+    categories: Mapping[str, Sequence[str]],
+) -> None:
+    """Write the columns with these names into the matrix of `encode`."""
+    for name in names:
         values = columns[name]
         if name in categories:
             codes = _codes(tuple(categories[name]))
             values = np.array([codes.get(value, np.nan) for value in values])
-        matrix[:, position] = values
-    return matrix
+        matrix[:, PLACES[name]] = values
 
 
 @lru_cache(maxsize=64)  # of a few releases: the service encodes a row at a time

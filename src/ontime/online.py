@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 
 from ontime import explain, schema
 from ontime.declaration import Columns, EntityRequest
-from ontime.encoding import encode
+from ontime.encoding import PLACES, encode_into
 from ontime.problem import PROBLEM
 from ontime.release import PROBE, Probe, Release, ReleaseRefused
 from ontime.request_fields import arrays_of, kind_of
 
 EXPLAINED_PROBES = 4  # an explanation takes milliseconds, and every start waits for this
 PROBE_TOLERANCE = 1e-5  # allows for different processors in training and serving
-CATEGORIES = [(name, schema.FEATURE_NAMES.index(name)) for name in schema.CATEGORICAL]
+CATEGORIES = [(name, PLACES[name]) for name in schema.CATEGORICAL]
+ONLINE_PLACES = [PLACES[name] for name in schema.ONLINE]
+NOT_STACKED = (*schema.REQUEST, *schema.ONLINE_TEXTS)  # the columns that are not numbers of the online store
 FIELDS = {name: kind_of(each.annotation) for name, each in PROBLEM.request.model_fields.items()}
 
 
@@ -42,9 +44,11 @@ def request_matrix(
 ) -> NDArray[np.float32]:
     """float32 [entities, features]; `stored` has each entity's row of the online store, or EMPTY_ROW."""
     columns = dict(PROBLEM.request_features(request_columns(entities)))
-    columns |= dict(zip(schema.ONLINE, np.stack([row.vector for row in stored]).T, strict=True))
     columns |= {name: np.array([row.texts.get(name) for row in stored], object) for name in schema.ONLINE_TEXTS}
-    return encode(columns, release.manifest.categories)
+    matrix = np.empty((len(entities), len(schema.FEATURE_NAMES)), np.float32)
+    matrix[:, ONLINE_PLACES] = np.stack([row.vector for row in stored])
+    encode_into(matrix, NOT_STACKED, columns, release.manifest.categories)
+    return matrix
 
 
 def categories_present(entity: EntityRequest, row: OnlineRow) -> set[str]:

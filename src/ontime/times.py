@@ -18,11 +18,9 @@ def wall(moments: Moments, zone: str) -> Moments:
     ['2013-07-01T08:00:00.000000']
     """
     exact = moments.astype("datetime64[us]")
-    quarters, positions = np.unique(
-        exact.astype("datetime64[s]").astype(np.int64) // QUARTER_SECONDS, return_inverse=True
-    )
+    quarters = exact.astype("datetime64[s]").astype(np.int64) // QUARTER_SECONDS
     offsets = np.array([_seconds_ahead(quarter, zone) for quarter in quarters.tolist()], dtype="timedelta64[s]")
-    local: Moments = exact + offsets[positions]
+    local: Moments = exact + offsets
     return local
 
 
