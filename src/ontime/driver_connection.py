@@ -1,6 +1,6 @@
 """A connection that calls the database's driver directly, for the statements that every request needs.
 
-SQLAlchemy takes ten times as long for a look-up as SQLite does.
+SQLAlchemy takes several times as long for a look-up as SQLite does.
 """
 
 from collections.abc import Sequence
