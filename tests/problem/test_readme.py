@@ -175,11 +175,11 @@ def feast_ratios() -> list[str]:
         [each[step] if step == "materialise" else each["look_up"][step] for each in (ours, plain, packed)]
         for step in ("100", "materialise")
     )
-    assert packed["look_up"]["1"]["cpu_ms"] < ours["look_up"]["1"]["cpu_ms"]  # "less for 1"
+    one = packed["look_up"]["1"]["cpu_ms"] / ours["look_up"]["1"]["cpu_ms"]
     return [
         f"costs {hundred[1]['cpu_ms'] / hundred[0]['cpu_ms']:.0f} times the CPU time of ours on SQLite",
         f"materialising {filled[1]['cpu_seconds'] / filled[0]['cpu_seconds']:.0f} times",
-        f"Feast needs {hundred[2]['cpu_ms'] / hundred[0]['cpu_ms']:.1f} times our CPU time for 100 and less for 1",
+        f"Feast needs {hundred[2]['cpu_ms'] / hundred[0]['cpu_ms']:.1f} times our CPU time for 100 and {one:.1f} for 1",
     ]
 
 
