@@ -77,10 +77,7 @@ def look_up_features(
     )
     moment_of, texts_of = _result_processors(target.dialect)
     return {
-        entity_id: Stored(
-            moment_of(moment),
-            OnlineRow(np.frombuffer(vector, "<f4"), texts_of(texts) or {} if schema.ONLINE_TEXTS else {}),
-        )
+        entity_id: Stored(moment_of(moment), OnlineRow(np.frombuffer(vector, "<f4"), texts_of(texts) or {}))
         for entity_id, moment, vector, texts in rows
     }
 
