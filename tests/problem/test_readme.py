@@ -14,7 +14,10 @@ from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
 from tests.e2e.faults.report import page as attacks_page
 
-NAMES = ("README.md", *(f"docs/{name}.md" for name in ("benchmarks", "code", "commands", "monitoring", "replay")))
+NAMES = (
+    "README.md",
+    *(f"docs/{name}.md" for name in ("benchmarks", "code", "commands", "monitoring", "replay", "streaming")),
+)
 PAGES = {name: (ROOT / name).read_text() for name in NAMES}
 README = PAGES["README.md"]
 TARGETS = re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
@@ -132,6 +135,11 @@ def stream_sentences() -> list[str]:
         f"scores {capacity['per_second']:,} entities a second, from {capacity['events_per_second']:,} events, and "
         f"{capacity['per_cpu_second']:,} for each second of its own CPU time, with {capacity['memory_mb']} MB"
     ]
+
+
+def stream_latency_sentence() -> str:
+    half = next(each for each in STREAM["loads"] if each["share"] == 0.5)
+    return f"At half of that rate, 99 of 100 predictions are with the broker {half['p99_ms']:,} ms after"
 
 
 def feast_rows() -> list[str]:
@@ -517,6 +525,7 @@ ROWS = [
 ]
 WORDS = [
     *pairs("docs/benchmarks.md", feast_sentences(), stream_sentences()),
+    *pairs("docs/streaming.md", stream_sentences(), [stream_latency_sentence()]),
     *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence(), *growth_sentences()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
     *pairs("README.md", [training_sentence(), rejected_sentence(), f"In the second year, 2023, {second_gain()}"]),
