@@ -27,5 +27,5 @@ def mock_cluster() -> Iterator[str]:
 
 
 def create_in_mock_cluster(address: str, topic: str) -> None:
-    """Create a topic of four partitions. The cluster cannot be told to, but does it when a producer asks about one."""
+    """Create a topic of four partitions: the mock cluster creates any topic whose metadata a producer requests."""
     Producer({"bootstrap.servers": urlsplit(address).netloc}).list_topics(topic, timeout=PATIENCE)

@@ -164,7 +164,7 @@ def _frame(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, EventColumn]
 
 def _typed(values: Sequence[Any], dtype: Any) -> Any:
     if pd.api.types.is_datetime64_any_dtype(dtype):
-        # Not by pd.to_datetime, which takes ten times as long for the few rows of a step.
+        # Not by pd.to_datetime, which takes much longer for the few rows of a step.
         return pd.array([None if value is None else datetime.fromisoformat(value) for value in values], dtype=dtype)
     if pd.api.types.is_integer_dtype(dtype) and None in values:
         return np.array(values, np.float64)  # as in a table as of a moment: null is not an integer
