@@ -1,7 +1,7 @@
 """The fields of a problem's request: their types, their choices, and requests as arrays."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -10,6 +10,8 @@ from pydantic import AwareDatetime
 
 from ontime.declaration import Columns, EntityRequest, ProblemBroken
 
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
+
 
 def arrays_of(entities: Sequence[EntityRequest], kinds: Mapping[str, type]) -> Columns:
     """The fields of requests as arrays, as `request_features` takes them; times in UTC, without a zone."""
@@ -17,8 +19,8 @@ def arrays_of(entities: Sequence[EntityRequest], kinds: Mapping[str, type]) -> C
     for name, kind in kinds.items():
         values = [getattr(entity, name) for entity in entities]
         if kind is datetime:
-            in_utc = (each if each.tzinfo is UTC else each.astimezone(UTC) for each in values)
-            columns[name] = np.array([each.replace(tzinfo=None) for each in in_utc], "datetime64[us]")
+            # numpy takes four times as long to convert the datetimes themselves.
+            columns[name] = np.array([(each - EPOCH) // MICROSECOND for each in values], "datetime64[us]")
         else:
             columns[name] = np.array(values, dtype=object if kind is str else None)
     return columns

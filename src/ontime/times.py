@@ -12,15 +12,15 @@ Moments = NDArray[np.datetime64]
 
 
 def wall(moments: Moments, zone: str) -> Moments:
-    """The wall clock of a time zone at times in UTC, to the microsecond.
+    """The wall clock of a time zone at times in UTC, to the microsecond, in an array of the same shape.
 
     >>> wall(np.array(["2013-07-01T12:00"], "datetime64[m]"), "America/New_York").astype(str).tolist()
     ['2013-07-01T08:00:00.000000']
     """
     exact = moments.astype("datetime64[us]")
     quarters = exact.astype("datetime64[s]").astype(np.int64) // QUARTER_SECONDS
-    offsets = np.array([_seconds_ahead(quarter, zone) for quarter in quarters.tolist()], dtype="timedelta64[s]")
-    local: Moments = exact + offsets
+    offsets = np.array([_seconds_ahead(quarter, zone) for quarter in quarters.ravel().tolist()], "timedelta64[s]")
+    local: Moments = exact + offsets.reshape(exact.shape)
     return local
 
 

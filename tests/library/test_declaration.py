@@ -18,11 +18,12 @@ from ontime.declaration import (
     Question,
     Search,
     Slice,
+    Time,
 )
 from ontime.online import request_columns
 from ontime.problem import PROBLEM
 from ontime.problem.data import DATA
-from ontime.request_fields import choices_of, kind_of
+from ontime.request_fields import arrays_of, choices_of, kind_of
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "zone": ({"zone": "Mars/Olympus"}, "zone: 'Mars/Olympus' is not an IANA time zone"),
@@ -186,6 +187,24 @@ def test_fields_of_requests_are_arrays_in_utc() -> None:
     assert fields["scheduled_departure"].dtype == np.dtype("datetime64[us]")
     assert str(fields["scheduled_departure"][0]) == "2013-11-05T10:15:00.000000"
     assert (fields["carrier"].tolist(), fields["distance_miles"].tolist()) == (["UA", "VX"], [1400, 2586])
+
+
+class Reading(EntityRequest):
+    at: Time
+
+
+@pytest.mark.parametrize(
+    ("text", "in_utc"),
+    [
+        ("2099-12-31T23:59:59.999999Z", "2099-12-31T23:59:59.999999"),
+        ("2000-01-01T05:30:00.000001+05:30", "2000-01-01T00:00:00.000001"),
+        ("2013-11-05T06:00:00-05:00", "2013-11-05T11:00:00.000000"),
+    ],
+)
+def test_a_time_of_a_request_keeps_its_microseconds(text: str, in_utc: str) -> None:
+    fields = arrays_of([Reading.model_validate({"at": text})], {"at": datetime})
+
+    assert fields["at"].astype(str).tolist() == [in_utc]
 
 
 def _json(body: Any) -> str:

@@ -22,32 +22,37 @@ HOLIDAYS = Path(__file__).with_name("us_holidays.txt")  # written by `python -m 
 
 
 @cache
-def _holidays() -> NDArray[np.datetime64]:
-    """US federal holidays of 1999 to 2100, sorted."""
-    return np.array(HOLIDAYS.read_text(encoding="utf-8").split(), dtype="datetime64[D]")
+def _calendar() -> tuple[NDArray[np.datetime64], Floats]:
+    """The days from the first to the last of the US federal holidays, 1999 to 2100, and of each its distance."""
+    holidays = np.array(HOLIDAYS.read_text(encoding="utf-8").split(), dtype="datetime64[D]")
+    days = np.arange(holidays[0], holidays[-1] + 1)
+    after = np.searchsorted(holidays, days)
+    distance = np.minimum(holidays[after] - days, days - holidays[np.maximum(after - 1, 0)])
+    return days, np.minimum(np.abs(distance.astype(np.float64)), NEAREST_HOLIDAY_DAYS)
 
 
 def days_to_holiday(days: NDArray[np.datetime64]) -> Floats:
     """Days to the nearest holiday, at most NEAREST_HOLIDAY_DAYS. Raises ValueError for a day outside the calendar."""
-    calendar = _holidays()
-    if len(days) and not calendar[0] < days.min() <= days.max() <= calendar[-1]:
+    calendar, distances = _calendar()
+    places = (days - calendar[0]).astype(np.int64)
+    if len(days) and not 0 < places.min() <= places.max() < len(calendar):
         raise ValueError(f"{HOLIDAYS.name} covers {calendar[0]} to {calendar[-1]}, not {days.min()} to {days.max()}")
-    after = np.searchsorted(calendar, days)
-    distance = np.minimum(calendar[after] - days, days - calendar[after - 1])
-    return np.minimum(distance.astype(np.float64), NEAREST_HOLIDAY_DAYS)
+    return distances[places]
 
 
 def features(flights: Columns) -> Columns:
     """The features of the request. `flights` has one array for each field of `Flight`."""
-    departure, arrival = (wall(flights[name], CLOCK) for name in ("scheduled_departure", "scheduled_arrival"))
-    elapsed = (flights["scheduled_arrival"] - flights["scheduled_departure"]).astype("timedelta64[s]")
+    scheduled = np.stack([flights["scheduled_departure"], flights["scheduled_arrival"]])
+    local = wall(scheduled, CLOCK)
+    departure_minute, arrival_minute = minute_of_day(local)
+    elapsed = (scheduled[1] - scheduled[0]).astype("timedelta64[s]")
     minutes, miles = elapsed.astype(np.float64) / 60, flights["distance_miles"].astype(np.float64)
     return {
         **{name: flights[name] for name in ("carrier", "origin", "dest")},
-        "departure_minute": minute_of_day(departure),
-        "arrival_minute": minute_of_day(arrival),
-        "weekday": weekday(departure),
-        "days_to_holiday": days_to_holiday(departure.astype("datetime64[D]")),
+        "departure_minute": departure_minute,
+        "arrival_minute": arrival_minute,
+        "weekday": weekday(local[0]),
+        "days_to_holiday": days_to_holiday(local[0].astype("datetime64[D]")),
         "distance_miles": miles,
         "elapsed_minutes": minutes,
         "slack_minutes": minutes - (40 + miles / 7.6),
