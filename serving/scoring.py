@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ontime import online
-from ontime.database import new_prediction_id
+from ontime.database import new_prediction_ids
 from ontime.declaration import EntityRequest
 from ontime.live_releases import LiveReleases
 from ontime.online_store import Stored
@@ -62,13 +62,16 @@ def predictions_of(
     Dictionaries, because building the pydantic models would take too long; a test compares the fields.
     """
     predictions = []
-    for entity, entity_id, stored, row, probability, release in zip(
-        batch.entities, batch.ids, batch.stored, matrix, probabilities.tolist(), releases, strict=True
+    online_rows = [None if stored is None else stored.online for stored in batch.stored]
+    flags = online.flags_of_all(batch.entities, online_rows, matrix)
+    prediction_ids = new_prediction_ids(len(batch.ids))
+    for prediction_id, entity_id, stored, probability, release, own_flags in zip(
+        prediction_ids, batch.ids, batch.stored, probabilities.tolist(), releases, flags, strict=True
     ):
         manifest = release.manifest
         predictions.append(
             {
-                "prediction_id": new_prediction_id(),
+                "prediction_id": prediction_id,
                 "entity_id": entity_id,
                 "probability": probability,
                 "alert": probability >= manifest.threshold,
@@ -76,7 +79,7 @@ def predictions_of(
                 "model_version": manifest.version,
                 "features": "request" if stored is None else "online",
                 "features_as_of": None if stored is None else stored.moment,
-                "flags": online.flags_of(entity, None if stored is None else stored.online, row),
+                "flags": own_flags,
                 "reasons": None,
             }
         )

@@ -122,7 +122,7 @@ def log_predictions(settings: Settings, engine: sa.Engine, rows: pd.DataFrame, v
     probabilities, matrix = probabilities_of(settings, rows, version)
     records = [
         {
-            "prediction_id": database.new_prediction_id(),
+            "prediction_id": database.new_prediction_ids(1)[0],
             "entity_id": entity_id,
             "answered_at": moment.to_pydatetime(),
             "model_version": version,

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from ontime import online, online_store, schema
+from ontime import online, online_store
 from ontime.declaration import EntityRequest, Question
 from ontime.online_store import Stored
 from ontime.prediction_reasons import reasons_of
@@ -21,7 +21,6 @@ FIELDS = tuple(PROBLEM.request.model_fields)
 REQUIRED = tuple(name for name, field in PROBLEM.request.model_fields.items() if field.is_required())
 LOOKED_UP_AT_ONCE = 5_000  # databases limit the parameters of a query
 MAX_SHOWN_CHARACTERS = 80
-FLAGS_WITHOUT_ROW = ["request_only"] if schema.ONLINE else []
 # Not `\d`, which also matches the digits of other scripts.
 NUMBER = re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?")
 INTEGER = re.compile(r"-?[0-9]{1,18}")
@@ -111,11 +110,7 @@ def score_requests(release: Release, entities: Sequence[EntityRequest], look_up:
     stored = [rows.get(entity_id) for entity_id in ids]
     online_rows = [online.EMPTY_ROW if each is None else each.online for each in stored]
     matrix = online.request_matrix(entities, online_rows, release)
-    flags = [[] if each is not None else [*FLAGS_WITHOUT_ROW] for each in stored]
-    categories = [place for _, place in online.CATEGORIES]
-    for place in np.flatnonzero(np.isnan(matrix[:, categories]).any(axis=1)).tolist():
-        each = stored[place]
-        flags[place] = online.flags_of(entities[place], None if each is None else each.online, matrix[place])
+    flags = online.flags_of_all(entities, [None if each is None else each.online for each in stored], matrix)
     return Scored(entities, ids, stored, matrix, release.model.predict(matrix), flags)
 
 

@@ -19,6 +19,8 @@ from ontime.request_fields import arrays_of, kind_of
 EXPLAINED_PROBES = 4  # an explanation takes milliseconds, and every start waits for this
 PROBE_TOLERANCE = 1e-5  # allows for different processors in training and serving
 CATEGORIES = [(name, PLACES[name]) for name in schema.CATEGORICAL]
+CATEGORY_PLACES = [place for _, place in CATEGORIES]
+FLAGS_WITHOUT_ROW = ["request_only"] if schema.ONLINE else []
 ONLINE_PLACES = [PLACES[name] for name in schema.ONLINE]
 NOT_STACKED = (*schema.REQUEST, *schema.ONLINE_TEXTS)  # the columns that are not numbers of the online store
 FIELDS = {name: kind_of(each.annotation) for name, each in PROBLEM.request.model_fields.items()}
@@ -64,11 +66,22 @@ def flags_of(entity: EntityRequest, row: OnlineRow | None, encoded: NDArray[np.f
     `row`: None without a row in the online store. `encoded`: the model's input; a category is NaN in it if it is
     missing, or was not in the training data.
     """
-    flags = ["request_only"] if row is None and schema.ONLINE else []
+    flags = [*FLAGS_WITHOUT_ROW] if row is None else []
     if not_encoded := [name for name, place in CATEGORIES if np.isnan(encoded[place])]:
         present = categories_present(entity, EMPTY_ROW if row is None else row)
         flags += [f"unknown_category:{name}" for name in not_encoded if name in present]
     return flags
+
+
+def flags_of_all(
+    entities: Sequence[EntityRequest], rows: Sequence[OnlineRow | None], matrix: NDArray[np.float32]
+) -> list[list[str]]:
+    """`flags_of` each entity. A category that is NaN, which is rare, is what takes time."""
+    incomplete = np.isnan(matrix[:, CATEGORY_PLACES].sum(axis=1))  # one that is missing makes the sum so
+    return [
+        flags_of(entity, row, encoded) if is_incomplete else [*FLAGS_WITHOUT_ROW] if row is None else []
+        for entity, row, encoded, is_incomplete in zip(entities, rows, matrix, incomplete.tolist(), strict=True)
+    ]
 
 
 def probe_matrix(probes: Sequence[Probe], release: Release) -> NDArray[np.float32]:

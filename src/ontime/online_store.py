@@ -76,9 +76,10 @@ def look_up_features(
         target, _look_up_statement(target.dialect, len(ids)), (feature_set_of(question), *ids)
     )
     moment_of, texts_of = _result_processors(target.dialect)
+    vectors = np.frombuffer(b"".join([row[2] for row in rows]), "<f4").reshape(len(rows), len(schema.ONLINE))
     return {
-        entity_id: Stored(moment_of(moment), OnlineRow(np.frombuffer(vector, "<f4"), texts_of(texts) or {}))
-        for entity_id, moment, vector, texts in rows
+        entity_id: Stored(moment_of(moment), OnlineRow(vector, (texts and texts_of(texts)) or {}))
+        for (entity_id, moment, _, texts), vector in zip(rows, vectors, strict=True)
     }
 
 
@@ -93,10 +94,11 @@ def _look_up_statement(dialect: sa.Dialect, count: int) -> str:
 
 
 @lru_cache(maxsize=16)
-def _result_processors(dialect: sa.Dialect) -> list[Callable[[Any], Any]]:
+def _result_processors(dialect: sa.Dialect) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """For the columns moment and texts, what makes Python's values of the driver's."""
     types = (column.type.dialect_impl(dialect) for column in (features.c.moment, features.c.texts))
-    return [each.result_processor(dialect, None) or (lambda value: value) for each in types]
+    moment_of, texts_of = (each.result_processor(dialect, None) or (lambda value: value) for each in types)
+    return lru_cache(maxsize=10_000)(moment_of), texts_of  # entities of one minute share their moment
 
 
 def last_moment(engine: sa.Engine, question: Question, before: datetime) -> datetime | None:

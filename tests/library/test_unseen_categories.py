@@ -76,6 +76,18 @@ def test_an_unseen_category_of_the_online_store_is_flagged(
     assert online.flags_of(FLIGHT, row, uncoded(7)) == flags
 
 
+def test_all_entities_get_the_flags_that_each_gets_alone() -> None:
+    complete = np.zeros(len(schema.FEATURE_NAMES), np.float32)
+    rows = [online.EMPTY_ROW, None, online.EMPTY_ROW, None]
+    matrix = np.stack([complete, complete, uncoded(DEST), uncoded(DEST)])
+
+    flags = online.flags_of_all([FLIGHT] * 4, rows, matrix)
+
+    assert flags == [online.flags_of(FLIGHT, row, each) for row, each in zip(rows, matrix, strict=True)]
+    assert flags == [[], ["request_only"], ["unknown_category:dest"], ["request_only", "unknown_category:dest"]]
+    assert len({id(each) for each in flags}) == 4  # the service adds flags to some
+
+
 @pytest.mark.parametrize(
     ("source", "texts", "share"),
     [("online", {"a": {"temp_f": "hail"}}, 1), ("online", {"a": {}}, 0), ("request", {"a": {"temp_f": "hail"}}, 0)],

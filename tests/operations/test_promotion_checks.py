@@ -63,7 +63,7 @@ def simulate_two_days(engine: sa.Engine, challenger_when_late: float, champion_w
     online_store.store_entities(engine, rows)
     answers, shadows = [], []
     for entity_id, label in late.items():
-        key = database.new_prediction_id()
+        key = database.new_prediction_ids(1)[0]
         answers.append(
             {
                 "prediction_id": key,

@@ -168,7 +168,7 @@ def test_rows_that_are_needed_do_not_hold_up_those_behind_them(
 ) -> None:
     """The first batches have only rows that stay."""
     monkeypatch.setattr(retention, "BATCH_ROWS", 10)
-    unneeded = {**prediction(0, "UNKNOWN"), "prediction_id": database.new_prediction_id()}
+    unneeded = {**prediction(0, "UNKNOWN"), "prediction_id": database.new_prediction_ids(1)[0]}
     database.log_predictions(two_days, [unneeded])
     before = rows_of(two_days)
 

@@ -7,12 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from ontime.settings import Settings
 from serving import keys
-from serving.connection import MAX_HEAD_BYTES
+from serving.connection import MAX_HEAD_BYTES, ResponseTransport
 from tests.service import MORNING, Service, running
 from tests.serving.test_serving import run_service
 
@@ -155,3 +157,74 @@ def test_a_host_that_is_not_this_machine_is_named(host: str, workers: str, setti
     assert (
         completed.stderr == f"serve: ONTIME_HOST={host} is not an address of this machine; try: ONTIME_HOST=127.0.0.1\n"
     )
+
+
+class Recorder:
+    """A transport that keeps what is written to it."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.written.append(b"closed")
+
+    def is_closing(self) -> bool:
+        return False
+
+
+@pytest.fixture
+def joined() -> tuple[ResponseTransport, Recorder, SimpleNamespace]:
+    recorder, cycle = Recorder(), SimpleNamespace(response_started=False)
+    return ResponseTransport(cast("Any", recorder), cast("Any", cycle)), recorder, cycle
+
+
+def test_the_head_of_a_response_is_written_with_the_start_of_its_body(
+    joined: tuple[ResponseTransport, Recorder, SimpleNamespace],
+) -> None:
+    transport, recorder, cycle = joined
+
+    transport.write(b"100 Continue ")  # as soon as the body is awaited, or the client never sends it
+    assert recorder.written == [b"100 Continue "]
+    cycle.response_started = True
+    for part in (b"head ", b"first ", b"second "):
+        transport.write(part)
+    transport.close()
+
+    assert recorder.written == [b"100 Continue ", b"head first ", b"second ", b"closed"]
+
+
+def test_a_head_without_a_body_is_written_before_the_connection_closes(
+    joined: tuple[ResponseTransport, Recorder, SimpleNamespace],
+) -> None:
+    transport, recorder, cycle = joined
+    cycle.response_started = True
+
+    transport.write(b"head ")
+    transport.close()
+
+    assert recorder.written == [b"head ", b"closed"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_connection_that_stays_open_gets_every_response(method: str, service: Service) -> None:
+    request = f"{method} /health/live HTTP/1.1\r\nHost: x\r\n\r\n".encode()
+
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
+        for _ in range(3):
+            caller.sendall(request)
+            answer = caller.recv(65_536)
+            assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert answer.endswith(b'{"status":"alive"}' if method == "GET" else b"\r\n\r\n")
+
+
+def test_a_client_that_waits_for_permission_gets_it_before_it_sends_its_body(service: Service) -> None:
+    head = b"POST /v1/predictions HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+
+    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as caller:
+        caller.sendall(head)
+        assert caller.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        caller.sendall(b"{}")
+        assert caller.recv(65_536).startswith(b"HTTP/1.1 422 ")

@@ -24,7 +24,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[sa.Engine
 
 def answer(engine: sa.Engine, answered_at: datetime, *, alert: bool = False, features: str = "online") -> None:
     row = {
-        "prediction_id": database.new_prediction_id(),
+        "prediction_id": database.new_prediction_ids(1)[0],
         "entity_id": "a",
         "answered_at": answered_at,
         "model_version": "1",

@@ -614,7 +614,7 @@ def test_single_requests_of_one_batch_are_not_counted_as_a_list(on_both: Setting
     engine, now = database.connect(on_both.database_url), datetime.now(UTC)
     rows = [
         {
-            "prediction_id": database.new_prediction_id(),
+            "prediction_id": database.new_prediction_ids(1)[0],
             "entity_id": "UA1545-EWR-20131105T1015Z",
             "answered_at": now,
             "model_version": "1",

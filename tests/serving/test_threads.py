@@ -3,7 +3,7 @@
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Semaphore
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
 import pytest
@@ -55,6 +55,35 @@ def test_a_thread_that_hangs_is_reported() -> None:
 
     assert threads.notes() == ()
     heartbeat.unwatch()
+
+
+def test_calls_run_one_after_another_and_their_errors_reach_the_caller() -> None:
+    order: list[str] = []
+
+    def slow() -> str:
+        sleep(0.05)
+        order.append("slow")
+        return "slow"
+
+    def failing() -> None:
+        order.append("failing")
+        raise SystemExit(1)
+
+    async def ask() -> list[Any]:
+        thread = threads.CallThread("tested")
+        cancelled = thread.submit(slow)
+        cancelled.cancel()
+        results = await asyncio.gather(*map(thread.submit, (slow, failing, slow)), return_exceptions=True)
+        unread = thread.submit(slow)
+        thread.stop()
+        await asyncio.sleep(0)
+        return [cancelled.cancelled(), *results, unread.result()]
+
+    cancelled, first, error, last, unread = asyncio.run(ask())
+
+    assert (cancelled, first, last, unread) == (True, "slow", "slow", "slow")
+    assert isinstance(error, SystemExit)
+    assert order == ["slow", "slow", "failing", "slow", "slow"]
 
 
 def test_a_failing_database_watcher_is_counted_and_shown_and_goes_on(
