@@ -7,7 +7,7 @@ single entity would wait behind all of them.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 LISTS_AT_ONCE = 2  # one is scored while the next is parsed
 SMALL_BODY_BYTES = 4_000  # a body up to this size needs no place
@@ -31,12 +31,12 @@ class ListAdmission:
         self._waiting_bytes = 0
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by caller; the first caller is next
 
-    @asynccontextmanager
-    async def place(self, caller: str, body_bytes: int) -> AsyncIterator[None]:
+    def place(self, caller: str, body_bytes: int) -> AbstractAsyncContextManager[None]:
         """Wait for a place, and hold it within the block. Raises Overloaded."""
-        if body_bytes <= SMALL_BODY_BYTES:
-            yield
-            return
+        return nullcontext() if body_bytes <= SMALL_BODY_BYTES else self._place(caller, body_bytes)
+
+    @asynccontextmanager
+    async def _place(self, caller: str, body_bytes: int) -> AsyncIterator[None]:
         await self._enter(caller, body_bytes)
         try:
             yield

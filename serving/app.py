@@ -98,13 +98,14 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.model_store = model_store
     errors.add_handlers(app)
     routes.add_predictions(app, batcher, settings)
-    app.add_middleware(Shortcut, fastapi=app, path="/v1/predictions")
-    app.add_middleware(AccessMiddleware, keys=valid_keys, requests_per_minute=settings.requests_per_minute)
     routes.add_outcomes(app, model_store, engine, settings)
     routes.add_lookups(app, model_store, engine)
     routes.add_operations(app, model_store, prediction_log, settings)
     routes.add_pages(app)
     app.include_router(protocol.router(model_store, prediction_log, settings.request_seconds))
+    # Around FastAPI's layers, not within them, because each takes time.
+    shortcut = Shortcut(app.build_middleware_stack(), app, "/v1/predictions")
+    app.middleware_stack = AccessMiddleware(shortcut, valid_keys, settings.requests_per_minute)
     app.openapi = lambda: _document(app, model_store.live.champion.manifest, needs_key=valid_keys is not None)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

@@ -3,11 +3,37 @@
 from asyncio import TimerHandle, Transport
 from typing import ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving.responses import ErrorDetail, ErrorResponse
 
 MAX_HEAD_BYTES = 65_536  # request line and headers
+
+
+class ResponseTransport:
+    """Writes the head of a response together with the first part of its body: one packet and one system call.
+
+    uvicorn writes them one after the other.
+    """
+
+    def __init__(self, transport: Transport, cycle: RequestResponseCycle) -> None:
+        self._transport, self._cycle = transport, cycle
+        self._head: bytes | None = None  # empty once it has been written
+        self.is_closing = transport.is_closing
+
+    def write(self, data: bytes) -> None:
+        if self._head is None and self._cycle.response_started:  # before: 100 Continue
+            self._head = data
+        elif self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head + data)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        if self._head:
+            self.write(b"")  # a response without a body: its application has failed
+        self._transport.close()
 
 
 class Connection(HttpToolsProtocol):
@@ -52,6 +78,8 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self.scope["has_left"] = self.transport.is_closing  # type: ignore[typeddict-unknown-key]  # an extra of ours
         super().on_headers_complete()
+        if self.cycle is not None and self.scope["method"] != "HEAD":  # whose response is a head alone
+            self.cycle.transport = ResponseTransport(self.transport, self.cycle)  # type: ignore[assignment]  # all that the cycle uses
 
     def on_body(self, body: bytes) -> None:
         self._unfinished = 0

@@ -3,13 +3,13 @@
 Plain ASGI, because Starlette's BaseHTTPMiddleware starts a task per request.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from time import monotonic, perf_counter
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -83,7 +83,7 @@ class AccessMiddleware:
             scope = {**scope, "method": "GET"}
         headers = dict(scope["headers"])
         client_id = headers.get(b"x-request-id", b"")
-        request_id = client_id if REQUEST_ID.fullmatch(client_id) else uuid4().hex.encode()
+        request_id = client_id if REQUEST_ID.fullmatch(client_id) else os.urandom(16).hex().encode()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

@@ -85,6 +85,7 @@ def uvicorn_config(app: FastAPI | str, settings: Settings) -> uvicorn.Config:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # nothing reads the address that they would replace
         ws="none",  # no WebSockets; importing their support slows the start
         timeout_graceful_shutdown=int(settings.stop_seconds),
     )
