@@ -135,16 +135,20 @@ def test_onnx_says_what_the_native_model_says(
     assert np.abs(probabilities - model.predict(fitted, rows_of_a_week)).max() <= params.gate.parity_tolerance
 
 
+def as_converted(name: str, fitted: Any) -> onnx.ModelProto:
+    """What the candidate's converter returns, before the category masks."""
+    convert = CANDIDATES[name].export
+    assert convert
+    converted: onnx.ModelProto = convert(fitted)
+    return converted
+
+
 def test_category_masks_change_no_bit_of_a_probability(
     candidate: tuple[str, Any], rows_of_a_week: model.Matrix
 ) -> None:
-    name, fitted = candidate
-    convert = CANDIDATES[name].export
-    assert convert
+    converted = release.Model(as_converted(*candidate).SerializeToString()).predict(rows_of_a_week)
 
-    converted = release.Model(convert(fitted).SerializeToString()).predict(rows_of_a_week)
-
-    assert np.array_equal(release.Model(export.to_onnx(name, fitted)).predict(rows_of_a_week), converted)
+    assert np.array_equal(release.Model(export.to_onnx(*candidate)).predict(rows_of_a_week), converted)
 
 
 def test_onnx_runtime_can_merge_all_category_tests_of_an_export(candidate: tuple[str, Any]) -> None:
@@ -152,7 +156,7 @@ def test_onnx_runtime_can_merge_all_category_tests_of_an_export(candidate: tuple
 
     onnx.checker.check_model(exported, full_check=True)
     codes = category_codes(exported)
-    assert bool(codes) == (candidate[0] == "lightgbm" and bool(CATEGORY_POSITIONS))
+    assert len(codes) == len(category_codes(as_converted(*candidate)))
     assert all(1 <= code <= CODES_IN_A_MASK for code in codes)
 
 
