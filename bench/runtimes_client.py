@@ -70,7 +70,7 @@ RUNTIMES: Mapping[str, Runtime] = {
 }
 
 
-def cpu_seconds() -> float:
+def cpu_seconds_so_far() -> float:
     """The CPU time of this process and of those that it has waited for."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
@@ -78,10 +78,10 @@ def cpu_seconds() -> float:
 
 def compile_model(compiler: str) -> float:
     """Compile LightGBM's trees as C, and return the seconds of CPU time that this takes."""
-    started = cpu_seconds()
+    started = cpu_seconds_so_far()
     trees = treelite.frontend.load_lightgbm_model(LIGHTGBM_MODEL)
     tl2cgen.export_lib(trees, compiler, COMPILED_MODEL, params={"parallel_comp": 4})
-    return cpu_seconds() - started
+    return cpu_seconds_so_far() - started
 
 
 def package_megabytes(package: str) -> dict[str, float]:
