@@ -315,6 +315,7 @@ lock: install  ## update the lock files after a change in pyproject.toml; existi
 	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
 	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
+	$(LOCK) $(call groups,runtimes) -c requirements/all.txt -o requirements/runtimes.txt
 	$(LOCK) $(call groups,feast) -o requirements/feast.txt
 	$(LOCK) $(call groups,infra) -o requirements/infra.txt
 
@@ -367,6 +368,9 @@ bench-redis: install  ## measure the service with look-ups in SQLite or PostgreS
 
 bench-batch: install  ## measure rows per second of CPU and memory of `ontime score`, by size (needs `make train`)
 	@OMP_NUM_THREADS=1 $(PY) -m bench.batch
+
+bench-runtimes: install  ## compare ONNX Runtime, with category masks and without, with LightGBM, treelite and tl2cgen on the same model (needs `make train` and gcc)
+	@OMP_NUM_THREADS=1 $(PY) -m bench.runtimes
 
 bench-brokers: install  ## measure messages per second and CPU time of NATS and Kafka (its mock cluster), to publish and to fetch
 	@$(PY) -m bench.brokers

@@ -15,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from ontime import schema
 from ontime.boosting import LightGBM
 from ontime.candidates import CANDIDATES
+from ontime.category_masks import with_category_masks
 from ontime.model import Classifier
 
 ONNX_OPSET = 15
@@ -30,7 +31,7 @@ def to_onnx(name: str, model: Classifier) -> bytes:
     export = CANDIDATES[name].export
     if export is None:
         raise NotExportable(f"{name} is a baseline: it has no export in src/ontime/candidates.py")
-    converted = export(model)
+    converted = with_category_masks(export(model))
     # Converters store these in a set, whose order differs between processes.
     converted.opset_import.sort(key=lambda imported: imported.domain)
     return bytes(converted.SerializeToString())

@@ -5,17 +5,20 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
+import onnx
 import pandas as pd
 import pytest
+from onnx import helper
 from threadpoolctl import threadpool_limits
 
 from ontime import evaluation, export, model, release, schema, split
 from ontime.batches import Batches
 from ontime.candidates import CANDIDATES, CATEGORY_POSITIONS, exportable
+from ontime.category_masks import CODES_IN_A_MASK
 from ontime.declaration import ProblemBroken
 from ontime.params import Params, Train
 
@@ -98,17 +101,63 @@ def test_a_cell_is_its_rate_pulled_to_the_overall_rate(small: Train) -> None:
     assert probabilities == pytest.approx([(40 + prior * 0.4) / (50 + prior), prior * 0.4 / (50 + prior)])
 
 
-@pytest.mark.parametrize("name", EXPORTABLE)
-def test_onnx_says_what_the_native_model_says(name: str, fitting: Weeks, small: Train, params: Params) -> None:
-    rows = fitting.next_matrix
-    unseen = rows.copy()
+def category_codes(exported: onnx.ModelProto) -> list[float]:
+    """The values that the nodes BRANCH_EQ of all tree ensembles compare with."""
+    codes = []
+    for node in exported.graph.node:
+        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+        nodes = zip(attributes.get("nodes_modes", []), attributes.get("nodes_values", []), strict=True)
+        codes += [value for mode, value in nodes if mode == b"BRANCH_EQ"]
+    return codes
+
+
+@pytest.fixture(scope="module", params=EXPORTABLE)
+def candidate(request: pytest.FixtureRequest, fitting: Weeks, small: Train) -> tuple[str, Any]:
+    """The name of a candidate that can be released, and the candidate, fitted."""
+    return request.param, model.fit(request.param, fitting.matrix, fitting.label, small)
+
+
+@pytest.fixture(scope="module")
+def rows_of_a_week(fitting: Weeks) -> model.Matrix:
+    """The rows of a week, with all features, with request-only features, and without known categories."""
+    unseen = fitting.next_matrix.copy()
     unseen[:, CATEGORY_POSITIONS] = np.nan
-    matrix = np.vstack([rows, model.request_only(rows), unseen])
-    fitted = model.fit(name, fitting.matrix, fitting.label, small)
+    return np.vstack([fitting.next_matrix, model.request_only(fitting.next_matrix), unseen])
 
-    probabilities = release.Model(export.to_onnx(name, fitted)).predict(matrix)
 
-    assert np.abs(probabilities - model.predict(fitted, matrix)).max() <= params.gate.parity_tolerance
+def test_onnx_says_what_the_native_model_says(
+    candidate: tuple[str, Any], rows_of_a_week: model.Matrix, params: Params
+) -> None:
+    name, fitted = candidate
+
+    probabilities = release.Model(export.to_onnx(name, fitted)).predict(rows_of_a_week)
+
+    assert np.abs(probabilities - model.predict(fitted, rows_of_a_week)).max() <= params.gate.parity_tolerance
+
+
+def as_converted(name: str, fitted: Any) -> onnx.ModelProto:
+    """What the candidate's converter returns, before the category masks."""
+    convert = CANDIDATES[name].export
+    assert convert
+    converted: onnx.ModelProto = convert(fitted)
+    return converted
+
+
+def test_category_masks_change_no_bit_of_a_probability(
+    candidate: tuple[str, Any], rows_of_a_week: model.Matrix
+) -> None:
+    converted = release.Model(as_converted(*candidate).SerializeToString()).predict(rows_of_a_week)
+
+    assert np.array_equal(release.Model(export.to_onnx(*candidate)).predict(rows_of_a_week), converted)
+
+
+def test_onnx_runtime_can_merge_all_category_tests_of_an_export(candidate: tuple[str, Any]) -> None:
+    exported = onnx.load_from_string(export.to_onnx(*candidate))
+
+    onnx.checker.check_model(exported, full_check=True)
+    codes = category_codes(exported)
+    assert len(codes) == len(category_codes(as_converted(*candidate)))
+    assert all(1 <= code <= CODES_IN_A_MASK for code in codes)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 
 import bench.gate_power
 from bench.feast_report import LABELS as STORES
+from bench.runtimes import LABELS as RUNTIME_LABELS
 from bench.serve import LABELS
 from bench.servers import LIST_CONNECTIONS
 from tests import ROOT
@@ -29,6 +30,7 @@ BENCH = json.loads((ROOT / "reports/bench_train.json").read_text())
 SERVING = json.loads((ROOT / "reports/bench_serving.json").read_text())
 STACK = json.loads((ROOT / "reports/bench_stack.json").read_text())
 BATCH = json.loads((ROOT / "reports/bench_batch.json").read_text())
+RUNTIMES = json.loads((ROOT / "reports/bench_runtimes.json").read_text())
 SAMPLING = json.loads((ROOT / "reports/bench_sampling.json").read_text())
 SCALE = json.loads((ROOT / "reports/bench_scale.json").read_text())
 TRAINING_GROWTH = SCALE["growth"]["copies"]["train"]
@@ -364,6 +366,49 @@ def training_sentence() -> str:
     return f"[{BENCH['stages']['all stages']['ratio_to_bare']:.1f} times as long](docs/benchmarks.md#training)"
 
 
+def runtime_rows() -> list[str]:
+    """One line a runtime: CPU time by rows a call, seconds, sizes, and the difference from LightGBM's probabilities."""
+    rows = []
+    for name, each in RUNTIMES["runtimes"].items():
+        costs = " | ".join(f"{value:.1f}" for value in each["cpu_microseconds_per_row"].values())
+        compiled = f"{each['compile_cpu_seconds']:.1f}" if each["compile_cpu_seconds"] else ""
+        sizes = f"{each['file_megabytes']:.2f} | {each['package_megabytes_with_dependencies']:.0f}"
+        difference = f"{each['largest_difference']:.0e}" if each["largest_difference"] else "0"
+        rows.append(
+            f"| {RUNTIME_LABELS[name]} | {costs} | {compiled} | {each['load_seconds']:.4f} | {sizes} | {difference} |"
+        )
+    return rows
+
+
+def runtime_sentences() -> list[str]:
+    costs = [[*each["cpu_microseconds_per_row"].values()] for each in RUNTIMES["runtimes"].values()]
+    ratios = [alone / many for alone, _, many in costs]
+    return [
+        f"a row alone takes {min(ratios):.1f} to {max(ratios):.1f} times the CPU time of a row among 1000",
+        f"({RUNTIMES['trees']} trees, {RUNTIMES['features']} features)",
+        f"medians of {RUNTIMES['rounds']} rounds over {RUNTIMES['timed_rows']:,} rows of the test period",
+        f"from LightGBM's probabilities over {RUNTIMES['compared_rows']:,} rows",
+    ]
+
+
+def runtime_decision() -> list[str]:
+    """What decision 54 says of ONNX Runtime with and without masks, and of the others."""
+    costs = {name: [*each["cpu_microseconds_per_row"].values()] for name, each in RUNTIMES["runtimes"].items()}
+    tests, compiled = RUNTIMES["category_tests"], RUNTIMES["runtimes"]["tl2cgen"]["compile_cpu_seconds"]
+    (alone, _, many), (alone_before, _, many_before) = costs["released"], costs["converted"]
+    lightgbm_alone, _, lightgbm_many = costs["lightgbm"]
+    assert tests["released"]["mergeable"] == tests["released"]["nodes"] == tests["converted"]["nodes"]
+    return [
+        f"chains of {tests['converted']['nodes']:,} nodes",
+        f"this holds for {tests['converted']['mergeable']:,} of the nodes",
+        f"{alone} instead of {alone_before} microseconds of CPU alone, and {many} instead of {many_before} in calls",
+        f"*LightGBM itself* takes {lightgbm_alone} microseconds for a row alone and {lightgbm_many} in calls",
+        f"*treelite's interpreter* takes {costs['treelite'][0]} and {costs['treelite'][2]} microseconds",
+        f"compiled as C, takes {costs['tl2cgen'][0]} and {costs['tl2cgen'][2]} microseconds",
+        f"a C compiler and {compiled} seconds of CPU",
+    ]
+
+
 def soak_rows() -> list[str]:
     """One line a cause of slow requests."""
     return [f"| {cause} | {count:,} |" for cause, count in SOAK["slow_requests"]["by_cause"].items()]
@@ -508,6 +553,7 @@ ROWS = [
         "docs/benchmarks.md",
         serving_rows(),
         batch_rows(),
+        runtime_rows(),
         soak_rows(),
         bench_rows(),
         startup_rows(),
@@ -525,6 +571,7 @@ ROWS = [
 ]
 WORDS = [
     *pairs("docs/benchmarks.md", feast_sentences(), stream_sentences()),
+    *pairs("docs/benchmarks.md", runtime_sentences()),
     *pairs("docs/streaming.md", stream_sentences(), [stream_latency_sentence()]),
     *pairs("docs/benchmarks.md", [scale_sentence(), largest_training_sentence(), *growth_sentences()]),
     *pairs("README.md", sentences(), serving_sentences(), gain_sentences(), sabotage_sentences()),
@@ -559,6 +606,11 @@ def test_the_decision_on_class_weights_says_what_was_measured() -> None:
 @pytest.mark.parametrize("words", feast_ratios())
 def test_the_decision_on_feast_says_what_was_measured(words: str) -> None:
     assert words in " ".join((ROOT / "docs/decisions/50-own-online-store.md").read_text().split())
+
+
+@pytest.mark.parametrize("words", runtime_decision())
+def test_the_decision_on_category_masks_says_what_was_measured(words: str) -> None:
+    assert words in " ".join((ROOT / "docs/decisions/54-category-masks-in-onnx.md").read_text().split())
 
 
 @pytest.mark.parametrize("words", redis_ratios())

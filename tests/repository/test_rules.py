@@ -26,7 +26,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "fsspec": ("pipelines/tools/backup_stores.py", "pipelines/operations/mirror.py", "pipelines/storage.py"),
     "fastapi": ("serving/", "bench/bare.py"),
     "jinja2": "src/ontime/rendering.py",
-    "lightgbm": ("src/ontime/boosting.py", "src/ontime/export.py"),
+    "lightgbm": ("src/ontime/boosting.py", "src/ontime/export.py", "bench/runtimes_client.py"),
     "markdown_it": "pipelines/tools/markdown_pages.py",
     "matplotlib": ("src/ontime/figures.py", "src/ontime/plots.py", "src/ontime/operation_plots.py"),
     "mlflow": "src/ontime/registry.py",
@@ -45,7 +45,9 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "pyspark": "pipelines/engines/spark.py",
     "prometheus_client": ("serving/metrics.py", "serving/access_log.py", "pipelines/operations/stream_metrics.py"),
     "skl2onnx": "src/ontime/export.py",
+    "tl2cgen": "bench/runtimes_client.py",
     "tqdm": ("src/ontime/progress.py", "bench/"),
+    "treelite": "bench/runtimes_client.py",
     "uvicorn": ("serving/server.py", "serving/connection.py"),
 }
 
