@@ -351,11 +351,14 @@ bench-leaks: install  ## measure what one honest feature reaches, alone and in a
 bench-alarms: install  ## simulate a year without faults, and count alerts, pages and retrainings
 	@$(PY) -m bench.alarms
 
-bench-serve: install  ## measure the service under load, beside MLflow, BentoML and a bare route (needs wrk)
+bench-serve: install  ## measure the service under load, beside MLflow, BentoML and a bare route (needs `make train`, wrk and PostgreSQL)
 	@$(PY) -m bench.serve
 
 bench-lists: install  ## measure lists on 4 and on 64 connections, and single requests beside them (needs wrk)
 	@$(PY) -m bench.lists
+
+bench-profile: install  ## measure the CPU time of a request by stage of the service (needs `make train`)
+	@$(PY) -m bench.request_profile
 
 bench-store: install  ## measure the service and the daily operations with 20 million predictions in the store; fewer: make bench-store ROWS=2000000
 	@$(PY) -m bench.store $(ROWS)

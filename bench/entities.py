@@ -7,13 +7,14 @@ import numpy as np
 import orjson
 import sqlalchemy as sa
 
-from ontime import database_tables, online, online_store, release_pointer
+from ontime import database, database_tables, online, online_store, release_pointer
 from ontime.declaration import EntityRequest
 from ontime.problem import PROBLEM
 from ontime.release import Release
 
 DATABASE = Path("var/ontime.db")
 RELEASES = Path("releases")
+COPIED_AT_ONCE = 5_000  # rows
 
 
 def evenly_spaced(most: int) -> list[EntityRequest]:
@@ -59,6 +60,16 @@ def model_rows(entities: Sequence[EntityRequest], field: str) -> list[str]:
         orjson.dumps({field: matrix[[place]]}, option=orjson.OPT_SERIALIZE_NUMPY).decode()
         for place in range(len(entities))
     ]
+
+
+def copy_features(url: str) -> None:
+    """Fill another database with the features of this folder's online store."""
+    target, table = database.connect(url), database_tables.features
+    with engine().connect() as source:
+        rows = [row._asdict() for row in source.execute(sa.select(table))]
+    for start in range(0, len(rows), COPIED_AT_ONCE):
+        database.execute(target, sa.insert(table), rows[start : start + COPIED_AT_ONCE])
+    target.dispose()
 
 
 def engine() -> sa.Engine:

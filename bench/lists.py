@@ -35,6 +35,8 @@ def measure(url: str, server: load.Server) -> dict[str, float]:
     return {
         "entities_per_second_few": round(few.requests_per_second * LIST_ENTITIES),
         "entities_per_second_many": round(many.requests_per_second * LIST_ENTITIES),
+        "cpu_us_an_entity_few": round(few.cpu_us / LIST_ENTITIES),
+        "cpu_us_an_entity_many": round(many.cpu_us / LIST_ENTITIES),
         "many_to_few": round(many.requests_per_second / few.requests_per_second, 2),
         "single_p50_ms_idle": round(idle.p50_ms, 2),
         "single_p99_ms_idle": round(idle.p99_ms, 2),

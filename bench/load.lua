@@ -17,8 +17,9 @@ end
 function done(summary, latency, _)
   local wrong = summary.errors
   io.write(string.format(
-    '\n{"requests": %d, "seconds": %.6f, "p50_ms": %.3f, "p95_ms": %.3f, "p99_ms": %.3f, "refused": %d, "broken": %d}\n',
+    '\n{"requests": %d, "seconds": %.6f, "p50_ms": %.3f, "p95_ms": %.3f, "p99_ms": %.3f, "p99_9_ms": %.3f, ' ..
+    '"longest_ms": %.3f, "refused": %d, "broken": %d}\n',
     summary.requests, summary.duration / 1e6,
     latency:percentile(50) / 1e3, latency:percentile(95) / 1e3, latency:percentile(99) / 1e3,
-    wrong.status, wrong.connect + wrong.read + wrong.write + wrong.timeout))
+    latency:percentile(99.9) / 1e3, latency.max / 1e3, wrong.status, wrong.connect + wrong.read + wrong.write + wrong.timeout))
 end

@@ -21,6 +21,7 @@ from urllib.request import Request, urlopen
 
 import psutil  # type: ignore[import-untyped]  # it ships no types
 
+from bench.call_cost import no_server
 from pipelines.operations import local_server, processes
 
 SCRIPT = Path(__file__).with_suffix(".lua")
@@ -33,14 +34,26 @@ class Load(NamedTuple):
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    p99_9_ms: float
+    longest_ms: float
     cpu_us: float  # microseconds of the server's CPU time for each of them
+    other_cpu_us: float  # the same of another server that this one asks, such as its database
     errors: int  # rejected, failed, or timed out
 
 
-def measure_load(url: str, bodies: list[str], connections: int, seconds: int, server_cpu: Callable[[], float]) -> Load:
+def measure_load(
+    url: str,
+    bodies: list[str],
+    connections: int,
+    seconds: int,
+    server_cpu: Callable[[], float],
+    other_cpu: Callable[[], float] = no_server,
+    prefix: Sequence[str] = (),
+) -> Load:
     """Post the bodies in a cycle over so many connections for so many seconds.
 
-    `server_cpu`: the seconds of CPU time that the server's processes have used so far.
+    `server_cpu`, `other_cpu`: the seconds of CPU time that the processes of the server, and of a server that it asks,
+    have used so far. `prefix` comes before wrk's command: `taskset` with its core.
     """
     wrk = shutil.which("wrk")
     if wrk is None:
@@ -57,27 +70,27 @@ def measure_load(url: str, bodies: list[str], connections: int, seconds: int, se
             "-s",
             str(SCRIPT),
         ]
-        used = server_cpu()
-        process = subprocess.run([wrk, *options, url, "--", file.name], capture_output=True, text=True, check=False)  # noqa: S603  our own command
-        used = server_cpu() - used
+        command = [*prefix, wrk, *options, url, "--", file.name]
+        used, other_used = server_cpu(), other_cpu()
+        process = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own command
+        used, other_used = server_cpu() - used, other_cpu() - other_used
     if process.returncode:
         raise SystemExit(f"bench: wrk on {url} failed: {process.stderr.strip() or process.stdout.strip()}")
     summary = json.loads(process.stdout.splitlines()[-1])
     answered = summary["requests"] - summary["refused"]
     return Load(
         requests_per_second=answered / summary["seconds"],
-        p50_ms=summary["p50_ms"],
-        p95_ms=summary["p95_ms"],
-        p99_ms=summary["p99_ms"],
+        **{name: value for name, value in summary.items() if name.endswith("_ms")},
         cpu_us=1e6 * used / max(1, answered),
+        other_cpu_us=1e6 * other_used / max(1, answered),
         errors=summary["refused"] + summary["broken"],
     )
 
 
 def median(loads: Sequence[Load]) -> Load:
-    """The median of each metric; errors are summed."""
+    """The median of each metric; errors are summed, and the longest response is that of all."""
     middle = Load(*(statistics.median(figures) for figures in zip(*loads, strict=True)))
-    return middle._replace(errors=sum(each.errors for each in loads))
+    return middle._replace(errors=sum(each.errors for each in loads), longest_ms=max(each.longest_ms for each in loads))
 
 
 def post(url: str, body: str) -> Any:

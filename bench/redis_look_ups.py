@@ -43,15 +43,6 @@ LOOK_UPS = {1: 100, 100: 10}  # entities a call -> calls of one round
 DATABASES = ("SQLite", "PostgreSQL")
 STORES = tuple(name for each in DATABASES for name in (each, f"{each} and Redis"))
 VAR = Path("var")  # on disk: another temporary folder may be in memory
-COPIED_AT_ONCE = 5_000
-
-
-class StoreLoad(NamedTuple):
-    """One task of one round; CPU milliseconds per request, of the service and of the servers beside it."""
-
-    load: Load
-    cpu_ms: float
-    server_cpu_ms: float
 
 
 class RunningStore(NamedTuple):
@@ -62,16 +53,6 @@ class RunningStore(NamedTuple):
     server_cpu_seconds: Callable[[], float]
     look_up: Callable[[Sequence[str]], Mapping[str, online_store.Stored]]
     refresh: Callable[[], None]  # before look-ups: see RedisReader.read_epochs
-
-
-def fill_database(url: str) -> None:
-    """Copy the features of this folder's online store."""
-    target, table = database.connect(url), database_tables.features
-    with entities.engine().connect() as source:
-        rows = [row._asdict() for row in source.execute(sa.select(table))]
-    for start in range(0, len(rows), COPIED_AT_ONCE):
-        database.execute(target, sa.insert(table), rows[start : start + COPIED_AT_ONCE])
-    target.dispose()
 
 
 def fill_redis(settings: Settings, question: Question, ids: Sequence[str]) -> None:
@@ -95,7 +76,7 @@ def fill_redis(settings: Settings, question: Question, ids: Sequence[str]) -> No
 def running_store(
     settings: Settings, requests: Sequence[EntityRequest], question: Question, server_cpu: Callable[[], float]
 ) -> Iterator[RunningStore]:
-    fill_database(settings.database_url.get_secret_value())
+    entities.copy_features(settings.database_url.get_secret_value())
     fill_redis(settings, question, [each.entity_id for each in requests])
     port, engine = free_port(), database.connect(settings.database_url)
     values = {"port": port, "database_url": settings.database_url.get_secret_value(), "spool": settings.spool}
@@ -112,11 +93,10 @@ def running_store(
     engine.dispose()
 
 
-def measure_task(store: RunningStore, bodies: list[str], connections: int) -> StoreLoad:
-    before = store.server_cpu_seconds()
-    measured = load.measure_load(store.url, bodies, connections, SECONDS, store.cpu_seconds)
-    count = measured.requests_per_second * SECONDS / 1_000
-    return StoreLoad(measured, measured.cpu_us / 1_000, (store.server_cpu_seconds() - before) / count)
+def measure_task(store: RunningStore, bodies: list[str], connections: int) -> Load:
+    return load.measure_load(
+        store.url, bodies, connections, SECONDS, store.cpu_seconds, other_cpu=store.server_cpu_seconds
+    )
 
 
 def measure_look_ups(store: RunningStore, ids: Sequence[str], size: int) -> CallCost:
@@ -132,7 +112,7 @@ def measure_in_turns(stores: Mapping[str, RunningStore], requests: Sequence[Enti
     """Figures by store. The stores take turns every few seconds, so that all are measured on the same machine."""
     ids = [each.entity_id for each in requests]
     single, lists = entities.single(requests), entities.lists(requests, LIST_ENTITIES, len(requests))
-    loads: dict[str, dict[str, list[StoreLoad]]] = {name: {task: [] for task in TASKS} for name in stores}
+    loads: dict[str, dict[str, list[Load]]] = {name: {task: [] for task in TASKS} for name in stores}
     costs: dict[str, dict[int, list[CallCost]]] = {name: {size: [] for size in LOOK_UPS} for name in stores}
     for store in stores.values():
         load.measure_load(store.url, single, max(TASKS.values()), WARM_UP_SECONDS, store.cpu_seconds)
@@ -154,16 +134,19 @@ def measure_in_turns(stores: Mapping[str, RunningStore], requests: Sequence[Enti
     }
 
 
-def figures_of(rounds: Sequence[StoreLoad], without_redis: Sequence[StoreLoad]) -> dict[str, float]:
-    """Medians of the rounds, and the median of each round's CPU time over that of the database alone."""
+def figures_of(rounds: Sequence[Load], without_redis: Sequence[Load]) -> dict[str, float]:
+    """Medians of the rounds, and the median of each round's CPU time over that of the database alone.
+
+    CPU milliseconds per request are of the service, and of the servers that it asks.
+    """
     pairs = zip(rounds, without_redis, strict=True)
-    ratios = sorted((each.cpu_ms + each.server_cpu_ms) / (other.cpu_ms + other.server_cpu_ms) for each, other in pairs)
-    figures = rounded(load.median([each.load for each in rounds]))
-    del figures["cpu_us"]
+    ratios = sorted((each.cpu_us + each.other_cpu_us) / (other.cpu_us + other.other_cpu_us) for each, other in pairs)
+    middle = load.median(rounds)
+    figures = {name: value for name, value in rounded(middle).items() if not name.endswith("cpu_us")}
     return {
         **figures,
-        "cpu_ms": round(statistics.median(each.cpu_ms for each in rounds), 2),
-        "server_cpu_ms": round(statistics.median(each.server_cpu_ms for each in rounds), 3),
+        "cpu_ms": round(middle.cpu_us / 1_000, 2),
+        "server_cpu_ms": round(middle.other_cpu_us / 1_000, 3),
         "cpu_ratio": round(statistics.median(ratios), 2),
         "cpu_ratio_lower_quartile": round(ratios[len(ratios) // 4], 2),
         "cpu_ratio_upper_quartile": round(ratios[-1 - len(ratios) // 4], 2),

@@ -3,16 +3,18 @@
 import os
 import sqlite3
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench import entities
 from bench.environments import TOOLS
 from bench.server_comparison import VAR, Contender, Launch, LoadTask
 from ontime import registry
 from ontime.settings import Settings
+from tests import postgres
 
 CONNECTIONS = (1, 16, 64)
 ALONE, BUSY = str(CONNECTIONS[0]), str(CONNECTIONS[-1])
@@ -25,20 +27,45 @@ LOCAL = "--host", "127.0.0.1", "--port"
 PATHS = {"PATH": f"{TOOLS}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": f"{Path.cwd()}:{Path('src').resolve()}"}
 
 
-def launch_ontime(port: int, folder: Path, workers: int) -> Launch:
-    """This service, on a copy of the online store."""
-    copy = folder / "ontime.db"
-    with closing(sqlite3.connect(entities.DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
-        source.backup(target)
+class CorePrefixes(NamedTuple):
+    """What comes before the commands of a server and of the load tool, so that they run on cores of their own."""
+
+    server: Sequence[str] = ()
+    load_tool: Sequence[str] = ()
+
+
+def separate_cores(cores: Sequence[int]) -> CorePrefixes:
+    """The last core is for the load tool, the others are for the server. With fewer than three, they share all.
+
+    >>> separate_cores([0, 1, 2])
+    CorePrefixes(server=('taskset', '-c', '0,1'), load_tool=('taskset', '-c', '2'))
+    >>> separate_cores([0, 1])
+    CorePrefixes(server=(), load_tool=())
+    """
+    if len(cores) < 3:
+        return CorePrefixes()
+    *others, last = map(str, sorted(cores))
+    return CorePrefixes(("taskset", "-c", ",".join(others)), ("taskset", "-c", last))
+
+
+def launch_ontime(
+    port: int, folder: Path, workers: int, database_url: str | None = None, prefix: Sequence[str] = ()
+) -> Launch:
+    """This service, on that database, or on a copy of this folder's online store."""
+    if database_url is None:
+        copy = folder / "ontime.db"
+        with closing(sqlite3.connect(entities.DATABASE)) as source, closing(sqlite3.connect(copy)) as target:
+            source.backup(target)
+        database_url = f"sqlite:///{copy}"
     settings = {
         "port": port,
         "workers": workers,
-        "database_url": f"sqlite:///{copy}",
+        "database_url": database_url,
         "spool": folder / "spool",
         "releases": entities.RELEASES,
     }
     env = {f"ONTIME_{name.upper()}": str(value) for name, value in settings.items()}
-    return Launch([sys.executable, "-m", "serving"], env)
+    return Launch([*prefix, sys.executable, "-m", "serving"], env)
 
 
 def launch_mlflow(port: int, folder: Path) -> Launch:
@@ -64,7 +91,11 @@ def at_each(bodies: list[str]) -> dict[str, LoadTask]:
     return {str(connections): LoadTask(connections, bodies) for connections in CONNECTIONS}
 
 
-def serving_contenders() -> dict[str, Contender]:
+def serving_contenders(database: postgres.Server, prefixes: CorePrefixes) -> dict[str, Contender]:
+    """In the order of a round: those that are compared are next to each other, except for BentoML's.
+
+    `prefixes` are for one worker and for two, because only two could use the core of the load tool.
+    """
     requests, many = entities.evenly_spaced(ENTITIES), entities.evenly_spaced(2 * max(LISTS))
     single = at_each(entities.single(requests))
     in_lists = {f"list of {size}": LoadTask(LIST_CONNECTIONS, entities.lists(many, size, ENTITIES)) for size in LISTS}
@@ -72,15 +103,26 @@ def serving_contenders() -> dict[str, Contender]:
         at_each(entities.model_rows(requests, "inputs")),
         at_each(entities.model_rows(requests, "rows")),
     )
-    ready, path = "/health/ready", "/v1/predictions"
+    url = database.new_database()
+    entities.copy_features(url)
+    ready, path, busy = "/health/ready", "/v1/predictions", {BUSY: single[BUSY]}
+    ours = partial(Contender, ready=ready, path=path, probability=_probability_of_ours)
     return {
-        "ontime": Contender(partial(launch_ontime, workers=1), ready, path, single | in_lists, _probability_of_ours),
-        "mlflow": Contender(launch_mlflow, "/ping", "/invocations", for_mlflow, _probability_of_mlflow),
         "bentoml": Contender(launch_bentoml, "/readyz", "/predict", for_bentoml, lambda answer: answer[0]),
         "bare": Contender(launch_bare, ready, path, single),
-        "two workers": Contender(
-            partial(launch_ontime, workers=2), ready, path, {BUSY: single[BUSY]}, _probability_of_ours
+        "ontime": ours(partial(launch_ontime, workers=1), tasks=single | in_lists),
+        "mlflow": Contender(launch_mlflow, "/ping", "/invocations", for_mlflow, _probability_of_mlflow),
+        "postgresql": ours(
+            partial(launch_ontime, workers=1, database_url=url), tasks=busy, other_cpu=database.cpu_seconds
         ),
+        **{
+            name: ours(
+                partial(launch_ontime, workers=workers, prefix=prefixes.server),
+                tasks=busy,
+                load_prefix=prefixes.load_tool,
+            )
+            for name, workers in (("one worker", 1), ("two workers", 2))
+        },
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import codecs, entities, servers
-from bench.server_comparison import Contender, Launch, compare_servers, rounded
+from bench.server_comparison import Contender, Launch, compare_servers, median_run, rounded
 from pipelines.layout import REPORTS, write_json
 
 ROUNDS = 3
@@ -57,7 +57,8 @@ def main() -> None:
         "seconds": SECONDS,
         "rounds": ROUNDS,
         "servers": {
-            name: {connections: rounded(load) for connections, load in run.loads.items()} for name, run in runs.items()
+            name: {connections: rounded(load) for connections, load in median_run(rounds).loads.items()}
+            for name, rounds in runs.items()
         },
         "microseconds": {what: {way: round(us, 2) for way, us in ways.items()} for what, ways in microseconds.items()},
     }

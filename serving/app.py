@@ -32,6 +32,7 @@ from serving.spool import Spool
 # AnyIO's default of 40 is more than SQLAlchemy's pool has connections, each of which keeps a cache. More threads would
 # not answer sooner: they wait for the interpreter lock.
 QUERY_THREADS = 8
+COLLECTED_AT_ONCE = 20_000  # objects; Python's default of 700 collects several times in each batch
 CACHE_MB = 2  # of SQLite for each connection, of which there are several
 
 
@@ -79,6 +80,7 @@ def create_app(settings: Settings) -> FastAPI:
         batcher.start()
         # Objects that exist now live until the end: garbage collection would traverse them and delay every response.
         gc.freeze()
+        gc.set_threshold(COLLECTED_AT_ONCE)
         gc.enable()
         yield
         model_store.stop()

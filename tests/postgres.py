@@ -20,19 +20,20 @@ DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.slow))  # pa
 
 
 def _binaries() -> Path:
-    """The folder of the newest version. Raises AssertionError without PostgreSQL: a test that cannot run fails."""
+    """The folder of the newest version. Without PostgreSQL it exits: a test that cannot run fails."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
     on_path = shutil.which("initdb")
     folder = installed[-1] if installed else Path(on_path).parent if on_path else None
-    assert folder is not None, "PostgreSQL's initdb is not on this machine: apt-get install postgresql"
+    if folder is None:
+        raise SystemExit("PostgreSQL's initdb is not on this machine; run apt-get install postgresql")
     return folder
 
 
 class Server:
     """A server that runs as PostgreSQL's own user where the tests run as root, which PostgreSQL refuses."""
 
-    def __init__(self, folder: Path) -> None:
-        self._data, self._bin = folder / "data", _binaries()
+    def __init__(self, folder: Path, *, durable: bool) -> None:
+        self._data, self._bin, self._durable = folder / "data", _binaries(), durable
         self._user = "postgres" if os.geteuid() == 0 else None
         if self._user:
             account = pwd.getpwnam(self._user)
@@ -46,7 +47,8 @@ class Server:
         subprocess.run(command, user=self._user, cwd="/", check=True, stdout=subprocess.DEVNULL)
 
     def start(self) -> None:
-        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port), "-c", "fsync=off"]
+        command = [str(self._bin / "postgres"), "-D", str(self._data), "-p", str(self.port)]
+        command += ["-c", f"fsync={'on' if self._durable else 'off'}"]
         command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, user=self._user, cwd="/", **quiet)  # type: ignore[call-overload]
@@ -110,13 +112,15 @@ class Server:
 
 
 @contextmanager
-def running() -> Iterator[Server]:
+def running(*, durable: bool = False) -> Iterator[Server]:
     """A server with an empty cluster, in a folder of its own: stopped and deleted afterwards.
 
     Not in a folder of pytest: each start of pytest closes those to other users, also while a server writes there.
+    `durable`: a commit waits for the disk, as by default, which takes time.
     """
-    with tempfile.TemporaryDirectory(prefix="postgres-", ignore_cleanup_errors=True) as folder:
-        server = Server(Path(folder))
+    place = "/var/tmp" if durable else None  # noqa: S108  on disk, while /tmp may be in memory; the folder is a new one
+    with tempfile.TemporaryDirectory(prefix="postgres-", dir=place, ignore_cleanup_errors=True) as folder:
+        server = Server(Path(folder), durable=durable)
         try:
             yield server
         finally:
