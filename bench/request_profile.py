@@ -43,7 +43,7 @@ STAGES = {
     "build the predictions": "serving.scoring:predictions_of",
     "build the rows of the log": "serving.scoring:log_rows",
     "commit": "serving.prediction_log:PredictionLog.store",
-    "observe metrics": "serving.batcher:_measure",
+    "observe metrics": "serving.metrics:count_batch",
     "access log": "serving.access_log:log_request",
 }
 REST = "rest"

@@ -7,17 +7,15 @@ requests that have arrived meanwhile, so they never wait for the whole list.
 """
 
 import asyncio
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
-from itertools import pairwise
-from time import perf_counter, time
+from functools import partial
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import Counter, Histogram
 
 from ontime.declaration import EntityRequest
 from ontime.live_releases import LiveReleases
@@ -37,8 +35,6 @@ MAX_WAITING_ENTITIES = 20_000  # with more, clients would time out
 
 CLIENT_LEFT = 499  # nginx's status for it, which only the access log shows
 LEFT = ErrorDetail(place="client", reason="closed the connection before its response")
-
-LOOK_UP, SCORE, COMMIT = (metrics.STAGE_SECONDS.labels(stage) for stage in ("lookup", "score", "commit"))
 
 Predictions = list[dict[str, Any]]
 
@@ -173,7 +169,13 @@ class Batcher:
             committing_at, rows = perf_counter(), log_rows[start : start + PART_ENTITIES]
             await self._database_thread.submit(partial(self._log.store, rows))
             commit_s += perf_counter() - committing_at
-        _measure(parts, predictions, matrix, commit_s)
+        metrics.count_batch(
+            [part.moments for part in parts],
+            commit_s,
+            [stored for part in parts for stored in part.batch.stored],
+            predictions,
+            matrix,
+        )
         if live.challenger is not None:
             for part in parts:
                 self._shadow.submit(part.batch, live, part.predictions)
@@ -231,31 +233,3 @@ def _places_to_explain(requests: Sequence[PendingRequest]) -> list[int]:
     """The places, in the batch, of the entities whose reasons were requested."""
     flags = [request.explain for request in requests for _ in request.entities]
     return [place for place, explain in enumerate(flags) if explain]
-
-
-def _measure(
-    parts: Sequence[ScoredPart], predictions: Predictions, matrix: NDArray[np.float32], commit_s: float
-) -> None:
-    for part in parts:
-        for stage, (start, end) in zip((LOOK_UP, SCORE), pairwise(part.moments), strict=True):
-            stage.observe(end - start)
-    COMMIT.observe(commit_s)
-    metrics.BATCH_ENTITIES.observe(len(predictions))
-    probabilities: dict[tuple[str, bool], list[float]] = defaultdict(list)
-    for prediction in predictions:
-        probabilities[prediction["model_version"], prediction["alert"]].append(prediction["probability"])
-    for (version, alert), values in probabilities.items():
-        counter, histogram = _metrics_of(version, alert)
-        counter.inc(len(values))
-        metrics.observe_all(histogram, values)
-    missing = np.count_nonzero(np.isnan(matrix), axis=1) / matrix.shape[1]
-    metrics.observe_all(metrics.MISSING_FEATURES, missing.tolist())
-    now, stored = time(), [each for part in parts for each in part.batch.stored if each is not None]
-    metrics.observe_all(metrics.FEATURE_AGE, [max(0.0, now - each.moment.timestamp()) for each in stored])
-    metrics.WITHOUT_FEATURES.inc(len(predictions) - len(stored))
-
-
-@lru_cache(maxsize=16)
-def _metrics_of(version: str, alert: bool) -> tuple[Counter, Histogram]:
-    """Cached, because `labels` is slow."""
-    return metrics.PREDICTIONS.labels(version, str(alert).lower()), metrics.PROBABILITY.labels(version)

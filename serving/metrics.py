@@ -6,10 +6,15 @@ With several workers `PROMETHEUS_MULTIPROC_DIR` is set (see `server.py`), and ea
 import os
 from bisect import bisect_left
 from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from time import time
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -20,6 +25,8 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+
+from ontime.online_store import Stored
 
 __all__ = ["CONTENT_TYPE_LATEST", "exposition"]
 
@@ -78,8 +85,48 @@ THREAD_STUCK = Gauge(
 )
 
 
+LOOK_UP, SCORE, COMMIT = (STAGE_SECONDS.labels(stage) for stage in ("lookup", "score", "commit"))
+
+
+def count_batch(
+    moments: Sequence[tuple[float, float, float]],
+    commit_s: float,
+    stored: Sequence[Stored | None],
+    predictions: Sequence[Mapping[str, Any]],
+    matrix: NDArray[np.float32],
+) -> None:
+    """Count the predictions of a batch.
+
+    `moments` of each part: start, look-up, and end of scoring. `stored`: each entity's row of the online store.
+    """
+    for started_at, looked_up_at, scored_at in moments:
+        LOOK_UP.observe(looked_up_at - started_at)
+        SCORE.observe(scored_at - looked_up_at)
+    COMMIT.observe(commit_s)
+    BATCH_ENTITIES.observe(len(predictions))
+    probabilities: dict[tuple[str, bool], list[float]] = defaultdict(list)
+    for prediction in predictions:
+        probabilities[prediction["model_version"], prediction["alert"]].append(prediction["probability"])
+    for (version, alert), values in probabilities.items():
+        counter, histogram = _metrics_of(version, alert)
+        counter.inc(len(values))
+        observe_all(histogram, values)
+    missing = np.count_nonzero(np.isnan(matrix), axis=1) / matrix.shape[1]
+    observe_all(MISSING_FEATURES, missing.tolist())
+    now = time()
+    ages = [max(0.0, now - each.moment.timestamp()) for each in stored if each is not None]
+    observe_all(FEATURE_AGE, ages)
+    WITHOUT_FEATURES.inc(len(stored) - len(ages))
+
+
+@lru_cache(maxsize=16)
+def _metrics_of(version: str, alert: bool) -> tuple[Counter, Histogram]:
+    """Cached, because `labels` is slow."""
+    return PREDICTIONS.labels(version, str(alert).lower()), PROBABILITY.labels(version)
+
+
 def observe_all(histogram: Histogram, values: Sequence[float]) -> None:
-    """As `histogram.observe` of each value, in a tenth of the time: a list of 1000 entities has 3000 values."""
+    """As `histogram.observe` of each value, but faster: a list of 1000 entities has 3000 values."""
     buckets = Tally(bisect_left(histogram._upper_bounds, value) for value in values)
     for bucket, count in buckets.items():
         histogram._buckets[bucket].inc(count)

@@ -103,8 +103,7 @@ class Supervised(Heartbeat):
 class CallThread:
     """A thread for calls of the event loop that block, one after another.
 
-    An executor of one thread does the same with two futures for each call and several locks, which took a fifteenth
-    of the CPU time of a request that is alone.
+    An executor of one thread does the same, with two futures and several locks for each call.
     """
 
     def __init__(self, name: str) -> None:

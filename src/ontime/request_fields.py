@@ -19,7 +19,7 @@ def arrays_of(entities: Sequence[EntityRequest], kinds: Mapping[str, type]) -> C
     for name, kind in kinds.items():
         values = [getattr(entity, name) for entity in entities]
         if kind is datetime:
-            # numpy takes four times as long to convert the datetimes themselves.
+            # Whole numbers, because numpy takes much longer to convert datetimes.
             columns[name] = np.array([(each - EPOCH) // MICROSECOND for each in values], "datetime64[us]")
         else:
             columns[name] = np.array(values, dtype=object if kind is str else None)
