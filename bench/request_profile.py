@@ -108,7 +108,7 @@ class StageClock:
 
 
 def function_of(stage: str) -> Callable[..., Any]:
-    """The function of a stage. Exits, and names it, if it is no longer there."""
+    """The function of a stage. Exits with its name if it does not exist."""
     try:
         function = pkgutil.resolve_name(STAGES[stage])
     except (ImportError, AttributeError):

@@ -267,7 +267,7 @@ def method_sentences() -> list[str]:
     workers, database = SERVING["workers"], SERVING["servers"]["postgresql"]["by_connections"][BUSY]
     own, rates = workers["load_tool_on_its_own_core"], [workers[each]["requests_per_cpu_second"] for each in "12"]
     return [
-        f"{SERVING['seconds']} seconds a measurement",
+        f"{SERVING['seconds']} seconds a measurement, medians of {SERVING['rounds']} rounds",
         f"{SERVING['errors']} errors",
         f"PostgreSQL's own processes take {database['other_cpu_us']:,} µs more",
         f"For one worker and for two, wrk {'has a core of its own' if own else 'shares the cores with them'}",

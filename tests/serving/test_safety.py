@@ -330,6 +330,21 @@ def test_an_internal_error_reveals_nothing_about_the_server(
 
     assert answer.status_code == 500
     assert answer.json() == {"detail": [{"place": "service", "reason": "internal error; see the log of the service"}]}
+
+
+def test_an_internal_error_of_any_route_has_the_headers_of_every_response(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr("serving.search.problem_info", fails)
+
+    answer = client.get("/v1/problem", headers={"X-Request-Id": "mine"})
+
+    assert (answer.status_code, answer.headers["x-request-id"]) == (500, "mine")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "secret detail" not in answer.text
     assert answer.headers["x-request-id"]
 
 
