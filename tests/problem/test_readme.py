@@ -282,10 +282,9 @@ def soak_sentences() -> list[str]:
     memory, descriptors, slow = SOAK["drift"]["rss_mb"], SOAK["drift"]["descriptors"], SOAK["slow_requests"]
     longest_ms = max(each["longest_ms"] for route, each in SOAK["routes"].items() if route != "GET /v1/ops")
     client = SOAK["slow_for_a_client"]
-    assert client["count"] == 0  # "never waited 200 ms"
     return [
         f"the other routes the longest took {longest_ms:.0f} ms",
-        f"for each of its {client['requests']:,} requests, never waited 200 ms",
+        f"for each of its {client['requests']:,} requests, waited 200 ms or longer for {client['count']} of them",
         f"in {SOAK['seconds'] / 60:.0f} minutes to one worker",
         f"{SERVING['errors']} errors",
         f"{SOAK['requests']:,} requests",
