@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from infra.tests.watchers import Stack, alertmanager_telling, prometheus_watching, receiving
+from infra.tests.watchers import Stack, alertmanager_telling, node_exporter, prometheus_watching, receiving
 from ontime import database, local_time, release_pointer
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -108,7 +108,8 @@ def stack(world: World, streamed: int, tmp_path_factory: pytest.TempPathFactory)
         running(world.settings, ONTIME_API_KEYS=str(folder / "keys.json")) as service,
         receiving() as receiver,
         alertmanager_telling(receiver.url, folder) as alertmanager,
-        prometheus_watching(service.port, streamed, alertmanager.port, folder) as prometheus,
+        node_exporter(folder) as node,
+        prometheus_watching(service.port, streamed, alertmanager.port, node, folder) as prometheus,
     ):
         watched = Stack(service, {"Authorization": f"Bearer {desk}"}, prometheus, alertmanager, receiver)
         _asked_a_little(watched, world)
