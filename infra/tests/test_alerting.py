@@ -1,8 +1,10 @@
 """Alerts fire at their threshold and not before, reach the right receiver once, and say what to do."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,25 @@ def test_the_watchdog_has_a_receiver_of_its_own(tmp_path: Path) -> None:
     labels = [f"{name}={value}" for name, value in {"alertname": "Watchdog", **ALERTS["Watchdog"]["labels"]}.items()]
 
     assert ran("amtool", "config", "routes", "test", f"--config.file={config}", *labels).strip() == "watchdog"
+
+
+def test_make_stack_says_which_receivers_have_no_address(tmp_path: Path) -> None:
+    def printed() -> str:
+        command, environment = (
+            [sys.executable, "-m", "infra.credentials"],
+            {**os.environ, "STACK_SECRETS": str(tmp_path)},
+        )
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+    first = printed()
+    (tmp_path / "pager_url").write_text("https://pager.example.com/hook\n")
+    second = printed()
+    for name in ("tickets_url", "watchdog_url"):
+        (tmp_path / name).write_text("https://tickets.example.com/hook")
+
+    assert "no alert reaches anybody by pager_url, tickets_url, watchdog_url: write your addresses" in first
+    assert second.startswith("credentials: no alert reaches anybody by tickets_url, watchdog_url: ")
+    assert printed() == ""
 
 
 @pytest.mark.parametrize("expr", EXPRESSIONS.values(), ids=EXPRESSIONS)

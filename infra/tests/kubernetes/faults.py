@@ -320,7 +320,6 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
     prometheus.prometheus_may_scrape_what_it_is_told_to: (
         Fault("a field that the operator does not know",
               "ServiceMonitor/ontime", "spec/endpoints/0/bearerToken", "ontime-metrics-key"),
-        Fault("a label by which nobody selects", "ServiceMonitor/ontime", "metadata/labels/release", GONE),
         Fault("no key for the metrics", "ServiceMonitor/ontime", "spec/endpoints/0/authorization", GONE),
         Fault("a key that nobody makes",
               "ServiceMonitor/ontime", "spec/endpoints/0/authorization/credentials/name", "ontime-api-keys"),

@@ -129,8 +129,6 @@ def prometheus_may_scrape_what_it_is_told_to(cluster: Cluster) -> list[str]:
             wrong.append(f"ServiceMonitor: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}")
             continue
         assert isinstance(spec, _Monitored)
-        if "release" not in each["metadata"]["labels"]:
-            wrong.append("ServiceMonitor: kube-prometheus-stack selects by the label release")
         services = [
             service
             for service in of(cluster, "Service")
