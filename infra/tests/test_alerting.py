@@ -15,6 +15,7 @@ from infra.tests import rules
 from infra.tests.conftest import World, strangers
 from infra.tests.tools import INFRA, ROOT
 from infra.tests.watchers import Stack, alertmanager_config, alertmanager_telling, program
+from monitoring.alerts import NOT_URGENT
 from tests.service import wait_for
 
 PROMETHEUS = INFRA / "prometheus"
@@ -77,6 +78,14 @@ def move(rule: dict[str, Any], limit: float, wait: float) -> None:
         seconds = int(rule["for"][:-1]) * {"m": 60, "h": 3600}[rule["for"][-1]]
         rule["for"] = f"{int(seconds * wait)}s"
     rule["expr"] = moved
+
+
+def test_an_alert_of_the_monitor_that_is_not_urgent_is_no_page() -> None:
+    names = "|".join(NOT_URGENT)
+
+    assert f'metric!~"{names}"' in ALERTS["DataBroken"]["expr"]
+    assert f'metric=~"{names}"' in ALERTS["NoPredictions"]["expr"]
+    assert ALERTS["NoPredictions"]["labels"]["severity"] == "ticket"
 
 
 @pytest.mark.parametrize("name", ALERTS)
