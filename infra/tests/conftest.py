@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from infra.tests.watchers import Stack, alertmanager_telling, node_exporter, prometheus_watching, receiving
-from ontime import database, local_time, release_pointer
+from ontime import database, heartbeat, local_time, release_pointer
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
@@ -49,6 +49,7 @@ def world(
     folder = tmp_path_factory.mktemp("world")
     settings = published(folder, small, other).model_copy(update={"evidently": folder / "evidently"})
     stored = store(settings, weeks, tables)
+    (settings.releases / heartbeat.COPY).touch()  # as a mirror does
     # Not by pipelines.operations.transitions, which would need an MLflow registry with these two versions.
     release_pointer.set_challenger(settings.releases, "2", 0.5)
     timetable = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]]
