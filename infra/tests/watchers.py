@@ -205,6 +205,7 @@ def prometheus_watching(service: int, stream: int, alertmanager: int, node: int,
     options = [
         f"--config.file={prometheus_config(folder, service, stream, port, alertmanager, node)}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
+        f"--rules.alert.resend-delay={HURRY}",  # an alert that fires before Alertmanager is discovered is not sent
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     with _started("prometheus", options, port, folder):
