@@ -250,6 +250,7 @@ stack: install  ## start the platform in containers, on 127.0.0.1:8000; build mi
 	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 	@echo "stack: the service on http://127.0.0.1:8000 (key: infra/secrets/desk_key), MLflow :5000, Prefect :4200, Prometheus :9090, Grafana :3000"
+	@$(PY) -m infra.credentials
 
 stack-stream: install  ## start a broker, the data feed and ontime stream beside the running stack
 	@$(PY) -m infra.credentials

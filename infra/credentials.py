@@ -1,6 +1,6 @@
 """Creates the secrets of the stack once, as files in infra/secrets/, which git ignores. It never prints them.
 
-    python -m infra.credentials            creates missing secrets; existing ones stay
+    python -m infra.credentials            creates missing secrets; existing ones stay; says which addresses are missing
 
 To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
 PostgreSQL; for the signing key, sign the releases with `make stack-run DO="make sign"`, then delete the first line of
@@ -34,6 +34,7 @@ BUCKETS = {
 }
 KEYS = {"metrics_key": ["admin"], "desk_key": ["predict", "outcomes"]}  # for Prometheus, and for a first person
 BROKER_FOLDER = Path("/app/var/broker")  # in the container
+RECEIVERS = ("pager_url", "tickets_url", "watchdog_url")  # of infra/alertmanager/alertmanager.yml
 PLACEHOLDER_URL = "http://127.0.0.1:9/write-your-own-address-into-infra/secrets"
 
 
@@ -53,7 +54,7 @@ def create_missing(folder: Path) -> list[str]:
     generators |= {f"{tenant}_password": secrets.token_urlsafe for tenant in TENANTS}
     generators |= {f"aws_{who}": _credentials for who in BUCKETS}
     generators["ontime_broker"] = lambda: f"nats://{secrets.token_urlsafe()}@broker:4222"
-    generators |= dict.fromkeys(("pager_url", "tickets_url"), lambda: PLACEHOLDER_URL)
+    generators |= dict.fromkeys(RECEIVERS, lambda: PLACEHOLDER_URL)
     for name in sorted(generators.keys() - before):
         write(name, generators[name]())
     if "signing_key" not in before:
@@ -73,6 +74,11 @@ def create_missing(folder: Path) -> list[str]:
             write(name, keys.add(folder / "api_keys", name.removesuffix("_key"), scopes))
     (folder / "api_keys").chmod(0o644)
     return sorted(_names(folder) - before)
+
+
+def receivers_without_address(folder: Path) -> list[str]:
+    """The files that still have the address they were created with, where nobody listens."""
+    return [name for name in RECEIVERS if (folder / name).read_text().strip() == PLACEHOLDER_URL]
 
 
 def _names(folder: Path) -> set[str]:
@@ -122,4 +128,7 @@ def _identity(folder: Path, who: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    print(f"credentials: {', '.join(create_missing(FOLDER)) or 'nothing'} created in {FOLDER}")
+    if created := create_missing(FOLDER):
+        print(f"credentials: {', '.join(created)} created in {FOLDER}")
+    if unset := receivers_without_address(FOLDER):
+        print(f"credentials: no alert reaches anybody by {', '.join(unset)}: write your addresses into these files")

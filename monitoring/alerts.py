@@ -1,6 +1,7 @@
 """Alert rules: an alert fires when a metric exceeds its limit on n of the last m days that have a value.
 
-Tier 1 blocks all release changes and pages the operator, tier 2 requests a retraining, tier 3 is only reported.
+Tier 1 blocks all release changes and pages the operator (NOT_URGENT: opens a ticket), tier 2 requests a retraining,
+tier 3 is only reported.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Any
 from ontime.params import AlertRule
 
 PERFORMANCE_ALERTS = ("loss_excess", "auc_shortfall", "rate_gap")  # a diagnosis explains these
+# A day without callers may be a holiday, and it is over when the monitor sees it. A service that was down has paged.
+NOT_URGENT = ("silent",)
 Metrics = Mapping[str, float | None]
 
 
@@ -27,6 +30,10 @@ class Alert:
     value: float
     above: float
     reason: str
+
+    @property
+    def pages(self) -> bool:
+        return self.tier is Tier.STOP and self.name not in NOT_URGENT
 
     @property
     def summary(self) -> str:

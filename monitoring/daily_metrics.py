@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from monitoring import performance, samples, table_metrics
 from monitoring.alerts import Metrics
 from monitoring.performance import Performance
-from ontime import database, online_store, release
+from ontime import database, database_tables, online_store, release
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.release import Manifest
@@ -97,12 +97,25 @@ def read_metrics(context: DayContext, champion: Manifest, window: Window) -> Met
         "quarantined_batches": float(len(_decisions_today(context, "quarantine"))),
         "skewed_share": max((row.evidence["share"] for row in _decisions_today(context, "skew")), default=0.0),
         "late_share": max((row.evidence["share"] for row in _decisions_today(context, "late events")), default=0.0),
-        "silent": float(today.empty),
+        "silent": float(today.empty) if len(today) or _has_predicted(context) else None,
         **table_metrics.prediction_metrics(today, reference, table_metrics.categorical_features(today, texts)),
         "unlabelled_share": table_metrics.unlabelled_share(settled),
         **table_metrics.performance_metrics(window.performance),
         **_drift_metrics(context, champion),
     }
+
+
+def _has_predicted(context: DayContext) -> bool:
+    """Whether there is any prediction for an event before the end of the day: a new service has no callers yet."""
+    predictions, entities = database_tables.predictions, database_tables.entities
+    query = (
+        sa.select(predictions.c.prediction_id)
+        .join(entities, entities.c.entity_id == predictions.c.entity_id)
+        .where(entities.c.event_at < context.now)
+        .limit(1)
+    )
+    with context.engine.connect() as connection:
+        return connection.execute(query).first() is not None
 
 
 def _decisions_today(context: DayContext, kind: str) -> list[sa.Row[Any]]:

@@ -38,14 +38,13 @@ def post_alerts(engine: sa.Engine, url: AnyHttpUrl | None) -> int:
 
 def payload(day: str, severe: list[Alert], why: str | None = None) -> dict[str, object]:
     """The JSON body: `text` is for chat programs, the other fields are for machines. `why`: a diagnosis' headline."""
-    worst = min(alert.tier for alert in severe)
     text = f"ontime, {day}: " + "; ".join(f"{alert.summary}: {alert.reason}" for alert in severe)
     if any(alert.name in alerts.PERFORMANCE_ALERTS for alert in severe):
         text += f". Why: {why}; `make diagnose` has the details" if why else ". Why: run `make diagnose`"
     return {
         "text": text,
         "day": day,
-        "severity": "page" if worst is Tier.STOP else "ticket",
+        "severity": "page" if any(alert.pages for alert in severe) else "ticket",
         "alerts": [vars(alert) for alert in severe],
         "why": why,
     }

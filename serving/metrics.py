@@ -84,6 +84,9 @@ THREAD_STUCK = Gauge(
     "ontime_thread_stuck", "1 while a thread does not finish its step", ["thread"], multiprocess_mode="livemax"
 )
 
+# A counter that first appears with its first error shows no increase: rate() and increase() need the 0 before it.
+for _status in (200, 422, 500, 503):
+    REQUESTS.labels("/v1/predictions", _status)
 
 LOOK_UP, SCORE, COMMIT = (STAGE_SECONDS.labels(stage) for stage in ("lookup", "score", "commit"))
 
@@ -142,18 +145,33 @@ class MonitorMetrics(NamedTuple):
     retraining_requested_at: datetime | None  # None: no retraining is pending
 
 
-def exposition(monitor: MonitorMetrics | None) -> bytes:
-    """The metrics of all workers, and those of the monitor if it has run, in Prometheus' text format."""
+def exposition(monitor: MonitorMetrics | None, mirrored_at: float | None) -> bytes:
+    """The metrics of all workers, and those of the monitor and the mirror if they have run, in Prometheus' text format.
+
+    `mirrored_at`: when the mirror last succeeded, Unix time.
+    """
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry) + (b"" if monitor is None else generate_latest(_monitor_registry(monitor)))
+    return generate_latest(registry) + generate_latest(_registry_of_others(monitor, mirrored_at))
 
 
-def _monitor_registry(monitor: MonitorMetrics) -> CollectorRegistry:
+def _registry_of_others(monitor: MonitorMetrics | None, mirrored_at: float | None) -> CollectorRegistry:
     """A registry for one response, so that the values do not depend on the worker."""
     registry = CollectorRegistry()
+    if mirrored_at is not None:
+        Gauge(
+            "ontime_mirror_succeeded_seconds",
+            "When the mirror last compared the releases with the store, Unix time",
+            registry=registry,
+        ).set(mirrored_at)
+    if monitor is not None:
+        _add_monitor(registry, monitor)
+    return registry
+
+
+def _add_monitor(registry: CollectorRegistry, monitor: MonitorMetrics) -> None:
     Gauge(
         "ontime_monitored_until_seconds",
         "End of the monitor's last day, Unix time on the feed's clock",
@@ -177,4 +195,3 @@ def _monitor_registry(monitor: MonitorMetrics) -> CollectorRegistry:
             "Time of the request for a retraining that has not finished, Unix time on the feed's clock",
             registry=registry,
         ).set(monitor.retraining_requested_at.timestamp())
-    return registry

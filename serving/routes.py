@@ -30,7 +30,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from ontime import database, schema
+from ontime import database, heartbeat, schema
 from ontime.declaration import ENTITY_ID
 from ontime.problem import PROBLEM
 from ontime.schema import WORDS
@@ -234,7 +234,9 @@ def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: Predic
         """In Prometheus' text format."""
         threads.notes()  # updates their metrics
         return Response(
-            metrics.exposition(operations.latest_monitor_metrics(prediction_log)),
+            metrics.exposition(
+                operations.latest_monitor_metrics(prediction_log), heartbeat.last_copy_seconds(settings.releases)
+            ),
             media_type=metrics.CONTENT_TYPE_LATEST,
         )
 

@@ -51,7 +51,8 @@ locals {
   of_targets  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = aws_lb_target_group.service.arn_suffix }
   of_database = { DBInstanceIdentifier = aws_db_instance.postgres.identifier }
 
-  # Alarms on which a person can act at once. The monitor watches the quality of predictions.
+  # Alarms on which a person can act at once. The monitor watches data and model, and posts its alerts to the address in the
+  # worker's secret `ontime_webhook` (README.md, step 6).
   alarms = {
     nobody-answers = {
       about     = "No task is ready: see the service's events and its log"

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 import pytest
 
-from infra.tests.watchers import Stack, alertmanager_telling, prometheus_watching, receiving
-from ontime import database, local_time, release_pointer
+from infra.tests.watchers import Stack, alertmanager_telling, node_exporter, prometheus_watching, receiving
+from ontime import database, heartbeat, local_time, release_pointer
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
@@ -49,6 +49,7 @@ def world(
     folder = tmp_path_factory.mktemp("world")
     settings = published(folder, small, other).model_copy(update={"evidently": folder / "evidently"})
     stored = store(settings, weeks, tables)
+    (settings.releases / heartbeat.COPY).touch()  # as a mirror does
     # Not by pipelines.operations.transitions, which would need an MLflow registry with these two versions.
     release_pointer.set_challenger(settings.releases, "2", 0.5)
     timetable = tables["flights"].set_index("entity_id", drop=False).loc[stored["entity_id"]]
@@ -108,7 +109,8 @@ def stack(world: World, streamed: int, tmp_path_factory: pytest.TempPathFactory)
         running(world.settings, ONTIME_API_KEYS=str(folder / "keys.json")) as service,
         receiving() as receiver,
         alertmanager_telling(receiver.url, folder) as alertmanager,
-        prometheus_watching(service.port, streamed, alertmanager.port, folder) as prometheus,
+        node_exporter(folder) as node,
+        prometheus_watching(service.port, streamed, alertmanager.port, node, folder) as prometheus,
     ):
         watched = Stack(service, {"Authorization": f"Bearer {desk}"}, prometheus, alertmanager, receiver)
         _asked_a_little(watched, world)

@@ -9,7 +9,9 @@ import yaml
 
 from infra.tests.tools import INFRA
 
-RULES = INFRA / "prometheus" / "rules.yaml"
+FOLDER = INFRA / "prometheus"
+IN_STACK = ("rules.yaml", "stack.yaml")  # what prometheus.yml loads
+ALL = (*IN_STACK, "kubernetes.yaml")
 
 # metric -> label -> values
 Series = Mapping[str, Mapping[str, Set[str]]]
@@ -28,13 +30,19 @@ class Query(NamedTuple):
     grouped_by: set[str]
 
 
-def groups() -> list[dict[str, Any]]:
-    return list(yaml.safe_load(RULES.read_text())["groups"])
+def groups(*names: str) -> list[dict[str, Any]]:
+    """The groups of these files."""
+    return [group for name in names for group in yaml.safe_load((FOLDER / name).read_text())["groups"]]
 
 
 def alerts() -> dict[str, dict[str, Any]]:
     """Every alerting rule by its name."""
-    return {rule["alert"]: rule for group in groups() for rule in group["rules"] if "alert" in rule}
+    return {rule["alert"]: rule for group in groups(*ALL) for rule in group["rules"] if "alert" in rule}
+
+
+def expressions(*names: str) -> dict[str, str]:
+    """The expression of each alerting and recording rule in these files, by its name."""
+    return {rule.get("alert", rule.get("record")): rule["expr"] for group in groups(*names) for rule in group["rules"]}
 
 
 def limit(expr: str) -> float | None:

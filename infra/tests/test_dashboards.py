@@ -4,6 +4,7 @@ import copy
 import json
 import re
 import subprocess
+import time
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,18 @@ def with_values(expr: str) -> str:
     for name, value in VARIABLES.items():
         expr = expr.replace(name, value)
     return expr
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_releases_and_restarts_are_marked_in_every_panel(name: str, stack: Stack) -> None:
+    restarts, releases = DASHBOARDS[name]["annotations"]["list"]
+    series = stack.prometheus.series()
+
+    assert [rules.unknown(each["expr"], series) for each in (restarts, releases)] == [[], []]
+    assert restarts["useValueForTime"]
+    (replica,) = stack.prometheus.query(restarts["expr"])
+    assert abs(float(replica["value"][1]) / 1000 - time.time()) < 3600  # a moment, in milliseconds
+    assert stack.prometheus.query(releases["expr"]) == []  # the release has not changed
 
 
 @pytest.mark.parametrize(

@@ -4,21 +4,29 @@ No test starts a cluster: infra/kubernetes/README.md lists what that leaves open
 """
 
 import json
+import os
 import re
 import shlex
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from infra import cluster_alerts
+from infra.tests import rules
 from infra.tests.kubernetes import storage
 from infra.tests.kubernetes.faults import FAULTS, Check, Fault, planted
 from infra.tests.kubernetes.manifests import KUBERNETES, OVERLAYS, Cluster, name_of, of, parsed, render, services_pods
 from infra.tests.kubernetes.parts import GUIDE, made_by_hand
-from infra.tests.kubernetes.prometheus import Operators
+from infra.tests.kubernetes.pods import probed_line
+from infra.tests.kubernetes.prometheus import Operators, Routing
 from infra.tests.tools import ROOT, tool
+from infra.tests.watchers import program
+from ontime import heartbeat
 
 VERSIONS = ("1.33.0", "1.37.0")  # the oldest supported version, and the newest
 ONE_NODE: dict[Check, set[str]] = {
@@ -195,8 +203,8 @@ def test_the_links_in_the_guide_exist() -> None:
     assert [link for link in links if not (KUBERNETES / link).exists()] == []
 
 
-def test_every_secret_of_the_guide_is_used(clusters: dict[str, Cluster]) -> None:
-    text = json.dumps([*clusters.values()])
+def test_every_secret_of_the_guide_is_used(clusters: dict[str, Cluster], alerting: dict[str, Any]) -> None:
+    text = json.dumps([*clusters.values(), alerting])
 
     assert [name for name in made_by_hand() if f'"{name}"' not in text] == []
 
@@ -214,17 +222,82 @@ def test_the_resources_in_the_guide_exist(clusters: dict[str, Cluster]) -> None:
     assert named - there == set()
 
 
-def test_the_guides_command_converts_the_rules_for_the_operator(tmp_path: Path) -> None:
-    rules = {
-        "groups": [{"name": "ontime", "rules": [{"alert": "A", "expr": "up == 0", "for": "5m", "labels": {"a": "b"}}]}]
+@pytest.mark.parametrize("age_minutes", [0, 4, 6, None])
+def test_a_mirrors_probe_fails_if_its_file_is_old_or_missing(
+    age_minutes: int | None, clusters: dict[str, Cluster], tmp_path: Path
+) -> None:
+    (line,) = {
+        probed_line(container, "livenessProbe")
+        for pod in services_pods(clusters["production"])
+        for container in pod.containers
+        if container.name == "mirror"
     }
-    (tmp_path / "infra/prometheus").mkdir(parents=True)
-    (tmp_path / "infra/prometheus/rules.yaml").write_text(yaml.safe_dump(rules))
-    block = re.search(r"(\{ printf .*?; \}) \| kubectl apply -f -", GUIDE.read_text(), re.DOTALL)
-    assert block
+    if age_minutes is not None:
+        (tmp_path / heartbeat.ROUND).touch()
+        moment = time.time() - 60 * age_minutes
+        os.utime(tmp_path / heartbeat.ROUND, (moment, moment))
 
-    made = subprocess.run(["bash", "-ec", block[1]], cwd=tmp_path, capture_output=True, text=True, check=True)
+    probed = subprocess.run(
+        ["sh", "-c", line.replace("/app/releases", str(tmp_path))], capture_output=True, check=False
+    )
 
-    document: Any = yaml.safe_load(made.stdout)
-    assert Operators.model_validate(document).kind == "PrometheusRule"
-    assert document["spec"] == rules
+    assert (probed.returncode == 0) == (age_minutes in (0, 4))
+
+
+@pytest.fixture(scope="module")
+def alerting() -> dict[str, Any]:
+    """The manifests that `python -m infra.cluster_alerts` prints, by kind and name."""
+    command = [sys.executable, "-m", "infra.cluster_alerts"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {name_of(each): each for each in parsed(printed)}
+
+
+def test_the_alerts_of_a_cluster_are_rules_that_prometheus_accepts(alerting: dict[str, Any], tmp_path: Path) -> None:
+    manifest = alerting["PrometheusRule/ontime"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(manifest["spec"]))
+    subprocess.run([program("promtool"), "check", "rules", str(tmp_path / "rules.yaml")], check=True)
+
+    alerts = [rule for group in manifest["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+
+    assert Operators.model_validate(manifest).kind == "PrometheusRule"
+    assert [each["alert"] for each in alerts] == [
+        name for name in rules.alerts() if name not in rules.expressions("stack.yaml")
+    ]
+    assert {each["labels"]["namespace"] for each in alerts} == {"ontime"}
+    assert [each["alert"] for each in alerts if not each["annotations"]["runbook_url"].startswith("https://")] == []
+
+
+def test_the_routing_of_a_cluster_sends_pages_and_tickets_to_addresses_in_a_secret(alerting: dict[str, Any]) -> None:
+    spec = Routing.model_validate(alerting["AlertmanagerConfig/ontime"]).spec
+
+    keys = {each.name: each.webhookConfigs[0].urlSecret for each in spec.receivers}
+    assert {name: key.key for name, key in keys.items()} == {"pager": "pager_url", "tickets": "tickets_url"}
+    assert {key.key for key in keys.values()} <= made_by_hand()[keys["pager"].name]
+    assert {spec.route.receiver, *(each.receiver for each in spec.route.routes)} == set(keys)
+    assert [each.receiver for each in spec.route.routes if each.matchers[0].value == "page"] == ["pager"]
+    assert len(spec.inhibitRules) == 3
+
+
+def test_a_matcher_that_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="a matcher has another form"):
+        cluster_alerts.matcher_fields(["severity=page"])
+
+
+def test_the_dashboards_of_a_cluster_are_those_of_the_stack(alerting: dict[str, Any]) -> None:
+    maps = {name: each for name, each in alerting.items() if name.startswith("ConfigMap/")}
+
+    assert set(maps) == {"ConfigMap/ontime-dashboard-model", "ConfigMap/ontime-dashboard-service"}
+    for each in maps.values():
+        assert each["metadata"]["labels"] == {"grafana_dashboard": "1"}
+        ((name, text),) = each["data"].items()
+        assert json.loads(text) == json.loads((ROOT / "infra/grafana/dashboards" / name).read_text())
+
+
+def test_prometheus_selects_the_rules_by_the_labels_of_the_monitors(
+    alerting: dict[str, Any], clusters: dict[str, Cluster]
+) -> None:
+    monitors = of(clusters["production-stream"], "ServiceMonitor")
+
+    labels = [each["metadata"]["labels"] for each in (*monitors, alerting["PrometheusRule/ontime"])]
+    assert len(labels) == 3
+    assert {each["release"] for each in labels} == {"kube-prometheus-stack"}

@@ -35,7 +35,7 @@ class Stack:
             made.mkdir()
         credentials.create_missing(self.secrets)
         alerting = (INFRA / "alertmanager/alertmanager.yml").read_text()
-        for receiver in ("pager_url", "tickets_url"):
+        for receiver in ("pager_url", "tickets_url", "watchdog_url"):
             url = f'url: "{(self.secrets / receiver).read_text()}"'
             alerting = alerting.replace(f"url_file: /run/secrets/{receiver}", url)
         (stand_ins / "alertmanager.yml").write_text(alerting)
@@ -79,6 +79,11 @@ class Stack:
         key = (self.secrets / "desk_key").read_text()
         data = None if body is None else json.dumps(body).encode()
         return fetch(f"{self.address('proxy', 8080)}{path}", data, Authorization=f"Bearer {key}")
+
+    def measured(self, expr: str) -> list[float]:
+        """Prometheus' result for an expression."""
+        url = f"{self.address('prometheus', 9090)}/api/v1/query?{urlencode({'query': expr})}"
+        return [float(each["value"][1]) for each in fetch(url)["data"]["result"]]
 
     def logged(self) -> set[str]:
         """The ids of all predictions in the database."""
@@ -232,11 +237,19 @@ def test_both_replicas_serve_and_prometheus_scrapes_both(stack: Stack) -> None:
     assert len(answered) == 2
 
 
-def test_a_stream_reads_the_feed_from_the_broker_and_keeps_up(stack: Stack) -> None:
-    def measured(expr: str) -> list[float]:
-        url = f"{stack.address('prometheus', 9090)}/api/v1/query?{urlencode({'query': expr})}"
-        return [float(each["value"][1]) for each in fetch(url)["data"]["result"]]
+def test_prometheus_sees_the_disk_of_the_database_and_the_mirror(stack: Stack) -> None:
+    (free_share,) = stack.measured(
+        'node_filesystem_avail_bytes{mountpoint="/volumes/postgres"} / node_filesystem_size_bytes'
+    )
+    ages = stack.measured("time() - ontime_mirror_succeeded_seconds")
 
+    assert 0 < free_share < 1
+    assert len(ages) == 2
+    assert max(ages) < 60
+
+
+def test_a_stream_reads_the_feed_from_the_broker_and_keeps_up(stack: Stack) -> None:
+    measured = stack.measured
     stack.make("stack-stream")
     try:
         for _ in range(90):

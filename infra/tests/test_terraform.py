@@ -14,7 +14,7 @@ from cli.app import ontime
 from infra.terraform import cost
 from infra.tests import aws_schema
 from infra.tests.tools import INFRA, ROOT, tool
-from ontime.settings import PREFIX, SECRETS, Settings
+from ontime.settings import PREFIX, SECRETS, Settings, load_settings
 
 MODULE = INFRA / "terraform"
 FILES = sorted(MODULE.glob("*.tf"))
@@ -283,6 +283,26 @@ def test_secrets_become_files_that_only_their_owner_can_read(tmp_path: Path) -> 
 
     written = files / "ontime_database_url"
     assert (written.read_text(), written.stat().st_mode & 0o777) == ("sqlite://", 0o600)
+
+
+def test_the_workers_secret_in_the_guide_has_the_address_that_the_monitor_posts_alerts_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = re.search(r"""'(\{[^']*\})' > worker\.json""", (MODULE / "README.md").read_text())
+    assert block
+    samples = {
+        "ontime_database_url": "postgresql+psycopg://ontime:x@db/ontime",
+        "ontime_tracking_url": "postgresql+psycopg://mlflow:x@db/mlflow",
+        "ontime_webhook": "https://hooks.example.com/ontime",
+    }
+    content = {name: samples.get(name, "content") for name in re.findall(r'"([\w.-]+)": \$', block[1])}
+    environment = {"FILES": json.dumps(content), "OWNER": str(os.getuid())}
+    subprocess.run([sys.executable, MODULE / "unpack.py", tmp_path], env=environment, check=True)
+    monkeypatch.setenv("ONTIME_SECRETS", str(tmp_path))
+
+    settings = load_settings()
+
+    assert str(settings.webhook) == "https://hooks.example.com/ontime"
 
 
 def test_a_secret_whose_name_has_a_path_is_refused(tmp_path: Path) -> None:

@@ -28,32 +28,36 @@ def program(name: str) -> str:
     """The path of a program of Debian's packages. Raises FileNotFoundError with the command that installs it."""
     path = shutil.which(name)
     if path is None:
-        raise FileNotFoundError(f"{name} is missing: apt-get install prometheus prometheus-alertmanager")
+        raise FileNotFoundError(
+            f"{name} is missing: apt-get install prometheus prometheus-alertmanager prometheus-node-exporter"
+        )
     return path
 
 
 def hurried_rules(folder: Path) -> Path:
     """The committed rules, with a waiting time of one second."""
-    groups = rules.groups()
+    groups = rules.groups(*rules.IN_STACK)
     for group in groups:
+        group.pop("interval", None)
         for rule in group["rules"]:
             if "for" in rule:
                 rule["for"] = HURRY
     return _written(folder / "rules.yaml", {"groups": groups})
 
 
-def prometheus_config(folder: Path, service: int, stream: int, prometheus: int, alertmanager: int) -> Path:
+def prometheus_config(folder: Path, service: int, stream: int, prometheus: int, alertmanager: int, node: int) -> Path:
     """The committed configuration, for programs on these local ports. The key is in folder/metrics_key."""
     config = yaml.safe_load((INFRA / "prometheus" / "prometheus.yml").read_text())
-    config["global"] = {"scrape_interval": HURRY, "evaluation_interval": HURRY}
+    config["global"] |= {"scrape_interval": HURRY, "evaluation_interval": HURRY}
     config["rule_files"] = [str(hurried_rules(folder))]
     config["alerting"]["alertmanagers"] = [_at(alertmanager)]
-    ontime, streaming, itself, alerting = config["scrape_configs"]
+    ontime, streaming, itself, alerting, machine = config["scrape_configs"]
     for each, port_there in ((ontime, service), (streaming, stream)):
         del each["dns_sd_configs"]  # needs Docker's name server
         each.update(_at(port_there))
     itself.update(_at(prometheus))
     alerting.update(_at(alertmanager))
+    machine.update(_at(node))
     key = ontime["authorization"]["credentials_file"]
     ontime["authorization"]["credentials_file"] = key.replace(SECRETS, str(folder))
     return _written(folder / "prometheus.yml", config)
@@ -185,22 +189,35 @@ def alertmanager_telling(receiver: str, folder: Path) -> Iterator[Alertmanager]:
 
 
 @contextmanager
-def prometheus_watching(service: int, stream: int, alertmanager: int, folder: Path) -> Iterator[Prometheus]:
-    """Prometheus with the service, the stream and Alertmanager on these ports."""
+def node_exporter(folder: Path) -> Iterator[int]:
+    """The port of the node exporter, with the options that it has in compose.yaml."""
+    port = free_port()
+    compose = yaml.safe_load((INFRA / "compose.yaml").read_text())
+    options = [*compose["services"]["node"]["command"], f"--web.listen-address=127.0.0.1:{port}"]
+    with _started("prometheus-node-exporter", options, port, folder, ready="/metrics"):
+        yield port
+
+
+@contextmanager
+def prometheus_watching(service: int, stream: int, alertmanager: int, node: int, folder: Path) -> Iterator[Prometheus]:
+    """Prometheus with the service, the stream, Alertmanager and the node exporter on these ports."""
     port = free_port()
     options = [
-        f"--config.file={prometheus_config(folder, service, stream, port, alertmanager)}",
+        f"--config.file={prometheus_config(folder, service, stream, port, alertmanager, node)}",
         f"--storage.tsdb.path={folder / 'prometheus'}",
+        f"--rules.alert.resend-delay={HURRY}",  # an alert that fires before Alertmanager is discovered is not sent
         f"--web.listen-address=127.0.0.1:{port}",
     ]
     with _started("prometheus", options, port, folder):
         yield Prometheus(port)
 
 
-def _started(name: str, options: Sequence[str], port: int, folder: Path) -> AbstractContextManager[object]:
-    """A program that is ready when /-/ready responds; stopped afterwards."""
+def _started(
+    name: str, options: Sequence[str], port: int, folder: Path, ready: str = "/-/ready"
+) -> AbstractContextManager[object]:
+    """A program that is ready when the path responds; stopped afterwards."""
     log, command = folder / f"{name}.log", [program(name), *options]
-    return local_server.run_server(command, port, name=name, ready="/-/ready", ready_seconds=30, log=log)
+    return local_server.run_server(command, port, name=name, ready=ready, ready_seconds=30, log=log)
 
 
 class Stack(NamedTuple):

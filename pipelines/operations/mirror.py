@@ -9,6 +9,8 @@ Both are idempotent and can be interrupted: a release's manifest is pushed after
 releases that it names, and a pulled release appears as a whole. While the bucket cannot be reached, the service
 continues with the releases that it has. `--all` restores a worker that lost its releases.
 
+Each attempt leaves its time in the folder of releases (ontime/heartbeat.py), for health checks and /metrics.
+
 The mirror checks digests, and copies signatures unverified: it has no key. The service verifies them.
 """
 
@@ -25,7 +27,7 @@ import fsspec
 from botocore.exceptions import BotoCoreError
 from pydantic import ValidationError
 
-from ontime import environment, files, locks, release
+from ontime import environment, files, heartbeat, locks, release
 from ontime.release import MANIFEST, SIGNATURE, ReleaseRefused
 from ontime.release_pointer import LOCK, POINTER, Pointer
 from ontime.settings import BadSettings, Settings, load_settings
@@ -176,9 +178,12 @@ def copy_once(settings: Settings, direction: str, *, everything: bool = False) -
     except ValueError as error:
         raise BadSettings(f"ONTIME_RELEASES_STORE={settings.releases_store} {error}") from None
     release.make_folder(settings.releases)
-    if direction == "push":
-        return push(settings.releases, store)
-    return pull(store, settings.releases, everything=everything)
+    (settings.releases / heartbeat.ROUND).touch()
+    copied = (
+        push(settings.releases, store) if direction == "push" else pull(store, settings.releases, everything=everything)
+    )
+    (settings.releases / heartbeat.COPY).touch()
+    return copied
 
 
 def _interval(text: str) -> float:

@@ -47,6 +47,17 @@ def test_every_alert_rule_names_an_existing_figure(
     assert params.monitor.alerts.keys() <= measured.keys()
 
 
+def test_a_day_is_silent_only_after_the_first_prediction_of_all(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    """The morning after the first release is not an alert: nobody can have asked before."""
+    simulate_day(world, engine, weeks, tables, TUESDAY)
+
+    silent = [figures(world, engine, params, day)["silent"] for day in (MONDAY, TUESDAY, WEDNESDAY)]
+
+    assert silent == [None, 0, 1]
+
+
 def test_the_figures_of_a_day_are_those_of_its_flights(
     world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:

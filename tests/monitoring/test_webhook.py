@@ -181,6 +181,17 @@ def test_a_receiver_that_closes_the_connection_counts_as_down(engine: sa.Engine,
     assert (delivered, later, away.days) == (0, 1, ["2013-07-01"])
 
 
+SILENT = Alert("silent", Tier.STOP, 1.0, 0.0, "nobody asked")
+
+
+@pytest.mark.parametrize(
+    ("severe", "severity"),
+    [([STOP], "page"), ([SILENT], "ticket"), ([SILENT, STOP], "page"), ([WORSE, SILENT], "ticket")],
+)
+def test_a_day_without_callers_wakes_nobody(severe: list[Alert], severity: str) -> None:
+    assert webhook.payload("2013-07-01", severe)["severity"] == severity
+
+
 @pytest.mark.parametrize(
     ("why", "ending"),
     [

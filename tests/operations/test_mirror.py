@@ -1,10 +1,11 @@
 """Releases through a store: they arrive complete and verified, or not at all."""
 
+import time
 from pathlib import Path
 
 import pytest
 
-from ontime import release, release_pointer
+from ontime import heartbeat, release, release_pointer
 from ontime.release import ReleaseRefused
 from ontime.settings import Settings
 from pipelines.operations import mirror
@@ -65,6 +66,25 @@ def test_a_pointer_that_moves_during_a_pull_is_not_overwritten(
         mirror.pull(store, settings.releases, everything=True)
 
     assert release_pointer.require_pointer(settings.releases).version == "2"
+
+
+def test_only_a_copy_that_succeeds_counts_as_one(settings: Settings, store: mirror.Store, tmp_path: Path) -> None:
+    """And each attempt leaves its time, so that a mirror that hangs differs from one that cannot reach the store."""
+    mirrored = settings.model_copy(
+        update={"releases": tmp_path / "pulled", "releases_store": f"file://{tmp_path}/store"}
+    )
+    with pytest.raises(ReleaseRefused, match="nothing was pushed yet"):
+        mirror.copy_once(mirrored, "pull")
+    failed = {path.name for path in mirrored.releases.iterdir()}, heartbeat.last_copy_seconds(mirrored.releases)
+    mirror.push(settings.releases, store)
+    started_at = time.time() - 1  # file systems round
+
+    mirror.copy_once(mirrored, "pull")
+
+    copied_at = heartbeat.last_copy_seconds(mirrored.releases)
+    assert failed == ({heartbeat.ROUND}, None)
+    assert copied_at is not None
+    assert copied_at > started_at
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-5", "86401"])

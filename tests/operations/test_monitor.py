@@ -201,7 +201,8 @@ def test_a_day_that_is_monitored_late_ignores_later_days(
 ) -> None:
     rule = AlertRule(tier=2, above=0.5, days=2, of=2, reason="two days together")
     params = params.model_copy(update={"monitor": params.monitor.model_copy(update={"alerts": {"silent": rule}})})
-    simulate_day(world, engine, weeks, tables, WEDNESDAY)  # no predictions on the two days before
+    for day in (MONDAY - timedelta(days=1), WEDNESDAY):  # no predictions on the two days between
+        simulate_day(world, engine, weeks, tables, day)
     for day in (MONDAY, WEDNESDAY, TUESDAY):
         monitor.run(world, params, day)
 

@@ -354,9 +354,13 @@ def test_events_that_come_too_late_stop_everything(production: World, params: Pa
 # Monitoring itself.
 
 
-@sabotage("empty monitoring window", "no prediction in the database at all", alert("silent"))
+@sabotage("empty monitoring window", "no prediction in the whole window of performance", alert("silent"))
 def test_an_empty_window_is_not_calm(production: World, reported: Reported) -> None:
-    production.execute(sa.delete(database_tables.predictions))
+    in_window = database_tables.entities.c.event_at >= midnight(FIRST + timedelta(days=1))
+    entities = sa.select(database_tables.entities.c.entity_id).where(in_window)
+    production.execute(
+        sa.delete(database_tables.predictions).where(database_tables.predictions.c.entity_id.in_(entities))
+    )
     result = production.monitor_day(SATURDAY)
 
     assert result.decision.action is Action.STOP

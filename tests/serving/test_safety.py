@@ -1,6 +1,8 @@
 """Authentication, rate limits, limits of requests, errors, outcomes, search, operations, log and metrics."""
 
 import json
+import os
+import re
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from fastapi.testclient import TestClient
 
-from ontime import database, database_tables, online_store
+from ontime import database, database_tables, heartbeat, online_store
 from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import BadSettings, Settings
@@ -792,6 +794,31 @@ def test_metrics_count_requests_and_predictions(client: TestClient) -> None:
     assert value('ontime_stage_seconds_count{stage="commit"}') == commits + 1
     assert value("ontime_release_refused") == value("ontime_spool_predictions") == 0
     assert value("ontime_release_trained_until_seconds") == datetime(2013, 2, 18, tzinfo=UTC).timestamp()
+
+
+def test_errors_are_counted_from_zero(settings: Settings) -> None:
+    """Otherwise the first errors of a replica between two scrapes are no increase, and the burn rate is 0."""
+    with running(settings) as service:
+        lines = str(service.get("/metrics")).splitlines()
+
+    of_errors = [line for line in lines if re.match(r'ontime_requests_total\{.*status="5', line)]
+    assert of_errors == [
+        f'ontime_requests_total{{route="/v1/predictions",status="{status}"}} 0.0' for status in (500, 503)
+    ]
+
+
+def test_metrics_say_when_the_mirror_last_succeeded(settings: Settings, client: TestClient) -> None:
+    without = "ontime_mirror" in client.get("/metrics").text
+    (settings.releases / heartbeat.COPY).touch()
+    os.utime(settings.releases / heartbeat.COPY, (MIDNIGHT.timestamp(), MIDNIGHT.timestamp()))
+
+    lines = client.get("/metrics").text.splitlines()
+
+    of_mirror = [line.split() for line in lines if line.startswith("ontime_mirror")]
+    assert not without
+    assert [(name, float(value)) for name, value in of_mirror] == [
+        ("ontime_mirror_succeeded_seconds", MIDNIGHT.timestamp())
+    ]
 
 
 MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)

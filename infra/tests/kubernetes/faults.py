@@ -91,6 +91,13 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               SERVICE, f"{CONTAINER}/livenessProbe/httpGet/path", "/health/ready"),
         Fault("no readiness", CANARY, f"{CONTAINER}/readinessProbe", GONE, "canary"),
     ),
+    pods.a_mirror_that_hangs_is_restarted: (
+        Fault("a mirror that hangs for ever", SERVICE, f"{POD}/initContainers/mirror/livenessProbe", GONE),
+        Fault("a mirror that is restarted while the bucket is away",
+              SERVICE, f"{POD}/initContainers/mirror/livenessProbe/exec/command/2", "find /app/releases/.mirror-copy"),
+        Fault("a publisher that seems ready while it pushes nothing",
+              PUBLISHER, f"{POD}/containers/publisher/readinessProbe", GONE),
+    ),
     pods.a_pod_that_stops_has_time_to_answer: (
         Fault("killed before it has answered", SERVICE, f"{POD}/terminationGracePeriodSeconds", 20),
         Fault("slower to stop than the pod waits", "ConfigMap/ontime-service", "data/ONTIME_STOP_SECONDS", "60"),

@@ -5,6 +5,7 @@ from fastapi.routing import APIRoute
 
 from infra.tests.kubernetes.manifests import Cluster, Container, Pod, containers, pods, services_pods
 from infra.tests.kubernetes.processes import image, loaded, needs_database
+from ontime import heartbeat
 from ontime.settings import BadSettings, Settings
 from serving import routes
 from serving.middleware import required_scope
@@ -90,6 +91,25 @@ def a_release_is_there_before_the_service_and_it_cannot_alter_it(cluster: Cluste
         if service is None or not mounted[-1].get("readOnly"):
             wrong.append(f"{pod.owner}: the service could alter a release")
     return wrong
+
+
+def a_mirror_that_hangs_is_restarted(cluster: Cluster) -> list[str]:
+    """By the file that it touches before each attempt; and the publisher is ready by that of the last success."""
+    wrong = []
+    for pod, container in containers(cluster):
+        if "--every" not in container.words:
+            continue
+        if f"/app/releases/{heartbeat.ROUND} " not in probed_line(container, "livenessProbe"):
+            wrong.append(f"{pod.owner} {container.name}: may hang for ever")
+        pushes = "push" in container.words
+        if pushes and f"/app/releases/{heartbeat.COPY} " not in probed_line(container, "readinessProbe"):
+            wrong.append(f"{pod.owner} {container.name}: nobody sees that nothing is pushed")
+    return wrong
+
+
+def probed_line(container: Container, kind: str) -> str:
+    """The command line of a probe; empty if it has none."""
+    return str(container.spec.get(kind, {}).get("exec", {}).get("command", [""])[-1])
 
 
 def a_pod_that_stops_has_time_to_answer(cluster: Cluster) -> list[str]:

@@ -74,6 +74,52 @@ class Operators(_Strict):
     spec: _Monitored | _Groups
 
 
+class _Matcher(_Strict):
+    name: str
+    matchType: Literal["=", "!=", "=~", "!~"]  # noqa: N815  Kubernetes' spelling
+    value: str
+
+
+class _Route(_Strict):
+    receiver: str
+    groupBy: list[str] = []  # noqa: N815  Kubernetes' spelling
+    groupWait: Duration | None = None  # noqa: N815  Kubernetes' spelling
+    groupInterval: Duration | None = None  # noqa: N815  Kubernetes' spelling
+    repeatInterval: Duration | None = None  # noqa: N815  Kubernetes' spelling
+    matchers: list[_Matcher] = []
+    routes: list["_Route"] = []
+
+
+class _Webhook(_Strict):
+    urlSecret: _Key  # noqa: N815  Kubernetes' spelling
+
+
+class _Receiver(_Strict):
+    name: str
+    webhookConfigs: Annotated[list[_Webhook], Field(min_length=1)]  # noqa: N815  Kubernetes' spelling
+
+
+class _Inhibition(_Strict):
+    sourceMatch: Annotated[list[_Matcher], Field(min_length=1)]  # noqa: N815  Kubernetes' spelling
+    targetMatch: Annotated[list[_Matcher], Field(min_length=1)]  # noqa: N815  Kubernetes' spelling
+    equal: list[str] = []
+
+
+class _Routing(_Strict):
+    route: _Route
+    receivers: list[_Receiver]
+    inhibitRules: list[_Inhibition]  # noqa: N815  Kubernetes' spelling
+
+
+class Routing(_Strict):
+    """An AlertmanagerConfig, which is still an alpha version."""
+
+    apiVersion: Literal["monitoring.coreos.com/v1alpha1"]  # noqa: N815  Kubernetes' spelling
+    kind: Literal["AlertmanagerConfig"]
+    metadata: dict[str, Any]
+    spec: _Routing
+
+
 def prometheus_may_scrape_what_it_is_told_to(cluster: Cluster) -> list[str]:
     wrong, made = [], made_by_hand()
     for each in of(cluster, "ServiceMonitor"):
