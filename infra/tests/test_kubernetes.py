@@ -4,12 +4,10 @@ No test starts a cluster: infra/kubernetes/README.md lists what that leaves open
 """
 
 import json
-import os
 import re
 import shlex
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,9 @@ from infra.tests.kubernetes import storage
 from infra.tests.kubernetes.faults import FAULTS, Check, Fault, planted
 from infra.tests.kubernetes.manifests import KUBERNETES, OVERLAYS, Cluster, name_of, of, parsed, render, services_pods
 from infra.tests.kubernetes.parts import GUIDE, made_by_hand
-from infra.tests.kubernetes.pods import probed_line
 from infra.tests.kubernetes.prometheus import Operators, Routing
 from infra.tests.tools import ROOT, tool
 from infra.tests.watchers import program
-from ontime import heartbeat
 
 VERSIONS = ("1.33.0", "1.37.0")  # the oldest supported version, and the newest
 ONE_NODE: dict[Check, set[str]] = {
@@ -220,28 +216,6 @@ def test_the_resources_in_the_guide_exist(clusters: dict[str, Cluster]) -> None:
     assert [folder for folder in folders if not (ROOT / folder).exists()] == []
     assert "cronjob/ontime-first-release" in named
     assert named - there == set()
-
-
-@pytest.mark.parametrize("age_minutes", [0, 4, 6, None])
-def test_a_mirrors_probe_fails_if_its_file_is_old_or_missing(
-    age_minutes: int | None, clusters: dict[str, Cluster], tmp_path: Path
-) -> None:
-    (line,) = {
-        probed_line(container, "livenessProbe")
-        for pod in services_pods(clusters["production"])
-        for container in pod.containers
-        if container.name == "mirror"
-    }
-    if age_minutes is not None:
-        (tmp_path / heartbeat.ROUND).touch()
-        moment = time.time() - 60 * age_minutes
-        os.utime(tmp_path / heartbeat.ROUND, (moment, moment))
-
-    probed = subprocess.run(
-        ["sh", "-c", line.replace("/app/releases", str(tmp_path))], capture_output=True, check=False
-    )
-
-    assert (probed.returncode == 0) == (age_minutes in (0, 4))
 
 
 @pytest.fixture(scope="module")

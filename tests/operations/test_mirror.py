@@ -1,6 +1,8 @@
 """Releases through a store: they arrive complete and verified, or not at all."""
 
+import os
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -85,6 +87,24 @@ def test_only_a_copy_that_succeeds_counts_as_one(settings: Settings, store: mirr
     assert failed == ({heartbeat.ROUND}, None)
     assert copied_at is not None
     assert copied_at > started_at
+
+
+@pytest.mark.parametrize("age_minutes", [0, 4, 6, None])
+def test_a_probe_fails_if_its_file_is_old_or_missing(
+    age_minutes: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched = tmp_path / "releases" / heartbeat.ROUND
+    if age_minutes is not None:
+        touched.parent.mkdir()
+        touched.touch()
+        moment = time.time() - 60 * age_minutes
+        os.utime(touched, (moment, moment))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["heartbeat", "round"])
+
+    healthy = age_minutes in (0, 4)
+    with nullcontext() if healthy else pytest.raises(SystemExit, match="is missing or older than 300 seconds"):
+        heartbeat.main()
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "0", "-5", "86401"])

@@ -94,7 +94,7 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
     pods.a_mirror_that_hangs_is_restarted: (
         Fault("a mirror that hangs for ever", SERVICE, f"{POD}/initContainers/mirror/livenessProbe", GONE),
         Fault("a mirror that is restarted while the bucket is away",
-              SERVICE, f"{POD}/initContainers/mirror/livenessProbe/exec/command/2", "find /app/releases/.mirror-copy"),
+              SERVICE, f"{POD}/initContainers/mirror/livenessProbe/exec/command/3", "copy"),
         Fault("a publisher that seems ready while it pushes nothing",
               PUBLISHER, f"{POD}/containers/publisher/readinessProbe", GONE),
     ),

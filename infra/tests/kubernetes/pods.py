@@ -5,12 +5,12 @@ from fastapi.routing import APIRoute
 
 from infra.tests.kubernetes.manifests import Cluster, Container, Pod, containers, pods, services_pods
 from infra.tests.kubernetes.processes import image, loaded, needs_database
-from ontime import heartbeat
 from ontime.settings import BadSettings, Settings
 from serving import routes
 from serving.middleware import required_scope
 
 LOCKED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+HEARTBEAT = ["python", "-m", "ontime.heartbeat"]
 
 
 def every_setting_is_one_and_loads(cluster: Cluster) -> list[str]:
@@ -99,17 +99,17 @@ def a_mirror_that_hangs_is_restarted(cluster: Cluster) -> list[str]:
     for pod, container in containers(cluster):
         if "--every" not in container.words:
             continue
-        if f"/app/releases/{heartbeat.ROUND} " not in probed_line(container, "livenessProbe"):
+        if probe_command(container, "livenessProbe") != [*HEARTBEAT, "round"]:
             wrong.append(f"{pod.owner} {container.name}: may hang for ever")
         pushes = "push" in container.words
-        if pushes and f"/app/releases/{heartbeat.COPY} " not in probed_line(container, "readinessProbe"):
+        if pushes and probe_command(container, "readinessProbe") != [*HEARTBEAT, "copy"]:
             wrong.append(f"{pod.owner} {container.name}: nobody sees that nothing is pushed")
     return wrong
 
 
-def probed_line(container: Container, kind: str) -> str:
-    """The command line of a probe; empty if it has none."""
-    return str(container.spec.get(kind, {}).get("exec", {}).get("command", [""])[-1])
+def probe_command(container: Container, kind: str) -> list[str]:
+    """Empty if the container has no such probe."""
+    return list(container.spec.get(kind, {}).get("exec", {}).get("command", []))
 
 
 def a_pod_that_stops_has_time_to_answer(cluster: Cluster) -> list[str]:
