@@ -10,7 +10,7 @@
 #   docker build --target worker --build-arg ENGINE=dask -t ontime-worker-dask .          or: make image ENGINE=dask
 #
 # PYTHON_DIGEST pins the base image: --build-arg PYTHON_DIGEST=@sha256:...
-ARG PYTHON_TAG=3.11-slim-bookworm
+ARG PYTHON_TAG=3.11-slim-trixie
 ARG PYTHON_DIGEST=""
 
 FROM python:${PYTHON_TAG}${PYTHON_DIGEST} AS base

@@ -274,5 +274,5 @@ def test_every_base_is_pinned_by_tag_and_can_be_pinned_by_digest() -> None:
     stages = [line.split()[3] for line in DOCKERFILE.read_text().splitlines() if line.startswith("FROM ")]
 
     assert set(bases) - set(stages) == {"python:${PYTHON_TAG}${PYTHON_DIGEST}"}
-    assert "ARG PYTHON_TAG=3.11-slim-bookworm" in DOCKERFILE.read_text()
+    assert "ARG PYTHON_TAG=3.11-slim-trixie" in DOCKERFILE.read_text()
     assert re.search(r"^PYTHON_DIGEST \?= sha256:[0-9a-f]{64}$", (ROOT / "Makefile").read_text(), re.MULTILINE)
