@@ -1,6 +1,7 @@
 """Where an image comes from: labels and a version tag when it is built, and whether it is still the newest commit's.
 
     python -m infra.images options ontime-serve             options of `docker build`
+    python -m infra.images version                          the tag, such as 0.1.0
     python -m infra.images outdated ontime-serve ...        a sentence for each image that another commit has built
 
 Standard library only: `make image` needs no installation.
@@ -86,6 +87,8 @@ def main() -> None:
     command, *images = sys.argv[1:]
     if command == "options":
         print(" ".join(options(images[0])))
+    elif command == "version":
+        print(version())
     else:
         for sentence in outdated(built(images), git.commit()):
             print(f"stack: {sentence}")
