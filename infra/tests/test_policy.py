@@ -1,6 +1,6 @@
 """The policy admits what release.yml signs, and nothing else.
 
-No cluster with Kyverno was available: its schema, as far as the policy uses it, is modelled here from its documentation.
+No cluster with Kyverno was available: its schema, as far as the policy uses it, is modelled from its documentation.
 """
 
 import re
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
 
 from infra.tests.kubernetes.manifests import KUBERNETES, parsed, render
 from infra.tests.workflows import read
@@ -19,12 +20,12 @@ SIGNER = "https://github.com/your-org/ontime/.github/workflows/release.yml@refs/
 
 
 class Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", strict=True)
 
 
 class Keyless(Model):
     issuer: str
-    subjectRegExp: Annotated[str, Field(pattern=r"^\^.*\$$")]
+    subject_reg_exp: Annotated[str, Field(pattern=r"^\^.*\$$")]
 
 
 class Entry(Model):
@@ -38,33 +39,33 @@ class Attestor(Model):
 
 class VerifyImages(Model):
     type: Literal["SigstoreBundle"]  # release.yml signs with cosign 3
-    imageReferences: list[str]
-    failureAction: Literal["Enforce"]
+    image_references: list[str]
+    failure_action: Literal["Enforce"]
     required: Literal[True]
-    verifyDigest: Literal[True]
-    mutateDigest: bool
+    verify_digest: Literal[True]
+    mutate_digest: bool
     attestors: Annotated[list[Attestor], Field(min_length=1)]
 
 
 class Rule(Model):
     name: Annotated[str, Field(max_length=63)]
     match: dict[str, Any]
-    verifyImages: Annotated[list[VerifyImages], Field(min_length=1)]
+    verify_images: Annotated[list[VerifyImages], Field(min_length=1)]
 
 
 class Webhook(Model):
-    failurePolicy: Literal["Fail"]
-    timeoutSeconds: Annotated[int, Field(ge=1, le=30)]
+    failure_policy: Literal["Fail"]
+    timeout_seconds: Annotated[int, Field(ge=1, le=30)]
 
 
 class Spec(Model):
     background: Literal[False]
-    webhookConfiguration: Webhook
+    webhook_configuration: Webhook
     rules: Annotated[list[Rule], Field(min_length=1)]
 
 
 class ClusterPolicy(Model):
-    apiVersion: Literal["kyverno.io/v1"]
+    api_version: Literal["kyverno.io/v1"]
     kind: Literal["ClusterPolicy"]
     metadata: dict[str, str]
     spec: Spec
@@ -72,7 +73,7 @@ class ClusterPolicy(Model):
 
 def signer() -> Keyless:
     (rule,) = ClusterPolicy.model_validate(POLICY).spec.rules
-    return rule.verifyImages[0].attestors[0].entries[0].keyless
+    return rule.verify_images[0].attestors[0].entries[0].keyless
 
 
 def test_the_policy_has_kyvernos_form() -> None:
@@ -104,7 +105,7 @@ def test_it_is_about_every_pod_of_the_namespace_of_the_overlays() -> None:
     (namespace,) = [each for each in parsed(render("production")) if each["kind"] == "Namespace"]
 
     assert rule.match == {"any": [{"resources": {"kinds": ["Pod"], "namespaces": [namespace["metadata"]["name"]]}}]}
-    assert rule.verifyImages[0].imageReferences == ["*"]
+    assert rule.verify_images[0].image_references == ["*"]
 
 
 def test_the_signer_is_the_release_workflow_at_a_version_tag() -> None:
@@ -114,7 +115,7 @@ def test_the_signer_is_the_release_workflow_at_a_version_tag() -> None:
     assert release["on"] == {"push": {"tags": ["v*"]}}
     assert any("cosign sign" in str(job["steps"]) for job in tokens)
     assert signer().issuer == "https://token.actions.githubusercontent.com"
-    assert re.fullmatch(signer().subjectRegExp, SIGNER)
+    assert re.fullmatch(signer().subject_reg_exp, SIGNER)
 
 
 @pytest.mark.parametrize(
@@ -129,4 +130,4 @@ def test_the_signer_is_the_release_workflow_at_a_version_tag() -> None:
     ],
 )
 def test_another_signer_is_refused(other: str) -> None:
-    assert not re.fullmatch(signer().subjectRegExp, other)
+    assert not re.fullmatch(signer().subject_reg_exp, other)
