@@ -87,9 +87,11 @@ COPY serving serving
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
     serving.connection, serving.__main__, serving.server, uvicorn.lifespan.on, uvicorn.loops.uvloop, ontime.release_check, \
     ontime.online" \
-    && install -d -o ontime -g ontime /folders/releases /folders/var /folders/var/spool
+    && install -d -o ontime -g ontime /folders/releases /folders/var /folders/var/spool \
+    && for folder in /venv/lib/python3.*/site-packages; do echo /packages > "$folder/mirror.pth"; done
 
-# What the mirror has beyond the service's packages; of the descriptions of AWS, those of S3 and of credentials.
+# What the mirror has beyond the service's packages, in a folder that mirror.pth above names and only its image has; of the
+# descriptions of AWS, those of S3 and of credentials.
 FROM serve-compiled AS mirror-packages
 COPY pipelines/__init__.py pipelines/
 COPY pipelines/operations/__init__.py pipelines/operations/mirror.py pipelines/operations/
@@ -99,8 +101,8 @@ RUN cd /venv/lib/python3.*/site-packages && ls > /before \
     && uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes /app/requirements/mirror.txt \
     && mkdir /packages && ls | grep --line-regexp --invert-match --file /before | xargs mv --target-directory /packages \
     && cd /packages/botocore/data \
-    && find . -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name 'sso*' -not -name signin -exec rm -rf {} + \
-    && PYTHONPATH=/app:/app/src:/packages /venv/bin/python -c "import pipelines.operations.mirror, s3fs"
+    && find . -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name sso -not -name sso-oidc -not -name signin -exec rm -rf {} + \
+    && PYTHONPATH=/app:/app/src /venv/bin/python -c "import pipelines.operations.mirror, s3fs"
 
 # Debian without a shell and a package manager.
 FROM base AS runtime-files
@@ -125,7 +127,6 @@ LABEL org.opencontainers.image.title="ontime-mirror" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=mirror-packages /packages /packages
 COPY --from=mirror-packages /app/pipelines pipelines
-ENV PYTHONPATH=/app:/app/src:/packages
 ENTRYPOINT ["python", "-m", "pipelines.operations.mirror"]
 CMD ["pull", "--every", "5"]
 

@@ -245,6 +245,9 @@ image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-wor
 	@$(foreach engine,$(filter $(ENGINES),$(ENGINE)),$(call build,worker-$(engine),worker,--build-arg ENGINE=$(engine)))
 	@docker images --filter reference='ontime-*' --format '{{.Repository}}:{{.Tag}} {{.Size}}'
 
+pin-images: install  ## update the digests of other people's images to those that their tags have now, in infra/compose.yaml and this Makefile
+	@$(PY) -m infra.pins
+
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
 stack: install  ## start the platform in containers, on 127.0.0.1:8000; build missing images and train a first release if needed
 	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null 2>&1 || $(MAKE) image
@@ -275,7 +278,8 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 	@$(STACK) --profile '*' stop service stream feed worker mlflow push pull
 	@$(BACKUP) restore --replace "/backups/$$FROM"
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
-	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
+	@$(STACK) --profile serve run --rm --no-deps --entrypoint python pull -c \
+	  'import pathlib, shutil; [shutil.rmtree(each) if each.is_dir() else each.unlink() for each in pathlib.Path("releases").glob("[!.]*")]'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
 stack-down: install  ## stop the stack and keep its data; to delete them: make stack-down VOLUMES=1

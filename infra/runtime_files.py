@@ -42,7 +42,7 @@ def linked(files: Iterable[Path]) -> set[Path]:
         Path(name) for file in files for name in re.findall(r"(/[^ \n]+\.so[^ \n]*) \(0x", output("ldd", str(file)))
     }
     found |= {Path(line.split()[-1]) for line in output("ldconfig", "-p").splitlines() if line.split()[0] in BY_NAME}
-    return {path for path in found if path.is_relative_to("/lib") or path.is_relative_to("/usr/lib")}
+    return {path for path in found if path.parts[1] in ("lib", "lib64") or path.parts[1:3] == ("usr", "lib")}
 
 
 def output(*command: str) -> str:
@@ -74,7 +74,7 @@ def copy_record(real: Path, to: Path) -> None:
 def copy_python(to: Path) -> None:
     ignored = shutil.ignore_patterns(*UNUSED, "__pycache__")
     shutil.copytree(PYTHON / LIBRARY, to / (PYTHON / LIBRARY).relative_to("/"), ignore=ignored, symlinks=True)
-    for path in (*(PYTHON / "bin").glob("python3*"), *(PYTHON / "lib").glob("libpython*.so*")):
+    for path in (*(PYTHON / "bin").glob("python*"), *(PYTHON / "lib").glob("libpython*.so*")):
         if not path.name.endswith("-config"):
             copy(path, to)
 

@@ -25,14 +25,18 @@ def sidecars_as_containers(manifest: Manifest) -> bool:
 
 
 def pause_by_command(manifest: Manifest) -> bool:
-    """The `sleep` action becomes the command `sleep`, which the images happen to have."""
+    """The `sleep` action becomes a command of Python: the images have no shell and no `sleep`."""
     changed = False
     for each in containers_of(manifest):
         action = each.get("lifecycle", {}).get("preStop", {})
         if "sleep" in action:
-            each["lifecycle"]["preStop"] = {"exec": {"command": ["sleep", str(action["sleep"]["seconds"])]}}
+            each["lifecycle"]["preStop"] = {"exec": {"command": _pause(action["sleep"]["seconds"])}}
             changed = True
     return changed
+
+
+def _pause(seconds: int) -> list[str]:
+    return ["python", "-c", f"import time; time.sleep({seconds})"]
 
 
 def without_grace_of_a_probe(manifest: Manifest) -> bool:

@@ -15,6 +15,9 @@ import pytest
 
 from infra import deploy
 from infra.image_references import images_of, with_images
+from infra.rehearsal import disturbances
+from infra.rehearsal.compatibility import containers_of
+from infra.rehearsal.installation import Installation
 from infra.rehearsal.kubectl import ClusterFailed, Kubectl, Manifest
 from infra.tests.kubernetes.manifests import KUBERNETES, Cluster, parsed, pods, render
 from ontime.problem import PROBLEM
@@ -139,6 +142,25 @@ def test_a_failed_return_is_an_error_of_its_own(production: Cluster) -> None:
 
     with pytest.raises(ClusterFailed, match="rollout undo deployment/ontime --to-revision=7: timed out"):
         deploy.roll_out(kubectl, production, lambda: "an answer", 60)
+
+
+def installed(kubectl: Fake) -> Installation:
+    return Installation(kubectl, parsed(render("small")), (), "1.33.0", 1, "key")
+
+
+def test_a_rehearsal_expects_that_a_version_without_an_image_is_taken_back() -> None:
+    kubectl = Fake(failing=[SERVICE_STATUS])
+
+    disturbances.deploy_missing_image(installed(kubectl))
+
+    applied = {container["image"] for each in kubectl.applied[0] for container in containers_of(each)}
+    assert applied == {"ontime-mirror:0.1.0", "ontime-serve:no-such-version"}
+    assert "rollout undo deployment/ontime --to-revision=7" in kubectl.commands
+
+
+def test_a_rehearsal_fails_if_such_a_version_is_rolled_out() -> None:
+    with pytest.raises(ClusterFailed, match="without an image was rolled out"):
+        disturbances.deploy_missing_image(installed(Fake()))
 
 
 def test_the_first_installation_does_not_wait_for_a_service_without_a_release(
