@@ -26,7 +26,7 @@ def current_digest(tag: str) -> str:
 
 
 def pinned(compose: str, makefile: str, base: str, digest_of: Callable[[str], str]) -> tuple[str, str]:
-    """The texts of both files with the digests that `digest_of` returns for the tags; `base` is the base image's tag."""
+    """The texts of both files with the digests that `digest_of` returns; `base` is the tag of the base image."""
     return (
         IMAGE.sub(lambda match: f"{match['tagged']}@{digest_of(match['tag'])}", compose),
         BASE.sub(lambda match: f"{match['tagged']}{digest_of(base)}", makefile),

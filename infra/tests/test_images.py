@@ -187,7 +187,8 @@ def test_a_node_pulls_the_layers_of_service_and_mirror_once() -> None:
 def test_an_image_has_no_shell_but_the_records_of_its_debian_packages(name: str) -> None:
     looked = """
 import os, shutil
-print([each for each in ("sh", "bash", "busybox", "apt", "dpkg", "perl", "pip") if shutil.which(each, path="/bin:/usr/bin:/usr/local/bin:/venv/bin")])
+path = "/bin:/usr/bin:/usr/local/bin:/venv/bin"
+print([each for each in ("sh", "bash", "busybox", "apt", "dpkg", "perl", "pip") if shutil.which(each, path=path)])
 records = {each: open(f"/var/lib/dpkg/status.d/{each}").read() for each in os.listdir("/var/lib/dpkg/status.d")}
 print({"libc6", "libssl3t64", "libstdc++6"} <= set(records), all("Version: " in each for each in records.values()))
 """
