@@ -52,14 +52,14 @@ def web_address(remote: str) -> str | None:
 def labels() -> dict[str, str]:
     """The labels that git knows, by the names of the OCI image specification."""
     remote = git.query("config", "--get", "remote.origin.url") or ""
-    known = {
+    values = {
         "version": version(),
         "revision": revision(),
         "source": web_address(remote.strip()),
         # Of the commit, not of the build, so that the same commit has the same labels.
         "created": (git.query("log", "-1", "--format=%cI") or "").strip(),
     }
-    return {f"{LABEL}{name}": value for name, value in known.items() if value}
+    return {f"{LABEL}{name}": value for name, value in values.items() if value}
 
 
 def options(image: str) -> list[str]:

@@ -41,8 +41,10 @@ def linked(files: Iterable[Path]) -> set[Path]:
     found = {
         Path(name) for file in files for name in re.findall(r"(/[^ \n]+\.so[^ \n]*) \(0x", output("ldd", str(file)))
     }
-    found |= {Path(line.split()[-1]) for line in output("ldconfig", "-p").splitlines() if line.split()[0] in BY_NAME}
-    return {path for path in found if path.parts[1] in ("lib", "lib64") or path.parts[1:3] == ("usr", "lib")}
+    libraries |= {
+        Path(line.split()[-1]) for line in output("ldconfig", "-p").splitlines() if line.split()[0] in BY_NAME
+    }
+    return {path for path in libraries if path.parts[1] in ("lib", "lib64") or path.parts[1:3] == ("usr", "lib")}
 
 
 def output(*command: str) -> str:

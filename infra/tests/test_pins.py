@@ -10,17 +10,17 @@ NEW = f"sha256:{'7' * 64}"
 
 
 def test_every_digest_is_renewed_and_nothing_else() -> None:
-    asked: list[str] = []
+    tags: list[str] = []
 
     def digest_of(tag: str) -> str:
-        asked.append(tag)
+        tags.append(tag)
         return NEW
 
     compose, makefile = pins.pinned(COMPOSE, MAKEFILE, pins.base_image(), digest_of)
 
     assert set(re.findall(r"sha256:[0-9a-f]{64}", compose + makefile)) == {NEW}
-    assert asked[-1] == "python:3.11-slim-trixie"
-    assert {"postgres:17.11-trixie", "prom/prometheus:v3.13.4", "chrislusf/seaweedfs:4.48"} <= set(asked)
+    assert tags[-1] == "python:3.11-slim-trixie"
+    assert {"postgres:17.11-trixie", "prom/prometheus:v3.13.4", "chrislusf/seaweedfs:4.48"} <= set(tags)
     without = [re.sub(r"sha256:[0-9a-f]{64}", "", text) for text in (COMPOSE, MAKEFILE, compose, makefile)]
     assert without[:2] == without[2:]
 
