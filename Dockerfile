@@ -97,10 +97,10 @@ COPY pipelines/__init__.py pipelines/
 COPY pipelines/operations/__init__.py pipelines/operations/mirror.py pipelines/operations/
 COPY requirements/mirror.txt requirements/
 # hadolint ignore=DL3003
-RUN cd /venv/lib/python3.*/site-packages && find . -mindepth 1 -maxdepth 1 > /before \
+RUN cd /venv/lib/python3.*/site-packages && printf '%s\n' * > /before \
     && uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes /app/requirements/mirror.txt \
     && mkdir /packages \
-    && find . -mindepth 1 -maxdepth 1 | grep --line-regexp --fixed-strings --invert-match --file /before | xargs mv --target-directory /packages \
+    && for each in *; do grep --quiet --line-regexp --fixed-strings "$each" /before || mv "$each" /packages || exit 1; done \
     && cd /packages/botocore/data \
     && find . -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name sso -not -name sso-oidc -not -name signin -exec rm -rf {} + \
     && PYTHONPATH=/app:/app/src /venv/bin/python -c "import pipelines.operations.mirror, s3fs"

@@ -38,12 +38,10 @@ RECORDS = Path("var/lib/dpkg/status.d")
 
 def linked(files: Iterable[Path]) -> set[Path]:
     """The shared libraries of the system that the files load, as the loader finds them."""
-    found = {
-        Path(name) for file in files for name in re.findall(r"(/[^ \n]+\.so[^ \n]*) \(0x", output("ldd", str(file)))
-    }
-    libraries |= {
-        Path(line.split()[-1]) for line in output("ldconfig", "-p").splitlines() if line.split()[0] in BY_NAME
-    }
+    listings = "".join(output("ldd", str(file)) for file in files)
+    libraries = {Path(name) for name in re.findall(r"(/[^ \n]+\.so[^ \n]*) \(0x", listings)}
+    cache = [line.split() for line in output("ldconfig", "-p").splitlines()]
+    libraries |= {Path(words[-1]) for words in cache if words[0] in BY_NAME}
     return {path for path in libraries if path.parts[1] in ("lib", "lib64") or path.parts[1:3] == ("usr", "lib")}
 
 
