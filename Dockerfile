@@ -1,6 +1,6 @@
 # Three images from one file:
-#   serve    the service and nothing else: no compiler, no pandas, no mlflow
-#   mirror   the library and an S3 client: keeps a local copy of the releases up to date beside the service
+#   serve    the service and nothing else: no compiler, no pandas, no mlflow; and of Debian only what it loads: no shell
+#   mirror   the same layers and an S3 client: keeps a local copy of the releases up to date beside the service
 #   worker   the pipelines: DVC, MLflow, LightGBM, Prefect, Evidently, and the repository with its history
 #
 #   docker build --target serve -t ontime-serve .          or: make image
@@ -10,7 +10,7 @@
 #   docker build --target worker --build-arg ENGINE=dask -t ontime-worker-dask .          or: make image ENGINE=dask
 #
 # PYTHON_DIGEST pins the base image: --build-arg PYTHON_DIGEST=@sha256:...
-ARG PYTHON_TAG=3.11-slim-bookworm
+ARG PYTHON_TAG=3.11-slim-trixie
 ARG PYTHON_DIGEST=""
 
 FROM python:${PYTHON_TAG}${PYTHON_DIGEST} AS base
@@ -42,10 +42,6 @@ RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/
     && find . -depth \( -name tests -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -exec rm -rf {} + \
     && find . -name '*.so' -not -path '*.libs/*' -exec strip --strip-unneeded {} +
 
-FROM installer AS mirror-packages
-COPY requirements/mirror.txt requirements/
-RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes requirements/mirror.txt
-
 FROM installer AS worker-packages
 COPY requirements/worker.txt requirements/
 RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes requirements/worker.txt
@@ -53,20 +49,6 @@ COPY requirements requirements
 ARG ENGINE=""
 RUN [ -z "$ENGINE" ] \
     || uv pip install --quiet --compile-bytecode --python /venv/bin/python --require-hashes -r "requirements/$ENGINE.txt"
-
-FROM base AS mirror
-LABEL org.opencontainers.image.title="ontime-mirror" \
-      org.opencontainers.image.description="Copies released models from a bucket to a folder, verified, the pointer last" \
-      org.opencontainers.image.licenses="MIT"
-COPY --from=mirror-packages /venv /venv
-COPY src src
-COPY pipelines/__init__.py pipelines/
-COPY pipelines/operations/__init__.py pipelines/operations/mirror.py pipelines/operations/
-RUN python -m compileall -q src pipelines && install -d -o ontime -g ontime releases
-ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-USER 10001:10001
-ENTRYPOINT ["python", "-m", "pipelines.operations.mirror"]
-CMD ["pull", "--every", "5"]
 
 FROM base AS worker
 LABEL org.opencontainers.image.title="ontime-worker" \
@@ -104,19 +86,58 @@ COPY src src
 COPY serving serving
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
     serving.connection, serving.__main__, serving.server, uvicorn.lifespan.on, uvicorn.loops.uvloop, ontime.release_check, \
-    ontime.online"
+    ontime.online" \
+    && install -d -o ontime -g ontime /folders/releases /folders/var /folders/var/spool \
+    && for folder in /venv/lib/python3.*/site-packages; do echo /packages > "$folder/mirror.pth"; done
+
+# What the mirror has beyond the service's packages, in a folder that mirror.pth above names and only its image has; of the
+# descriptions of AWS, those of S3 and of credentials.
+FROM serve-compiled AS mirror-packages
+COPY pipelines/__init__.py pipelines/
+COPY pipelines/operations/__init__.py pipelines/operations/mirror.py pipelines/operations/
+COPY requirements/mirror.txt requirements/
+# hadolint ignore=DL3003
+RUN cd /venv/lib/python3.*/site-packages && printf '%s\n' * > /before \
+    && uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes /app/requirements/mirror.txt \
+    && mkdir /packages \
+    && for each in *; do grep --quiet --line-regexp --fixed-strings "$each" /before || mv "$each" /packages || exit 1; done \
+    && cd /packages/botocore/data \
+    && find . -mindepth 1 -maxdepth 1 -type d -not -name s3 -not -name sts -not -name sso -not -name sso-oidc -not -name signin -exec rm -rf {} + \
+    && PYTHONPATH=/app:/app/src /venv/bin/python -c "import pipelines.operations.mirror, s3fs"
+
+# Debian without a shell and a package manager.
+FROM base AS runtime-files
+COPY infra/runtime_files.py /
+COPY --from=mirror-packages /venv /venv
+COPY --from=mirror-packages /packages /packages
+RUN python /runtime_files.py /runtime /venv /packages
+
+# The layers that serve and mirror share, so that a node pulls them once for both.
+FROM scratch AS runtime
+COPY --from=runtime-files /runtime /
+COPY --from=serve-compiled /venv /venv
+COPY --from=serve-compiled /app /app
+COPY --from=serve-compiled --chown=10001:10001 /folders/ /app/
+WORKDIR /app
+ENV PATH=/venv/bin PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 LANG=C.UTF-8
+USER 10001:10001
+
+FROM runtime AS mirror
+LABEL org.opencontainers.image.title="ontime-mirror" \
+      org.opencontainers.image.description="Copies released models from a bucket to a folder, verified, the pointer last" \
+      org.opencontainers.image.licenses="MIT"
+COPY --from=mirror-packages /packages /packages
+COPY --from=mirror-packages /app/pipelines pipelines
+ENTRYPOINT ["python", "-m", "pipelines.operations.mirror"]
+CMD ["pull", "--every", "5"]
 
 # The last stage is the default of `docker build .`.
-FROM base AS serve
+FROM runtime AS serve
 LABEL org.opencontainers.image.title="ontime-serve" \
       org.opencontainers.image.description="A model behind an API: the service, and nothing else" \
       org.opencontainers.image.licenses="MIT"
-COPY --from=serve-compiled /venv /venv
-COPY --from=serve-compiled /app /app
-RUN install -d -o ontime -g ontime releases var var/spool
 # Listens on all interfaces, so it requires API keys: ONTIME_API_KEYS (see `make key`).
-ENV PATH=/venv/bin:$PATH PYTHONPATH=/app:/app/src PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 ONTIME_HOST=0.0.0.0
-USER 10001:10001
+ENV ONTIME_HOST=0.0.0.0
 EXPOSE 8000
 VOLUME /app/var
 HEALTHCHECK --interval=15s --timeout=3s --start-period=10s \

@@ -230,21 +230,28 @@ export: install  ## write everything that is stored about an entity as JSON: mak
 
 ##@ Infrastructure
 
-# python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
-PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
-BUILD := docker build --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST))
+# python:3.11-slim-trixie of October 2026 (Python 3.11.17), for all architectures. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
+PYTHON_DIGEST ?= sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
+# LAYERS: a folder that keeps layers between builds, for a builder that can export them (check.yml).
+BUILD := docker $(if $(LAYERS),buildx build --load,build) --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST))
+cached = $(if $(LAYERS),--cache-from type=local$(comma)src=$(LAYERS)/$(1) --cache-to type=local$(comma)mode=max$(comma)dest=$(LAYERS)/$(1))
+# (image, target, more options)
+define build
+echo "image: ontime-$(1)" && options=$$($(OUTSIDE) -m infra.images options ontime-$(1)) \
+	  && $(BUILD) $$options $(call cached,$(1)) --target $(2) $(3) -t ontime-$(1) .
+endef
 image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask
-	@for name in serve mirror worker; do \
-	  echo "image: ontime-$$name"; \
-	  $(BUILD) --target $$name -t ontime-$$name . || exit 1; \
-	done
-	@$(foreach engine,$(filter $(ENGINES),$(ENGINE)),echo "image: ontime-worker-$(engine)"; \
-	  $(BUILD) --target worker --build-arg ENGINE=$(engine) -t ontime-worker-$(engine) .)
-	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
+	@for name in serve mirror worker; do $(call build,$$name,$$name) || exit 1; done
+	@$(foreach engine,$(filter $(ENGINES),$(ENGINE)),$(call build,worker-$(engine),worker,--build-arg ENGINE=$(engine)))
+	@docker images --filter reference='ontime-*' --format '{{.Repository}}:{{.Tag}} {{.Size}}'
+
+pin-images: install  ## update the digests of other people's images to those that their tags have now, in infra/compose.yaml and this Makefile
+	@$(PY) -m infra.pins
 
 STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
 stack: install  ## start the platform in containers, on 127.0.0.1:8000; build missing images and train a first release if needed
 	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null 2>&1 || $(MAKE) image
+	@$(PY) -m infra.images outdated ontime-serve ontime-mirror ontime-worker
 	@$(PY) -m infra.credentials
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
 	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
@@ -272,11 +279,15 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 	@$(STACK) --profile '*' stop service stream feed worker mlflow push pull
 	@$(BACKUP) restore --replace "/backups/$$FROM"
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
-	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
+	@$(STACK) --profile serve run --rm --no-deps --entrypoint python pull -c \
+	  'import pathlib, shutil; [shutil.rmtree(each) if each.is_dir() else each.unlink() for each in pathlib.Path("releases").glob("[!.]*")]'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
 
 stack-down: install  ## stop the stack and keep its data; to delete them: make stack-down VOLUMES=1
 	@$(STACK) --profile '*' $(if $(VOLUMES),down --volumes,stop)
+
+deploy: install  ## deploy the images in a release's images.txt to a cluster, and take the service back if it does not work (SMOKE_KEY: an API key): make deploy CONTEXT=production FROM=images.txt; another overlay: make deploy CONTEXT=kind-kind FROM=images.txt OVERLAY=small
+	@$(PY) -m infra.deploy --context "$$CONTEXT" --overlay $(or $(OVERLAY),production) -- "$$FROM"
 
 rehearsal: usage $(INFRA)/.installed  ## install, disturb and check the service on a real cluster: make rehearsal CONTEXT=kind-kind; another overlay: make rehearsal CONTEXT=kind-kind OVERLAY=production; partitions on Dask: make rehearsal CONTEXT=kind-kind ENGINE=dask; delete it again: make rehearsal CONTEXT=kind-kind CLEAN=1
 	@$(PY) -m infra.rehearsal --context "$$CONTEXT" --overlay $(or $(OVERLAY),small) $(if $(filter $(ENGINES),$(ENGINE)),--engine $(ENGINE)) $(if $(CLEAN),--clean)

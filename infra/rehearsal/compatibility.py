@@ -25,18 +25,22 @@ def sidecars_as_containers(manifest: Manifest) -> bool:
 
 
 def pause_by_command(manifest: Manifest) -> bool:
-    """The `sleep` action becomes the command `sleep`, which the images happen to have."""
+    """The `sleep` action becomes a command of Python: the images have no shell and no `sleep`."""
     changed = False
-    for each in _containers(manifest):
+    for each in containers_of(manifest):
         action = each.get("lifecycle", {}).get("preStop", {})
         if "sleep" in action:
-            each["lifecycle"]["preStop"] = {"exec": {"command": ["sleep", str(action["sleep"]["seconds"])]}}
+            each["lifecycle"]["preStop"] = {"exec": {"command": _pause(action["sleep"]["seconds"])}}
             changed = True
     return changed
 
 
+def _pause(seconds: int) -> list[str]:
+    return ["python", "-c", f"import time; time.sleep({seconds})"]
+
+
 def without_grace_of_a_probe(manifest: Manifest) -> bool:
-    probes = [each[kind] for each in _containers(manifest) for kind in PROBES if kind in each]
+    probes = [each[kind] for each in containers_of(manifest) for kind in PROBES if kind in each]
     periods = [each.pop("terminationGracePeriodSeconds", None) for each in probes]
     return any(periods)
 
@@ -115,6 +119,6 @@ def pod_of(manifest: Manifest) -> Manifest:
     return template.get("spec", {}) if isinstance(template, dict) else {}
 
 
-def _containers(manifest: Manifest) -> Iterator[Manifest]:
+def containers_of(manifest: Manifest) -> Iterator[Manifest]:
     pod = pod_of(manifest)
     yield from (*pod.get("initContainers", []), *pod.get("containers", []))

@@ -2,13 +2,16 @@
 
 import time
 
+from infra import deploy
+from infra.image_references import images_in, with_images
 from infra.rehearsal import pods
 from infra.rehearsal.installation import Installation
 from infra.rehearsal.kubectl import ClusterFailed, Manifest
 
-DEPLOYMENT, CONTAINER = "deployment/ontime", "service"
+DEPLOYMENT, CONTAINER, SERVE_IMAGE = "deployment/ontime", "service", "ontime-serve"
 SELECTOR = "app.kubernetes.io/name=ontime,app.kubernetes.io/component=service"
 READY_SECONDS = 300
+START_SECONDS = 30  # that a version which cannot start has to do so
 
 
 def restart(installation: Installation) -> None:
@@ -44,6 +47,19 @@ def signal_process(installation: Installation, name: str) -> None:
         if time.monotonic() > deadline:
             raise ClusterFailed(f"pod {pod_name}: not restarted and ready {READY_SECONDS} s after {name}")
         time.sleep(0.5)
+
+
+def deploy_missing_image(installation: Installation) -> None:
+    """Deploy a version that cannot start, so that the service is taken back. Raises ClusterFailed if it is not."""
+    manifests = installation.manifests
+    images = {name: versions.pop() for name, versions in images_in(manifests).items()}
+    broken = with_images(manifests, {**images, SERVE_IMAGE: f"{SERVE_IMAGE}:no-such-version"})
+    try:
+        deploy.roll_out(installation.kubectl, broken, lambda: "it answers", START_SECONDS)
+    except ClusterFailed:
+        wait_until_rolled_out(installation)
+    else:
+        raise ClusterFailed(f"a version of {DEPLOYMENT} without an image was rolled out")
 
 
 def wait_until_rolled_out(installation: Installation) -> None:

@@ -14,7 +14,7 @@ output "repositories" {
 }
 
 output "github_role" {
-  description = "The role that the workflow assumes to push images: `role-to-assume`"
+  description = "The role that deploy.yml assumes to copy images: the variable AWS_ROLE of the environment production"
   value       = aws_iam_role.github.arn
 }
 

@@ -1,9 +1,10 @@
-# A repository for each image. GitHub pushes (roles.tf), tasks pull.
+# A repository for each image, with copies of the releases in GHCR: tasks pull with their own role and without a password,
+# and start while GitHub is down. GitHub pushes (roles.tf), tasks pull.
 
 resource "aws_ecr_repository" "image" {
   for_each             = toset(["serve", "mirror", "worker"])
   name                 = "${var.name}-${each.key}"
-  image_tag_mutability = "IMMUTABLE" # so that a tag is always the commit that was tested
+  image_tag_mutability = "IMMUTABLE" # so that a version is always the images that were tested
   force_delete         = !var.protected
 
   image_scanning_configuration {

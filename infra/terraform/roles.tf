@@ -139,8 +139,9 @@ resource "aws_iam_role" "github" {
       Action    = "sts:AssumeRoleWithWebIdentity"
       Condition = { StringEquals = {
         "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-        # StringEquals, not StringLike: tokens of pull requests and other branches have another subject and are rejected.
-        "token.actions.githubusercontent.com:sub" = "repo:${var.github_repository}:ref:refs/heads/main"
+        # Of a job in this environment, which a reviewer must approve. StringEquals, not StringLike: tokens of pull requests,
+        # branches and tags have another subject and are rejected.
+        "token.actions.githubusercontent.com:sub" = "repo:${var.github_repository}:environment:production"
       } }
     }]
   })

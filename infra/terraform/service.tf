@@ -10,7 +10,7 @@ resource "aws_ecs_cluster" "main" {
 }
 
 locals {
-  image  = { for name, repository in aws_ecr_repository.image : name => "${repository.repository_url}:${var.image_tag}" }
+  image  = { for name, repository in aws_ecr_repository.image : name => "${repository.repository_url}@${var.image_digests[name]}" }
   bucket = { for name, store in aws_s3_bucket.store : name => "s3://${store.bucket}" }
 
   log = { for name in ["service", "worker"] : name => {

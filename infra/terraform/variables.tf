@@ -31,7 +31,7 @@ variable "callers" {
 }
 
 variable "github_repository" {
-  description = "The GitHub repository whose workflow on main may push images, as written in GitHub's tokens"
+  description = "The GitHub repository whose deployments to the environment production may push images, as written in GitHub's tokens"
   type        = string
 
   # An abandoned name can be registered by somebody else; the ids, which GitHub adds since July 2026, cannot.
@@ -41,13 +41,14 @@ variable "github_repository" {
   }
 }
 
-variable "image_tag" {
-  description = "The commit whose images are deployed"
-  type        = string
+variable "image_digests" {
+  description = "The digests of the images that are deployed, by name: serve, mirror, worker"
+  type        = object({ serve = string, mirror = string, worker = string })
 
+  # Not tags: a digest is the same in GHCR, where the release is built and signed, and in ECR, from where tasks pull it.
   validation {
-    condition     = can(regex("^[0-9a-f]{7,40}$", var.image_tag))
-    error_message = "image_tag is a commit's hash: a tag such as latest changes, so that a rollback is impossible."
+    condition     = alltrue([for digest in values(var.image_digests) : can(regex("^sha256:[0-9a-f]{64}$", digest))])
+    error_message = "image_digests has a digest (sha256:...) for serve, mirror and worker, as in images.txt of a release: README.md says how to convert it."
   }
 }
 

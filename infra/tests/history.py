@@ -12,7 +12,7 @@ PATTERNS = {
     "private key": re.compile("-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY"),  # detect-secrets skips large files
 }
 # Hashes: random, and half of all lines.
-LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= )sha256:[0-9a-f]{64}( \\)?$")
+LOCKED = re.compile(r"^(    --hash=|PYTHON_DIGEST \?= |    image: \S+@)sha256:[0-9a-f]{64}( \\)?( #.*)?$")
 # False positives: passwords in examples and in the tests' URLs, which lead nowhere; an invented commit and an invented
 # head; and the words after "secret" or "password" in a comment, an option and a provider's schema.
 MADE_UP = (

@@ -95,7 +95,9 @@ def test_an_old_cluster_gets_no_field_that_it_does_not_know(small: Cluster) -> N
     pod = service(copies)
     assert [each["name"] for each in pod["containers"]] == ["service", "mirror"]
     assert "restartPolicy" not in json.dumps(pod)
-    assert pod["containers"][0]["lifecycle"]["preStop"] == {"exec": {"command": ["sleep", "5"]}}
+    assert pod["containers"][0]["lifecycle"]["preStop"] == {
+        "exec": {"command": ["python", "-c", "import time; time.sleep(5)"]}
+    }
     assert "terminationGracePeriodSeconds" not in pod["containers"][0]["livenessProbe"]
     assert {each["apiVersion"] for each in of(copies, "CronJob")} == {"batch/v1beta1"}
     assert "timeZone" not in json.dumps(copies)

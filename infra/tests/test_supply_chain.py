@@ -80,15 +80,16 @@ def test_a_line_without_a_hash_is_detected_and_not_installed(tmp_path: Path) -> 
     assert "h11" in installed.stderr
 
 
-def test_third_party_images_have_an_exact_version() -> None:
-    """Only the Dockerfile's base image needs a digest; for other images an exact version suffices."""
+def test_third_party_images_have_an_exact_version_and_a_digest() -> None:
     listed = subprocess.run(["git", "ls-files", "infra/*.yaml"], cwd=ROOT, capture_output=True, text=True, check=True)
     texts = [(ROOT / name).read_text() for name in listed.stdout.split()]
     images = {image for text in texts for image in re.findall(r"^[\s-]*image: ([^\s#]+)", text, re.MULTILINE)}
 
     other = {image for image in images if not image.rpartition("/")[2].startswith("ontime-")}
-    assert other
-    assert {image for image in other if not re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?$", image)} == set()
+    assert len(other) == 7
+    assert {
+        each for each in other if not re.search(r":v?\d+\.\d+(\.\d+)?(-[a-z]+)?@sha256:[0-9a-f]{64}$", each)
+    } == set()
 
 
 def test_the_git_history_has_no_secret(tmp_path: Path) -> None:
@@ -179,9 +180,8 @@ def test_every_image_has_an_sbom_and_with_the_engines_packages_an_audit(project:
 
     assert f"for image in {' '.join(IMAGES)}; do" in sbom
     assert f"for lock in {' '.join(IMAGES + ENGINES)}; do" in audited
-    assert set(IMAGES) == set(
-        re.findall(r"^FROM .* AS (\w+)-packages$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    )
+    stages = re.findall(r"^FROM .* AS (\w+)-packages$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert set(IMAGES) == set(stages)
 
 
 def audit(project: Project, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

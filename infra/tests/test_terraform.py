@@ -107,13 +107,13 @@ def test_a_violation_of_the_providers_schema_is_rejected(
         ("registry.tf", '"IMMUTABLE"', '"MUTABLE"', "module", "A tag can be moved"),
         ("roles.tf", 'read_objects  = ["', 'read_objects = ["s3:PutObject", "', "roles", "The service may do"),
         ("roles.tf", 'write_objects = ["', 'write_objects = ["s3:*", "', "roles", "A role may do anything"),
-        ("roles.tf", ":ref:refs/heads/main", ":pull_request", "roles", "Somebody else may push"),
+        ("roles.tf", ":environment:production", ":pull_request", "roles", "Somebody else may push"),
         ("roles.tf", "files[each.key].arn", 'files["worker"].arn', "roles", "started with the other's secret"),
         ("service.tf", "essential              = true", 'essential = true\nuser = "0"', "containers", "may be root"),
         ("service.tf", 'releases", readOnly = true', 'releases", readOnly = false', "containers", "write elsewhere"),
-        ("variables.tf", '40}$", var.image_tag', '40}|latest$", var.image_tag', "variables", "latest_is_no_version"),
+        ("variables.tf", '"^sha256:[0-9a-f]{64}$", digest', '"", digest', "variables", "a_tag_is_no_digest"),
     ],
-    ids=["public", "moving tag", "writes", "wildcard", "anybody pushes", "other's secret", "root", "open", "latest"],
+    ids=["public", "moving tag", "writes", "wildcard", "anybody pushes", "other's secret", "root", "open", "tag"],
 )
 def test_a_permission_that_is_too_wide_is_rejected(
     tmp_path: Path, name: str, healthy: str, faulty: str, tests: str, message: str
@@ -314,6 +314,17 @@ def test_a_secret_whose_name_has_a_path_is_refused(tmp_path: Path) -> None:
 
     assert "../elsewhere is not a file name" in completed.stderr
     assert not (tmp_path.parent / "elsewhere").exists()
+
+
+def test_the_guides_command_converts_the_images_of_a_release(tmp_path: Path) -> None:
+    (command,) = re.findall(r"^(jq -Rn .*) > images", (MODULE / "README.md").read_text(), re.MULTILINE)
+    digests = {name: f"sha256:{name[0].encode().hex() * 32}" for name in ("serve", "mirror", "worker")}
+    lines = [f"ghcr.io/owner/ontime-{name}@{digest}\n" for name, digest in digests.items()]
+    (tmp_path / "images.txt").write_text("".join(lines))
+
+    converted = subprocess.run(["bash", "-ec", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert json.loads(converted.stdout) == {"image_digests": digests}
 
 
 def test_the_costs_in_the_readme_are_those_that_the_command_computes() -> None:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from infra.tests.workflows import STEPS, Runner, step
 from tests.project import Project
 
 DIGEST = f"sha256:{'5' * 64}"
-LIST_OF_DIGESTS = f'[[ "$*" == *inspect* ]] && echo "${{@: -1}}" | sed "s/:v.*/@{DIGEST}/"; true'
+LIST_OF_DIGESTS = f'[[ "$*" == *inspect* ]] && echo "${{@: -1}}" | sed "s/:1.2.3.*/@{DIGEST}/"; true'
+MANIFEST = f"""[[ "$*" != *inspect* ]] || echo '{{"digest": "{DIGEST}"}}'"""
 WORD = "a word that nobody else says"
 GITHUB = {"GH_TOKEN": "t", "GH_REPO": "o/r"}
 PUSH = {
@@ -23,18 +26,30 @@ PUSH = {
 RUN_HERE = {
     "check.yml: PostgreSQL and a browser, Ubuntu",
     "check.yml: PostgreSQL, OpenMP and a browser, macOS",
+    "check.yml: A cluster with the images",
+    "check.yml: Code or documents",
     "check.yml: Prometheus and Alertmanager",
+    "check.yml: What the cluster says",
+    "check.yml: make deploy, and a version that cannot start",
+    "check.yml: make image ENGINE=dask",
     "check.yml: Clone into WSL",
     "check.yml: make check test",
+    "deploy.yml: Copy",
+    "deploy.yml: The images of the release",
+    "deploy.yml: make deploy",
     "metrics.yml: make metrics",
     "metrics.yml: One comment, renewed by each push",
     "release.yml: The tag is the version of pyproject.toml",
+    "release.yml: Join",
+    "release.yml: Log in",
     "release.yml: Push",
     "release.yml: Release",
+    "release.yml: Sign",
     "weekly.yml: PostgreSQL and a browser",
     "weekly.yml: What has moved",
     "weekly.yml: Adopt bikes",
     "weekly.yml: One issue",
+    "weekly.yml: One pull request",
 }
 
 
@@ -133,12 +148,31 @@ def test_a_failed_comparison_fails_the_step(project: Project, runner: Runner) ->
     assert "HEAD^1 has no reports/metrics.json" in completed.stdout
 
 
-def test_the_comment_goes_to_the_pull_request(bare: Runner) -> None:
-    bare.fake("gh")
+@pytest.mark.parametrize(
+    ("comments", "call"),
+    [
+        ([], "pr comment 7 --body-file comment.md"),
+        ([("someone", "<!-- make metrics -->")], "pr comment 7 --body-file comment.md"),
+        ([("github-actions[bot]", "another workflow's")], "pr comment 7 --body-file comment.md"),
+        (
+            [("github-actions[bot]", "another workflow's"), ("github-actions[bot]", "<!-- make metrics -->\nold")],
+            "api --method PATCH repos/o/r/issues/comments/2 --field body=@comment.md",
+        ),
+    ],
+    ids=["none yet", "somebody else's", "another workflow's", "ours"],
+)
+def test_the_comment_is_renewed_by_its_marker(
+    bare: Runner, tmp_path: Path, comments: list[tuple[str, str]], call: str
+) -> None:
+    (tmp_path / "work/metrics.md").write_text("new\n")
+    listed = [{"id": number, "user": {"login": who}, "body": text} for number, (who, text) in enumerate(comments, 1)]
+    (tmp_path / "comments.json").write_text(json.dumps(listed))
+    bare.fake("gh", f'[[ "$*" != *--jq* ]] || jq --raw-output "${{@: -1}}" {tmp_path}/comments.json')
 
     bare.run(step("metrics.yml", "One comment, renewed by each push"), **GITHUB, NUMBER="7")
 
-    assert bare.calls("gh") == ["pr comment 7 --edit-last --create-if-none --body-file metrics.md"]
+    assert bare.calls("gh")[-1] == call
+    assert (tmp_path / "work/comment.md").read_text() == "<!-- make metrics -->\nnew\n"
 
 
 @pytest.mark.parametrize(("tag", "passes"), [("v0.1.0", True), ("v0.1", False), ("v0x1.0", False), ("v1.0.0", False)])
@@ -148,25 +182,56 @@ def test_a_tag_must_be_the_version(runner: Runner, tag: str, passes: bool) -> No
     assert (completed.returncode == 0) is passes
 
 
-def test_images_are_pushed_and_output_by_digest(bare: Runner, tmp_path: Path) -> None:
+NAMES = [f"ghcr.io/some-owner/ontime-{image}" for image in ("serve", "mirror", "worker")]
+
+
+def test_each_architecture_is_pushed_and_noted_by_digest(bare: Runner, tmp_path: Path) -> None:
     bare.fake("docker", LIST_OF_DIGESTS)
 
-    bare.run(step("release.yml", "Push"), **PUSH)
+    bare.run(step("release.yml", "Push"), **PUSH, ARCHITECTURE="arm64")
 
-    names = [f"ghcr.io/some-owner/ontime-{image}" for image in ("serve", "mirror", "worker")]
-    assert [call for call in bare.calls("docker") if "push" in call] == [
-        f"push --quiet {name}:v1.2.3" for name in names
+    assert [call for call in bare.calls("docker") if call.startswith("push")] == [
+        f"push --quiet {name}:1.2.3-arm64" for name in NAMES
     ]
-    assert (tmp_path / "work/images.txt").read_text().splitlines() == [f"{name}@{DIGEST}" for name in names]
+    assert (tmp_path / "work/arm64.txt").read_text().splitlines() == [f"{name}@{DIGEST}" for name in NAMES]
+
+
+def joined(runner: Runner, folder: Path, docker: str) -> subprocess.CompletedProcess[str]:
+    for number, architecture in enumerate(("amd64", "arm64")):
+        (folder / f"{architecture}.txt").write_text("".join(f"{name}@sha256:{number}\n" for name in NAMES))
+    runner.fake("docker", docker)
+    github = {"GITHUB_SHA": "c0ffee", "GITHUB_SERVER_URL": "https://github.com", "GITHUB_REPOSITORY": "o/r"}
+    return runner.attempt(step("release.yml", "Join"), **PUSH, **github)
+
+
+def test_both_architectures_get_the_version_and_the_commit_as_tags(bare: Runner, tmp_path: Path) -> None:
+    completed = joined(bare, tmp_path / "work", MANIFEST)
+
+    assert completed.returncode == 0, completed.stdout
+    creations = [call for call in bare.calls("docker") if " create " in call]
+    assert all("source=https://github.com/o/r " in call and "revision=c0ffee " in call for call in creations)
+    assert [call.partition("--tag ")[2] for call in creations] == [
+        f"{name}:1.2.3 --tag {name}:c0ffee {name}@sha256:0 {name}@sha256:1" for name in NAMES
+    ]
+    assert (tmp_path / "work/images.txt").read_text().splitlines() == [f"{name}@{DIGEST}" for name in NAMES]
     images = json.loads(bare.text_of("GITHUB_OUTPUT").removeprefix("images="))
-    assert images == [{"image": name.rpartition("-")[2], "name": name, "digest": DIGEST} for name in names]
+    assert images == [{"image": name.rpartition("-")[2], "name": name, "digest": DIGEST} for name in NAMES]
 
 
-def test_the_registrys_token_is_not_an_argument(bare: Runner) -> None:
+@pytest.mark.parametrize("docker", ["true", '[ "$2" != imagetools ]'], ids=["no digest", "refused"])
+def test_a_name_without_a_digest_ends_the_release(bare: Runner, tmp_path: Path, docker: str) -> None:
+    assert joined(bare, tmp_path / "work", docker).returncode != 0
+
+
+@pytest.mark.parametrize(
+    ("name", "env"),
+    [("Push", {**PUSH, "ARCHITECTURE": "amd64"}), ("Log in", {"TOKEN": WORD, "GITHUB_ACTOR": "a"})],
+)
+def test_the_registrys_token_is_not_an_argument(bare: Runner, name: str, env: dict[str, str]) -> None:
     """Every process can read the arguments of all others."""
     bare.fake("docker", LIST_OF_DIGESTS)
 
-    bare.run(step("release.yml", "Push"), **PUSH)
+    bare.run(step("release.yml", name), **env)
 
     assert WORD not in "".join(bare.calls("docker"))
     assert WORD in bare.stdin("docker")
@@ -176,7 +241,169 @@ def test_the_registrys_token_is_not_an_argument(bare: Runner) -> None:
 def test_a_failed_push_ends_the_release(bare: Runner, docker: str) -> None:
     bare.fake("docker", docker)
 
-    assert bare.attempt(step("release.yml", "Push"), **PUSH).returncode != 0
+    assert bare.attempt(step("release.yml", "Push"), **PUSH, ARCHITECTURE="amd64").returncode != 0
+
+
+def test_the_digest_is_signed(bare: Runner) -> None:
+    bare.fake("cosign")
+
+    bare.run(step("release.yml", "Sign"), IMAGE=f"{NAMES[0]}@{DIGEST}")
+
+    assert bare.calls("cosign") == [f"sign --yes {NAMES[0]}@{DIGEST}"]
+
+
+VERIFY = {**GITHUB, "GITHUB_ACTOR": "a", "RELEASE": "v1.2.3"}
+DOWNLOAD = (
+    f"""[[ "$*" != *download* ]] || printf '%s\\n' {" ".join(f"{name}@{DIGEST}" for name in NAMES)} > images.txt"""
+)
+
+
+def test_a_deployment_verifies_who_built_each_image(bare: Runner) -> None:
+    bare.fake("docker")
+    bare.fake("gh", DOWNLOAD)
+
+    bare.run(step("deploy.yml", "The images of the release"), **VERIFY)
+
+    download, *verified = bare.calls("gh")
+    assert download == "release download v1.2.3 --pattern images.txt"
+    assert verified == [
+        f"attestation verify oci://{name}@{DIGEST} --repo o/r --signer-workflow o/r/.github/workflows/release.yml"
+        for name in NAMES
+    ]
+
+
+def test_an_image_that_another_workflow_built_ends_the_deployment(bare: Runner) -> None:
+    bare.fake("docker")
+    bare.fake("gh", f'{DOWNLOAD}\n[[ "$*" != *verify* ]]')
+
+    assert bare.attempt(step("deploy.yml", "The images of the release"), **VERIFY).returncode != 0
+
+
+def test_the_cluster_gets_the_releases_images(bare: Runner) -> None:
+    bare.fake("make", 'cat "$KUBECONFIG"; stat -c %a "$KUBECONFIG"; echo "$SMOKE_KEY"')
+
+    output = bare.run(step("deploy.yml", "make deploy"), CLUSTER="a: 1", CLUSTER_CONTEXT="there", SMOKE_KEY="k")
+
+    assert bare.calls("make") == ["deploy CONTEXT=there FROM=images.txt"]
+    assert output == "a: 1600\nk\n"
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_ecr_gets_the_same_digests_once(bare: Runner, tmp_path: Path, there: bool) -> None:
+    (tmp_path / "work/images.txt").write_text(f"{NAMES[0]}@{DIGEST}\n")
+    bare.fake("skopeo", f'[ "$1" != inspect ] || {"true" if there else "false"}')
+    bare.fake("aws", '[ -s "$AWS_WEB_IDENTITY_TOKEN_FILE" ] && echo password')
+    bare.fake("curl", """echo '{"value": "token"}'""")
+    tokens = {"ACTIONS_ID_TOKEN_REQUEST_TOKEN": "t", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://example.org/?a=b"}
+
+    bare.run(
+        step("deploy.yml", "Copy"), GH_TOKEN=WORD, AWS_ROLE_ARN="arn", AWS_REGION="r", REGISTRY="ecr.example",
+        RELEASE="v1.2.3", GITHUB_ACTOR="a", **tokens,
+    )  # fmt: skip
+
+    copied = [call for call in bare.calls("skopeo") if call.startswith("copy")]
+    expected = f"copy --all --preserve-digests docker://{NAMES[0]}@{DIGEST} docker://ecr.example/ontime-serve:1.2.3"
+    assert copied == ([] if there else [expected])
+    assert "https://example.org/?a=b&audience=sts.amazonaws.com" in bare.calls("curl")[0]
+    assert WORD not in "".join(bare.calls("skopeo"))
+
+
+@pytest.mark.parametrize(
+    ("event", "changed", "code"),
+    [
+        ("pull_request", ["README.md", "docs/screenshots/x.png"], "false"),
+        ("pull_request", ["README.md", "serving/app.py"], "true"),
+        ("push", ["README.md"], "true"),
+    ],
+)
+def test_documents_alone_are_not_code(bare: Runner, event: str, changed: list[str], code: str) -> None:
+    bare.fake("git", f"printf '%s\\n' {' '.join(changed)}")
+
+    bare.run(step("check.yml", "Code or documents"), EVENT=event)
+
+    lines = dict(line.split("=", 1) for line in bare.text_of("GITHUB_OUTPUT").splitlines())
+    assert lines["code"] == code
+    assert ("macos-15" in json.loads(lines["systems"])) is (code == "true")
+
+
+def test_ci_keeps_layers_between_its_builds(project: Project, runner: Runner) -> None:
+    runner.fake("docker")
+    runner.fake("make", f'PATH="${{PATH#*:}}" exec {" ".join(project.command("--dry-run"))} "$@"')
+
+    planned = runner.run(step("check.yml", "make image ENGINE=dask"), LAYERS="var/cache/layers")
+
+    assert runner.calls("docker") == ["buildx create --use"]
+    assert "docker buildx build --load --quiet" in planned
+    assert "--cache-to type=local,mode=max,dest=var/cache/layers/worker-dask" in planned
+
+
+def test_the_cluster_has_the_images_that_the_overlay_names(project: Project, runner: Runner) -> None:
+    runner.fake("kind")
+
+    runner.run(step("check.yml", "A cluster with the images"))
+
+    create, load = runner.calls("kind")
+    assert create.startswith("create cluster")
+    assert load == "load docker-image ontime-serve:0.1.0 ontime-mirror:0.1.0 ontime-worker:0.1.0"
+    assert (
+        f"newTag: {load.rpartition(':')[2]}"
+        in (project.folder / "infra/kubernetes/overlays/small/kustomization.yaml").read_text()
+    )
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_cluster_job_deploys_and_expects_a_broken_version_to_be_refused(
+    bare: Runner, tmp_path: Path, refused: bool
+) -> None:
+    (tmp_path / "work/var").mkdir()
+    (tmp_path / "work/var/keys.json").write_text("{}")
+    bare.fake("make", f'[ "$1" != key ] || echo k; [[ "$*" != *broken.txt ]] || {"false" if refused else "true"}')
+    bare.fake("kubectl", '[[ "$*" != *jsonpath* ]] || echo ontime-serve:next')
+    bare.fake("docker")
+    bare.fake("kind")
+
+    completed = bare.attempt(step("check.yml", "make deploy, and a version that cannot start"))
+
+    assert (completed.returncode == 0) is refused
+    assert "ontime-serve:no-such-version" in (tmp_path / "work/broken.txt").read_text()
+    assert bare.calls("make")[1:] == [
+        f"deploy CONTEXT=kind-kind OVERLAY=small FROM={name}.txt" for name in ("images", "broken")
+    ]
+
+
+def test_a_failed_cluster_job_shows_objects_events_and_logs(bare: Runner) -> None:
+    bare.fake("kubectl")
+
+    bare.run(step("check.yml", "What the cluster says"))
+
+    assert [call.split()[1] for call in bare.calls("kubectl")] == ["all", "events", "-n"]
+
+
+@pytest.mark.parametrize(
+    ("patch", "number", "call"),
+    [(True, "", "pr create"), (True, "4", "pr edit 4"), (False, "", None)],
+    ids=["new", "open", "nothing has moved"],
+)
+def test_the_weekly_packages_are_one_pull_request(
+    project: Project, runner: Runner, patch: bool, number: str, call: str | None
+) -> None:
+    lock = project.folder / "requirements/serve.txt"
+    before = lock.read_bytes()
+    lock.write_bytes(before.replace(b"h11==", b"h11==9"))
+    moved = project.git("diff", "--", "requirements") if patch else ""
+    lock.write_bytes(before)
+    project.git("add", "requirements")
+    (project.folder / "moved").mkdir()
+    (project.folder / "moved/moved.patch").write_text(moved)
+    (project.folder / "moved/moved.md").write_text("+h11\n")
+    runner.fake("gh", f'[ "$2" != list ] || echo "{number}"')
+    runner.fake("git", f'[[ "$*" == *push* ]] || exec {shutil.which("git")} "$@"')
+
+    runner.run(step("weekly.yml", "One pull request"), **GITHUB, RUN="address")
+
+    calls = [each for each in runner.calls("gh") if not each.startswith("pr list")]
+    assert [each.startswith(call or "") for each in calls] == ([True] if call else [])
+    assert ("h11==9" in project.git("show", "HEAD:requirements/serve.txt")) is patch
 
 
 def test_a_release_lists_its_digests_and_how_to_verify_them(bare: Runner, tmp_path: Path) -> None:
@@ -191,7 +418,7 @@ def test_a_release_lists_its_digests_and_how_to_verify_them(bare: Runner, tmp_pa
     assert "gh attestation verify oci://IMAGE --repo o/r" in notes
     assert f"\n    ghcr.io/o/ontime-serve@{DIGEST}\n" in notes
     (call,) = bare.calls("gh")
-    assert call.startswith("release create v1.2.3 --verify-tag")
+    assert call.startswith("release create v1.2.3 --draft --verify-tag")
     assert call.endswith("images.txt ./serve.cdx.json")
 
 
@@ -203,6 +430,8 @@ def test_the_summary_lists_what_has_changed(project: Project, runner: Runner, ad
     runner.run(step("weekly.yml", "What has moved"))
 
     assert change in runner.text_of("GITHUB_STEP_SUMMARY")
+    assert (project.folder / "moved.md").read_text() == runner.text_of("GITHUB_STEP_SUMMARY")
+    assert bool((project.folder / "moved.patch").read_text()) is (added != "")
 
 
 def test_another_problem_is_adopted_and_committed_before_its_month(project: Project, runner: Runner) -> None:

@@ -77,6 +77,7 @@ NEEDS = {
     "key": ["NAME", "SCOPES"],
     "rename": ["NAME"],
     "stack-run": ["DO"],
+    "deploy": ["CONTEXT", "FROM"],
     "rehearsal": ["CONTEXT"],
     "stack-restore": ["FROM"],
 }
@@ -103,6 +104,7 @@ TAKES = {
     "test-quick": ["PART"],
     "test-slowest": ["PART", "SLOWEST"],
     "stack-down": ["VOLUMES"],
+    "deploy": ["OVERLAY"],
     "rehearsal": ["OVERLAY", "CLEAN", "ENGINE"],
     "fuzz": ["EXAMPLES"],
     "bench-soak": ["REQUESTS"],

@@ -69,12 +69,24 @@ run "every_mount_has_its_volume" {
   }
 }
 
-run "what_runs_is_the_commit_that_was_asked_for" {
+run "what_runs_are_the_digests_that_were_asked_for" {
   assert {
-    condition = alltrue(flatten([for task in [aws_ecs_task_definition.service, aws_ecs_task_definition.worker] : [
-      for container in jsondecode(task.container_definitions) : container.image == "registry.example/image:0123abc"
-    ]]))
+    condition = {
+      for container in jsondecode(aws_ecs_task_definition.service.container_definitions) : container.name => container.image
+      } == {
+      prepare    = "registry.example/image@${var.image_digests.mirror}"
+      first-pull = "registry.example/image@${var.image_digests.mirror}"
+      mirror     = "registry.example/image@${var.image_digests.mirror}"
+      serve      = "registry.example/image@${var.image_digests.serve}"
+    }
     error_message = "A container runs another image."
+  }
+
+  assert {
+    condition = alltrue([for container in jsondecode(aws_ecs_task_definition.worker.container_definitions) :
+      container.image == "registry.example/image@${var.image_digests.worker}"
+    ])
+    error_message = "A job runs another image."
   }
 }
 

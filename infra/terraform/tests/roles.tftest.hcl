@@ -80,11 +80,11 @@ run "each_task_is_started_with_its_own_secret" {
   }
 }
 
-run "only_the_main_branch_of_one_repository_may_push_and_by_a_token_only" {
+run "only_approved_deployments_of_one_repository_may_push_and_by_a_token_only" {
   assert {
     condition = jsondecode(aws_iam_role.github.assume_role_policy).Statement[0].Condition == { StringEquals = {
       "token.actions.githubusercontent.com:aud" = "sts.amazonaws.com"
-      "token.actions.githubusercontent.com:sub" = "repo:octo@1/ontime@2:ref:refs/heads/main"
+      "token.actions.githubusercontent.com:sub" = "repo:octo@1/ontime@2:environment:production"
     } }
     error_message = "Somebody else may push: ${aws_iam_role.github.assume_role_policy}"
   }

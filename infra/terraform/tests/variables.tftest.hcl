@@ -42,12 +42,12 @@ run "a_repository_is_one_repository" {
   expect_failures = [var.github_repository]
 }
 
-run "latest_is_no_version" {
+run "a_tag_is_no_digest" {
   command = plan
   variables {
-    image_tag = "latest"
+    image_digests = { serve = "latest", mirror = "0.1.0", worker = "sha256:0123abc" }
   }
-  expect_failures = [var.image_tag]
+  expect_failures = [var.image_digests]
 }
 
 run "an_alarm_needs_a_mailbox" {

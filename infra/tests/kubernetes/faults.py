@@ -228,7 +228,7 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
     ),
     parts.a_canary_is_stable_with_another_image: (
         Fault("a canary that is stable",
-              CANARY, f"{CONTAINER}/image", "registry.example.com/ontime-serve:0.1.0", "canary"),
+              CANARY, f"{CONTAINER}/image", "ghcr.io/your-org/ontime-serve:0.1.0", "canary"),
         Fault("a canary with more room", CANARY, f"{CONTAINER}/resources/limits/memory", "4Gi", "canary"),
     ),
     capacity.a_rollout_loses_no_capacity: (

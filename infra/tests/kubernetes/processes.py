@@ -30,16 +30,18 @@ class Image(NamedTuple):
 def image(name: str) -> Image:
     """Raises KeyError for an image that the Dockerfile does not build, with an engine's packages or without."""
     text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
-    stages = dict(re.findall(r"^FROM \S+ AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL))
+    stages: dict[str, str] = {}  # each after those that it is built from
+    for base, stage, lines in re.findall(r"^FROM (\S+) AS (\S+)\n(.*?)(?=^FROM |\Z)", text, re.MULTILINE | re.DOTALL):
+        stages[stage] = stages.get(base, "") + lines
     target, _, engine = name.removeprefix("ontime-").partition("-")
     if engine and (target != "worker" or not (ROOT / f"requirements/{engine}.txt").exists()):
         raise KeyError(name)
-    stage = stages[target]
-    lines = [line.partition(" ")[2] for line in stage.splitlines() if line.startswith("ENV ")]
-    users = re.findall(r"^USER (\S+)$", stage, re.MULTILINE)
+    instructions = stages[target]
+    settings = [line.partition(" ")[2] for line in instructions.splitlines() if line.startswith("ENV ")]
+    users = re.findall(r"^USER (\S+)$", instructions, re.MULTILINE)
     return Image(
-        environment=dict(re.findall(r"(\w+)=(\S+)", " ".join(lines))),
-        volumes=re.findall(r"^VOLUME (\S+)$", stage, re.MULTILINE),
+        environment=dict(re.findall(r"(\w+)=(\S+)", " ".join(settings))),
+        volumes=re.findall(r"^VOLUME (\S+)$", instructions, re.MULTILINE),
         user=users[-1],
     )
 
