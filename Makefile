@@ -233,19 +233,20 @@ export: install  ## write everything that is stored about an entity as JSON: mak
 # python:3.11-slim-bookworm of September 2026. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
 PYTHON_DIGEST ?= sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 BUILD := docker build --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST))
-image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask
+image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask; a service that can send traces: make image TRACES=1
 	@for name in serve mirror worker; do \
 	  echo "image: ontime-$$name"; \
-	  $(BUILD) --target $$name -t ontime-$$name . || exit 1; \
+	  $(BUILD) $(if $(TRACES),--build-arg TRACES=1) --target $$name -t ontime-$$name . || exit 1; \
 	done
 	@$(foreach engine,$(filter $(ENGINES),$(ENGINE)),echo "image: ontime-worker-$(engine)"; \
 	  $(BUILD) --target worker --build-arg ENGINE=$(engine) -t ontime-worker-$(engine) .)
 	@docker images --filter reference='ontime-*' --format '{{.Repository}} {{.Size}}'
 
-STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
+STACK := STACK_USER="$$(id -u):$$(id -g)" docker compose -f infra/compose.yaml $(STACK_ALSO)
 stack: install  ## start the platform in containers, on 127.0.0.1:8000; build missing images and train a first release if needed
 	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null 2>&1 || $(MAKE) image
 	@$(PY) -m infra.credentials
+	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
 	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
@@ -306,13 +307,14 @@ LOCKED := var/lock/pyproject.toml
 groups = $(foreach group,$(1),--group $(LOCKED):$(group))
 lock: install  ## update the lock files after a change in pyproject.toml; existing pins stay unless: make lock UPGRADE=1
 	@mkdir -p $(dir $(LOCKED)) && sed '/^managed = false/d' pyproject.toml > $(LOCKED)
-	$(LOCK) $(if $(UPGRADE),--upgrade) $(call groups,serve train operate store dev setup) -o requirements/all.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) $(call groups,serve train operate store traces dev setup) -o requirements/all.txt
 	$(LOCK) $(call groups,serve) -c requirements/all.txt -o requirements/serve.txt
 	$(LOCK) $(call groups,serve train) -c requirements/all.txt -o requirements/train.txt
 	$(LOCK) $(call groups,setup) -c requirements/all.txt -o requirements/setup.txt
 	$(LOCK) $(call groups,serve mirror) -c requirements/all.txt -o requirements/mirror.txt
 	$(LOCK) $(call groups,serve train operate store) -c requirements/all.txt -o requirements/worker.txt
 	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
+	$(LOCK) $(call groups,traces) -c requirements/all.txt -o requirements/traces.txt
 	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
 	$(LOCK) $(call groups,runtimes) -c requirements/all.txt -o requirements/runtimes.txt
