@@ -75,8 +75,8 @@ class Traces:
         """The trace of a request; None if this path is not traced. `request_id`: the client's, or empty."""
         if not path.startswith(TRACED):
             return None
-        carrier = {TRACEPARENT: headers.get(TRACEPARENT.encode(), b"").decode("latin-1")}
-        span = trace.get_current_span(TraceContextTextMapPropagator().extract(carrier, Context()))
+        header = {TRACEPARENT: headers.get(TRACEPARENT.encode(), b"").decode("latin-1")}
+        span = trace.get_current_span(TraceContextTextMapPropagator().extract(header, Context()))
         if span.get_span_context().is_valid:
             parent = span.get_span_context()
             return RequestTrace(f"{parent.trace_id:032x}", parent)

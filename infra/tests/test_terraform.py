@@ -266,8 +266,8 @@ def test_the_jobs_run_existing_pipelines() -> None:
 def jobs_of_the_module() -> dict[str, dict[str, str]]:
     """When each job runs, and its deadline."""
     text = (MODULE / "worker.tf").read_text()
-    found = re.findall(r'^    (\w+) = \{\n      when    = "(.*?)".*\n      seconds = (\d+)', text, re.MULTILINE)
-    return {name: {"when": when, "seconds": seconds} for name, when, seconds in found}
+    jobs = re.findall(r'^    (\w+) = \{\n      when    = "(.*?)".*\n      seconds = (\d+)', text, re.MULTILINE)
+    return {name: {"when": when, "seconds": seconds} for name, when, seconds in jobs}
 
 
 def test_the_jobs_run_when_and_as_long_as_those_of_kubernetes() -> None:

@@ -145,10 +145,10 @@ def test_a_sampler_of_opentelemetry_is_used(settings: Settings, collector: str) 
 
 def test_without_the_packages_the_setting_is_refused(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
     monkeypatch.setitem(sys.modules, "serving.tracing", None)
-    asked = settings.model_copy(update={"traces_url": "http://127.0.0.1:4318/v1/traces"})
+    with_traces = settings.model_copy(update={"traces_url": "http://127.0.0.1:4318/v1/traces"})
 
     with pytest.raises(BadSettings, match="make image TRACES=1"):
-        app.create_app(asked)
+        app.create_app(with_traces)
 
 
 def test_without_the_setting_none_of_its_packages_is_imported(settings: Settings) -> None:
