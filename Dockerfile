@@ -42,6 +42,12 @@ RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/
     && find . -depth \( -name tests -o -name '*.pyi' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.a' \) -exec rm -rf {} + \
     && find . -name '*.so' -not -path '*.libs/*' -exec strip --strip-unneeded {} +
 
+# After the deletions, because traces need protobuf, which is in the folder `google`.
+ARG TRACES=""
+COPY requirements/traces.txt requirements/
+RUN [ -z "$TRACES" ] \
+    || uv pip install --quiet --python /venv/bin/python --require-hashes -r requirements/traces.txt
+
 FROM installer AS worker-packages
 COPY requirements/worker.txt requirements/
 RUN uv pip sync --quiet --compile-bytecode --python /venv/bin/python --require-hashes requirements/worker.txt

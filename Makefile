@@ -233,14 +233,14 @@ export: install  ## write everything that is stored about an entity as JSON: mak
 # python:3.11-slim-trixie of October 2026 (Python 3.11.17), for all architectures. `make image PYTHON_DIGEST=` uses whatever image has that tag locally.
 PYTHON_DIGEST ?= sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
 # LAYERS: a folder that keeps layers between builds, for a builder that can export them (check.yml).
-BUILD := docker $(if $(LAYERS),buildx build --load,build) --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST))
+BUILD := docker $(if $(LAYERS),buildx build --load,build) --quiet $(if $(PYTHON_DIGEST),--build-arg PYTHON_DIGEST=@$(PYTHON_DIGEST)) $(if $(TRACES),--build-arg TRACES=1)
 cached = $(if $(LAYERS),--cache-from type=local$(comma)src=$(LAYERS)/$(1) --cache-to type=local$(comma)mode=max$(comma)dest=$(LAYERS)/$(1))
 # (image, target, more options)
 define build
 echo "image: ontime-$(1)" && options=$$($(OUTSIDE) -m infra.images options ontime-$(1)) \
 	  && $(BUILD) $$options $(call cached,$(1)) --target $(2) $(3) -t ontime-$(1) .
 endef
-image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask
+image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-worker (needs a container engine); also a worker with an engine's packages, ontime-worker-dask: make image ENGINE=dask; a service that can send traces: make image TRACES=1
 	@for name in serve mirror worker; do $(call build,$$name,$$name) || exit 1; done
 	@$(foreach engine,$(filter $(ENGINES),$(ENGINE)),$(call build,worker-$(engine),worker,--build-arg ENGINE=$(engine)))
 	@docker images --filter reference='ontime-*' --format '{{.Repository}}:{{.Tag}} {{.Size}}'
@@ -248,11 +248,12 @@ image: usage  ## build the three images: ontime-serve, ontime-mirror, ontime-wor
 pin-images: install  ## update the digests of other people's images to those that their tags have now, in infra/compose.yaml and this Makefile
 	@$(PY) -m infra.pins
 
-STACK := docker compose -f infra/compose.yaml $(STACK_ALSO)
+STACK := STACK_USER="$$(id -u):$$(id -g)" docker compose -f infra/compose.yaml $(STACK_ALSO)
 stack: install  ## start the platform in containers, on 127.0.0.1:8000; build missing images and train a first release if needed
 	@docker image inspect ontime-serve ontime-mirror ontime-worker > /dev/null 2>&1 || $(MAKE) image
 	@$(PY) -m infra.images outdated ontime-serve ontime-mirror ontime-worker
 	@$(PY) -m infra.credentials
+	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
 	@$(STACK) up --detach --wait --quiet-pull --remove-orphans
 	@$(STACK) run --rm --no-deps tools test -f releases/current.json || $(MAKE) stack-run DO="make train"
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
@@ -318,13 +319,14 @@ LOCKED := var/lock/pyproject.toml
 groups = $(foreach group,$(1),--group $(LOCKED):$(group))
 lock: install  ## update the lock files after a change in pyproject.toml; existing pins stay unless: make lock UPGRADE=1
 	@mkdir -p $(dir $(LOCKED)) && sed '/^managed = false/d' pyproject.toml > $(LOCKED)
-	$(LOCK) $(if $(UPGRADE),--upgrade) $(call groups,serve train operate store dev setup) -o requirements/all.txt
+	$(LOCK) $(if $(UPGRADE),--upgrade) $(call groups,serve train operate store traces dev setup) -o requirements/all.txt
 	$(LOCK) $(call groups,serve) -c requirements/all.txt -o requirements/serve.txt
 	$(LOCK) $(call groups,serve train) -c requirements/all.txt -o requirements/train.txt
 	$(LOCK) $(call groups,setup) -c requirements/all.txt -o requirements/setup.txt
 	$(LOCK) $(call groups,serve mirror) -c requirements/all.txt -o requirements/mirror.txt
 	$(LOCK) $(call groups,serve train operate store) -c requirements/all.txt -o requirements/worker.txt
 	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
+	$(LOCK) $(call groups,traces) -c requirements/all.txt -o requirements/traces.txt
 	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
 	$(LOCK) $(call groups,runtimes) -c requirements/all.txt -o requirements/runtimes.txt

@@ -1,12 +1,12 @@
 """Commands that fill, show and keep what production stores."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
 
-from cli.project_commands import AS_JSON, DAY, ExistingPath, ProjectCommand, ProjectPath, date_of
+from cli.project_commands import AS_JSON, DAY, ExistingPath, ProjectCommand, ProjectPath, ProjectPlace, date_of
 
 
 @click.command(cls=ProjectCommand)
@@ -69,31 +69,36 @@ def performance(start: datetime | None, until: datetime | None, as_json: bool) -
 
 
 @click.command(cls=ProjectCommand)
-@click.option("--to", "folder", type=ProjectPath(), help="A new folder.  [default: backups/ and the time]")
-def backup(folder: Path | None) -> None:
-    """Back up everything that cannot be rebuilt, into one folder."""
+@click.option(
+    "--to",
+    "place",
+    type=ProjectPlace(),
+    help="A new folder, here or in a bucket.  [default: ONTIME_BACKUPS/ and the time]",
+)
+def backup(place: str | None) -> None:
+    """Back up everything that cannot be rebuilt, into one folder or to an address such as s3://bucket/monday."""
     from pipelines.tools import backup as tool
 
-    tool.main("backup", folder or Path("backups", f"{datetime.now(UTC):%Y-%m-%dT%H%M}"), tool.make)
+    tool.main("backup", place, tool.make_at)
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("folder", type=ExistingPath())
-def verify_backup(folder: Path) -> None:
+@click.argument("place", type=ProjectPlace())
+def verify_backup(place: str) -> None:
     """Check that a backup is complete and unchanged."""
     from pipelines.tools import backup as tool
 
-    tool.main("verify-backup", folder, lambda _, each: tool.verified_inventory(each))
+    tool.main("verify-backup", place, lambda _, each: tool.verify_at(each))
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("folder", type=ExistingPath())
+@click.argument("place", type=ProjectPlace())
 @click.option("--replace", is_flag=True, help="Replace existing data, and keep them beside it.")
-def restore(folder: Path, replace: bool) -> None:
+def restore(place: str, replace: bool) -> None:
     """Restore a backup."""
     from pipelines.tools import backup as tool
 
-    tool.main("restore", folder, lambda settings, each: tool.restore(settings, each, replace=replace))
+    tool.main("restore", place, lambda settings, each: tool.restore_at(settings, each, replace=replace))
 
 
 @click.command(cls=ProjectCommand)

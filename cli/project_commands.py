@@ -39,6 +39,15 @@ class ExistingPath(ProjectPath):
     """Refused if there is neither a file nor a folder."""
 
 
+class ProjectPlace(click.ParamType[str]):
+    """A path as `ProjectPath` has it, or an address such as s3://bucket/folder, which stays as it is."""
+
+    name = "place"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return str(value) if "://" in str(value) else str(ProjectPath().convert(value, param, ctx))
+
+
 class ProjectCommand(click.Command):
     """Runs in the folder of the project, whatever the caller's folder and environment."""
 

@@ -3,9 +3,9 @@
     python -m infra.credentials            creates missing secrets; existing ones stay; says which addresses are missing
 
 To change a secret, delete its file and run `make stack` again; for a database password, also run ALTER USER in
-PostgreSQL; for the signing key, sign the releases with `make stack-run DO="make sign"`, then delete the first line of
-trusted_keys and restart the services. To use Kafka, write its address into ontime_broker. No backup includes the
-secrets: keep a copy in a password manager.
+PostgreSQL; for mlflow_login, also delete logins.db in the volume `mlflow`; for the signing key, sign the releases with
+`make stack-run DO="make sign"`, then delete the first line of trusted_keys and restart the services. To use Kafka,
+write its address into ontime_broker. No backup includes the secrets: keep a copy in a password manager.
 
 Each file is mounted only into the containers that need it. Other users of this machine cannot enter the folder; the
 files themselves are readable, because each container reads them as its own user.
@@ -49,8 +49,9 @@ def create_missing(folder: Path) -> list[str]:
         (folder / name).chmod(0o644)
 
     generators: dict[str, Callable[[], str]] = dict.fromkeys(
-        ("postgres_password", "grafana_password"), secrets.token_urlsafe
+        ("postgres_password", "grafana_password", "mlflow_login", "mlflow_session"), secrets.token_urlsafe
     )
+    generators["prefect_login"] = lambda: f"admin:{secrets.token_urlsafe()}"
     generators |= {f"{tenant}_password": secrets.token_urlsafe for tenant in TENANTS}
     generators |= {f"aws_{who}": _credentials for who in BUCKETS}
     generators["ontime_broker"] = lambda: f"nats://{secrets.token_urlsafe()}@broker:4222"

@@ -17,7 +17,7 @@ def log_request(
     scope: Scope, method: str, status: int, seconds: float, request_id: bytes, key_name: str | None
 ) -> None:
     """Logs the template of the route, because paths are unbounded; no body, no address and no key."""
-    route = getattr(scope.get("route"), "path", "other")
+    route = route_of(scope)
     requests, durations = _metrics_of(route, status)
     requests.inc()
     durations.observe(seconds)
@@ -34,6 +34,11 @@ def log_request(
     }
     # Not with `logging`: creating a log record per request was visible in every profile.
     sys.stdout.write(orjson.dumps(line).decode() + "\n")
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route; `other` for a path without one."""
+    return str(getattr(scope.get("route"), "path", "other"))
 
 
 @cache

@@ -7,7 +7,7 @@ import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio import to_thread
 from fastapi import FastAPI, Request
@@ -21,13 +21,17 @@ from ontime.live_releases import LiveReleases
 from ontime.redis_copy import RedisReader
 from ontime.release import Manifest
 from ontime.schema import WORDS
-from ontime.settings import Settings
-from serving import errors, keys, metrics, protocol, routes
+from ontime.settings import BadSettings, Settings
+from serving import errors, metrics, protocol, routes
 from serving.batcher import Batcher
+from serving.key_watcher import ValidKeys
 from serving.middleware import AccessMiddleware, required_scope
 from serving.model_store import ModelStore, start_deadline
 from serving.prediction_log import PredictionLog
 from serving.spool import Spool
+
+if TYPE_CHECKING:
+    from serving.tracing import Traces
 
 # AnyIO's default of 40 is more than SQLAlchemy's pool has connections, each of which keeps a cache. More threads would
 # not answer sooner: they wait for the interpreter lock.
@@ -70,7 +74,8 @@ def create_app(settings: Settings) -> FastAPI:
         model_store = ModelStore(settings.releases, _measure_release)
     prediction_log = PredictionLog(engine, Spool(settings.spool), RedisReader.of(settings))
     batcher = Batcher(model_store, prediction_log)
-    valid_keys = keys.read_keys(settings.api_keys).by_digest() if settings.api_keys else None
+    valid_keys = ValidKeys(settings.api_keys) if settings.api_keys else None
+    traces = _traces(str(settings.traces_url)) if settings.traces_url else None
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -78,14 +83,20 @@ def create_app(settings: Settings) -> FastAPI:
         prediction_log.start()
         model_store.start()
         batcher.start()
+        if valid_keys is not None:
+            valid_keys.start()
         # Objects that exist now live until the end: garbage collection would traverse them and delay every response.
         gc.freeze()
         gc.set_threshold(COLLECTED_AT_ONCE)
         gc.enable()
         yield
+        if valid_keys is not None:
+            valid_keys.stop()
         model_store.stop()
         await batcher.stop()
         await run_in_threadpool(prediction_log.stop)
+        if traces is not None:
+            await run_in_threadpool(traces.stop)
 
     # FastAPI's documentation pages load scripts from a CDN; routes.add_pages serves them without a network.
     app = FastAPI(
@@ -107,9 +118,20 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(protocol.router(model_store, prediction_log, settings.request_seconds))
     # Around FastAPI's layers, not within them, because each takes time.
     shortcut = Shortcut(app.build_middleware_stack(), app, "/v1/predictions")
-    app.middleware_stack = AccessMiddleware(shortcut, valid_keys, settings.requests_per_minute)
+    app.middleware_stack = AccessMiddleware(shortcut, valid_keys, settings.requests_per_minute, traces)
     app.openapi = lambda: _document(app, model_store.live.champion.manifest, needs_key=valid_keys is not None)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
+
+
+def _traces(url: str) -> "Traces":
+    """Raises BadSettings if their packages are not installed."""
+    try:
+        from serving.tracing import Traces
+    except ImportError as error:
+        raise BadSettings(
+            f"ONTIME_TRACES_URL={url}: {error.name} is not installed; build the image with `make image TRACES=1`"
+        ) from None
+    return Traces(url)
 
 
 def _document(app: FastAPI, manifest: Manifest, *, needs_key: bool) -> dict[str, Any]:

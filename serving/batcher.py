@@ -39,6 +39,8 @@ CLIENT_LEFT = 499  # nginx's status for it, which only the access log shows
 LEFT = ErrorDetail(place="client", reason="closed the connection before its response")
 
 Predictions = list[dict[str, Any]]
+Interval = tuple[float, float]  # on the clock of time.perf_counter
+OnBatch = Callable[[Sequence[tuple[str, float, float]], int], None]  # names and intervals, and the number of entities
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class PendingRequest:
     arrived_at: float  # on the clock of time.perf_counter
     has_left: Callable[[], bool]  # whether the client has closed its connection
     predictions: asyncio.Future[Predictions]
+    on_batch: OnBatch | None  # receives the steps of its batch, for a trace
 
     def is_awaited(self) -> bool:
         """False if nobody would receive the predictions: the request has timed out, or its client has left."""
@@ -64,6 +67,11 @@ class ScoredPart:
     matrix: NDArray[np.float32]
     predictions: Predictions
     moments: tuple[float, float, float]
+
+    @property
+    def steps(self) -> list[tuple[str, float, float]]:
+        started_at, looked_up_at, scored_at = self.moments
+        return [("look-up", started_at, looked_up_at), ("model", looked_up_at, scored_at)]
 
 
 class Batcher:
@@ -108,6 +116,7 @@ class Batcher:
         explain: bool,
         arrived_at: float,
         has_left: Callable[[], bool] = lambda: False,
+        on_batch: OnBatch | None = None,
     ) -> Predictions:
         """The predictions, in the order of the entities, each stored. Raises Overloaded and PredictionNotStored."""
         if self._waiting_entities + len(entities) > MAX_WAITING_ENTITIES:
@@ -116,7 +125,7 @@ class Batcher:
         try:
             # 4. The request waits for the next batch.
             future = asyncio.get_running_loop().create_future()
-            request = PendingRequest(entities, explain, arrived_at, has_left, future)
+            request = PendingRequest(entities, explain, arrived_at, has_left, future, on_batch)
             (self._small if len(entities) <= SMALL_ENTITIES else self._lists).append(request)
             self._has_pending.set()
             return await request.predictions
@@ -164,16 +173,17 @@ class Batcher:
         predictions = [prediction for part in parts for prediction in part.predictions]
         matrix = np.concatenate([part.matrix for part in parts])
         log_rows = scoring.log_rows(predictions, matrix, arrivals)
-        commit_s = 0.0
+        commits: list[Interval] = []
         for start in range(0, len(log_rows), PART_ENTITIES):
             if start:
                 await self._answer_small_before(requests)
             committing_at, rows = perf_counter(), log_rows[start : start + PART_ENTITIES]
             await self._database_thread.submit(partial(self._log.store, rows))
-            commit_s += perf_counter() - committing_at
+            commits.append((committing_at, perf_counter()))
+        _pass_steps(requests, parts, commits)
         metrics.count_batch(
             [part.moments for part in parts],
-            commit_s,
+            sum(end - start for start, end in commits),
             [stored for part in parts for stored in part.batch.stored],
             predictions,
             matrix,
@@ -229,6 +239,15 @@ def _deliver(requests: Sequence[PendingRequest], outcome: list[Predictions] | Ex
             request.predictions.set_exception(outcome)
         else:
             request.predictions.set_result(outcome[place])
+
+
+def _pass_steps(requests: Sequence[PendingRequest], parts: Sequence[ScoredPart], commits: Sequence[Interval]) -> None:
+    traced = [request.on_batch for request in requests if request.on_batch is not None]
+    if not traced:
+        return
+    steps = [step for part in parts for step in part.steps] + [("commit", *each) for each in commits]
+    for on_batch in traced:
+        on_batch(steps, sum(len(request.entities) for request in requests))
 
 
 def _places_to_explain(requests: Sequence[PendingRequest]) -> list[int]:

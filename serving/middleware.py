@@ -9,14 +9,19 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from math import ceil
 from time import monotonic, perf_counter
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ontime.settings import is_loopback
 from serving import access_log
-from serving.keys import Key, KeyScope, key_digest
+from serving.key_watcher import ValidKeys
+from serving.keys import KeyScope, key_digest
 from serving.responses import ErrorDetail, ErrorResponse
+
+if TYPE_CHECKING:  # its packages are optional
+    from serving.tracing import RequestTrace, Traces
 
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 HEADERS = [
@@ -69,21 +74,30 @@ class TokenBucket:
 
 
 class AccessMiddleware:
-    def __init__(self, app: ASGIApp, keys: Mapping[str, Key] | None, requests_per_minute: int) -> None:
-        """`keys` by digest; None: no authentication and no rate limit."""
-        self._app, self._keys = app, keys
-        self._buckets = {key.name: TokenBucket(requests_per_minute) for key in keys.values()} if keys else {}
+    def __init__(
+        self, app: ASGIApp, keys: ValidKeys | None, requests_per_minute: int, traces: "Traces | None" = None
+    ) -> None:
+        """`keys`: None means no authentication and no rate limit. `traces`: None means none."""
+        self._app, self._keys, self._traces, self._requests_per_minute = app, keys, traces, requests_per_minute
+        self._buckets: dict[str, TokenBucket] = {}  # by name, so that a replaced key has no second limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         started_at, status, method = perf_counter(), 500, scope["method"]
+        request_trace: RequestTrace | None = None
         if method == "HEAD":  # every GET route accepts it, and responds without a body
             scope = {**scope, "method": "GET"}
         headers = dict(scope["headers"])
         client_id = headers.get(b"x-request-id", b"")
-        request_id = client_id if REQUEST_ID.fullmatch(client_id) else os.urandom(16).hex().encode()
+        request_id = client_id if REQUEST_ID.fullmatch(client_id) else b""
+        if self._traces is not None:
+            request_trace = self._traces.begin(scope["path"], headers, request_id.decode())
+        if request_trace is not None:
+            scope["on_batch"] = request_trace.record
+            request_id = request_id or request_trace.trace_id.encode()
+        request_id = request_id or os.urandom(16).hex().encode()
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -104,7 +118,11 @@ class AccessMiddleware:
                 await error(send_with_headers)
         finally:
             # 11. Record the request in the access log and in the metrics.
-            access_log.log_request(scope, method, status, perf_counter() - started_at, request_id, key_name)
+            seconds = perf_counter() - started_at
+            access_log.log_request(scope, method, status, seconds, request_id, key_name)
+            if self._traces is not None and request_trace is not None:
+                route = access_log.route_of(scope)
+                self._traces.end(request_trace, method, route, status, request_id.decode(), seconds)
 
     def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> "tuple[str | None, _ErrorSender | None]":
         """The name of the key, and the response to send instead of the application's, if any."""
@@ -114,12 +132,15 @@ class AccessMiddleware:
         if required is None:
             return None, None
         scheme, _, credentials = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        key = self._keys.get(key_digest(credentials)) if scheme.lower() == "bearer" else None
+        key = self._keys.by_digest.get(key_digest(credentials)) if scheme.lower() == "bearer" else None
         if key is None:
             return None, _ErrorSender(401, "authorization", "must be `Bearer` and a valid API key")
         if required not in key.scopes:
             return key.name, _ErrorSender(403, "authorization", f"this key lacks the scope {required}")
-        wait = self._buckets[key.name].seconds_to_wait()
+        bucket = self._buckets.get(key.name)
+        if bucket is None:
+            bucket = self._buckets[key.name] = TokenBucket(self._requests_per_minute)
+        wait = bucket.seconds_to_wait()
         if wait:
             return key.name, _ErrorSender(429, "authorization", "too many requests with this key", wait)
         return key.name, None

@@ -96,7 +96,8 @@ def add_predictions(app: FastAPI, batcher: Batcher, settings: Settings) -> None:
             async with admission.place(request.scope["caller"], len(body)):
                 entities, is_list = parsing.parse_entities(body, explain)
                 has_left = request.scope.get("has_left", lambda: False)
-                results = await batcher.predict(entities, explain, arrived_at, has_left)
+                on_batch = request.scope.get("on_batch")
+                results = await batcher.predict(entities, explain, arrived_at, has_left, on_batch)
         # 10. Serialise the response.
         content = orjson.dumps(results if is_list else results[0], option=orjson.OPT_UTC_Z)
         return Response(content, media_type="application/json")

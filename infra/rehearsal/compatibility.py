@@ -61,6 +61,11 @@ def without_eviction_policy(manifest: Manifest) -> bool:
     return budget and manifest["spec"].pop("unhealthyPodEvictionPolicy", None) is not None
 
 
+def without_failure_policy(manifest: Manifest) -> bool:
+    job = manifest.get("spec", {}).get("jobTemplate", {}).get("spec", {})
+    return job.pop("podFailurePolicy", None) is not None
+
+
 class Difference(NamedTuple):
     since: Version  # the first version that needs no change
     text: str
@@ -71,6 +76,7 @@ CHANGES = (
     Difference((1, 30), "the sleep action of preStop is a command", pause_by_command),
     Difference((1, 29), "native sidecars are ordinary containers", sidecars_as_containers),
     Difference((1, 27), "the disruption budget also protects pods that are not ready", without_eviction_policy),
+    Difference((1, 26), "a drained node counts as a failure of its job", without_failure_policy),
     Difference((1, 25), "a failed liveness probe waits for the pod's whole grace period", without_grace_of_a_probe),
     Difference((1, 25), "CronJobs have no time zone", without_time_zone),
     Difference((1, 21), "CronJobs are of batch/v1beta1", cronjobs_of_the_beta),

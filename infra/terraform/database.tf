@@ -6,8 +6,8 @@ resource "aws_db_subnet_group" "private" {
 }
 
 resource "aws_db_parameter_group" "postgres" {
-  name   = "${var.name}-postgres17"
-  family = "postgres17"
+  name_prefix = "${var.name}-postgres${var.postgres_version}-"
+  family      = "postgres${var.postgres_version}"
 
   parameter {
     name  = "rds.force_ssl"
@@ -24,6 +24,11 @@ resource "aws_db_parameter_group" "postgres" {
     name  = "log_min_duration_statement"
     value = "1000"
   }
+
+  # A major version has a group of its own, which must exist before the database leaves the old one.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_db_instance" "postgres" {
@@ -32,7 +37,7 @@ resource "aws_db_instance" "postgres" {
   # checkov:skip=CKV_AWS_353:Performance Insights does not run on the smallest instances; slow statements are in the log
   identifier     = var.name
   engine         = "postgres"
-  engine_version = "17" # the newest 17.x; minor versions are compatible, a major one needs a decision
+  engine_version = tostring(var.postgres_version) # the newest minor version, which is compatible
   instance_class = var.database_class
 
   allocated_storage     = var.database_gb
@@ -54,12 +59,15 @@ resource "aws_db_instance" "postgres" {
   publicly_accessible    = false
   ca_cert_identifier     = "rds-ca-rsa2048-g1"
 
-  # At night, before the daily monitoring at half past five (09:30 or 10:30 UTC).
+  # At night, before the daily monitoring at five (09:00 or 10:00 UTC).
   backup_retention_period    = var.backup_days
   backup_window              = "07:00-07:30"
   maintenance_window         = "mon:07:30-mon:08:30"
   auto_minor_version_upgrade = true
-  copy_tags_to_snapshot      = true
+
+  # A major upgrade stops the database for minutes and has no way back but a backup: allow it for one `apply`.
+  allow_major_version_upgrade = var.allow_major_upgrade
+  copy_tags_to_snapshot       = true
 
   deletion_protection       = var.protected
   skip_final_snapshot       = !var.protected
@@ -67,6 +75,11 @@ resource "aws_db_instance" "postgres" {
 
   enabled_cloudwatch_logs_exports = ["postgresql"]
   depends_on                      = [aws_cloudwatch_log_group.of] # RDS would create its own, which never expires
+
+  # `terraform destroy` is refused when it plans. `deletion_protection` refuses later, when other parts are already gone.
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 # The files that a task finds in /run/secrets, as one JSON object of names and contents. Terraform creates empty secrets:

@@ -59,6 +59,14 @@ resource "aws_route" "out" {
   gateway_id             = aws_internet_gateway.main.id
 }
 
+# To the buckets, and to the layers of images, which are in one: free, and not over the internet.
+resource "aws_vpc_endpoint" "s3" {
+  vpc_id            = aws_vpc.main.id
+  service_name      = "com.amazonaws.${var.region}.s3"
+  vpc_endpoint_type = "Gateway"
+  route_table_ids   = [aws_route_table.public.id]
+}
+
 # The private subnets use the main route table, which has no route out of the network.
 resource "aws_route_table_association" "public" {
   count          = 2

@@ -117,6 +117,7 @@ resource "aws_iam_role_policy" "clock" {
         Resource  = [aws_iam_role.task["worker"].arn, aws_iam_role.start["worker"].arn]
         Condition = { StringEquals = { "iam:PassedToService" = "ecs-tasks.amazonaws.com" } }
       },
+      { Effect = "Allow", Action = ["sqs:SendMessage"], Resource = [aws_sqs_queue.not_started.arn] },
     ]
   })
 }

@@ -145,6 +145,10 @@ resource "aws_ecs_service" "main" {
   desired_count                     = var.service.tasks
   health_check_grace_period_seconds = 60
 
+  # Otherwise the tasks have no tags, and the bill cannot be split.
+  enable_ecs_managed_tags = true
+  propagate_tags          = "SERVICE"
+
   # Start new tasks before the old ones stop; if the new ones fail, the old ones stay.
   deployment_minimum_healthy_percent = 100
   deployment_maximum_percent         = 200
@@ -152,6 +156,18 @@ resource "aws_ecs_service" "main" {
   deployment_circuit_breaker {
     enable   = true
     rollback = true
+  }
+
+  # The circuit breaker sees tasks that do not start. These see tasks that start and then answer with errors or slowly.
+  alarms {
+    enable      = true
+    rollback    = true
+    alarm_names = [aws_cloudwatch_metric_alarm.faults.alarm_name, aws_cloudwatch_metric_alarm.of["slow"].alarm_name]
+  }
+
+  # The autoscaler sets it: otherwise each apply would set it back.
+  lifecycle {
+    ignore_changes = [desired_count]
   }
 
   network_configuration {
@@ -176,6 +192,35 @@ resource "aws_ecs_service" "main" {
   ]
 }
 
+# Like the autoscaler of infra/kubernetes: out within a minute, in after ten minutes of low load.
+resource "aws_appautoscaling_target" "service" {
+  count              = var.service.tasks > 0 ? 1 : 0
+  service_namespace  = "ecs"
+  scalable_dimension = "ecs:service:DesiredCount"
+  resource_id        = "service/${aws_ecs_cluster.main.name}/${aws_ecs_service.main.name}"
+  min_capacity       = var.service.tasks
+  max_capacity       = var.service.max_tasks
+}
+
+resource "aws_appautoscaling_policy" "cpu" {
+  count              = var.service.tasks > 0 ? 1 : 0
+  name               = "${var.name}-cpu"
+  policy_type        = "TargetTrackingScaling"
+  service_namespace  = aws_appautoscaling_target.service[0].service_namespace
+  scalable_dimension = aws_appautoscaling_target.service[0].scalable_dimension
+  resource_id        = aws_appautoscaling_target.service[0].resource_id
+
+  target_tracking_scaling_policy_configuration {
+    target_value       = 70
+    scale_out_cooldown = 60
+    scale_in_cooldown  = 600
+
+    predefined_metric_specification {
+      predefined_metric_type = "ECSServiceAverageCPUUtilization"
+    }
+  }
+}
+
 resource "aws_lb" "main" {
   # checkov:skip=CKV_AWS_91:The service logs every request itself, without confidential contents
   # checkov:skip=CKV2_AWS_28:A web application firewall; here every request needs a key, and is limited in size, time and rate
@@ -189,7 +234,7 @@ resource "aws_lb" "main" {
 
 resource "aws_lb_target_group" "service" {
   # checkov:skip=CKV_AWS_378:TLS ends at the load balancer; only its security group can connect to the tasks
-  name                 = var.name
+  name_prefix          = substr(var.name, 0, 6) # AWS allows no longer one
   vpc_id               = aws_vpc.main.id
   target_type          = "ip"
   protocol             = "HTTP"
@@ -198,10 +243,15 @@ resource "aws_lb_target_group" "service" {
 
   health_check {
     path                = "/health/ready"
-    interval            = 10
-    timeout             = 5
+    interval            = 5
+    timeout             = 3
     healthy_threshold   = 2
-    unhealthy_threshold = 3
+    unhealthy_threshold = 2 # a process that hangs gets no requests after 13 seconds
+  }
+
+  # The listener needs the new one before the old one goes, for example after a change of the port.
+  lifecycle {
+    create_before_destroy = true
   }
 }
 

@@ -46,6 +46,10 @@ resource "aws_kms_key" "data" {
       },
     ]
   })
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "aws_kms_alias" "data" {
@@ -60,6 +64,10 @@ resource "aws_s3_bucket" "store" {
   for_each      = local.buckets
   bucket        = "${var.name}-${each.key}-${var.account_id}" # names are global; the account makes them unique
   force_destroy = !var.protected
+
+  lifecycle {
+    prevent_destroy = true # like the database, the file system and the key
+  }
 }
 
 resource "aws_s3_bucket_public_access_block" "store" {
@@ -156,6 +164,10 @@ resource "aws_efs_file_system" "state" {
   encrypted  = true
   kms_key_id = aws_kms_key.data.arn
   tags       = { Name = var.name }
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "aws_efs_mount_target" "state" {

@@ -100,15 +100,21 @@ variable "zones" {
 variable "service" {
   description = "The number of service tasks, and the size of each in 1/1024 CPU and MiB; with 0 tasks, nothing runs"
   type = object({
-    tasks  = optional(number, 2) # one in each zone, so that half remain if a zone fails
-    cpu    = optional(number, 512)
-    memory = optional(number, 1024)
+    tasks     = optional(number, 2) # at least: one in each zone, so that half remain if a zone fails
+    max_tasks = optional(number, 8)
+    cpu       = optional(number, 512)
+    memory    = optional(number, 1024)
   })
   default = {}
 
   validation {
     condition     = var.service.tasks >= 0 && var.service.tasks <= 20 && floor(var.service.tasks) == var.service.tasks
     error_message = "service.tasks is a whole number from 0 to 20."
+  }
+
+  validation {
+    condition     = var.service.max_tasks >= var.service.tasks && var.service.max_tasks <= 100 && floor(var.service.max_tasks) == var.service.max_tasks
+    error_message = "service.max_tasks is a whole number from service.tasks to 100."
   }
 
   validation {
@@ -126,6 +132,23 @@ variable "database_class" {
     condition     = startswith(var.database_class, "db.")
     error_message = "database_class is one of RDS's, such as db.t4g.micro."
   }
+}
+
+variable "postgres_version" {
+  description = "The major version of PostgreSQL"
+  type        = number
+  default     = 17
+
+  validation {
+    condition     = var.postgres_version >= 17 && floor(var.postgres_version) == var.postgres_version
+    error_message = "postgres_version is a major version, 17 or newer: PostgreSQL cannot go back to an older one."
+  }
+}
+
+variable "allow_major_upgrade" {
+  description = "Whether a larger postgres_version may be applied; set it for that one `apply`, after a backup"
+  type        = bool
+  default     = false
 }
 
 variable "database_gb" {
@@ -173,7 +196,7 @@ variable "monthly_budget_usd" {
 }
 
 variable "protected" {
-  description = "Whether `terraform destroy` fails while there are data; to destroy, set it to false and apply first"
+  description = "Whether AWS refuses to delete what has data; README.md says how to remove everything"
   type        = bool
   default     = true
 }

@@ -49,6 +49,7 @@ resource "aws_sns_topic_policy" "alarms" {
 locals {
   of_balancer = { LoadBalancer = aws_lb.main.arn_suffix }
   of_targets  = { LoadBalancer = aws_lb.main.arn_suffix, TargetGroup = aws_lb_target_group.service.arn_suffix }
+  of_jobs     = { ScheduleGroup = aws_scheduler_schedule_group.jobs.name }
   of_database = { DBInstanceIdentifier = aws_db_instance.postgres.identifier }
 
   # Alarms on which a person can act at once. The monitor watches data and model, and posts its alerts to the address in the
@@ -59,10 +60,10 @@ locals {
       space     = "AWS/ApplicationELB", metric = "HealthyHostCount", of = local.of_targets
       statistic = "Minimum", is = "LessThanThreshold", than = 1, minutes = 2, silence = "breaching"
     }
-    faults = {
-      about     = "The service returned 5xx responses: see its log"
-      space     = "AWS/ApplicationELB", metric = "HTTPCode_Target_5XX_Count", of = local.of_balancer
-      statistic = "Sum", is = "GreaterThanThreshold", than = 5, minutes = 5, silence = "notBreaching"
+    no-response = {
+      about     = "The balancer itself answered 5xx: no task was ready, or one closed the connection or was too slow"
+      space     = "AWS/ApplicationELB", metric = "HTTPCode_ELB_5XX_Count", of = local.of_balancer
+      statistic = "Sum", is = "GreaterThanThreshold", than = 5, minutes = 2, silence = "notBreaching"
     }
     slow = {
       about     = "The p99 latency is above one second: check the load of the database"
@@ -78,6 +79,21 @@ locals {
       about     = "PostgreSQL has been busy for 15 minutes: look for slow statements in its log"
       space     = "AWS/RDS", metric = "CPUUtilization", of = local.of_database
       statistic = "Average", is = "GreaterThanThreshold", than = 80, minutes = 15, silence = "missing"
+    }
+    job-refused = {
+      about     = "AWS refused to start a job, and tries again: see the role `clock` and the task definition"
+      space     = "AWS/Scheduler", metric = "TargetErrorCount", of = local.of_jobs
+      statistic = "Sum", is = "GreaterThanThreshold", than = 0, minutes = 1, silence = "notBreaching"
+    }
+    job-dropped = {
+      about     = "A start of a job was given up: run the job by hand"
+      space     = "AWS/Scheduler", metric = "InvocationDroppedCount", of = local.of_jobs
+      statistic = "Sum", is = "GreaterThanThreshold", than = 0, minutes = 1, silence = "notBreaching"
+    }
+    job-not-started = {
+      about     = "A job did not start: the message in the queue has the reason; delete it when it is mended"
+      space     = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", of = { QueueName = aws_sqs_queue.not_started.name }
+      statistic = "Maximum", is = "GreaterThanThreshold", than = 0, minutes = 1, silence = "notBreaching"
     }
   }
 }
@@ -99,6 +115,43 @@ resource "aws_cloudwatch_metric_alarm" "of" {
   treat_missing_data  = each.value.silence
   alarm_actions       = [aws_sns_topic.alarms.arn]
   ok_actions          = [aws_sns_topic.alarms.arn]
+}
+
+# A share, because a count is too much at high traffic and too little at low. Three faults at least: one is no reason to
+# wake somebody, or to undo a deployment.
+resource "aws_cloudwatch_metric_alarm" "faults" {
+  alarm_name          = "${var.name}-faults"
+  alarm_description   = "More than 1 % of the requests of five minutes were answered 5xx by the service: see its log"
+  comparison_operator = "GreaterThanThreshold"
+  threshold           = 1
+  evaluation_periods  = 1
+  datapoints_to_alarm = 1
+  treat_missing_data  = "notBreaching"
+  alarm_actions       = [aws_sns_topic.alarms.arn]
+  ok_actions          = [aws_sns_topic.alarms.arn]
+
+  metric_query {
+    id          = "percent"
+    expression  = "IF(FILL(faults, 0) >= 3, 100 * FILL(faults, 0) / requests, 0)"
+    label       = "Faults, percent"
+    return_data = true
+  }
+
+  dynamic "metric_query" {
+    for_each = { faults = "HTTPCode_Target_5XX_Count", requests = "RequestCount" }
+
+    content {
+      id = metric_query.key
+
+      metric {
+        namespace   = "AWS/ApplicationELB"
+        metric_name = metric_query.value
+        dimensions  = local.of_balancer
+        period      = 300
+        stat        = "Sum"
+      }
+    }
+  }
 }
 
 # A failed job has no metric, only an event.

@@ -32,7 +32,9 @@ MADE_UP = (
     "only-for-these-tests",  # of the S3 server that the tests start
     "%s",  # a word that printf replaces
     "p%40ss",  # in the addresses that a test of the settings parses
-    "ontime-[a-z-]+",  # names of Kubernetes secrets; the service's API keys have another separator
+    "ontime-[a-z-]+}?",  # names of Kubernetes secrets; the service's API keys have another separator
+    "0af7651916cd43dd8448eb211c80319c",  # a trace and a span, in the example of W3C's Trace Context
+    "b7ad6b7169203331",
 )
 
 

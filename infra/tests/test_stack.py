@@ -23,6 +23,7 @@ from infra import credentials
 from infra.tests.containers import docker
 from infra.tests.tools import INFRA, ROOT
 from ontime.settings import PREFIX, SECRETS, Settings
+from pipelines.tools import backup
 from tests.service import THANKSGIVING_EVE as FLIGHT
 
 FILES = ("-f", str(INFRA / "compose.yaml"), "-f", str(INFRA / "tests" / "stand-ins" / "compose.yaml"))
@@ -129,7 +130,10 @@ def test_every_service_has_limits_restrictions_restarts_and_a_health_check(confi
         assert service["cap_drop"] == ["ALL"], name
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service.get("read_only") or name == "tools", name
-        assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"]), name
+        limits = service["deploy"]["resources"]["limits"]
+        assert {"cpus", "memory", "pids"} <= set(limits), name
+        assert service["tmpfs"], name
+        assert all("size=" in each for each in service["tmpfs"]), name
         if name not in ONE_SHOT:
             assert service["restart"] == "unless-stopped", name
             assert service["healthcheck"]["test"], name
@@ -178,6 +182,15 @@ def test_no_secret_is_in_the_environment_and_each_is_a_created_file(config: Mapp
     before = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert credentials.create_missing(tmp_path) == []
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+
+
+def test_prometheus_cannot_fill_the_disk(config: Mapping[str, Any]) -> None:
+    words = config["services"]["prometheus"]["command"]
+
+    assert {word.partition("=")[0] for word in words} >= {
+        "--storage.tsdb.retention.time",
+        "--storage.tsdb.retention.size",
+    }
 
 
 def test_every_setting_exists(config: Mapping[str, Any]) -> None:
@@ -351,6 +364,40 @@ def test_the_service_cannot_reach_servers_without_authentication(stack: Stack) -
     for name in ("prefect", "mlflow"):
         output = stack.compose("exec", "-T", "service", "python", "-c", attempt.format(name=name), fails=True)
         assert "gaierror" in output
+
+
+def test_without_a_login_prefect_and_mlflow_answer_nobody(stack: Stack) -> None:
+    requests = {
+        "prefect": (4200, "/api/flows/count", b"{}"),
+        "mlflow": (5000, "/api/2.0/mlflow/experiments/search", b'{"max_results": 1}'),
+    }
+    statuses = {}
+    for service, (port, path, body) in requests.items():
+        with pytest.raises(HTTPError) as error:
+            fetch(f"{stack.address(service, port)}{path}", body, **{"Content-Type": "application/json"})
+        statuses[service] = error.value.code
+
+    assert statuses == {"prefect": 401, "mlflow": 401}
+
+
+def test_the_nightly_backup_is_a_backup_and_the_fifteenth_is_deleted(stack: Stack) -> None:
+    """The container's own loop, with nights of three seconds; the second backup of a day fails, and ends it here."""
+    nights = [stack.backups / f"nightly-2026-01-{day:02}" for day in range(1, 15)]
+    for night in nights:
+        night.mkdir()
+    loop = json.loads(stack.compose("config", "--format", "json"))["services"]["nightly"]["command"][0]
+    short = re.sub(r'sleep "\$\$?\(\(.*?\)\)"', "sleep 3", loop)
+    assert short != loop
+
+    stack.compose(
+        "run", "--rm", "--no-deps", "--user", f"{os.getuid()}:{os.getgid()}", "--entrypoint", "timeout", "nightly",
+        "300", "sh", "-c", short.replace("$$", "$").replace("touch /tmp/failed", "break"),
+    )  # fmt: skip
+
+    made = sorted(path.name for path in stack.backups.glob("nightly-*"))
+    assert len(made) == 14
+    assert nights[0].name not in made
+    assert "ontime" in backup.verified_inventory(stack.backups / made[-1]).parts
 
 
 def test_a_tenant_of_the_database_cannot_enter_anothers(stack: Stack) -> None:

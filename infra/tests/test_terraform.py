@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cli.app import ontime
 from infra.terraform import cost
@@ -254,12 +255,85 @@ def test_the_jobs_run_existing_pipelines() -> None:
     worker = (MODULE / "worker.tf").read_text()
 
     modules = set(re.findall(r"python -m pipelines\.operations\.(\w+)", worker))
-    commands = set(re.findall(r"\bontime ([a-z-]+)", worker))
+    commands = set(re.findall(r'"ontime ([a-z-]+)"', worker))
 
     assert modules == {"mirror"}
-    assert commands == {"materialise", "monitor", "retrain"}
+    assert commands == {"materialise", "monitor", "prune", "backup", "retrain"}
     assert commands <= set(ontime.commands)
     assert re.search(r"^  ingest:", (ROOT / "dvc.yaml").read_text(), re.MULTILINE)
+
+
+def jobs_of_the_module() -> dict[str, dict[str, str]]:
+    """When each job runs, and its deadline."""
+    text = (MODULE / "worker.tf").read_text()
+    jobs = re.findall(r'^    (\w+) = \{\n      when    = "(.*?)".*\n      seconds = (\d+)', text, re.MULTILINE)
+    return {name: {"when": when, "seconds": seconds} for name, when, seconds in jobs}
+
+
+def test_the_jobs_run_when_and_as_long_as_those_of_kubernetes() -> None:
+    """A cron expression of AWS has a year, and `?` for the day that the other field names."""
+    documents = yaml.safe_load_all((INFRA / "kubernetes/base/worker.yaml").read_text())
+    cronjobs = {
+        each["metadata"]["name"].removeprefix("ontime-"): each for each in documents if each["kind"] == "CronJob"
+    }
+    jobs = jobs_of_the_module()
+
+    for name, job in jobs.items():
+        spec = cronjobs[name]["spec"]
+        assert int(job["seconds"]) == spec["jobTemplate"]["spec"]["activeDeadlineSeconds"], name
+        minute, hour, _, _, weekday = spec["schedule"].split()
+        day = f"? * {weekday}".replace("1", "MON") if weekday != "*" else "* * ?"
+        expected = "rate(15 minutes)" if minute == "*/15" else f"cron({minute} {hour} {day} *)"
+        assert job["when"] == expected, name
+    assert set(jobs) == {name for name, each in cronjobs.items() if not each["spec"].get("suspend")}
+
+
+def job_command(folder: Path, seconds: str, script: str) -> "subprocess.Popen[str]":
+    """The words of `commands` in worker.tf, with another deadline and script."""
+    text = (MODULE / "worker.tf").read_text()
+    block = re.search(r"commands = \{ for name, job in local\.jobs : name => \[(.*?)\] \}", text, re.DOTALL)
+    assert block
+    values = {"tostring(job.seconds)": seconds, " name,": "monitor", 'join("\\n", job.script)': script}
+    listed = block[1].replace("${name}", "monitor").strip().removesuffix(",")
+    for expression, value in values.items():
+        listed = listed.replace(expression, json.dumps(value) + ("," if expression.endswith(",") else ""))
+    words: list[str] = json.loads(f"[{listed}]")
+    words[words.index("python")] = sys.executable
+    words[words.index("--kill-after=30")] = "--kill-after=1"
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}"}
+    return subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_a_job_that_hangs_ends_and_a_second_one_never_runs_beside_it(tmp_path: Path) -> None:
+    """Also its child processes end, of which the shell has one that ignores SIGTERM."""
+    first = job_command(tmp_path, "3", "echo begun; trap '' TERM; sleep 60; sleep 60")
+    assert first.stdout is not None
+    assert first.stdout.readline() == "begun\n"
+
+    second = job_command(tmp_path, "3", "echo begun")
+    output, _ = second.communicate(timeout=30)
+
+    assert (second.returncode, "holds var/monitor.lock" in output, "begun" in output) == (1, True, False), output
+    assert first.wait(timeout=30) in (137, -9)  # killed, one second after SIGTERM
+    third = job_command(tmp_path, "3", "echo begun")
+    assert third.communicate(timeout=30)[0] == "begun\n"  # the lock is free
+
+
+def test_the_data_can_be_removed_as_the_guide_says(tmp_path: Path) -> None:
+    """Terraform takes no variable in `prevent_destroy`, so the guide deletes these lines in a copy of the module."""
+    module = copied(tmp_path)
+    (command,) = re.findall(r"^(sed -i .*prevent_destroy.*)$", (MODULE / "README.md").read_text(), re.MULTILINE)
+    protected = {"aws_db_instance", "aws_efs_file_system", "aws_kms_key", "aws_s3_bucket"}
+    text = "\n".join(path.read_text() for path in FILES)
+    blocks = re.findall(r'^resource "(\w+)" "\w+" \{(.*?)^\}', text, re.MULTILINE | re.DOTALL)
+    assert {name for name, body in blocks if "prevent_destroy = true" in body} == protected
+
+    subprocess.run(["bash", "-ec", command], cwd=module, check=True)
+
+    assert not any("prevent_destroy = true" in path.read_text() for path in module.glob("*.tf"))
+    assert terraform(module, "validate", "-no-color").returncode == 0
 
 
 def test_the_images_user_port_and_folders_are_those_of_the_dockerfile() -> None:
@@ -337,11 +411,15 @@ def test_every_price_is_used_and_the_sizes_are_those_of_the_variables() -> None:
     sheet, variables = cost.load_prices(), (MODULE / "variables.tf").read_text()
     lines = {line.what: line for bill in sheet.bills.values() for line in bill}
     defaults = {name: float(value) for name, value in re.findall(r"(\w+) += optional\(number, (\d+)\)", variables)}
-    alarms = re.findall(r"^      about ", (MODULE / "watching.tf").read_text(), re.MULTILINE)
+    watching = (MODULE / "watching.tf").read_text()
+    alarms = len(re.findall(r"^      about ", watching, re.MULTILINE)) + len(
+        re.findall("^  alarm_name .*faults", watching, re.M)
+    )
 
     assert {line.price for line in lines.values()} == set(sheet.prices)
     assert lines["Service: 2 tasks of 0.5 vCPU"].times == (defaults["tasks"], defaults["cpu"] / 1024, 730)
     assert lines["Service: 2 tasks of 1 GB"].times == (defaults["tasks"], defaults["memory"] / 1024, 730)
-    assert lines["5 alarms"].times == (len(alarms),)
+    assert alarms == 9
+    assert lines["9 alarms with 11 metrics, 2 of the autoscaler"].times == (alarms + 2 + 2,)  # one is of three metrics
     assert '"db.t4g.micro"' in variables
     assert re.search(r'"database_gb" \{[^}]*default += 20\n', variables)

@@ -5,6 +5,9 @@
     ontime restore backups/2026-11-21              refuses if any store holds data
     ontime restore backups/2026-11-21 --replace    moves existing local data aside
 
+Each takes an address such as s3://ontime-backups/monday in place of a folder. Without one, a backup is written into
+ONTIME_BACKUPS, named by the time.
+
 A backup runs while everything else does. Before a restore, stop whatever writes: service, worker, MLflow. A backup
 does not contain API keys (`make key` creates others) nor predictions in a service's spool (the service stores them
 once the database is back). With PostgreSQL and buckets, --replace keeps nothing: back them up first.
@@ -13,8 +16,8 @@ once the database is back). With PostgreSQL and buckets, --replace keeps nothing
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +31,7 @@ from pipelines.tools import backup_stores
 from pipelines.tools.backup_stores import RELEASES, STORE_ERRORS, files_in, is_database, without_password
 
 INVENTORY = "backup.json"
+VAR = Path("var")  # has room for a backup on its way to a bucket; /tmp may be small
 DVC_REMOTE = "var/dvc-remote"  # as in .dvc/config
 
 
@@ -140,11 +144,57 @@ def verified_inventory(folder: Path) -> Inventory:
     return inventory
 
 
-def main(name: str, folder: Path, action: Callable[[Settings, Path], Inventory]) -> None:
-    """Run `make`, `restore` or the verification of a folder, and print the inventory; `name` is the command's."""
+def make_at(settings: Settings, place: str) -> Inventory:
+    """`make`, also for an address. Nothing there is replaced, and the inventory is written last. Raises NotBackedUp."""
+    if "://" not in place:
+        return make(settings, Path(place))
+    with _temporary() as folder:
+        inventory = make(settings, folder)
+        try:
+            backup_stores.upload(folder, place, last=INVENTORY)
+        except STORE_ERRORS as error:
+            raise NotBackedUp(f"{place}: {error}") from error
+    return inventory
+
+
+def verify_at(place: str) -> Inventory:
+    """`verified_inventory`, also for an address."""
+    with _local(place) as folder:
+        return verified_inventory(folder)
+
+
+def restore_at(settings: Settings, place: str, *, replace: bool = False) -> Inventory:
+    """`restore`, also for an address."""
+    with _local(place) as folder:
+        return restore(settings, folder, replace=replace)
+
+
+@contextmanager
+def _temporary() -> Iterator[Path]:
+    """A path in var/, which is deleted with its content after the block."""
+    files.make_private_folder(VAR)
+    with tempfile.TemporaryDirectory(prefix=".backup.", dir=VAR) as folder:
+        yield Path(folder, "backup")
+
+
+@contextmanager
+def _local(place: str) -> Iterator[Path]:
+    """The folder of a backup; of an address, a copy for this block."""
+    if "://" not in place:
+        yield Path(place)
+        return
+    with _temporary() as folder:
+        backup_stores.export_store(place, folder)
+        yield folder
+
+
+def main(name: str, place: str | None, action: Callable[[Settings, str], Inventory]) -> None:
+    """Run `make_at`, `restore_at` or `verify_at`, and print the inventory; `name` is the command's."""
     try:
-        inventory = action(load_settings(), folder)
+        settings = load_settings()
+        place = place or f"{settings.backups.rstrip('/')}/{datetime.now(UTC):%Y-%m-%dT%H%M}"
+        inventory = action(settings, place)
     except (NotBackedUp, BadSettings, *STORE_ERRORS) as error:
         sys.exit(f"{name}: {error}")
     contents = f"{', '.join(inventory.parts)}; {len(inventory.sha256):,} files"
-    print(f"{name}: {folder}: {contents}, made {inventory.made_at:%Y-%m-%d %H:%M} UTC")
+    print(f"{name}: {place}: {contents}, made {inventory.made_at:%Y-%m-%d %H:%M} UTC")

@@ -76,6 +76,21 @@ def restore_store(path: Path, url: str) -> None:
         _restore_files(path, url)
 
 
+def upload(folder: Path, url: str, last: str) -> None:
+    """Copy a folder to an address at which there is nothing yet, the file `last` after all others.
+
+    Raises one of STORE_ERRORS.
+    """
+    store, root = fsspec.core.url_to_fs(url)
+    if store.exists(root) and store.find(root):
+        raise FileExistsError("already exists; choose another address")
+    names = {str(path.relative_to(folder)) for path in files_in(folder)} - {last}
+    for name in (*sorted(names), last):
+        target = f"{root.rstrip('/')}/{name}"
+        store.makedirs(target.rpartition("/")[0], exist_ok=True)
+        store.put_file(str(folder / name), target)
+
+
 def _export_database(url: str, path: Path) -> None:
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
@@ -156,6 +171,7 @@ def _export_files(url: str, folder: Path) -> None:
 def _restore_files(folder: Path, url: str) -> None:
     """Also removes files that are newer than the backup: a leftover release would block another of the same number."""
     store, root = fsspec.core.url_to_fs(url)
+    folder.mkdir(exist_ok=True)  # a bucket, which a backup may come from, keeps no empty folder
     if "file" in store.protocol:
         _move_aside(Path(root), "")
         files.make_private_folder(Path(root).parent)

@@ -53,6 +53,7 @@ SHAPES = {
     "SLOWEST": (r"[1-9]\d*", "a number of tests"),
     "TIME": (r"[^-].*", "the column with the time of the event"),
     "TO": (r"[^-].*", "a folder"),
+    "TRACES": (r"1", "1"),
     "UNTIL": DAY,
     "UPGRADE": (r"1", "1"),
     "VERSION": (r"[1-9]\d*", "the number of a version"),
@@ -85,7 +86,7 @@ NEEDS = {
 TAKES = {
     "adopt": ["REPLACE"],
     "install": ["ENGINE"],
-    "image": ["ENGINE"],
+    "image": ["ENGINE", "TRACES"],
     "train": ["ENGINE"],
     "score": ["ENGINE"],
     "new-problem": ["TIME"],

@@ -126,11 +126,13 @@ class Settings(BaseSettings):
     backup: Annotated[
         dict[str, SecretStr], NoDecode, FromJSON
     ] = {}  # name -> address to back up; empty: the databases of these settings
+    backups: str = "backups"  # where `ontime backup` writes: a folder, or an address such as s3://ontime-backups
     weeks_behind: Annotated[int, Field(ge=0, le=5_220)] | None = (  # a century
         None  # delay of the feed's clock; None: the same week in the year of the dataset
     )
 
     # The service.
+    traces_url: AnyHttpUrl | None = None  # of an OpenTelemetry collector, such as http://collector:4318/v1/traces
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     workers: Annotated[int, Field(ge=1, le=64)] = 1

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from cli.app import ontime
 from cli.project_commands import ProjectCommand
-from ontime import environment
+from ontime import environment, locks
 from ontime.settings import Settings
 from pipelines.operations import prune
 from pipelines.tools import doctor
@@ -252,3 +253,21 @@ def test_results_are_json_for_scripts(settings: Settings) -> None:
     assert "there is no challenger" in compare.stderr
     assert prune["dry_run"]
     assert set(prune["counts"].values()) == {0}
+
+
+@pytest.mark.slow
+def test_a_command_ends_with_sigterm_also_as_the_first_process_of_a_container(tmp_path: Path) -> None:
+    """The kernel gives a first process no default action, so the command needs a handler. It waits here for a lock."""
+    keys = tmp_path / "keys.json"
+    variables = {"ONTIME_API_KEYS": str(keys), "ONTIME_DATABASE_URL": f"sqlite:///{tmp_path}/ontime.db"}
+    with locks.hold(tmp_path / ".keys.json.lock", "a test"):
+        process = subprocess.Popen(
+            [str(VENV / "bin/ontime"), "key", "desk", "predict"],
+            env={**without_settings(), **variables}, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr is not None
+        assert "waiting, because a test" in process.stderr.readline()
+        process.terminate()
+
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM  # not -15: a handler of our own has run
+    assert not keys.exists()

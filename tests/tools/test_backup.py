@@ -153,6 +153,64 @@ def test_rows_that_only_the_write_ahead_log_holds_are_in_the_backup(world: Setti
         assert copy.execute("SELECT count(*) FROM decisions").fetchone() == (1,)
 
 
+def test_a_backup_at_an_address_is_checked_and_restored_from_there(
+    world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The inventory is there last, so an interrupted copy is no backup; nothing there is overwritten."""
+    monkeypatch.chdir(tmp_path)
+    engine = database.connect(world.database_url)
+    database.record_decision(engine, "gate", "reject", {"reason": "before"})
+    engine.dispose()
+    written: list[str] = []
+    real = LocalFileSystem.put_file
+
+    def recorded(self: LocalFileSystem, path1: str, path2: str, *words: object, **named: object) -> None:
+        written.append(Path(path2).name)
+        real(self, path1, path2, *words, **named)
+
+    monkeypatch.setattr(LocalFileSystem, "put_file", recorded)
+    address = f"file://{tmp_path}/bucket/monday"
+
+    made = backup.make_at(world, address)
+
+    assert written[-1] == "backup.json"
+    assert backup.verify_at(address) == made
+    with pytest.raises(NotBackedUp, match="already exists; choose another address"):
+        backup.make_at(world, address)
+    (tmp_path / "ontime.db").unlink()
+    backup.restore_at(world, address, replace=True)
+    restored = database.connect(world.database_url)
+    assert [row.evidence["reason"] for row in database.decisions_of(restored, "gate")] == ["before"]
+    assert list((tmp_path / "var").glob(".backup.*")) == []
+
+
+def test_without_a_place_a_backup_goes_where_the_setting_says(
+    world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database.connect(world.database_url).dispose()
+    monkeypatch.chdir(tmp_path)
+    there = world.model_copy(update={"backups": f"file://{tmp_path}/bucket/"})
+    monkeypatch.setattr(backup, "load_settings", lambda: there)
+
+    backup.main("backup", None, backup.make_at)
+
+    (folder,) = (tmp_path / "bucket").iterdir()
+    assert backup.verified_inventory(folder)
+    assert f"backup: file://{tmp_path}/bucket/{folder.name}: " in capsys.readouterr().out
+
+
+def test_an_address_without_a_backup_is_refused_before_anything_is_touched(
+    world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    database.connect(world.database_url).dispose()
+
+    with pytest.raises(NotBackedUp, match="not a backup, or an incomplete one"):
+        backup.restore_at(world, f"file://{tmp_path}/bucket/nothing", replace=True)
+
+    assert (tmp_path / "ontime.db").exists()
+
+
 def test_postgresql_comes_back_as_it_was(world: Settings, postgres_server: postgres.Server, tmp_path: Path) -> None:
     url = postgres_server.new_database()
     with_postgresql = world.model_copy(update={"backup": _secret({"ontime": url})})

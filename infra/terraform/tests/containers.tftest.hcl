@@ -90,27 +90,75 @@ run "what_runs_are_the_digests_that_were_asked_for" {
   }
 }
 
-run "the_clock_starts_three_jobs_by_new_yorks_time" {
+run "the_clock_starts_each_job_by_new_yorks_time" {
   assert {
-    condition     = { for name, job in aws_scheduler_schedule.job : name => job.schedule_expression_timezone } == { for name in ["materialise", "monitor", "retrain"] : name => "America/New_York" }
+    condition = { for name, job in aws_scheduler_schedule.job : name => job.schedule_expression_timezone } == {
+      for name in ["materialise", "monitor", "prune", "backup", "retrain"] : name => "America/New_York"
+    }
     error_message = "Other jobs, or by another clock."
   }
 
   assert {
     condition = alltrue([for name, job in aws_scheduler_schedule.job :
-      strcontains(one(jsondecode(one(job.target).input).containerOverrides[0].command), "ontime ${name}")
+      strcontains(jsonencode(jsondecode(one(job.target).input).containerOverrides[0].command), "ontime ${name}")
     ])
     error_message = "A job runs another pipeline than its name says."
   }
 }
 
-run "before_there_are_images_nothing_runs" {
-  variables {
-    service = { tasks = 0 }
+run "a_job_ends_and_never_runs_beside_itself" {
+  assert {
+    condition = alltrue([for name, job in aws_scheduler_schedule.job :
+      slice(jsondecode(one(job.target).input).containerOverrides[0].command, 0, 2) == ["timeout", "--kill-after=30"]
+      && strcontains(join(" ", jsondecode(one(job.target).input).containerOverrides[0].command), "ontime.locks var/${name}.lock")
+    ])
+    error_message = "A job has no deadline, or another one may run beside it."
   }
 
   assert {
-    condition     = aws_ecs_service.main.desired_count == 0 && alltrue([for job in aws_scheduler_schedule.job : job.state == "DISABLED"])
-    error_message = "Tasks would be started that cannot start."
+    condition     = tonumber(jsondecode(one(aws_scheduler_schedule.job["materialise"].target).input).containerOverrides[0].command[2]) < 15 * 60
+    error_message = "The quarter-hourly job is still running when the next is due."
+  }
+}
+
+run "a_start_that_fails_is_kept_and_reported" {
+  assert {
+    condition     = alltrue([for job in aws_scheduler_schedule.job : one(one(job.target).dead_letter_config).arn == aws_sqs_queue.not_started.arn])
+    error_message = "A start that fails is lost."
+  }
+
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.of["job-not-started"].dimensions["QueueName"] == aws_sqs_queue.not_started.name
+    error_message = "Nobody is told of a message in the queue."
+  }
+
+  assert {
+    condition = alltrue([for name in ["job-refused", "job-dropped"] :
+      aws_cloudwatch_metric_alarm.of[name].dimensions["ScheduleGroup"] == one(distinct([for job in aws_scheduler_schedule.job : job.group_name]))
+    ])
+    error_message = "The alarm counts the schedules of another group."
+  }
+}
+
+run "tasks_have_tags" {
+  assert {
+    condition = aws_ecs_service.main.propagate_tags == "SERVICE" && alltrue([for job in aws_scheduler_schedule.job :
+      one(one(job.target).ecs_parameters).propagate_tags == "TASK_DEFINITION"
+    ])
+    error_message = "The bill of the tasks cannot be split."
+  }
+}
+
+run "a_version_that_answers_with_errors_is_rolled_back" {
+  assert {
+    condition     = one(aws_ecs_service.main.alarms).enable && one(aws_ecs_service.main.alarms).rollback && contains(one(aws_ecs_service.main.alarms).alarm_names, aws_cloudwatch_metric_alarm.faults.alarm_name)
+    error_message = "The deployment does not watch its faults."
+  }
+}
+
+run "the_autoscaler_stays_between_the_sizes_that_were_asked_for" {
+  assert {
+    condition     = [aws_appautoscaling_target.service[0].min_capacity, aws_appautoscaling_target.service[0].max_capacity] == [2, 8]
+    error_message = "Other sizes."
   }
 }

@@ -96,13 +96,48 @@ run "every_log_ends_and_every_alarm_is_heard" {
   }
 
   assert {
-    condition     = length(aws_cloudwatch_metric_alarm.of) == 5 && aws_sns_topic_subscription.mail.endpoint == "desk@example.org"
+    condition     = length(aws_cloudwatch_metric_alarm.of) == 8 && aws_sns_topic_subscription.mail.endpoint == "desk@example.org"
     error_message = "Alarms go nowhere."
   }
 
   assert {
     condition     = toset([for each in aws_budgets_budget.month.notification : each.notification_type]) == toset(["ACTUAL", "FORECASTED"])
     error_message = "Nobody is notified of the monthly cost."
+  }
+}
+
+run "faults_are_a_share_of_the_requests_of_five_minutes" {
+  command = plan
+
+  assert {
+    condition = { for query in aws_cloudwatch_metric_alarm.faults.metric_query : query.id => [for metric in query.metric : "${metric.metric_name} ${metric.period}"] } == {
+      percent  = []
+      faults   = ["HTTPCode_Target_5XX_Count 300"]
+      requests = ["RequestCount 300"]
+    }
+    error_message = "The alarm counts something else."
+  }
+}
+
+run "the_buckets_are_reached_without_the_internet" {
+  command = plan
+
+  assert {
+    condition     = aws_vpc_endpoint.s3.service_name == "com.amazonaws.us-east-1.s3" && aws_vpc_endpoint.s3.vpc_endpoint_type == "Gateway"
+    error_message = "There is no endpoint of S3 in the network."
+  }
+}
+
+run "a_major_version_is_allowed_only_on_purpose" {
+  command = plan
+
+  variables {
+    postgres_version = 18
+  }
+
+  assert {
+    condition     = !aws_db_instance.postgres.allow_major_version_upgrade && aws_db_instance.postgres.engine_version == "18" && aws_db_parameter_group.postgres.family == "postgres18"
+    error_message = "A larger number alone upgrades the database, or its parameters are for another version."
   }
 }
 
@@ -119,5 +154,18 @@ run "everything_can_be_destroyed_without_protection" {
       [!aws_db_instance.postgres.deletion_protection, !aws_lb.main.enable_deletion_protection],
     ))
     error_message = "`terraform destroy` would stop half-way."
+  }
+}
+
+run "before_there_are_images_nothing_runs" {
+  command = plan
+
+  variables {
+    service = { tasks = 0 }
+  }
+
+  assert {
+    condition     = aws_ecs_service.main.desired_count == 0 && alltrue([for job in aws_scheduler_schedule.job : job.state == "DISABLED"]) && length(aws_appautoscaling_target.service) == 0
+    error_message = "Tasks would be started that cannot start."
   }
 }

@@ -137,3 +137,19 @@ run "a_budget_is_more_than_nothing" {
   }
   expect_failures = [var.monthly_budget_usd]
 }
+
+run "the_autoscaler_has_room" {
+  command = plan
+  variables {
+    service = { tasks = 4, max_tasks = 3 }
+  }
+  expect_failures = [var.service]
+}
+
+run "postgresql_does_not_go_back" {
+  command = plan
+  variables {
+    postgres_version = 16
+  }
+  expect_failures = [var.postgres_version]
+}

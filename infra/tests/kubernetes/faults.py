@@ -12,6 +12,7 @@ SERVICE, CANARY, PUBLISHER = "Deployment/ontime", "Deployment/ontime-canary", "D
 POD, CONTAINER = "spec/template/spec", "spec/template/spec/containers/0"
 DASK, DASK_WORKER, SCORE = "Deployment/ontime-dask-scheduler", "Deployment/ontime-dask-worker", "CronJob/ontime-score"
 ON_DASK, ON_SPARK, NODE_DASK = "production-dask", "production-spark", "small-dask"
+ON_CLOUD = "production-cloud"
 ON_STREAM, STREAM, BROKER, FEED = (
     "production-stream",
     "Deployment/ontime-stream",
@@ -103,6 +104,13 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("slower to stop than the pod waits", "ConfigMap/ontime-service", "data/ONTIME_STOP_SECONDS", "60"),
         Fault("a pause by a shell", SERVICE, f"{CONTAINER}/lifecycle/preStop", {"exec": {"command": ["sleep", "5"]}}),
     ),
+    pods.a_process_that_hangs_is_replaced_in_time: (
+        Fault("half a minute of patience", SERVICE, f"{CONTAINER}/livenessProbe/periodSeconds", 10),
+        Fault("the pod's grace for a process that hangs",
+              CANARY, f"{CONTAINER}/livenessProbe/terminationGracePeriodSeconds", GONE, "canary"),
+        Fault("a longer pause and the time for it",
+              SERVICE, f"{CONTAINER}/livenessProbe/terminationGracePeriodSeconds", 5),
+    ),
     pods.nobody_is_root_or_becomes_it: (
         Fault("root", SERVICE, f"{POD}/securityContext/runAsUser", 0),
         Fault("perhaps root", PUBLISHER, f"{POD}/securityContext/runAsNonRoot", GONE),
@@ -154,6 +162,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a password in the environment", SERVICE, f"{CONTAINER}/env", [PASSWORD]),
         Fault("a password for the mirror",
               SERVICE, f"{POD}/initContainers/mirror/volumeMounts/-", DATABASE),
+        Fault("a bucket for a job that only reads the database",
+              "CronJob/ontime-backup", f"{JOBS_CONTAINER}/command", ["ontime", "prune"]),
         Fault("a service's bucket that can be written",
               SERVICE, f"{POD}/volumes/bucket/secret/secretName", "ontime-bucket-writer"),
         Fault("a key that signs releases in the service",
@@ -187,6 +197,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a secret's key that nobody makes", SERVICE, f"{POD}/volumes/database/secret/items/0/key", "dsn"),
         Fault("a volume that is not there", SERVICE, f"{POD}/volumes/tmp", GONE),
         Fault("a certificate that nobody makes", "Ingress/ontime", "spec/tls/0/secretName", "tls"),
+        Fault("a class that is not there",
+              "CronJob/ontime-monitor", f"{JOB}/template/spec/priorityClassName", "batch"),
         Fault("a name twice", "", "", TWICE),
     ),
     parts.all_is_in_one_strict_namespace: (
@@ -225,6 +237,12 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a way in to another port", "NetworkPolicy/service-ingress", "spec/ingress/0/ports/0/port", "metrics"),
         Fault("an Ingress to nowhere",
               "Ingress/ontime", "spec/rules/0/http/paths/0/backend/service/port/name", "https"),
+        Fault("a route to nowhere", "HTTPRoute/ontime", "spec/rules/0/backendRefs/0/port", 8000, ON_CLOUD),
+    ),
+    parts.callers_reach_their_routes_and_no_others: (
+        Fault("metrics for the internet", "Ingress/ontime", "spec/rules/0/http/paths/0/pathType", "Prefix"),
+        Fault("no predictions", "Ingress/ontime", "spec/rules/0/http/paths/1/pathType", "Exact"),
+        Fault("metrics by the Gateway", "HTTPRoute/ontime", "spec/rules/0/matches/0/path/type", "PathPrefix", ON_CLOUD),
     ),
     parts.a_canary_is_stable_with_another_image: (
         Fault("a canary that is stable",
@@ -262,6 +280,13 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("tried again without end", "CronJob/ontime-monitor", f"{JOB}/backoffLimit", GONE),
         Fault("tried again in place", "CronJob/ontime-monitor", f"{JOB}/template/spec/restartPolicy", "OnFailure"),
     ),
+    jobs.a_lost_node_costs_no_attempt: (
+        Fault("a drained node is a failure", "CronJob/ontime-retrain", f"{JOB}/podFailurePolicy", GONE),
+        Fault("a node taken away from a retraining",
+              "CronJob/ontime-retrain", f"{JOB}/template/metadata/annotations/karpenter.sh~do-not-disrupt", GONE),
+        Fault("killed with its child processes",
+              "CronJob/ontime-retrain", f"{JOB}/template/spec/terminationGracePeriodSeconds", 5),
+    ),
     jobs.what_runs_exists_and_runs_when_prefect_would: (
         Fault("a command that is not there", "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/command/1", "watch"),
         Fault("a module that is not there",
@@ -273,6 +298,9 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
         Fault("a word that the mirror does not know", SERVICE, f"{POD}/initContainers/mirror/args/0", "fetch"),
         Fault("another time than Prefect's", "CronJob/ontime-monitor", "spec/schedule", "30 5 * * *"),
         Fault("another time zone than the problem's", "CronJob/ontime-monitor", "spec/timeZone", "Europe/Berlin"),
+        Fault("a shell that passes no signal on",
+              "CronJob/ontime-first-release", f"{JOBS_CONTAINER}/command/2",
+              "python -m pipelines.ingest && ontime retrain --now"),
         Fault("a first release every year", "CronJob/ontime-first-release", "spec/suspend", False),
     ),
     network.each_pod_reaches_what_it_needs_and_nothing_else: (
@@ -287,6 +315,13 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               "NetworkPolicy/service-ingress", f"{NAMESPACES}/matchExpressions/0/values/-", "default"),
         Fault("no way to the database",
               "NetworkPolicy/service-and-worker-reach-postgresql", "spec/egress/0/ports/0/port", 3306),
+        Fault("no names by the node's cache",
+              "NetworkPolicy/all-resolve-names", "spec/egress/0/to/1", GONE),
+        Fault("no way to the webhook", "NetworkPolicy/worker-reaches-the-webhook", "spec/egress", [], ON_CLOUD),
+        Fault("a way to a webhook that is not set",
+              "ConfigMap/ontime-worker", "data/ONTIME_WEBHOOK", GONE, ON_CLOUD),
+        Fault("a backup that cannot reach its bucket",
+              "CronJob/ontime-backup", f"{JOB}/template/metadata/labels/mirrors", GONE),
         Fault("no names", "NetworkPolicy/all-resolve-names", "spec/egress", []),
         Fault("MLflow elsewhere",
               "ConfigMap/ontime-worker", "data/ONTIME_TRACKING_URL", "http://mlflow.tracking:5000"),

@@ -15,6 +15,9 @@ from infra.tests.kubernetes.manifests import Cluster, of, pods
 from infra.tests.tools import ROOT
 from ontime.problem import PROBLEM
 
+# Of the pod: a node that is drained or short of room, an eviction, a preemption.
+DISRUPTED = [{"type": "DisruptionTarget", "status": "True"}]
+STAYS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
 PROGRAMS = ("nats-server",)  # of the worker's packages
 QUARTER_HOURLY = "*/15 * * * *"
 
@@ -40,6 +43,20 @@ def jobs_end_and_never_overlap(cluster: Cluster) -> list[str]:
     return wrong
 
 
+def a_lost_node_costs_no_attempt(cluster: Cluster) -> list[str]:
+    wrong = []
+    for each in of(cluster, "CronJob"):
+        name, job = each["metadata"]["name"], each["spec"]["jobTemplate"]["spec"]
+        rules = job.get("podFailurePolicy", {}).get("rules", [])
+        if {"action": "Ignore", "onPodConditions": DISRUPTED} not in rules:
+            wrong.append(f"{name}: a drained node counts as a failure of the job")
+        if not job["template"]["metadata"].get("annotations", {}).items() >= STAYS.items():
+            wrong.append(f"{name}: an autoscaler may take its node away")
+        if job["template"]["spec"].get("terminationGracePeriodSeconds", 0) < 60:
+            wrong.append(f"{name}: is killed before it has ended its child processes")
+    return wrong
+
+
 def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
     wrong = []
     for pod in pods(cluster):
@@ -59,12 +76,16 @@ def what_runs_exists_and_runs_when_prefect_would(cluster: Cluster) -> list[str]:
                 f"{pod.owner}: `ontime {each}` is not a command" for each in commands if each not in ontime.commands
             ]
             wrong += [f"{pod.owner}: {each} is not a class" for each in classes if each not in spark_classes()]
+            shell = container.words[2] if container.words[:1] == ["sh"] else ""
+            if shell and not re.search(r"(^|&& |; )exec [^&;]+$", shell):
+                wrong.append(f"{pod.owner}: its shell passes no SIGTERM to {shell}")
     schedules = {
         word: (each["spec"]["schedule"], each["spec"].get("timeZone", ""))
         for each in of(cluster, "CronJob")
         if not each["spec"].get("suspend")
         for word in each["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["command"][1:2]
     }
+    schedules.pop("backup", None)  # of the cluster: on one machine, a container of compose.yaml does it
     return wrong if schedules == prefects_times() else [*wrong, f"CronJobs run {schedules}, Prefect {prefects_times()}"]
 
 

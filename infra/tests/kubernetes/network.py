@@ -7,12 +7,15 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from infra.tests.kubernetes.manifests import SERVICE, Cluster, Manifest, Pod, engine_of, of, pods, selects
+from infra.tests.kubernetes.manifests import SERVICE, Cluster, Container, Manifest, Pod, engine_of, of, pods, selects
 from infra.tests.kubernetes.parts import pods_behind
 from infra.tests.kubernetes.processes import environment, loaded
+from ontime.settings import Settings
 
 CALLERS = {"ingress", "monitoring"}
-DNS = ("kube-system", 53)
+NODES_DNS = "169.254.20.10/32"  # NodeLocal DNSCache, which is not a pod
+WEBHOOK = "203.0.113.0/24"  # of components/webhook: addresses for examples (RFC 5737)
+DNS: set["Way"] = {("kube-system", 53), (NODES_DNS, 53)}
 POSTGRESQL = 5432
 # To or from a namespace, "private", "world", a role in an engine, or a component of the stream; and a port.
 Way = tuple[str, int | str]
@@ -64,7 +67,7 @@ def ways_needed(cluster: Cluster, pod: Pod) -> set[Way]:
         jobs = [ways_needed(cluster, each) for each in pods(cluster) if each.role == "client"]
         needed |= {way for way in set().union(*jobs) if way == ("private", POSTGRESQL)}
     if pod.role is not None or pod.component == "broker":
-        needed.add(DNS)
+        needed |= DNS
     for container in pod.containers:
         variables = environment(cluster, pod, container)
         with loaded(cluster, pod, container) as settings:
@@ -74,15 +77,24 @@ def ways_needed(cluster: Cluster, pod: Pod) -> set[Way]:
                 needed |= {("broker", each) for each in _ports_of(cluster, host, int(port))}
             if container.image != "ontime-mirror" and database.get_backend_name() == "postgresql":
                 needed.add(("private", database.port or POSTGRESQL))
-            if {"pull", "push"} & set(container.words) and str(settings.releases_store).startswith("s3://"):
-                needed.add(("private", urlsplit(variables.get("AWS_ENDPOINT_URL", "")).port or 443))
+            needed |= _ways_out(container, settings, urlsplit(variables.get("AWS_ENDPOINT_URL", "")).port or 443)
             if pod.role in ("client", "worker") and str(settings.shared_storage).startswith("s3://"):
                 needed.add(("private", urlsplit(variables.get("AWS_ENDPOINT_URL", "")).port or 443))
             if pod.role == "client" and (scheduler := urlsplit(str(settings.engine_address))).hostname:
                 needed |= {("scheduler", port) for port in _ports_of(cluster, scheduler.hostname, scheduler.port)}
             if container.target == "ontime-worker" and (tracking := urlsplit(settings.tracking_url)).scheme == "http":
                 needed.add((str(tracking.hostname).partition(".")[2], tracking.port or 80))
-    return needed | {DNS} if needed else needed
+    return needed | DNS if needed else needed
+
+
+def _ways_out(container: Container, settings: Settings, buckets_port: int) -> set[Way]:
+    """To the buckets of a mirror or a backup, and to the webhook."""
+    stores = [settings.releases_store] if {"pull", "push"} & set(container.words) else []
+    stores += [settings.backups] if "backup" in container.words else []
+    ways: set[Way] = {("private", buckets_port) for each in stores if str(each).startswith("s3://")}
+    if settings.webhook is not None and container.target == "ontime-worker":
+        ways.add((WEBHOOK, settings.webhook.port or 443))
+    return ways
 
 
 def _ports_of(cluster: Cluster, service: str, port: int | None) -> list[int | str]:
@@ -115,7 +127,10 @@ def _each_peer(peer: Manifest) -> list[Manifest]:
 
 def _peer(peer: Mapping[str, Any]) -> str:
     if "ipBlock" in peer:
-        return "private" if ip_network(peer["ipBlock"]["cidr"]).is_private else "world"
+        cidr = str(peer["ipBlock"]["cidr"])
+        if cidr in (NODES_DNS, WEBHOOK):
+            return cidr
+        return "private" if ip_network(cidr).is_private else "world"
     if "podSelector" in peer and "namespaceSelector" not in peer:
         labels = peer["podSelector"].get("matchLabels", {})
         return str(labels.get("engine", labels.get("app.kubernetes.io/component", "anybody here")))

@@ -17,8 +17,12 @@ from infra.tests.kubernetes.manifests import (
     services_pods,
 )
 from infra.tests.kubernetes.processes import environment, loaded
+from serving.middleware import PUBLIC_PATHS, PUBLIC_PREFIXES
 
 GUIDE = KUBERNETES / "README.md"
+FOR_CALLERS = {"/v1/predictions", "/v1/outcomes", "/v1/model", "/v2/models/a/infer"}
+FOR_OPERATORS = {"/metrics", "/ops"}
+WITHOUT_NAMESPACE = ("Namespace", "PriorityClass")
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
@@ -36,7 +40,8 @@ def what_is_named_is_there(cluster: Cluster) -> list[str]:
     there = {name_of(each) for each in cluster}
     made, wrong = made_by_hand(), []
     for pod in pods(cluster):
-        named = {f"ServiceAccount/{pod.spec.get('serviceAccountName')}"}
+        named = {f"PriorityClass/{each}" for each in [pod.spec.get("priorityClassName")] if each}
+        named |= {f"ServiceAccount/{pod.spec.get('serviceAccountName')}"}
         named |= {f"PersistentVolumeClaim/{claim}" for claim in pod.claims}
         for container in pod.containers:
             named |= {f"ConfigMap/{each['configMapRef']['name']}" for each in container.spec.get("envFrom", [])}
@@ -66,7 +71,7 @@ def all_is_in_one_strict_namespace(cluster: Cluster) -> list[str]:
     wrong = [
         f"{name_of(each)}: in {each['metadata'].get('namespace')}"
         for each in cluster
-        if each is not namespace and each["metadata"].get("namespace") != namespace["metadata"]["name"]
+        if each["kind"] not in WITHOUT_NAMESPACE and each["metadata"].get("namespace") != namespace["metadata"]["name"]
     ]
     if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
         wrong.append("the namespace lets pods in that are not restricted")
@@ -128,7 +133,40 @@ def ports_lead_to_the_one_that_listens(cluster: Cluster) -> list[str]:
         backends = [path["backend"]["service"] for rule in each["spec"]["rules"] for path in rule["http"]["paths"]]
         led = {(f"Service/{backend['name']}", backend["port"]["name"]) for backend in backends}
         wrong += [f"{name_of(each)}: leads to {backend}, which is not offered" for backend in led - offered]
+    for each in of(cluster, "HTTPRoute"):
+        named = {(ref["name"], ref["port"]) for rule in each["spec"]["rules"] for ref in rule["backendRefs"]}
+        numbers = {
+            (service["metadata"]["name"], port["port"])
+            for service in of(cluster, "Service")
+            for port in service["spec"]["ports"]
+        }
+        wrong += [f"{name_of(each)}: leads to {backend}, which is not offered" for backend in named - numbers]
     return wrong
+
+
+def callers_reach_their_routes_and_no_others(cluster: Cluster) -> list[str]:
+    """By the Ingress or the Gateway: everything but /metrics and the page /ops."""
+    led: list[tuple[str, str]] = [
+        (path["pathType"], path["path"])
+        for each in of(cluster, "Ingress")
+        for rule in each["spec"]["rules"]
+        for path in rule["http"]["paths"]
+    ]
+    led += [
+        (match["path"]["type"], match["path"]["value"])
+        for each in of(cluster, "HTTPRoute")
+        for rule in each["spec"]["rules"]
+        for match in rule["matches"]
+    ]
+    if not led:
+        return []
+    outside = {*PUBLIC_PATHS, *(f"{prefix}a" for prefix in PUBLIC_PREFIXES), *FOR_CALLERS} - FOR_OPERATORS
+    wrong = [f"callers cannot reach {path}" for path in sorted(outside) if not _leads(led, path)]
+    return wrong + [f"callers reach {path}" for path in sorted(FOR_OPERATORS) if _leads(led, path)]
+
+
+def _leads(led: list[tuple[str, str]], path: str) -> bool:
+    return any(path == each or (kind != "Exact" and (each == "/" or path.startswith(f"{each}/"))) for kind, each in led)
 
 
 def _is_told(cluster: Cluster, pod: Pod, port: int) -> bool:

@@ -9,6 +9,7 @@ from ontime.settings import BadSettings, Settings
 from serving import routes
 from serving.middleware import required_scope
 
+HANGS_SECONDS, KUBELETS_LEAST = 15, 2
 LOCKED = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
 HEARTBEAT = ["python", "-m", "ontime.heartbeat"]
 
@@ -124,6 +125,29 @@ def a_pod_that_stops_has_time_to_answer(cluster: Cluster) -> list[str]:
         if pod.spec.get("terminationGracePeriodSeconds", 30) <= needed:
             wrong.append(f"{pod.owner}: is killed within {needed:g} seconds")
     return wrong
+
+
+def a_process_that_hangs_is_replaced_in_time(cluster: Cluster) -> list[str]:
+    return [
+        f"{pod.owner}: hangs for {seconds:g} seconds"
+        for pod in services_pods(cluster)
+        if (seconds := seconds_until_replaced(pod)) > HANGS_SECONDS
+    ]
+
+
+def seconds_until_replaced(pod: Pod) -> float:
+    """From the last answer of the service's process until the kubelet has killed it, at most.
+
+    The process hangs right after a probe; each of the next ones takes its whole timeout. Then the kubelet runs
+    `preStop` within the probe's grace period, and leaves the process what remains of it, at least two seconds.
+    """
+    service = pod.containers[-1].spec
+    probe = service["livenessProbe"]
+    period, timeout = probe.get("periodSeconds", 10), probe.get("timeoutSeconds", 1)
+    grace = probe.get("terminationGracePeriodSeconds", pod.spec.get("terminationGracePeriodSeconds", 30))
+    pause = min(service.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0), grace)
+    failures = probe.get("failureThreshold", 3)
+    return float(period + (failures - 1) * max(period, timeout) + timeout + pause + max(KUBELETS_LEAST, grace - pause))
 
 
 def images_are_ours_and_of_one_version(cluster: Cluster) -> list[str]:

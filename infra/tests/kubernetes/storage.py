@@ -101,7 +101,7 @@ def secrets_are_files_for_those_who_need_them(cluster: Cluster) -> list[str]:
             "ontime-database": needs_database(pod, container),
             "ontime-broker": container.words[:1] in (["ontime"], ["nats-server"]) and pod.component in STREAMS,
             "ontime-bucket-reader": container.words[:1] == ["pull"],
-            "ontime-bucket-writer": "push" in container.words,
+            "ontime-bucket-writer": bool({"push", "backup"} & set(container.words)),
             "ontime-bucket-work": pod.role in ("client", "worker"),
             "ontime-dask": pod.role is not None,
             "ontime-spark": pod.role is not None,
