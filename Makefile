@@ -210,6 +210,9 @@ orchestrate: install  ## run materialise, monitor, prune and retrain on schedule
 replay: install  ## replay a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
 	@$(ONTIME) replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
 
+migrate: install  ## bring the tables of the database to this version; `make train` does so for the SQLite file of a laptop
+	@$(ONTIME) migrate
+
 backup: install  ## back up everything that cannot be rebuilt, into one folder: make backup TO=backups/today
 	@$(ONTIME) backup $(if $(TO),--to "$$TO")
 
@@ -260,7 +263,10 @@ stack-run: install  ## run a command inside the stack: make stack-run DO="make r
 	@$(STACK) run --rm --no-deps -e ONTIME_ACTOR="$${ONTIME_ACTOR:-$$(id -un)@$$(uname -n)}" tools $(DO)
 
 BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
-stack-backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today
+stack-migrate: install  ## bring the tables of the database to this version; `make train` does so for the SQLite file of a laptop
+	@$(ONTIME) migrate
+
+backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today
 	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
 	@$(BACKUP) backup --to "/backups/$${TO:-$$(date -u +%Y-%m-%dT%H%M)}"
 
