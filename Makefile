@@ -276,6 +276,7 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 	@$(BACKUP) verify-backup "/backups/$$FROM"
 	@$(STACK) --profile '*' stop service stream feed worker mlflow push pull
 	@$(BACKUP) restore --replace "/backups/$$FROM"
+	@$(STACK) run --rm --no-deps migrate
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint sh pull -c 'rm -rf releases/*'
 	@$(STACK) --profile serve up --detach --wait --quiet-pull
