@@ -263,10 +263,7 @@ stack-run: install  ## run a command inside the stack: make stack-run DO="make r
 	@$(STACK) run --rm --no-deps -e ONTIME_ACTOR="$${ONTIME_ACTOR:-$$(id -un)@$$(uname -n)}" tools $(DO)
 
 BACKUP := $(STACK) run --rm --no-deps --user "$$(id -u):$$(id -g)" backup
-stack-migrate: install  ## bring the tables of the database to this version; `make train` does so for the SQLite file of a laptop
-	@$(ONTIME) migrate
-
-backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today
+stack-backup: install  ## back up the stack's databases and buckets into infra/backups/: make stack-backup TO=today
 	@mkdir -p -m 700 "$${STACK_BACKUPS:-infra/backups}"
 	@$(BACKUP) backup --to "/backups/$${TO:-$$(date -u +%Y-%m-%dT%H%M)}"
 

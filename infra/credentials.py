@@ -69,8 +69,8 @@ def create_missing(folder: Path) -> list[str]:
         write(URLS[tenant], url)
     for role in ROLES:
         password = (folder / f"{role}_password").read_text()
-        url = sa.make_url(urls["ontime"]).set(username=role, password=password)
-        write(f"{role}_database_url", url.render_as_string(hide_password=False))
+        of_role = sa.make_url(urls["ontime"]).set(username=role, password=password)
+        write(f"{role}_database_url", of_role.render_as_string(hide_password=False))
     broker = urlsplit((folder / "ontime_broker").read_text())
     if broker.scheme == "nats":
         write("nats.conf", _nats_config(broker))

@@ -96,7 +96,8 @@ class Spool:
         lines = b"".join(orjson.dumps(row, default=_text_of) + b"\n" for row in rows)
         with self._lock:
             self._write(lines)
-            self._since = self._since if self._rows else monotonic()
+            if not self._rows:
+                self._since = monotonic()
             self._rows += len(rows)
 
     def check_space(self) -> None:

@@ -97,8 +97,9 @@ def _follow_declaration(connection: sa.Connection) -> None:
     """Add the fields and indexes that `problem/` declares for requests since the table of entities was created."""
     operations = Operations(MigrationContext.configure(connection))
     for change in differences(connection):
-        is_optional_field = isinstance(change, ops.AddColumnOp) and change.column.nullable
-        if (is_optional_field or isinstance(change, ops.CreateIndexOp)) and change.table_name == entities.name:
+        if not isinstance(change, ops.AddColumnOp | ops.CreateIndexOp) or change.table_name != entities.name:
+            continue
+        if isinstance(change, ops.CreateIndexOp) or change.column.nullable:
             operations.invoke(change)
 
 

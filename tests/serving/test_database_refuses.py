@@ -307,4 +307,4 @@ SERVER_ERRORS: list[tuple[Any, bool]] = [
 def test_errors_of_postgresql_are_an_outage_or_a_refusal(error: type[psycopg.Error], refuses: bool) -> None:
     wrapped = sa.exc.DBAPIError.instance("INSERT", None, error("no"), psycopg.Error)
 
-    assert is_refusal(wrapped) == refuses  # type: ignore[arg-type]  # an error of SQLAlchemy
+    assert is_refusal(wrapped) == refuses

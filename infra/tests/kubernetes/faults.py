@@ -23,7 +23,9 @@ NAMESPACES = "spec/ingress/0/from/0/namespaceSelector"
 JOBS_CONTAINER = f"{JOB}/template/spec/containers/0"
 PASSWORD = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "ontime-database", "key": "owner"}}}
 DATABASE = {"name": "database", "mountPath": "/run/secrets", "readOnly": True}
-SECRET = {"kind": "Secret", "metadata": {"name": "ontime-database", "namespace": "ontime"}, "data": {"owner": "c2VjcmV0"}}
+SECRET = {
+    "kind": "Secret", "metadata": {"name": "ontime-database", "namespace": "ontime"}, "data": {"owner": "c2VjcmV0"},
+}  # fmt: skip
 TWICE = {"kind": "ServiceAccount", "metadata": {"name": "ontime-worker", "namespace": "ontime"}}
 
 Check = Callable[[Cluster], list[str]]

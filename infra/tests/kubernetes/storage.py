@@ -72,7 +72,7 @@ PRE_STOP_SECONDS = 5
 
 
 def what_waits_for_the_database_outlives_its_pod(cluster: Cluster) -> list[str]:
-    """The spool is on a claim, which all pods of the service share; or the pod waits until the database has taken it."""
+    """The spool is on a claim, which all pods of the service share; or the pod waits for the database."""
     several = bool(of(cluster, "HorizontalPodAutoscaler")) or len(services_pods(cluster)) > 1
     wrong, shared = [], set()
     for pod in services_pods(cluster):

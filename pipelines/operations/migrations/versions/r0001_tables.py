@@ -3,6 +3,8 @@
 A database of an earlier version has most of them, so each is created only where it is missing, and so is each index.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -26,7 +28,7 @@ def upgrade() -> None:
     _create_erasure()
 
 
-def _create(name: str, *columns: sa.Column, sqlite_options: dict[str, bool] | None = None) -> None:
+def _create(name: str, *columns: sa.Column[Any], sqlite_options: dict[str, bool] | None = None) -> None:
     op.create_table(name, *columns, if_not_exists=True, **(sqlite_options or {}))
 
 
