@@ -210,6 +210,9 @@ orchestrate: install  ## run materialise, monitor, prune and retrain on schedule
 replay: install  ## replay a year in production on a simulated clock; two months: make replay MONTHS=2; another dataset: make replay DATASET=name
 	@$(ONTIME) replay $(if $(MONTHS),--months $(MONTHS)) $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(DATASET),--dataset $(DATASET))
 
+migrate: install  ## bring the tables of the database to this version; `make train` does so for the SQLite file of a laptop
+	@$(ONTIME) migrate
+
 backup: install  ## back up everything that cannot be rebuilt, into one folder: make backup TO=backups/today
 	@$(ONTIME) backup $(if $(TO),--to "$$TO")
 
@@ -279,6 +282,7 @@ stack-restore: install  ## restore a backup of the stack, replacing its data: ma
 	@$(BACKUP) verify-backup "/backups/$$FROM"
 	@$(STACK) --profile '*' stop service stream feed worker mlflow push pull
 	@$(BACKUP) restore --replace "/backups/$$FROM"
+	@$(STACK) run --rm --no-deps migrate
 	@$(STACK) run --rm --no-deps tools sh -c 'rm -rf releases/* && python -m pipelines.operations.mirror pull --all'
 	@$(STACK) --profile serve run --rm --no-deps --entrypoint python pull -c \
 	  'import pathlib, shutil; [shutil.rmtree(each) if each.is_dir() else each.unlink() for each in pathlib.Path("releases").glob("[!.]*")]'

@@ -69,6 +69,15 @@ def performance(start: datetime | None, until: datetime | None, as_json: bool) -
 
 
 @click.command(cls=ProjectCommand)
+@click.option("--new", "message", metavar="CHANGE", help="Only write the revision for a change in the code's tables.")
+def migrate(message: str | None) -> None:
+    """Bring the tables of the database to this version, as their owner, before a new version of the service starts."""
+    from pipelines.operations import migrate as operation
+
+    operation.main(message)
+
+
+@click.command(cls=ProjectCommand)
 @click.option(
     "--to",
     "place",
@@ -148,4 +157,6 @@ def export(entity_id: str, folder: Path) -> None:
     entity_export.main(entity_id, folder)
 
 
-COMMANDS = (score, materialise, prune, performance, key, audit, forget, export, backup, verify_backup, restore)
+COMMANDS = (
+    score, materialise, prune, performance, key, audit, forget, export, migrate, backup, verify_backup, restore,
+)  # fmt: skip

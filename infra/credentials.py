@@ -18,13 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
+import sqlalchemy as sa
+
 from ontime import files, signatures
 from pipelines.operations import embedded_broker
 from serving import keys
 
 FOLDER = Path(os.environ.get("STACK_SECRETS") or Path(__file__).parent / "secrets")
 TENANTS = {"ontime": "postgresql+psycopg", "mlflow": "postgresql+psycopg", "prefect": "postgresql+asyncpg"}
-URLS = {"ontime": "ontime_database_url", "mlflow": "mlflow_database_url", "prefect": "prefect_database_url"}
+URLS = {tenant: f"{tenant}_database_url" for tenant in TENANTS}
+ROLES = ("ontime_service", "ontime_worker")  # users of ontime's database with fewer rights than its owner
 # The permissions of each user in each bucket.
 BUCKETS = {
     "worker": {"ontime-releases": "Read Write List", "ontime-dvc": "Read Write List"},
@@ -52,7 +55,7 @@ def create_missing(folder: Path) -> list[str]:
         ("postgres_password", "grafana_password", "mlflow_login", "mlflow_session"), secrets.token_urlsafe
     )
     generators["prefect_login"] = lambda: f"admin:{secrets.token_urlsafe()}"
-    generators |= {f"{tenant}_password": secrets.token_urlsafe for tenant in TENANTS}
+    generators |= {f"{user}_password": secrets.token_urlsafe for user in (*TENANTS, *ROLES)}
     generators |= {f"aws_{who}": _credentials for who in BUCKETS}
     generators["ontime_broker"] = lambda: f"nats://{secrets.token_urlsafe()}@broker:4222"
     generators |= dict.fromkeys(RECEIVERS, lambda: PLACEHOLDER_URL)
@@ -63,8 +66,13 @@ def create_missing(folder: Path) -> list[str]:
         earlier = (folder / "trusted_keys").read_text() if "trusted_keys" in before else ""
         write("trusted_keys", f"{earlier}{public_key}\n")
         write("signing_key", private_key)
-    for tenant, url in _urls(folder).items():
+    urls = _urls(folder)
+    for tenant, url in urls.items():
         write(URLS[tenant], url)
+    for role in ROLES:
+        password = (folder / f"{role}_password").read_text()
+        of_role = sa.make_url(urls["ontime"]).set(username=role, password=password)
+        write(f"{role}_database_url", of_role.render_as_string(hide_password=False))
     broker = urlsplit((folder / "ontime_broker").read_text())
     if broker.scheme == "nats":
         write("nats.conf", _nats_config(broker))

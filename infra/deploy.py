@@ -1,8 +1,8 @@
 """Deploys a release to a cluster: `make deploy CONTEXT=production FROM=images.txt`.
 
 `images.txt`, a file of every release, names an image by its digest on each line. The command shows the difference to
-the cluster, rolls the service out, and asks it for a prediction. If a step fails, it takes the service back to the
-previous version; the worker's CronJobs follow only afterwards. Without a service in the cluster it only applies the
+the cluster, migrates the tables, rolls the service out, and asks it for a prediction. If a step fails, it takes the
+service back to the previous version, which works on the migrated tables; the worker's CronJobs follow only afterwards. Without a service in the cluster it only applies the
 manifests: the first release is then trained by the guide, infra/kubernetes/README.md.
 """
 
@@ -19,13 +19,15 @@ from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from infra.image_references import images_of, with_images
+from infra.rehearsal import jobs
 from infra.rehearsal.installation import rendered
 from infra.rehearsal.kubectl import ClusterFailed, Kubectl, Manifest
 from ontime.problem import PROBLEM
 
 NAMESPACE = "ontime"  # of all overlays
-SERVICE, PUBLISHER = "ontime", "ontime-publisher"
+SERVICE, PUBLISHER, MIGRATION = "ontime", "ontime-publisher", "ontime-migrate"
 ROLLOUT_SECONDS = 300
+MIGRATION_SECONDS = 3600
 KEY = "SMOKE_KEY"  # an environment variable: every user of the machine can read arguments
 
 
@@ -40,13 +42,23 @@ def roll_out(kubectl: Kubectl, manifests: Sequence[Manifest], ask: Callable[[], 
     `ask` sends a request to the service, returns what it answered, and raises ClusterFailed for a wrong answer.
     """
     worker = [each for each in manifests if is_of_worker(each)]
+    service = [each for each in manifests if each["kind"] == "Deployment" and each not in worker]
+    kubectl.apply([each for each in manifests if each not in worker and each not in service])
+    migrate(kubectl, worker)
     with taken_back(kubectl, SERVICE):
-        kubectl.apply([each for each in manifests if each not in worker])
+        kubectl.apply(service)
         wait_for(kubectl, SERVICE, seconds)
         print(f"deploy: {ask()}", flush=True)
     with taken_back(kubectl, PUBLISHER):
         kubectl.apply(worker)
         wait_for(kubectl, PUBLISHER, seconds)
+
+
+def migrate(kubectl: Kubectl, worker: Sequence[Manifest]) -> None:
+    """Run the new version's job that migrates the tables, before its service needs them. Raises ClusterFailed."""
+    for cronjob in worker:
+        if cronjob["metadata"]["name"] == MIGRATION:
+            jobs.run_job(kubectl, jobs.job_of(cronjob, "migrate-before-rollout"), MIGRATION_SECONDS)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from serving.key_watcher import ValidKeys
 from serving.middleware import AccessMiddleware, required_scope
 from serving.model_store import ModelStore, start_deadline
 from serving.prediction_log import PredictionLog
-from serving.spool import Spool
+from serving.spool import open_spool
 
 if TYPE_CHECKING:
     from serving.tracing import Traces
@@ -69,10 +69,13 @@ class Shortcut:
 
 def create_app(settings: Settings) -> FastAPI:
     """The service with the current release. Raises ReleaseRefused if it is missing or fails a check."""
-    engine = database.connect(settings.database_url, settings.database_patience_seconds, CACHE_MB)
+    engine = database.open_engine(settings.database_url, settings.database_patience_seconds, CACHE_MB)
+    if engine.dialect.name == "sqlite":  # a file of this machine: what is wrong with it now will be wrong later
+        database.prepare(engine)
     with start_deadline():
         model_store = ModelStore(settings.releases, _measure_release)
-    prediction_log = PredictionLog(engine, Spool(settings.spool), RedisReader.of(settings))
+    spool, redis = open_spool(settings.spool), RedisReader.of(settings)
+    prediction_log = PredictionLog(engine, spool, redis, settings.spool_drain_seconds)
     batcher = Batcher(model_store, prediction_log)
     valid_keys = ValidKeys(settings.api_keys) if settings.api_keys else None
     traces = _traces(str(settings.traces_url)) if settings.traces_url else None

@@ -66,8 +66,8 @@ def _http_error(request: Request, error: HTTPException) -> JSONResponse:
     return _response(error.status_code, ErrorDetail(place="path", reason=str(error.detail)), headers=headers)
 
 
-def _not_stored(_: Request, __: PredictionNotStored) -> JSONResponse:
-    detail = ErrorDetail(place="predictions", reason="could not be stored, so none is returned; retry")
+def _not_stored(_: Request, error: PredictionNotStored) -> JSONResponse:
+    detail = ErrorDetail(place="predictions", reason=str(error) or "could not be stored, so none is returned; retry")
     return _response(503, detail, headers=RETRY_AFTER)
 
 

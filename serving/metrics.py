@@ -57,6 +57,16 @@ WITHOUT_FEATURES = Counter("ontime_predictions_without_features", "Predictions w
 SHADOWS = Counter("ontime_shadow_predictions", "Shadow predictions that were stored", ["model_version"])
 SHADOWS_LOST = Counter("ontime_shadow_predictions_lost", "Shadow predictions that were dropped")
 SPOOL_ROWS = Gauge("ontime_spool_predictions", "Predictions in the spool", multiprocess_mode="livesum")
+SPOOL_OLDEST = Gauge(
+    "ontime_spool_oldest_seconds",
+    "Age of the oldest prediction in the spool, 0 without one",
+    multiprocess_mode="livemax",
+)
+DATABASE_REFUSES = Gauge(
+    "ontime_database_refuses",
+    "1 while the database refuses statements, because of its tables or the rights of its user",
+    multiprocess_mode="livemax",
+)
 DATABASE_UNAVAILABLE = Gauge("ontime_database_unavailable", "1 while the database is down", multiprocess_mode="livemax")
 LOOK_UPS = Counter(
     "ontime_looked_up_entities", "Entities looked up while a Redis server is set, by what had to be asked", ["store"]

@@ -45,7 +45,7 @@ def overview(model_store: ModelStore, prediction_log: PredictionLog, settings: S
         prediction_log.read_monitoring()
     return Operations(
         answering=live_version,
-        ready=prediction_log.spool_error is None,
+        ready=prediction_log.objection is None,
         notes=health_notes(model_store, prediction_log),
         challenger=_challenger_state(live),
         monitored=prediction_log.monitoring,
@@ -112,7 +112,9 @@ def health_notes(model_store: ModelStore, prediction_log: PredictionLog) -> tupl
         notes.append("the newest release was refused; the previous one stays live (the log has the reason)")
     if model_store.challenger_refusal is not None:
         notes.append("the challenger was refused; the champion serves all traffic (the log has the reason)")
-    if prediction_log.database_error is not None:
+    if prediction_log.refusal is not None:
+        notes.append(f"the service returns no prediction: {prediction_log.refusal}")
+    elif prediction_log.database_error is not None:
         notes.append(f"the database is down: {len(prediction_log.spool)} predictions are in the spool")
     elif waiting := len(prediction_log.spool):
         notes.append(f"{waiting} predictions of the spool are being written to the database")

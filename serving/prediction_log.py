@@ -1,5 +1,8 @@
 """The prediction log: predictions go to the database, or to the spool on disk while the database is down.
 
+A database that refuses a statement, because of its tables or the rights of its user, is not down: the next attempt
+would fail too, and the spool would only grow. Then no prediction is returned, and the service is not ready.
+
 The log knows whether the database is available, so look-ups in the online store go through it as well. They ask Redis
 first where `ONTIME_ONLINE_STORE_URL` is set, and the database for what Redis does not have.
 """
@@ -8,12 +11,13 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from threading import Event
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any
 
 import sqlalchemy as sa
 
-from ontime import database, online_store
+from ontime import database, database_schema, online_store
+from ontime.database_errors import DatabaseRefused, is_invalid_row, is_refusal
 from ontime.database_tables import predictions
 from ontime.declaration import Question
 from ontime.driver_connection import DriverConnection
@@ -30,24 +34,31 @@ logger = logging.getLogger(__name__)
 RETRY_SECONDS = 0.5
 COLUMN_TYPES = {column.name: column.type.python_type for column in predictions.columns}
 INVALID_ROW = (sa.exc.DataError, sa.exc.IntegrityError)  # of a value, not of the table or the server
+STATEMENT_REFUSED = "the database refuses a statement of this version (the log has the reason)"
+STOP_SECONDS = 10.0  # for a spool on a network disk that hangs
 
 
 class PredictionNotStored(Exception):
-    """Neither the database nor the spool accepts predictions, so none may be returned."""
+    """Neither the database nor the spool accepts predictions, so none may be returned. The message may be public."""
 
 
 class PredictionLog:
     """`database_error` and `spool_error` are the reasons why these are not available, None while they are.
 
-    A thread checks the database, and writes the spool to it, in batches beside the requests. The thread also reads
-    `monitoring`, so that readiness never waits for the database.
+    `refusal` is the public reason why the database refuses statements until somebody changes it. A thread checks the
+    database, and writes the spool to it, in batches beside the requests. It also reads `monitoring`, so that readiness
+    never waits for the database.
     """
 
-    def __init__(self, engine: sa.Engine, spool: Spool, redis: RedisReader | None = None) -> None:
-        self.engine, self.spool, self._redis = engine, spool, redis
+    def __init__(
+        self, engine: sa.Engine, spool: Spool, redis: RedisReader | None = None, drain_seconds: float = 0
+    ) -> None:
+        """`drain_seconds`: for how long a stop waits for the database to take the rows of the spool."""
+        self.engine, self.spool, self._redis, self._drain_seconds = engine, spool, redis, drain_seconds
         self._connection = DriverConnection(engine)  # of the two statements that requests wait for
         self._redis_error: str | None = None
         self.database_error: str | None = None
+        self.refusal: str | None = None
         self.spool_error: str | None = None
         self.monitoring: MonitoringStatus | None = None
         self._files = SQLiteFiles(engine)
@@ -55,13 +66,23 @@ class PredictionLog:
         self._thread = threads.Supervised("database watcher", self._watch_database)
 
     def start(self) -> None:
-        with suppress(sa.exc.SQLAlchemyError):  # the thread handles it
-            self._read_database()
+        """Also while the database is down, as a replica does that replaces another one during an outage."""
+        try:
+            database_schema.prepare(self.engine)
+            database_schema.try_statements(self.engine)
+            with suppress(sa.exc.SQLAlchemyError):  # the thread handles it
+                self._read_database()
+        except (DatabaseRefused, sa.exc.SQLAlchemyError) as error:
+            self._set_database_error(error)
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
+        if self._thread.is_running:
+            logger.error("spool: the watcher does not end, perhaps because %s hangs; it is left behind", self.spool)
+            return
+        self._drain_at_stop()
         self.spool.close()
         if self._redis is not None:
             self._redis.close()
@@ -79,6 +100,13 @@ class PredictionLog:
         self.monitoring = latest_status(self.engine)
 
     @property
+    def objection(self) -> str | None:
+        """Why no prediction can be stored now, in public words; None if the database or the spool accepts them."""
+        if self.refusal is not None:
+            return self.refusal
+        return None if self.spool_error is None else "could not be stored, so none is returned; retry"
+
+    @property
     def answers_at_once(self) -> bool:
         """Whether a look-up waits for no server, so that a thread for it would cost more than the look-up."""
         return self._redis is None and self.engine.dialect.name == "sqlite"
@@ -93,7 +121,7 @@ class PredictionLog:
             try:
                 rows |= online_store.look_up_features(self._connection, question, remaining)
             except sa.exc.SQLAlchemyError as error:
-                self._set_database_error(error)
+                self._handle(error)
                 return {}
         return rows
 
@@ -122,9 +150,11 @@ class PredictionLog:
                 database.log_predictions(self._connection, rows)
                 self._files.check()  # after the commit: before it, the file may still be replaced
             except sa.exc.SQLAlchemyError as error:
-                self._set_database_error(error)
+                self._handle(error)
             else:
                 return
+        if self.refusal is not None:
+            raise PredictionNotStored
         try:
             self.spool.append(rows)
         except OSError as error:
@@ -140,14 +170,29 @@ class PredictionLog:
         try:
             database.log_shadows(self.engine, rows)
         except sa.exc.SQLAlchemyError as error:
-            self._set_database_error(error)
+            with suppress(PredictionNotStored):
+                self._handle(error)
             return False
         return True
 
-    def _set_database_error(self, error: sa.exc.SQLAlchemyError) -> None:
-        self.database_error = str(error).partition("\n")[0]  # the following lines contain the rows
-        metrics.DATABASE_UNAVAILABLE.set(1)
-        logger.error("database: %s", self.database_error)
+    def _handle(self, error: sa.exc.SQLAlchemyError) -> None:
+        """Of a request. Raises PredictionNotStored for invalid values, which the database would reject again."""
+        if is_invalid_row(error):
+            logger.error("database: values were rejected: %s", _first_line(error))
+            raise PredictionNotStored from None
+        self._set_database_error(error)
+
+    def _set_database_error(self, error: sa.exc.SQLAlchemyError | DatabaseRefused) -> None:
+        reason = _first_line(error)
+        if reason != self.database_error:  # not at each attempt
+            logger.error("database: %s", reason)
+        if isinstance(error, DatabaseRefused):
+            self.refusal = error.reason
+        else:
+            self.refusal = STATEMENT_REFUSED if is_refusal(error) else None
+        self.database_error = reason
+        metrics.DATABASE_UNAVAILABLE.set(self.refusal is None)
+        metrics.DATABASE_REFUSES.set(self.refusal is not None)
         if isinstance(error, DatabaseFileReplaced):
             # SQLite copies the log into the file when its last connection closes, also a log that was deleted.
             self._reopen()
@@ -180,19 +225,37 @@ class PredictionLog:
             self._drain()
         elif self.spool_error is not None:
             self._try_spool()
+        metrics.SPOOL_OLDEST.set(self.spool.oldest_seconds)
+
+    def _drain_at_stop(self) -> None:
+        """Wait for the database while predictions are in a spool that is deleted with its container."""
+        deadline = monotonic() + self._drain_seconds
+        while len(self.spool) and monotonic() < deadline:
+            self._stopping.clear()  # which would end the drain after a batch
+            self._check_database()
+            self._stopping.set()
+            if len(self.spool):
+                sleep(RETRY_SECONDS)
+        if count := len(self.spool):
+            logger.error("spool: %d predictions remain in %s, for the next process with this folder", count, self.spool)
 
     def _try_database(self) -> None:
         """Use the database again once it accepts a write: a full disk still answers queries."""
         try:
             self._reopen()
-            database.prepare(self.engine)
+            database_schema.prepare(self.engine)
+            database_schema.try_statements(self.engine)
             if not self.spool.store_first(self._restore):
                 database.write_nothing(self.engine)
-        except (sa.exc.SQLAlchemyError, database.DatabaseRefused, OSError):
+        except (sa.exc.SQLAlchemyError, DatabaseRefused) as error:
+            self._set_database_error(error)
+            return
+        except OSError:
             return
         self._files.remember()
-        self.database_error = self.spool_error = None
+        self.database_error = self.refusal = self.spool_error = None
         metrics.DATABASE_UNAVAILABLE.set(0)
+        metrics.DATABASE_REFUSES.set(0)
         logger.warning("database: available, %d predictions are in the spool", len(self.spool))
 
     def _try_spool(self) -> None:
@@ -234,8 +297,13 @@ class PredictionLog:
                 try:
                     database.restore_predictions(self.engine, [row])
                 except INVALID_ROW as error:
-                    reasons[place] = str(error).partition("\n")[0]
+                    reasons[place] = _first_line(error)
         return reasons
+
+
+def _first_line(error: Exception) -> str:
+    """The following lines contain the rows."""
+    return str(error).partition("\n")[0]
 
 
 def _reason_to_reject(row: Row) -> str | None:

@@ -83,7 +83,7 @@ def router(model_store: ModelStore, prediction_log: PredictionLog, request_secon
 
     @routes.get("/v2/health/ready", summary="Readiness of the server")
     def server_ready() -> ServerReady:
-        return ServerReady(ready=prediction_log.spool_error is None)
+        return ServerReady(ready=prediction_log.objection is None)
 
     @routes.get("/v2/models/{name}", summary="Describe the input and the output", responses=not_found)
     @routes.get("/v2/models/{name}/versions/{version}", summary="Describe one version", responses=not_found)

@@ -210,8 +210,8 @@ def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: Predic
     @app.get("/health/ready", tags=["health"], summary="Readiness", responses=_errors(503))
     async def ready() -> Ready:
         """The service can predict and store its predictions; 503 if it cannot store them."""
-        if prediction_log.spool_error is not None:
-            raise PredictionNotStored
+        if prediction_log.objection is not None:
+            raise PredictionNotStored(prediction_log.objection)
         challenger = model_store.live.challenger
         return Ready(
             model_version=model_store.live.champion.manifest.version,

@@ -40,7 +40,7 @@ def main() -> None:
             if settings.workers > 1:
                 os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
             _serve(settings)
-    except (BadSettings, NoRelease) as error:
+    except (BadSettings, NoRelease, database.DatabaseRefused) as error:
         sys.exit(f"serve: {error}")
     except ReleaseRefused as error:
         sys.exit(f"serve: {error}; restore the releases from a copy, or remove them and run `make train`")
@@ -55,10 +55,13 @@ def _serve(settings: Settings) -> None:
     # First, so that a port in use is reported at once, and the port stays reserved during startup.
     with listen(settings.host, settings.port) as listener:
         if settings.workers > 1:
-            # Errors are reported once, here, and the tables exist before the workers start.
+            # Errors are reported once, here. A server of databases may be away: the workers wait for it.
             with start_deadline():
                 version = ModelStore(settings.releases).live.champion.manifest.version
-            database.connect(settings.database_url).dispose()
+            engine = database.open_engine(settings.database_url)
+            if engine.dialect.name == "sqlite":
+                database.prepare(engine)
+            engine.dispose()
             app: FastAPI | str = "serving.server:create_worker_app"
         else:
             app = create_worker_app()

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
+from time import monotonic
 from typing import IO, Any
 from uuid import uuid4
 
@@ -30,6 +31,7 @@ Row = Mapping[str, Any]
 Store = Callable[[Sequence[Row]], Mapping[int, str] | None]
 BATCH_ROWS = 1000
 PROBE_BYTES = 65_536
+OPEN_SECONDS = 10.0
 
 
 @dataclass
@@ -39,7 +41,32 @@ class _Draining:
     path: Path
     file: IO[bytes]
     rows: int  # 0 for the file of another process, whose rows are not counted
+    since: float  # of its first row, on the clock of time.monotonic
     position: int = 0
+
+
+class SpoolHangs(OSError):
+    """The disk of the spool does not respond, as NFS does whose server is away."""
+
+
+def open_spool(folder: Path, seconds: float = OPEN_SECONDS) -> "Spool":
+    """The spool in this folder. Raises OSError, also if its disk hangs, so that a start never waits for ever."""
+    outcomes: list[Spool | OSError] = []
+
+    def attempt() -> None:
+        try:
+            outcomes.append(Spool(folder))
+        except OSError as error:
+            outcomes.append(error)
+
+    thread = Thread(target=attempt, name="spool opener", daemon=True)  # one that hangs cannot be stopped
+    thread.start()
+    thread.join(seconds)
+    if not outcomes:
+        raise SpoolHangs(f"{folder} does not respond within {seconds:g} seconds")
+    if isinstance(outcomes[0], OSError):
+        raise outcomes[0]
+    return outcomes[0]
 
 
 class Spool:
@@ -54,11 +81,23 @@ class Spool:
         """The number of predictions in the files of this process."""
         return self._rows + sum(each.rows for each in [*self._sealed, self._draining] if each)
 
+    def __str__(self) -> str:
+        return str(self._folder)
+
+    @property
+    def oldest_seconds(self) -> float:
+        """The age of the oldest prediction in the files of this process; 0 without one."""
+        files_with_rows = [each for each in [self._draining, *self._sealed] if each and each.rows]
+        since = min((each.since for each in files_with_rows), default=self._since if self._rows else None)
+        return 0.0 if since is None else monotonic() - since
+
     def append(self, rows: Sequence[Row]) -> None:
         """Return after the rows are on disk. Raises OSError if they cannot be written, and then writes none."""
         lines = b"".join(orjson.dumps(row, default=_text_of) + b"\n" for row in rows)
         with self._lock:
             self._write(lines)
+            if not self._rows:
+                self._since = monotonic()
             self._rows += len(rows)
 
     def check_space(self) -> None:
@@ -81,7 +120,7 @@ class Spool:
         """Close the open file for `drain_batch`, and begin a new one."""
         with self._lock:
             if self._rows:
-                self._sealed.append(_Draining(self._path, self._file, self._rows))
+                self._sealed.append(_Draining(self._path, self._file, self._rows, self._since))
                 self._open_file()
 
     def drain_batch(self, store: Store) -> int:
@@ -123,7 +162,7 @@ class Spool:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         unlocked.rename(self._path)  # locked before another process can see it and take it over
         _sync_folder(self._folder)
-        self._rows = 0
+        self._rows, self._since = 0, monotonic()
 
     def _write(self, content: bytes) -> None:
         before = self._file.seek(0, os.SEEK_END)
@@ -140,7 +179,7 @@ class Spool:
             return self._sealed.popleft()
         for path in sorted(self._folder.glob(SPOOL_FILES)):
             if path != self._path and (file := _lock_if_orphaned(path)):
-                return _Draining(path, file, 0)
+                return _Draining(path, file, 0, monotonic())
         return None
 
     def _store_batch(self, draining: _Draining, store: Store) -> int:

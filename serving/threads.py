@@ -89,6 +89,10 @@ class Supervised(Heartbeat):
         self._thread.join(timeout_seconds)
         self.unwatch()
 
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
     def _run_until_it_returns(self) -> None:
         while True:
             try:

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
 from hypothesis import settings as hypothesis_settings
+from pydantic import SecretStr
 
 from ontime import contract, features, schema, sources
 from ontime.datasets import Tables
 from ontime.params import Params, load_params
+from ontime.settings import Settings
+from pipelines.operations import grants, migrate
 from tests import OF_THIS_PROBLEM, PARAMS_YAML, ROOT, postgres
 
 pytest_plugins = ["tests.small_world", "tests.production"]
@@ -84,6 +88,20 @@ def weeks_of(tables: Tables, params: Params) -> pd.DataFrame:
 def postgres_server() -> Iterator[postgres.Server]:
     with postgres.running() as server:
         yield server
+
+
+@pytest.fixture
+def owned(postgres_server: postgres.Server) -> str:
+    """The URL of a migrated database for its owner, which is no superuser; the roles of service and jobs exist."""
+    for role in ("ontime_owner", grants.SERVICE, grants.WORKER):
+        postgres_server.execute(
+            f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$"
+        )
+    url = sa.make_url(postgres_server.new_database())
+    postgres_server.execute(f"ALTER DATABASE {url.database} OWNER TO ontime_owner")
+    owner = url.set(username="ontime_owner").render_as_string(hide_password=False)
+    migrate.migrate(Settings(database_url=SecretStr(owner)))
+    return owner
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

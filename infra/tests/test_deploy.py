@@ -41,6 +41,7 @@ class Fake(Kubectl):
     namespace: str = "ontime"
     failing: list[str] = field(default_factory=list)
     installed: bool = True
+    migrated: str = "Complete"  # or Failed
     commands: list[str] = field(default_factory=list)
     applied: list[list[Manifest]] = field(default_factory=list)
 
@@ -53,6 +54,8 @@ class Fake(Kubectl):
                 raise ClusterFailed(f"{command}: timed out")
         if command.startswith("get deployment") and "--ignore-not-found" in words:
             return "deployment.apps/ontime" if self.installed else ""
+        if command.startswith("get job"):
+            return json.dumps({"status": {"conditions": [{"type": self.migrated, "status": "True"}]}})
         return json.dumps({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "7"}}})
 
     def apply(self, manifests: Sequence[Manifest]) -> None:
@@ -95,16 +98,30 @@ def test_a_canary_is_refused_because_it_has_two_versions() -> None:
         with_images(parsed(render("canary")), images_of(IMAGES))
 
 
-def test_the_worker_follows_when_the_service_has_answered(production: Cluster) -> None:
+def test_the_tables_are_migrated_before_the_service_and_the_worker_follows_when_it_has_answered(
+    production: Cluster,
+) -> None:
     kubectl = Fake()
 
     deploy.roll_out(kubectl, production, lambda: "an answer", 60)
 
-    first, second = kubectl.applied
-    assert [*first, *second] != []
-    assert {each["kind"] for each in second} == {"CronJob", "Deployment"}
-    assert sorted(map(json.dumps, [*first, *second])) == sorted(map(json.dumps, production))
+    configuration, service, worker = kubectl.applied
+    assert configuration != []
+    assert [each["metadata"]["name"] for each in service] == ["ontime"]
+    assert {each["kind"] for each in worker} == {"CronJob", "Deployment"}
+    assert sorted(map(json.dumps, [*configuration, *service, *worker])) == sorted(map(json.dumps, production))
+    assert kubectl.commands.index("create --filename=-") < kubectl.commands.index(f"{SERVICE_STATUS}--timeout=60s")
     assert not any("undo" in command for command in kubectl.commands)
+
+
+def test_a_service_is_not_rolled_out_if_its_tables_cannot_be_migrated(production: Cluster) -> None:
+    kubectl = Fake(migrated="Failed")
+
+    with pytest.raises(ClusterFailed, match="job migrate-before-rollout failed"):
+        deploy.roll_out(kubectl, production, lambda: "an answer", 60)
+
+    assert len(kubectl.applied) == 1
+    assert not any("rollout" in command.split()[0] for command in kubectl.commands)
 
 
 def refuses() -> str:
@@ -125,7 +142,7 @@ def test_a_service_that_fails_is_taken_back_and_the_worker_stays(
         deploy.roll_out(kubectl, production, ask, 60)
 
     assert "rollout undo deployment/ontime --to-revision=7" in kubectl.commands
-    assert len(kubectl.applied) == 1
+    assert len(kubectl.applied) == 2
 
 
 def test_a_publisher_that_fails_is_taken_back_too(production: Cluster) -> None:

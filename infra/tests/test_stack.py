@@ -122,7 +122,7 @@ def config() -> dict[str, Any]:
     return document
 
 
-ONE_SHOT = {"buckets", "tools", "backup"}  # they run once and exit
+ONE_SHOT = {"buckets", "migrate", "tools", "backup"}  # they run once and exit
 
 
 def test_every_service_has_limits_restrictions_restarts_and_a_health_check(config: Mapping[str, Any]) -> None:
@@ -300,7 +300,7 @@ def test_no_request_fails_when_a_replica_dies(stack: Stack) -> None:
         docker("kill", first)
         answered = {each.result() for each in requests}  # raises if a request failed
     docker("start", first)
-    wait_until_healthy(first)  # the next test stops the database, without which a service does not start
+    wait_until_healthy(first)
 
     assert len(answered) == 800
     assert answered <= stack.logged()

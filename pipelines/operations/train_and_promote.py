@@ -17,6 +17,7 @@ import yaml
 from ontime import locks, sources, split
 from ontime.params import ParamsBroken, load_params
 from ontime.refusal import Refusal
+from ontime.settings import load_settings
 from pipelines.layout import STUDY, write_json
 from pipelines.operations import processes
 from pipelines.operations.lineage import LOCK
@@ -37,8 +38,9 @@ def train_and_promote() -> None:
     split.refuse_outside(params.split, dataset.first_day, dataset.last_day)
     with locks.hold(locks.WORKSPACE, "make train"):
         run_stages()
-        from pipelines.operations import promote
+        from pipelines.operations import migrate, promote
 
+        migrate.upgrade_local_file(load_settings())
         promote.main()
         if not PUSHED.exists() or PUSHED.stat().st_mtime < LOCK.stat().st_mtime:
             remote = os.environ.get("DVC_REMOTE")

@@ -120,8 +120,8 @@ def _restore_database(path: Path, url: str) -> None:
         connection.execute(sa.schema.CreateSchema("public"))
     engine.dispose()
     _run_postgresql(
-        "pg_restore", parsed, "--no-owner", "--single-transaction", "--exit-on-error", f"--dbname={parsed.database}",
-        str(path),
+        "pg_restore", parsed, "--no-owner", "--no-privileges", "--single-transaction", "--exit-on-error",
+        f"--dbname={parsed.database}", str(path),
     )  # fmt: skip
 
 

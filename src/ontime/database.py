@@ -6,7 +6,7 @@ declared in database_tables.py; online_store.py has the queries on entities and 
 
 import os
 import weakref
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -17,22 +17,13 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import SecretStr
 from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from ontime import actors, decision_chain, erasure, files, locks, schema
-from ontime.database_tables import (
-    OBSOLETE_INDEXES,
-    UTCTime,
-    decisions,
-    entities,
-    metadata,
-    outcomes,
-    predictions,
-    shadows,
-)
+from ontime.database_errors import DatabaseRefused as DatabaseRefused
+from ontime.database_schema import prepare as prepare
+from ontime.database_tables import UTCTime, decisions, entities, outcomes, predictions, shadows
 from ontime.decision_chain import exclusive_transaction
 from ontime.driver_connection import DriverConnection
-from ontime.problem import PROBLEM
 
 CLOCK, FEED = "clock", "feed"  # marks a decision whose `decided_at` is a time of the data feed's clock
 # Databases that were filled before these verdicts were renamed have the old words.
@@ -65,10 +56,6 @@ def time_of_prediction_id(prediction_id: str) -> datetime:
     return datetime.fromtimestamp(int(prediction_id[:16], 16) / 1e9, UTC)
 
 
-class DatabaseRefused(ValueError):
-    """The database belongs to another problem or an earlier version; the message says what to do."""
-
-
 def engine_of_process(url: SecretStr) -> sa.Engine:
     """As `connect`, but the same engine again within a process: a forked one must not use its parent's connections."""
     return _engine_of(os.getpid(), url)
@@ -80,7 +67,14 @@ def _engine_of(process: int, url: SecretStr) -> sa.Engine:  # noqa: ARG001  a pa
 
 
 def connect(url: str | SecretStr, patience_s: float = 10, cache_mb: int = 64) -> sa.Engine:
-    """An engine whose tables exist. Creates a missing SQLite file. Raises DatabaseRefused.
+    """An engine whose tables are those of this version: see database_schema.prepare. Raises DatabaseRefused."""
+    engine = open_engine(url, patience_s, cache_mb)
+    prepare(engine)
+    return engine
+
+
+def open_engine(url: str | SecretStr, patience_s: float = 10, cache_mb: int = 64) -> sa.Engine:
+    """An engine that has not connected yet. Creates a missing SQLite file.
 
     `url` is `Settings.database_url`, or text. `patience_s`: seconds that a statement waits for a lock, and a
     connection for its server, before it fails. `cache_mb`: of SQLite's pages, at most, for each connection: with less
@@ -106,68 +100,7 @@ def connect(url: str | SecretStr, patience_s: float = 10, cache_mb: int = 64) ->
         from ontime.postgresql import set_deadline  # here, because SQLite users need not import the driver
 
         set_deadline(engine, patience_s)
-    prepare(engine)
     return engine
-
-
-def prepare(engine: sa.Engine) -> None:
-    """Create missing tables, indexes and the columns of the hash chain. Raises DatabaseRefused for other columns.
-
-    An index that an earlier version did not have takes about a second per million rows, once, without a limit in time.
-    """
-    inspector = sa.inspect(engine)
-    existing = set(inspector.get_table_names())
-    for table in metadata.sorted_tables:
-        if table.name not in existing:
-            continue
-        columns = {column["name"]: column for column in inspector.get_columns(table.name)}
-        added = decision_chain.ADDED_COLUMNS if table is decisions else ()
-        if missing := sorted(set(table.columns.keys()) - columns.keys() - {*added}):
-            raise _refused(engine, f"its table {table.name} has no {', '.join(missing)}")
-        foreign = sorted(columns.keys() - set(table.columns.keys()))
-        if required := [name for name in foreign if _is_required(columns[name])]:
-            raise _refused(engine, f"its table {table.name} needs {', '.join(required)}, which nothing fills any more")
-    if not existing.issuperset(metadata.tables):
-        with exclusive_transaction(engine) as connection:  # another process may be about to create them as well
-            metadata.create_all(connection)
-    present = {str(index["name"]) for name in existing for index in inspector.get_indexes(name)}
-    missing_indexes = [
-        index
-        for table in metadata.sorted_tables
-        if table.name in existing
-        for index in table.indexes
-        if index.name not in present
-    ]
-    obsolete = present.intersection(OBSOLETE_INDEXES)
-    if missing_indexes or obsolete:
-        _replace_indexes(engine, missing_indexes, obsolete)
-    decision_chain.add_missing_columns(engine)
-
-
-def _replace_indexes(engine: sa.Engine, missing: Sequence[sa.Index], obsolete: Collection[str]) -> None:
-    patient = engine
-    if engine.dialect.name == "postgresql":  # the limits of `connect` are shorter than sorting millions of rows takes
-        patient = sa.create_engine(engine.url, poolclass=sa.NullPool)
-    for index in missing:
-        with patient.begin() as connection:
-            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
-    with patient.begin() as connection:
-        for name in sorted(obsolete):
-            connection.exec_driver_sql(f"DROP INDEX IF EXISTS {name}")
-
-
-def _is_required(column: ReflectedColumn) -> bool:
-    """Whether the database rejects a row without this column."""
-    has_default = column.get("default") is not None or "identity" in column or "computed" in column
-    return not column["nullable"] and not has_default
-
-
-def _refused(engine: sa.Engine, why: str) -> DatabaseRefused:
-    return DatabaseRefused(
-        f"{engine.url.render_as_string()}: {why}: it was made for another problem than {PROBLEM.name}, or before the "
-        "names in CHANGELOG.md changed. Move it away, or set ONTIME_DATABASE_URL to another one; `make train` fills a "
-        "new one"
-    )
 
 
 def lock_of(database: str) -> Path:

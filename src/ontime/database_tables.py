@@ -185,5 +185,7 @@ forgotten = sa.Table(
 
 hash_keys = sa.Table("hash_keys", metadata, sa.Column("key", sa.String, primary_key=True))  # one row: of entity_hash
 
-# Of earlier versions: an index above has the same first column.
-OBSOLETE_INDEXES = ("ix_predictions_entity_id", "ix_predictions_answered_at")
+# Which revision in pipelines/operations/migrations has made the tables, as Alembic stores it, and the one that makes
+# those above. After a change of a table, `ontime migrate --new "the change"` writes the next one.
+alembic_version = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
+REVISION = "0002"

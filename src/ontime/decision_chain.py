@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from ontime.database_tables import decisions
 
 BEGINNING = "0" * 64  # stands for the digest of the row before the first
-ADDED_COLUMNS = ("actor", "chain")  # databases of earlier versions have no such columns
 LOCK_KEY = 7_310_579_626  # of PostgreSQL's advisory lock; any number that no other program uses
 
 
@@ -65,25 +64,13 @@ def append(connection: sa.Connection, row: Mapping[str, Any]) -> None:
     connection.execute(sa.insert(decisions), {**row, "chain": link(previous, row)})
 
 
-def add_missing_columns(engine: sa.Engine) -> None:
-    """Add the columns of the chain to a table of an earlier version, and chain the rows that it has, once."""
-    if not _missing_columns(engine):
-        return
-    with exclusive_transaction(engine) as connection:
-        missing = _missing_columns(connection)  # again: another process may have added them before the lock was free
-        for name in missing:
-            connection.exec_driver_sql(f"ALTER TABLE decisions ADD COLUMN {name} VARCHAR")
-        if "chain" in missing:
-            previous = BEGINNING
-            for row in connection.execute(sa.select(decisions).order_by(decisions.c.decision_id)).all():
-                previous = link(previous, row._asdict())
-                same = decisions.c.decision_id == row.decision_id
-                connection.execute(sa.update(decisions).where(same).values(chain=previous))
-
-
-def _missing_columns(bind: sa.Engine | sa.Connection) -> list[str]:
-    columns = {column["name"] for column in sa.inspect(bind).get_columns("decisions")}
-    return [name for name in ADDED_COLUMNS if name not in columns]
+def chain_existing_rows(connection: sa.Connection) -> None:
+    """Chain the rows of a table that an earlier version has made. Only inside `exclusive_transaction`."""
+    previous = BEGINNING
+    for row in connection.execute(sa.select(decisions).order_by(decisions.c.decision_id)).all():
+        previous = link(previous, row._asdict())
+        same = decisions.c.decision_id == row.decision_id
+        connection.execute(sa.update(decisions).where(same).values(chain=previous))
 
 
 def all_rows(engine: sa.Engine) -> Sequence[sa.Row[Any]]:

@@ -139,6 +139,8 @@ class Settings(BaseSettings):
     api_keys: Path | None = None  # written by `make key`; without it the service only binds to loopback
     requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000  # per key and worker
     spool: Path = Path("var/spool")  # stores predictions while the database is unavailable
+    # For how long a stopping service waits for the database to take them, if its spool is deleted with the container.
+    spool_drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
     database_patience_seconds: Seconds = 2.0  # after which the database counts as unavailable
     request_seconds: Seconds = 10.0  # to receive a request and compute its response
     stop_seconds: Seconds = 15.0  # for running requests to finish at shutdown

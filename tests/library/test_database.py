@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 import pytest
@@ -331,49 +330,6 @@ def test_a_column_of_others_that_may_be_empty_or_has_a_default_is_no_reason_to_r
     database.store_outcomes(engine, [outcome(label=True)])
 
     assert database.outcome_of(engine, "a", label_at_least=30) is not None
-
-
-def test_the_index_of_a_search_is_added_to_a_table_of_an_earlier_version(engine: sa.Engine) -> None:
-    names = {str(index.name) for index in database_tables.entities.indexes}
-    with engine.begin() as connection:
-        for name in names:
-            connection.execute(sa.text(f"DROP INDEX {name}"))
-
-    database.prepare(engine)
-
-    assert {index["name"] for index in sa.inspect(engine).get_indexes("entities")} == names
-    assert len(names) == 1 + len(PROBLEM.search)
-
-
-def test_an_index_of_an_earlier_version_is_replaced(engine: sa.Engine) -> None:
-    names = {str(index.name) for index in database_tables.predictions.indexes}
-    with engine.begin() as connection:
-        for name in names:
-            connection.execute(sa.text(f"DROP INDEX {name}"))
-        connection.execute(sa.text("CREATE INDEX ix_predictions_answered_at ON predictions (answered_at)"))
-
-    database.prepare(engine)
-
-    assert {index["name"] for index in sa.inspect(engine).get_indexes("predictions")} == names
-
-
-def test_a_missing_index_is_created_without_a_limit_in_time(engine: sa.Engine) -> None:
-    """Sorting millions of rows takes longer than the service waits for any other statement."""
-    (index,) = database_tables.shadows.indexes
-    limits = []
-
-    def record_limit(_connection: Any, cursor: Any, statement: str, *_: Any) -> None:
-        if statement.startswith("CREATE INDEX") and engine.dialect.name == "postgresql":
-            limits.append(cursor.connection.execute("SHOW statement_timeout").fetchone())
-
-    with engine.begin() as connection:
-        connection.execute(sa.text(f"DROP INDEX {index.name}"))
-    sa.event.listen(sa.Engine, "before_cursor_execute", record_limit)
-    database.prepare(engine)
-    sa.event.remove(sa.Engine, "before_cursor_execute", record_limit)
-
-    assert [each["name"] for each in sa.inspect(engine).get_indexes("shadows")] == [index.name]
-    assert limits == ([("0",)] if engine.dialect.name == "postgresql" else [])
 
 
 @pytest.mark.parametrize(("most", "count"), [(1, 1), (2, 2), (9, 3)])

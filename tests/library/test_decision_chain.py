@@ -133,39 +133,6 @@ def test_writers_at_the_same_time_never_fork_the_chain(url: str) -> None:
         engine.dispose()
 
 
-def as_before_the_chain(engine: sa.Engine) -> None:
-    run(engine, "ALTER TABLE decisions DROP COLUMN chain", "ALTER TABLE decisions DROP COLUMN actor")
-
-
-def test_a_database_of_an_earlier_version_is_chained_once(engine: sa.Engine) -> None:
-    as_before_the_chain(engine)
-
-    database.prepare(engine)
-
-    rows = decision_chain.all_rows(engine)
-    assert decision_chain.breaks(rows) == []
-    assert [row.actor for row in rows] == [None] * 5
-    run(engine, "UPDATE decisions SET verdict = 'reject' WHERE decision_id = 3")
-    database.prepare(engine)
-    assert broken_ids(engine) == [3]
-
-
-def test_processes_that_start_at_the_same_time_migrate_once(engine: sa.Engine, url: str) -> None:
-    as_before_the_chain(engine)
-
-    def start(number: int) -> None:
-        connected = database.connect(url, patience_s=60)
-        database.record_decision(connected, "gate", "promote", {"version": str(number)})
-        connected.dispose()
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(start, range(4)))
-
-    rows = decision_chain.all_rows(engine)
-    assert len(rows) == 9
-    assert decision_chain.breaks(rows) == []
-
-
 def test_a_row_that_an_earlier_version_writes_later_is_named(engine: sa.Engine) -> None:
     run(
         engine,

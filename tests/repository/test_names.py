@@ -53,6 +53,7 @@ FUNCTIONS = {
     "challenge": "the command, and the transition that it makes",
     "withdraw": "the command, and the transition that it makes",
     "roll_back": "the command, and the transition that it makes",
+    "upgrade": "of each revision of the database's tables, as Alembic calls it",
     "materialise": "the flow of Prefect, and the operation that it runs",
     "rate_by_hour_and_weekday": "the table, and the figure of it",
     "predict": "a model's, and the route of the service that bench/bare.py compares with",

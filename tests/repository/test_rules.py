@@ -17,6 +17,7 @@ OUR_CODE = [
     for path in sorted((ROOT / room).rglob("*.py"))
 ]
 ADDRESSES: dict[str, str | tuple[str, ...]] = {
+    "alembic": ("pipelines/operations/migrate.py", "pipelines/operations/migrations/"),
     "evidently": "monitoring/drift.py",
     "confluent_kafka": ("pipelines/brokers/kafka.py", "pipelines/brokers/kafka_reader.py", "bench/brokers.py"),
     "crepes": "src/ontime/conformal.py",

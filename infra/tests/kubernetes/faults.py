@@ -22,9 +22,11 @@ ON_STREAM, STREAM, BROKER, FEED = (
 JOB = "spec/jobTemplate/spec"
 NAMESPACES = "spec/ingress/0/from/0/namespaceSelector"
 JOBS_CONTAINER = f"{JOB}/template/spec/containers/0"
-PASSWORD = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "ontime-database", "key": "url"}}}
+PASSWORD = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "ontime-database", "key": "owner"}}}
 DATABASE = {"name": "database", "mountPath": "/run/secrets", "readOnly": True}
-SECRET = {"kind": "Secret", "metadata": {"name": "ontime-database", "namespace": "ontime"}, "data": {"url": "c2VjcmV0"}}
+SECRET = {
+    "kind": "Secret", "metadata": {"name": "ontime-database", "namespace": "ontime"}, "data": {"owner": "c2VjcmV0"},
+}  # fmt: skip
 TWICE = {"kind": "ServiceAccount", "metadata": {"name": "ontime-worker", "namespace": "ontime"}}
 
 Check = Callable[[Cluster], list[str]]
@@ -153,6 +155,8 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
     storage.what_waits_for_the_database_outlives_its_pod: (
         Fault("a spool that goes with its pod",
               SERVICE, f"{POD}/volumes/spool", {"name": "spool", "emptyDir": {"sizeLimit": "1Gi"}}),
+        Fault("a pod that is killed while it empties its spool",
+              SERVICE, f"{POD}/terminationGracePeriodSeconds", 40, "production-spool-in-pod"),
         Fault("a spool of one node", "PersistentVolumeClaim/ontime-spool", "spec/accessModes", ["ReadWriteOnce"]),
         Fault("a canary with a spool of its own",
               CANARY, f"{POD}/volumes/spool/persistentVolumeClaim/claimName", "ontime-worker", "canary"),

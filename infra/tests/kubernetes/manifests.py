@@ -13,7 +13,7 @@ from infra.tests.tools import INFRA, tool
 KUBERNETES = INFRA / "kubernetes"
 OVERLAYS = (
     "small", "production", "canary", "small-dask", "small-spark", "production-dask", "production-spark",
-    "production-stream", "production-cloud",
+    "production-stream", "production-cloud", "production-spool-in-pod",
 )  # fmt: skip
 SERVICE = {"app.kubernetes.io/name": "ontime", "app.kubernetes.io/component": "service"}
 

@@ -68,16 +68,26 @@ def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
     return wrong
 
 
+PRE_STOP_SECONDS = 5
+
+
 def what_waits_for_the_database_outlives_its_pod(cluster: Cluster) -> list[str]:
-    """The spool is on a claim, which all pods of the service share."""
+    """The spool is on a claim, which all pods of the service share; or the pod waits for the database."""
     several = bool(of(cluster, "HorizontalPodAutoscaler")) or len(services_pods(cluster)) > 1
     wrong, shared = [], set()
     for pod in services_pods(cluster):
         with loaded(cluster, pod, pod.containers[-1]) as settings:
             spool = f"{WORKING_FOLDER}/{settings.spool}"
-        for mount in pod.containers[-1].mounts:
-            if spool.startswith(mount["mountPath"]):
-                shared.add(pod.volumes[mount["name"]].get("persistentVolumeClaim", {}).get("claimName"))
+        (mount,) = (each for each in pod.containers[-1].mounts if spool.startswith(each["mountPath"]))
+        claim = pod.volumes[mount["name"]].get("persistentVolumeClaim", {}).get("claimName")
+        if claim is None and settings.spool_drain_seconds:
+            needed = PRE_STOP_SECONDS + settings.stop_seconds + settings.spool_drain_seconds
+            if pod.spec["terminationGracePeriodSeconds"] <= needed:
+                wrong.append(f"{pod.owner}: is killed before the {needed:g} seconds that it may need to stop")
+        else:
+            shared.add(claim)
+    if not shared:
+        return wrong
     if len(shared) != 1 or None in shared:
         return [f"the spool is on {shared}"]
     (claim,) = shared
