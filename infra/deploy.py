@@ -28,6 +28,7 @@ NAMESPACE = "ontime"  # of all overlays
 SERVICE, PUBLISHER, MIGRATION = "ontime", "ontime-publisher", "ontime-migrate"
 ROLLOUT_SECONDS = 300
 MIGRATION_SECONDS = 3600
+TAKEN_BACK = "is back at its previous version"
 KEY = "SMOKE_KEY"  # an environment variable: every user of the machine can read arguments
 
 
@@ -72,7 +73,7 @@ def taken_back(kubectl: Kubectl, deployment: str) -> Iterator[None]:
         print(f"deploy: {failed}", file=sys.stderr, flush=True)
         kubectl.run("rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}")
         wait_for(kubectl, deployment, ROLLOUT_SECONDS)
-        raise ClusterFailed(f"deployment/{deployment} is back at its previous version") from failed
+        raise ClusterFailed(f"deployment/{deployment} {TAKEN_BACK}") from failed
 
 
 def wait_for(kubectl: Kubectl, deployment: str, seconds: int) -> None:

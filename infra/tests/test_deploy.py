@@ -170,9 +170,14 @@ def test_a_rehearsal_expects_that_a_version_without_an_image_is_taken_back() -> 
 
     disturbances.deploy_missing_image(installed(kubectl))
 
-    applied = {container["image"] for each in kubectl.applied[0] for container in containers_of(each)}
+    applied = {container["image"] for each in kubectl.applied[1] for container in containers_of(each)}
     assert applied == {"ontime-mirror:0.1.0", "ontime-serve:no-such-version"}
     assert "rollout undo deployment/ontime --to-revision=7" in kubectl.commands
+
+
+def test_a_rehearsal_fails_if_the_deployment_fails_for_another_reason() -> None:
+    with pytest.raises(ClusterFailed, match="job migrate-before-rollout failed"):
+        disturbances.deploy_missing_image(installed(Fake(migrated="Failed")))
 
 
 def test_a_rehearsal_fails_if_such_a_version_is_rolled_out() -> None:
