@@ -21,6 +21,7 @@ MADE_UP = (
     "theirs",
     "ours",
     "pw",
+    "token",
     "PASSWORD",
     "0123456789abcdef0123456789abcdef01234567",
     "5f2c0e9d71ab",  # an invented head of the decision log, in the help of `make audit`
