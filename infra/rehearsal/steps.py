@@ -50,7 +50,8 @@ class Rehearsal:
         self._score_file()
 
     def _first_release(self) -> None:
-        """As in the guide: train, publish, restart; and what a quarter of an hour later would be materialised."""
+        """As in the guide: migrate, train, publish, restart; and what would be materialised soon after."""
+        self.job("ontime-migrate", "the tables are migrated")
         self.job("ontime-first-release", "the first release is trained")
         began = time.monotonic()
         self._kubectl("scale", DEPLOYMENT, f"--replicas={REPLICAS}")
