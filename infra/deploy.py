@@ -2,8 +2,9 @@
 
 `images.txt`, a file of every release, names an image by its digest on each line. The command shows the difference to
 the cluster, migrates the tables, rolls the service out, and asks it for a prediction. If a step fails, it takes the
-service back to the previous version, which works on the migrated tables; the worker's CronJobs follow only afterwards. Without a service in the cluster it only applies the
-manifests: the first release is then trained by the guide, infra/kubernetes/README.md.
+service back to the previous version, which works on the migrated tables; the worker's CronJobs follow only afterwards.
+Without a service in the cluster it only applies the manifests: the first release is then trained by the guide,
+infra/kubernetes/README.md.
 """
 
 import argparse
