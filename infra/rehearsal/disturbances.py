@@ -1,6 +1,7 @@
 """What happens to a service in production: each function does it, and returns when all pods serve again."""
 
 import time
+from copy import deepcopy
 
 from infra import deploy
 from infra.image_references import images_in, with_images
@@ -10,6 +11,7 @@ from infra.rehearsal.kubectl import ClusterFailed, Manifest
 
 DEPLOYMENT, CONTAINER, SERVE_IMAGE = "deployment/ontime", "service", "ontime-serve"
 SELECTOR = "app.kubernetes.io/name=ontime,app.kubernetes.io/component=service"
+VERSION = "ontime-rehearsal-version"
 READY_SECONDS = 300
 START_SECONDS = 30  # that a version which cannot start has to do so
 
@@ -47,6 +49,16 @@ def signal_process(installation: Installation, name: str) -> None:
         if time.monotonic() > deadline:
             raise ClusterFailed(f"pod {pod_name}: not restarted and ready {READY_SECONDS} s after {name}")
         time.sleep(0.5)
+
+
+def deploy_next_version(installation: Installation) -> None:
+    """Deploy as `make deploy` does; only an annotation differs from the version before."""
+    manifests = deepcopy(list(installation.manifests))
+    for each in manifests:
+        if each["kind"] == "Deployment" and each["metadata"]["name"] in (deploy.SERVICE, deploy.PUBLISHER):
+            each["spec"]["template"]["metadata"].setdefault("annotations", {})[VERSION] = "2"
+    kubectl, key = installation.kubectl, installation.key
+    deploy.roll_out(kubectl, manifests, lambda: deploy.ask_for_prediction(kubectl, key), READY_SECONDS)
 
 
 def deploy_missing_image(installation: Installation) -> None:

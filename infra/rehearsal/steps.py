@@ -43,6 +43,7 @@ class Rehearsal:
         self._first_release()
         self._disturb("steady load", lambda _: time.sleep(CALM_SECONDS), lossless=True)
         self._disturb("rolling restart", disturbances.restart, lossless=True)
+        self._disturb("the next version is deployed", disturbances.deploy_next_version, lossless=True)
         self._disturb("a version that cannot start is taken back", disturbances.deploy_missing_image, lossless=True)
         self._disturb("a pod is deleted", disturbances.delete_pod)
         self._disturb("the service process of a pod is killed", disturbances.kill_process)

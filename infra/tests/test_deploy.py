@@ -165,6 +165,20 @@ def installed(kubectl: Fake) -> Installation:
     return Installation(kubectl, parsed(render("small")), (), "1.33.0", 1, "key")
 
 
+def test_a_rehearsal_deploys_a_version_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    kubectl, keys = Fake(), []
+    monkeypatch.setattr(deploy, "ask_for_prediction", lambda _, key: keys.append(key))
+
+    disturbances.deploy_next_version(installed(kubectl))
+
+    _, service, worker = kubectl.applied
+    assert keys == ["key"]
+    assert [each["metadata"]["name"] for each in [*service, *worker] if disturbances.VERSION in json.dumps(each)] == [
+        "ontime",
+        "ontime-publisher",
+    ]
+
+
 def test_a_rehearsal_expects_that_a_version_without_an_image_is_taken_back() -> None:
     kubectl = Fake(failing=[SERVICE_STATUS])
 
