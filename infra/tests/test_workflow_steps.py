@@ -97,8 +97,9 @@ def test_infra_gets_what_its_tests_start_and_none_of_it_as_a_service(bare: Runne
     bare.run(step("check.yml", "Prometheus and Alertmanager"))
 
     _, install, stop = bare.calls("sudo")
-    assert {"prometheus", "prometheus-alertmanager"} <= set(install.split())
-    assert stop == "systemctl stop prometheus prometheus-alertmanager"
+    daemons = ["prometheus", "prometheus-alertmanager", "prometheus-node-exporter"]
+    assert set(daemons) <= set(install.split())
+    assert stop == f"systemctl stop {' '.join(daemons)}"
 
 
 def test_macos_gets_a_database_and_a_browser_that_is_a_command(bare: Runner) -> None:
