@@ -124,7 +124,7 @@ def _asked_a_little(stack: Stack, world: World) -> None:
         assert [stack.ask(each) for each in (world.flights[:40], strangers(10), [])] == [200, 200, 422]
         stack.wait_for(seen)
     stack.wait_for("rate(ontime_stream_step_seconds_count[1m])")
-    stack.wait_for('ontime:faults:ratio_rate1d and on () ALERTS{alertstate="firing"}')
+    stack.wait_for('ontime:faults:ratio_rate5m and ontime:faults:ratio_rate1d and on () ALERTS{alertstate="firing"}')
 
 
 def strangers(count: int) -> list[dict[str, Any]]:
