@@ -81,7 +81,7 @@ def migrate(message: str | None) -> None:
 @click.option(
     "--to",
     "place",
-    type=ProjectPlace(),
+    type=ProjectPlace(ProjectPath()),
     help="A new folder, here or in a bucket.  [default: ONTIME_BACKUPS/ and the time]",
 )
 def backup(place: str | None) -> None:
@@ -92,7 +92,7 @@ def backup(place: str | None) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("place", type=ProjectPlace())
+@click.argument("place", type=ProjectPlace(ExistingPath()))
 def verify_backup(place: str) -> None:
     """Check that a backup is complete and unchanged."""
     from pipelines.tools import backup as tool
@@ -101,7 +101,7 @@ def verify_backup(place: str) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("place", type=ProjectPlace())
+@click.argument("place", type=ProjectPlace(ExistingPath()))
 @click.option("--replace", is_flag=True, help="Replace existing data, and keep them beside it.")
 def restore(place: str, replace: bool) -> None:
     """Restore a backup."""

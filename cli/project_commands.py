@@ -40,12 +40,15 @@ class ExistingPath(ProjectPath):
 
 
 class ProjectPlace(click.ParamType[str]):
-    """A path as `ProjectPath` has it, or an address such as s3://bucket/folder, which stays as it is."""
+    """An address such as s3://bucket/folder, which stays as it is, or a path of this type."""
 
     name = "place"
 
+    def __init__(self, path: ProjectPath) -> None:
+        self._path = path
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return str(value) if "://" in str(value) else str(ProjectPath().convert(value, param, ctx))
+        return str(value) if "://" in str(value) else str(self._path.convert(value, param, ctx))
 
 
 class ProjectCommand(click.Command):

@@ -171,10 +171,13 @@ def test_every_series_of_the_dashboards_exists(trained: Project, service: Servic
     }
 
     assert queried
-    assert queried - exposed <= {
+    # Exposed only while there is an alert, a request, or a mirror beside the service.
+    conditional = {
         "ontime_alert",
         "ontime_retraining_requested_timestamp_seconds",
-    }  # exposed only while it is set
+        "ontime_mirror_succeeded_seconds",
+    }
+    assert queried - exposed <= conditional
 
 
 def test_a_problem_with_nothing_to_look_up_is_answered_and_monitored(tiny: Project) -> None:

@@ -122,7 +122,7 @@ NO_GUARDS = {
     "PageFailed", "NotTrained", "TooFewDays", "GitRefused", "NotExportable", "TooManyConditions", "UnsupportedModel",
     "Busy", "BrokerUnavailable", "RedisFailed",
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
-    "SpoolHangs", "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
+    "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
     "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused", "NotStreamable", "EventRejected",
     "PositionMoved",
 }  # fmt: skip
