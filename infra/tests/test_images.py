@@ -209,7 +209,8 @@ print(socket.gethostbyname("localhost"), zoneinfo.ZoneInfo("America/New_York"))
 def test_the_worker_dumps_the_newest_database_that_we_deploy() -> None:
     version = re.search(r"pg_dump \(PostgreSQL\) (\d+)", docker("run", "--rm", *TIGHT, WORKER, "pg_dump", "--version"))
     stack = re.search(r"image: postgres:(\d+)", (ROOT / "infra/compose.yaml").read_text())
-    cloud = re.search(r'engine_version += "(\d+)"', (ROOT / "infra/terraform/database.tf").read_text())
+    variables = (ROOT / "infra/terraform/variables.tf").read_text()
+    cloud = re.search(r'variable "postgres_version" \{.*?default += (\d+)', variables, re.DOTALL)
 
     assert version
     assert stack
