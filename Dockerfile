@@ -46,7 +46,7 @@ RUN uv pip sync --quiet --python /venv/bin/python --require-hashes requirements/
 ARG TRACES=""
 COPY requirements/traces.txt requirements/
 RUN [ -z "$TRACES" ] \
-    || uv pip install --quiet --python /venv/bin/python --require-hashes -r requirements/traces.txt
+    || uv pip install --quiet --python /venv/bin/python --require-hashes --reinstall-package protobuf -r requirements/traces.txt
 
 FROM installer AS worker-packages
 COPY requirements/worker.txt requirements/
@@ -90,9 +90,11 @@ FROM serve-packages AS serve-compiled
 WORKDIR /app
 COPY src src
 COPY serving serving
+ARG TRACES=""
 RUN PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.app, sqlalchemy.dialects.postgresql.psycopg, \
     serving.connection, serving.__main__, serving.server, uvicorn.lifespan.on, uvicorn.loops.uvloop, ontime.release_check, \
     ontime.online" \
+    && { [ -z "$TRACES" ] || PYTHONPATH=/app:/app/src /venv/bin/python -c "import serving.tracing"; } \
     && install -d -o ontime -g ontime /folders/releases /folders/var /folders/var/spool \
     && for folder in /venv/lib/python3.*/site-packages; do echo /packages > "$folder/mirror.pth"; done
 

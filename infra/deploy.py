@@ -14,9 +14,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 from infra.image_references import images_of, with_images
@@ -28,7 +28,7 @@ from ontime.problem import PROBLEM
 NAMESPACE = "ontime"  # of all overlays
 SERVICE, PUBLISHER, MIGRATION = "ontime", "ontime-publisher", "ontime-migrate"
 ROLLOUT_SECONDS = 300
-MIGRATION_SECONDS = 3600
+MIGRATION_JOB, MIGRATION_SECONDS = "migrate-before-rollout", 3600
 TAKEN_BACK = "is back at its previous version"
 KEY = "SMOKE_KEY"  # an environment variable: every user of the machine can read arguments
 
@@ -47,9 +47,14 @@ def roll_out(kubectl: Kubectl, manifests: Sequence[Manifest], ask: Callable[[], 
     service = [each for each in manifests if each["kind"] == "Deployment" and each not in worker]
     kubectl.apply([each for each in manifests if each not in worker and each not in service])
     migrate(kubectl, worker)
-    with taken_back(kubectl, SERVICE):
+    names = [each["metadata"]["name"] for each in service]
+    with ExitStack() as stack:
+        for name in names:
+            if kubectl.exists("deployment", name):
+                stack.enter_context(taken_back(kubectl, name))
         kubectl.apply(service)
-        wait_for(kubectl, SERVICE, seconds)
+        for name in names:
+            wait_for(kubectl, name, seconds)
         print(f"deploy: {ask()}", flush=True)
     with taken_back(kubectl, PUBLISHER):
         kubectl.apply(worker)
@@ -58,9 +63,11 @@ def roll_out(kubectl: Kubectl, manifests: Sequence[Manifest], ask: Callable[[], 
 
 def migrate(kubectl: Kubectl, worker: Sequence[Manifest]) -> None:
     """Run the new version's job that migrates the tables, before its service needs them. Raises ClusterFailed."""
+    if kubectl.exists("job", MIGRATION_JOB) and not jobs.conditions(kubectl, MIGRATION_JOB) & {"Complete", "Failed"}:
+        raise ClusterFailed(f"job/{MIGRATION_JOB} of another deployment still runs: wait for its end")
     for cronjob in worker:
         if cronjob["metadata"]["name"] == MIGRATION:
-            jobs.run_job(kubectl, jobs.job_of(cronjob, "migrate-before-rollout"), MIGRATION_SECONDS)
+            jobs.run_job(kubectl, jobs.job_of(cronjob, MIGRATION_JOB), MIGRATION_SECONDS)
 
 
 @contextmanager
@@ -70,8 +77,8 @@ def taken_back(kubectl: Kubectl, deployment: str) -> Iterator[None]:
     revision = annotations["deployment.kubernetes.io/revision"]
     try:
         yield
-    except ClusterFailed as failed:
-        print(f"deploy: {failed}", file=sys.stderr, flush=True)
+    except BaseException as failed:  # also Ctrl-C
+        print(f"deploy: {failed or type(failed).__name__}", file=sys.stderr, flush=True)
         kubectl.run("rollout", "undo", f"deployment/{deployment}", f"--to-revision={revision}")
         wait_for(kubectl, deployment, ROLLOUT_SECONDS)
         raise ClusterFailed(f"deployment/{deployment} {TAKEN_BACK}") from failed
@@ -111,7 +118,7 @@ def predicted(url: str, key: str) -> str:
         with urlopen(Request(url, example, headers), timeout=30) as response:  # noqa: S310  of this machine
             answer = json.load(response)
             return f"release {answer['model_version']} answers with probability {answer['probability']}"
-    except (URLError, OSError, KeyError, ValueError) as error:
+    except (HTTPException, OSError, KeyError, TypeError, ValueError) as error:  # of urllib, or of another answer
         raise ClusterFailed(f"the service does not answer with a prediction: {error}") from None
 
 

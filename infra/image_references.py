@@ -13,7 +13,7 @@ REFERENCE = re.compile(
 
 
 def images_of(text: str) -> dict[str, str]:
-    """Image references by name, such as ontime-serve. Raises ClusterFailed for a line that is not one.
+    """Image references by name, such as ontime-serve. Raises ClusterFailed for any other line.
 
     A tag is accepted only without a registry: such an image was loaded into the nodes and has no digest.
     """
@@ -24,6 +24,8 @@ def images_of(text: str) -> dict[str, str]:
             raise ClusterFailed(
                 f"{line} is not an image with its digest, such as ghcr.io/OWNER/ontime-serve@sha256:..."
             )
+        if match["name"] in images:
+            raise ClusterFailed(f"{match['name']} is named twice: {images[match['name']]} and {line}")
         images[match["name"]] = line
     return images
 

@@ -78,7 +78,7 @@ class PredictionLog:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._thread.join(STOP_SECONDS)
+        self._thread.join(max(STOP_SECONDS, self._drain_seconds))
         if self._thread.is_running:
             logger.error("spool: the watcher does not end, perhaps because %s hangs; it is left behind", self.spool)
             return
@@ -292,11 +292,15 @@ class PredictionLog:
         accepted = {place: row for place, row in enumerate(rows) if place not in reasons}
         try:
             database.restore_predictions(self.engine, list(accepted.values()))
-        except INVALID_ROW:
+        except INVALID_ROW as error:
+            if not is_invalid_row(error):
+                raise
             for place, row in accepted.items():
                 try:
                     database.restore_predictions(self.engine, [row])
                 except INVALID_ROW as error:
+                    if not is_invalid_row(error):
+                        raise
                     reasons[place] = _first_line(error)
         return reasons
 

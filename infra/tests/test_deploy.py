@@ -84,6 +84,11 @@ def test_an_image_of_a_registry_needs_its_digest(line: str) -> None:
         images_of(f"{IMAGES}{line}\n")
 
 
+def test_a_name_that_occurs_twice_is_refused() -> None:
+    with pytest.raises(ClusterFailed, match="ontime-serve is named twice"):
+        images_of(f"{IMAGES}example.com/other/ontime-serve@{DIGEST}")
+
+
 def test_an_image_that_was_loaded_into_the_nodes_may_have_a_tag() -> None:
     assert images_of("ontime-serve:0.1.0\n\n") == {"ontime-serve": "ontime-serve:0.1.0"}
 
@@ -143,6 +148,39 @@ def test_a_service_that_fails_is_taken_back_and_the_worker_stays(
 
     assert "rollout undo deployment/ontime --to-revision=7" in kubectl.commands
     assert len(kubectl.applied) == 2
+
+
+def interrupts() -> str:
+    raise KeyboardInterrupt
+
+
+def test_a_deployment_that_is_interrupted_is_taken_back(production: Cluster) -> None:
+    kubectl = Fake()
+
+    with pytest.raises(ClusterFailed, match="deployment/ontime is back at its previous version"):
+        deploy.roll_out(kubectl, production, interrupts, 60)
+
+    assert "rollout undo deployment/ontime --to-revision=7" in kubectl.commands
+
+
+def test_every_deployment_of_an_overlay_is_waited_for_and_taken_back() -> None:
+    stream = "rollout status deployment/ontime-stream "
+    kubectl = Fake(failing=[stream])
+
+    with pytest.raises(ClusterFailed, match="is back at its previous version"):
+        deploy.roll_out(kubectl, parsed(render("production-stream")), lambda: "an answer", 60)
+
+    undone = {command.split()[2] for command in kubectl.commands if command.startswith("rollout undo")}
+    assert {"deployment/ontime", "deployment/ontime-stream"} <= undone
+
+
+def test_a_migration_of_another_deployment_is_not_killed(production: Cluster) -> None:
+    kubectl = Fake(migrated="Suspended")  # neither complete nor failed
+
+    with pytest.raises(ClusterFailed, match="of another deployment still runs: wait for its end"):
+        deploy.roll_out(kubectl, production, lambda: "an answer", 60)
+
+    assert not any(command.startswith("delete") for command in kubectl.commands)
 
 
 def test_a_publisher_that_fails_is_taken_back_too(production: Cluster) -> None:

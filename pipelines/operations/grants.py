@@ -13,7 +13,7 @@ SERVICE, WORKER = "ontime_service", "ontime_worker"
 READ = "SELECT"
 # The service reads all tables but those of the stream, and writes what requests bring.
 OF_SERVICE = {
-    "alembic_version": READ,
+    "ontime_revision": READ,
     "entities": READ,
     "features": READ,
     "online_copies": READ,
@@ -26,7 +26,7 @@ OF_SERVICE = {
 }
 # Jobs write and delete rows of all tables. Nobody but the owner changes a decision, or which revision the tables have.
 OF_WORKER = dict.fromkeys(metadata.tables, "SELECT, INSERT, UPDATE, DELETE") | {
-    "alembic_version": READ,
+    "ontime_revision": READ,
     "decisions": "SELECT, INSERT",
 }
 

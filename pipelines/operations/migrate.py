@@ -22,7 +22,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from ontime import database, database_schema, database_tables, locks
-from ontime.database_tables import alembic_version, entities
+from ontime.database_tables import entities, revision_table
 from ontime.decision_chain import exclusive_transaction
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.operations import grants
@@ -35,11 +35,12 @@ def migrate(settings: Settings) -> tuple[str, str]:
     """The revisions before and after. Raises DatabaseRefused, and SQLAlchemyError with the database unchanged."""
     engine = _patient_engine(settings)
     try:
-        with exclusive_transaction(engine) as connection:
+        with exclusive_transaction(engine, database_schema.SCHEMA_KEY) as connection:
             before = _current(connection)
             upgrade_to_newest(connection)
-            grants.grant(connection)
             after = _current(connection)
+            if after <= _head():  # older code does not know the tables of a later revision
+                grants.grant(connection)
         database_schema.check_columns(engine)
     finally:
         engine.dispose()
@@ -56,7 +57,7 @@ def _patient_engine(settings: Settings) -> sa.Engine:
 
 
 def upgrade_to_newest(connection: sa.Connection) -> None:
-    if _current(connection) <= (_scripts().get_current_head() or ""):  # a later one is of a later version of the code
+    if _current(connection) <= _head():  # a later one is of a later version of the code
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -79,7 +80,7 @@ def new_revision(message: str) -> Path:
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-        following = f"{int(_scripts().get_current_head() or 0) + 1:04}"
+        following = f"{int(_head() or 0) + 1:04}"
         script = command.revision(config, message, autogenerate=True, rev_id=following)
     assert script is not None and not isinstance(script, list)  # noqa: S101, PT018  of one revision
     return Path(script.path)
@@ -87,7 +88,7 @@ def new_revision(message: str) -> Path:
 
 def differences(connection: sa.Connection) -> list[ops.MigrateOperation]:
     """What would turn the tables of the database into those that the code declares."""
-    context = MigrationContext.configure(connection, opts={"render_as_batch": False})
+    context = MigrationContext.configure(connection, opts={"version_table": revision_table.name})
     changes = produce_migrations(context, database_tables.metadata).upgrade_ops
     tables = [] if changes is None else changes.ops
     return [change for each in tables for change in (each.ops if isinstance(each, ops.ModifyTableOps) else [each])]
@@ -104,13 +105,13 @@ def _follow_declaration(connection: sa.Connection) -> None:
 
 
 def _current(connection: sa.Connection) -> str:
-    if not sa.inspect(connection).has_table(alembic_version.name):
+    if not sa.inspect(connection).has_table(revision_table.name):
         return ""
-    return connection.execute(sa.select(alembic_version.c.version_num)).scalar() or ""
+    return connection.execute(sa.select(revision_table.c.version_num)).scalar() or ""
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
+def _head() -> str:
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
 def _config() -> Config:

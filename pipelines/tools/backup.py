@@ -192,7 +192,7 @@ def main(name: str, place: str | None, action: Callable[[Settings, str], Invento
     """Run `make_at`, `restore_at` or `verify_at`, and print the inventory; `name` is the command's."""
     try:
         settings = load_settings()
-        place = place or f"{settings.backups.rstrip('/')}/{datetime.now(UTC):%Y-%m-%dT%H%M}"
+        place = place or f"{settings.backups.rstrip('/')}/{datetime.now(UTC):%Y-%m-%dT%H%M%S}"
         inventory = action(settings, place)
     except (NotBackedUp, BadSettings, *STORE_ERRORS) as error:
         sys.exit(f"{name}: {error}")

@@ -126,8 +126,17 @@ def _restore_database(path: Path, url: str) -> None:
 
 
 def _move_aside(target: Path, *endings: str) -> None:
-    """Rename the existing files, so that a restore loses nothing: `ontime.db` to `ontime.db.before-<time>`."""
+    """Rename the existing files, so that a restore loses nothing: `ontime.db` to `ontime.db.before-<time>`.
+
+    A folder that is mounted, as in a container, cannot be renamed: its content moves into a hidden folder within it.
+    """
     stamp = f"{datetime.now(UTC):%Y%m%dT%H%M%S}"
+    if os.path.ismount(target):
+        aside = target / f".before-{stamp}"
+        aside.mkdir()
+        for each in set(target.iterdir()) - {aside}:
+            each.rename(aside / each.name)
+        return
     for ending in endings:
         existing = target.with_name(target.name + ending)
         if existing.exists():
@@ -175,7 +184,7 @@ def _restore_files(folder: Path, url: str) -> None:
     if "file" in store.protocol:
         _move_aside(Path(root), "")
         files.make_private_folder(Path(root).parent)
-        shutil.copytree(folder, root)  # also copies the modes of the backup, which is private
+        shutil.copytree(folder, root, dirs_exist_ok=True)  # also copies the modes of the backup, which is private
         if folder.name == RELEASES or (folder / POINTER).exists():
             files.make_readable_tree(Path(root))  # releases, which a service may read as another user
         return

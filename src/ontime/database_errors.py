@@ -19,7 +19,8 @@ class DatabaseRefused(ValueError):
 def is_refusal(error: sa.exc.SQLAlchemyError) -> bool:
     """Whether the same statement will fail each time, until somebody changes the table or the rights of the user.
 
-    Everything else is a database that is away: no connection, a lock, a full disk, a server that accepts only reads.
+    Everything else is a database that is away: no connection, a lock, a full disk, a server that accepts only reads;
+    and a wrong password, because a rotation that reaches some replicas late must not stop them.
     """
     if isinstance(error, sa.exc.ProgrammingError | sa.exc.NotSupportedError):
         return True

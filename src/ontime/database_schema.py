@@ -10,10 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import ReflectedColumn
 
 from ontime.database_errors import DatabaseRefused
-from ontime.database_tables import REVISION, alembic_version, metadata
+from ontime.database_tables import REVISION, metadata, revision_table
 from ontime.decision_chain import exclusive_transaction
 from ontime.problem import PROBLEM
 
+SCHEMA_KEY = 7_310_579_627  # of PostgreSQL's advisory lock, for whoever creates or alters tables
 MIGRATE = "run `ontime migrate` (`make migrate`) as the owner of the database"
 
 
@@ -22,7 +23,7 @@ def prepare(engine: sa.Engine) -> None:
     try:
         with engine.connect() as connection:
             existing = set(sa.inspect(connection).get_table_names()).intersection(metadata.tables)
-            revision = _revision(connection) if alembic_version.name in existing else ""
+            revision = _revision(connection) if revision_table.name in existing else ""
         if not existing or (engine.dialect.name == "sqlite" and revision == REVISION):
             create_tables(engine)
         elif revision < REVISION:  # a later one stays after a rollback of the code, whose statements still work
@@ -37,14 +38,14 @@ def prepare(engine: sa.Engine) -> None:
 
 def create_tables(engine: sa.Engine) -> None:
     """Create the tables that are missing, at the newest revision. Many processes may do so at once."""
-    with exclusive_transaction(engine) as connection:
+    with exclusive_transaction(engine, SCHEMA_KEY) as connection:
         metadata.create_all(connection)
         if not _revision(connection):
-            connection.execute(sa.insert(alembic_version), {"version_num": REVISION})
+            connection.execute(sa.insert(revision_table), {"version_num": REVISION})
 
 
 def _revision(connection: sa.Connection) -> str:
-    return connection.execute(sa.select(alembic_version.c.version_num)).scalar() or ""
+    return connection.execute(sa.select(revision_table.c.version_num)).scalar() or ""
 
 
 def check_columns(engine: sa.Engine) -> None:

@@ -187,5 +187,5 @@ hash_keys = sa.Table("hash_keys", metadata, sa.Column("key", sa.String, primary_
 
 # Which revision in pipelines/operations/migrations has made the tables, as Alembic stores it, and the one that makes
 # those above. After a change of a table, `ontime migrate --new "the change"` writes the next one.
-alembic_version = sa.Table("alembic_version", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
+revision_table = sa.Table("ontime_revision", metadata, sa.Column("version_num", sa.String(32), primary_key=True))
 REVISION = "0002"

@@ -28,13 +28,13 @@ class Break(NamedTuple):
 
 
 @contextmanager
-def exclusive_transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """A transaction that no other one of these overlaps, in any process that uses the database."""
+def exclusive_transaction(engine: sa.Engine, key: int = LOCK_KEY) -> Iterator[sa.Connection]:
+    """A transaction that no other one with this key overlaps, in any process that uses the database."""
     with engine.begin() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK_KEY)))
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
         yield connection
 
 
@@ -67,7 +67,8 @@ def append(connection: sa.Connection, row: Mapping[str, Any]) -> None:
 def chain_existing_rows(connection: sa.Connection) -> None:
     """Chain the rows of a table that an earlier version has made. Only inside `exclusive_transaction`."""
     previous = BEGINNING
-    for row in connection.execute(sa.select(decisions).order_by(decisions.c.decision_id)).all():
+    columns = [decisions.c[name] for name in ("decision_id", "decided_at", "kind", "verdict", "actor", "evidence")]
+    for row in connection.execute(sa.select(*columns).order_by(decisions.c.decision_id)).all():
         previous = link(previous, row._asdict())
         same = decisions.c.decision_id == row.decision_id
         connection.execute(sa.update(decisions).where(same).values(chain=previous))

@@ -42,7 +42,7 @@ def run(engine: sa.Engine, *statements: str) -> None:
 
 def revision_of(engine: sa.Engine) -> str:
     with engine.connect() as connection:
-        return str(connection.execute(sa.select(database_tables.alembic_version.c.version_num)).scalar_one())
+        return str(connection.execute(sa.select(database_tables.revision_table.c.version_num)).scalar_one())
 
 
 def details(engine: sa.Engine) -> dict[str, set[str]]:
@@ -89,7 +89,7 @@ def test_the_code_names_the_newest_revision_and_revisions_are_numbers_in_order()
 def as_before_migrations(settings: Settings, engine: sa.Engine) -> None:
     """As the last version without revisions made a database."""
     migrate.migrate(settings)
-    run(engine, "DROP TABLE alembic_version")
+    run(engine, "DROP TABLE ontime_revision")
 
 
 def test_a_database_of_before_migrations_is_refused_and_then_adopted_with_its_rows(
@@ -151,7 +151,7 @@ def test_an_index_and_an_optional_field_that_the_problem_declares_later_are_adde
 def test_a_later_revision_than_the_code_knows_is_accepted(settings: Settings, engine: sa.Engine) -> None:
     """The code was rolled back, and the tables were not."""
     migrate.migrate(settings)
-    run(engine, "UPDATE alembic_version SET version_num = '9999'", "ALTER TABLE outcomes ADD COLUMN later VARCHAR")
+    run(engine, "UPDATE ontime_revision SET version_num = '9999'", "ALTER TABLE outcomes ADD COLUMN later VARCHAR")
 
     database_schema.prepare(engine)
 
@@ -246,12 +246,12 @@ FORBIDDEN = {
         "DELETE FROM predictions", "UPDATE predictions SET alert = true", "INSERT INTO decisions DEFAULT VALUES",
         "DELETE FROM decisions", "INSERT INTO features DEFAULT VALUES", "DELETE FROM outcomes",
         "ALTER TABLE predictions ADD COLUMN x INTEGER", "DROP TABLE shadows", "TRUNCATE predictions",
-        "CREATE TABLE mine (x INTEGER)", "SELECT * FROM stream_events", "UPDATE alembic_version SET version_num = '9'",
+        "CREATE TABLE mine (x INTEGER)", "SELECT * FROM stream_events", "UPDATE ontime_revision SET version_num = '9'",
     ),
     grants.WORKER: (
         "UPDATE decisions SET verdict = 'promote'", "DELETE FROM decisions", "DROP TABLE shadows",
         "ALTER TABLE predictions ADD COLUMN x INTEGER", "TRUNCATE predictions", "CREATE TABLE mine (x INTEGER)",
-        "DELETE FROM alembic_version",
+        "DELETE FROM ontime_revision",
     ),
 }  # fmt: skip
 
@@ -274,7 +274,7 @@ def test_the_role_of_the_jobs_records_decisions_and_deletes_rows(owned: str) -> 
     database.record_decision(engine, "gate", "promote", {})
     with engine.begin() as connection:
         for table in database_tables.metadata.sorted_tables:
-            if table.name not in ("decisions", "alembic_version"):
+            if table.name not in ("decisions", "ontime_revision"):
                 connection.execute(sa.delete(table))
 
     assert len(decision_chain.all_rows(engine)) == 1

@@ -137,7 +137,7 @@ def test_a_service_on_tables_of_an_earlier_version_is_not_ready_until_they_are_m
     url = postgres_server.new_database()
     outdated = with_database(settings, url)
     migrate.migrate(outdated)
-    execute(url, "UPDATE alembic_version SET version_num = '0001'")
+    execute(url, "UPDATE ontime_revision SET version_num = '0001'")
     with running(outdated) as service:
         ready, live = service.ask("GET", "/health/ready"), service.ask("GET", "/health/live")
         refused = service.ask("POST", "/v1/predictions", FLIGHT)
@@ -155,7 +155,7 @@ def test_a_service_on_tables_of_an_earlier_version_is_not_ready_until_they_are_m
 @pytest.mark.slow
 def test_a_service_refuses_a_file_of_an_earlier_version_at_start(settings: Settings) -> None:
     migrate.migrate(settings)
-    execute(settings.database_url.get_secret_value(), "UPDATE alembic_version SET version_num = '0001'")
+    execute(settings.database_url.get_secret_value(), "UPDATE ontime_revision SET version_num = '0001'")
 
     service = Service(settings)
     service.process.wait(timeout=30)

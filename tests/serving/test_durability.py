@@ -282,6 +282,8 @@ def test_with_broken_tables_predictions_are_returned_and_stored(fault: str, sett
             connection.execute(sa.text(fault))
         answer = service.post("/v1/predictions", FLIGHT)
         if "TRIGGER" in fault:
+            time.sleep(2)  # the service tries twice a second
+            assert list(settings.spool.glob("rejected/*")) == []
             with engine.begin() as connection:
                 connection.execute(sa.text("DROP TRIGGER full"))
         wait_for(lambda: stored_ids(settings) == [answer["prediction_id"]])

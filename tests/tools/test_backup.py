@@ -101,6 +101,24 @@ def test_what_came_after_the_backup_is_replaced_only_when_told_and_is_kept_besid
     assert release.published(beside) == ["1", "2", "3"]
 
 
+def test_a_folder_that_is_mounted_is_replaced_within(
+    world: Settings, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the releases of a pod are: a mount point cannot be renamed."""
+    database.connect(world.database_url).dispose()
+    backup.make(world, tmp_path / "backup")
+    release.publish(world.releases, small.contents, small.manifest("3"))
+    monkeypatch.setattr("os.path.ismount", lambda path: Path(path) == world.releases)
+    inode = world.releases.stat().st_ino
+
+    backup.restore(world, tmp_path / "backup", replace=True)
+
+    assert world.releases.stat().st_ino == inode
+    assert release.published(world.releases) == ["1", "2"]
+    (within,) = world.releases.glob(".before-*")
+    assert release.published(within) == ["1", "2", "3"]
+
+
 def test_a_backup_is_private_and_restored_releases_are_readable(world: Settings, tmp_path: Path) -> None:
     """A service may run as another user, but nobody else needs a backup, a database or MLflow's files."""
     database.connect(world.database_url).dispose()

@@ -23,7 +23,7 @@ JOB = "spec/jobTemplate/spec"
 NAMESPACES = "spec/ingress/0/from/0/namespaceSelector"
 JOBS_CONTAINER = f"{JOB}/template/spec/containers/0"
 PASSWORD = {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "ontime-database", "key": "owner"}}}
-DATABASE = {"name": "database", "mountPath": "/run/secrets", "readOnly": True}
+DATABASE = {"name": "database", "mountPath": "/run/ontime", "readOnly": True}
 SECRET = {
     "kind": "Secret", "metadata": {"name": "ontime-database", "namespace": "ontime"}, "data": {"owner": "c2VjcmV0"},
 }  # fmt: skip

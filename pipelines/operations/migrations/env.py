@@ -17,6 +17,7 @@ context.configure(
     target_metadata=database_tables.metadata,
     render_item=_render,
     render_as_batch=True,
+    version_table=database_tables.revision_table.name,
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -18,4 +18,6 @@ def upgrade() -> None:
     for name in missing:
         op.add_column("decisions", sa.Column(name, sa.String))
     if "chain" in missing:
+        if op.get_bind().dialect.name == "postgresql":  # no decision is added meanwhile
+            op.execute(sa.select(sa.func.pg_advisory_xact_lock(decision_chain.LOCK_KEY)))
         decision_chain.chain_existing_rows(op.get_bind())
