@@ -211,6 +211,7 @@ def test_the_resources_in_the_guide_exist(clusters: dict[str, Cluster]) -> None:
     text = "\n".join(commands())
     there = {name_of(each).lower() for cluster in clusters.values() for each in cluster}
     folders = set(re.findall(r"apply -[kf] (infra\S+)", text))
+    folders |= {f"infra/kubernetes/overlays/{overlay}" for overlay in re.findall(r"OVERLAY=([\w-]+)", text)}
     named = {f"deployment/{name}" for name in re.findall(r"(?:deployment/|deployment |deploy/)([\w-]+)", text)}
     named |= set(re.findall(r"(cronjob/[\w-]+|service/[\w-]+)", text))
 
