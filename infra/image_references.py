@@ -17,7 +17,7 @@ def images_of(text: str) -> dict[str, str]:
 
     A tag is accepted only without a registry: such an image was loaded into the nodes and has no digest.
     """
-    images = {}
+    images: dict[str, str] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         match = REFERENCE.fullmatch(line)
         if match is None or (match["registry"] and not match["version"].startswith("@")):
