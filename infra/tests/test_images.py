@@ -261,6 +261,16 @@ def test_a_worker_has_what_its_locks_list_and_an_engine_only_if_it_was_asked_for
     assert {"dask", "distributed"} <= set(not_installed(WORKER, "dask"))
 
 
+def test_an_image_with_traces_has_their_packages_and_the_service_has_not() -> None:
+    build = ("build", "--quiet", "--build-arg=TRACES=1", "--target=serve", str(ROOT))
+    imports = ("-c", "import serving.tracing")
+
+    docker("run", "--rm", *TIGHT, "--entrypoint=python", docker(*build), *imports)
+
+    with pytest.raises(AssertionError, match="No module named 'opentelemetry"):
+        docker("run", "--rm", *TIGHT, "--entrypoint=python", SERVE, *imports)
+
+
 def test_the_image_with_spark_has_the_java_that_spark_asks_for() -> None:
     java = re.compile(r"openjdk-\d+-jre-headless")
     packages = set(java.findall((ROOT / "pipelines/engines/spark.py").read_text()))
