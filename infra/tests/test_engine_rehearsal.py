@@ -160,4 +160,6 @@ def test_the_engines_ran_on_the_guides_cluster() -> None:
     assert set(REPORT) <= set(ENGINES)
     assert f"{engine_steps.COPIES * ENTITIES:,} rows were the same bytes" in GUIDE.read_text()
     for section in REPORT.values():
-        assert all(section[name] == WHOLE[name] for name in ("kubernetes", "nodes", "changed_for_this_cluster"))
+        assert all(section[name] == WHOLE[name] for name in ("kubernetes", "nodes"))
+        # The manifests may have more by now that an old version lacks.
+        assert set(section["changed_for_this_cluster"]) <= set(WHOLE["changed_for_this_cluster"])
