@@ -314,6 +314,8 @@ def test_ecr_gets_the_same_digests_once(bare: Runner, tmp_path: Path, there: boo
     [
         ("pull_request", ["README.md", "docs/screenshots/x.png"], "false"),
         ("pull_request", ["README.md", "serving/app.py"], "true"),
+        # More than git writes at once: a reader that ends early would be an error of git.
+        ("pull_request", [f"serving/{name}.py" for name in range(9000)], "true"),
         ("push", ["README.md"], "true"),
     ],
 )

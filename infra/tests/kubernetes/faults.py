@@ -152,6 +152,10 @@ FAULTS: dict[Check, tuple[Fault, ...]] = {
               STREAM, f"{POD}/initContainers/tables/volumeMounts/data/readOnly", True, ON_STREAM),
         Fault("a disk of the node filled up", SERVICE, f"{POD}/volumes/tmp/emptyDir", {}),
     ),
+    storage.no_volume_is_where_a_cloud_mounts_its_token: (
+        Fault("no place for the cloud's token",
+              "CronJob/ontime-monitor", f"{JOBS_CONTAINER}/volumeMounts/database/mountPath", "/run/secrets"),
+    ),
     storage.what_waits_for_the_database_outlives_its_pod: (
         Fault("a spool that goes with its pod",
               SERVICE, f"{POD}/volumes/spool", {"name": "spool", "emptyDir": {"sizeLimit": "1Gi"}}),

@@ -71,6 +71,16 @@ def what_is_written_is_on_a_volume(cluster: Cluster) -> list[str]:
 PRE_STOP_SECONDS = 5
 
 
+def no_volume_is_where_a_cloud_mounts_its_token(cluster: Cluster) -> list[str]:
+    """Within a read-only volume at /var/run/secrets, or at /run/secrets that it links to, no token can be mounted."""
+    return [
+        f"{pod.owner} {container.name}: {mount['mountPath']} leaves no place for the cloud's token"
+        for pod, container in containers(cluster)
+        for mount in container.spec.get("volumeMounts", [])
+        if mount["mountPath"] in ("/run", "/run/secrets", "/var/run", "/var/run/secrets")
+    ]
+
+
 def what_waits_for_the_database_outlives_its_pod(cluster: Cluster) -> list[str]:
     """The spool is on a claim, which all pods of the service share; or the pod waits for the database."""
     several = bool(of(cluster, "HorizontalPodAutoscaler")) or len(services_pods(cluster)) > 1
