@@ -5,10 +5,9 @@ The cluster is a fake that records the commands; `make rehearsal` deploys to a r
 
 import json
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from infra.rehearsal import disturbances
 from infra.rehearsal.compatibility import containers_of
 from infra.rehearsal.installation import Installation
 from infra.rehearsal.kubectl import ClusterFailed, Kubectl, Manifest
+from infra.tests.http_servers import answering
 from infra.tests.kubernetes.manifests import KUBERNETES, Cluster, parsed, pods, render
 from ontime.problem import PROBLEM
 from tests.project import Project
@@ -264,12 +264,8 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-        thread.join()
+    with answering(Answering) as url:
+        yield url
 
 
 def test_the_smoke_request_is_the_problems_example(server: str) -> None:

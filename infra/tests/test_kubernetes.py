@@ -88,7 +88,7 @@ def test_every_manifest_is_valid_in_the_oldest_and_in_the_newest_kubernetes(
 ) -> None:
     about_ours = [line for line in validated.stdout.splitlines() if "misspelt" not in line]
 
-    # There is no schema for these; infra/tests/kubernetes has types for them, in prometheus.py and openings.py.
+    # No package has a schema for these kinds; prometheus.py and openings.py in infra/tests/kubernetes define them.
     unknown = re.compile("Couldn't find schema for kind (ServiceMonitor|HTTPRoute)")
     assert [line for line in about_ours if not unknown.search(line)] == []
     # In each overlay on production, one more for the stream, and the route.

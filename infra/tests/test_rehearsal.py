@@ -2,11 +2,10 @@
 
 import json
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +33,7 @@ from infra.rehearsal.kubectl import ClusterFailed, Kubectl, Manifest
 from infra.rehearsal.load import Attempt
 from infra.rehearsal.steps import Step
 from infra.rehearsal.traffic import Counts
+from infra.tests.http_servers import answering
 from infra.tests.kubernetes.manifests import Cluster, of, parsed, render
 from infra.tests.kubernetes.parts import GUIDE
 from infra.tests.tools import ROOT, tool
@@ -312,12 +312,8 @@ class Answering(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answering) as listening:
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{listening.server_port}"
-        listening.shutdown()
-        thread.join()
+    with answering(Answering) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

@@ -254,8 +254,9 @@ def test_the_digest_is_signed(bare: Runner) -> None:
 
 
 VERIFY = {**GITHUB, "GITHUB_ACTOR": "a", "RELEASE": "v1.2.3"}
+# The last line has no end, as in a file that was edited by hand: it counts too.
 DOWNLOAD = (
-    f"""[[ "$*" != *download* ]] || printf '%s\\n' {" ".join(f"{name}@{DIGEST}" for name in NAMES)} > images.txt"""
+    f"""[[ "$*" != *download* ]] || printf '%s' '{chr(10).join(f"{name}@{DIGEST}" for name in NAMES)}' > images.txt"""
 )
 
 
