@@ -134,11 +134,13 @@ class Spool:
                 self._draining = self._next_file()
             if self._draining is None:
                 return 0
-            if count := self._store_batch(self._draining, store):
+            count = self._store_batch(self._draining, store)
+            if count < BATCH_ROWS:  # the end: deleted in the same step, so that a stop never leaves a stored file
+                self._draining.path.unlink()
+                self._draining.file.close()
+                self._draining = None
+            if count:
                 return count
-            self._draining.path.unlink()
-            self._draining.file.close()
-            self._draining = None
 
     def drain(self, store: Store) -> int:
         """Pass all rows to `store`, and return their number."""
