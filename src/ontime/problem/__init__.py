@@ -75,7 +75,5 @@ PROBLEM = Problem(
     },
     example_day=date(2013, 11, 27),
     example_hour=18,
-    # A flight that arrived inside the look-back may have departed earlier by the longest delay and the longest flight:
-    # 24 h + 20 h.
-    halo_hours=44,
+    halo_hours=catalogue.LATEST_ARRIVAL_HOURS,
 )  # fmt: skip

@@ -3,10 +3,21 @@
 Windows and measured columns are declared here; the code that computes the features iterates over them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ontime.declaration import Feature, KnownFrom
 
+LATEST_HOURS = 48  # older observations, and older events of an aircraft, count as unknown
+LATEST_ARRIVAL_HOURS = 44  # after the scheduled departure: the longest delay, 24 h, and the longest flight, 20 h
+# Flights with the same values of these columns are a group.
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "all": (),
+    "origin": ("origin",),
+    "carrier": ("carrier",),
+    "dest": ("dest",),
+    "tailnum": ("tailnum",),
+    "origin_carrier": ("origin", "carrier"),
+}
 # Groups of flights -> description of their departures, and below of their arrivals.
 DEPARTED = {
     "origin": "from this airport",

@@ -5,13 +5,10 @@ only if they were known by then; the timetable is always known. Each function be
 `catalogue.py` describes them.
 """
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ontime.datasets import Tables
 from ontime.declaration import Question
@@ -20,39 +17,17 @@ from ontime.params import FeatureParams
 from ontime.problem.catalogue import (
     ARRIVAL_WINDOWS,
     DEPARTURE_WINDOWS,
+    LATEST_HOURS,
     MEASURED,
     OVERDUE_GROUPS,
     TIMETABLE_MINUTES,
     TIMETABLED,
 )
 from ontime.problem.request import ORIGINS
+from ontime.problem.window import HOUR_MINUTES, Columns, Floats, Window, minutes_of, pick, share, window_of
 
-Floats = NDArray[np.floating[Any]]
-Columns = dict[str, Floats]
-
-HOUR_MINUTES = 60
 OVERDUE_SPAN_MINUTES = 3 * HOUR_MINUTES
 PLANE_COLUMNS = ("built_year", "seats", "engines")
-TIMETABLE_AHEAD = timedelta(hours=1)  # congestion features count departures up to an hour after a flight
-
-
-@dataclass(frozen=True)
-class _Window:
-    """Flights near the period as arrays; times in minutes since 1970, UTC."""
-
-    flights: pd.DataFrame
-    in_period: NDArray[np.bool_]  # the flights whose features are computed
-    scheduled_departure: Integers
-    scheduled_arrival: Integers
-    actual_departure: Integers  # NEVER if the flight did not depart
-    actual_arrival: Integers  # NEVER if it did not arrive
-    groups: dict[str, Integers]
-    moment: Integers  # the prediction moment of each flight in the period
-    lookback: int  # minutes
-
-    def codes(self, group: str) -> Integers:
-        """The group of each flight in the period."""
-        return self.groups[group][self.in_period]
 
 
 def online_features(
@@ -63,46 +38,18 @@ def online_features(
     `tables` must begin `halo_hours` before `start`; the timetable must reach an hour past `end`. Rows outside have no
     effect, so a month built alone equals the same month built with its year.
     """
-    window = _window(tables["flights"], start, end, params)
+    window = window_of(tables["flights"], start, end, params, LATEST_HOURS)
     return {
         **_congestion(window),
         **_plane(window.flights[window.in_period], tables["planes"]),
-        **_weather(window, tables["weather"], start, end, params),
+        **_weather(window, tables["weather"]),
         **_operations(window, question),
         **_overdue(window),
         **_rotation(window),
     }
 
 
-def _to_minutes(moments: pd.Series) -> Integers:
-    minutes = moments.dt.tz_localize(None).to_numpy("datetime64[m]")
-    return np.where(np.isnat(minutes), NEVER, minutes.astype(np.int64))
-
-
-def _window(flights: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams) -> _Window:
-    scheduled = flights["scheduled_departure"]
-    near = flights[(scheduled >= start - timedelta(hours=params.halo_hours)) & (scheduled < end + TIMETABLE_AHEAD)]
-    in_period = near["scheduled_departure"].between(start, end, inclusive="left").to_numpy()
-    codes = {name: pd.factorize(near[name])[0].astype(np.int64) for name in ("origin", "carrier", "dest", "tailnum")}
-    departure = _to_minutes(near["scheduled_departure"])
-    return _Window(
-        flights=near,
-        in_period=in_period,
-        scheduled_departure=departure,
-        scheduled_arrival=_to_minutes(near["scheduled_arrival"]),
-        actual_departure=_to_minutes(near["departed_at"]),
-        actual_arrival=_to_minutes(near["arrived_at"]),
-        groups={
-            **codes,
-            "all": np.zeros(len(near), dtype=np.int64),
-            "origin_carrier": codes["origin"] * (codes["carrier"].max(initial=0) + 1) + codes["carrier"],
-        },
-        moment=departure[in_period] - params.lead_minutes,
-        lookback=params.lookback_hours * HOUR_MINUTES,
-    )
-
-
-def _congestion(window: _Window) -> Columns:
+def _congestion(window: Window) -> Columns:
     columns: Columns = {}
     for group in TIMETABLED:
         timetable = Events(window.groups[group], window.scheduled_departure)
@@ -115,20 +62,18 @@ def _congestion(window: _Window) -> Columns:
 
 def _plane(flights: pd.DataFrame, planes: pd.DataFrame) -> Columns:
     row = pd.Index(planes["tailnum"]).get_indexer(flights["tailnum"])
-    built_year, seats, engines = (_pick(planes[name].to_numpy(np.float64), row) for name in PLANE_COLUMNS)
+    built_year, seats, engines = (pick(planes[name].to_numpy(np.float64), row) for name in PLANE_COLUMNS)
     year = flights["scheduled_departure"].dt.year.to_numpy()
     return {"plane_age_years": year - built_year, "plane_seats": seats, "plane_engines": engines}
 
 
-def _weather(window: _Window, weather: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams) -> Columns:
-    first = start - timedelta(hours=params.halo_hours)
-    observed = weather[(weather["hour"] >= first) & (weather["hour"] < end)]
-    known_at = _to_minutes(observed["known_at"])
+def _weather(window: Window, observed: pd.DataFrame) -> Columns:
+    known_at = minutes_of(observed["known_at"])
     origins = _origin_codes(observed["origin"])
     codes = _origin_codes(window.flights["origin"][window.in_period])
     row = Events(origins, known_at).latest(codes, window.moment, window.lookback)
-    columns = {name: _pick(values, row) for name, values in _with_changes(observed, origins).items()}
-    return columns | {"weather_age_hours": (window.moment - _pick(known_at, row)) / HOUR_MINUTES}
+    columns = {name: pick(values, row) for name, values in _with_changes(observed, origins).items()}
+    return columns | {"weather_age_hours": (window.moment - pick(known_at, row)) / HOUR_MINUTES}
 
 
 def _origin_codes(origins: pd.Series) -> Integers:
@@ -137,12 +82,12 @@ def _origin_codes(origins: pd.Series) -> Integers:
 
 def _with_changes(weather: pd.DataFrame, origins: Integers) -> Columns:
     """Observations with their changes over three hours, matched by time, because some hours are missing."""
-    hour = _to_minutes(weather["hour"])
+    hour = minutes_of(weather["hour"])
     observations = Events(origins, hour)
 
     def before(hours: int, values: Floats) -> Floats:
         """For each row, the value of the same origin `hours` earlier; NaN if there is none."""
-        return _pick(values, observations.latest(origins, hour - hours * HOUR_MINUTES, span=1))
+        return pick(values, observations.latest(origins, hour - hours * HOUR_MINUTES, span=1))
 
     measured = {name: weather[name].to_numpy(np.float64) for name in MEASURED}
     temperature, pressure, rain = (measured[name] for name in ("temp_f", "pressure_mb", "precip_inches"))
@@ -154,17 +99,7 @@ def _with_changes(weather: pd.DataFrame, origins: Integers) -> Columns:
     }
 
 
-def _pick(values: Floats | Integers, row: Integers) -> Floats:
-    """`values[row]`; NaN where the row is -1."""
-    return np.append(values, np.nan)[row] if len(values) else np.full(len(row), np.nan)
-
-
-def _share(part: Integers, whole: Integers) -> Floats:
-    """part / whole; NaN where whole is 0."""
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-
-
-def _operations(window: _Window, question: Question) -> Columns:
+def _operations(window: Window, question: Question) -> Columns:
     """Number, late share and mean delay of the departures and arrivals known at the prediction moment.
 
     "Late" has the limit of the label, for departures too.
@@ -182,12 +117,12 @@ def _operations(window: _Window, question: Question) -> Columns:
             count, sums = events[group].within(window.codes(group), window.moment, hours * HOUR_MINUTES)
             stem = f"{kind}_{group}_{hours}h"
             columns[f"{stem}_count"] = count.astype(np.float64)
-            columns[f"{stem}_late"] = _share(sums["late"], count)
-            columns[f"{stem}_delay"] = _share(sums["delay"], count)
+            columns[f"{stem}_late"] = share(sums["late"], count)
+            columns[f"{stem}_delay"] = share(sums["delay"], count)
     return columns
 
 
-def _overdue(window: _Window) -> Columns:
+def _overdue(window: Window) -> Columns:
     """Flights scheduled in the last three hours: the share that has not left, and the mean wait of all.
 
     A flight waits from its scheduled departure until it leaves, or until OVERDUE_SPAN_MINUTES have passed, because the
@@ -204,12 +139,12 @@ def _overdue(window: _Window) -> Columns:
         begun, begun_sum = begins.within(codes, window.moment, ALL_HISTORY)
         ended, ended_sum = ends.within(codes, window.moment, ALL_HISTORY)
         wait = (begun - ended) * window.moment - (begun_sum["begin"] - ended_sum["begin"])
-        columns[f"overdue_{group}_share"] = _share(begun - ended, scheduled)
-        columns[f"overdue_{group}_wait"] = _share(wait, scheduled)
+        columns[f"overdue_{group}_share"] = share(begun - ended, scheduled)
+        columns[f"overdue_{group}_wait"] = share(wait, scheduled)
     return columns
 
 
-def _rotation(window: _Window) -> Columns:
+def _rotation(window: Window) -> Columns:
     """The last known events of the aircraft, and the time between its previous leg and this flight."""
     tail, moment = window.codes("tailnum"), window.moment
     columns: Columns = {}
@@ -218,16 +153,16 @@ def _rotation(window: _Window) -> Columns:
         ("arrival", window.actual_arrival, window.scheduled_arrival),
     ):
         row = Events(window.groups["tailnum"], actual).latest(tail, moment, window.lookback)
-        columns[f"aircraft_{kind}_delay"] = _pick(actual - scheduled, row)
-        columns[f"aircraft_{kind}_age"] = moment - _pick(actual, row)
+        columns[f"aircraft_{kind}_delay"] = pick(actual - scheduled, row)
+        columns[f"aircraft_{kind}_age"] = moment - pick(actual, row)
     return columns | _previous_leg(window, tail, moment)
 
 
-def _previous_leg(window: _Window, tail: Integers, moment: Integers) -> Columns:
+def _previous_leg(window: Window, tail: Integers, moment: Integers) -> Columns:
     this_departure = window.scheduled_departure[window.in_period]
     row = Events(window.groups["tailnum"], window.scheduled_departure).latest(tail, this_departure - 1, window.lookback)
-    departure, arrival = _pick(window.scheduled_departure, row), _pick(window.scheduled_arrival, row)
-    actual_departure, actual_arrival = _pick(window.actual_departure, row), _pick(window.actual_arrival, row)
+    departure, arrival = pick(window.scheduled_departure, row), pick(window.scheduled_arrival, row)
+    actual_departure, actual_arrival = pick(window.actual_departure, row), pick(window.actual_arrival, row)
     departed, landed = actual_departure <= moment, actual_arrival <= moment
     known_delay = np.where(departed, actual_departure - departure, np.maximum(moment - departure, 0))
     expected_arrival = np.where(landed, actual_arrival, arrival + known_delay)
