@@ -121,7 +121,9 @@ def run(candidate_at: datetime | None = None) -> None:
 def _run(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text(encoding="utf-8"))
     engine = database.connect(settings.database_url)
-    release_pointer.live_manifest(settings.releases)  # raises ReleaseRefused for a release that was tampered with
+    release_pointer.live_manifest(
+        settings.releases, any_features=True
+    )  # raises ReleaseRefused for a release that was tampered with
     pointer = release_pointer.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None
     training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
@@ -177,7 +179,7 @@ def record_and_publish(training: Training) -> PublishedModel:
     # Its signature attests that it was loaded and probed. If it was published before, only the second line checks it.
     release.publish(settings.releases, contents, manifest, online.check_probes)
     online.check_probes(release.load(settings.releases, version))
-    champion = release_pointer.live_manifest(settings.releases)
+    champion = release_pointer.live_manifest(settings.releases, any_features=True)
     return PublishedModel(best, version, champion is None or champion.question == params.question)
 
 
@@ -190,7 +192,7 @@ def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
     verdict, against = promotion_gate.run_gate(
         candidate.best, settings.releases, engine, training.params, non_inferiority=training.shadows
     )
-    champion = release_pointer.live_manifest(settings.releases)
+    champion = release_pointer.live_manifest(settings.releases, any_features=True)
     if training.shadows and champion is not None and not candidate.same_question:
         reason = f"it predicts a different label from release {champion.version}, so a shadow cannot compare them"
         override = f"make promote VERSION={version} FORCE=1 promotes it anyway"

@@ -43,7 +43,7 @@ def run_gate(
         best=rivals.best,
         base_rate=rivals.base_rate,
     )
-    current = release_pointer.live_manifest(releases)
+    current = release_pointer.live_manifest(releases, any_features=True)
     if current is not None and current.question != params.question:
         predicts = f"release {current.version} predicts {schema.in_words(current.question)}"
         note = f"{predicts}, so the comparison is with the {rivals.champion.name}"
@@ -52,7 +52,7 @@ def run_gate(
 
 
 def rivals_of(challenger: BestModel, releases: Path, engine: sa.Engine, params: Params) -> Rivals:
-    current = release_pointer.live_manifest(releases)
+    current = release_pointer.live_manifest(releases, any_features=True)
     if current is None or current.question != params.question:
         return Rivals(_baseline(challenger), None, challenger.training["base_rate"])
     best = best_so_far(engine, releases)
@@ -67,12 +67,21 @@ def _baseline(challenger: BestModel) -> Rival:
 
 
 def _release(version: str, releases: Path, entities: pd.DataFrame, params: Params) -> Rival:
-    loaded = release.load(releases, version)
-    name = f"release {version}"
-    gate.refuse_seen_days(name, loaded.manifest.trained_until, params.split.test_from)
+    """A release on these entities. Its features may be fewer than this code's: a feature that was added is judged so.
+
+    Raises ReleaseRefused if this code no longer computes one of them.
+    """
+    manifest, name = release.verify(releases / version, any_features=True), f"release {version}"
+    if removed := sorted(set(manifest.features) - set(schema.FEATURE_NAMES)):
+        raise release.ReleaseRefused(
+            f"{releases / version}: has features that this code does not compute, {', '.join(removed)}, so the gate "
+            "cannot compare with it: keep them for one more training, or move releases/ away, then `make train`"
+        )
+    gate.refuse_seen_days(name, manifest.trained_until, params.split.test_from)
     gate.refuse_seen_entities(name, release.trained_on(releases, version), entities["entity_id"])
-    matrix = model.matrix_of(entities, loaded.manifest.categories)
-    return Rival(name, loaded.model.predict(matrix).astype(np.float64))
+    matrix = model.matrix_of(entities, {name: manifest.categories.get(name, ()) for name in schema.CATEGORICAL})
+    positions = [schema.FEATURE_NAMES.index(feature) for feature in manifest.features]
+    return Rival(name, release.load_model(releases, manifest).predict(matrix[:, positions]).astype(np.float64))
 
 
 def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
@@ -80,7 +89,10 @@ def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
 
     A release that was only not worse does not count. This bounds the loss of any number of retrainings in a row.
     """
-    pointer, current = release_pointer.read_pointer(releases), release_pointer.live_manifest(releases)
+    pointer, current = (
+        release_pointer.read_pointer(releases),
+        release_pointer.live_manifest(releases, any_features=True),
+    )
     if pointer is None or current is None:
         return None
     served = {*pointer.history, pointer.version} - {*pointer.rolled_back}
@@ -94,6 +106,6 @@ def best_so_far(engine: sa.Engine, releases: Path) -> str | None:
 
 def _question(releases: Path, version: str) -> object:
     try:
-        return release.verify(releases / version).question
+        return release.verify(releases / version, any_features=True).question
     except release.ReleaseRefused:  # deleted, or published by incompatible code: it cannot be compared with
         return None

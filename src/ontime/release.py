@@ -137,12 +137,7 @@ class Manifest(Record):
         return content
 
     @model_validator(mode="after")
-    def fits_this_code(self) -> Self:
-        if self.features != schema.FEATURE_NAMES:
-            differences = sorted(set(self.features) ^ set(schema.FEATURE_NAMES)) or "the order"
-            raise ValueError(f"features are not this code's: {differences}")
-        if set(self.categories) != set(schema.CATEGORICAL):
-            raise ValueError(f"categories are of {sorted(self.categories)}, not {sorted(schema.CATEGORICAL)}")
+    def names_its_files(self) -> Self:
         if set(self.sha256) - {*EXPLAINERS, TRAINED_ON} != {MODEL, PROBE, REFERENCE}:
             needed = f"{MODEL}, {PROBE}, {REFERENCE} and perhaps {TRAINED_ON}, {TREES} or {LINEAR}"
             actual = f"not {sorted(self.sha256)}: made by other code? Move releases/ away, then `make train`"
@@ -153,15 +148,15 @@ class Manifest(Record):
 class Model:
     """An ONNX session with one thread: the service's workers already use all cores."""
 
-    def __init__(self, content: bytes) -> None:
-        """Raises ReleaseRefused if `content` is not an ONNX model, or its input is not this code's features."""
+    def __init__(self, content: bytes, width: int = len(schema.FEATURE_NAMES)) -> None:
+        """Raises ReleaseRefused if `content` is not an ONNX model, or does not take `width` features."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except MODEL_ERRORS as error:
             raise ReleaseRefused(f"{MODEL}: not valid ONNX: {_one_line(error)}") from None
-        inputs, outputs, width = self._session.get_inputs(), self._session.get_outputs(), len(schema.FEATURE_NAMES)
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1:
             raise ReleaseRefused(f"{MODEL}: takes {len(inputs)} inputs, not 1")
         (tensor,) = inputs
@@ -242,11 +237,13 @@ def write_signature(folder: Path) -> None:
     files.write_text(folder / SIGNATURE, signatures.sign((folder / MANIFEST).read_bytes()), files.READABLE)
 
 
-def verify(folder: Path, manifest_sha256: str | None = None, *, signed: bool = True) -> Manifest:
+def verify(
+    folder: Path, manifest_sha256: str | None = None, *, signed: bool = True, any_features: bool = False
+) -> Manifest:
     """Check the signature of a release, then every file against its digest; return the manifest. Raises ReleaseRefused.
 
     Nothing is parsed before the signature is verified. With `signed=False` the signature is ignored: only for a release
-    that is about to be signed.
+    that is about to be signed. `any_features` accepts a release of earlier code: to compare with it, not to serve it.
     """
     path = folder / MANIFEST
     content = _read(path, MAX_MANIFEST_BYTES)
@@ -260,9 +257,24 @@ def verify(folder: Path, manifest_sha256: str | None = None, *, signed: bool = T
         raise ReleaseRefused(f"{path}: {error.errors()[0]['msg']} at {error.errors()[0]['loc']}") from None
     if manifest.version != folder.name and not folder.name.startswith("."):  # a temporary folder
         raise ReleaseRefused(f"{path}: is of release {manifest.version}, not {folder.name}")
+    if not any_features:
+        _refuse_other_features(path, manifest)
     for name in manifest.sha256:
         _content(folder, name, manifest)
     return manifest
+
+
+def _refuse_other_features(path: Path, manifest: Manifest) -> None:
+    if manifest.features != schema.FEATURE_NAMES:
+        differences = sorted(set(manifest.features) ^ set(schema.FEATURE_NAMES)) or "the order"
+        raise ReleaseRefused(
+            f"{path}: features are not this code's: {differences}. `make train` makes a release of this code; the code "
+            f"of this one is commit {manifest.lineage.git_commit}"
+        )
+    if set(manifest.categories) != set(schema.CATEGORICAL):
+        raise ReleaseRefused(
+            f"{path}: categories are of {sorted(manifest.categories)}, not {sorted(schema.CATEGORICAL)}"
+        )
 
 
 def _content(folder: Path, name: str, manifest: Manifest) -> bytes:
@@ -303,6 +315,11 @@ def _load(folder: Path, manifest: Manifest) -> Release:
     return Release(manifest, Model(_content(folder, MODEL, manifest)), probes, explainer)
 
 
+def load_model(releases: Path, manifest: Manifest) -> Model:
+    """The model of a verified release, which takes the manifest's features. Raises ReleaseRefused."""
+    return Model(_content(releases / manifest.version, MODEL, manifest), len(manifest.features))
+
+
 def _explainer(folder: Path, manifest: Manifest) -> Explainer | None:
     explainer: Explainer | None = None
     for name in EXPLAINERS.keys() & manifest.sha256.keys():
@@ -318,7 +335,7 @@ def _explainer(folder: Path, manifest: Manifest) -> Explainer | None:
 
 def trained_on(releases: Path, version: str) -> NDArray[np.uint64]:
     """`split.row_keys` of the training entities; empty for a release published before they were stored."""
-    manifest = verify(releases / version)
+    manifest = verify(releases / version, any_features=True)
     if TRAINED_ON not in manifest.sha256:
         return np.array([], dtype="<u8")
     return np.frombuffer(_content(releases / version, TRAINED_ON, manifest), "<u8")

@@ -163,10 +163,12 @@ def require_pointer(releases: Path) -> Pointer:
     return pointer
 
 
-def live_manifest(releases: Path) -> Manifest | None:
-    """The verified manifest of the live release; None before the first release."""
+def live_manifest(releases: Path, *, any_features: bool = False) -> Manifest | None:
+    """The verified manifest of the live release; None before the first release. `any_features`: see release.verify."""
     pointer = read_pointer(releases)
-    return release.verify(releases / pointer.version, pointer.manifest_sha256) if pointer else None
+    if pointer is None:
+        return None
+    return release.verify(releases / pointer.version, pointer.manifest_sha256, any_features=any_features)
 
 
 def load_live(releases: Path) -> Release:

@@ -86,7 +86,7 @@ def narrow_model() -> bytes:
     [
         ({"model_onnx": b"no ONNX at all"}, r"model.onnx: not valid ONNX"),
         ({"model_onnx": b""}, r"model.onnx: not valid ONNX"),
-        ({"model_onnx": narrow_model()}, r"model.onnx: takes tensor\(float\) \[None, 3\], not .*70"),
+        ({"model_onnx": narrow_model()}, r"model.onnx: takes tensor\(float\) \[None, 3\], not .*85"),
         ({"probe_json": b"[{}]"}, r"probe.json: Field required at \(0, 'entity'\)"),
         ({"probe_json": b"nothing"}, r"probe.json: Invalid JSON"),
         ({"trees_npz": b"PK no trees"}, r"trees.npz: no trees in it"),
@@ -271,9 +271,6 @@ def test_a_pointer_that_leads_out_of_the_folder_is_refused(releases: Path) -> No
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [
-        ({"features": ("dep_delay", *schema.FEATURE_NAMES[1:])}, r"features are not this code's: .*dep_delay"),
-        ({"features": schema.FEATURE_NAMES[::-1]}, "features are not this code's: the order"),
-        ({"categories": {"carrier": ("A",)}}, "categories are of"),
         ({"sha256": {}}, "sha256 must list model.onnx, probe.json, reference.parquet and perhaps trained_on.bin"),
         ({"threshold": 1.5}, "less than 1"),
         ({"version": "../up"}, "String should match pattern"),
@@ -286,6 +283,23 @@ def test_a_manifest_that_does_not_fit_is_refused(changed: dict[str, Any], reason
 
     with pytest.raises(ValueError, match=reason):
         Manifest.model_validate({**fields, **changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"features": ("dep_delay", *schema.FEATURE_NAMES[1:])}, r"features are not this code's: .*dep_delay"),
+        ({"features": schema.FEATURE_NAMES[::-1]}, "features are not this code's: the order"),
+        ({"categories": {"carrier": ("A",)}}, "categories are of"),
+    ],
+)
+def test_a_release_with_features_of_other_code_is_not_published(
+    changed: dict[str, Any], reason: str, small: Small, tmp_path: Path
+) -> None:
+    with pytest.raises(ReleaseRefused, match=reason):
+        release.publish(tmp_path, small.contents, small.manifest("1").model_copy(update=changed))
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_loading_a_release_tells_nobody(releases: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
