@@ -253,6 +253,7 @@ class Problem:
     example_day: date
     example_hour: int | None = None
     ablations: Mapping[str, Ablation] = field(default_factory=dict)
+    lookback_hours: float = 0  # the longest window of a feature, which `features.lookback_hours` must reach
     halo_hours: float = 0  # `features.halo_hours` must exceed `features.lookback_hours` by this
 
     def __post_init__(self) -> None:

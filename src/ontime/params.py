@@ -89,7 +89,12 @@ class FeatureParams(_Section):
     partition: Literal["month", "week"]  # built at once: a week where the rows of a month do not fit into memory
 
     @model_validator(mode="after")
-    def halo_covers_lookback(self) -> Self:
+    def halo_covers_windows(self) -> Self:
+        if self.lookback_hours < PROBLEM.lookback_hours:
+            raise ValueError(
+                f"lookback_hours {self.lookback_hours} is less than {PROBLEM.lookback_hours:g}, the longest window of "
+                "a feature; raise it"
+            )
         needed = self.lookback_hours + PROBLEM.halo_hours + self.lead_minutes / 60
         if self.halo_hours < needed:
             raise ValueError(

@@ -80,7 +80,7 @@ def test_the_base_value_of_an_older_release_is_read_by_its_old_name(grown: Trees
 
 
 def test_a_feature_that_no_tree_asks_for_moves_nothing(grown: Trees, matrix: NDArray[np.float32]) -> None:
-    unused = sorted(set(range(70)) - set(grown.slot_feature.tolist()))
+    unused = sorted(set(range(85)) - set(grown.slot_feature.tolist()))
 
     assert unused
     assert not explain.explain(grown, matrix[0]).contributions[unused].any()
@@ -92,7 +92,7 @@ def test_a_tree_without_a_split_moves_nothing_but_the_usual(grown: Trees, booste
 
     with_stump = tree_readers.from_lightgbm_dump(dump)
 
-    row = np.zeros(70, np.float32)
+    row = np.zeros(85, np.float32)
     before, after = explain.explain(grown, row), explain.explain(with_stump, row)
     assert after.base_value == pytest.approx(before.base_value + 0.5)
     np.testing.assert_allclose(after.contributions, before.contributions, atol=1e-12)

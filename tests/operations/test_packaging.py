@@ -121,7 +121,7 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
 
     assert fitted["best"] == "logistic"
     assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic"}
-    assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 70
+    assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 85
 
 
 def test_tuning_validates_on_months_after_the_training_months() -> None:

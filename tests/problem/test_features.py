@@ -43,7 +43,8 @@ def test_another_past_does_change_features(tables: Tables, params: Params) -> No
     before, after = build(tables, LATE, 1, params), build(other, LATE, 1, params)
 
     changed = [name for name in schema.ONLINE if not before[name].equals(after[name])]
-    assert {"departures_origin_3h_delay", "temp_f", "overdue_origin_share", "aircraft_departure_delay"} <= set(changed)
+    assert {"departures_origin_3h_delay", "temp_f", "overdue_origin_share", "aircraft_departure_delay",
+            "wind_direction_degrees", "arrivals_all_6h_lost", "record_7d_delay"} <= set(changed)  # fmt: skip
 
 
 @pytest.mark.parametrize("month", ["2013-01", "2013-03", "2013-11"])
@@ -117,6 +118,69 @@ def test_departures_of_the_last_hour_are_those_that_a_loop_counts(
     }
 
     assert flight[column] == pytest.approx(by_hand[expected], nan_ok=True)
+
+
+def arrivals_before(flight: pd.Series, flights: pd.DataFrame, hours: float) -> pd.DataFrame:
+    since = flight["moment"] - timedelta(hours=hours)
+    return flights[(flights["arrived_at"] > since) & (flights["arrived_at"] <= flight["moment"])]
+
+
+@pytest.mark.parametrize(
+    ("column", "same", "hours"),
+    [
+        ("arrivals_dest_6h_lost", ["dest"], 6),
+        ("arrivals_dest_24h_lost", ["dest"], 24),
+        ("arrivals_all_6h_lost", [], 6),
+        ("arrivals_origin_carrier_24h_lost", ["origin", "carrier"], 24),
+        ("arrivals_route_24h_delay", ["origin", "dest"], 24),
+        ("arrivals_dest_carrier_24h_delay", ["dest", "carrier"], 24),
+    ],
+)
+def test_what_flights_lost_on_the_way_is_what_a_loop_finds(
+    column: str, same: list[str], hours: float, weeks: pd.DataFrame, tables: Tables
+) -> None:
+    flights = tables["flights"]
+    for position in (700, 5000, 9000):
+        flight = weeks.iloc[position]
+        landed = arrivals_before(flight, flights, hours)
+        landed = landed[(landed[same] == flight[same]).all(axis=1)]
+        value = landed["arr_delay_minutes"] - (landed["dep_delay_minutes"] if column.endswith("lost") else 0)
+
+        assert flight[column] == pytest.approx(value.mean(), nan_ok=True)
+
+
+@pytest.mark.parametrize("days", [7, 28])
+def test_the_record_of_a_flight_number_is_what_a_loop_finds(
+    days: int, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    flights, at_least = tables["flights"], params.label.at_least
+    number = flights.set_index("entity_id")["flight_number"]
+    for position in (700, 5000, 9000):
+        flight = weeks.iloc[position]
+        all_landed = arrivals_before(flight, flights, 24 * days)["arr_delay_minutes"]
+        own = (flights["carrier"] == flight["carrier"]) & (flights["flight_number"] == number[flight["entity_id"]])
+        landed = all_landed[own]
+        late = (landed >= at_least).mean() - (all_landed >= at_least).mean()
+
+        assert flight[f"record_{days}d_count"] == len(landed) > 0
+        assert flight[f"record_{days}d_late"] == pytest.approx(late)
+        assert flight[f"record_{days}d_delay"] == pytest.approx(landed.mean() - all_landed.mean())
+
+
+def test_the_wind_is_split_into_its_parts_from_east_and_north(weeks: pd.DataFrame) -> None:
+    known = weeks[weeks["wind_direction_degrees"].notna()]
+    north_wind = known[known["wind_direction_degrees"].isin([0, 360])]
+    east_wind = known[known["wind_direction_degrees"] == 90]
+
+    np.testing.assert_allclose(
+        np.hypot(known["wind_from_east_mph"], known["wind_from_north_mph"]), known["wind_speed_mph"], atol=1e-9
+    )
+    np.testing.assert_allclose(north_wind["wind_from_north_mph"], north_wind["wind_speed_mph"], atol=1e-9)
+    np.testing.assert_allclose(east_wind["wind_from_east_mph"], east_wind["wind_speed_mph"], atol=1e-9)
+    assert len(north_wind) > 100
+    assert len(east_wind) > 100
+    assert known["wind_from_east_mph"].min() < 0
+    assert known["wind_from_north_mph"].min() < 0
 
 
 def test_who_is_overdue_is_who_a_loop_finds(weeks: pd.DataFrame, tables: Tables) -> None:

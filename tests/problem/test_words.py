@@ -40,6 +40,50 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
         ("temp_f", np.nan, "not known: the temperature at JFK"),
         ("wind_gust_mph", np.nan, "no gusts reported at JFK"),
         ("previous_leg_status", 1, "the aircraft's previous flight out of New York is in the air"),
+        (
+            "arrivals_dest_6h_lost",
+            12.3,
+            "arrivals at SFO from New York in the last 6 hours lost 12 minutes on the way on average",
+        ),
+        (
+            "arrivals_all_6h_lost",
+            -1,
+            "arrivals from New York in the last 6 hours made up 1 minute on the way on average",
+        ),
+        (
+            "arrivals_dest_24h_lost",
+            np.nan,
+            "not known: the time lost on the way by arrivals at SFO from New York in the last 24 hours",
+        ),
+        ("arrivals_route_24h_delay", 0, "arrivals at SFO from JFK in the last 24 hours were on time on average"),
+        ("wind_direction_degrees", 350, "wind at JFK from the north"),
+        ("wind_direction_degrees", 220, "wind at JFK from the south-west"),
+        ("wind_from_east_mph", -11.6, "wind at JFK: 12 mph from the west"),
+        ("wind_from_north_mph", 0.2, "no wind from north or south at JFK"),
+        ("record_28d_count", 1, "VX 29 has landed once in the last 28 days"),
+        ("record_7d_count", 0, "VX 29 has not landed in the last 7 days"),
+        (
+            "record_28d_late",
+            0.12,
+            "VX 29 was 15 minutes late or more 12 times in 100 more often than flights from New York in general in the "
+            "last 28 days",
+        ),
+        (
+            "record_7d_late",
+            0.001,
+            "VX 29 was 15 minutes late or more as often as flights from New York in general in the last 7 days",
+        ),
+        (
+            "record_7d_delay",
+            -9.6,
+            "VX 29 landed 10 minutes earlier on average than flights from New York in general in the last 7 days",
+        ),
+        (
+            "record_7d_delay",
+            0.3,
+            "VX 29 landed as late on average as flights from New York in general in the last 7 days",
+        ),
+        ("record_28d_delay", np.nan, "not known: the mean delay of VX 29 in the last 28 days"),
         ("return_slack_expected", -30, "with its delay the aircraft is back 30 minutes too late"),
     ],
 )

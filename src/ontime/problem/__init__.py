@@ -75,5 +75,6 @@ PROBLEM = Problem(
     },
     example_day=date(2013, 11, 27),
     example_hour=18,
+    lookback_hours=24 * max(catalogue.RECORD_DAYS),
     halo_hours=catalogue.LATEST_ARRIVAL_HOURS,
 )  # fmt: skip

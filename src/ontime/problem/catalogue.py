@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from ontime.declaration import Feature, KnownFrom
 
+Windows = Mapping[tuple[str, int], Sequence[str]]  # group, hours -> measures
+
 LATEST_HOURS = 48  # older observations, and older events of an aircraft, count as unknown
 LATEST_ARRIVAL_HOURS = 44  # after the scheduled departure: the longest delay, 24 h, and the longest flight, 20 h
 # Flights with the same values of these columns are a group.
@@ -17,6 +19,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "dest": ("dest",),
     "tailnum": ("tailnum",),
     "origin_carrier": ("origin", "carrier"),
+    "route": ("origin", "dest"),
+    "dest_carrier": ("dest", "carrier"),
+    "number": ("carrier", "flight_number"),
 }
 # Groups of flights -> description of their departures, and below of their arrivals.
 DEPARTED = {
@@ -24,11 +29,31 @@ DEPARTED = {
     "origin_carrier": "of this airline from this airport",
     "all": "from New York",
 }
-ARRIVED = {"dest": "at this destination", "origin": "from this airport", "carrier": "of this airline"}
+ARRIVED = {
+    "dest": "at this destination",
+    "origin": "from this airport",
+    "carrier": "of this airline",
+    "all": "from New York",
+    "origin_carrier": "of this airline from this airport",
+    "route": "of this route",
+    "dest_carrier": "of this airline at this destination",
+}
 TIMETABLED = {"origin": DEPARTED["origin"], "origin_carrier": DEPARTED["origin_carrier"], "dest": "to this destination"}
 TIMETABLE_MINUTES = (15, 60)
-DEPARTURE_WINDOWS = tuple((group, hours) for group in DEPARTED for hours in (1, 3))  # group, hours
-ARRIVAL_WINDOWS = (("dest", 24), ("origin", 3), ("carrier", 6))
+MEASURES = {
+    "count": ("flights", "{}"),
+    "late": ("share", "share {{at_least}} minutes late or more among {}"),
+    "delay": ("minutes", "mean delay of {}"),
+    "lost": ("minutes", "mean minutes lost on the way (arrival delay minus departure delay) of {}"),
+}
+DELAYS, LOST = ("count", "late", "delay"), ("lost",)
+DEPARTURE_WINDOWS = {(group, hours): DELAYS for group in DEPARTED for hours in (1, 3)}
+ARRIVAL_WINDOWS = {("dest", 24): DELAYS, ("origin", 3): DELAYS, ("carrier", 6): DELAYS}
+EN_ROUTE_WINDOWS = {
+    ("dest", 6): LOST, ("dest", 24): LOST, ("all", 6): LOST, ("origin_carrier", 24): LOST,
+    ("route", 24): ("delay",), ("dest_carrier", 24): ("delay",),
+}  # fmt: skip
+RECORD_DAYS = (7, 28)
 OVERDUE_GROUPS = ("origin", "origin_carrier")
 # Measured columns of the weather -> unit, meaning.
 MEASURED = {
@@ -97,24 +122,49 @@ def _weather() -> list[Feature]:
     ]  # fmt: skip
 
 
+def _wind() -> list[Feature]:
+    common = KnownFrom.MOMENT, "wind"
+    return [
+        Feature("wind_direction_degrees", "degrees, 90 is east", "where the wind at the origin comes from", *common),
+        Feature("wind_from_east_mph", "mph", "part of that wind from the east; below 0 from the west", *common),
+        Feature("wind_from_north_mph", "mph", "part of that wind from the north; below 0 from the south", *common),
+    ]
+
+
+def _windows(event: str, groups: Mapping[str, str], windows: Windows, family: str) -> list[Feature]:
+    features = []
+    for (group, hours), measures in windows.items():
+        what = f"{event} {groups[group]} in the last {hours} h"
+        for measure in measures:
+            unit, template = MEASURES[measure]
+            name = f"{event}_{group}_{hours}h_{measure}"
+            features.append(Feature(name, unit, template.format(what), KnownFrom.MOMENT, family))
+    return features
+
+
 def _operations() -> list[Feature]:
     common = KnownFrom.MOMENT, "operations"
-    windows = [("departures", group, DEPARTED[group], hours) for group, hours in DEPARTURE_WINDOWS]
-    windows += [("arrivals", group, ARRIVED[group], hours) for group, hours in ARRIVAL_WINDOWS]
-    features = []
-    for event, group, words, hours in windows:
-        stem, what = f"{event}_{group}_{hours}h", f"{event} {words} in the last {hours} h"
-        features += [
-            Feature(f"{stem}_count", "flights", what, *common),
-            Feature(f"{stem}_late", "share", f"share {{at_least}} minutes late or more among {what}", *common),
-            Feature(f"{stem}_delay", "minutes", f"mean delay of {what}", *common),
-        ]
+    features = _windows("departures", DEPARTED, DEPARTURE_WINDOWS, "operations")
+    features += _windows("arrivals", ARRIVED, ARRIVAL_WINDOWS, "operations")
     for group in OVERDUE_GROUPS:
         what = f"flights {DEPARTED[group]} scheduled in the last 3 h"
         features += [
             Feature(f"overdue_{group}_share", "share", f"{what}: share that has not left", *common),
             Feature(f"overdue_{group}_wait", "minutes", f"{what}: mean wait of all so far", *common),
         ]
+    return features
+
+
+def _record() -> list[Feature]:
+    features = []
+    for days in RECORD_DAYS:
+        what = f"arrivals of this airline and flight number in the last {days} days"
+        for measure in DELAYS:
+            unit, template = MEASURES[measure]
+            less = "" if measure == "count" else ", less that of all flights from New York"
+            features.append(
+                Feature(f"record_{days}d_{measure}", unit, template.format(what) + less, KnownFrom.MOMENT, "record")
+            )
     return features
 
 
@@ -135,5 +185,6 @@ def _rotation() -> list[Feature]:
 
 
 FEATURES: Sequence[Feature] = (
-    *_schedule(), *_congestion(), *_plane(), *_weather(), *_operations(), *_rotation(),
+    *_schedule(), *_congestion(), *_plane(), *_weather(), *_wind(),
+    *_operations(), *_windows("arrivals", ARRIVED, EN_ROUTE_WINDOWS, "en_route"), *_record(), *_rotation(),
 )  # fmt: skip

@@ -17,9 +17,11 @@ from ontime.params import FeatureParams
 from ontime.problem.catalogue import (
     ARRIVAL_WINDOWS,
     DEPARTURE_WINDOWS,
+    EN_ROUTE_WINDOWS,
     LATEST_HOURS,
     MEASURED,
     OVERDUE_GROUPS,
+    RECORD_DAYS,
     TIMETABLE_MINUTES,
     TIMETABLED,
 )
@@ -38,7 +40,8 @@ def online_features(
     `tables` must begin `halo_hours` before `start`; the timetable must reach an hour past `end`. Rows outside have no
     effect, so a month built alone equals the same month built with its year.
     """
-    window = window_of(tables["flights"], start, end, params, LATEST_HOURS)
+    flights = tables["flights"]
+    window = window_of(flights, start, end, params, LATEST_HOURS)
     return {
         **_congestion(window),
         **_plane(window.flights[window.in_period], tables["planes"]),
@@ -46,6 +49,7 @@ def online_features(
         **_operations(window, question),
         **_overdue(window),
         **_rotation(window),
+        **_record(window_of(flights, start, end, params, 24 * max(RECORD_DAYS)), question),
     }
 
 
@@ -73,7 +77,13 @@ def _weather(window: Window, observed: pd.DataFrame) -> Columns:
     codes = _origin_codes(window.flights["origin"][window.in_period])
     row = Events(origins, known_at).latest(codes, window.moment, window.lookback)
     columns = {name: pick(values, row) for name, values in _with_changes(observed, origins).items()}
-    return columns | {"weather_age_hours": (window.moment - pick(known_at, row)) / HOUR_MINUTES}
+    direction = pick(observed["wind_direction_degrees"].to_numpy(np.float64), row)
+    return columns | {
+        "weather_age_hours": (window.moment - pick(known_at, row)) / HOUR_MINUTES,
+        "wind_direction_degrees": direction,
+        "wind_from_east_mph": columns["wind_speed_mph"] * np.sin(np.radians(direction)),
+        "wind_from_north_mph": columns["wind_speed_mph"] * np.cos(np.radians(direction)),
+    }
 
 
 def _origin_codes(origins: pd.Series) -> Integers:
@@ -100,26 +110,53 @@ def _with_changes(weather: pd.DataFrame, origins: Integers) -> Columns:
 
 
 def _operations(window: Window, question: Question) -> Columns:
-    """Number, late share and mean delay of the departures and arrivals known at the prediction moment.
-
-    "Late" has the limit of the label, for departures too.
-    """
+    """Measures of the departures and arrivals known at the prediction moment."""
     columns: Columns = {}
-    kinds = (
-        ("departures", window.actual_departure, window.scheduled_departure, DEPARTURE_WINDOWS),
-        ("arrivals", window.actual_arrival, window.scheduled_arrival, ARRIVAL_WINDOWS),
-    )
-    for kind, actual, scheduled, spans in kinds:
-        delay = np.where(actual < NEVER, actual - scheduled, 0)
-        values = {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
-        events = {group: Events(window.groups[group], actual, values) for group, _ in spans}
-        for group, hours in spans:
-            count, sums = events[group].within(window.codes(group), window.moment, hours * HOUR_MINUTES)
-            stem = f"{kind}_{group}_{hours}h"
-            columns[f"{stem}_count"] = count.astype(np.float64)
-            columns[f"{stem}_late"] = share(sums["late"], count)
-            columns[f"{stem}_delay"] = share(sums["delay"], count)
+    for kind, actual, values, windows in (
+        ("departures", window.actual_departure, _of_departures(window, question), [*DEPARTURE_WINDOWS.items()]),
+        ("arrivals", window.actual_arrival, _of_arrivals(window, question),
+         [*ARRIVAL_WINDOWS.items(), *EN_ROUTE_WINDOWS.items()]),
+    ):  # fmt: skip
+        events = {group: Events(window.groups[group], actual, values) for (group, _), _ in windows}
+        for (group, hours), measures in windows:
+            measured = _measures(events[group], window.codes(group), window.moment, hours)
+            columns |= {f"{kind}_{group}_{hours}h_{measure}": measured[measure] for measure in measures}
     return columns
+
+
+def _record(window: Window, question: Question) -> Columns:
+    """Measures of the arrivals of this flight number; delays less those of all flights, which the weather explains."""
+    values = _of_arrivals(window, question)
+    own, all_flights = (Events(window.groups[group], window.actual_arrival, values) for group in ("number", "all"))
+    columns: Columns = {}
+    for days in RECORD_DAYS:
+        measured = _measures(own, window.codes("number"), window.moment, 24 * days)
+        usual = _measures(all_flights, window.codes("all"), window.moment, 24 * days)
+        columns[f"record_{days}d_count"] = measured["count"]
+        columns |= {f"record_{days}d_{name}": measured[name] - usual[name] for name in ("late", "delay")}
+    return columns
+
+
+def _of_departures(window: Window, question: Question) -> dict[str, Integers]:
+    return _delay_and_late(window.actual_departure, window.scheduled_departure, question)
+
+
+def _of_arrivals(window: Window, question: Question) -> dict[str, Integers]:
+    values = _delay_and_late(window.actual_arrival, window.scheduled_arrival, question)
+    lost = values["delay"] - (window.actual_departure - window.scheduled_departure)
+    return values | {"lost": np.where(window.actual_arrival < NEVER, lost, 0)}
+
+
+def _delay_and_late(actual: Integers, scheduled: Integers, question: Question) -> dict[str, Integers]:
+    """The delay of each flight, and whether it reaches the limit of the label; 0 of one that is not known."""
+    delay = np.where(actual < NEVER, actual - scheduled, 0)
+    return {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
+
+
+def _measures(events: Events, groups: Integers, moment: Integers, hours: int) -> Columns:
+    """The number of events in the hours before each moment, and the mean of each of their values."""
+    count, sums = events.within(groups, moment, hours * HOUR_MINUTES)
+    return {"count": count.astype(np.float64)} | {name: share(total, count) for name, total in sums.items()}
 
 
 def _overdue(window: Window) -> Columns:

@@ -15,8 +15,10 @@ from ontime.problem.request import Flight
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 LEG_STATES = ("has not left yet", "is in the air", "has landed")
 MOST_DAYS_TO_HOLIDAY = 7
-WINDOW = re.compile(r"(departures|arrivals)_(\w+)_(\d+)h_(count|late|delay)")
+WINDOW = re.compile(r"(departures|arrivals)_(\w+)_(\d+)h_(count|late|delay|lost)")
 TIMETABLE = re.compile(r"timetable_(\w+)_(\d+)min")
+RECORD = re.compile(r"record_(\d+)d_(count|late|delay)")
+COMPASS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 
 
 class Context(NamedTuple):
@@ -25,6 +27,7 @@ class Context(NamedTuple):
     carrier: str
     origin: str
     dest: str
+    number: str  # "B6 29"
     question: Question
 
 
@@ -34,7 +37,11 @@ Sentence = Callable[[float, Context], str]
 def reason(name: str, value: float | str, flight: Flight, names: Names, question: Question) -> str:
     """A feature of a flight in a few words, such as "wind at JFK: 18 mph"."""
     context = Context(
-        names.get("carrier", {}).get(flight.carrier, flight.carrier), flight.origin, flight.dest, question
+        carrier=names.get("carrier", {}).get(flight.carrier, flight.carrier),
+        origin=flight.origin,
+        dest=flight.dest,
+        number=f"{flight.carrier} {flight.flight_number}",
+        question=question,
     )
     if name in ("carrier", "origin", "dest"):
         return _category(name, not isinstance(value, str), context, names)
@@ -73,6 +80,9 @@ def _sentence(name: str) -> Sentence:
         return lambda value, context: (
             f"{_count(value, _scheduled(group, context))} scheduled within {span(int(minutes))}, this one included"
         )
+    if matched := RECORD.fullmatch(name):
+        days, kind = matched.groups()
+        return lambda value, context: _record(kind, value, context, f"the last {days} days")
     return SENTENCES[name]
 
 
@@ -80,8 +90,9 @@ def _subject(name: str, context: Context) -> str:
     """What is unknown, if a feature has no value."""
     if matched := WINDOW.fullmatch(name):
         event, group, hours, kind = matched.groups()
-        what = {"count": "the number", "late": "the late share", "delay": "the mean delay"}[kind]
-        return f"{what} of {_flights_of(event, group, context)} in {_last(int(hours))}"
+        return f"{WHAT[kind]} {_flights_of(event, group, context)} in {_last(int(hours))}"
+    if matched := RECORD.fullmatch(name):
+        return f"{WHAT[matched[2]]} {context.number} in the last {matched[1]} days"
     if matched := TIMETABLE.fullmatch(name):
         return f"how many {_scheduled(matched[1], context)} are scheduled at about the same time"
     return SUBJECTS.get(name, "the timetable").format(**context._asdict())
@@ -98,6 +109,10 @@ def _flights_of(event: str, group: str, context: Context) -> str:
         "dest": f"arrivals at {context.dest} from New York",
         "origin": f"arrivals of flights from {context.origin}",
         "carrier": f"{context.carrier} arrivals from New York",
+        "all": "arrivals from New York",
+        "origin_carrier": f"{context.carrier} arrivals from {context.origin}",
+        "route": f"arrivals at {context.dest} from {context.origin}",
+        "dest_carrier": f"{context.carrier} arrivals at {context.dest} from New York",
     }[group]
 
 
@@ -114,7 +129,41 @@ def _window(kind: str, value: float, context: Context, flights: str, last: str) 
         return f"{_count(value, flights)} in {last}"
     if kind == "late":
         return f"{_percent(value)} of the {flights} in {last} were {context.question.terms['span']} late or more"
+    if kind == "lost":
+        return f"{flights} in {last} {_lost(value)} on the way on average"
     return f"{flights} in {last} were {_off_schedule(value)} on average"
+
+
+def _lost(minutes: float) -> str:
+    """
+    >>> _lost(7.6), _lost(-4), _lost(0.2)
+    ('lost 8 minutes', 'made up 4 minutes', 'lost no time')
+    """
+    whole = round(abs(minutes))
+    return f"{'lost' if minutes > 0 else 'made up'} {_minutes(whole)}" if whole else "lost no time"
+
+
+def _record(kind: str, value: float, context: Context, last: str) -> str:
+    """What is known of this flight number; its delays are compared with those of all flights from New York."""
+    number, others = context.number, f"flights from New York in general in {last}"
+    if kind == "count":
+        return f"{number} has {'landed ' + _times(value) if value else 'not landed'} in {last}"
+    if kind == "late":
+        times, late = round(abs(100 * value)), f"{number} was {context.question.terms['span']} late or more"
+        more = "more" if value > 0 else "less"
+        return f"{late} {times} times in 100 {more} often than {others}" if times else f"{late} as often as {others}"
+    minutes = round(abs(value))
+    if not minutes:
+        return f"{number} landed as late on average as {others}"
+    return f"{number} landed {_minutes(minutes)} {'later' if value > 0 else 'earlier'} on average than {others}"
+
+
+def _times(count: float) -> str:
+    """
+    >>> _times(1), _times(26)
+    ('once', '26 times')
+    """
+    return "once" if round(count) == 1 else f"{count:,.0f} times"
 
 
 def _last(hours: int) -> str:
@@ -195,6 +244,16 @@ def _rain(when: str) -> Sentence:
     )
 
 
+def _wind_from(ahead: str, behind: str) -> Sentence:
+    def sentence(value: float, context: Context) -> str:
+        speed = _number(abs(value))
+        if speed == "0":
+            return f"no wind from {ahead} or {behind} at {context.origin}"
+        return f"wind at {context.origin}: {speed} mph from the {ahead if value > 0 else behind}"
+
+    return sentence
+
+
 def _overdue_share(flights: str) -> Sentence:
     return lambda value, context: (
         f"{_percent(value)} of the {flights.format(**context._asdict())} scheduled in the last 3 hours have not left"
@@ -233,6 +292,11 @@ SENTENCES: Mapping[str, Sentence] = {
         if np.isnan(value)
         else f"gusts at {context.origin}: {_number(value)} mph"
     ),
+    "wind_direction_degrees": lambda value, context: (
+        f"wind at {context.origin} from the {COMPASS[round(value / 45) % len(COMPASS)]}"
+    ),
+    "wind_from_east_mph": _wind_from("east", "west"),
+    "wind_from_north_mph": _wind_from("north", "south"),
     "precip_inches": _rain("the last observed hour"),
     "pressure_mb": lambda value, context: f"air pressure at {context.origin}: {_number(value)} mbar",
     "visib_miles": lambda value, context: (
@@ -263,6 +327,10 @@ SENTENCES: Mapping[str, Sentence] = {
         "with its delay the aircraft is back with", "with its delay the aircraft is back {} too late"
     ),
 }
+WHAT = {
+    "count": "the number of", "late": "the late share of", "delay": "the mean delay of",
+    "lost": "the time lost on the way by",
+}  # fmt: skip
 HAS_TEXT_FOR_NAN = {"wind_gust_mph"}  # no gust was reported
 SUBJECTS: Mapping[str, str] = {
     "plane_age_years": "the age of the aircraft",
@@ -272,6 +340,9 @@ SUBJECTS: Mapping[str, str] = {
     "dewp_f": "the dew point at {origin}",
     "humid_percent": "the humidity at {origin}",
     "wind_speed_mph": "the wind at {origin}",
+    "wind_direction_degrees": "where the wind at {origin} comes from",
+    "wind_from_east_mph": "where the wind at {origin} comes from",
+    "wind_from_north_mph": "where the wind at {origin} comes from",
     "precip_inches": "rain or snow at {origin}",
     "pressure_mb": "the air pressure at {origin}",
     "visib_miles": "the visibility at {origin}",

@@ -65,9 +65,9 @@ def window_of(flights: pd.DataFrame, start: datetime, end: datetime, params: Fea
 def _codes(flights: pd.DataFrame) -> dict[str, Integers]:
     """For each of GROUPS, a number for each flight: -1 where a column of the group is empty."""
     numbers = {name: pd.factorize(flights[name]) for name in dict.fromkeys(chain(*GROUPS.values()))}
-    codes = {}
+    codes: dict[str, Integers] = {}
     for group, columns in GROUPS.items():
-        code = np.zeros(len(flights), dtype=np.int64)
+        code: Integers = np.zeros(len(flights), dtype=np.int64)
         for values, unique in map(numbers.__getitem__, columns):
             code = np.where((code < 0) | (values < 0), -1, code * len(unique) + values)
         codes[group] = code

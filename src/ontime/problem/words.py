@@ -46,7 +46,10 @@ WORDS = Words(
         "congestion": "how many flights are scheduled at the same time",
         "plane": "the aircraft's age and size",
         "weather": "the weather at the origin",
+        "wind": "where the wind at the origin comes from",
         "operations": "delays of the flights before it",
+        "en_route": "time that flights lost on the way, and delays on this route",
+        "record": "how late this flight number was in the weeks before",
         "rotation": "where the aircraft is",
     },
     of_the_day="An aircraft that is late carries its delay into its next flight, which is why operations known at the "
