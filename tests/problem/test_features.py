@@ -154,17 +154,25 @@ def test_the_record_of_a_flight_number_is_what_a_loop_finds(
     days: int, weeks: pd.DataFrame, tables: Tables, params: Params
 ) -> None:
     flights, at_least = tables["flights"], params.label.at_least
-    number = flights.set_index("entity_id")["flight_number"]
+    timetable = flights.set_index("entity_id")
+    same = ["carrier", "flight_number", "origin", "dest"]
+    known = weeks[weeks["record_7d_count"] > 0]
     for position in (700, 5000, 9000):
-        flight = weeks.iloc[position]
+        flight = known.iloc[position]
         all_landed = arrivals_before(flight, flights, 24 * days)["arr_delay_minutes"]
-        own = (flights["carrier"] == flight["carrier"]) & (flights["flight_number"] == number[flight["entity_id"]])
-        landed = all_landed[own]
+        landed = all_landed[(flights[same] == timetable.loc[flight["entity_id"], same]).all(axis=1)]
         late = (landed >= at_least).mean() - (all_landed >= at_least).mean()
 
-        assert flight[f"record_{days}d_count"] == len(landed) > 0
+        assert flight[f"record_{days}d_count"] == len(landed)
         assert flight[f"record_{days}d_late"] == pytest.approx(late)
         assert flight[f"record_{days}d_delay"] == pytest.approx(landed.mean() - all_landed.mean())
+
+
+def test_a_flight_number_that_has_not_flown_has_no_record(weeks: pd.DataFrame) -> None:
+    new = weeks[weeks["record_28d_count"] == 0]
+
+    assert 0 < len(new) < len(weeks) / 5
+    assert new[["record_7d_late", "record_7d_delay", "record_28d_late", "record_28d_delay"]].isna().all(axis=None)
 
 
 def test_the_wind_is_split_into_its_parts_from_east_and_north(weeks: pd.DataFrame) -> None:

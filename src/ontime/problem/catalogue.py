@@ -21,7 +21,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "origin_carrier": ("origin", "carrier"),
     "route": ("origin", "dest"),
     "dest_carrier": ("dest", "carrier"),
-    "number": ("carrier", "flight_number"),
+    # With the route, because numbers are given to other flights: in 2023's files, in each month.
+    "number": ("carrier", "flight_number", "origin", "dest"),
 }
 # Groups of flights -> description of their departures, and below of their arrivals.
 DEPARTED = {
@@ -158,7 +159,7 @@ def _operations() -> list[Feature]:
 def _record() -> list[Feature]:
     features = []
     for days in RECORD_DAYS:
-        what = f"arrivals of this airline and flight number in the last {days} days"
+        what = f"arrivals of this flight number on this route in the last {days} days"
         for measure in DELAYS:
             unit, template = MEASURES[measure]
             less = "" if measure == "count" else ", less that of all flights from New York"
