@@ -58,14 +58,14 @@ def _months(moment: str, rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def _profile(table: str, column: str, period: str, values: pd.Series) -> Profile:
-    known = values.dropna()
-    nonzero = known[known != 0]
+    present = values.dropna()
+    nonzero = present[present != 0]
     statistics = {
         "filled": float(values.notna().mean()),
-        "nonzero": float((known != 0).mean()),
+        "nonzero": float((present != 0).mean()),
         "magnitude": float(nonzero.abs().mean()),
     }
-    return Profile(table, column, period, statistics, float(known.iloc[0]) if known.nunique() == 1 else None)
+    return Profile(table, column, period, statistics, float(present.iloc[0]) if present.nunique() == 1 else None)
 
 
 def extremes_of(profiles: Iterable[Profile]) -> Extremes:
