@@ -51,4 +51,12 @@ def rename(name: str) -> None:
     renaming.main(name)
 
 
-COMMANDS = (new_problem, decisions, adopt, rename)
+@click.command(cls=ProjectCommand)
+def profile() -> None:
+    """Write the limits of measured columns, from the dataset of params.yaml."""
+    from pipelines.tools import profile_columns
+
+    profile_columns.main()
+
+
+COMMANDS = (new_problem, decisions, adopt, rename, profile)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from monitoring import performance, samples, table_metrics
 from monitoring.alerts import Metrics
 from monitoring.performance import Performance
-from ontime import database, database_tables, online_store, release
+from ontime import database, database_tables, online_store, release, sources
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.release import Manifest
@@ -90,6 +90,7 @@ def window_quality(context: DayContext, measured: Performance) -> dict[str, Any]
 def read_metrics(context: DayContext, champion: Manifest, window: Window) -> Metrics:
     """Every metric that an alert rule may name; None if there are no data for it."""
     rows, reference = window.rows, samples.read_reference(context.settings, champion)
+    dataset = sources.dataset(context.params.dataset)
     today = predictions_since(context, context.day, champion, vectors=True)
     texts = online_store.texts_between(context.engine, champion.question, midnight(context.day), context.now)
     settled = rows[rows["day"] == pd.Timestamp(context.day - timedelta(days=context.params.monitor.settle_days))]
@@ -98,7 +99,9 @@ def read_metrics(context: DayContext, champion: Manifest, window: Window) -> Met
         "skewed_share": max((row.evidence["share"] for row in _decisions_today(context, "skew")), default=0.0),
         "late_share": max((row.evidence["share"] for row in _decisions_today(context, "late events")), default=0.0),
         "silent": float(today.empty) if len(today) or _has_predicted(context) else None,
-        **table_metrics.prediction_metrics(today, reference, table_metrics.categorical_features(today, texts)),
+        **table_metrics.prediction_metrics(
+            today, reference, table_metrics.categorical_features(today, texts), accepted=dataset.blind_features
+        ),
         "unlabelled_share": table_metrics.unlabelled_share(settled),
         **table_metrics.performance_metrics(window.performance),
         **_drift_metrics(context, champion),

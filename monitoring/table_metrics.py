@@ -21,15 +21,16 @@ BLIND_SHARE, MAX_REFERENCE_SHARE = 0.99, 0.5
 
 
 def prediction_metrics(
-    rows: pd.DataFrame, reference: pd.DataFrame, categories: pd.DataFrame
+    rows: pd.DataFrame, reference: pd.DataFrame, categories: pd.DataFrame, accepted: Sequence[str] = ()
 ) -> dict[str, float | None]:
     """Metrics of a day's predictions that need no outcome. `rows`: `predictions_with_outcomes`, with vectors.
 
     `reference`: the test entities of the release. `categories`: of the rows, from `categorical_features`.
+    `accepted`: features that may be missing for all rows, from `Dataset.blind_features`.
     """
     return {
         "stale_feed_share": _stale_feed_share(rows),
-        "blind_features": _blind_features(rows, reference),
+        "blind_features": _blind_features(rows, reference, accepted),
         "request_only_share": _share(rows["features"] == "request") if schema.ONLINE else None,
         "unseen_share": _share(_has_unseen_category(rows, categories)),
     }
@@ -127,12 +128,12 @@ def _stale_feed_share(rows: pd.DataFrame) -> float | None:
     return max((share for share in shares if share is not None), default=None)
 
 
-def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame) -> float | None:
+def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame, accepted: Sequence[str]) -> float | None:
     """The number of features that are missing for nearly all entities today, but not in most of the reference."""
     online = _online(rows)
     if online.empty:
         return None
-    names = list(schema.ONLINE)
+    names = [name for name in schema.ONLINE if name not in accepted]
     return float(
         ((online[names].isna().mean() > BLIND_SHARE) & (reference[names].isna().mean() < MAX_REFERENCE_SHARE)).sum()
     )

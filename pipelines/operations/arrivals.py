@@ -85,10 +85,10 @@ def clean_by_day(tables: Tables) -> Arrived:
     Raises ContractBroken if the rest violates it too, such as a table without days.
     """
     try:
-        return Arrived(contract.clean(tables)[0], ())
+        return Arrived(contract.clean(tables, profiled=False)[0], ())
     except contract.ContractBroken:
         remaining, broken = _without_broken_days(tables)
-        return Arrived(contract.clean(remaining)[0], broken)
+        return Arrived(contract.clean(remaining, profiled=False)[0], broken)
 
 
 def _without_broken_days(tables: Tables) -> tuple[Tables, tuple[Batch, ...]]:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from ontime import contract_parts, repeated_keys, requests, sources
+from ontime import column_profiles, contract_parts, repeated_keys, requests, sources
 from ontime.checks import in_bulk
 from ontime.contract_parts import Part, Whole
 from ontime.datasets import KEY, Holds, Table, Tables
@@ -28,12 +28,15 @@ class ContractBroken(Refusal):
     """The tables violate their contract. The message names table, column, rule, number of rows and the first ones."""
 
 
-def clean(tables: Tables) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, Any]]:
+def clean(tables: Tables, *, profiled: bool = True) -> tuple[Tables, dict[str, pd.DataFrame], dict[str, Any]]:
     """Clean the tables; return them, the quarantined rows (with the rule as `reason`), and the report.
 
     Raises ContractBroken if the cleaned tables violate the contract. Every rule counts rows of the raw tables.
+    `profiled`: months of measured columns must look as in `Data.profile`; a few days of a feed cannot be judged by it.
     """
     part = clean_part(tables)
+    if not profiled:
+        part = part._replace(profiles=[])
     whole = join_parts([part], again=lambda: [part])
     return part.tables, whole.quarantined, whole.report
 
@@ -51,7 +54,7 @@ def clean_part(tables: Tables, period: Period | None = None) -> Part:
         raw_hits = {rule.name: hits[rule.name].loc[raw[rule.table].index] for rule in DATA.known_errors}
     counts, small_counts = _counts(raw, raw_hits)
     if excessive := [each for table in DATA.long for each in _excessive_errors(raw, table, raw_hits)]:
-        return Part({}, {}, counts | {"cleaned": counts["rows"]}, small_counts, excessive, {})
+        return Part({}, {}, counts | {"cleaned": counts["rows"]}, small_counts, excessive, {}, [])
     cleaned, quarantined = _quarantine(_repair(tables, hits), hits)
     violations, keys = list[Violation](), repeated_keys.Hashes()
     if period:
@@ -61,7 +64,8 @@ def clean_part(tables: Tables, period: Period | None = None) -> Part:
             keys |= repeated_keys.hashes_of(table, _keys(table.contract(cleaned)), cleaned[table.name])
     counts["cleaned"] = {table.name: len(cleaned[table.name]) for table in DATA.long}
     violations += [each for table in DATA.long for each in _violations(cleaned, table)]
-    return Part(cleaned, quarantined, counts, small_counts, violations, keys)
+    profiles = [each for table in DATA.tables for each in column_profiles.profiles_of(table, cleaned[table.name])]
+    return Part(cleaned, quarantined, counts, small_counts, violations, keys, profiles)
 
 
 def join_parts(parts: Iterable[Part], again: Callable[[], Iterable[Part]]) -> Whole:
@@ -75,6 +79,9 @@ def join_parts(parts: Iterable[Part], again: Callable[[], Iterable[Part]]) -> Wh
     for (name, columns), hashes in whole.repeated.items():
         rows = (part.tables[name] for part in again() if part.tables)
         violations.append(repeated_keys.violation((name, columns), hashes, rows))
+    if DATA.profile:
+        extremes = column_profiles.read_extremes(DATA.profile)
+        violations += column_profiles.violations_of_profiles(whole.profiles, extremes, DATA.profile)
     _refuse(violations)
     return whole
 
@@ -121,7 +128,7 @@ def _missing(tables: Tables, table: Table) -> list[Violation]:
     contract = table.contract(tables)
     required = [name for name, column in contract.columns.items() if column.required]
     # All other code needs these columns, whether or not the contract lists them.
-    required += [*([table.moment] if table.moment else []), *table.availability.columns]
+    required += [*([table.moment] if table.moment else []), *table.availability.columns, *table.measured]
     if table.name == DATA.entities:
         label = PROBLEM.label
         required += [KEY, *PROBLEM.request.model_fields, DATA.event_at, label.column, label.known_at]

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ontime import repeated_keys
+from ontime.column_profiles import Profile
 from ontime.datasets import Tables
 from ontime.problem.data import DATA
 from ontime.violations import Violation
@@ -22,6 +23,7 @@ class Part(NamedTuple):
     small_counts: Counts  # of the small tables, the same for each month
     violations: list[Violation]
     keys: repeated_keys.Hashes
+    profiles: list[Profile]
 
 
 class Whole(NamedTuple):
@@ -32,13 +34,14 @@ class Whole(NamedTuple):
     report: dict[str, Any]  # reports/data_quality.json
     violations: list[Violation]
     repeated: repeated_keys.Hashes
+    profiles: list[Profile]
 
 
 def add_parts(parts: Iterable[Part]) -> Whole:
     """Add up the parts as they come. At most what they quarantine, and 8 bytes for each key, is kept of all of them."""
     first: Part | None = None  # of those that have tables
     counts: Counts = {}
-    violations, keys = list[Violation](), list[repeated_keys.Hashes]()
+    violations, keys, profiles = list[Violation](), list[repeated_keys.Hashes](), list[Profile]()
     quarantined = dict[str, list[pd.DataFrame]]()
     for part in parts:
         counts = _sum(counts, part.counts)
@@ -48,6 +51,7 @@ def add_parts(parts: Iterable[Part]) -> Whole:
             continue
         first = first or part
         violations += _different(first, part)
+        profiles += [each for each in part.profiles if DATA.table(each.table).moment or part is first]
         for name, rows in part.quarantined.items():
             if DATA.table(name).moment or part is first:
                 quarantined.setdefault(name, []).append(rows)
@@ -58,6 +62,7 @@ def add_parts(parts: Iterable[Part]) -> Whole:
         _report(counts, part.small_counts),
         violations + empty,
         repeated_keys.in_several_months(keys),
+        profiles,
     )
 
 

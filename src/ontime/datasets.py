@@ -6,6 +6,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import Literal
 
 import pandas as pd
@@ -43,6 +44,8 @@ class Dataset:
     unadapted: Callable[[], Tables] | None = (
         None  # the published data without repairs, to show how the contract rejects them
     )
+    # Online features without values, because `read` empties a column: the monitor's blind_features does not count them
+    blind_features: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Table:
     contract: Callable[[Tables], pa.DataFrameSchema]
     moment: str | None = None
     rules: Mapping[str, Holds] = field(default_factory=dict)  # on whole rows: name -> which rows are valid
+    measured: tuple[str, ...] = ()  # numeric columns of which each month must look as in Data.profile
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ class Data:
     known_errors: tuple[Rule, ...] = ()
     # Rows are cleaned month by month: the known errors see the rows of a month and those this long before and after it.
     halo: timedelta = timedelta(0)
+    # Statistics of the `measured` columns in the months of the reference dataset: `ontime profile` writes this file.
+    profile: Path | None = None
     names: Callable[[Tables], Names] = lambda _: {}  # names of the codes in requests
     # Additional counts in reports/data_quality.json, of the raw rows of a month; those of all months are added.
     counts: Mapping[str, Callable[[Tables], int | Mapping[str, int]]] = field(default_factory=dict)
@@ -128,12 +134,20 @@ def _wrong(data: Data) -> Iterator[str]:
         yield "known_errors: two rules have the same name; rename one"
     for rule in data.known_errors:
         yield from _wrong_rule(rule, tables)
+    if data.profile is None and (measured := [table.name for table in data.tables if table.measured]):
+        yield f"profile: is missing, but {measured[0]} has measured columns; name a file that `ontime profile` writes"
     online = [feature.name for feature in PROBLEM.features if feature.known_from is not KnownFrom.REQUEST]
     if online and data.online_features is None:
         yield f"online_features: is missing, but {online[0]} is not computed from the request"
     for name, dataset in data.datasets.items():
-        if dataset.first_day > dataset.last_day:
-            yield f"datasets: {name}: first_day {dataset.first_day} is after last_day {dataset.last_day}"
+        yield from _wrong_dataset(name, dataset, online)
+
+
+def _wrong_dataset(name: str, dataset: Dataset, online: list[str]) -> Iterator[str]:
+    if dataset.first_day > dataset.last_day:
+        yield f"datasets: {name}: first_day {dataset.first_day} is after last_day {dataset.last_day}"
+    for feature in sorted({*dataset.blind_features} - {*online}):
+        yield f"datasets: {name}: blind_features: {feature} is not an online feature"
 
 
 def _wrong_rule(rule: Rule, tables: Mapping[str, Table]) -> Iterator[str]:

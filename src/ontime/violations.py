@@ -22,6 +22,7 @@ class Violation(NamedTuple):
     note: str = ""
     values: int = 0
     at_most: float = 0.0
+    unit: str = "row"  # of `rows` and `first`
 
     @property
     def is_broken(self) -> bool:
@@ -31,8 +32,8 @@ class Violation(NamedTuple):
         text = f"{self.place}: {self.rule}"
         if self.rows is None:
             return f"{text} {self.note}".rstrip()
-        shown = "first " + ", ".join(f"row {row}: {value!r}" for row, value in self.first) if self.first else ""
-        return "; ".join(filter(None, [f"{text}: {self.rows} rows", shown, self.note]))
+        shown = "first " + ", ".join(f"{self.unit} {row}: {value!r}" for row, value in self.first) if self.first else ""
+        return "; ".join(filter(None, [f"{text}: {self.rows} {self.unit}s", shown, self.note]))
 
 
 def add_up(violations: Iterable[Violation]) -> list[Violation]:

@@ -173,7 +173,7 @@ def test_completion_is_a_script_of_the_shell() -> None:
     )
 
     assert "_ONTIME_COMPLETE=bash_complete" in call("completion", "bash").output
-    assert completed.stdout == "plain,promote\n"
+    assert completed.stdout == "plain,profile\nplain,promote\n"
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -36,6 +36,7 @@ COUNTS = {
     "repeated_observation": 0,
     "doubled_local_hour": 6,
     "no_gust": 20_778,
+    "no_precipitation": 0,
     "no_pressure": 2_729,
     "no_build_year": 70,
 }
@@ -61,6 +62,7 @@ COUNTS_2023 = {
     "repeated_observation": 0,
     "doubled_local_hour": 6,
     "no_gust": 26_207,
+    "no_precipitation": 26_207,
     "no_pressure": 10,
     "no_build_year": 89,
 }
@@ -70,6 +72,9 @@ REFUSED_2023 = (
     "flights: departed_at agrees with the clock in New York: 424613 rows; first row 0: 'AA499-EWR-20230101T0500Z'",
     "weather: hour agrees with the clock in New York: 26207 rows; first row 0: 'EWR'",
     "weather.wind_gust_mph: is measured, not wind_speed_mph x 1.15 (knots converted twice): 23911 rows; first row 0: 2",
+    "weather.precip_inches: mean size of the values that are not 0 between 0.0217 and 0.248: 12 months; first month 20",
+    "weather.wind_gust_mph: share of rows with a value between 0.0527 and 0.676: 12 months; first month 2023-01: 0.999",
+    "weather.wind_gust_mph: mean size of the values that are not 0 between 17.1 and 35.2: 12 months; first month 2023-",
 )
 
 

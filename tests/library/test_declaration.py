@@ -150,6 +150,11 @@ def test_every_wrong_entry_is_told_at_once() -> None:
         ({"drift_of": {"planes": ("seats",)}}, "drift_of: planes is not a table with a moment"),
         ({"online_features": None}, "online_features: is missing, but [a-z0-9_]+ is not computed from the request"),
         ({"tables": (*DATA.tables, DATA.tables[0])}, "tables: two have the same name"),
+        ({"profile": None}, "profile: is missing, but flights has measured columns"),
+        (
+            {"datasets": {"cold": replace(DATA.datasets["flights-2013"], blind_features=("distance_miles",))}},
+            "datasets: cold: blind_features: distance_miles is not an online feature",
+        ),
         (
             {"known_errors": (replace(DATA.known_errors[0], table="planes", emptied=("seats",)),)},
             "cancelled: `emptied` needs days, but planes",

@@ -112,6 +112,18 @@ def test_a_category_of_the_online_store_that_lost_its_values_is_blind(monkeypatc
     assert metrics["blind_features"] == 1
 
 
+def test_a_feature_that_the_dataset_declares_as_blind_is_not_counted() -> None:
+    rows = answered().assign(vector=[np.full(len(schema.FEATURE_NAMES), np.nan, np.float32).tobytes()])
+    reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES})
+    accepted = schema.ONLINE[:2]
+
+    metrics = table_metrics.prediction_metrics(
+        rows, reference, table_metrics.categorical_features(rows, {}), accepted=accepted
+    )
+
+    assert metrics["blind_features"] == len(schema.ONLINE) - len(accepted)
+
+
 def test_no_answers_have_no_categories() -> None:
     assert table_metrics.categorical_features(answered().iloc[:0], {}).empty
 

@@ -180,9 +180,8 @@ def with_settle_days(params: Params, days: int) -> Params:
 def test_an_outcome_that_takes_two_weeks_is_stored(
     tables: Tables, params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        contract, "clean", lambda tables: (tables, {})
-    )  # the contract would refuse flights of two weeks
+    # The contract would refuse flights of two weeks.
+    monkeypatch.setattr(contract, "clean", lambda tables, **_: (tables, {}))
     taking, patient = outcomes_after(tables, 14), with_settle_days(params, 14)
     since, now = datetime(2013, 2, 22, 18, tzinfo=UTC), datetime(2013, 2, 22, 21, tzinfo=UTC)
 
@@ -303,6 +302,15 @@ def test_two_broken_batches_are_reported_separately(july: Tables, params: Params
 
 def test_without_errors_nothing_is_quarantined(july: Tables, params: Params) -> None:
     assert arrived_from(july, params).broken == ()
+
+
+def test_months_of_columns_are_not_judged_here_because_no_day_could_be_quarantined_for_them(raw: Tables) -> None:
+    month = sources.cut(raw, datetime(2013, 7, 1, 4, tzinfo=UTC), datetime(2013, 8, 1, 4, tzinfo=UTC))
+    dry = {**month, "weather": month["weather"].assign(precip_inches=0.0)}
+    with pytest.raises(ContractBroken, match=r"weather\.precip_inches: share of values that are not 0"):
+        contract.clean(dry)
+
+    assert arrivals.clean_by_day(dry).broken == ()
 
 
 def test_known_data_errors_break_no_batch(july: Tables, params: Params) -> None:

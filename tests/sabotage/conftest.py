@@ -184,3 +184,9 @@ def production_on_sunday(sunday: Evening, raw: Tables, params: Params, tmp_path:
 def week(raw: Tables) -> Tables:
     """The raw tables around the week that ends with Saturday: small enough to break one after another."""
     return sources.cut(raw, midnight(SATURDAY - timedelta(days=6)), midnight(SATURDAY + timedelta(days=1)))
+
+
+@pytest.fixture(scope="session")
+def month(raw: Tables) -> Tables:
+    """The raw tables of February: enough rows to judge how the columns are distributed."""
+    return sources.cut(raw, midnight(date(2013, 2, 1)), midnight(date(2013, 3, 1)))

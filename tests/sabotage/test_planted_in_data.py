@@ -12,6 +12,7 @@ from ontime.contract import ContractBroken
 from ontime.datasets import SourceBroken, Tables
 from ontime.local_time import midnight
 from ontime.params import Params
+from ontime.problem import rules
 from ontime.problem.sources import minutes_of_day
 from tests.futures import with_another_future
 from tests.sabotage.conftest import Reported
@@ -38,13 +39,23 @@ ONE_HOUR_WEST = ["ORD", "MDW", "DFW", "IAH", "HOU", "MSP", "MCI", "STL", "MSY", 
 def refusal(week: Tables) -> Refusal:
     """The contract's error for a change of these tables, which it accepts unchanged."""
     contract.clean(week)
+    return _refused
 
-    def refused(broken: Tables) -> ContractBroken:
-        with pytest.raises(ContractBroken) as raised:
-            contract.clean(broken)
-        return raised.value
 
-    return refused
+@pytest.fixture
+def refusal_of_month(month: Tables) -> Refusal:
+    contract.clean(month)
+    return _refused
+
+
+def _refused(broken: Tables) -> ContractBroken:
+    with pytest.raises(ContractBroken) as raised:
+        contract.clean(broken)
+    return raised.value
+
+
+def with_weather(tables: Tables, **columns: pd.Series | float) -> Tables:
+    return {**tables, "weather": tables["weather"].assign(**columns)}
 
 
 def on_saturday(moments: pd.Series) -> pd.Series:
@@ -85,6 +96,69 @@ def test_one_airport_in_celsius_is_not_repaired_away(week: Tables, refusal: Refu
 @sabotage("changed unit", "arrival delays in hours", CONTRACT)
 def test_delays_in_hours_are_refused(week: Tables, refusal: Refusal, reported: Reported) -> None:
     reported(refusal(with_flights(week, arr_delay_minutes=week["flights"]["arr_delay_minutes"] / 60)))
+
+
+@sabotage("changed unit", "a month's temperatures and dew points in Celsius", CONTRACT)
+def test_a_month_in_celsius_is_refused(month: Tables, refusal_of_month: Refusal, reported: Reported) -> None:
+    weather = month["weather"]
+
+    reported(refusal_of_month({**month, "weather": in_celsius(weather, weather["temp_f"].notna())}))
+
+
+@sabotage("changed unit", "a month's rain in millimetres, each value within its range", CONTRACT)
+def test_a_month_of_rain_in_millimetres_is_refused(
+    month: Tables, refusal_of_month: Refusal, reported: Reported
+) -> None:
+    millimetres = month["weather"]["precip_inches"] * 25.4
+
+    assert millimetres.max() < rules.WEATHER_LIMITS["precip_inches"][1]
+    reported(refusal_of_month(with_weather(month, precip_inches=millimetres)))
+
+
+@sabotage("changed unit", "a month's wind in metres per second", CONTRACT)
+def test_a_month_of_wind_in_metres_per_second_is_refused(
+    month: Tables, refusal_of_month: Refusal, reported: Reported
+) -> None:
+    reported(refusal_of_month(with_weather(month, wind_speed_mph=month["weather"]["wind_speed_mph"] * 0.447)))
+
+
+@sabotage("changed unit", "a month's visibility in kilometres", CONTRACT)
+def test_a_month_of_visibility_in_kilometres_is_refused(
+    month: Tables, refusal_of_month: Refusal, reported: Reported
+) -> None:
+    reported(refusal_of_month(with_weather(month, visib_miles=month["weather"]["visib_miles"] * 1.609)))
+
+
+@sabotage(
+    "changed unit",
+    "a month's visibility in kilometres, with 10 for all that is more",
+    instead="nothing in the values: 10 or more in kilometres is usual weather in miles too. Visibility has no second "
+    "measurement to compare with",
+)
+def test_visibility_in_kilometres_that_ends_at_ten_is_not_seen(month: Tables, reported: Reported) -> None:
+    kilometres = (month["weather"]["visib_miles"] * 1.609).clip(upper=10)
+
+    contract.clean(with_weather(month, visib_miles=kilometres))
+
+    reported("the contract holds")
+
+
+@sabotage("changed meaning", "a month's rain as the hour's first reading instead of its sum, as in 2023", CONTRACT)
+def test_a_reading_instead_of_the_sum_is_refused(month: Tables, refusal_of_month: Refusal, reported: Reported) -> None:
+    rain = month["weather"]["precip_inches"]
+    reading = (rain / 5).round(2).where(rain == 0, lambda first: first.clip(lower=0.0001))  # 0.0001 marks a trace
+
+    reported(refusal_of_month(with_weather(month, precip_inches=reading)))
+
+
+@sabotage("changed meaning", "a month in which it never rains", CONTRACT)
+def test_a_month_that_is_zero_is_refused(month: Tables, refusal_of_month: Refusal, reported: Reported) -> None:
+    reported(refusal_of_month(with_weather(month, precip_inches=0.0)))
+
+
+@sabotage("changed meaning", "a barometer that repeats its last value for a month", CONTRACT)
+def test_a_month_that_is_constant_is_refused(month: Tables, refusal_of_month: Refusal, reported: Reported) -> None:
+    reported(refusal_of_month(with_weather(month, pressure_mb=1017.6)))
 
 
 @sabotage("shifted time zone", "New York local time labelled UTC, as in the flights of 2023", CONTRACT)

@@ -168,9 +168,9 @@ def test_a_day_without_weather_stops_everything(production: World, reported: Rep
 
 @sabotage(
     "changed unit",
-    "wind in metres per second",
+    "a day's wind in metres per second",
     instead="a unit in the feed itself: wind has no second measurement to compare with, as temperature has in dew "
-    "point and humidity",
+    "point and humidity. Retraining stops once the feed has a month of it",
 )
 def test_wind_in_metres_per_second_is_not_seen(production: World, reported: Reported) -> None:
     weather, winds = production.tables["weather"].copy(), ["wind_speed_mph", "wind_gust_mph"]

@@ -103,6 +103,16 @@ def a_day_in_celsius_at_one_airport(tables: Tables) -> Tables:
     return {**tables, "weather": weather}
 
 
+def rain_in_millimetres(tables: Tables) -> Tables:
+    """Every twelfth hour has 1.27 mm."""
+    rain = np.where(np.arange(len(tables["weather"])) % 12, 0.0, 1.27)
+    return {**tables, "weather": tables["weather"].assign(precip_inches=rain)}
+
+
+def fewer_seats(tables: Tables) -> Tables:
+    return {**tables, "planes": tables["planes"].assign(seats=tables["planes"]["seats"] // 4 + 1)}
+
+
 def no_whole_miles(tables: Tables) -> Tables:
     return {**tables, "flights": tables["flights"].astype({"distance_miles": float})}
 
@@ -119,7 +129,8 @@ def seats_of_no_plane(tables: Tables) -> Tables:
     "broken",
     [
         out_of_range_in_two_months, a_key_in_two_months, a_key_three_times, an_airline_of_one_month,
-        a_day_in_celsius_at_one_airport, no_whole_miles, no_weather_column, seats_of_no_plane,
+        a_day_in_celsius_at_one_airport, rain_in_millimetres, fewer_seats,
+        no_whole_miles, no_weather_column, seats_of_no_plane,
     ],
 )  # fmt: skip
 def test_the_errors_of_months_are_those_of_all_rows_at_once(

@@ -1,6 +1,7 @@
 """Declares the data of flights: datasets, tables with their availability and contracts, known errors."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from ontime.availability import Observed, Scheduled, Static
 from ontime.datasets import Data, Table, Tables
@@ -45,6 +46,7 @@ DATA = Data(
             ),
             contract=rules.flights_contract,
             rules=rules.FLIGHTS_RULES,
+            measured=("distance_miles", "dep_delay_minutes", "arr_delay_minutes", "air_minutes"),
         ),
         Table(
             "weather",
@@ -52,14 +54,17 @@ DATA = Data(
             availability=Observed("known_at"),
             contract=rules.weather_contract,
             rules=rules.WEATHER_RULES,
+            measured=tuple(rules.WEATHER_LIMITS),
         ),
-        Table("planes", availability=Static(), contract=lambda _: rules.PLANES),
+        Table("planes", availability=Static(), contract=lambda _: rules.PLANES,
+              measured=("built_year", "engines", "seats")),
         Table("airports", availability=Static(), contract=lambda _: rules.AIRPORTS),
         Table("airlines", availability=Static(), contract=lambda _: rules.AIRLINES),
     ),
     online_features=features.online_features,
     known_errors=known_errors.KNOWN_ERRORS,
     halo=timedelta(days=4),  # to an aircraft's previous leg: two days late at most, and 40 hours there and back
+    profile=Path(__file__).with_name("profile.json"),  # of 2013
     names=names,
     counts={"weather_hours_missing": rules.weather_hours_missing},
     drift_of={

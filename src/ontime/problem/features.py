@@ -101,11 +101,11 @@ def _with_changes(weather: pd.DataFrame, origins: Integers) -> Columns:
 
     measured = {name: weather[name].to_numpy(np.float64) for name in MEASURED}
     temperature, pressure, rain = (measured[name] for name in ("temp_f", "pressure_mb", "precip_inches"))
-    last_three = np.nan_to_num([rain, before(1, rain), before(2, rain)])
+    last_three = np.array([rain, before(1, rain), before(2, rain)])
     return measured | {
         "temp_change_3h_f": temperature - before(3, temperature),
         "pressure_change_3h_mb": pressure - before(3, pressure),
-        "precip_3h_inches": last_three.sum(axis=0),
+        "precip_3h_inches": np.where(np.isnan(last_three).all(axis=0), np.nan, np.nansum(last_three, axis=0)),
     }
 
 

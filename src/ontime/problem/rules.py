@@ -35,6 +35,11 @@ DAY_MINUTES = 1440
 CLOCKS_OFF_AT_MOST = 0.01  # share of a day's arrivals; in 2023, three delays span a clock change
 HUMIDITY_OFF_PERCENT, HUMIDITY_OFF_AT_MOST = 5, 0.25  # share of a day's observations; far above every day of 2013
 NO_TIME_TO_FLY_AT_MOST = 0.1  # share of a day's flights; above 2013's worst day, a storm in the west
+WEATHER_LIMITS = {
+    "temp_f": (-30, 120), "dewp_f": (-40, 90), "humid_percent": (0, 100), "wind_direction_degrees": (0, 360),
+    "wind_speed_mph": (0, 253), "wind_gust_mph": (0, 253), "precip_inches": (0, 12),
+    "pressure_mb": (900, 1100), "visib_miles": (0, 10),
+}  # fmt: skip
 
 
 def elapsed_minutes(flights: pd.DataFrame) -> pd.Series:
@@ -128,13 +133,9 @@ def _humidity_agrees(weather: pd.DataFrame) -> pd.Series:
 
 def weather_contract(tables: Tables) -> pa.DataFrameSchema:
     weather = tables["weather"]
-    limits = {
-        "temp_f": (-30, 120), "dewp_f": (-40, 90), "humid_percent": (0, 100), "wind_direction_degrees": (0, 360),
-        "wind_speed_mph": (0, 253), "wind_gust_mph": (0, 253), "precip_inches": (0, 12),
-        "pressure_mb": (900, 1100), "visib_miles": (0, 10),
-    }  # fmt: skip
     measured = {
-        name: pa.Column(float, between(limit, name.rsplit("_", 1)[1]), nullable=True) for name, limit in limits.items()
+        name: pa.Column(float, between(limit, name.rsplit("_", 1)[1]), nullable=True)
+        for name, limit in WEATHER_LIMITS.items()
     }
     measured["wind_gust_mph"].checks.append(
         few(lambda gust: _computed_from_wind(gust, weather["wind_speed_mph"]), GUST_COPIES_LIMIT,
