@@ -38,7 +38,7 @@ def test_they_are_the_declared_ideas_and_no_feature() -> None:
 
 
 def test_no_column_of_an_idea_is_a_feature_of_a_model(week: pd.DataFrame) -> None:
-    columns = {name for name in week if "." in name}
+    columns = {name for name in map(str, week) if "." in name}
 
     assert {name.partition(".")[0] for name in columns} == set(IDEAS)
     assert not columns & set(schema.FEATURE_NAMES)
@@ -55,7 +55,7 @@ def test_another_future_changes_no_idea_of_who_was_asked_about_before_it(
 
     assert_frame_equal(changed[changed["moment"] <= cut], built[built["moment"] <= cut])
     for idea in IDEAS:
-        columns = [name for name in built if name.startswith(f"{idea}.")]
+        columns = [name for name in map(str, built) if name.startswith(f"{idea}.")]
         later = (each.loc[each["moment"] > cut, columns] for each in (changed, built))
         assert not next(later).equals(next(later)), idea
 

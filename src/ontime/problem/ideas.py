@@ -130,7 +130,7 @@ def since_four(tables: Tables, start: datetime, end: datetime, params: FeaturePa
 
 def _four_in_the_morning(moment: Integers) -> Integers:
     """The last 04:00 in New York at or before each moment."""
-    clock = pd.to_datetime(moment, unit="m", utc=True).tz_convert(NEW_YORK).tz_localize(None)
+    clock = pd.DatetimeIndex(moment.astype("datetime64[m]"), tz="UTC").tz_convert(NEW_YORK).tz_localize(None)
     four = ((clock - DAY_BEGINS).floor("D") + DAY_BEGINS).tz_localize(NEW_YORK).tz_convert("UTC").tz_localize(None)
     return four.to_numpy("datetime64[m]").astype(np.int64)
 
