@@ -13,6 +13,7 @@ from ontime.datasets import KEY
 from ontime.params import Params, Train
 from ontime.partitions import Partition
 from ontime.problem.data import DATA
+from ontime.progress import progress_bar
 from pipelines.labelled import LabelledRows, read_rows, survey
 from pipelines.layout import VALIDATED, read_tables
 
@@ -34,7 +35,8 @@ def read_study_rows(
     features = entities.rows.in_memory()
     if not declared:
         return StudyRows(entities, features, np.empty((len(features), 0), np.float32), [])
-    built = pd.concat([build_ideas(part, declared, params) for part in month_parts(period)])
+    parts = progress_bar(list(month_parts(period)), desc="study features: builds ideas", unit="partitions")
+    built = pd.concat([build_ideas(part, declared, params) for part in parts])
     columns = built.set_index(pd.Index(split.row_keys(built[KEY]))).drop(columns=[KEY, "moment"])
     return StudyRows(entities, features, columns.loc[entities.keys].to_numpy(np.float32), [*columns])
 

@@ -27,13 +27,13 @@ def worth_of_features(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """Rows of the study: families left out of all features, and ideas added to all. Others are not drawn."""
     drawn = sorted((row for row in rows if row["kind"] != "in"), key=lambda row: -row["worth"]["value"])
     with axes_of(31 * len(drawn) + 40, "log-loss saved") as (figure, axes):
-        axes.axvline(0, color=INK, linewidth=1.2)
         dots = {}
         for place, row in enumerate(drawn):
             worth, verdict = row["worth"], WorthVerdict(row["verdict"])
+            axes.vlines(0, place, place + 0.4, color=INK, linewidth=1.2)  # not through the name above it
             axes.plot([worth["low"], worth["high"]], [place + 0.2] * 2, color=COLOURS[verdict], linewidth=2)
             dots[verdict] = axes.scatter(worth["value"], place + 0.2, s=42, color=COLOURS[verdict], zorder=3)
-            value = f"{worth['value']:+.4f}"
+            value = f"{worth['value']:+z.4f}"
             name = f"{row['name']} (idea)" if row["kind"] == "idea" else row["name"]
             write(axes, shortened(name, WIDTH - text_width(value) - 16), 0, place - 0.2, color=INK)
             write(axes, value, 1, place - 0.2, ha="right")
