@@ -172,7 +172,10 @@ tune: install  ## search for hyperparameters inside the training period, and pri
 	@$(ONTIME) tune
 
 study: install  ## measure how much the features are worth, for the model card: ablations and permutation importance
-	@$(ONTIME) study
+	@$(ONTIME) study card
+
+study-features: install  ## measure what each family of features and each idea for a feature is worth: docs/what-features-are-worth.md
+	@$(ONTIME) study features
 
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
 	@$(ONTIME) imbalance

@@ -51,7 +51,7 @@ def ontime(quiet: bool) -> None:
 SECTIONS = {
     "Start": ("start",),
     "Your own problem": ("problem",),
-    "Model": ("model", "imbalance"),
+    "Model": ("model", "study", "imbalance"),
     "Production": ("monitoring", "orchestrate", "replay", "production"),
     "Streaming": ("streaming",),
 }

@@ -74,14 +74,6 @@ def compare(as_json: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-def study() -> None:
-    """Measure how much the features are worth, for the model card."""
-    from pipelines.tools import study as feature_study
-
-    feature_study.main()
-
-
-@click.command(cls=ProjectCommand)
 @click.argument("version", type=VERSION)
 @click.option("--to", "folder", type=ProjectPath(), required=True, help="The folder to write.")
 def pack(version: int, folder: Path) -> None:
@@ -130,5 +122,5 @@ def tune() -> None:
 
 
 COMMANDS = (
-    promote, rollback, shadow, canary, withdraw, approve, compare, pack, reproduce, sign, rotate_key, tune, study,
+    promote, rollback, shadow, canary, withdraw, approve, compare, pack, reproduce, sign, rotate_key, tune,
 )  # fmt: skip

@@ -57,7 +57,7 @@ class ProjectCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         environment.enforce()  # restarts the process if that changes it
         os.chdir(environment.ROOT)
-        with errors_in_one_line(ctx.info_name or ""):
+        with errors_in_one_line(ctx.command_path.partition(" ")[2]):
             return super().invoke(ctx)
 
 

@@ -97,7 +97,7 @@ def explanation_method(test: TestSet) -> explain.Method:
 
 
 def read_study() -> Study | None:
-    """What `ontime study` has measured, perhaps of an earlier model; None if nothing."""
+    """What `ontime study card` has measured, perhaps of an earlier model; None if nothing."""
     return Study.from_json(read_json(STUDY)) if STUDY.exists() else None
 
 

@@ -33,7 +33,7 @@ TRAINED_ON = "trained_on.bin"  # in MODELS: `split.row_keys` of the entities tha
 REPORTS = Path("reports")
 PLOTS = REPORTS / "plots"
 EDA = REPORTS / "eda"
-STUDY = REPORTS / "study.json"  # by `ontime study`; `{}` if nothing has been studied
+STUDY = REPORTS / "study.json"  # by `ontime study card`; `{}` if nothing has been studied
 RECORD = (
     "months.json"  # of a folder of tables: which months each has. A month without rows has no file, but is not lost
 )

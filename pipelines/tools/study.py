@@ -1,4 +1,4 @@
-"""`ontime study`: what the model card shows and no training waits for -> reports/study.json.
+"""`ontime study card`: what the model card shows and no training waits for -> reports/study.json.
 
 - Ablations: the best algorithm fitted again without the features of each declared ablation.
 - Feature importance: the loss when one feature is shuffled (permutation importance).

@@ -1,18 +1,29 @@
 """`make tune`: an Optuna study of LightGBM on rolling folds of the training period; prints the best parameters.
 
 Not a stage. Each fold validates on the month after the months it trains on; the validation and test periods are never
-read. The values are copied into params.yaml by hand, so that a person reviews them and git records them.
+read. The search uses one seed; afterwards the best parameters are compared with the current ones with several, because
+a seed alone changes the log-loss. The values are copied into params.yaml by hand, so that a person reviews them and git
+records them.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import optuna
 import pandas as pd
 import yaml
 
-from ontime import evaluation, model, split
+from ontime import evaluation, feature_worth, model, split
 from ontime.candidates import LightGBMParams
-from ontime.params import Params, load_params
+from ontime.feature_worth import SEEDS, Worth, WorthVerdict
+from ontime.params import Params, Train, load_params
 from pipelines.labelled import read_period
+
+ADVICE = {
+    WorthVerdict.WORTH: "better beyond noise: copy them into params.yaml",
+    WorthVerdict.NOISE: "within noise: keep the current ones",
+    WorthVerdict.WORSE: "worse: keep the current ones",
+}
 
 
 def rolling_folds(days: pd.Series, folds: int) -> list[tuple[pd.Series, pd.Series]]:
@@ -32,18 +43,39 @@ def suggested_params(trial: optuna.trial.BaseTrial) -> LightGBMParams:
     )
 
 
-def mean_log_loss(features: pd.DataFrame, candidate: LightGBMParams, params: Params) -> float:
-    """The mean log-loss over the folds; each fold's categories come from its training months."""
-    train = params.train.changed("lightgbm", **candidate.model_dump())
-    losses = []
-    for past, month in rolling_folds(features["day"], params.tune.folds):
+def predicted_folds(
+    features: pd.DataFrame, candidate: LightGBMParams, train: Train, folds: int
+) -> Iterator[tuple[pd.DataFrame, model.Probabilities]]:
+    """The rows of each fold's month with their probabilities; a fold's categories come from its training months."""
+    changed = train.changed("lightgbm", **candidate.model_dump())
+    for past, month in rolling_folds(features["day"], folds):
         categories = model.categories_of(features[past])
-        fitted = model.fit(
-            "lightgbm", model.matrix_of(features[past], categories), features.loc[past, "label"].to_numpy(), train
-        )
-        probabilities = model.predict(fitted, model.matrix_of(features[month], categories))
-        losses.append(evaluation.losses(features.loc[month, "label"].to_numpy(), probabilities).mean())
-    return float(np.mean(losses))
+        label = features.loc[past, "label"].to_numpy()
+        fitted = model.fit("lightgbm", model.matrix_of(features[past], categories), label, changed)
+        yield features[month], model.predict(fitted, model.matrix_of(features[month], categories))
+
+
+def mean_log_loss(features: pd.DataFrame, candidate: LightGBMParams, params: Params) -> float:
+    """The mean log-loss over the folds."""
+    folds = predicted_folds(features, candidate, params.train, params.tune.folds)
+    return float(np.mean([evaluation.losses(rows["label"].to_numpy(), each).mean() for rows, each in folds]))
+
+
+def worth_of_change(features: pd.DataFrame, best: LightGBMParams, params: Params) -> Worth:
+    """What the best parameters are worth against the current ones, as the mean of several seeds.
+
+    The same folds have chosen them, which favours them: a worth just beyond noise may still be the luck of the search.
+    """
+    current = LightGBMParams.model_validate(params.train.of("lightgbm").model_dump())
+    probabilities: dict[str, list[model.Probabilities]] = {"best": [], "current": []}
+    for seed in range(params.train.seed, params.train.seed + SEEDS):
+        seeded = params.train.model_copy(update={"seed": seed})
+        for name, candidate in (("best", best), ("current", current)):
+            folds = list(predicted_folds(features, candidate, seeded, params.tune.folds))
+            probabilities[name].append(np.concatenate([each for _, each in folds]))
+    rows = pd.concat([rows for rows, _ in folds])
+    having, lacking = (np.stack(probabilities[name]) for name in ("best", "current"))
+    return feature_worth.worth(rows["label"].to_numpy(), having, lacking, rows["day"].to_numpy())
 
 
 def main() -> None:
@@ -60,4 +92,13 @@ def main() -> None:
     )
     current = study.trials[0].value
     print(f"tune: mean log-loss over {params.tune.folds} months {study.best_value:.4f}, currently {current:.4f}")
-    print(yaml.safe_dump({"lightgbm": suggested_params(optuna.trial.FixedTrial(study.best_params)).model_dump()}))
+    if study.best_trial.number == 0:
+        print("tune: no trial is better than the current parameters")
+        return
+    best = suggested_params(optuna.trial.FixedTrial(study.best_params))
+    worth = worth_of_change(features, best, params)
+    print(
+        f"tune: {SEEDS} seeds save {worth.value:.4f} ({worth.low:.4f} to {worth.high:.4f} by days, "
+        f"{worth.seed_deviation:.4f} standard deviation by seed), {ADVICE[worth.verdict]}"
+    )
+    print(yaml.safe_dump({"lightgbm": best.model_dump()}))

@@ -1,4 +1,4 @@
-"""The study of a model, by `ontime study`: what the model card shows, and takes too long for each training."""
+"""The study of a model, by `ontime study card`: what the model card shows, and takes too long for each training."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

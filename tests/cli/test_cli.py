@@ -7,17 +7,18 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from cli.app import ontime
 from cli.project_commands import ProjectCommand
 from ontime import environment, locks
-from ontime.settings import Settings
+from ontime.settings import BadSettings, Settings
 from pipelines.operations import prune
 from pipelines.tools import doctor
 from tests import PARAMS_YAML, ROOT, service, without_settings
@@ -53,6 +54,15 @@ def ontime_process(
     )
 
 
+def runnable_commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """All commands by name, those of a group with its name before theirs."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {inner}", each) for inner, each in runnable_commands(command))
+        else:
+            yield name, command
+
+
 def test_help_lists_every_command_once_with_a_sentence() -> None:
     text = call("--help").output
 
@@ -64,9 +74,9 @@ def test_help_lists_every_command_once_with_a_sentence() -> None:
 
 
 def test_every_command_runs_with_the_projects_environment() -> None:
-    others = {name for name, command in ontime.commands.items() if not isinstance(command, ProjectCommand)}
+    runnable = dict(runnable_commands(ontime))
 
-    assert others == OWN_PROCESS
+    assert {name for name, command in runnable.items() if not isinstance(command, ProjectCommand)} == OWN_PROCESS
 
 
 def test_help_imports_nothing_that_takes_time() -> None:
@@ -100,6 +110,8 @@ def test_what_make_and_the_manifests_call_exists(path: str) -> None:
         (["prune", "--dry_run"], "No such option"),
         (["restore", "nowhere"], "nowhere does not exist"),
         (["diagnose", "--against-until", "2013-07-01"], "--against-until needs --against-from"),
+        (["study"], "Commands:"),
+        (["study", "model"], "No such command 'model'"),
         (["serve", "--port", "0"], "0 is not in the range 1<=x<=65535"),
     ],
 )
@@ -118,6 +130,18 @@ def test_an_invalid_setting_is_one_sentence_and_the_status_1(monkeypatch: pytest
 
     assert result.exit_code == 1
     assert re.fullmatch(r"prune: ONTIME_WORKERS=many .*\n", result.output)
+
+
+@pytest.mark.usefixtures("here")
+def test_an_error_names_the_command_with_its_group() -> None:
+    def refuse() -> None:
+        raise BadSettings("ONTIME_WORKERS=many is not a number")
+
+    commands = click.Group("ontime", [click.Group("study", [ProjectCommand("features", callback=refuse)])])
+
+    result = CliRunner().invoke(commands, ["study", "features"], prog_name="ontime")
+
+    assert (result.exit_code, result.output) == (1, "study features: ONTIME_WORKERS=many is not a number\n")
 
 
 @pytest.mark.usefixtures("here")

@@ -52,7 +52,7 @@ def test_nothing_else_is_touched(project: Project) -> None:
     changed = {line[3:] for line in project.git("status", "--porcelain").splitlines()}
 
     ours = ("src/ontime/problem/", "tests/problem/", "tests/reference/", "reports/", "docs/screenshots/")
-    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate")}
+    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate", "what-features-are-worth")}
     generated = {"params.yaml", "dvc.lock", *documents}
     assert {"params.yaml"} <= {path for path in changed if not path.startswith(ours)} <= generated
 
@@ -92,6 +92,15 @@ def test_releases_and_predictions_are_not_lost_unasked(tiny: Project) -> None:
 @pytest.mark.parametrize("path", WRITTEN)
 def test_what_the_stages_write_speaks_of_bikes(path: str, trained: Project) -> None:
     assert WORDS.findall((trained.folder / path).read_text()) == []
+
+
+def test_without_ideas_its_families_are_measured(trained: Project) -> None:
+    trained.make("study-features", "OMP_NUM_THREADS=1")
+
+    report = trained.json("reports/study_features.json")
+    page = (trained.folder / "docs/what-features-are-worth.md").read_text()
+    assert {row["kind"] for row in report["rows"]} == {"out", "in"}
+    assert WORDS.findall(page) == []
 
 
 @pytest.fixture(scope="module")

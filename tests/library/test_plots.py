@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from ontime import figures, operation_plots, plots
+from ontime import figures, operation_plots, plots, study_plots
 from ontime.figures import Picture
 
 LINE = np.linspace(0.02, 0.98, 30)
@@ -82,6 +82,11 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
     "slices": lambda n: plots.slices(
         [(f"dimension {k // 3}", name, 0.7 + 0.001 * k, (0.6, 0.8) if k % 4 else None, 10**min(k, 8))
          for k, name in enumerate(named(n))], 0.76, "on the test period"
+    ),
+    "worth": lambda n: study_plots.worth_of_features(
+        [{"kind": ("out", "idea")[k % 2], "name": name, "verdict": ("worth it", "within noise", "worse")[k % 3],
+          "worth": {"value": 0.01 - 0.002 * k, "low": 0.005 - 0.002 * k, "high": 0.015 - 0.002 * k}}
+         for k, name in enumerate(named(n))]
     ),
     "serving": lambda n: operation_plots.serving(
         {"ontime": {2**k: (800.0 * 2**k, 1.5 * 3**k) for k in range(min(n, 12))},

@@ -33,6 +33,7 @@ ONE_LETTER: Mapping[str, Mapping[str, str]] = {
 }
 MODULES = {
     "__init__": "the file of a package",
+    "ideas": "the library's module, and the problem's own that it loads",
     "features": "the stage, the library's module that it calls, and the problem's own that the library calls",
     "sources": "the library's module, and the problem's own that it calls",
 }

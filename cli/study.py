@@ -1,0 +1,29 @@
+"""The commands of `ontime study`: measurements that no training waits for."""
+
+import click
+
+from cli.project_commands import ProjectCommand
+
+
+@click.group()
+def study() -> None:
+    """Measure what no training waits for: `card` for the model card, `features` for families and ideas."""
+
+
+@study.command(cls=ProjectCommand)
+def card() -> None:
+    """Measure ablations, permutation importance and conformal sets, for the model card."""
+    from pipelines.tools import study as card_study
+
+    card_study.main()
+
+
+@study.command(cls=ProjectCommand)
+def features() -> None:
+    """Measure what each family of features and each idea is worth, on the validation period."""
+    from pipelines.tools import study_features
+
+    study_features.main()
+
+
+COMMANDS = (study,)
