@@ -16,7 +16,8 @@ from ontime.events import ALL_HISTORY, NEVER, Events, Integers
 from ontime.ideas import Idea
 from ontime.params import FeatureParams
 from ontime.problem.catalogue import LATEST_HOURS
-from ontime.problem.window import HOUR_MINUTES, Columns, Floats, Window, pick, share, window_of
+from ontime.problem.request import ORIGINS
+from ontime.problem.window import HOUR_MINUTES, Columns, Floats, Window, minutes_of, pick, share, window_of
 
 NEW_YORK = "America/New_York"
 RATE_HOURS = 28 * 24
@@ -30,15 +31,15 @@ def rates(tables: Tables, start: datetime, end: datetime, params: FeatureParams,
     window = window_of(tables["flights"], start, end, params, RATE_HOURS)
     late = _with_delay(window.actual_arrival, window.scheduled_arrival, question)["late"]
 
-    def within(codes: Integers) -> tuple[Integers, Integers]:
-        events = Events(codes, window.actual_arrival, {"late": late})
-        count, sums = events.within(codes[window.in_period], window.moment, RATE_HOURS * HOUR_MINUTES)
+    def within(group: str) -> tuple[Integers, Integers]:
+        events = Events(window.groups[group], window.actual_arrival, {"late": late})
+        count, sums = events.within(window.codes(group), window.moment, RATE_HOURS * HOUR_MINUTES)
         return count, sums["late"]
 
-    new_york = np.nan_to_num(share(*reversed(within(window.groups["all"]))))
+    new_york = np.nan_to_num(share(*reversed(within("all"))))
     columns: Columns = {}
     for group in ("route", "carrier", "dest", "origin_carrier"):
-        count, late_count = within(_route(window) if group == "route" else window.groups[group])
+        count, late_count = within(group)
         columns[group] = (late_count - count * new_york) / (count + PRIOR_FLIGHTS)
     return columns
 
@@ -46,11 +47,6 @@ def rates(tables: Tables, start: datetime, end: datetime, params: FeatureParams,
 def _with_delay(actual: Integers, scheduled: Integers, question: Question) -> dict[str, Integers]:
     delay = np.where(actual < NEVER, actual - scheduled, 0)
     return {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
-
-
-def _route(window: Window) -> Integers:
-    """A number for each pair of airports."""
-    return pd.factorize(window.flights["origin"] + window.flights["dest"])[0].astype(np.int64)
 
 
 def queue(tables: Tables, start: datetime, end: datetime, params: FeatureParams, _: Question) -> Columns:
@@ -135,8 +131,22 @@ def _four_in_the_morning(moment: Integers) -> Integers:
     return four.to_numpy("datetime64[m]").astype(np.int64)
 
 
+def airports(tables: Tables, start: datetime, end: datetime, params: FeatureParams, _: Question) -> Columns:
+    """Rain and visibility last observed at each of the three airports."""
+    window, observed = window_of(tables["flights"], start, end, params, LATEST_HOURS), tables["weather"]
+    origins = pd.Categorical(observed["origin"], categories=ORIGINS).codes.astype(np.int64)
+    observations = Events(origins, minutes_of(observed["known_at"]))
+    columns: Columns = {}
+    for code, origin in enumerate(ORIGINS):
+        row = observations.latest(np.full(len(window.moment), code), window.moment, window.lookback)
+        for name in ("precip_inches", "visib_miles"):
+            columns[f"{origin}_{name}"] = pick(observed[name].to_numpy(np.float64), row)
+    return columns
+
+
 IDEAS: Mapping[str, Idea] = {
     "rates": Idea("late arrivals in 28 days of route, airline, destination, and airline at the airport", rates),
+    "airports": Idea("rain and visibility at all three airports", airports),
     "queue": Idea("flights to leave before this one that have not", queue),
     "destination": Idea("departures to the destination in the last 3 and 6 hours", destination),
     "two_legs": Idea("the aircraft's leg before the previous one", two_legs),
