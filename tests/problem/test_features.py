@@ -156,9 +156,9 @@ def test_the_record_of_a_flight_number_is_what_a_loop_finds(
     flights, at_least = tables["flights"], params.label.at_least
     timetable = flights.set_index("entity_id")
     same = ["carrier", "flight_number", "origin", "dest"]
-    known = weeks[weeks["record_7d_count"] > 0]
+    with_record = weeks[weeks["record_7d_count"] > 0]
     for position in (700, 5000, 9000):
-        flight = known.iloc[position]
+        flight = with_record.iloc[position]
         all_landed = arrivals_before(flight, flights, 24 * days)["arr_delay_minutes"]
         landed = all_landed[(flights[same] == timetable.loc[flight["entity_id"], same]).all(axis=1)]
         late = (landed >= at_least).mean() - (all_landed >= at_least).mean()
@@ -176,19 +176,19 @@ def test_a_flight_number_that_has_not_flown_has_no_record(weeks: pd.DataFrame) -
 
 
 def test_the_wind_is_split_into_its_parts_from_east_and_north(weeks: pd.DataFrame) -> None:
-    known = weeks[weeks["wind_direction_degrees"].notna()]
-    north_wind = known[known["wind_direction_degrees"].isin([0, 360])]
-    east_wind = known[known["wind_direction_degrees"] == 90]
+    windy = weeks[weeks["wind_direction_degrees"].notna()]
+    north_wind = windy[windy["wind_direction_degrees"].isin([0, 360])]
+    east_wind = windy[windy["wind_direction_degrees"] == 90]
 
     np.testing.assert_allclose(
-        np.hypot(known["wind_from_east_mph"], known["wind_from_north_mph"]), known["wind_speed_mph"], atol=1e-9
+        np.hypot(windy["wind_from_east_mph"], windy["wind_from_north_mph"]), windy["wind_speed_mph"], atol=1e-9
     )
     np.testing.assert_allclose(north_wind["wind_from_north_mph"], north_wind["wind_speed_mph"], atol=1e-9)
     np.testing.assert_allclose(east_wind["wind_from_east_mph"], east_wind["wind_speed_mph"], atol=1e-9)
     assert len(north_wind) > 100
     assert len(east_wind) > 100
-    assert known["wind_from_east_mph"].min() < 0
-    assert known["wind_from_north_mph"].min() < 0
+    assert windy["wind_from_east_mph"].min() < 0
+    assert windy["wind_from_north_mph"].min() < 0
 
 
 def test_who_is_overdue_is_who_a_loop_finds(weeks: pd.DataFrame, tables: Tables) -> None:

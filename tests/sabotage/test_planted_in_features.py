@@ -16,6 +16,7 @@ from ontime.events import NEVER, Events
 from ontime.params import Params
 from ontime.problem import features as problem_features
 from ontime.problem.data import DATA
+from ontime.problem.window import HOUR_MINUTES, Columns, FlightWindow
 from ontime.refusal import Refusal
 from pipelines import features as stage
 from pipelines.features import KeyMissing
@@ -24,7 +25,7 @@ from tests import PARAMS_YAML
 from tests.sabotage.conftest import Reported
 from tests.sabotage.matrix import KEYS, MONTHS, POINT_IN_TIME, UNDECLARED, sabotage
 
-Make = Callable[[problem_features._Window], object]
+Make = Callable[[FlightWindow], object]
 SPRING = pd.Timestamp("2013-03-10 07:00", tz="UTC")  # New York's clock skips an hour
 LATER_HOURS = 2
 
@@ -81,7 +82,7 @@ def test_minutes_in_the_air_stop_the_stage(refusal: Callable[[Make], str], repor
 
 @sabotage("future leak", "the arrival delay of the aircraft's next leg", POINT_IN_TIME)
 def test_the_next_legs_delay_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
-    def next_leg(window: problem_features._Window) -> object:
+    def next_leg(window: FlightWindow) -> object:
         return window.flights.groupby("tailnum")["arr_delay_minutes"].shift(-1)[window.in_period].to_numpy()
 
     reported(refusal(next_leg))
@@ -106,13 +107,11 @@ def test_a_mean_of_the_label_stops_the_stage(
 
 @sabotage("future leak", "the number of flights cancelled at the airport up to the departure", POINT_IN_TIME)
 def test_a_count_of_later_cancellations_stops_the_stage(refusal: Callable[[Make], str], reported: Reported) -> None:
-    def cancelled(window: problem_features._Window) -> object:
+    def cancelled(window: FlightWindow) -> object:
         never = window.actual_departure == NEVER
         events = Events(window.groups["origin"][never], window.scheduled_departure[never])
         leaves = window.scheduled_departure[window.in_period]
-        return events.within(window.codes("origin"), leaves, LATER_HOURS * problem_features.HOUR_MINUTES)[0].astype(
-            float
-        )
+        return events.within(window.codes("origin"), leaves, LATER_HOURS * HOUR_MINUTES)[0].astype(float)
 
     reported(refusal(cancelled))
 
@@ -123,9 +122,9 @@ def test_one_row_ahead_around_a_clock_change_stops_the_stage(
 ) -> None:
     honest, change = problem_features._weather, int(SPRING.timestamp()) // 60
 
-    def ahead(window: problem_features._Window, *rest: object) -> problem_features.Columns:
-        confused = (window.moment >= change) & (window.moment < change + 6 * problem_features.HOUR_MINUTES)
-        moment = window.moment + np.where(confused, problem_features.HOUR_MINUTES, 0)
+    def ahead(window: FlightWindow, *rest: object) -> Columns:
+        confused = (window.moment >= change) & (window.moment < change + 6 * HOUR_MINUTES)
+        moment = window.moment + np.where(confused, HOUR_MINUTES, 0)
         return honest(replace(window, moment=moment), *rest)  # type: ignore[arg-type]  # what `build` passes on
 
     monkeypatch.setattr(problem_features, "_weather", ahead)
@@ -150,7 +149,7 @@ def test_code_that_takes_another_moment_stops_the_stage(
 ) -> None:
     honest = problem_features._operations
 
-    def ahead(window: problem_features._Window, question: Question) -> problem_features.Columns:
+    def ahead(window: FlightWindow, question: Question) -> Columns:
         return honest(replace(window, moment=window.moment + params.features.lead_minutes), question)
 
     monkeypatch.setattr(problem_features, "_operations", ahead)

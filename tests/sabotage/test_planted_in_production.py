@@ -17,6 +17,7 @@ from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
 from ontime.problem import features as problem_features
+from ontime.problem.window import Columns, FlightWindow
 from pipelines.operations import arrivals, materialise, stream_lateness
 from tests.sabotage import matrix
 from tests.sabotage.conftest import Evening, Reported
@@ -291,7 +292,7 @@ def test_vectors_of_another_feature_set_are_not_taken_for_ours(
     reported("flags of each prediction: request_only")
 
 
-def in_hours(window: problem_features._Window) -> problem_features.Columns:
+def in_hours(window: FlightWindow) -> Columns:
     """The feature's code, changed after the training."""
     rotated = ROTATION(window)
     return rotated | {"aircraft_departure_delay": rotated["aircraft_departure_delay"] / 60}

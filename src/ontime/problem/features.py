@@ -26,7 +26,7 @@ from ontime.problem.catalogue import (
     TIMETABLED,
 )
 from ontime.problem.request import ORIGINS
-from ontime.problem.window import HOUR_MINUTES, Columns, Floats, Window, minutes_of, pick, share, window_of
+from ontime.problem.window import HOUR_MINUTES, Columns, FlightWindow, Floats, minutes_of, pick, share, window_of
 
 OVERDUE_SPAN_MINUTES = 3 * HOUR_MINUTES
 PLANE_COLUMNS = ("built_year", "seats", "engines")
@@ -53,7 +53,7 @@ def online_features(
     }
 
 
-def _congestion(window: Window) -> Columns:
+def _congestion(window: FlightWindow) -> Columns:
     columns: Columns = {}
     for group in TIMETABLED:
         timetable = Events(window.groups[group], window.scheduled_departure)
@@ -71,7 +71,7 @@ def _plane(flights: pd.DataFrame, planes: pd.DataFrame) -> Columns:
     return {"plane_age_years": year - built_year, "plane_seats": seats, "plane_engines": engines}
 
 
-def _weather(window: Window, observed: pd.DataFrame) -> Columns:
+def _weather(window: FlightWindow, observed: pd.DataFrame) -> Columns:
     known_at = minutes_of(observed["known_at"])
     origins = _origin_codes(observed["origin"])
     codes = _origin_codes(window.flights["origin"][window.in_period])
@@ -109,7 +109,7 @@ def _with_changes(weather: pd.DataFrame, origins: Integers) -> Columns:
     }
 
 
-def _operations(window: Window, question: Question) -> Columns:
+def _operations(window: FlightWindow, question: Question) -> Columns:
     """Measures of the departures and arrivals known at the prediction moment."""
     columns: Columns = {}
     for kind, actual, values, windows in (
@@ -124,7 +124,7 @@ def _operations(window: Window, question: Question) -> Columns:
     return columns
 
 
-def _record(window: Window, question: Question) -> Columns:
+def _record(window: FlightWindow, question: Question) -> Columns:
     """Measures of the arrivals of this flight number; delays less those of all flights, which the weather explains."""
     values = _of_arrivals(window, question)
     own, all_flights = (Events(window.groups[group], window.actual_arrival, values) for group in ("number", "all"))
@@ -137,11 +137,11 @@ def _record(window: Window, question: Question) -> Columns:
     return columns
 
 
-def _of_departures(window: Window, question: Question) -> dict[str, Integers]:
+def _of_departures(window: FlightWindow, question: Question) -> dict[str, Integers]:
     return _delay_and_late(window.actual_departure, window.scheduled_departure, question)
 
 
-def _of_arrivals(window: Window, question: Question) -> dict[str, Integers]:
+def _of_arrivals(window: FlightWindow, question: Question) -> dict[str, Integers]:
     values = _delay_and_late(window.actual_arrival, window.scheduled_arrival, question)
     lost = values["delay"] - (window.actual_departure - window.scheduled_departure)
     return values | {"lost": np.where(window.actual_arrival < NEVER, lost, 0)}
@@ -159,7 +159,7 @@ def _measures(events: Events, groups: Integers, moment: Integers, hours: int) ->
     return {"count": count.astype(np.float64)} | {name: share(total, count) for name, total in sums.items()}
 
 
-def _overdue(window: Window) -> Columns:
+def _overdue(window: FlightWindow) -> Columns:
     """Flights scheduled in the last three hours: the share that has not left, and the mean wait of all.
 
     A flight waits from its scheduled departure until it leaves, or until OVERDUE_SPAN_MINUTES have passed, because the
@@ -181,7 +181,7 @@ def _overdue(window: Window) -> Columns:
     return columns
 
 
-def _rotation(window: Window) -> Columns:
+def _rotation(window: FlightWindow) -> Columns:
     """The last known events of the aircraft, and the time between its previous leg and this flight."""
     tail, moment = window.codes("tailnum"), window.moment
     columns: Columns = {}
@@ -195,7 +195,7 @@ def _rotation(window: Window) -> Columns:
     return columns | _previous_leg(window, tail, moment)
 
 
-def _previous_leg(window: Window, tail: Integers, moment: Integers) -> Columns:
+def _previous_leg(window: FlightWindow, tail: Integers, moment: Integers) -> Columns:
     this_departure = window.scheduled_departure[window.in_period]
     row = Events(window.groups["tailnum"], window.scheduled_departure).latest(tail, this_departure - 1, window.lookback)
     departure, arrival = pick(window.scheduled_departure, row), pick(window.scheduled_arrival, row)

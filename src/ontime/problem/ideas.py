@@ -17,7 +17,7 @@ from ontime.ideas import Idea
 from ontime.params import FeatureParams
 from ontime.problem.catalogue import LATEST_HOURS
 from ontime.problem.request import ORIGINS
-from ontime.problem.window import HOUR_MINUTES, Columns, Floats, Window, minutes_of, pick, share, window_of
+from ontime.problem.window import HOUR_MINUTES, Columns, FlightWindow, Floats, minutes_of, pick, share, window_of
 
 NEW_YORK = "America/New_York"
 RATE_HOURS = 28 * 24
@@ -92,7 +92,7 @@ def two_legs(tables: Tables, start: datetime, end: datetime, params: FeaturePara
     return _facts_of(window, leg_before(last_departure), last_departure)
 
 
-def _facts_of(window: Window, row: Integers, next_departure: Floats) -> Columns:
+def _facts_of(window: FlightWindow, row: Integers, next_departure: Floats) -> Columns:
     """The facts of these legs, each before the aircraft's next departure out of New York."""
     departure, arrival = pick(window.scheduled_departure, row), pick(window.scheduled_arrival, row)
     actual_departure, actual_arrival = pick(window.actual_departure, row), pick(window.actual_arrival, row)

@@ -21,7 +21,7 @@ TIMETABLE_AHEAD = timedelta(hours=1)  # congestion features count departures up 
 
 
 @dataclass(frozen=True)
-class Window:
+class FlightWindow:
     """Flights near the period as arrays; times in minutes since 1970, UTC."""
 
     flights: pd.DataFrame
@@ -39,7 +39,7 @@ class Window:
         return self.groups[group][self.in_period]
 
 
-def window_of(flights: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams, hours: int) -> Window:
+def window_of(flights: pd.DataFrame, start: datetime, end: datetime, params: FeatureParams, hours: int) -> FlightWindow:
     """The window of features that use what happened in the `hours` before the prediction moment.
 
     A flight that arrived in these hours may have been scheduled LATEST_ARRIVAL_HOURS earlier.
@@ -49,7 +49,7 @@ def window_of(flights: pd.DataFrame, start: datetime, end: datetime, params: Fea
     near = flights[(scheduled >= first) & (scheduled < end + TIMETABLE_AHEAD)]
     in_period = near["scheduled_departure"].between(start, end, inclusive="left").to_numpy()
     departure = minutes_of(near["scheduled_departure"])
-    return Window(
+    return FlightWindow(
         flights=near,
         in_period=in_period,
         scheduled_departure=departure,
