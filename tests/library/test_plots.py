@@ -63,8 +63,8 @@ def named(count: int) -> list[str]:
 def value_report(count: int) -> dict[str, Any]:
     """As many steps and ratios; a step saves 80, nothing, or -50."""
     steps: list[dict[str, Any]] = [{"name": "no alerts", "cost_per_1000": 2500.0, "saved": None}]
-    for k, name in enumerate(["rate_table", "lightgbm", *named(count)]):
-        value, verdict = [(80.0, "worth it"), (0.0, "within noise"), (-50.0, "worse")][k % 3]
+    for number, name in enumerate(["rate_table", "lightgbm", *named(count)]):
+        value, verdict = [(80.0, "worth it"), (0.0, "within noise"), (-50.0, "worse")][number % 3]
         saved = {"value": value, "low": value - 40, "high": value + 40, "verdict": verdict}
         steps.append({"name": name, "cost_per_1000": steps[-1]["cost_per_1000"] - value, "saved": saved})
     costs = {"alert always": 750.0, "rate_table": 600.0, "lightgbm": 400.0, LONG: 500.0}
