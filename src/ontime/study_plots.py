@@ -77,22 +77,24 @@ def value_of_steps(report: Mapping[str, Any]) -> Picture:
     """A waterfall: the cost without alerts, what each step saves of it, and the cost that is left."""
     steps = report["steps"]
     with axes_of(31 * (len(steps) + 1) + 6) as (figure, axes):
-        before = 0.0
+        before, bars = 0.0, {}
         for place, step in enumerate(steps):
             cost, saved = step["cost_per_1000"], step["saved"]
-            colour = SOFT if saved is None else COLOURS[WorthVerdict(saved["verdict"])]
-            axes.barh(place + 0.2, cost - before, left=before, height=0.3, color=colour)
+            colour = INK if saved is None else COLOURS[WorthVerdict(saved["verdict"])]
+            bar = axes.barh(place + 0.2, cost - before, left=before, height=0.3, color=colour)
             if saved is not None:
                 axes.plot([before - saved["high"], before - saved["low"]], [place + 0.2] * 2, color=INK, linewidth=1.2)
+                bars[saved["verdict"]] = bar
                 axes.plot([cost, cost], [place + 0.05, place + 1.35], color=RULE, linewidth=1.2, zorder=0)
             text = f"{cost:.0f}" if saved is None else f"{-saved['value']:+z.1f}"
             _row(axes, place, _step_name(step["name"], report), text)
             before = cost
-        axes.barh(len(steps) + 0.2, before, height=0.3, color=SOFT)
+        axes.barh(len(steps) + 0.2, before, height=0.3, color=INK)
         _row(axes, len(steps), "what is left", f"{before:.0f}")
         axes.set_ylim(len(steps) + 0.55, -0.55)
         axes.set_xlim(0, None)
         axes.axis("off")
+        legend(figure, [(bars[verdict], str(verdict)) for verdict in WorthVerdict if verdict in bars])
     costs = f"a missed one costs {report['cost']['missed']:g}, a false alarm {report['cost']['false_alarm']:g}"
     measure = f"Cost per 1,000 {WORDS.entities} of the test period, where {costs}; lines: 95\N{NO-BREAK SPACE}% by days"
     return Picture(value_finding(steps, report), measure, figure)
