@@ -177,6 +177,9 @@ study: install  ## measure how much the features are worth, for the model card: 
 study-features: install  ## measure what each family of features and each idea for a feature is worth: docs/what-features-are-worth.md
 	@$(ONTIME) study features
 
+study-value: install  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
+	@$(ONTIME) study value
+
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
 	@$(ONTIME) imbalance
 

@@ -7,7 +7,7 @@ from cli.project_commands import ProjectCommand
 
 @click.group()
 def study() -> None:
-    """Measure what no training waits for: `card` for the model card, `features` for families and ideas."""
+    """Measure what no training waits for: `card` for the model card, `features` for each family, `value` for cost."""
 
 
 @study.command(cls=ProjectCommand)
@@ -24,6 +24,14 @@ def features() -> None:
     from pipelines.tools import study_features
 
     study_features.main()
+
+
+@study.command(cls=ProjectCommand)
+def value() -> None:
+    """Measure what alerts cost and what each part of the model saves, on the test period."""
+    from pipelines.tools import study_value
+
+    study_value.main()
 
 
 COMMANDS = (study,)

@@ -60,17 +60,17 @@ def comparisons(idea_names: Sequence[str], idea_words: Mapping[str, str]) -> lis
 
 
 def fit_sets(
-    sets: Sequence[ColumnSet], train: StudyRows, valid: StudyRows, best: str, params: Params
+    sets: Sequence[ColumnSet], train: StudyRows, judged: StudyRows, algorithm: str, params: Params
 ) -> dict[ColumnSet, Probabilities]:
-    """The probabilities of the validation rows by each set of columns and each seed."""
+    """The probabilities of the judged rows by each set of columns and each seed."""
     probabilities: dict[ColumnSet, list[model.Probabilities]] = {columns: [] for columns in sets}
-    with progress_bar(total=SEEDS * len(sets), desc="study features", unit="fits") as bar:
+    with progress_bar(total=SEEDS * len(sets), desc=f"study: fits {algorithm}", unit="fits") as bar:
         for seed in range(params.train.seed, params.train.seed + SEEDS):
             seeded = params.train.model_copy(update={"seed": seed})
             rows, label = with_copies(train, seeded)
             for columns in sets:
-                fitted = model.fit(best, matrix_with(rows, columns), label, seeded)
-                probabilities[columns].append(model.predict(fitted, matrix_with(valid, columns)))
+                fitted = model.fit(algorithm, matrix_with(rows, columns), label, seeded)
+                probabilities[columns].append(model.predict(fitted, matrix_with(judged, columns)))
                 bar.update()
     return {columns: np.stack(each) for columns, each in probabilities.items()}
 

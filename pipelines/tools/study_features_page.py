@@ -1,21 +1,18 @@
-"""Writes the numbers of reports/study_features.json into docs/what-features-are-worth.md, between two marks.
-
-The text around the marks is written by hand, and stays.
-"""
+"""Writes the numbers of reports/study_features.json into docs/what-features-are-worth.md, between two marks."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ontime import rendering
-from ontime.refusal import Refusal
 from pipelines.layout import REPORTS
+from pipelines.tools.marked_pages import END, with_section
 
 JSON = REPORTS / "study_features.json"
 PICTURE = REPORTS / "study_features.png"
 PAGE = Path("docs/what-features-are-worth.md")
 TEMPLATE = Path(__file__).parent / "templates/study_features.md.jinja"
-BEGIN, END = "<!-- written by make study-features -->\n", "<!-- end -->\n"
+BEGIN = "<!-- written by make study-features -->\n"
 NEW_PAGE = f"# What features are worth\n\n{BEGIN}{END}"
 
 
@@ -28,8 +25,4 @@ def results_section(report: Mapping[str, Any]) -> str:
 
 def with_results(text: str, report: Mapping[str, Any]) -> str:
     """The page with the results between its marks; a new page if `text` is empty. Raises Refusal for missing marks."""
-    before, begin, rest = (text or NEW_PAGE).partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise Refusal(f"{PAGE} has no line {BEGIN.strip()} followed by {END.strip()}: add both where the tables belong")
-    return f"{before}{BEGIN}{results_section(report)}{END}{after}"
+    return with_section(text or NEW_PAGE, BEGIN, results_section(report), PAGE)

@@ -1,4 +1,4 @@
-"""The rows that `ontime study features` fits and judges: the features, and beside them the columns of all ideas."""
+"""The rows that the studies of features fit and judge: the features, and beside them the columns of all ideas."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial

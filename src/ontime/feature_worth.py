@@ -32,7 +32,7 @@ class WorthVerdict(StrEnum):
 
 
 class Worth(NamedTuple):
-    """The log-loss without something, minus the log-loss with it: above zero, it is worth having."""
+    """The log-loss or cost without something, minus that with it: above zero, it is worth having."""
 
     value: float
     low: float  # of the 95 % interval by days
@@ -46,13 +46,13 @@ def least_difference(seeds: int) -> float:
     return ONE_SEED / float(np.sqrt(seeds))
 
 
-def verdict_on(value: float, low: float, high: float, seed_deviation: float, seeds: int) -> WorthVerdict:
-    """Whether a difference exceeds both noises: that of the days and that of the seeds.
+def verdict_on(value: float, low: float, high: float, seed_deviation: float, seeds: int, least: float) -> WorthVerdict:
+    """Whether a difference is at least `least` and exceeds both noises: that of the days and that of the seeds.
 
-    >>> str(verdict_on(0.002, low=0.001, high=0.003, seed_deviation=0.0007, seeds=3))
+    >>> str(verdict_on(0.002, low=0.001, high=0.003, seed_deviation=0.0007, seeds=3, least=0.0009))
     'worth it'
     """
-    noise = max(STANDARD_ERRORS * seed_deviation / float(np.sqrt(seeds)), least_difference(seeds))
+    noise = max(STANDARD_ERRORS * seed_deviation / float(np.sqrt(seeds)), least)
     if low <= 0 <= high or abs(value) < noise:
         return WorthVerdict.NOISE
     return WorthVerdict.WORTH if value > 0 else WorthVerdict.WORSE
@@ -65,13 +65,27 @@ def worth(label: Labels, having: Floats, lacking: Floats, days: NDArray[np.datet
     """
     saved = np.stack([evaluation.losses(label, each) for each in lacking])
     saved -= np.stack([evaluation.losses(label, each) for each in having])
-    estimate = evaluation.mean_interval(saved.mean(axis=0), days)
+    return mean_worth(saved, days, least_difference(len(saved)))
+
+
+def interval_by_days(values: Floats, days: NDArray[np.datetime64]) -> evaluation.Estimate:
+    """The mean with its 95 % interval by days. Raises Refusal if the entities are of a single day."""
+    estimate = evaluation.mean_interval(values, days)
     if estimate is None:
         raise Refusal(
             "the entities are of one day, so no interval by days can be computed: change split in params.yaml"
         )
+    return estimate
+
+
+def mean_worth(saved: Floats, days: NDArray[np.datetime64], least: float) -> Worth:
+    """The mean of what each entity saves with each seed, shape (seeds, entities), with both noises.
+
+    Raises Refusal if the entities are of a single day.
+    """
+    estimate = interval_by_days(saved.mean(axis=0), days)
     deviation = float(saved.mean(axis=1).std(ddof=1))
-    verdict = verdict_on(estimate.value, estimate.low, estimate.high, deviation, len(saved))
+    verdict = verdict_on(estimate.value, estimate.low, estimate.high, deviation, len(saved), least)
     return Worth(estimate.value, estimate.low, estimate.high, deviation, verdict)
 
 

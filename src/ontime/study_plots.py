@@ -1,15 +1,20 @@
-"""The figure of the studies of features: what each family and each idea adds to all other features."""
+"""The figures of the studies: what each family and each idea adds to all other features, and what alerts cost."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ontime import findings
+from matplotlib.axes import Axes
+
+from ontime import findings, plots
+from ontime.alert_value import ALERT_ALWAYS, NO_ALERTS
 from ontime.feature_worth import WorthVerdict
 from ontime.figures import (
     ALERT,
     CALM,
     EDGE,
     INK,
+    RULE,
+    SOFT,
     WIDTH,
     Picture,
     axes_of,
@@ -19,6 +24,7 @@ from ontime.figures import (
     text_width,
     write,
 )
+from ontime.schema import WORDS
 
 COLOURS = {WorthVerdict.WORTH: CALM, WorthVerdict.NOISE: EDGE, WorthVerdict.WORSE: ALERT}
 
@@ -65,3 +71,98 @@ def worth_finding(drawn: Sequence[Mapping[str, Any]]) -> str:
             few = findings.listed(names) if len(names) < 3 else str(len(names))
             parts.append(f"{few} {'is' if len(names) == 1 else 'are'} {verdict}")
     return "; ".join([most, *parts])
+
+
+def value_of_steps(report: Mapping[str, Any]) -> Picture:
+    """A waterfall: the cost without alerts, what each step saves of it, and the cost that is left."""
+    steps = report["steps"]
+    with axes_of(31 * (len(steps) + 1) + 6) as (figure, axes):
+        before, bars = 0.0, {}
+        for place, step in enumerate(steps):
+            cost, saved = step["cost_per_1000"], step["saved"]
+            colour = INK if saved is None else COLOURS[WorthVerdict(saved["verdict"])]
+            bar = axes.barh(place + 0.2, cost - before, left=before, height=0.3, color=colour)
+            if saved is not None:
+                axes.plot([before - saved["high"], before - saved["low"]], [place + 0.2] * 2, color=INK, linewidth=1.2)
+                bars[saved["verdict"]] = bar
+                axes.plot([cost, cost], [place + 0.05, place + 1.35], color=RULE, linewidth=1.2, zorder=0)
+            text = f"{cost:.0f}" if saved is None else f"{-saved['value']:+z.1f}"
+            _row(axes, place, _step_name(step["name"], report), text)
+            before = cost
+        axes.barh(len(steps) + 0.2, before, height=0.3, color=INK)
+        _row(axes, len(steps), "what is left", f"{before:.0f}")
+        axes.set_ylim(len(steps) + 0.55, -0.55)
+        axes.set_xlim(0, None)
+        axes.axis("off")
+        legend(figure, [(bars[verdict], str(verdict)) for verdict in WorthVerdict if verdict in bars])
+    costs = f"a missed one costs {report['cost']['missed']:g}, a false alarm {report['cost']['false_alarm']:g}"
+    measure = f"Cost per 1,000 {WORDS.entities} of the test period, where {costs}; lines: 95\N{NO-BREAK SPACE}% by days"
+    return Picture(value_finding(steps, report), measure, figure)
+
+
+def _row(axes: Axes, place: int, name: str, text: str) -> None:
+    write(axes, shortened(name, WIDTH - text_width(text) - 16), 0, place - 0.2, color=INK)
+    write(axes, text, 1, place - 0.2, ha="right")
+
+
+def _step_name(name: str, report: Mapping[str, Any]) -> str:
+    plain = name.replace("_", " ")
+    if name == report["algorithm"]:
+        return f"{plain}, the request's features"
+    return plain if name in (NO_ALERTS, report["baseline"]) else f"+ {plain}"
+
+
+def value_finding(steps: Sequence[Mapping[str, Any]], report: Mapping[str, Any]) -> str:
+    """The title: the share of the cost without alerts that the last step saves, and the baseline.
+
+    >>> steps = [{"name": "no alerts", "cost_per_1000": 800.0}, {"name": "rate_table", "cost_per_1000": 600.0},
+    ...          {"name": "lightgbm", "cost_per_1000": 400.0}]
+    >>> value_finding(steps, {"algorithm": "lightgbm"}).replace(chr(160), " ")
+    'Alerts of lightgbm save 50 % of the cost of no alerts; those of rate table save 25 %'
+    """
+    nothing, baseline, *_, last = steps
+    ours, theirs = (1 - step["cost_per_1000"] / nothing["cost_per_1000"] for step in (last, baseline))
+    saves = f"Alerts of {report['algorithm']} {_saves(ours)} of the cost of no alerts"
+    return f"{saves}; those of {baseline['name'].replace('_', ' ')} {_saves(theirs)}"
+
+
+def _saves(share: float) -> str:
+    return f"{'save' if share >= 0 else 'add'} {findings.percent(abs(share), 0)}"
+
+
+def costs_by_ratio(report: Mapping[str, Any]) -> Picture:
+    """The cost of no alerts, of alerts always, of the baseline and of the model, by the ratio of both costs."""
+    rows, algorithm = report["ratios"], report["algorithm"]
+    ratios = [row["ratio"] for row in rows]
+    looks = {NO_ALERTS: (SOFT, ":"), ALERT_ALWAYS: (EDGE, "--")}
+    with axes_of(250, "cost of a missed one, in false alarms") as (figure, axes):
+        lines = []
+        for name in rows[0]["costs"]:
+            colour, style = looks.get(name, (plots.COLOURS.get(name, INK), "-"))
+            costs = [row["costs"][name] for row in rows]
+            width = 2.6 if name == algorithm else 1.4
+            line = axes.plot(ratios, costs, color=colour, linestyle=style, linewidth=width)[0]
+            lines.append((line, name.replace("_", " ")))
+        # No alerts at 10 : 1 would flatten all other lines.
+        axes.set_ylim(0, 1.3 * max(row["costs"][ALERT_ALWAYS] for row in rows))
+        few_ticks(axes, "x", 10)
+        few_ticks(axes, "y")
+        legend(figure, lines)
+    measure = f"Cost per 1,000 {WORDS.entities} of the test period, in false alarms, alerting from 1 / (1 + ratio) on"
+    return Picture(ratio_finding(rows, algorithm), measure, figure)
+
+
+def ratio_finding(rows: Sequence[Mapping[str, Any]], algorithm: str) -> str:
+    """The title: at how many ratios the model is cheapest beyond noise, and where it saves most.
+
+    >>> row = {"ratio": 2, "cheapest_other": "no alerts", "saved": {"value": 9.6, "low": 2.0, "high": 17.0}}
+    >>> ratio_finding([row, row | {"ratio": 3, "saved": {"value": -1.0, "low": -2.0, "high": 0.5}}], "lightgbm")
+    'lightgbm is cheapest at 1 of 2 ratios; at 2 : 1 it saves most, 10 against no alerts'
+    """
+    wins = sum(row["saved"]["low"] > 0 for row in rows)
+    most = max(rows, key=lambda row: row["saved"]["value"])
+    cheapest = f"{algorithm} is cheapest at {wins} of {len(rows)} ratios"
+    if not wins:
+        return cheapest
+    other = most["cheapest_other"].replace("_", " ")
+    return f"{cheapest}; at {most['ratio']} : 1 it saves most, {most['saved']['value']:.0f} against {other}"

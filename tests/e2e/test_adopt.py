@@ -22,6 +22,7 @@ WORDS = re.compile(
     r"\b(flights?|airlines?|airports?|depart\w*|arriv\w*|carriers?|EWR|JFK|LGA|thanksgiving)\b", re.IGNORECASE
 )
 DAY = date(2012, 11, 14)
+WORTH = "what-features-are-worth", "what-the-model-is-worth"
 WRITTEN = (
     "reports/model_card.md", "reports/eda.md", "reports/data_quality.json", "reports/evaluation.json",
     "docs/features.md",
@@ -52,7 +53,7 @@ def test_nothing_else_is_touched(project: Project) -> None:
     changed = {line[3:] for line in project.git("status", "--porcelain").splitlines()}
 
     ours = ("src/ontime/problem/", "tests/problem/", "tests/reference/", "reports/", "docs/screenshots/")
-    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate", "what-features-are-worth")}
+    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate", *WORTH)}
     generated = {"params.yaml", "dvc.lock", *documents}
     assert {"params.yaml"} <= {path for path in changed if not path.startswith(ours)} <= generated
 
@@ -100,6 +101,17 @@ def test_without_ideas_its_families_are_measured(trained: Project) -> None:
     report = trained.json("reports/study_features.json")
     page = (trained.folder / "docs/what-features-are-worth.md").read_text()
     assert {row["kind"] for row in report["rows"]} == {"out", "in"}
+    assert WORDS.findall(page) == []
+
+
+def test_what_each_of_its_families_saves_is_measured(trained: Project) -> None:
+    trained.make("study-value", "OMP_NUM_THREADS=1")
+
+    steps = trained.json("reports/study_value.json")["steps"]
+    page = (trained.folder / "docs/what-the-model-is-worth.md").read_text()
+    assert [step["name"] for step in steps][:2] == ["no alerts", "rate_table"]
+    assert len(steps) > len(["no alerts", "rate_table", "the request's features", "newest months"])
+    assert steps[0]["cost_per_1000"] > steps[-1]["cost_per_1000"]
     assert WORDS.findall(page) == []
 
 

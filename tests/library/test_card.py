@@ -109,6 +109,23 @@ SETS = {"dimension": "test", "slice": "all", "entities": 1000, "positive_covered
         "negative_covered": [0.93, 0.9, 0.95], "both": 0.4}  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("cost", "words"),
+    [
+        ({}, "a false alarm 1; so it alerts at a probability of 0.25.\n"),
+        ({"missed": 2, "alert_threshold": 0.33}, "a false alarm 1; so it alerts at a probability of 0.33.\n"),
+        ({"alert_threshold": 0.4}, "an alert pays from a probability of 0.25 on, but it alerts at 0.4, as `cost.alert"),
+        ({"missed": 9}, "an alert pays from a probability of 0.1 on, but it alerts at 0.25, as `cost.alert_threshold"),
+    ],
+)
+def test_a_threshold_that_is_not_the_break_even_point_is_pointed_out(
+    cost: dict[str, float], words: str, params: Params
+) -> None:
+    changed = params.model_copy(update={"cost": params.cost.model_copy(update=cost)})
+
+    assert words in card_of([], changed)
+
+
 def study_of(dataset: str, log_loss: float) -> Study:
     figures = {**SCORES, "log_loss": log_loss}
     ablations = {name: {**SCORES, "auc": 0.625} for name in PROBLEM.ablations}

@@ -31,7 +31,9 @@ LATE = np.array([True, False] * 3)
 def test_a_difference_counts_if_it_exceeds_the_noise_of_days_and_of_seeds(
     value: float, low: float, high: float, deviation: float, verdict: WorthVerdict
 ) -> None:
-    assert feature_worth.verdict_on(value, low, high, deviation, seeds=3) == verdict
+    least = feature_worth.least_difference(3)
+
+    assert feature_worth.verdict_on(value, low, high, deviation, 3, least) == verdict
 
 
 def test_fewer_seeds_need_a_larger_difference() -> None:

@@ -60,6 +60,23 @@ def named(count: int) -> list[str]:
     return [LONG[: 5 + 7 * (number % 10)] + str(number) for number in range(count)]
 
 
+def value_report(count: int) -> dict[str, Any]:
+    """As many steps and ratios; a step saves 80, nothing, or -50."""
+    steps: list[dict[str, Any]] = [{"name": "no alerts", "cost_per_1000": 2500.0, "saved": None}]
+    for number, name in enumerate(["rate_table", "lightgbm", *named(count)]):
+        value, verdict = [(80.0, "worth it"), (0.0, "within noise"), (-50.0, "worse")][number % 3]
+        saved = {"value": value, "low": value - 40, "high": value + 40, "verdict": verdict}
+        steps.append({"name": name, "cost_per_1000": steps[-1]["cost_per_1000"] - value, "saved": saved})
+    costs = {"alert always": 750.0, "rate_table": 600.0, "lightgbm": 400.0, LONG: 500.0}
+    saved = {"value": 200.0, "low": 150.0, "high": 250.0}
+    ratios = [
+        {"ratio": ratio, "costs": {"no alerts": 250.0 * ratio, **costs}, "cheapest_other": LONG, "saved": saved}
+        for ratio in range(1, count + 1)
+    ]
+    cost = {"missed": 3.0, "false_alarm": 1.0}
+    return {"algorithm": "lightgbm", "baseline": "rate_table", "cost": cost, "steps": steps, "ratios": ratios}
+
+
 PICTURES: dict[str, Callable[[int], Picture]] = {
     "rate by month": lambda n: plots.rate_by_month(pd.Series(np.resize([0.1, 0.335], n), months_of(n)), 0.2),
     "rate by hour": lambda n: plots.rate_by_hour(pd.Series(np.resize([0.1, 0.3], min(n, 24)), range(min(n, 24))), 0.2),
@@ -88,6 +105,8 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
           "worth": {"value": 0.01 - 0.002 * k, "low": 0.005 - 0.002 * k, "high": 0.015 - 0.002 * k}}
          for k, name in enumerate(named(n))]
     ),
+    "value": lambda n: study_plots.value_of_steps(value_report(n)),
+    "ratios": lambda n: study_plots.costs_by_ratio(value_report(n)),
     "serving": lambda n: operation_plots.serving(
         {"ontime": {2**k: (800.0 * 2**k, 1.5 * 3**k) for k in range(min(n, 12))},
          "mlflow": {2**k: (700.0, 1.5 * 2**k) for k in range(min(n, 12))}}, {"ontime": "this service", "mlflow": LONG}

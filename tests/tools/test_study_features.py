@@ -19,7 +19,7 @@ from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from pipelines.labelled import LabelledRows
 from pipelines.layout import VALIDATED, write_tables
-from pipelines.tools import study_features, study_features_page, study_rows
+from pipelines.tools import marked_pages, study_features, study_features_page, study_rows
 from pipelines.tools.study_features import ALL, REQUEST
 from pipelines.tools.study_rows import StudyRows
 
@@ -143,7 +143,7 @@ REPORT: dict[str, Any] = {
 
 
 def test_the_text_around_the_tables_stays_and_the_largest_worth_is_first() -> None:
-    marks = study_features_page.BEGIN, study_features_page.END
+    marks = study_features_page.BEGIN, marked_pages.END
     text = f"# Mine\n\n{marks[0]}old tables\n{marks[1]}\nThe story.\n"
 
     page = study_features_page.with_results(text, REPORT)
