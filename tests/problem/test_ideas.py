@@ -33,7 +33,7 @@ def flights(tables: Tables) -> pd.DataFrame:
 def test_they_are_the_declared_ideas_and_no_feature() -> None:
     declared = ideas.declared_ideas()
 
-    assert set(declared) == {"rates", "queue", "destination", "two_legs", "since_four"}
+    assert set(declared) == {"airports", "rates", "queue", "destination", "two_legs", "since_four"}
     assert all(idea.words for idea in declared.values())
 
 
@@ -145,3 +145,12 @@ def test_the_day_begins_at_four_on_new_yorks_clock(position: int, week: pd.DataF
     assert row["since_four.carrier_late"] == pytest.approx(
         (delays >= 15).mean() if len(delays) else np.nan, nan_ok=True
     )
+
+
+def test_the_weather_of_each_airport_is_its_last_observation(week: pd.DataFrame, tables: Tables) -> None:
+    row, weather = week.iloc[500], tables["weather"]
+    for origin in ("EWR", "JFK", "LGA"):
+        observed = weather[(weather["origin"] == origin) & (weather["known_at"] <= row["moment"])].iloc[-1]
+
+        assert row[f"airports.{origin}_visib_miles"] == observed["visib_miles"]
+        assert row[f"airports.{origin}_precip_inches"] == observed["precip_inches"]
