@@ -144,18 +144,18 @@ def _lost(minutes: float) -> str:
 
 
 def _record(kind: str, value: float, context: Context, last: str) -> str:
-    """What is known of this flight number; its delays are compared with those of all flights from New York."""
-    number, others = context.number, f"flights from New York in general in {last}"
+    """What is known of this flight number on its route; delays are compared with those of all flights from New York."""
     if kind == "count":
-        return f"{number} has {'landed ' + _times(value) if value else 'not landed'} in {last}"
+        landed = f"landed {_times(value)}" if value else "not landed"
+        return f"{context.number} has {landed} at {context.dest} from {context.origin} in {last}"
     if kind == "late":
-        times, late = round(abs(100 * value)), f"{number} was {context.question.terms['span']} late or more"
-        more = "more" if value > 0 else "less"
-        return f"{late} {times} times in 100 {more} often than {others}" if times else f"{late} as often as {others}"
-    minutes = round(abs(value))
-    if not minutes:
-        return f"{number} landed as late on average as {others}"
-    return f"{number} landed {_minutes(minutes)} {'later' if value > 0 else 'earlier'} on average than {others}"
+        points = round(abs(100 * value))
+        measure, distance = "late share", f"{points} percentage point{'' if points == 1 else 's'}" if points else ""
+    else:
+        minutes = round(abs(value))
+        measure, distance = "mean delay", _minutes(minutes) if minutes else ""
+    compared = f" {distance} {'above' if value > 0 else 'below'}" if distance else ""
+    return f"the {measure} of {context.number} in {last} was{compared} that of all flights from New York"
 
 
 def _times(count: float) -> str:
@@ -249,7 +249,7 @@ def _wind_from(ahead: str, behind: str) -> Sentence:
         speed = _number(abs(value))
         if speed == "0":
             return f"no wind from {ahead} or {behind} at {context.origin}"
-        return f"wind at {context.origin}: {speed} mph from the {ahead if value > 0 else behind}"
+        return f"wind at {context.origin}: {speed} mph of it from the {ahead if value > 0 else behind}"
 
     return sentence
 
