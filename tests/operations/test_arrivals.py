@@ -81,7 +81,7 @@ def feed_of(tables: Tables) -> arrivals.Feed:
 def in_steps(raw: Tables, start: datetime, end: datetime, minutes: int, params: Params) -> pd.DataFrame:
     """The features of the moments in [start, end), each step with only the data known at its end."""
     built, since = [], start
-    feed = feed_of(sources.cut(raw, start - timedelta(days=8), end + timedelta(days=4)))
+    feed = feed_of(sources.cut(raw, start - arrivals.lookback(params) - timedelta(days=2), end + timedelta(days=4)))
     while since < end:
         now = since + timedelta(minutes=minutes)
         arrived = arrivals.arrived_by(now, since, feed, params)
@@ -194,10 +194,10 @@ def test_an_outcome_that_takes_two_weeks_is_stored(
 
 
 def test_outcomes_that_are_known_after_the_settling_days_are_refused(tables: Tables, params: Params) -> None:
-    taking = outcomes_after(tables, 14)["flights"]
+    taking = outcomes_after(tables, 40)["flights"]
 
-    materialise.refuse_lost_outcomes(taking, with_settle_days(params, 14))
-    with pytest.raises(Refusal, match=r"monitor\.settle_days 2: 100% of the outcomes are known more than 5 days"):
+    materialise.refuse_lost_outcomes(taking, with_settle_days(params, 40))
+    with pytest.raises(Refusal, match=r"monitor\.settle_days 2: 100% of the outcomes are known more than 31 days"):
         materialise.refuse_lost_outcomes(taking, with_settle_days(params, 2))
 
 
