@@ -36,6 +36,8 @@ MADE_UP = (
     "ontime-[a-z-]+}?",  # names of Kubernetes secrets; the service's API keys have another separator
     "0af7651916cd43dd8448eb211c80319c",  # a trace and a span, in the example of W3C's Trace Context
     "b7ad6b7169203331",
+    "a( read-only volume.*)?",  # the words after "tokens:" in a comment
+    ".*2026-11-27T0730.*",  # a backup's address in an example
 )
 
 
