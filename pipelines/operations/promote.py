@@ -56,11 +56,12 @@ class Training:
 
 
 class PublishedModel(NamedTuple):
-    """The published model; `same_question`: whether the champion, if there is one, predicts the same label."""
+    """The published model; whether the champion, if there is one, predicts the same label, from the same features."""
 
     best: "BestModel"
     version: str
     same_question: bool
+    same_features: bool
 
 
 def earlier_decision(engine: sa.Engine, pointer: Pointer | None, pipeline: str) -> str | None:
@@ -121,9 +122,8 @@ def run(candidate_at: datetime | None = None) -> None:
 def _run(settings: Settings, candidate_at: datetime | None) -> None:
     hashes = lineage.outputs(lineage.LOCK.read_text(encoding="utf-8"))
     engine = database.connect(settings.database_url)
-    release_pointer.live_manifest(
-        settings.releases, any_features=True
-    )  # raises ReleaseRefused for a release that was tampered with
+    # Raises ReleaseRefused for a release that was tampered with.
+    release_pointer.live_manifest(settings.releases, any_features=True)
     pointer = release_pointer.read_pointer(settings.releases)
     shadows = candidate_at is not None and pointer is not None
     training = Training(settings, engine, load_params(), lineage.pipeline_id(hashes), hashes, candidate_at, shadows)
@@ -180,7 +180,12 @@ def record_and_publish(training: Training) -> PublishedModel:
     release.publish(settings.releases, contents, manifest, online.check_probes)
     online.check_probes(release.load(settings.releases, version))
     champion = release_pointer.live_manifest(settings.releases, any_features=True)
-    return PublishedModel(best, version, champion is None or champion.question == params.question)
+    return PublishedModel(
+        best,
+        version,
+        same_question=champion is None or champion.question == params.question,
+        same_features=champion is None or champion.features == manifest.features,
+    )
 
 
 def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
@@ -211,8 +216,9 @@ def gate_verdict(training: Training, candidate: PublishedModel) -> "Verdict":
 def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdict") -> None:
     """Promote the candidate, start its shadow or keep it on standby, as the gate decided."""
     settings, engine, version = training.settings, training.engine, candidate.version
-    # Features of another prediction moment would be skew for a champion that stays live.
-    if training.candidate_at is None and (verdict.promote or candidate.same_question):
+    # Features of another prediction moment, or others, would be skew for a champion that stays live.
+    fits_champion = candidate.same_question and candidate.same_features
+    if training.candidate_at is None and (verdict.promote or fits_champion):
         from pipelines.operations import (
             materialise,  # the contract's library takes half a second, and no candidate needs it
         )
@@ -224,6 +230,11 @@ def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdi
         if pointer is None:
             sys.exit("promote: the gate rejected the first model, so there is no release to serve")
         print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
+        if not candidate.same_features:
+            print(
+                f"promote: release {pointer.version} has the features of other code, and this code does not serve it: "
+                f"return to that code, or serve {version} anyway with `make promote VERSION={version} FORCE=1`"
+            )
     elif training.shadows:
         transitions.challenge(settings, engine, version, 0, cause)
         print(f"promote: release {version} ({name}) is in shadow mode: it scores every {WORDS.entity}, but serves none")

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ontime import database
+from ontime import database, files, release_pointer
+from ontime.gate import Verdict
 from ontime.params import load_params
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
-from pipelines.operations import promote, transition_log, transitions
+from pipelines.operations import materialise, promote, transition_log, transitions
+from pipelines.operations.packaging import BestModel
 from pipelines.operations.promote import earlier_decision
 from pipelines.operations.transition_log import BY_TRAINING, PROMOTION, Move, MoveCause
 
@@ -90,3 +92,24 @@ def test_a_candidate_whose_retraining_has_died_is_not_promoted(tmp_path: Path, m
         promote.main(datetime(2013, 5, 1, 4, tzinfo=UTC))
 
     assert not (tmp_path / "ontime.db").exists()
+
+
+@pytest.mark.parametrize("same_features", [True, False])
+def test_a_champion_that_stays_live_keeps_the_stored_features_that_it_takes(
+    same_features: bool,
+    tmp_path: Path,
+    engine: sa.Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stored: list[str] = []
+    monkeypatch.setattr(materialise, "materialise_test_period", lambda *_: stored.append("test period"))
+    files.write_text(tmp_path / release_pointer.POINTER, pointing_at("1").model_dump_json())
+    training = promote.Training(Settings(releases=tmp_path), engine, load_params(), "x", {}, None, shadows=False)
+    best = BestModel._make([None] * len(BestModel._fields))._replace(name="lightgbm")
+    candidate = promote.PublishedModel(best, "2", same_question=True, same_features=same_features)
+
+    promote.apply_verdict(training, candidate, Verdict(False, "no better", 0, 0, 0, 100, 10, [], {}))
+
+    assert bool(stored) == same_features
+    assert ("make promote VERSION=2 FORCE=1" in capsys.readouterr().out) != same_features
