@@ -83,6 +83,8 @@ export ONTIME_ENGINE := $(ENGINE)
 endif
 install: usage $(VENV)/.installed $(patsubst %,$(VENV)/.installed-%,$(filter $(ENGINES),$(ENGINE)))  ## install exactly the packages locked in requirements/all.txt into .venv; those of an engine too: make install ENGINE=dask
 
+install-candidates: $(VENV)/.installed-candidates  ## also install XGBoost, CatBoost, Keras and JAX (700 MB), which some candidates need: docs/models.md
+
 train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release; partitions on Dask or Spark: make train ENGINE=dask
 	@$(ONTIME) train
 
@@ -176,6 +178,12 @@ study: install  ## measure how much the features are worth, for the model card: 
 
 study-features: install  ## measure what each family of features and each idea for a feature is worth: docs/what-features-are-worth.md
 	@$(ONTIME) study features
+
+study-models: $(VENV)/.installed-candidates  ## measure what each candidate is worth and costs, a neural network among them: docs/what-models-are-worth.md
+	@$(ONTIME) study models
+
+study-compression: $(VENV)/.installed-candidates  ## measure smaller and faster models: distilled, pruned, quantised: docs/what-compression-costs.md
+	@$(ONTIME) study compression
 
 study-value: install  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
 	@$(ONTIME) study value
@@ -338,6 +346,7 @@ lock: install  ## update the lock files after a change in pyproject.toml; existi
 	$(LOCK) $(call groups,dask) -c requirements/all.txt -o requirements/dask.txt
 	$(LOCK) $(call groups,traces) -c requirements/all.txt -o requirements/traces.txt
 	$(LOCK) $(call groups,spark) -c requirements/all.txt -o requirements/spark.txt
+	$(LOCK) $(call groups,candidates) -c requirements/all.txt -o requirements/candidates.txt
 	$(LOCK) $(call groups,bench) -o requirements/bench.txt
 	$(LOCK) $(call groups,runtimes) -c requirements/all.txt -o requirements/runtimes.txt
 	$(LOCK) $(call groups,feast) -o requirements/feast.txt

@@ -7,7 +7,7 @@ from cli.project_commands import ProjectCommand
 
 @click.group()
 def study() -> None:
-    """Measure what no training waits for: `card` for the model card, `features` for each family, `value` for cost."""
+    """Measure what no training waits for: the model card, features, models, compression, and what alerts cost."""
 
 
 @study.command(cls=ProjectCommand)
@@ -32,6 +32,22 @@ def value() -> None:
     from pipelines.tools import study_value
 
     study_value.main()
+
+
+@study.command(cls=ProjectCommand)
+def models() -> None:
+    """Measure what each candidate is worth and costs: scores, latency, size, time to fit."""
+    from pipelines.tools import study_models
+
+    study_models.main()
+
+
+@study.command(cls=ProjectCommand)
+def compression() -> None:
+    """Measure what distilled, pruned and quantised models lose, and what they save."""
+    from pipelines.tools import study_compression
+
+    study_compression.main()
 
 
 COMMANDS = (study,)

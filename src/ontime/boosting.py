@@ -27,11 +27,11 @@ class LightGBM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
     def fit(
         self,
         rows: Matrix | Batches,
-        label: NDArray[np.bool_],
+        label: NDArray[Any],
         sample_weight: NDArray[np.float64] | None = None,
         categorical_feature: list[int] | None = None,
     ) -> Self:
-        """`categorical_feature`: positions of the columns that hold codes of categories."""
+        """`label` may also hold probabilities. `categorical_feature`: positions of the columns of categories' codes."""
         # The number that LightGBM's scikit-learn class takes: it is written into the model's text.
         parameters = {**self.parameters, "num_threads": joblib.cpu_count(only_physical_cores=True)}
         dataset = _Dataset(
@@ -42,7 +42,14 @@ class LightGBM(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-
             params=parameters,
         )
         self.classes_ = np.array([False, True])
-        self.booster_ = lightgbm.train(parameters, dataset)
+        if label.dtype == np.bool_:
+            self.booster_ = lightgbm.train(parameters, dataset)
+        else:
+            # The same loss, for labels from 0 to 1. The trees predict alike, and converters know the other name.
+            fitted = lightgbm.train({**parameters, "objective": "cross_entropy"}, dataset).model_to_string()
+            named = fitted.replace("\nobjective=cross_entropy\n", "\nobjective=binary sigmoid:1\n")
+            named = named.replace("\n[objective: cross_entropy]\n", "\n[objective: binary]\n")
+            self.booster_ = lightgbm.Booster(model_str=named)
         return self
 
     def predict_proba(self, matrix: Matrix) -> NDArray[np.float64]:

@@ -3,62 +3,24 @@
 params.py imports this module in every command, so libraries are imported only inside the functions that need them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 
-from ontime import linear, schema, tree_readers
-from ontime.batches import Matrix as Matrix
-from ontime.linear import Linear
+from ontime import linear, tree_readers
+from ontime.candidate import CATEGORY_POSITIONS as CATEGORY_POSITIONS
+from ontime.candidate import Candidate as Candidate
+from ontime.candidate import Count as Count
+from ontime.candidate import Explainer, LearningRate, Leaves, TreeCount
+from ontime.candidate import Matrix as Matrix
+from ontime.candidate import NotNegativeNumber as NotNegativeNumber
+from ontime.candidate import Parameters as Parameters
+from ontime.candidate import Positive as Positive
+from ontime.candidate import Share as Share
+from ontime.candidate import UpToOne as UpToOne
+from ontime.optional_candidates import OPTIONAL_CANDIDATES
 from ontime.tree_readers import TooManyConditions
-from ontime.trees import Trees
-
-Explainer = Trees | Linear
-
-# Limits far beyond any sensible value catch a mistyped zero, and values that switch a check off.
-Count = Annotated[int, Field(gt=0, le=1_000_000_000)]
-Positive = Annotated[float, Field(gt=0, le=1_000_000)]
-NotNegativeNumber = Annotated[float, Field(ge=0, le=1_000_000)]
-Share = Annotated[float, Field(gt=0, lt=1)]
-TreeCount = Annotated[int, Field(gt=0, le=10_000)]  # the service scores every tree in every request
-Leaves = Annotated[int, Field(ge=2, le=131_072)]  # LightGBM's limits
-LearningRate = Annotated[float, Field(gt=0, le=1)]  # above 1, each tree overshoots the error that it corrects
-
-CATEGORY_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.CATEGORICAL]
-
-
-class Parameters(BaseModel):
-    """A candidate's section under `train` in params.yaml; empty unless a subclass adds fields.
-
-    Strict: text or a bool is not a number. No number is infinite or NaN.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """One model that `train.candidates` may list.
-
-    `build` takes its parameters and the seed. `fit` and `predict_proba` receive a float32 matrix: categories as codes,
-    NaN for a missing value or a category that was not seen in training. With `reads_batches`, `fit` also takes
-    `batches.Batches`; the rows must fit into memory as a matrix if any listed candidate does not read batches.
-    """
-
-    build: Callable[[Any, int], Any]
-    parameters: type[Parameters] = Parameters
-    reads_batches: bool = False
-    fit_arguments: Mapping[str, Any] = field(default_factory=dict)
-    after_fit: Callable[[Any], None] | None = None
-    # From the fitted model to an ONNX model. None: a baseline, which cannot be released.
-    export: Callable[[Any], Any] | None = None
-    # From the fitted model and background rows to an explainer; or the reason why there is none.
-    explain: Callable[[Any, Matrix], Explainer] | str = "no method is declared for this model"
-    # From the fitted model to the total gain of its splits on each feature; a dominant feature is rejected as a leak.
-    gain: Callable[[Any], Sequence[float]] | None = None
 
 
 class RateTableParams(Parameters):
@@ -82,7 +44,7 @@ class LightGBMParams(Parameters):
     learning_rate: LearningRate
     num_leaves: Leaves
     min_child_samples: Count
-    feature_fraction: Annotated[float, Field(gt=0, le=1)]
+    feature_fraction: UpToOne
     lambda_l2: NotNegativeNumber
 
 
@@ -186,6 +148,7 @@ CANDIDATES: dict[str, Candidate] = {
         explain=tree_readers.of_lightgbm,
         gain=lightgbm_gain,
     ),
+    **OPTIONAL_CANDIDATES,
 }
 
 

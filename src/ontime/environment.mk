@@ -50,6 +50,7 @@ ifeq ($(shell env $(addprefix -u ,$(filter GIT_%,$(FOREIGN))) git rev-parse --gi
   export DVC_SYSTEM_CONFIG_DIR := $(CURDIR)/.dvc/without-git
 endif
 export DVC_SITE_CACHE_DIR := $(CURDIR)/var/dvc
+export KERAS_HOME := $(CURDIR)/var/keras
 export MPLCONFIGDIR := $(CURDIR)/var/matplotlib
 export PIP_CACHE_DIR := $(CURDIR)/var/cache/pip
 export PREFECT_HOME := $(CURDIR)/var/prefect

@@ -8,6 +8,7 @@ import numpy as np
 import onnxmltools
 from lightgbm import Booster
 from numpy.typing import NDArray
+from onnx import TensorProto, ValueInfoProto, helper
 from onnxmltools.convert.common.data_types import FloatTensorType
 from skl2onnx import to_onnx as sklearn_to_onnx
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -19,6 +20,8 @@ from ontime.category_masks import with_category_masks
 from ontime.model import Classifier
 
 ONNX_OPSET = 15
+IR_VERSION = 8  # of the file format, the one of this opset
+MATRIX = "features"  # the name of the input
 GRAPH_NAME = "ontime"  # fixed: converters generate a new name each time, and the bytes would differ
 
 
@@ -28,18 +31,33 @@ class NotExportable(ValueError):
 
 def to_onnx(name: str, model: Classifier) -> bytes:
     """The fitted candidate as ONNX: float32 [n, features] in, probabilities [n, 2] as the last output."""
-    export = CANDIDATES[name].export
-    if export is None:
-        raise NotExportable(f"{name} is a baseline: it has no export in src/ontime/candidates.py")
-    converted = with_category_masks(export(model))
+    converted = with_category_masks(convert(name, model))
     # Converters store these in a set, whose order differs between processes.
     converted.opset_import.sort(key=lambda imported: imported.domain)
     return bytes(converted.SerializeToString())
 
 
+def convert(name: str, model: Classifier) -> Any:
+    """What the candidate's converter returns. Raises NotExportable for a baseline."""
+    export = CANDIDATES[name].export
+    if export is None:
+        raise NotExportable(f"{name} is a baseline: it has no export in src/ontime/candidates.py")
+    return export(model)
+
+
 def input_type() -> list[tuple[str, FloatTensorType]]:
     """The `initial_types` of onnxmltools' converters."""
-    return [("features", FloatTensorType([None, len(schema.FEATURE_NAMES)]))]
+    return [(MATRIX, FloatTensorType([None, len(schema.FEATURE_NAMES)]))]
+
+
+def matrix_input() -> ValueInfoProto:
+    """The input of a graph that is built from operators."""
+    return helper.make_tensor_value_info(MATRIX, TensorProto.FLOAT, [None, len(schema.FEATURE_NAMES)])
+
+
+def probabilities_output() -> ValueInfoProto:
+    """The output of a graph that is built from operators."""
+    return helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2])
 
 
 def from_sklearn(model: Any) -> Any:

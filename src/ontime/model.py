@@ -1,10 +1,13 @@
 """Fits the candidates of candidates.py and predicts with them, all on the float32 rows of `encoding.encode`.
 
 Columns are in the order of schema.FEATURE_NAMES; a category is its code, NaN if it was not seen in training.
-The same seed gives the same model, with any number of threads.
+The same seed gives the same model on the same machine, with any number of threads.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from types import MappingProxyType
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -16,24 +19,26 @@ from threadpoolctl import threadpool_limits
 from ontime import schema
 from ontime.batches import Batches
 from ontime.batches import Matrix as Matrix
+from ontime.candidate import ONLINE_POSITIONS as ONLINE_POSITIONS
 from ontime.candidates import CANDIDATES
 from ontime.declaration import ProblemBroken
 from ontime.encoding import encode
 from ontime.params import Train
 from ontime.problem import PROBLEM
+from ontime.refusal import Refusal
 
 Labels = NDArray[np.bool_]
 Probabilities = NDArray[np.float64]
 
 MAX_SIDE_VALUES = 2**12  # of one side of a cell of the rate table
 BASELINE = "rate_table"  # a lookup table of rates; the first champion must beat it
+NO_CHANGES: Mapping[str, object] = MappingProxyType({})
 COPIED_ROWS = 50_000  # of a batch of request-only copies
-ONLINE_POSITIONS = [schema.FEATURE_NAMES.index(name) for name in schema.ONLINE]
 REQUEST_POSITIONS = [position for position in range(len(schema.FEATURE_NAMES)) if position not in ONLINE_POSITIONS]
 
 
 class Classifier(Protocol):
-    def fit(self, rows: Any, label: Labels, **arguments: Any) -> Any: ...
+    def fit(self, rows: Any, label: NDArray[Any], **arguments: Any) -> Any: ...
 
     def predict_proba(self, matrix: Matrix) -> NDArray[np.floating[Any]]: ...
 
@@ -70,21 +75,44 @@ class RateTable(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
 
 
 def fit(
-    name: str, rows: Matrix | Batches, label: Labels, params: Train, weights: NDArray[np.float64] | None = None
+    name: str, rows: Matrix | Batches, label: NDArray[Any], params: Train, weights: NDArray[np.float64] | None = None
 ) -> Classifier:
     """The fitted candidate; the number of threads changes only the time. `weights`, if given, are of the rows.
 
-    Only a candidate that declares `reads_batches` takes rows in batches.
+    `label`: bools; of LightGBM and the neural network also probabilities, to distil another model.
+
+    Only a candidate that declares `reads_batches` takes rows in batches. Raises Refusal if a package is missing.
     """
-    candidate = CANDIDATES[name]
-    estimator: Classifier = candidate.build(params.of(name), params.seed)
-    weighted = {} if weights is None else {_weights_argument(estimator): weights}
+    candidate, parameters = CANDIDATES[name], params.of(name)
+    refuse_missing_packages(name)
+    estimator: Classifier = candidate.build(parameters, params.seed)
+    arguments = dict(candidate.fit_arguments)
+    if weights is not None:
+        if candidate.members is not None:
+            raise Refusal(f"{name} is made from other candidates, so its rows cannot be weighted")
+        arguments[_weights_argument(estimator)] = weights
+    if candidate.members is not None:
+        arguments["fit_member"] = partial(_fit_member, params)
     # The result of a BLAS sum depends on the number of threads.
     with threadpool_limits(1, user_api="blas"):
-        fitted: Classifier = estimator.fit(rows, label, **candidate.fit_arguments, **weighted)
+        fitted: Classifier = estimator.fit(rows, label, **arguments)
     if candidate.after_fit is not None:
         candidate.after_fit(fitted)
     return fitted
+
+
+def _fit_member(
+    params: Train, name: str, seed: int, rows: Matrix, label: Any, changes: Mapping[str, object] = NO_CHANGES
+) -> Classifier:
+    changed = params.changed(name, **changes) if changes else params
+    return fit(name, rows, label, changed.model_copy(update={"seed": seed}))
+
+
+def refuse_missing_packages(name: str) -> None:
+    """Raise Refusal if this candidate needs packages that are not installed."""
+    missing = [package for package in CANDIDATES[name].needs if find_spec(package) is None]
+    if missing:
+        raise Refusal(f"{name} needs {' and '.join(missing)}, not installed here: run `make install-candidates`")
 
 
 def _weights_argument(estimator: Any) -> str:

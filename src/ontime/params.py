@@ -159,6 +159,15 @@ class Train(_Section):
         parameters = _typed_sections(sections, content.get("candidates"))
         return {**{name: content[name] for name in own & content.keys()}, "parameters": parameters}
 
+    @model_validator(mode="after")
+    def members_have_sections(self) -> Self:
+        for name, parameters in self.parameters.items():
+            members = CANDIDATES[name].members
+            for member in members(parameters) if members else ():
+                if member == name or member not in exportable(self.parameters):
+                    raise ValueError(f"{name} is made from {member}, which is no other candidate with a section")
+        return self
+
     @model_serializer(mode="wrap")
     def as_in_the_file(self, flat: SerializerFunctionWrapHandler) -> dict[str, Any]:
         plain: dict[str, Any] = flat(self)

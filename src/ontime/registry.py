@@ -4,7 +4,7 @@ MLflow keeps the history: the service runs a release folder, and never connects 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Run:
     metrics: Mapping[str, float]
     tags: Mapping[str, str]
     description: str
+    curves: Mapping[str, Sequence[float]] = field(default_factory=dict)  # metrics with a value for each epoch
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,33 @@ def record_runs(client: MlflowClient, pipeline: str, runs: Sequence[Run], report
     ids = {run.data.tags["candidate"]: run.info.run_id for run in recorded}
     for run in runs:
         if run.candidate not in ids:
-            ids[run.candidate] = _record_one(client, experiment, pipeline, run, reports)
+            ids[run.candidate] = _record_one(client, experiment, {"pipeline": pipeline}, run, reports)
     _make_artifacts_private(client)
     return ids
 
 
-def _record_one(client: MlflowClient, experiment: str, pipeline: str, run: Run, reports: Sequence[Path]) -> str:
-    tags = {"pipeline": pipeline, "candidate": run.candidate, **run.tags}
+def record_study(client: MlflowClient, run: Run) -> None:
+    """Record one run of a study, which belongs to no pipeline and is never registered."""
+    experiment = client.get_experiment_by_name(NAME).experiment_id  # type: ignore[union-attr]  # tracking_client has created it
+    _record_one(client, experiment, {}, run, ())
+
+
+def _record_one(
+    client: MlflowClient, experiment: str, pipeline: Mapping[str, str], run: Run, reports: Sequence[Path]
+) -> str:
+    tags = {**pipeline, "candidate": run.candidate, **run.tags}
     created = client.create_run(experiment, tags=tags, run_name=run.candidate)
     run_id, now = created.info.run_id, created.info.start_time
     client.log_batch(
         run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in run.metrics.items()],
+        metrics=[
+            *(Metric(name, value, now, 0) for name, value in run.metrics.items()),
+            *(
+                Metric(name, value, now, epoch)
+                for name, curve in run.curves.items()
+                for epoch, value in enumerate(curve)
+            ),
+        ],
         params=[Param(name, str(value)) for name, value in run.params.items()],
         tags=[RunTag("mlflow.note.content", run.description)],
     )

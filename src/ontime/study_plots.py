@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from ontime import findings, plots
 from ontime.alert_value import ALERT_ALWAYS, NO_ALERTS
@@ -26,6 +27,7 @@ from ontime.figures import (
 )
 from ontime.schema import WORDS
 
+VERDICTS = {WorthVerdict.WORTH: "better", WorthVerdict.NOISE: "within noise", WorthVerdict.WORSE: "worse"}
 COLOURS = {WorthVerdict.WORTH: CALM, WorthVerdict.NOISE: EDGE, WorthVerdict.WORSE: ALERT}
 
 
@@ -166,3 +168,105 @@ def ratio_finding(rows: Sequence[Mapping[str, Any]], algorithm: str) -> str:
         return cheapest
     other = most["cheapest_other"].replace("_", " ")
     return f"{cheapest}; at {most['ratio']} : 1 it saves most, {most['saved']['value']:.0f} against {other}"
+
+
+def models_by_latency(report: Mapping[str, Any]) -> Picture:
+    """Each candidate's log-loss on the validation period, with the interval of its difference from the best one."""
+    rows, best = report["rows"], report["best"]
+    (reference,) = (row["valid"]["log_loss"] for row in rows if row["name"] == best)
+    with axes_of(260, "microseconds for one row (ONNX, one thread)") as (figure, axes):
+        axes.axhline(reference, color=RULE, linewidth=1.2, zorder=0)
+        lines = []
+        for place, row in enumerate(rows):
+            latency, loss, worth = row["costs"]["row_us"], row["valid"]["log_loss"], row["worth"]
+            colour = plots.COLOURS.get(row["name"], INK)
+            if row["name"] != best:
+                ends = [reference - worth["high"], reference - worth["low"]]
+                axes.plot([latency] * 2, ends, color=colour, linewidth=1.6)
+            dot = axes.scatter(latency, loss, s=70, color=colour, marker="o" if place < 10 else "s", zorder=3)
+            lines.append((dot, f"{row['name'].replace('_', ' ')}, {row['costs']['size_kb']:,.0f} kB"))
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        axes.margins(x=0.1)
+        few_ticks(axes, "y", 7)
+        legend(figure, lines)
+    judged = f"Log-loss on the validation period, means of {report['seeds']} seeds; lower left is better"
+    return Picture(models_finding(rows, best), f"{judged}; lines: 95\N{NO-BREAK SPACE}% by days", figure)
+
+
+def compression(report: Mapping[str, Any]) -> Picture:
+    """Each smaller model's log-loss above that of the best candidate, with its interval, its size and its latency."""
+    rows = [row for row in report["rows"] if row["name"] != report["best"]]
+    with axes_of(31 * len(rows) + 40, f"log-loss above that of {report['best'].replace('_', ' ')}") as (figure, axes):
+        dots = {}
+        for place, row in enumerate(rows):
+            worth, verdict = row["worth"], WorthVerdict(row["verdict"])
+            axes.vlines(0, place, place + 0.4, color=INK, linewidth=1.2)  # not through the name above it
+            axes.plot([-worth["high"], -worth["low"]], [place + 0.2] * 2, color=COLOURS[verdict], linewidth=2)
+            dots[verdict] = axes.scatter(-worth["value"], place + 0.2, s=42, color=COLOURS[verdict], zorder=3)
+            text = _file(row["costs"])
+            name = shortened(row["name"].replace("_", " "), WIDTH - text_width(text) - 16)
+            write(axes, name, 0, place - 0.2, color=INK)
+            write(axes, text, 1, place - 0.2, ha="right")
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        few_ticks(axes, "x", 5)
+        legend(figure, [(dots[verdict], VERDICTS[verdict]) for verdict in WorthVerdict if verdict in dots])
+    measure = "Log-loss on the validation period, 95\N{NO-BREAK SPACE}% by days; size, and time of one row"
+    return Picture(compression_finding(report["rows"], report["best"]), measure, figure)
+
+
+def _file(costs: Mapping[str, float]) -> str:
+    return f"{costs['size_kb']:,.0f} kB, {costs['row_us']:.0f} µs"
+
+
+def compression_finding(rows: Sequence[Mapping[str, Any]], best: str) -> str:
+    """The title: the smallest file that is not worse than the best candidate.
+
+    >>> row = {"name": "lightgbm", "verdict": "within noise", "costs": {"size_kb": 500.0}}
+    >>> small = row | {"name": "60 trees", "costs": {"size_kb": 100.0}}
+    >>> compression_finding([row, small], "lightgbm").replace(chr(160), " ")
+    '60 trees is as good as lightgbm, with 20 % of its size'
+    """
+    (whole,) = (row["costs"]["size_kb"] for row in rows if row["name"] == best)
+    as_good = [row for row in rows if row["name"] != best and row["verdict"] != WorthVerdict.WORSE]
+    plain = best.replace("_", " ")
+    if not as_good:
+        return f"Every smaller model is worse than {plain}"
+    smallest = min(as_good, key=lambda row: row["costs"]["size_kb"])
+    share = findings.percent(smallest["costs"]["size_kb"] / whole, 0)
+    return f"{smallest['name'].replace('_', ' ')} is as good as {plain}, with {share} of its size"
+
+
+def models_finding(rows: Sequence[Mapping[str, Any]], best: str) -> str:
+    """The title: which candidates are better beyond noise than the best one of the last training.
+
+    >>> row = {"name": "lightgbm", "verdict": "within noise", "worth": {"value": 0.0}}
+    >>> models_finding([row, row | {"name": "catboost", "verdict": "worse"}], "lightgbm")
+    'Nothing is better than lightgbm beyond noise; catboost is worse'
+    """
+    better, noise, worse = (
+        [row["name"].replace("_", " ") for row in rows if row["verdict"] == verdict and row["name"] != best]
+        for verdict in (WorthVerdict.WORTH, WorthVerdict.NOISE, WorthVerdict.WORSE)
+    )
+    plain = best.replace("_", " ")
+    won = (
+        f"{_those(better)} better than {plain} beyond noise"
+        if better
+        else f"Nothing is better than {plain} beyond noise"
+    )
+    return "; ".join(
+        [won, *(f"{_those(names)} {words}" for names, words in ((noise, "within noise"), (worse, "worse")) if names)]
+    )
+
+
+def _those(names: Sequence[str]) -> str:
+    """
+    >>> _those(["a", "b", "c"])
+    '3 are'
+    """
+    few = findings.listed(names) if len(names) < 3 else str(len(names))
+    return f"{few} {'is' if len(names) == 1 else 'are'}"

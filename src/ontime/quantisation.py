@@ -1,0 +1,92 @@
+"""Quantisation: the ONNX file of a neural network with smaller numbers, by ONNX Runtime's own tools."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, load_model_from_string
+from onnxruntime import quantization
+from onnxruntime.transformers import float16
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from ontime import export, release
+from ontime.batches import Matrix
+from ontime.candidate import FitMember
+from ontime.refusal import Refusal
+
+Format = Literal["int8", "int8_static", "float16"]
+CALIBRATION_ROWS = 5_000  # that int8_static reads, evenly spaced, to choose the range of each result
+COMPARED_ROWS = 20_000
+
+
+class Quantised(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """A candidate whose ONNX file has 8-bit weights, or 16-bit numbers. It predicts as this file does, also here.
+
+    `int8` computes the ranges of inputs anew in each prediction, `int8_static` has them from rows of the training.
+    `tolerance`: how much a probability may differ from that of the candidate itself.
+    """
+
+    def __init__(self, *, of: str, format: Format, tolerance: float, seed: int) -> None:  # noqa: A002
+        self.of = of
+        self.format = format
+        self.tolerance = tolerance
+        self.seed = seed
+
+    def fit(self, rows: Matrix, label: NDArray[np.bool_], fit_member: FitMember) -> Self:
+        """Raises Refusal if a probability changes by more than `tolerance`."""
+        self.classes_ = np.array([False, True])
+        self.n_features_in_ = rows.shape[1]
+        exact = fit_member(self.of, self.seed, rows, label)
+        self.onnx_ = quantised(export.to_onnx(self.of, exact), self.format, rows)
+        compared = spaced(rows, COMPARED_ROWS)
+        change = np.abs(release.Model(self.onnx_).predict(compared) - exact.predict_proba(compared)[:, 1])
+        self.largest_change_ = float(change.max())
+        if not self.largest_change_ <= self.tolerance:
+            raise Refusal(
+                f"{self.format} changes a probability of {self.of} by {self.largest_change_:.3f}, more than "
+                f"train.quantised.tolerance {self.tolerance:g}"
+            )
+        return self
+
+    def predict_proba(self, matrix: Matrix) -> NDArray[np.float32]:
+        positive = release.Model(self.onnx_).predict(matrix)
+        return np.column_stack([1 - positive, positive])
+
+
+def spaced(rows: Matrix, count: int) -> Matrix:
+    """At most `count` rows, evenly spaced."""
+    return rows[np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=int)]
+
+
+def quantised(onnx: bytes, to: Format, rows: Matrix) -> bytes:
+    """The ONNX model with smaller numbers; `rows` of its input are used by int8_static only."""
+    if to == "float16":
+        return _half(load_model_from_string(onnx)).SerializeToString()
+    with tempfile.TemporaryDirectory() as folder:
+        given, written = Path(folder) / "model.onnx", Path(folder) / "quantised.onnx"
+        given.write_bytes(onnx)
+        if to == "int8":
+            quantization.quantize_dynamic(given, written, op_types_to_quantize=["Gemm", "MatMul", "Gather"])
+        else:
+            quantization.quantize_static(
+                given, written, _Calibration(spaced(rows, CALIBRATION_ROWS)), op_types_to_quantize=["Gemm"]
+            )
+        return written.read_bytes()
+
+
+def _half(model: ModelProto) -> ModelProto:
+    """16-bit layers. What computes their input keeps 32 bits: a number of a row may have more than 11 binary digits."""
+    kept = {node.op_type for node in model.graph.node} - {"Gemm", "Relu", "Sigmoid"}
+    return float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=sorted(kept))
+
+
+class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types
+    def __init__(self, rows: Matrix) -> None:
+        self._batches: Iterator[Matrix] = iter(np.array_split(rows, 10))
+
+    def get_next(self) -> dict[str, Matrix] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {export.MATRIX: batch}
