@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ontime import environment, leaks, model, schema, split
 from ontime.candidates import CANDIDATES
+from ontime.optional_candidates import OPTIONAL_CANDIDATES
 from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from pipelines.layout import FEATURES, REPORTS, VALIDATED, months_in, read_months, write_json
@@ -39,7 +40,9 @@ GROUPS = {
     "day and airport": ["day", "origin"],
 }
 REPLACED = "plane_age_years"  # the feature that the leaking one replaces
-WITH_GAIN = tuple(name for name, candidate in CANDIDATES.items() if candidate.gain is not None)
+WITH_GAIN = tuple(
+    name for name, candidate in CANDIDATES.items() if candidate.gain is not None and name not in OPTIONAL_CANDIDATES
+)
 
 
 def labelled_entities() -> pd.DataFrame:

@@ -28,7 +28,6 @@ from ontime import (
     split,
     study_plots,
 )
-from ontime.candidates import CANDIDATES
 from ontime.datasets import KEY
 from ontime.feature_worth import SEEDS
 from ontime.gate import Rival
@@ -54,6 +53,7 @@ from pipelines.tools.study_models_page import JSON, PAGE, PICTURE, with_models
 
 STUDY = "models"
 AVERAGE = "average"
+COMPRESSED = ("distilled", "quantised")  # `ontime study compression` measures these
 EXPLAINED_ROWS = 5_000  # the background of an explanation
 
 
@@ -66,7 +66,7 @@ def fit_candidate(name: str, train: Train, rows: model.Matrix, label: NDArray[An
 
 def contenders_of(best: str, train: Train) -> list[Contender]:
     """The candidates with a section that can be released, the best one first, and an average of its seeds."""
-    names = [name for name in train.parameters if CANDIDATES[name].export is not None]
+    names = [name for name in candidates.exportable(train.parameters) if name not in COMPRESSED]
     for name in names:
         model.refuse_missing_packages(name)
     listed = [Contender(name, _words(name, train), partial(fit_candidate, name)) for name in names if name != best]

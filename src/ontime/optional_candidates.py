@@ -3,8 +3,10 @@
 Most need packages that only `make install-candidates` installs.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from ontime import tree_readers
@@ -109,6 +111,15 @@ def xgboost(parameters: XGBoostParams, seed: int) -> Any:
     return XGBClassifier(**parameters.model_dump(), grow_policy="lossguide", random_state=seed, n_jobs=1)
 
 
+def random_forest_gain(model: Any) -> Sequence[float]:
+    return list(model.steps[-1][1].feature_importances_)
+
+
+def xgboost_gain(model: Any) -> Sequence[float]:
+    gains = model.get_booster().get_score(importance_type="total_gain")
+    return [gains.get(f"f{position}", 0.0) for position in range(model.n_features_in_)]
+
+
 def xgboost_onnx(model: Any) -> Any:
     from onnxmltools import convert_xgboost
 
@@ -126,6 +137,12 @@ def catboost(parameters: CatBoostParams, seed: int) -> Any:
     # labels that are bools. One thread: another number gives another model.
     constants = {"class_names": [0, 1], "thread_count": 1, "allow_writing_files": False, "verbose": False}
     return CatBoostClassifier(**parameters.model_dump(), random_seed=seed, **constants)
+
+
+def catboost_gain(model: Any) -> Sequence[float]:
+    return list(
+        model.get_feature_importance()
+    )  # how much a prediction changes with the feature: CatBoost keeps no gains
 
 
 def catboost_onnx(model: Any) -> Any:
@@ -150,6 +167,22 @@ def distilled(parameters: DistilledParams, seed: int) -> Any:
     from ontime.distillation import Distilled
 
     return Distilled(**parameters.model_dump(), seed=seed)
+
+
+def distilled_gain(model: Any) -> Sequence[float]:
+    return _mean_gain([(model.student, model.student_)], model.n_features_in_)
+
+
+def average_gain(model: Any) -> Sequence[float]:
+    return _mean_gain(model.members_, model.n_features_in_)
+
+
+def _mean_gain(members: Sequence[tuple[str, Any]], features: int) -> Sequence[float]:
+    """The mean share of each feature over the members that have gains; zeros if none has."""
+    from ontime.candidates import CANDIDATES
+
+    gains = [np.array(gain(fitted)) for name, fitted in members if (gain := CANDIDATES[name].gain) is not None]
+    return list(np.mean([each / max(each.sum(), 1e-9) for each in gains], axis=0)) if gains else [0.0] * features
 
 
 def distilled_onnx(model: Any) -> Any:
@@ -198,15 +231,22 @@ OPTIONAL_CANDIDATES: dict[str, Candidate] = {
         RandomForestParams,
         after_fit=_predict_on_one_thread,
         export=random_forest_onnx,
+        gain=random_forest_gain,
         explain=tree_readers.of_forest,
     ),
     "xgboost": Candidate(
-        xgboost, XGBoostParams, export=xgboost_onnx, explain=tree_readers.of_xgboost, needs=("xgboost",)
+        xgboost,
+        XGBoostParams,
+        export=xgboost_onnx,
+        explain=tree_readers.of_xgboost,
+        gain=xgboost_gain,
+        needs=("xgboost",),
     ),
     "catboost": Candidate(
         catboost,
         CatBoostParams,
         export=catboost_onnx,
+        gain=catboost_gain,
         explain="Shapley values of paths are undefined for leaves that no training row reached, as its trees have",
         needs=("catboost",),
     ),
@@ -224,6 +264,7 @@ OPTIONAL_CANDIDATES: dict[str, Candidate] = {
         fit_arguments={"online": ONLINE_POSITIONS},
         members=lambda parameters: (parameters.teacher, parameters.student),
         export=distilled_onnx,
+        gain=distilled_gain,
         explain=_of_student,
     ),
     "quantised": Candidate(
@@ -238,6 +279,7 @@ OPTIONAL_CANDIDATES: dict[str, Candidate] = {
         AverageParams,
         members=lambda parameters: parameters.of,
         export=average_onnx,
+        gain=average_gain,
         explain="the models of an average have reasons on scales of their own, which cannot be added up",
     ),
 }

@@ -44,9 +44,10 @@ __all__ = ["Picture", "save"]
 
 Floats = NDArray[np.floating[Any]]
 
-# Okabe and Ito's palette and three of Tol's, which colour-blind readers can distinguish. A candidate's position in the
+# Okabe and Ito's palette and five of Tol's, which colour-blind readers can distinguish. A candidate's position in the
 # registry determines its colour in all plots.
-PALETTE = ("#9aa5b1", "#cc79a7", "#e69f00", "#009e73", "#0072b2", "#d55e00", "#56b4e9", "#882255", "#117733", "#332288")
+PALETTE = ("#9aa5b1", "#cc79a7", "#e69f00", "#009e73", "#0072b2", "#d55e00", "#56b4e9", "#882255", "#117733", "#332288",
+           "#aa4499", "#999933")  # fmt: skip
 COLOURS = dict(zip(CANDIDATES, cycle(PALETTE), strict=False))
 MAX_COLUMNS = 12  # of a heat map: more do not fit side by side
 MAX_BARS = 20

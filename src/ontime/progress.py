@@ -23,7 +23,8 @@ class _Lines:
         self._file, self._last = file, ""
 
     def write(self, text: str) -> None:
-        if (line := text.strip()) and line != self._last:
+        # A bar within another one moves the cursor up.
+        if (line := text.replace("\x1b[A", "").strip()) and line != self._last:
             self._file.write(f"{line}\n")
             self._last = line
 

@@ -8,6 +8,7 @@ from sklearn.metrics import roc_auc_score
 from ontime import leaks, model, schema
 from ontime.candidates import CANDIDATES
 from ontime.params import Params
+from tests.short_fits import short
 
 pytestmark = pytest.mark.slow
 
@@ -101,7 +102,7 @@ def test_the_gain_of_a_model_goes_to_the_feature_that_tells(name: str, labelled:
     categories, late = model.categories_of(labelled), labelled["label"].to_numpy(bool)
     gain_of = CANDIDATES[name].gain
     assert gain_of is not None
-    few = params.train.changed("lightgbm", n_estimators=60)
+    few = short(params.train).changed("lightgbm", n_estimators=60)
 
     honest, telling = (
         gain_of(model.fit(name, model.matrix_of(rows, categories), late, few)) for rows in (labelled, planted)

@@ -96,7 +96,7 @@ def test_every_parameter_is_used() -> None:
     unused = [
         leaf
         for leaf in leaves(PARAMS)
-        if leaf.split(".")[-2:-1] not in ([name] for name in candidates)
+        if not leaf.startswith(tuple(f"train.{name}." for name in candidates))
         and not re.search(rf"\.{leaf.rsplit('.', 1)[-1]}\b", CODE)
     ]
 
