@@ -68,7 +68,7 @@ class NeuralNetworkParams(Parameters):
 class DistilledParams(Parameters):
     teacher: str
     student: str
-    changes: dict[str, int | float]  # of the student's parameters
+    changes: dict[str, Count | NotNegativeNumber]  # of the student's parameters, which have limits of their own
     folds: Annotated[int, Field(gt=0, le=100)]  # 1: the teacher's probabilities of its own training rows
     share: UpToOne  # of the teacher's probability in the mixture with the label
 
