@@ -95,14 +95,14 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 # Each process runs whole files, because the tests of a file share what they trained and started. In the order of the
 # folders, because tests/e2e has the longest. One process more than cores, because many tests wait for a service.
 PARALLEL := --numprocesses=$(shell echo $$((`getconf _NPROCESSORS_ONLN` + 1))) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
-test: install  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
+test: $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
 	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))
 
 test-quick: install  ## run the tests that are not marked `slow`; of one folder: make test-quick PART=library
 	@$(PY) -m pytest $(PARALLEL) -m 'not slow' $(if $(PART),tests/$(PART))
 
-test-slowest: install  ## run every test, and list the slowest: make test-slowest SLOWEST=20
+test-slowest: $(VENV)/.installed-candidates  ## run every test, and list the slowest: make test-slowest SLOWEST=20
 	@$(MAKE) test SLOWEST=$(or $(SLOWEST),20) $(if $(PART),PART=$(PART))
 
 check: install  ## run lint, type checks, import rules, and the repository's own rules
@@ -185,7 +185,7 @@ study-models: $(VENV)/.installed-candidates  ## measure what each candidate is w
 study-compression: $(VENV)/.installed-candidates  ## measure smaller and faster models: distilled, pruned, quantised: docs/what-compression-costs.md
 	@$(ONTIME) study compression
 
-study-value: install  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
+study-value: $(VENV)/.installed-candidates  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
 	@$(ONTIME) study value
 
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
@@ -328,7 +328,7 @@ sbom: install  ## write an SBOM of each image's Python packages, as CycloneDX: v
 
 # Strict, because pip-audit otherwise skips a package that PyPI does not know, and reports no vulnerability.
 audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the packages of the images and of the engines; fails if PyPI cannot be reached
-	@for lock in $(IMAGES) $(ENGINES); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
+	@for lock in $(IMAGES) $(ENGINES) candidates; do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 		-r requirements/$$lock.txt || exit 1; done
 
 LOCK := $(UV) pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate

@@ -65,7 +65,7 @@ class Project:
 
     def command(self, *words: str) -> list[str]:
         # Locks that are newer than the environment must not start an installation: see the link above.
-        return ["make", "--assume-old=.venv/.installed", *words]
+        return ["make", "--assume-old=.venv/.installed", "--assume-old=.venv/.installed-candidates", *words]
 
     def attempt(self, *words: str, **changed: str) -> subprocess.CompletedProcess[str]:
         """Run `make ...`, which may fail; stdout has all output."""

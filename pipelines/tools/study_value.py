@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ontime import alert_value, evaluation, figures, files, locks, schema, split, study_plots
+from ontime import alert_value, evaluation, figures, files, findings, locks, schema, split, study_plots
 from ontime.alert_value import NO_ALERTS, ValueStep, break_even
 from ontime.feature_worth import SEEDS
 from ontime.model import BASELINE
@@ -22,6 +22,7 @@ from pipelines.tools.study_rows import ColumnSet, StudyRows, read_study_rows
 from pipelines.tools.study_value_page import JSON, PAGE, RATIOS_PICTURE, STEPS_PICTURE, with_value
 
 NEWEST = "newest months"
+BLEND = "average"  # the candidate; measured where params.yaml has a section for it
 
 
 def growing_sets() -> dict[str, ColumnSet]:
@@ -46,15 +47,19 @@ def value_steps(algorithm: str, train: StudyRows, test: StudyRows, params: Param
     ]
 
 
-def refitted(algorithm: str, training: split.Period, params: Params) -> tuple[ValueStep, int]:
-    """The algorithm with all features, fitted again on a longer period, and the number of its entities."""
+def refitted(algorithm: str, training: split.Period, params: Params) -> tuple[list[ValueStep], int]:
+    """The algorithm with all features, fitted again on a longer period, then averaged; and the number of entities."""
     categories = survey(training).categories
     train, test = (
         read_study_rows(period, categories, {}, params) for period in (training, split.periods(params.split)["test"])
     )
     probabilities = fit_sets([ALL], train, test, algorithm, params)[ALL]
-    words = "fitted again, with the validation period too"
-    return ValueStep(NEWEST, words, probabilities), len(train.entities.label)
+    steps = [ValueStep(NEWEST, "fitted again, with the validation period too", probabilities)]
+    if BLEND in params.train.parameters:
+        members = params.train.of(BLEND).model_dump()["of"]
+        words = f"the mean of {findings.listed([each.replace('_', ' ') for each in members])}"
+        steps.append(ValueStep(BLEND, words, fit_sets([ALL], train, test, BLEND, params)[ALL]))
+    return steps, len(train.entities.label)
 
 
 def measure_value(params: Params) -> dict[str, Any]:
@@ -71,18 +76,21 @@ def measure_value(params: Params) -> dict[str, Any]:
     return {
         "dataset": params.dataset,
         "algorithm": algorithm,
+        "steps_of_features": len(steps),
         "baseline": BASELINE,
         "seeds": SEEDS,
         "trained_on": len(train.entities.label),
         "refitted_on": refitted_on,
         "period": [str(day) for day in periods["test"]],
-        **_results(test, [*steps, longer], params),
+        **_results(test, steps, longer, params),
     }
 
 
-def _results(test: StudyRows, steps: Sequence[ValueStep], params: Params) -> Mapping[str, Any]:
+def _results(
+    test: StudyRows, steps: Sequence[ValueStep], longer: Sequence[ValueStep], params: Params
+) -> Mapping[str, Any]:
     label, days, cost = test.entities.label, test.entities.day, params.cost
-    nothing, baseline, *_, model, _ = steps
+    nothing, baseline, *_, model = steps
     released = model.probabilities[0]  # of the seed of params.yaml, so that of the last training
     threshold, least = alert_value.cheapest_threshold(label, released, cost)
     return {
@@ -92,7 +100,7 @@ def _results(test: StudyRows, steps: Sequence[ValueStep], params: Params) -> Map
         "break_even": round(break_even(cost), 4),
         "declared_cost": round(evaluation.cost_per_1000(label, released, cost), 2),
         "cheapest": {"threshold": threshold, "cost_per_1000": least},
-        "steps": alert_value.step_rows(label, days, steps, cost),
+        "steps": alert_value.step_rows(label, days, [*steps, *longer], cost),
         "model_saves": {each.name: alert_value.saving(label, days, each, model, cost) for each in (nothing, baseline)},
         "ratios": alert_value.ratio_rows(label, days, {BASELINE: baseline.probabilities[0], steps[2].name: released}),
     }

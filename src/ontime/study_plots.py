@@ -177,16 +177,16 @@ def models_by_latency(report: Mapping[str, Any]) -> Picture:
     with axes_of(260, "microseconds for one row (ONNX, one thread)") as (figure, axes):
         axes.axhline(reference, color=RULE, linewidth=1.2, zorder=0)
         lines = []
-        for place, row in enumerate(rows):
+        for row in rows:
             latency, loss, worth = row["costs"]["row_us"], row["valid"]["log_loss"], row["worth"]
             colour = plots.COLOURS.get(row["name"], INK)
             if row["name"] != best:
                 ends = [reference - worth["high"], reference - worth["low"]]
                 axes.plot([latency] * 2, ends, color=colour, linewidth=1.6)
-            dot = axes.scatter(latency, loss, s=70, color=colour, marker="o" if place < 10 else "s", zorder=3)
+            dot = axes.scatter(latency, loss, s=70, color=colour, zorder=3)
             lines.append((dot, f"{row['name'].replace('_', ' ')}, {row['costs']['size_kb']:,.0f} kB"))
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(numticks=5))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         axes.margins(x=0.1)
