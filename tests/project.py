@@ -83,5 +83,14 @@ class Project:
         assert completed.returncode == 0, completed.stdout
         return completed.stdout
 
+    def python(self, code: str) -> str:
+        """What this code prints in the project's own environment."""
+        environment = self.environment(PYTHONPATH=f"{self.folder}:{self.folder / 'src'}")
+        completed = subprocess.run(
+            [sys.executable, "-c", code], cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout
+
     def json(self, path: str) -> Any:
         return json.loads((self.folder / path).read_text())

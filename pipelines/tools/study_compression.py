@@ -34,7 +34,7 @@ FINE_TUNING_EPOCHS = 2
 FORMATS: Mapping[Format, str] = {
     "int8": "8-bit weights; ranges computed in each prediction",
     "int8_static": "8-bit weights; ranges fixed beforehand",
-    "float16": "16-bit layers",
+    "float16": "16-bit weights",
 }
 WITHOUT_REASONS = explain.method_of("there is no method for a compressed network")
 

@@ -7,9 +7,8 @@ from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, load_model_from_string
+from onnx import ModelProto, TensorProto, helper, load_model_from_string, numpy_helper
 from onnxruntime import quantization
-from onnxruntime.transformers import float16
 from sklearn.base import BaseEstimator, ClassifierMixin
 
 from ontime import export, release
@@ -78,9 +77,19 @@ def quantised(onnx: bytes, to: Format, rows: Matrix) -> bytes:
 
 
 def _half(model: ModelProto) -> ModelProto:
-    """16-bit layers. What computes their input keeps 32 bits: a number of a row may have more than 11 binary digits."""
-    kept = {node.op_type for node in model.graph.node} - {"Gemm", "Relu", "Sigmoid"}
-    return float16.convert_float_to_float16(model, keep_io_types=True, op_block_list=sorted(kept))
+    """The weights of the layers with 16 bits; a node turns them into 32 before they are used, as processors want."""
+    graph = model.graph
+    layers = {name for node in graph.node if node.op_type == "Gemm" for name in node.input[1:]}
+    casts = []
+    for constant in graph.initializer:
+        if constant.name in layers:
+            halved = numpy_helper.to_array(constant).astype(np.float16)
+            casts.append(helper.make_node("Cast", [f"{constant.name}_16"], [constant.name], to=TensorProto.FLOAT))
+            constant.CopyFrom(numpy_helper.from_array(halved, f"{constant.name}_16"))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return model
 
 
 class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime ships no types

@@ -38,7 +38,8 @@ def step(name: str, cost: float, saved: dict[str, Any] | None) -> dict[str, Any]
 
 SAVED = {"value": 150.0, "low": 140.0, "high": 160.0, "seed_deviation": 1.5, "verdict": "worth it"}
 REPORT: dict[str, Any] = {
-    "dataset": "some", "algorithm": "lightgbm", "steps_of_features": 4, "baseline": "rate_table", "seeds": 3, "trained_on": 2000,
+    "dataset": "some", "algorithm": "lightgbm", "steps_of_features": 4, "baseline": "rate_table", "seeds": 3,
+    "trained_on": 2000,
     "refitted_on": 2500, "period": ["2013-11-01", "2014-01-01"], "judged_on": 1200, "positives_per_1000": 250.0,
     "cost": {"missed": 3, "false_alarm": 1, "alert_threshold": 0.25}, "break_even": 0.25, "declared_cost": 301.0,
     "cheapest": {"threshold": 0.27, "cost_per_1000": 299.5},
