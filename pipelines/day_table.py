@@ -22,7 +22,7 @@ def read_kinds(params: Params) -> tuple[DayKinds, pd.DataFrame] | None:
     if not DATA.day_columns:
         return None
     days = read_days(params.question)
-    kinds = day_kinds.fit(days, DATA.day_columns, (params.split.train_from, params.split.valid_from))
+    kinds = day_kinds.fit_kinds(days, DATA.day_columns, (params.split.train_from, params.split.valid_from))
     return None if kinds is None else (kinds, days)
 
 

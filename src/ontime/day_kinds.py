@@ -64,7 +64,7 @@ class DayKinds:
         return self.distances(days).idxmin(axis=1)
 
 
-def fit(days: pd.DataFrame, columns: Sequence[DayColumn], period: tuple[date, date]) -> DayKinds | None:
+def fit_kinds(days: pd.DataFrame, columns: Sequence[DayColumn], period: tuple[date, date]) -> DayKinds | None:
     """The kinds of the days of a period, its end excluded; None if too few of them differ."""
     start, end = map(pd.Timestamp, period)
     within = days.loc[(days.index >= start) & (days.index < end), [each.name for each in columns]].dropna()

@@ -29,7 +29,7 @@ def year(spread: float = 0.5) -> pd.DataFrame:
 
 
 def fitted(days: pd.DataFrame) -> DayKinds:
-    kinds = day_kinds.fit(days, COLUMNS, TRAINING)
+    kinds = day_kinds.fit_kinds(days, COLUMNS, TRAINING)
     assert kinds is not None
     return kinds
 
@@ -85,7 +85,7 @@ def test_an_unstable_number_of_clusters_is_chosen_only_if_all_are() -> None:
 
 @pytest.mark.parametrize("changed", [{"wind": 10.0, "delay": 5.0}, {"wind": np.nan}])
 def test_days_that_do_not_differ_or_have_no_values_are_not_grouped(changed: dict[str, Any]) -> None:
-    assert day_kinds.fit(year().assign(**changed), COLUMNS, TRAINING) is None
+    assert day_kinds.fit_kinds(year().assign(**changed), COLUMNS, TRAINING) is None
 
 
 def test_a_column_that_never_varies_sets_no_day_apart() -> None:
