@@ -384,6 +384,9 @@ bench-leaks: install  ## measure what one honest feature reaches, alone and in a
 bench-alarms: install  ## simulate a year without faults, and count alerts, pages and retrainings
 	@$(PY) -m bench.alarms
 
+bench-density: install  ## measure whether a density of the features sees faults before the alerts on performance do
+	@$(PY) -m bench.density_alarm
+
 bench-serve: install  ## measure the service under load, beside MLflow, BentoML and a bare route (needs `make train`, wrk and PostgreSQL)
 	@$(PY) -m bench.serve
 

@@ -26,6 +26,7 @@ from ontime.datasets import KEY
 from ontime.model_study import Study
 from ontime.params import Params, load_params
 from ontime.schema import WORDS
+from pipelines.day_table import read_kinds
 from pipelines.labelled import encoded_batches, read_period
 from pipelines.layout import (
     COSTS,
@@ -126,6 +127,18 @@ def scores_of_candidates(
     return scores
 
 
+def scores_by_kind_of_day(test: TestSet, probability: model.Probabilities, params: Params) -> list[dict[str, Any]]:
+    """Scores of the entities of each kind of day, which the gate does not see: a kind is known only afterwards."""
+    if (both := read_kinds(params)) is None:
+        return []
+    kinds, days = both
+    when = test.entities["day"]
+    kind = when.map(kinds.of_days(days)).fillna(slices.UNKNOWN)
+    rows = slices.scores_by_slice(test.label, probability, when.to_numpy(), pd.DataFrame({"kind of day": kind}), params)
+    number = when.groupby(kind).nunique()
+    return [{**row, "days": int(number[row["slice"]]), "gated": False} for row in rows]
+
+
 def evaluation_report(test: TestSet, probabilities: Probabilities, params: Params) -> card.EvaluationReport:
     best, full = test.training["best"], params.evaluate.full_card
     days, dimensions = test.entities["day"].to_numpy(), slices.of_entities(test.entities)
@@ -146,6 +159,7 @@ def evaluation_report(test: TestSet, probabilities: Probabilities, params: Param
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
         reasons=explanation_method(test),
+        kinds_of_days=scores_by_kind_of_day(test, probabilities[best], params) if full else [],
     )
 
 

@@ -6,14 +6,17 @@ Counts are added month by month, so memory does not grow with the number of mont
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from ontime import exploration, files, plots, progress, rendering
+from ontime import day_kinds, exploration, files, plots, progress, rendering
+from ontime.day_kinds import DayKinds
 from ontime.declaration import Question
-from ontime.params import load_params
+from ontime.params import Params, load_params
 from ontime.problem.data import DATA
 from ontime.schema import WORDS
+from pipelines.day_table import read_kinds
 from pipelines.layout import EDA, REPORTS, VALIDATED, all_months, months_in, read_months, read_small, replacing_folder
 
 TEMPLATE = Path(__file__).parent / "templates/eda.md.jinja"
@@ -38,12 +41,32 @@ def monthly_counts(labels: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def eda_page(months: pd.DataFrame, findings: Mapping[str, str], question: Question) -> str:
+class Kinds(NamedTuple):
+    """The kinds of days, their summary, and the kind of each day."""
+
+    definition: DayKinds
+    table: pd.DataFrame
+    of_days: pd.Series
+
+
+def find_kinds(params: Params) -> Kinds | None:
+    """None if days are not grouped: see `read_kinds`."""
+    if (both := read_kinds(params)) is None:
+        return None
+    kinds, days = both
+    return Kinds(kinds, day_kinds.summarise_kinds(kinds, days), kinds.of_days(days))
+
+
+def eda_page(months: pd.DataFrame, findings: Mapping[str, str], question: Question, kinds: Kinds | None = None) -> str:
     """reports/eda.md; `findings` has the title of each plot."""
-    return rendering.render(TEMPLATE, months=months.itertuples(), findings=findings, question=question)
+    return rendering.render(
+        TEMPLATE, months=months.itertuples(), findings=findings, question=question, kinds=kinds, rules=day_kinds
+    )
 
 
-def draw_plots(labels: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, folder: Path) -> dict[str, str]:
+def draw_plots(
+    labels: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, kinds: Kinds | None, folder: Path
+) -> dict[str, str]:
     """Save the plots in the folder. Returns their titles by name."""
     hours = labels.groupby("hour").sum()
     hours = hours[hours["labelled"] >= exploration.ENOUGH]
@@ -55,6 +78,7 @@ def draw_plots(labels: pd.DataFrame, missing: pd.Series, drift: pd.DataFrame, fo
         "rate_by_hour_and_weekday": plots.rate_by_hour_and_weekday(heat),
         "missing": plots.missingness(missing),
         "drift": plots.drift(drift, exploration.REFERENCE_MONTHS),
+        **({"kinds_of_days": plots.kinds_of_days(kinds.table, kinds.of_days)} if kinds else {}),
     }
     for name, figure in figures.items():
         plots.save(figure, folder / f"{name}.png")
@@ -73,19 +97,22 @@ def read_drift() -> pd.DataFrame:
 
 
 def main() -> None:
-    question = load_params().question
-    with progress.steps("explore", 3) as begin, replacing_folder(EDA) as folder:
+    params = load_params()
+    question = params.question
+    with progress.steps("explore", 4) as begin, replacing_folder(EDA) as folder:
         begin("counts labels and missing values by month")
         counts = [count_month(month, question) for month in all_months(VALIDATED)]
         labels = pd.concat([of_month for of_month, _ in counts])
         nulls = [of_month for _, of_month in counts] + [exploration.count_nulls(read_small(VALIDATED))]
         begin("measures drift by month")
         drift = read_drift()
+        begin("groups days")
+        kinds = find_kinds(params)
         begin("draws")
-        findings = draw_plots(labels, exploration.missing_shares(pd.concat(nulls)), drift, folder)
+        findings = draw_plots(labels, exploration.missing_shares(pd.concat(nulls)), drift, kinds, folder)
         months = monthly_counts(labels)
         # Inside the block, so that an error leaves the previous plots unchanged.
-        text = eda_page(months, findings, question)
+        text = eda_page(months, findings, question, kinds)
     files.write_text(REPORTS / "eda.md", text)
     print(f"explore: {months['rows'].sum():,} {WORDS.entities}, {len(months)} months: {REPORTS / 'eda.md'}")
 

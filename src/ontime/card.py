@@ -1,7 +1,7 @@
 """Writes the model card from the results of the evaluation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class EvaluationReport:
     positive_share: float  # of the test period
     days: int
     reasons: Method  # how the best model's reasons are computed
+    kinds_of_days: list[dict[str, Any]] = field(default_factory=list)  # as slices, which do not gate, with their `days`
 
     @property
     def is_studied(self) -> bool:
@@ -53,6 +54,7 @@ class EvaluationReport:
             "request_only": self.request_only,
             "slices": self.slices,
             "equalised": self.equalised,
+            "kinds_of_days": self.kinds_of_days,
         }
 
 

@@ -77,6 +77,22 @@ class Rule:
 
 
 @dataclass(frozen=True)
+class DayColumn:
+    """A statistic of a column over each day, and the words for days on which it is high or low, such as "long delays".
+
+    Days that are alike in these columns are grouped into kinds, for the exploration report and the model card.
+    """
+
+    name: str
+    table: str
+    column: str
+    statistic: Literal["mean", "min", "max", "sum", "count"]
+    unit: str
+    high: str
+    low: str
+
+
+@dataclass(frozen=True)
 class Data:
     """The declaration of a problem's data. Raises ProblemBroken with every inconsistent entry."""
 
@@ -99,6 +115,7 @@ class Data:
     drift_of: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict
     )  # table -> columns whose drift the exploration report shows
+    day_columns: tuple[DayColumn, ...] = ()
 
     def __post_init__(self) -> None:
         if problems := list(_wrong(self)):
@@ -130,6 +147,10 @@ def _wrong(data: Data) -> Iterator[str]:
         yield f"tables: {data.entities} has no moment; set it to the column of the event time"
     yield from (f"drift_of: {name} is not a table with a moment" for name in data.drift_of
                 if name not in tables or tables[name].moment is None)  # fmt: skip
+    yield from (f"day_columns: {each.name}: {each.table} is not a table with a moment" for each in data.day_columns
+                if each.table not in tables or tables[each.table].moment is None)  # fmt: skip
+    if len({each.name for each in data.day_columns}) < len(data.day_columns):
+        yield "day_columns: two have the same name; rename one"
     if len({rule.name for rule in data.known_errors}) < len(data.known_errors):
         yield "known_errors: two rules have the same name; rename one"
     for rule in data.known_errors:

@@ -292,3 +292,11 @@ def parts_of_change(rows: Sequence[tuple[str, Sequence[float]]]) -> str:
     direction = "rose" if total > 0 else "fell"
     sure = "" if low > 0 or high < 0 else ", which is within chance"
     return f"The log-loss {direction} by {abs(total):.3f}{sure}; the largest part is {name}, {most:+.3f}"
+
+
+def kinds_of_days(kinds: pd.DataFrame) -> str:
+    """`kinds`: names in the index, with `days` and `share` of positive entities, NaN without labels."""
+    shares = kinds["share"].dropna()
+    most, least = str(shares.idxmax()), str(shares.idxmin())
+    count = f"{int(kinds['days'][most])} of {kinds['days'].sum()} days had {most}"
+    return f"{count}: {percent(shares[most])} {WORDS.positive}, against {percent(shares[least])} on days with {least}"

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from ontime.figures import (
     EDGE,
     INK,
     LINE,
+    RULE,
     SHEET,
     SOFT,
     WIDTH,
@@ -28,6 +30,7 @@ from ontime.figures import (
     Picture,
     axes_of,
     few_ticks,
+    label_days,
     label_months,
     label_places,
     legend,
@@ -53,6 +56,8 @@ MAX_COLUMNS = 12  # of a heat map: more do not fit side by side
 MAX_BARS = 20
 HIGHER = LinearSegmentedColormap.from_list("higher", [SHEET, ALERT_SOFT, "#d98d5f", ALERT])
 FARTHER = LinearSegmentedColormap.from_list("farther", [SHEET, CALM_SOFT, "#5a9aa9", CALM])
+KINDS = (RULE, CALM, ALERT, "#e69f00", "#882255", "#332288")  # of days, the most frequent first
+MAX_WEEKS = 53
 NO_LABEL = "No row of the data has a label: run `make train`, or see reports/data_quality.json."
 ENTITIES, POSITIVE, NEGATIVE = WORDS.entities, WORDS.positive, WORDS.negative
 
@@ -123,6 +128,37 @@ def drift(indices: pd.DataFrame, reference_months: int) -> Picture:
     shift = f"above {findings.SHIFTED:g} is a shift"
     measure = f"Population stability index of each month against {reference}; {shift}{selection}"
     return Picture(findings.drift(indices), measure, figure)
+
+
+def kinds_of_days(table: pd.DataFrame, of_days: pd.Series) -> Picture:
+    """A calendar with the colour of each day's kind. `table`: of day_kinds.summarise_kinds; `of_days`: by date."""
+    if table["share"].isna().all():
+        return Picture(f"No kind of day has {ENTITIES} with a label", NO_LABEL, None)
+    calendar = _calendar(of_days.map({name: place for place, name in enumerate(table.index)}))
+    weeks = pd.date_range(calendar.columns[0], periods=calendar.shape[1] + 1, freq="7D")  # and the end of the last one
+    with axes_of(7 * LINE + 40) as (figure, axes):
+        look: dict[str, Any] = {"cmap": ListedColormap(KINDS), "vmin": -0.5, "vmax": len(KINDS) - 0.5}
+        axes.pcolormesh(weeks, np.arange(8), calendar, edgecolors=SHEET, linewidth=1, **look)
+        label_days(axes, weeks[0], weeks[-1])
+        axes.set_yticks(np.arange(7) + 0.5, list(findings.DAYS))
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+        legend(figure, [(Patch(color=colour), name) for colour, name in zip(KINDS, table.index, strict=False)])
+    first, last = max(weeks[0], of_days.index.min()), of_days.index.max()
+    measure = f"Each week is a column, {first:%-d %b %Y} to {last:%-d %b %Y}; blank: a value of the day is missing"
+    return Picture(findings.kinds_of_days(table), measure, figure)
+
+
+def _calendar(numbers: pd.Series) -> pd.DataFrame:
+    """The number of each day, weekdays in rows, the last weeks in columns, by their Monday."""
+    days = pd.DatetimeIndex(numbers.index)
+    mondays = days - pd.to_timedelta(days.weekday.to_numpy(), unit="D")
+    table = pd.DataFrame({"monday": mondays, "weekday": days.weekday, "number": numbers.to_numpy()})
+    cells = table.pivot(index="weekday", columns="monday", values="number").reindex(range(7)).astype(float)
+    weeks = pd.date_range(mondays.min(), mondays.max(), freq="7D")
+    return cells.reindex(columns=weeks[-MAX_WEEKS:])
 
 
 def _heatmap(table: pd.DataFrame, form: Any, colours: LinearSegmentedColormap, most: float) -> PageFigure:

@@ -1,6 +1,7 @@
 """The slices of the model card: each AUC with its interval, and said where there is none."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,9 @@ def flights(days: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, pd.DataFrame
     return late, probabilities, when, pd.DataFrame({"origin": ["EWR"] * len(probabilities)})
 
 
-def card_of(rows: list[dict[str, Any]], params: Params, study: Study | None = None) -> str:
+def card_of(
+    rows: list[dict[str, Any]], params: Params, study: Study | None = None, kinds: Sequence[dict[str, Any]] = ()
+) -> str:
     """The card of a training that measured nothing but scores and slices."""
     report = card.EvaluationReport(
         params=params,
@@ -41,6 +44,7 @@ def card_of(rows: list[dict[str, Any]], params: Params, study: Study | None = No
         positive_share=0.2,
         days=1,
         reasons=explain.method_of("it was not asked"),
+        kinds_of_days=[*kinds],
     )
     return card.model_card(report)
 
@@ -67,6 +71,17 @@ def test_a_slice_of_a_single_day_is_told_to_have_no_interval(params: Params) -> 
     assert rows[0]["auc_interval"] is None
     assert f"{rows[0]['auc']:.3f} (no interval)" in card_of(rows, params)
     assert "fewer than 2 days" in card_of(rows, params)
+
+
+def test_kinds_of_days_are_shown_apart_from_the_slices_that_gate(loose: Params) -> None:
+    (row,) = slices.scores_by_slice(*flights(20), loose)
+    kind = {**row, "slice": "few flights", "days": 20, "gated": False}
+
+    text, without = card_of([row], loose, kinds=[kind]), card_of([row], loose)
+
+    assert f"| few flights | 20 | {row['entities']:,} |" in text
+    assert "no slices of the gate" in text
+    assert "By kind of day" not in without
 
 
 def test_a_slice_is_told_with_both_errors_of_its_alert(loose: Params) -> None:

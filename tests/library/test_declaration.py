@@ -148,6 +148,11 @@ def test_every_wrong_entry_is_told_at_once() -> None:
             'is "repaired" if it has `emptied`',
         ),
         ({"drift_of": {"planes": ("seats",)}}, "drift_of: planes is not a table with a moment"),
+        (
+            {"day_columns": (replace(DATA.day_columns[0], table="planes"),)},
+            "day_columns: wind: planes is not a table with a moment",
+        ),
+        ({"day_columns": (DATA.day_columns[0], DATA.day_columns[0])}, "day_columns: two have the same name"),
         ({"online_features": None}, "online_features: is missing, but [a-z0-9_]+ is not computed from the request"),
         ({"tables": (*DATA.tables, DATA.tables[0])}, "tables: two have the same name"),
         ({"profile": None}, "profile: is missing, but flights has measured columns"),

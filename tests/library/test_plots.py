@@ -77,6 +77,14 @@ def value_report(count: int) -> dict[str, Any]:
     return {"algorithm": "lightgbm", "baseline": "rate_table", "cost": cost, "steps": steps, "ratios": ratios}
 
 
+def kinds_picture(count: int) -> Picture:
+    """As many weeks, and up to six kinds of days."""
+    names = named(min(count, 6))
+    days = pd.Series(np.resize(names, 7 * count), pd.date_range("2012-12-30", periods=7 * count))
+    table = pd.DataFrame({"days": 7 * count // len(names), "share": np.linspace(0.1, 0.5, len(names))}, names)
+    return plots.kinds_of_days(table, days.drop(days.index[2]))
+
+
 PICTURES: dict[str, Callable[[int], Picture]] = {
     "rate by month": lambda n: plots.rate_by_month(pd.Series(np.resize([0.1, 0.335], n), months_of(n)), 0.2),
     "rate by hour": lambda n: plots.rate_by_hour(pd.Series(np.resize([0.1, 0.3], min(n, 24)), range(min(n, 24))), 0.2),
@@ -85,6 +93,7 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
                      index=["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"][: min(n, 7)])
     ),
     "drift": lambda n: plots.drift(pd.DataFrame(np.resize([0.0, 12.34, 0.3], (n, n)), named(n), months_of(n)), 3),
+    "kinds of days": kinds_picture,
     "missing": lambda n: plots.missingness(pd.Series(np.linspace(0.9, 1e-5, n), named(n))),
     "roc": lambda n: plots.roc(dict.fromkeys(candidates(n), (LINE, LINE, 0.5)), "lightgbm"),
     "precision": lambda n: plots.precision_recall(dict.fromkeys(candidates(n), (LINE, LINE, 0.5)), 0.25, "lightgbm"),
@@ -122,6 +131,7 @@ NOTHING: dict[str, Picture] = {
     "rate by hour": plots.rate_by_hour(pd.Series([], dtype=float), np.nan),
     "heat": plots.rate_by_hour_and_weekday(pd.DataFrame()),
     "drift": plots.drift(pd.DataFrame({"2013-01": {"temp_f": 0.0}}), 3),
+    "kinds of days": plots.kinds_of_days(pd.DataFrame({"share": [np.nan]}), pd.Series([], dtype=str)),
     "missing": plots.missingness(pd.Series([], dtype=float)),
     "importance": plots.importance([], [], []),
     "slices": plots.slices([], 0.76, "on the test period"),

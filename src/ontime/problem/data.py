@@ -4,7 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from ontime.availability import Observed, Scheduled, Static
-from ontime.datasets import Data, Table, Tables
+from ontime.datasets import Data, DayColumn, Table, Tables
 from ontime.declaration import Names
 from ontime.problem import features, known_errors, rules
 from ontime.problem.sources import DATASETS, TERRITORY_AIRPORTS, TIMETABLE_AHEAD
@@ -71,4 +71,11 @@ DATA = Data(
         "flights": ("dep_delay_minutes", "arr_delay_minutes", "distance_miles", "carrier", "origin", "dest"),
         "weather": ("temp_f", "wind_speed_mph", "visib_miles", "pressure_mb"),
     },
+    day_columns=(
+        DayColumn("wind", "weather", "wind_speed_mph", "mean", "mph", high="strong wind", low="light wind"),
+        DayColumn("visibility", "weather", "visib_miles", "mean", "miles", high="clear air", low="poor visibility"),
+        DayColumn("flights", "flights", "entity_id", "count", "a day", high="many flights", low="few flights"),
+        DayColumn("arrival delay", "flights", "arr_delay_minutes", "mean", "minutes",
+                  high="long delays", low="short delays"),
+    ),
 )  # fmt: skip
