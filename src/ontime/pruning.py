@@ -22,7 +22,7 @@ def pruned(network: NeuralNetwork, units: int) -> NeuralNetwork:
         strength = np.linalg.norm(weights, axis=0) * np.linalg.norm(following, axis=1)
         kept = np.sort(np.argsort(-strength)[:units])
         layers[place], layers[place + 1] = (weights[:, kept], bias[kept]), (following[kept], shift)
-    smaller.layers_, smaller.units = layers, units
+    smaller.layers_, smaller.units = layers, layers[0][0].shape[1]
     return smaller
 
 

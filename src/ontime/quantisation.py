@@ -1,7 +1,9 @@
 """Quantisation: the ONNX file of a neural network with smaller numbers, by ONNX Runtime's own tools."""
 
+import logging
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Self
 
@@ -64,7 +66,7 @@ def quantised(onnx: bytes, to: Format, rows: Matrix) -> bytes:
     """The ONNX model with smaller numbers; `rows` of its input are used by int8_static only."""
     if to == "float16":
         return _half(load_model_from_string(onnx)).SerializeToString()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _without_advice():
         given, written = Path(folder) / "model.onnx", Path(folder) / "quantised.onnx"
         given.write_bytes(onnx)
         if to == "int8":
@@ -74,6 +76,17 @@ def quantised(onnx: bytes, to: Format, rows: Matrix) -> bytes:
                 given, written, _Calibration(spaced(rows, CALIBRATION_ROWS)), op_types_to_quantize=["Gemm"]
             )
         return written.read_bytes()
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """ONNX Runtime advises a step before quantisation that fuses convolutions, which this model has none of."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _half(model: ModelProto) -> ModelProto:

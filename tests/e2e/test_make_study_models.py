@@ -32,7 +32,7 @@ settings = load_settings()
 client = registry.tracking_client(settings.tracking_url, settings.artifacts)
 experiment = client.get_experiment_by_name(registry.NAME).experiment_id
 for run in client.search_runs([experiment], "tags.study = 'models'"):
-    curves = sorted(name for name in run.data.metrics if name.endswith("_loss") and not name.startswith(("valid", "test")))
+    curves = sorted(name for name in run.data.metrics if name in ("fitted_loss", "held_out_loss"))
     epochs = len(client.get_metric_history(run.info.run_id, "held_out_loss"))
     print(run.data.tags["candidate"], curves, epochs)
 """

@@ -129,7 +129,7 @@ def test_fine_tuning_begins_with_the_weights_of_the_network(fitted: NeuralNetwor
 def test_a_quantised_model_is_smaller_and_nearly_the_same(to: Any, rows: Matrix, label: Any) -> None:
     wide = network(units=128, epochs=1).fit(rows, label, categories=[CATEGORY])
 
-    def fit_member(*_: Any) -> Any:
+    def fit_member(*_: Any, **__: Any) -> Any:
         return wide
 
     model = Quantised(of="neural_network", format=to, tolerance=0.1, seed=1).fit(rows, label, fit_member)

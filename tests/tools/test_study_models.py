@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ontime import export, model, study_plots
+from ontime import export, model, schema, study_plots
 from ontime.batches import Batches
+from ontime.candidates import CATEGORY_POSITIONS
 from ontime.explain import method_of
 from ontime.feature_worth import SEEDS
 from ontime.params import Params, Train
@@ -31,11 +32,11 @@ ROWS = 240
 @pytest.fixture
 def data() -> StudyData:
     drawn = np.random.default_rng(5)
-    matrix = drawn.normal(size=(ROWS, len(model.schema.FEATURE_NAMES))).astype(np.float32)
-    matrix[:, model.CANDIDATES["lightgbm"].fit_arguments["categorical_feature"]] = 1
+    matrix = drawn.normal(size=(ROWS, len(schema.FEATURE_NAMES))).astype(np.float32)
+    matrix[:, CATEGORY_POSITIONS] = 1
     label = drawn.random(ROWS) < 1 / (1 + np.exp(-2 * matrix[:, 20]))
     day = np.datetime64("2013-01-01") + np.arange(ROWS) // 24
-    rows = LabelledRows(day, label, np.arange(ROWS, dtype=np.uint64), Batches.of(matrix))
+    rows = LabelledRows(rows=Batches.of(matrix), label=label, day=day, keys=np.arange(ROWS, dtype=np.uint64))
     return StudyData(rows, rows, rows, matrix, matrix)
 
 
@@ -92,7 +93,7 @@ def test_what_is_measured_is_that_of_the_onnx_file(
     assert costs["explanation"] == "none"
 
 
-def test_the_best_comes_first_and_no_two_averages_share_a_seed(params: Params, data: StudyData) -> None:
+def test_the_best_comes_first_and_no_two_averages_share_a_seed(params: Params) -> None:
     contenders = study_models.contenders_of("xgboost", params.train)
 
     names = [each.name for each in contenders]
@@ -144,7 +145,8 @@ def row(name: str, loss: float, verdict: str, **costs: float) -> dict[str, Any]:
         "name": name, "words": f"what {name} is", "valid": {"log_loss": loss},
         "test": {"auc": 0.77, "log_loss": 0.46, "cost_per_1000": 450.0},
         "worth": {"value": 0.36 - loss, "low": -0.001, "high": 0.002, "seed_deviation": 0.0004}, "verdict": verdict,
-        "costs": {**numbers, **costs, "parity": 3e-7, "explanation": "tree_shap"}, "promote": False, "gate": "not better",
+        "costs": {**numbers, **costs, "parity": 3e-7, "explanation": "tree_shap"},
+        "promote": False, "gate": "not better",
     }  # fmt: skip
 
 
