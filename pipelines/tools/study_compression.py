@@ -81,7 +81,7 @@ def contenders_of(best: str, train: Train) -> list[Contender]:
     teacher = train.of(DISTILLED).model_dump()["teacher"]
     return [
         Contender(best, "the best of the last training", partial(fit_candidate, best)),
-        Contender(teacher, "the teacher", partial(fit_candidate, teacher)),
+        *([Contender(teacher, "the teacher", partial(fit_candidate, teacher))] if teacher != best else []),
         *tree_contenders(train, shared),
         *network_contenders(shared),
     ]
@@ -175,7 +175,7 @@ def measure_compression(params: Params) -> dict[str, Any]:
         {"name": each.name, "words": each.words, **row_of(fits[each.name], fits[best], data, params)}
         for each in contenders
     ]
-    return {**comparison(best, data, params), "teacher": contenders[1].name, "rows": rows}
+    return {**comparison(best, data, params), "rows": rows}
 
 
 def main() -> None:
