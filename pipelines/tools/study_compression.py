@@ -16,13 +16,13 @@ from ontime import candidates, distillation, explain, export, figures, files, lo
 from ontime.boosting import LightGBM
 from ontime.candidate import ONLINE_POSITIONS
 from ontime.params import Params, ParamsBroken, Train, load_params
-from ontime.quantisation import Format, quantised
+from ontime.quantisation import Format, quantise
 from ontime.refusal import Refusal
 from pipelines.layout import MODELS, read_json, write_json
 from pipelines.operations import train_and_promote
 from pipelines.tools.study_compression_page import JSON, PAGE, PICTURE, with_compression
-from pipelines.tools.study_fits import Contender, Fitted, comparison, fit_all, forget_fits, read_study_data
-from pipelines.tools.study_models import fit_candidate, row_of
+from pipelines.tools.study_fits import Fitted, StudyModel, comparison, fit_all, forget_fits, read_study_data
+from pipelines.tools.study_models import fit_and_export, row_of
 
 STUDY = "compression"
 NETWORK, TREES, DISTILLED = "neural_network", "lightgbm", "distilled"
@@ -44,7 +44,7 @@ Labels: TypeAlias = NDArray[Any]
 
 
 class SharedFits:
-    """What several contenders are made from, fitted once for each seed."""
+    """What several models are made from, fitted once for each seed."""
 
     def __init__(self) -> None:
         self._seed, self._made = -1, dict[str, Any]()
@@ -71,7 +71,7 @@ class SharedFits:
         return self.get(f"targets {folds}", train.seed, mix)
 
 
-def contenders_of(best: str, train: Train) -> list[Contender]:
+def compression_models(best: str, train: Train) -> list[StudyModel]:
     """The best candidate first. Raises Refusal if a candidate has no section, or packages are missing."""
     for name in (NETWORK, TREES, DISTILLED):
         if name not in train.parameters:
@@ -80,22 +80,22 @@ def contenders_of(best: str, train: Train) -> list[Contender]:
     shared = SharedFits()
     teacher = train.of(DISTILLED).model_dump()["teacher"]
     return [
-        Contender(best, "the best of the last training", partial(fit_candidate, best)),
-        *([Contender(teacher, "the teacher", partial(fit_candidate, teacher))] if teacher != best else []),
-        *tree_contenders(train, shared),
-        *network_contenders(shared),
+        StudyModel(best, "the best of the last training", partial(fit_and_export, best)),
+        *([StudyModel(teacher, "the teacher", partial(fit_and_export, teacher))] if teacher != best else []),
+        *tree_models(train, shared),
+        *network_models(shared),
     ]
 
 
-def tree_contenders(train: Train, shared: SharedFits) -> list[Contender]:
+def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
     folds = train.of(DISTILLED).model_dump()["folds"]
 
     def direct(changes: Mapping[str, object], train: Train, rows: Rows, label: Labels) -> Fitted:
-        return fit_candidate(TREES, train.changed(TREES, **changes), rows, label)
+        return fit_and_export(TREES, train.changed(TREES, **changes), rows, label)
 
     def taught(count: int, folds: int, train: Train, rows: Rows, label: Labels) -> Fitted:
         targets = shared.targets(train, rows, label, folds)
-        return fit_candidate(TREES, train.changed(TREES, n_estimators=count), rows, targets)
+        return fit_and_export(TREES, train.changed(TREES, n_estimators=count), rows, targets)
 
     def first(train: Train, rows: Rows, label: Labels) -> Fitted:
         fitted = shared.get(TREES, train.seed, lambda: model.fit(TREES, rows, label, train))
@@ -103,21 +103,21 @@ def tree_contenders(train: Train, shared: SharedFits) -> list[Contender]:
 
     taught_words = "labels and the teacher's out-of-fold probabilities"
     return [
-        *(Contender(f"{n} trees", "trained on labels", partial(direct, {"n_estimators": n})) for n in TREE_COUNTS),
-        *(Contender(f"{n} trees, taught", taught_words, partial(taught, n, folds)) for n in TREE_COUNTS),
-        Contender(
+        *(StudyModel(f"{n} trees", "trained on labels", partial(direct, {"n_estimators": n})) for n in TREE_COUNTS),
+        *(StudyModel(f"{n} trees, taught", taught_words, partial(taught, n, folds)) for n in TREE_COUNTS),
+        StudyModel(
             f"{FIRST_TREES} trees, taught on its rows",
             "labels and the teacher's probabilities of its own training rows",
             partial(taught, FIRST_TREES, 1),
         ),
-        Contender(f"first {FIRST_TREES} trees", f"of {TREES}, the rest cut off", first),
-        Contender(
+        StudyModel(f"first {FIRST_TREES} trees", f"of {TREES}, the rest cut off", first),
+        StudyModel(
             f"{FEW_LEAVES} leaves", "as many trees, with few leaves", partial(direct, {"num_leaves": FEW_LEAVES})
         ),
     ]
 
 
-def network_contenders(shared: SharedFits) -> list[Contender]:
+def network_models(shared: SharedFits) -> list[StudyModel]:
     def whole(train: Train, rows: Rows, label: Labels) -> Fitted:
         return _network(shared.network(train, rows, label))
 
@@ -134,18 +134,18 @@ def network_contenders(shared: SharedFits) -> list[Contender]:
 
     def as_format(to: Format, train: Train, rows: Rows, label: Labels) -> Fitted:
         exact = _network(shared.network(train, rows, label))
-        return exact._replace(onnx=quantised(exact.onnx, to, rows))
+        return exact._replace(onnx=quantise(exact.onnx, to, rows))
 
     units = SMALL_NETWORK["units"]
     return [
-        Contender("network", "of two hidden layers", whole),
+        StudyModel("network", "of two hidden layers", whole),
         *(
-            Contender(f"network, {to.replace('_', ' ')}", words, partial(as_format, to))
+            StudyModel(f"network, {to.replace('_', ' ')}", words, partial(as_format, to))
             for to, words in FORMATS.items()
         ),
-        Contender(f"network, pruned to {units}", "the strongest units of each layer, trained a little further", cut),
-        Contender(f"small network of {units}", "trained on labels", smaller),
-        Contender(f"small network of {units}, taught", "labels and the teacher's out-of-fold probabilities", taught),
+        StudyModel(f"network, pruned to {units}", "the strongest units of each layer, trained a little further", cut),
+        StudyModel(f"small network of {units}", "trained on labels", smaller),
+        StudyModel(f"small network of {units}, taught", "labels and the teacher's out-of-fold probabilities", taught),
     ]
 
 
@@ -168,12 +168,11 @@ def _described(name: str, fitted: model.Classifier, rows: Rows) -> Fitted:
 def measure_compression(params: Params) -> dict[str, Any]:
     """The content of reports/study_compression.json. Raises Refusal if something to compress is missing."""
     best = read_json(MODELS / "training.json")["best"]
-    contenders = contenders_of(best, params.train)
+    models = compression_models(best, params.train)
     data = read_study_data(params)
-    fits = fit_all(STUDY, contenders, data, params)
+    fits = fit_all(STUDY, models, data, params)
     rows = [
-        {"name": each.name, "words": each.words, **row_of(fits[each.name], fits[best], data, params)}
-        for each in contenders
+        {"name": each.name, "words": each.words, **row_of(fits[each.name], fits[best], data, params)} for each in models
     ]
     return {**comparison(best, data, params), "rows": rows}
 

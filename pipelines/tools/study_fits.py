@@ -47,7 +47,7 @@ class StudyData(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """What fitting a contender returns."""
+    """What fitting a model of a study returns."""
 
     predict: Callable[[Matrix], model.Probabilities]
     onnx: bytes
@@ -56,7 +56,7 @@ class Fitted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Contender:
+class StudyModel:
     """A model that a study measures. `fit` takes parameters that have the seed, and the rows to fit on."""
 
     name: str
@@ -66,7 +66,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class MeasuredFit:
-    """One contender, fitted with one seed."""
+    """A model of a study, fitted with one seed."""
 
     valid: model.Probabilities  # of the ONNX file, which is what would be served
     test: model.Probabilities
@@ -90,30 +90,28 @@ def read_study_data(params: Params) -> StudyData:
     return StudyData(held, valid, test, valid.rows.in_memory(), test.rows.in_memory())
 
 
-def fit_all(
-    study: str, contenders: Sequence[Contender], data: StudyData, params: Params
-) -> dict[str, list[MeasuredFit]]:
-    """Each contender, fitted with SEEDS seeds. Call `forget_fits` when the results are written."""
+def fit_all(study: str, models: Sequence[StudyModel], data: StudyData, params: Params) -> dict[str, list[MeasuredFit]]:
+    """Each model, fitted with SEEDS seeds. Call `forget_fits` when the results are written."""
     inputs = sha256(data.train.keys.tobytes() + data.test_matrix.tobytes() + params.model_dump_json().encode())
-    fits: dict[str, list[MeasuredFit]] = {contender.name: [] for contender in contenders}
-    with progress_bar(total=SEEDS * len(contenders), desc=f"study {study}", unit="fits") as bar:
+    fits: dict[str, list[MeasuredFit]] = {each.name: [] for each in models}
+    with progress_bar(total=SEEDS * len(models), desc=f"study {study}", unit="fits") as bar:
         for seed in range(params.train.seed, params.train.seed + SEEDS):
             train = params.train.model_copy(update={"seed": seed})
             rows, label = data.fitted_rows(train)
-            for contender in contenders:
-                bar.set_description_str(f"study {study}: fits {contender.name}")
-                kept = KEPT / study / f"{contender.name.replace(' ', '-')}-{seed}-{inputs.hexdigest()[:12]}.joblib"
-                fits[contender.name].append(_kept_or_measured(kept, contender, train, rows, label, data))
+            for each in models:
+                bar.set_description_str(f"study {study}: fits {each.name}")
+                kept = KEPT / study / f"{each.name.replace(' ', '-')}-{seed}-{inputs.hexdigest()[:12]}.joblib"
+                fits[each.name].append(_kept_or_measured(kept, each, train, rows, label, data))
                 bar.update()
     return fits
 
 
 def _kept_or_measured(
-    kept: Path, contender: Contender, train: Train, rows: Matrix, label: model.Labels, data: StudyData
+    kept: Path, studied: StudyModel, train: Train, rows: Matrix, label: model.Labels, data: StudyData
 ) -> MeasuredFit:
     if kept.exists():
         return MeasuredFit(**joblib.load(kept))
-    measured = measure(contender, train, rows, label, data)
+    measured = measure_fit(studied, train, rows, label, data)
     kept.parent.mkdir(parents=True, exist_ok=True)
     aside = kept.with_suffix(".part")
     joblib.dump(asdict(measured), aside)
@@ -126,9 +124,9 @@ def forget_fits(study: str) -> None:
     shutil.rmtree(KEPT / study, ignore_errors=True)
 
 
-def measure(contender: Contender, train: Train, rows: Matrix, label: model.Labels, data: StudyData) -> MeasuredFit:
+def measure_fit(studied: StudyModel, train: Train, rows: Matrix, label: model.Labels, data: StudyData) -> MeasuredFit:
     wall, cpu = time.perf_counter(), time.process_time()
-    fitted = contender.fit(train, rows, label)
+    fitted = studied.fit(train, rows, label)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     served = release.Model(fitted.onnx)
     valid, test = (served.predict(rows).astype(np.float64) for rows in (data.valid_matrix, data.test_matrix))
@@ -173,7 +171,7 @@ def comparison(best: str, data: StudyData, params: Params) -> dict[str, Any]:
 
 
 def costs_of(fits: Sequence[MeasuredFit]) -> dict[str, Any]:
-    """The costs of a contender: medians over its seeds; the largest difference from the model."""
+    """The costs of a model: medians over its seeds; the largest difference from the model."""
     names = ("fit_seconds", "cpu_seconds", "row_us", "batch_row_us")
     return {
         **{name: round(statistics.median(getattr(each, name) for each in fits), 2) for name in names},

@@ -39,10 +39,10 @@ from pipelines.labelled import read_period
 from pipelines.layout import MODELS, read_json, write_json
 from pipelines.operations import train_and_promote
 from pipelines.tools.study_fits import (
-    Contender,
     Fitted,
     MeasuredFit,
     StudyData,
+    StudyModel,
     comparison,
     costs_of,
     fit_all,
@@ -57,20 +57,20 @@ COMPRESSED = ("distilled", "quantised")  # `ontime study compression` measures t
 EXPLAINED_ROWS = 5_000  # the background of an explanation
 
 
-def fit_candidate(name: str, train: Train, rows: model.Matrix, label: NDArray[Any]) -> Fitted:
+def fit_and_export(name: str, train: Train, rows: model.Matrix, label: NDArray[Any]) -> Fitted:
     fitted = model.fit(name, rows, label, train)
     explainer = candidates.explainer(name, fitted, rows[:: max(1, len(rows) // EXPLAINED_ROWS)])
     curves = getattr(fitted, "curves_", {})
     return Fitted(partial(model.predict, fitted), export.to_onnx(name, fitted), explain.method_of(explainer), curves)
 
 
-def contenders_of(best: str, train: Train) -> list[Contender]:
+def compared_models(best: str, train: Train) -> list[StudyModel]:
     """The candidates with a section that can be released, the best one first, and an average of its seeds."""
     names = [name for name in candidates.exportable(train.parameters) if name not in COMPRESSED]
     for name in names:
         model.refuse_missing_packages(name)
-    listed = [Contender(name, _words(name, train), partial(fit_candidate, name)) for name in names if name != best]
-    return [Contender(best, "the best of the last training", partial(fit_candidate, best)), *listed, _of_seeds(best)]
+    listed = [StudyModel(name, _words(name, train), partial(fit_and_export, name)) for name in names if name != best]
+    return [StudyModel(best, "the best of the last training", partial(fit_and_export, best)), *listed, _of_seeds(best)]
 
 
 def _words(name: str, train: Train) -> str:
@@ -79,23 +79,23 @@ def _words(name: str, train: Train) -> str:
     return ""
 
 
-def _of_seeds(best: str) -> Contender:
+def _of_seeds(best: str) -> StudyModel:
     """Each seed of the study begins its own seeds of the average, so that no two averages share a member."""
 
     def fit(train: Train, rows: model.Matrix, label: NDArray[Any]) -> Fitted:
         own = train.model_copy(update={"seed": SEEDS * train.seed % 2**31})
         parameters = {**own.parameters, AVERAGE: average_of([best], SEEDS)}
-        return fit_candidate(AVERAGE, own.model_copy(update={"parameters": parameters}), rows, label)
+        return fit_and_export(AVERAGE, own.model_copy(update={"parameters": parameters}), rows, label)
 
-    return Contender(f"{SEEDS} seeds", f"the mean of {best.replace('_', ' ')} with {SEEDS} seeds", fit)
+    return StudyModel(f"{SEEDS} seeds", f"the mean of {best.replace('_', ' ')} with {SEEDS} seeds", fit)
 
 
 def measure_models(params: Params) -> tuple[dict[str, Any], Mapping[str, Sequence[MeasuredFit]]]:
     """The content of reports/study_models.json, and the fits. Raises Refusal if packages are missing."""
     best = read_json(MODELS / "training.json")["best"]
-    contenders = contenders_of(best, params.train)
+    models = compared_models(best, params.train)
     data = read_study_data(params)
-    fits = fit_all(STUDY, contenders, data, params)
+    fits = fit_all(STUDY, models, data, params)
     verdicts = gate_verdicts(fits, best, params)
     rows = [
         {
@@ -104,7 +104,7 @@ def measure_models(params: Params) -> tuple[dict[str, Any], Mapping[str, Sequenc
             **row_of(fits[each.name], fits[best], data, params),
             **verdicts[each.name],
         }
-        for each in contenders
+        for each in models
     ]
     report = {
         **comparison(best, data, params),
@@ -117,7 +117,7 @@ def measure_models(params: Params) -> tuple[dict[str, Any], Mapping[str, Sequenc
 def row_of(
     fits: Sequence[MeasuredFit], reference: Sequence[MeasuredFit], data: StudyData, params: Params
 ) -> dict[str, Any]:
-    """A contender's scores, means over seeds; what it is worth against the reference; and its costs."""
+    """A model's scores, means over seeds; what it is worth against the reference; and its costs."""
     having, lacking = (np.stack([fit.valid for fit in each]) for each in (fits, reference))
     worth = feature_worth.worth(data.valid.label, having, lacking, data.valid.day)
     test = np.stack([fit.test for fit in fits])
@@ -131,7 +131,7 @@ def row_of(
 
 
 def gate_verdicts(fits: Mapping[str, Sequence[MeasuredFit]], best: str, params: Params) -> dict[str, dict[str, Any]]:
-    """The gate's verdict on each contender, with the seed of params.yaml, if the best candidate were the champion."""
+    """The gate's verdict on each model, with the seed of params.yaml, if the best candidate were the champion."""
     entities = read_period(split.periods(params.split)["test"], [KEY, "day", "label", *slices.FEATURES])
     champion = Rival(best, fits[best][0].test)
     decide = partial(gate.decide, entities, champion=champion, gate=params.gate, evaluate=params.evaluate)
@@ -143,8 +143,8 @@ def _rounded(values: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 2 if name.endswith("_1000") else 5) for name, value in values.items()}
 
 
-def record(fits: Mapping[str, Sequence[MeasuredFit]], report: Mapping[str, Any], params: Params) -> None:
-    """Record a run of each contender in MLflow: its scores and costs, and the curves of its training."""
+def record_in_mlflow(fits: Mapping[str, Sequence[MeasuredFit]], report: Mapping[str, Any], params: Params) -> None:
+    """Record a run of each model in MLflow: its scores and costs, and the curves of its training."""
     settings = load_settings()
     client = registry.tracking_client(settings.tracking_url, settings.artifacts)
     rows = {row["name"]: row for row in report["rows"]}
@@ -169,7 +169,7 @@ def main() -> None:
         with locks.hold(locks.WORKSPACE, "make study-models"):
             train_and_promote.run_stages("train")  # so that features and algorithm are those of params.yaml
             report, fits = measure_models(params)
-            record(fits, report, params)
+            record_in_mlflow(fits, report, params)
             write_json(JSON, report)
             figures.save(study_plots.models_by_latency(report), PICTURE)
             text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""

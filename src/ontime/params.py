@@ -160,13 +160,20 @@ class Train(_Section):
         return {**{name: content[name] for name in own & content.keys()}, "parameters": parameters}
 
     @model_validator(mode="after")
-    def members_have_sections(self) -> Self:
-        for name, parameters in self.parameters.items():
-            members = CANDIDATES[name].members
-            for member in members(parameters) if members else ():
-                if member == name or member not in exportable(self.parameters):
-                    raise ValueError(f"{name} is made from {member}, which is no other candidate with a section")
+    def members_are_other_candidates(self) -> Self:
+        for name in self.parameters:
+            self._refuse_members_of(name, ())
         return self
+
+    def _refuse_members_of(self, name: str, made_from_it: tuple[str, ...]) -> None:
+        """Raise ValueError if a member has no section, cannot be released, or is made from this candidate itself."""
+        members = CANDIDATES[name].members
+        for member in members(self.of(name)) if members else ():
+            if member not in self.parameters or member not in exportable(self.parameters):
+                raise ValueError(f"{name} is made from {member}, which is no candidate with a section and an export")
+            if member in (name, *made_from_it):
+                raise ValueError(f"{name} is made from {member}, which is made from {name}")
+            self._refuse_members_of(member, (*made_from_it, name))
 
     @model_serializer(mode="wrap")
     def as_in_the_file(self, flat: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Quantised(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit
         self.classes_ = np.array([False, True])
         self.n_features_in_ = rows.shape[1]
         exact = fit_member(self.of, self.seed, rows, label)
-        self.onnx_ = quantised(export.to_onnx(self.of, exact), self.format, rows)
+        self.onnx_ = quantise(export.to_onnx(self.of, exact), self.format, rows)
         compared = spaced(rows, COMPARED_ROWS)
         change = np.abs(release.Model(self.onnx_).predict(compared) - exact.predict_proba(compared)[:, 1])
         self.largest_change_ = float(change.max())
@@ -62,7 +62,7 @@ def spaced(rows: Matrix, count: int) -> Matrix:
     return rows[np.linspace(0, len(rows) - 1, min(count, len(rows)), dtype=int)]
 
 
-def quantised(onnx: bytes, to: Format, rows: Matrix) -> bytes:
+def quantise(onnx: bytes, to: Format, rows: Matrix) -> bytes:
     """The ONNX model with smaller numbers; `rows` of its input are used by int8_static only."""
     if to == "float16":
         return _half(load_model_from_string(onnx)).SerializeToString()

@@ -73,8 +73,8 @@ def test_a_number_is_a_straight_line_within_its_bin_and_flat_beyond_all() -> Non
 
     embedding = Embedding.of(values, [], bins=2)
 
-    told = embedding.numbers(np.array([[-9.0], [1.0], [2.0], [3.0], [99.0], [np.nan]], np.float32))
-    assert told.tolist() == [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0, 0]]
+    inputs = embedding.numbers(np.array([[-9.0], [1.0], [2.0], [3.0], [99.0], [np.nan]], np.float32))
+    assert inputs.tolist() == [[0, 0], [0.5, 0], [1, 0], [1, 0.5], [1, 1], [0, 0]]
 
 
 def test_a_missing_number_is_told_from_a_small_one_if_training_had_any() -> None:

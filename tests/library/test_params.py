@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ontime.candidates import CANDIDATES
 from ontime.params import Params, ParamsBroken, load_params
@@ -151,3 +151,20 @@ def numbers(schema: Any, place: str = "") -> Iterator[tuple[str, Any]]:
 def test_parameters_cannot_be_changed_in_flight(params: Params) -> None:
     with pytest.raises(ValueError, match="frozen"):
         params.label.at_least = 30  # type: ignore[misc]  # that is the point
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"average": {"of": ["rate_table"], "seeds": 1}}, "average is made from rate_table, which is no candidate"),
+        ({"average": {"of": ["gone"], "seeds": 1}}, "average is made from gone, which is no candidate"),
+        ({"average": {"of": ["average"], "seeds": 1}}, "average is made from average, which is made from average"),
+        ({"average": {"of": ["distilled"], "seeds": 1}}, "is made from (average|distilled), which is made from"),
+    ],
+)
+def test_a_candidate_is_made_from_others_that_can_be_released(changes: dict[str, Any], message: str) -> None:
+    plain = load_params(PARAMS_YAML).model_dump(mode="json")
+    plain["train"].update(changes)
+
+    with pytest.raises(ValidationError, match=message):
+        Params.model_validate(plain)

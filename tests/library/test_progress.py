@@ -72,3 +72,12 @@ def test_a_bar_of_steps_is_removed_at_the_end(
     text = capsys.readouterr().err
     assert "validate: reads:   0%|" in text
     assert text.rpartition("\r")[0].rpartition("\r")[2].strip() == ""
+
+
+def test_a_bar_within_another_one_writes_lines_without_moving_the_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in progress_bar(["a"], desc="study", unit="fits"):
+        list(progress_bar(["b", "c"], desc="network", unit="epochs"))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert "\x1b" not in "".join(lines)
+    assert any(line.startswith("network: 2 of 2 epochs") for line in lines)

@@ -23,7 +23,7 @@ from pipelines.tools import (
     study_models,
     study_models_page,
 )
-from pipelines.tools.study_fits import Contender, Fitted, StudyData
+from pipelines.tools.study_fits import Fitted, StudyData, StudyModel
 from tests.short_fits import short
 
 ROWS = 240
@@ -41,7 +41,7 @@ def data() -> StudyData:
 
 
 class Fits:
-    """A contender whose fits are counted; the one with the number `stops_at` is interrupted."""
+    """A model whose fits are counted; the one with the number `stops_at` is interrupted."""
 
     def __init__(self, stops_at: int = 0) -> None:
         self.seeds: list[int] = []
@@ -64,7 +64,7 @@ def test_an_interrupted_study_goes_on_and_a_finished_one_begins_anew(
     first, again, finished, changed = Fits(stops_at=3), Fits(), Fits(), Fits()
 
     def fit(fits: Fits, of: Params = params) -> Any:
-        return study_fits.fit_all("models", [Contender("some", "", fits)], data, of)["some"]
+        return study_fits.fit_all("models", [StudyModel("some", "", fits)], data, of)["some"]
 
     with pytest.raises(KeyboardInterrupt):
         fit(first)
@@ -83,7 +83,7 @@ def test_what_is_measured_is_that_of_the_onnx_file(
     data: StudyData, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study_fits, "KEPT", tmp_path / "studies")
-    fits = study_fits.fit_all("models", [Contender("some", "", Fits())], data, params)["some"]
+    fits = study_fits.fit_all("models", [StudyModel("some", "", Fits())], data, params)["some"]
 
     costs = study_fits.costs_of(fits)
 
@@ -94,9 +94,9 @@ def test_what_is_measured_is_that_of_the_onnx_file(
 
 
 def test_the_best_comes_first_and_no_two_averages_share_a_seed(params: Params) -> None:
-    contenders = study_models.contenders_of("xgboost", params.train)
+    models = study_models.compared_models("xgboost", params.train)
 
-    names = [each.name for each in contenders]
+    names = [each.name for each in models]
     assert names[0] == "xgboost"
     assert set(names) >= {"lightgbm", "catboost", "neural_network", "average", "3 seeds"}
     assert not {"constant", "rate_table", "distilled", "quantised"} & {*names}
@@ -108,12 +108,12 @@ def test_the_best_comes_first_and_no_two_averages_share_a_seed(params: Params) -
 @pytest.mark.slow
 def test_every_small_model_of_the_study_can_be_fitted_and_served(data: StudyData, params: Params) -> None:
     train = short(params.train).changed("lightgbm", min_child_samples=5)
-    contenders = study_compression.contenders_of("hist_gradient_boosting", train)
+    models = study_compression.compression_models("hist_gradient_boosting", train)
     rows, label = data.fitted_rows(train)
 
-    sizes = {each.name: study_fits.measure(each, train, rows, label, data).size_bytes for each in contenders}
+    sizes = {each.name: study_fits.measure_fit(each, train, rows, label, data).size_bytes for each in models}
 
-    assert len(sizes) == len(contenders)
+    assert len(sizes) == len(models)
     assert sizes["30 trees"] < sizes["60 trees"] < sizes["120 trees"]
     assert sizes["network, int8"] < sizes["network"]
     assert sizes["8 leaves"] > 0
@@ -136,7 +136,7 @@ def test_without_something_to_compress_the_study_says_what_is_missing(params: Pa
     train = params.train.model_copy(update={"parameters": others})
 
     with pytest.raises(Refusal, match=r"params\.yaml has no train\.neural_network: this study compresses it"):
-        study_compression.contenders_of("lightgbm", train)
+        study_compression.compression_models("lightgbm", train)
 
 
 def row(name: str, loss: float, verdict: str, **costs: float) -> dict[str, Any]:
