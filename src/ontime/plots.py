@@ -293,7 +293,7 @@ def cost_by_threshold(
         few_ticks(axes, "y")
         legend(figure, [*lines, (chosen, f"alert from {findings.percent(threshold, 0)}"), (silent, "never alerting")])
     finding = findings.threshold(*curves[best], threshold, no_alert_cost)
-    return Picture(finding, f"Cost per 1,000 {ENTITIES}, in false alarms, by alert threshold", figure)
+    return Picture(finding, f"Cost per 1,000 {ENTITIES} (cost in params.yaml), by alert threshold", figure)
 
 
 def quality_against_latency(rows: Sequence[tuple[str, float, float, int]]) -> Picture:

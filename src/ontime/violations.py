@@ -33,7 +33,7 @@ class Violation(NamedTuple):
         if self.rows is None:
             return f"{text} {self.note}".rstrip()
         shown = "first " + ", ".join(f"{self.unit} {row}: {value!r}" for row, value in self.first) if self.first else ""
-        return "; ".join(filter(None, [f"{text}: {self.rows} {self.unit}s", shown, self.note]))
+        return "; ".join(filter(None, [f"{text}: {self.rows} {self.unit}{'s' * (self.rows != 1)}", shown, self.note]))
 
 
 def add_up(violations: Iterable[Violation]) -> list[Violation]:

@@ -43,15 +43,15 @@ def test_months_like_those_of_the_reference_are_accepted() -> None:
 @pytest.mark.parametrize(
     ("level", "message"),
     [
-        (lambda n: 2.54 * sawtooth(n), "mean size of the values that are not 0 between 2.4 and 3.75: 1 months; first "
+        (lambda n: 2.54 * sawtooth(n), "mean size of the values that are not 0 between 2.4 and 3.75: 1 month; first "
          "month 2014-02: 7.62"),
-        (lambda n: sawtooth(n) if n % 8 < 4 else 0.0, "share of values that are not 0 between 0.4 and 0.625: 1 months; "
+        (lambda n: sawtooth(n) if n % 8 < 4 else 0.0, "share of values that are not 0 between 0.4 and 0.625: 1 month; "
          "first month 2014-02: 0.25"),
-        (lambda n: sawtooth(n) if n % 8 < 4 else None, "share of rows with a value between 0.8 and 1.25: 1 months; "
+        (lambda n: sawtooth(n) if n % 8 < 4 else None, "share of rows with a value between 0.8 and 1.25: 1 month; "
          "first month 2014-02: 0.5"),
-        (lambda _: 3.0, "has more than one value: 1 months; first month 2014-02: 3.0"),
-        (lambda _: 0.0, "has more than one value: 1 months; first month 2014-02: 0.0"),
-        (lambda _: None, "share of rows with a value between 0.8 and 1.25: 1 months; first month 2014-02: 0.0"),
+        (lambda _: 3.0, "has more than one value: 1 month; first month 2014-02: 3.0"),
+        (lambda _: 0.0, "has more than one value: 1 month; first month 2014-02: 0.0"),
+        (lambda _: None, "share of rows with a value between 0.8 and 1.25: 1 month; first month 2014-02: 0.0"),
     ],
     ids=["another unit", "mostly zero", "half empty", "constant", "zero", "empty"],
 )  # fmt: skip

@@ -249,7 +249,7 @@ def test_a_repair_that_moves_a_row_to_another_month_is_refused(
         monkeypatch.setattr(module, "DATA", changed)
 
     with pytest.raises(
-        ContractBroken, match=r"weather.hour: a repair moves rows to another month: 1 rows; first row 3:"
+        ContractBroken, match=r"weather.hour: a repair moves rows to another month: 1 row; first row 3:"
     ):
         validate_months(spring)
 

@@ -26,7 +26,17 @@ from ontime.problem.catalogue import (
     TIMETABLED,
 )
 from ontime.problem.request import ORIGINS
-from ontime.problem.window import HOUR_MINUTES, Columns, FlightWindow, Floats, minutes_of, pick, share, window_of
+from ontime.problem.window import (
+    HOUR_MINUTES,
+    Columns,
+    FlightWindow,
+    Floats,
+    delay_and_late,
+    minutes_of,
+    pick,
+    share,
+    window_of,
+)
 
 OVERDUE_SPAN_MINUTES = 3 * HOUR_MINUTES
 PLANE_COLUMNS = ("built_year", "seats", "engines")
@@ -138,19 +148,13 @@ def _record(window: FlightWindow, question: Question) -> Columns:
 
 
 def _of_departures(window: FlightWindow, question: Question) -> dict[str, Integers]:
-    return _delay_and_late(window.actual_departure, window.scheduled_departure, question)
+    return delay_and_late(window.actual_departure, window.scheduled_departure, question)
 
 
 def _of_arrivals(window: FlightWindow, question: Question) -> dict[str, Integers]:
-    values = _delay_and_late(window.actual_arrival, window.scheduled_arrival, question)
+    values = delay_and_late(window.actual_arrival, window.scheduled_arrival, question)
     lost = values["delay"] - (window.actual_departure - window.scheduled_departure)
     return values | {"lost": np.where(window.actual_arrival < NEVER, lost, 0)}
-
-
-def _delay_and_late(actual: Integers, scheduled: Integers, question: Question) -> dict[str, Integers]:
-    """The delay of each flight, and whether it reaches the limit of the label; 0 of one that is not known."""
-    delay = np.where(actual < NEVER, actual - scheduled, 0)
-    return {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
 
 
 def _measures(events: Events, groups: Integers, moment: Integers, hours: int) -> Columns:

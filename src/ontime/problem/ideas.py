@@ -12,12 +12,22 @@ import pandas as pd
 
 from ontime.datasets import Tables
 from ontime.declaration import Question
-from ontime.events import ALL_HISTORY, NEVER, Events, Integers
+from ontime.events import ALL_HISTORY, Events, Integers
 from ontime.ideas import Idea
 from ontime.params import FeatureParams
 from ontime.problem.catalogue import LATEST_HOURS
 from ontime.problem.request import ORIGINS
-from ontime.problem.window import HOUR_MINUTES, Columns, FlightWindow, Floats, minutes_of, pick, share, window_of
+from ontime.problem.window import (
+    HOUR_MINUTES,
+    Columns,
+    FlightWindow,
+    Floats,
+    delay_and_late,
+    minutes_of,
+    pick,
+    share,
+    window_of,
+)
 
 NEW_YORK = "America/New_York"
 RATE_HOURS = 28 * 24
@@ -29,7 +39,7 @@ DAY_BEGINS = pd.Timedelta(hours=4)  # on the clock of New York, where hardly a f
 def rates(tables: Tables, start: datetime, end: datetime, params: FeatureParams, question: Question) -> Columns:
     """The share of late arrivals of the last 28 days, less New York's."""
     window = window_of(tables["flights"], start, end, params, RATE_HOURS)
-    late = _with_delay(window.actual_arrival, window.scheduled_arrival, question)["late"]
+    late = delay_and_late(window.actual_arrival, window.scheduled_arrival, question)["late"]
 
     def within(group: str) -> tuple[Integers, Integers]:
         events = Events(window.groups[group], window.actual_arrival, {"late": late})
@@ -42,11 +52,6 @@ def rates(tables: Tables, start: datetime, end: datetime, params: FeatureParams,
         count, late_count = within(group)
         columns[group] = (late_count - count * new_york) / (count + PRIOR_FLIGHTS)
     return columns
-
-
-def _with_delay(actual: Integers, scheduled: Integers, question: Question) -> dict[str, Integers]:
-    delay = np.where(actual < NEVER, actual - scheduled, 0)
-    return {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
 
 
 def queue(tables: Tables, start: datetime, end: datetime, params: FeatureParams, _: Question) -> Columns:
@@ -69,7 +74,7 @@ def queue(tables: Tables, start: datetime, end: datetime, params: FeatureParams,
 def destination(tables: Tables, start: datetime, end: datetime, params: FeatureParams, question: Question) -> Columns:
     """Late share and mean delay of the departures to this destination in the last hours."""
     window = window_of(tables["flights"], start, end, params, LATEST_HOURS)
-    values = _with_delay(window.actual_departure, window.scheduled_departure, question)
+    values = delay_and_late(window.actual_departure, window.scheduled_departure, question)
     events = Events(window.groups["dest"], window.actual_departure, values)
     columns: Columns = {}
     for hours in (3, 6):
@@ -111,7 +116,7 @@ def _facts_of(window: FlightWindow, row: Integers, next_departure: Floats) -> Co
 def since_four(tables: Tables, start: datetime, end: datetime, params: FeatureParams, question: Question) -> Columns:
     """Number, late share and mean delay of the departures since four in the morning."""
     window = window_of(tables["flights"], start, end, params, LATEST_HOURS)
-    values = _with_delay(window.actual_departure, window.scheduled_departure, question)
+    values = delay_and_late(window.actual_departure, window.scheduled_departure, question)
     four = _four_in_the_morning(window.moment)
     columns: Columns = {}
     for group in ("carrier", "origin"):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ontime.declaration import Question
 from ontime.events import NEVER, Integers
 from ontime.params import FeatureParams
 from ontime.problem.catalogue import GROUPS, LATEST_ARRIVAL_HOURS
@@ -83,6 +84,12 @@ def minutes_of(moments: pd.Series) -> Integers:
 def pick(values: Floats | Integers, row: Integers) -> Floats:
     """`values[row]`; NaN where the row is -1."""
     return np.append(values, np.nan)[row] if len(values) else np.full(len(row), np.nan)
+
+
+def delay_and_late(actual: Integers, scheduled: Integers, question: Question) -> dict[str, Integers]:
+    """The delay of each flight, and whether it reaches the limit of the label; 0 of one that is not known."""
+    delay = np.where(actual < NEVER, actual - scheduled, 0)
+    return {"delay": delay, "late": (delay >= question.label_at_least).astype(np.int64)}
 
 
 def share(part: Integers, whole: Integers) -> Floats:
