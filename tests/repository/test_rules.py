@@ -29,12 +29,14 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "jinja2": "src/ontime/rendering.py",
     "lightgbm": ("src/ontime/boosting.py", "src/ontime/export.py", "bench/runtimes_client.py"),
     "markdown_it": "pipelines/tools/markdown_pages.py",
-    "matplotlib": tuple(f"src/ontime/{name}.py" for name in ("figures", "plots", "operation_plots", "study_plots")),
+    "matplotlib": tuple(
+        f"src/ontime/{name}.py" for name in ("figures", "plots", "operation_plots", "study_plots")
+    ),
     "mlflow": "src/ontime/registry.py",
     "nats": ("pipelines/brokers/nats.py", "pipelines/brokers/nats_connection.py"),
     "onnxmltools": ("src/ontime/candidates.py", "src/ontime/export.py"),
     "onnxruntime": "src/ontime/release.py",
-    "optuna": "pipelines/tools/tune.py",
+    "optuna": "pipelines/tools/search_space.py",
     "pandera": (
         "src/ontime/contract.py",
         "src/ontime/violations.py",
