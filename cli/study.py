@@ -7,7 +7,7 @@ from cli.project_commands import ProjectCommand
 
 @click.group()
 def study() -> None:
-    """Measure what no training waits for: `card` for the model card, `features` for each family, `value` for cost."""
+    """Measure what no training waits for: `card`, `features` by family, `value` as cost, `search` for parameters."""
 
 
 @study.command(cls=ProjectCommand)
@@ -32,6 +32,14 @@ def value() -> None:
     from pipelines.tools import study_value
 
     study_value.main()
+
+
+@study.command(cls=ProjectCommand)
+def search() -> None:
+    """Measure what a grid, a random and a Bayesian search for parameters find on equal budgets."""
+    from pipelines.tools import study_search
+
+    study_search.main()
 
 
 COMMANDS = (study,)

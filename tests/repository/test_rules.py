@@ -30,7 +30,7 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
     "lightgbm": ("src/ontime/boosting.py", "src/ontime/export.py", "bench/runtimes_client.py"),
     "markdown_it": "pipelines/tools/markdown_pages.py",
     "matplotlib": tuple(
-        f"src/ontime/{name}.py" for name in ("figures", "plots", "operation_plots", "study_plots")
+        f"src/ontime/{name}.py" for name in ("figures", "plots", "operation_plots", "study_plots", "search_plots")
     ),
     "mlflow": "src/ontime/registry.py",
     "nats": ("pipelines/brokers/nats.py", "pipelines/brokers/nats_connection.py"),
