@@ -188,6 +188,9 @@ study-compression: $(VENV)/.installed-candidates  ## measure smaller and faster 
 study-value: $(VENV)/.installed-candidates  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
 	@$(ONTIME) study value
 
+study-search: install  ## compare a grid, a random and a Bayesian search for parameters on equal budgets: docs/what-searching-is-worth.md
+	@$(ONTIME) study search
+
 imbalance: install  ## measure the effect of class weights on ranking, probabilities and cost, at several base rates: docs/class_imbalance.md
 	@$(ONTIME) imbalance
 

@@ -50,4 +50,12 @@ def compression() -> None:
     study_compression.main()
 
 
+@study.command(cls=ProjectCommand)
+def search() -> None:
+    """Measure what a grid, a random and a Bayesian search for parameters find on equal budgets."""
+    from pipelines.tools import study_search
+
+    study_search.main()
+
+
 COMMANDS = (study,)

@@ -22,7 +22,7 @@ WORDS = re.compile(
     r"\b(flights?|airlines?|airports?|depart\w*|arriv\w*|carriers?|EWR|JFK|LGA|thanksgiving)\b", re.IGNORECASE
 )
 DAY = date(2012, 11, 14)
-WORTH = "what-features-are-worth", "what-the-model-is-worth"
+WORTH = "what-features-are-worth", "what-the-model-is-worth", "what-searching-is-worth"
 WRITTEN = (
     "reports/model_card.md", "reports/eda.md", "reports/data_quality.json", "reports/evaluation.json",
     "docs/features.md",

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from ontime import figures, operation_plots, plots, study_plots
+from ontime import figures, operation_plots, plots, search_plots, study_plots
 from ontime.figures import Picture
 
 LINE = np.linspace(0.02, 0.98, 30)
@@ -85,6 +85,16 @@ def kinds_picture(count: int) -> Picture:
     return plots.kinds_of_days(table, days.drop(days.index[2]))
 
 
+def search_report(count: int) -> dict[str, Any]:
+    """Three searches with as many trials; the second one is worse than all that is drawn."""
+    searches = []
+    for place, name in enumerate(("grid", "random", "bayesian")):
+        worth = {"value": 0.0004 * place, "verdict": "within noise"}
+        trials = [{"log_loss": 0.48 + place % 2 - 0.0001 * n, "cpu_seconds": 90.0 * n} for n in range(1, count + 1)]
+        searches.append({"name": name, "judged": {"validation": {"worth": worth}}, "trials": trials})
+    return {"one_seed": 0.0015, "current": {"first_seed": 0.4795}, "searches": searches}
+
+
 PICTURES: dict[str, Callable[[int], Picture]] = {
     "rate by month": lambda n: plots.rate_by_month(pd.Series(np.resize([0.1, 0.335], n), months_of(n)), 0.2),
     "rate by hour": lambda n: plots.rate_by_hour(pd.Series(np.resize([0.1, 0.3], min(n, 24)), range(min(n, 24))), 0.2),
@@ -116,6 +126,7 @@ PICTURES: dict[str, Callable[[int], Picture]] = {
     ),
     "value": lambda n: study_plots.value_of_steps(value_report(n)),
     "ratios": lambda n: study_plots.costs_by_ratio(value_report(n)),
+    "search": lambda n: search_plots.progress_of_searches(search_report(n)),
     "serving": lambda n: operation_plots.serving(
         {"ontime": {2**k: (800.0 * 2**k, 1.5 * 3**k) for k in range(min(n, 12))},
          "mlflow": {2**k: (700.0, 1.5 * 2**k) for k in range(min(n, 12))}}, {"ontime": "this service", "mlflow": LONG}

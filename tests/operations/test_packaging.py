@@ -17,7 +17,7 @@ from pipelines import train
 from pipelines.labelled import LabelledRows
 from pipelines.operations import packaging, promotion_gate
 from pipelines.operations.packaging import BestModel
-from pipelines.tools import prediction_deviation, tune
+from pipelines.tools import prediction_deviation
 
 # For a model of a few trees, evaluated on its training data: it has little skill and is not calibrated.
 LENIENT = {"first_calibration": 0.15, "first_skill": 0.01}
@@ -122,12 +122,3 @@ def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Par
     assert fitted["best"] == "logistic"
     assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic"}
     assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 85
-
-
-def test_tuning_validates_on_months_after_the_training_months() -> None:
-    days = pd.Series(pd.date_range("2013-01-01", "2013-08-31"))
-
-    folds = tune.rolling_folds(days, 3)
-
-    assert [str(days[month].min().date()) for _, month in folds] == ["2013-06-01", "2013-07-01", "2013-08-01"]
-    assert all(days[past].max() < days[month].min() for past, month in folds)

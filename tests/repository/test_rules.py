@@ -35,12 +35,14 @@ ADDRESSES: dict[str, str | tuple[str, ...]] = {
         "bench/runtimes_client.py",
     ),
     "markdown_it": "pipelines/tools/markdown_pages.py",
-    "matplotlib": tuple(f"src/ontime/{name}.py" for name in ("figures", "plots", "operation_plots", "study_plots")),
+    "matplotlib": tuple(
+        f"src/ontime/{name}.py" for name in ("figures", "plots", "operation_plots", "study_plots", "search_plots")
+    ),
     "mlflow": "src/ontime/registry.py",
     "nats": ("pipelines/brokers/nats.py", "pipelines/brokers/nats_connection.py"),
     "onnxmltools": ("src/ontime/optional_candidates.py", "src/ontime/export.py"),
     "onnxruntime": ("src/ontime/release.py", "src/ontime/quantisation.py"),
-    "optuna": "pipelines/tools/tune.py",
+    "optuna": "pipelines/tools/search_space.py",
     "pandera": (
         "src/ontime/contract.py",
         "src/ontime/violations.py",
