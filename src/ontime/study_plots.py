@@ -224,7 +224,7 @@ def _file(costs: Mapping[str, float]) -> str:
 
 
 def compression_finding(rows: Sequence[Mapping[str, Any]], best: str) -> str:
-    """The title: the smallest file that is not worse than the best candidate.
+    """The title: the smallest file that is not worse than the best candidate; or the one that loses least.
 
     >>> row = {"name": "lightgbm", "verdict": "within noise", "costs": {"size_kb": 500.0}}
     >>> small = row | {"name": "60 trees", "costs": {"size_kb": 100.0}}
@@ -232,10 +232,15 @@ def compression_finding(rows: Sequence[Mapping[str, Any]], best: str) -> str:
     '60 trees is as good as lightgbm, with 20 % of its size'
     """
     (whole,) = (row["costs"]["size_kb"] for row in rows if row["name"] == best)
-    as_good = [row for row in rows if row["name"] != best and row["verdict"] != WorthVerdict.WORSE]
+    smaller = [row for row in rows if row["costs"]["size_kb"] < whole]
+    as_good = [row for row in smaller if row["verdict"] != WorthVerdict.WORSE]
     plain = best.replace("_", " ")
+    if not smaller:
+        return f"No model is smaller than {plain}"
     if not as_good:
-        return f"Every smaller model is worse than {plain}"
+        least = max(smaller, key=lambda row: row["worth"]["value"])
+        lost = f"{least['name'].replace('_', ' ')} loses least, {-least['worth']['value']:.4f}"
+        return f"Every smaller model is worse than {plain}; {lost}"
     smallest = min(as_good, key=lambda row: row["costs"]["size_kb"])
     share = findings.percent(smallest["costs"]["size_kb"] / whole, 0)
     return f"{smallest['name'].replace('_', ' ')} is as good as {plain}, with {share} of its size"

@@ -188,6 +188,18 @@ def test_the_page_of_compression_has_the_numbers_of_the_report() -> None:
 
 
 def test_if_all_smaller_models_are_worse_the_picture_says_so() -> None:
-    rows = [row("lightgbm", 0.36, "within noise"), row("60 trees", 0.37, "worse")]
+    small, large = row("60 trees", 0.37, "worse", size_kb=100.0), row("average", 0.36, "within noise", size_kb=999.0)
+    rows = [row("lightgbm", 0.36, "within noise"), small, large]
 
-    assert study_plots.compression(report(rows)).finding == "Every smaller model is worse than lightgbm"
+    assert study_plots.compression(report(rows)).finding == (
+        "Every smaller model is worse than lightgbm; 60 trees loses least, 0.0100"
+    )
+
+
+def test_fewer_trees_learn_as_much_in_all(params: Params) -> None:
+    whole = params.train.of("lightgbm").model_dump()
+
+    fewer = study_compression.fewer_trees(125, params.train)
+
+    assert fewer == {"n_estimators": 125, "learning_rate": 2 * whole["learning_rate"]}
+    assert study_compression.fewer_trees(1, params.train)["learning_rate"] == study_compression.MAX_LEARNING_RATE
