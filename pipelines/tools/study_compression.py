@@ -89,7 +89,7 @@ def compression_models(best: str, train: Train) -> list[StudyModel]:
 
 
 def fewer_trees(count: int, train: Train) -> dict[str, object]:
-    """The parameters of fewer trees that learn as much in all: with the same learning rate they would stop too early."""
+    """Parameters of fewer trees that learn as much in all: at the same learning rate they would stop too early."""
     whole = train.of(TREES).model_dump()
     return {
         "n_estimators": count,
