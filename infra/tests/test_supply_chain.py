@@ -172,14 +172,14 @@ def test_an_sbom_is_valid_and_lists_the_whole_lock(project: Project) -> None:
     assert listed == {name.partition(" ")[0] for name in locked}
 
 
-def test_every_image_has_an_sbom_and_with_the_engines_packages_an_audit(project: Project) -> None:
+def test_every_image_has_an_sbom_and_with_all_optional_packages_an_audit(project: Project) -> None:
     sbom, audited = (
         project.make("--dry-run", "--assume-old=var/infra-venv/.installed", target)
         for target in ("sbom", "audit-packages")
     )
 
     assert f"for image in {' '.join(IMAGES)}; do" in sbom
-    assert f"for lock in {' '.join(IMAGES + ENGINES)}; do" in audited
+    assert f"for lock in {' '.join((*IMAGES, *ENGINES, 'candidates'))}; do" in audited
     stages = re.findall(r"^FROM .* AS (\w+)-packages$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert set(IMAGES) == set(stages)
 
@@ -188,7 +188,7 @@ def audit(project: Project, environment: Mapping[str, str]) -> subprocess.Comple
     """`make audit-packages` of a lock with one package, h11."""
     (project.folder / "requirements/serve.txt").write_text(f"h11==0.16.0 --hash=sha256:{'0' * 64}\n")
     tools = Path(tool("pip-audit")).parents[1]
-    only = ("IMAGES=serve", "ENGINES=")
+    only = ("IMAGES=serve", "ENGINES=", "EXTRAS=")
     return subprocess.run(
         project.command("audit-packages", *only, f"INFRA={tools}", f"--assume-old={tools}/.installed"),
         cwd=project.folder,
