@@ -75,7 +75,7 @@ $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 ##@ Start
 
 help: usage  ## list the targets
-	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", gap, substr($$0, 5); gap = "\n"} /^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^##@ / {printf "%s%s\n", gap, substr($$0, 5); gap = "\n"} /^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 # ENGINE=dask or spark runs partitions on that engine, whose packages are installed first: docs/engines.md.
 ifneq ($(ENGINE),)
