@@ -28,7 +28,6 @@ STUDY = "compression"
 NETWORK, TREES, DISTILLED = "neural_network", "lightgbm", "distilled"
 TREE_COUNTS = (30, 60, 120)
 FIRST_TREES = 60
-MAX_LEARNING_RATE = 0.25
 FEW_LEAVES = 8
 SMALL_NETWORK = {"units": 64, "bins": 8}
 FINE_TUNING_EPOCHS = 2
@@ -88,15 +87,6 @@ def compression_models(best: str, train: Train) -> list[StudyModel]:
     ]
 
 
-def fewer_trees(count: int, train: Train) -> dict[str, object]:
-    """Parameters of fewer trees that learn as much in all: at the same learning rate they would stop too early."""
-    whole = train.of(TREES).model_dump()
-    return {
-        "n_estimators": count,
-        "learning_rate": min(MAX_LEARNING_RATE, whole["learning_rate"] * whole["n_estimators"] / count),
-    }
-
-
 def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
     folds = train.of(DISTILLED).model_dump()["folds"]
 
@@ -105,7 +95,7 @@ def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
 
     def taught(count: int, folds: int, train: Train, rows: Rows, label: Labels) -> Fitted:
         targets = shared.targets(train, rows, label, folds)
-        return fit_and_export(TREES, train.changed(TREES, **fewer_trees(count, train)), rows, targets)
+        return fit_and_export(TREES, train.changed(TREES, n_estimators=count), rows, targets)
 
     def first(train: Train, rows: Rows, label: Labels) -> Fitted:
         fitted = shared.get(TREES, train.seed, lambda: model.fit(TREES, rows, label, train))
@@ -113,7 +103,7 @@ def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
 
     taught_words = "labels and the teacher's out-of-fold probabilities"
     return [
-        *(StudyModel(f"{n} trees", "trained on labels", partial(direct, fewer_trees(n, train))) for n in TREE_COUNTS),
+        *(StudyModel(f"{n} trees", "trained on labels", partial(direct, {"n_estimators": n})) for n in TREE_COUNTS),
         *(StudyModel(f"{n} trees, taught", taught_words, partial(taught, n, folds)) for n in TREE_COUNTS),
         StudyModel(
             f"{FIRST_TREES} trees, taught on its rows",

@@ -194,12 +194,3 @@ def test_if_all_smaller_models_are_worse_the_picture_says_so() -> None:
     assert study_plots.compression(report(rows)).finding == (
         "Every smaller model is worse than lightgbm; 60 trees loses least, 0.0100"
     )
-
-
-def test_fewer_trees_learn_as_much_in_all(params: Params) -> None:
-    whole = params.train.of("lightgbm").model_dump()
-
-    fewer = study_compression.fewer_trees(125, params.train)
-
-    assert fewer == {"n_estimators": 125, "learning_rate": 2 * whole["learning_rate"]}
-    assert study_compression.fewer_trees(1, params.train)["learning_rate"] == study_compression.MAX_LEARNING_RATE
