@@ -83,7 +83,7 @@ export ONTIME_ENGINE := $(ENGINE)
 endif
 install: usage $(VENV)/.installed $(patsubst %,$(VENV)/.installed-%,$(filter $(ENGINES),$(ENGINE)))  ## install exactly the packages locked in requirements/all.txt into .venv; those of an engine too: make install ENGINE=dask
 
-install-candidates: $(VENV)/.installed-candidates  ## also install XGBoost, CatBoost, Keras and JAX (700 MB), which some candidates need: docs/models.md
+install-candidates: usage $(VENV)/.installed-candidates  ## also install XGBoost, CatBoost, Keras and JAX (700 MB), which some candidates need: docs/models.md
 
 train: install  ## run the pipeline: raw data -> features -> models -> gate -> published release; partitions on Dask or Spark: make train ENGINE=dask
 	@$(ONTIME) train
@@ -95,14 +95,14 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 # Each process runs whole files, because the tests of a file share what they trained and started. In the order of the
 # folders, because tests/e2e has the longest. One process more than cores, because many tests wait for a service.
 PARALLEL := --numprocesses=$(shell echo $$((`getconf _NPROCESSORS_ONLN` + 1))) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
-test: $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
+test: usage $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
 	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))
 
 test-quick: install  ## run the tests that are not marked `slow`; of one folder: make test-quick PART=library
 	@$(PY) -m pytest $(PARALLEL) -m 'not slow' $(if $(PART),tests/$(PART))
 
-test-slowest: $(VENV)/.installed-candidates  ## run every test, and list the slowest: make test-slowest SLOWEST=20
+test-slowest: usage $(VENV)/.installed-candidates  ## run every test, and list the slowest: make test-slowest SLOWEST=20
 	@$(MAKE) test SLOWEST=$(or $(SLOWEST),20) $(if $(PART),PART=$(PART))
 
 check: install  ## run lint, type checks, import rules, and the repository's own rules
@@ -179,13 +179,13 @@ study: install  ## measure how much the features are worth, for the model card: 
 study-features: install  ## measure what each family of features and each idea for a feature is worth: docs/what-features-are-worth.md
 	@$(ONTIME) study features
 
-study-models: $(VENV)/.installed-candidates  ## measure what each candidate is worth and costs, a neural network among them: docs/what-models-are-worth.md
+study-models: usage $(VENV)/.installed-candidates  ## measure what each candidate is worth and costs, a neural network among them: docs/what-models-are-worth.md
 	@$(ONTIME) study models
 
-study-compression: $(VENV)/.installed-candidates  ## measure smaller and faster models: distilled, pruned, quantised: docs/what-compression-costs.md
+study-compression: usage $(VENV)/.installed-candidates  ## measure smaller and faster models: distilled, pruned, quantised: docs/what-compression-costs.md
 	@$(ONTIME) study compression
 
-study-value: $(VENV)/.installed-candidates  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
+study-value: usage $(VENV)/.installed-candidates  ## measure what alerts cost, what each part of the model saves, and at which ratios of costs: docs/what-the-model-is-worth.md
 	@$(ONTIME) study value
 
 study-search: install  ## compare a grid, a random and a Bayesian search for parameters on equal budgets: docs/what-searching-is-worth.md
