@@ -15,7 +15,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """With fewer trees: the replay fits them three times, and 80 are enough for every claim here."""
     made = Project(tmp_path_factory.mktemp("replayed"))
     params = made.folder / "params.yaml"
-    fewer, count = re.subn(r"n_estimators: \d+", "n_estimators: 80", params.read_text())
+    fewer, count = re.subn(r"(  lightgbm:\n    n_estimators: )\d+", r"\g<1>80", params.read_text())
     assert count == 1
     params.write_text(fewer)
     author = ("-c", "user.name=test", "-c", "user.email=test@localhost")

@@ -9,7 +9,13 @@ def test_the_value_of_the_model_is_that_of_the_last_training(tiny: Project) -> N
     assert "Running stage" not in output
     report, metrics = tiny.json("reports/study_value.json"), tiny.json("reports/metrics.json")
     best = metrics["best"]
-    assert [step["name"] for step in report["steps"]] == ["no alerts", "rate_table", best, "newest months"]
+    assert [step["name"] for step in report["steps"]] == [
+        "no alerts",
+        "rate_table",
+        best,
+        "newest months",
+        "average",
+    ]
     tests = {name: scores["test"]["cost_per_1000"] for name, scores in metrics["candidates"].items()}
     assert round(report["declared_cost"], 1) == tests[best]
     (declared,) = (row for row in report["ratios"] if row["ratio"] == 3)
