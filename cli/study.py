@@ -7,7 +7,7 @@ from cli.project_commands import ProjectCommand
 
 @click.group()
 def study() -> None:
-    """Measure what no training waits for: the model card, features, models, compression, and what alerts cost."""
+    """Measure what no training waits for: the model card, features, models, compression, searches, alerts."""
 
 
 @study.command(cls=ProjectCommand)

@@ -36,7 +36,7 @@ FORMATS: Mapping[Format, str] = {
     "int8_static": "8-bit weights; ranges fixed beforehand",
     "float16": "16-bit weights",
 }
-WITHOUT_REASONS = explain.method_of("there is no method for a compressed network")
+WITHOUT_REASONS = explain.method_of("reasons are not computed for compressed networks")
 
 Made = TypeVar("Made")
 Rows: TypeAlias = model.Matrix

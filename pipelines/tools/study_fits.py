@@ -77,7 +77,6 @@ class MeasuredFit:
     batch_row_us: float
     parity: float  # largest difference of a probability between the ONNX file and the model
     explanation: str
-    onnx: bytes
     curves: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
@@ -120,7 +119,7 @@ def _kept_or_measured(
 
 
 def forget_fits(study: str) -> None:
-    """Delete the kept fits of a finished study: the next one measures anew."""
+    """Delete the kept fits of a finished study, so that the next one measures everything again."""
     shutil.rmtree(KEPT / study, ignore_errors=True)
 
 
@@ -140,7 +139,6 @@ def measure_fit(studied: StudyModel, train: Train, rows: Matrix, label: model.La
         batch_row_us=_median_us(served, [data.test_matrix[:BATCH_ROWS]] * 5) / len(data.test_matrix[:BATCH_ROWS]),
         parity=float(np.abs(fitted.predict(data.test_matrix) - test).max()),
         explanation=fitted.explanation.method,
-        onnx=fitted.onnx,
         curves=fitted.curves,
     )
 
