@@ -159,6 +159,7 @@ def evaluation_report(test: TestSet, probabilities: Probabilities, params: Param
         positive_share=round(float(test.label.mean()), 4),
         days=len(np.unique(days)),
         reasons=explanation_method(test),
+        log_loss_by_seed=test.training["log_loss_by_seed"],
         kinds_of_days=scores_by_kind_of_day(test, probabilities[best], params) if full else [],
     )
 

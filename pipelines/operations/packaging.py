@@ -99,8 +99,9 @@ def refuse_disparity(best: BestModel, tolerance: float) -> None:
 
 
 def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
-    """The run of each candidate in MLflow: parameters, scores, costs and lineage."""
+    """The run of each candidate in MLflow: parameters, scores, costs, curves of its training, and lineage."""
     scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
+    curves = read_json(MODELS / "training.json")["curves"]
     lineage = {"git_commit": git_commit, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}
     shared = {"dataset": params.dataset, "seed": params.train.seed}
     shared |= {**params.label.model_dump(), **params.features.model_dump()}
@@ -111,6 +112,7 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
             metrics={f"{period}_{figure}": value for period in both for figure, value in both[period].items()}
             | costs.get(name, {}),
             tags=lineage,
+            curves=curves.get(name, {}),
             description=f"One candidate of one `make train`: the probability of {schema.in_words(params.question)}.",
         )
         for name, both in scores.items()

@@ -22,11 +22,12 @@ from pipelines.layout import MODELS, read_json, write_json
 from pipelines.operations import train_and_promote
 from pipelines.tools.study_compression_page import JSON, PAGE, PICTURE, with_compression
 from pipelines.tools.study_fits import Fitted, StudyModel, comparison, fit_all, forget_fits, read_study_data
-from pipelines.tools.study_models import fit_and_export, row_of
+from pipelines.tools.study_models import fit_and_export, gate_verdicts, row_of
 
 STUDY = "compression"
 NETWORK, TREES, DISTILLED = "neural_network", "lightgbm", "distilled"
 TREE_COUNTS = (30, 60, 120)
+MOST_LEARNED = 0.25  # the learning rate of the smallest models; trees that learn faster than this fit noise
 FIRST_TREES = 60
 FEW_LEAVES = 8
 SMALL_NETWORK = {"units": 64, "bins": 8}
@@ -95,7 +96,7 @@ def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
 
     def taught(count: int, folds: int, train: Train, rows: Rows, label: Labels) -> Fitted:
         targets = shared.targets(train, rows, label, folds)
-        return fit_and_export(TREES, train.changed(TREES, n_estimators=count), rows, targets)
+        return fit_and_export(TREES, train.changed(TREES, **fewer_trees(train, count)), rows, targets)
 
     def first(train: Train, rows: Rows, label: Labels) -> Fitted:
         fitted = shared.get(TREES, train.seed, lambda: model.fit(TREES, rows, label, train))
@@ -103,7 +104,7 @@ def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
 
     taught_words = "labels and the teacher's out-of-fold probabilities"
     return [
-        *(StudyModel(f"{n} trees", "trained on labels", partial(direct, {"n_estimators": n})) for n in TREE_COUNTS),
+        *(StudyModel(f"{n} trees", "trained on labels", partial(direct, fewer_trees(train, n))) for n in TREE_COUNTS),
         *(StudyModel(f"{n} trees, taught", taught_words, partial(taught, n, folds)) for n in TREE_COUNTS),
         StudyModel(
             f"{FIRST_TREES} trees, taught on its rows",
@@ -115,6 +116,13 @@ def tree_models(train: Train, shared: SharedFits) -> list[StudyModel]:
             f"{FEW_LEAVES} leaves", "as many trees, with few leaves", partial(direct, {"num_leaves": FEW_LEAVES})
         ),
     ]
+
+
+def fewer_trees(train: Train, count: int) -> dict[str, object]:
+    """Parameters of so many trees that learn as much in all as those of params.yaml, up to a limit for each."""
+    usual = train.of(TREES).model_dump()
+    faster = usual["learning_rate"] * max(1.0, usual["n_estimators"] / count)
+    return {"n_estimators": count, "learning_rate": max(usual["learning_rate"], min(MOST_LEARNED, faster))}
 
 
 def network_models(shared: SharedFits) -> list[StudyModel]:
@@ -171,8 +179,11 @@ def measure_compression(params: Params) -> dict[str, Any]:
     models = compression_models(best, params.train)
     data = read_study_data(params)
     fits = fit_all(STUDY, models, data, params)
+    verdicts = gate_verdicts(fits, best, params)
     rows = [
-        {"name": each.name, "words": each.words, **row_of(fits[each.name], fits[best], data, params)} for each in models
+        {"name": each.name, "words": each.words, **row_of(fits[each.name], fits[best], data, params)}
+        | verdicts[each.name]
+        for each in models
     ]
     return {**comparison(best, data, params), "rows": rows}
 

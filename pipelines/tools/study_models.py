@@ -60,7 +60,7 @@ EXPLAINED_ROWS = 5_000  # the background of an explanation
 def fit_and_export(name: str, train: Train, rows: model.Matrix, label: NDArray[Any]) -> Fitted:
     fitted = model.fit(name, rows, label, train)
     explainer = candidates.explainer(name, fitted, rows[:: max(1, len(rows) // EXPLAINED_ROWS)])
-    curves = getattr(fitted, "curves_", {})
+    curves = model.curves_of(fitted)
     return Fitted(partial(model.predict, fitted), export.to_onnx(name, fitted), explain.method_of(explainer), curves)
 
 

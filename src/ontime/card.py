@@ -1,6 +1,6 @@
 """Writes the model card from the results of the evaluation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
@@ -33,6 +33,7 @@ class EvaluationReport:
     positive_share: float  # of the test period
     days: int
     reasons: Method  # how the best model's reasons are computed
+    log_loss_by_seed: Mapping[str, Sequence[float]] = field(default_factory=dict)  # of candidates that are close
     kinds_of_days: list[dict[str, Any]] = field(default_factory=list)  # as slices, which do not gate, with their `days`
 
     @property
@@ -51,6 +52,7 @@ class EvaluationReport:
                 name: {figure: list(interval) for figure, interval in figures.items()}
                 for name, figures in self.intervals.items()
             },
+            "log_loss_by_seed": self.log_loss_by_seed,
             "request_only": self.request_only,
             "slices": self.slices,
             "equalised": self.equalised,

@@ -101,6 +101,11 @@ def fit(
     return fitted
 
 
+def curves_of(model: Classifier) -> Mapping[str, Sequence[float]]:
+    """By name of a loss, its value after each epoch of the training; empty for a model that has no epochs."""
+    return getattr(model, "curves_", {})
+
+
 def _fit_member(
     params: Train, name: str, seed: int, rows: Matrix, label: Any, changes: Mapping[str, object] = NO_CHANGES
 ) -> Classifier:

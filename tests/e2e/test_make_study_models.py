@@ -21,20 +21,20 @@ def test_each_candidate_with_a_section_is_compared(tiny: Project) -> None:
     assert all(row["costs"]["parity"] < 1e-5 for row in rows.values())
     assert (tiny.folder / "reports/study_models.png").exists()
     assert not (tiny.folder / "var/studies/models").exists()
-    runs = tiny.python(RUNS)
-    assert re.search(r"neural_network \['fitted_loss', 'held_out_loss'\] [23]", runs), runs
+    runs = tiny.python(CURVES)
+    assert re.search(r"neural_network \['fitted_loss', 'held_out_loss'\] [23] models", runs), runs
 
 
-RUNS = """
+CURVES = """
 from ontime import registry
 from ontime.settings import load_settings
 settings = load_settings()
 client = registry.tracking_client(settings.tracking_url, settings.artifacts)
 experiment = client.get_experiment_by_name(registry.NAME).experiment_id
-for run in client.search_runs([experiment], "tags.study = 'models'"):
+for run in client.search_runs([experiment]):
     curves = sorted(name for name in run.data.metrics if name in ("fitted_loss", "held_out_loss"))
     epochs = len(client.get_metric_history(run.info.run_id, "held_out_loss"))
-    print(run.data.tags["candidate"], curves, epochs)
+    print(run.data.tags["candidate"], curves, epochs, run.data.tags.get("study"))
 """
 
 
@@ -65,6 +65,8 @@ def test_a_network_and_a_small_model_are_trained_gated_released_and_served(
     assert f"{candidate} is best on validation" in output
     assert re.search(rf"parity: the ONNX file differs from {candidate} by at most", output)
     assert re.search(rf"release 1 \({candidate}\) is live", output)
+    curves = ["fitted_loss", "held_out_loss"] if candidate == "neural_network" else []
+    assert f"{candidate} {curves}" in project.python(CURVES)
     served = project.python(SERVED)
     assert re.search(rf"200 {candidate} 0\.\d+", served), served
 

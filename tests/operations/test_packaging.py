@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from ontime import database, export, model, release, release_pointer, split
+from ontime import database, export, leaks, model, release, release_pointer, split
 from ontime.batches import Batches
 from ontime.datasets import Tables
 from ontime.params import Params
@@ -100,25 +101,71 @@ def test_a_release_is_compared_through_its_own_onnx_file(
     assert (verdict.promote, verdict.difference) == (False, 0.0)
 
 
-def test_candidates_are_fitted_saved_and_scored(weeks: pd.DataFrame, params: Params, tmp_path: Path) -> None:
+class ShortTraining(NamedTuple):
+    """Two candidates on the days of a month."""
+
+    rows: LabelledRows
+    later: LabelledRows
+    categories: dict[str, tuple[str, ...]]
+    params: Params
+
+    def fit(self, folder: Path) -> dict[str, Any]:
+        return train.fit_candidates(self.rows, self.later, self.categories, self.params, folder)
+
+
+@pytest.fixture
+def short_training(weeks: pd.DataFrame, params: Params) -> ShortTraining:
     labelled = split.labelled(weeks)
     days = {"train_from": date(2013, 2, 4), "valid_from": date(2013, 2, 15), "test_from": date(2013, 2, 25)}
     few = params.model_copy(
         update={
-            "train": params.train.model_copy(update={"candidates": ["constant", "logistic"]}),
+            "train": params.train.model_copy(update={"candidates": ["constant", "logistic", "lightgbm"]}),
             "split": params.split.model_copy(update=days),
         }
     )
     periods = split.periods(few.split)
-
     before, after = (split.within(labelled, periods[name]) for name in ("train", "valid"))
     categories = model.categories_of(before)
     rows, later = (
         LabelledRows.of(iter([each]), Batches.of(model.matrix_of(each, categories))) for each in (before, after)
     )
+    return ShortTraining(rows, later, categories, few)
 
-    fitted = train.fit_candidates(rows, later, categories, few, tmp_path)
 
-    assert fitted["best"] == "logistic"
-    assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic"}
+def test_candidates_are_fitted_saved_and_scored(
+    short_training: ShortTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "ONE_SEED", 0.0001)
+
+    fitted = short_training.fit(tmp_path)
+
+    losses = {name: scores["log_loss"] for name, scores in fitted["valid"].items()}
+    assert fitted["best"] == min(losses, key=lambda name: losses[name])
+    assert fitted["log_loss_by_seed"] == fitted["curves"] == {}
+    assert {path.stem for path in tmp_path.glob("*.joblib")} == {"constant", "logistic", "lightgbm"}
     assert joblib.load(tmp_path / "logistic.joblib").n_features_in_ == 85
+
+
+def test_candidates_that_one_seed_cannot_tell_apart_are_compared_by_the_mean_of_three(
+    short_training: ShortTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train, "ONE_SEED", 1.0)
+
+    fitted = short_training.fit(tmp_path)
+
+    by_seed = fitted["log_loss_by_seed"]
+    assert {*by_seed} == {"logistic", "lightgbm"}  # not the baseline, which cannot be released
+    assert all(len(losses) == 3 == len({*losses}) for losses in by_seed.values())
+    assert all(losses[0] == fitted["valid"][name]["log_loss"] for name, losses in by_seed.items())
+
+
+def test_the_mean_of_the_seeds_decides_and_not_the_first(
+    short_training: ShortTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_seed = {"logistic": [0.40, 0.45, 0.45], "lightgbm": [0.41, 0.41, 0.41]}
+    monkeypatch.setattr(train, "losses_by_seed", lambda *_: by_seed)
+    monkeypatch.setattr(leaks, "refuse_dominant", lambda *_: None)
+
+    assert short_training.fit(tmp_path)["best"] == "lightgbm"
+    by_seed["lightgbm"] = [0.46, 0.46, 0.46]
+    assert short_training.fit(tmp_path)["best"] == "logistic"

@@ -119,6 +119,16 @@ def test_every_small_model_of_the_study_can_be_fitted_and_served(data: StudyData
     assert sizes["8 leaves"] > 0
 
 
+def test_fewer_trees_learn_as_much_in_all_up_to_a_limit_for_each(params: Params) -> None:
+    train = params.train.changed("lightgbm", n_estimators=250, learning_rate=0.06)
+
+    rates = {count: study_compression.fewer_trees(train, count)["learning_rate"] for count in (30, 60, 120, 500)}
+
+    assert rates == {30: 0.25, 60: 0.25, 120: pytest.approx(0.125), 500: 0.06}
+    fast = train.changed("lightgbm", learning_rate=0.4)
+    assert study_compression.fewer_trees(fast, 60) == {"n_estimators": 60, "learning_rate": 0.4}
+
+
 @pytest.mark.slow
 def test_the_first_trees_are_those_of_the_model(data: StudyData, params: Params) -> None:
     rows, label = data.fitted_rows(params.train)
