@@ -124,7 +124,7 @@ def _time(columns: Sequence[Column], source: str) -> Column:
         raise NotWritten(f"several columns hold times; choose the time of the event: TIME={names}")
     if candidates[0].missing:
         raise NotWritten(
-            f"{candidates[0].source} is empty in {candidates[0].missing} rows: fill it in, or remove these rows"
+            f"rows with an empty {candidates[0].source}: {candidates[0].missing}; fill them in, or remove them"
         )
     return candidates[0]
 

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ontime import evaluation, figures, files, model, plots, split
+from ontime.alert_value import THRESHOLDS
 from ontime.batches import Batches
 from ontime.fairness import entity_costs_per_1000
 from ontime.params import Cost, Params, load_params
@@ -25,7 +26,6 @@ from pipelines.tools.imbalance_page import PAGE, PLAIN, PRIOR_CORRECTED, class_i
 Floats = NDArray[np.float64]
 
 MULTIPLES = (1, 2, 4)  # of label.at_least: the higher the limit, the rarer the label
-THRESHOLDS = np.arange(1, 100) / 100
 JSON = REPORTS / "imbalance.json"
 PICTURES = REPORTS / "imbalance"
 COLOURS = ("#0072b2", "#e69f00", "#009e73")  # of plots.PALETTE

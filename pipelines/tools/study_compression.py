@@ -12,15 +12,15 @@ from typing import Any, TypeAlias, TypeVar, cast
 import lightgbm
 from numpy.typing import NDArray
 
-from ontime import candidates, distillation, explain, export, figures, files, locks, model, pruning, study_plots
+from ontime import candidates, distillation, explain, export, locks, model, pruning, study_plots
 from ontime.boosting import LightGBM
 from ontime.candidate import ONLINE_POSITIONS
 from ontime.params import Params, ParamsBroken, Train, load_params
 from ontime.quantisation import Format, quantise
 from ontime.refusal import Refusal
-from pipelines.layout import MODELS, read_json, write_json
+from pipelines.layout import MODELS, read_json
 from pipelines.operations import train_and_promote
-from pipelines.tools.study_compression_page import JSON, PAGE, PICTURE, with_compression
+from pipelines.tools import study_pages
 from pipelines.tools.study_fits import Fitted, StudyModel, comparison, fit_all, forget_fits, read_study_data
 from pipelines.tools.study_models import fit_and_export, gate_verdicts, row_of
 
@@ -137,8 +137,8 @@ def network_models(shared: SharedFits) -> list[StudyModel]:
         return smaller(train, rows, targets)
 
     def cut(train: Train, rows: Rows, label: Labels) -> Fitted:
-        smaller = pruning.pruned(shared.network(train, rows, label), SMALL_NETWORK["units"])
-        return _network(pruning.fine_tuned(smaller, rows, label, FINE_TUNING_EPOCHS))
+        pruned = pruning.pruned(shared.network(train, rows, label), SMALL_NETWORK["units"])
+        return _network(pruning.fine_tuned(pruned, rows, label, FINE_TUNING_EPOCHS))
 
     def as_format(to: Format, train: Train, rows: Rows, label: Labels) -> Fitted:
         exact = _network(shared.network(train, rows, label))
@@ -194,11 +194,7 @@ def main() -> None:
         with locks.hold(locks.WORKSPACE, "make study-compression"):
             train_and_promote.run_stages("train")  # so that features and algorithm are those of params.yaml
             report = measure_compression(params)
-            write_json(JSON, report)
-            figures.save(study_plots.compression(report), PICTURE)
-            text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            files.write_text(PAGE, with_compression(text, report))
+            study_pages.COMPRESSION.write(report, {study_pages.COMPRESSION.picture: study_plots.compression(report)})
             forget_fits(STUDY)
     except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"study compression: {refused}")
-    print(f"study compression: wrote {JSON}, {PICTURE} and {PAGE}")

@@ -11,16 +11,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ontime import feature_worth, figures, files, ideas, locks, model, schema, split, study_plots
+from ontime import feature_worth, ideas, locks, model, schema, split, study_plots
 from ontime.feature_worth import SEEDS
 from ontime.params import Params, ParamsBroken, load_params
 from ontime.progress import progress_bar
 from ontime.refusal import Refusal
 from ontime.schema import WORDS
 from pipelines.labelled import LabelledRows
-from pipelines.layout import MODELS, read_json, write_json
+from pipelines.layout import MODELS, read_json
 from pipelines.operations import train_and_promote
-from pipelines.tools.study_features_page import JSON, PAGE, PICTURE, with_results
+from pipelines.tools import study_pages
 from pipelines.tools.study_rows import ColumnSet, StudyRows, matrix_with, read_study_rows, with_copies
 
 Probabilities = NDArray[np.float64]  # of shape (seeds, entities)
@@ -137,10 +137,8 @@ def main() -> None:
         with locks.hold(locks.WORKSPACE, "make study-features"):
             train_and_promote.run_stages("train")  # so that features and algorithm are those of params.yaml
             report = measure_features(params)
-            write_json(JSON, report)
-            figures.save(study_plots.worth_of_features(report["rows"]), PICTURE)
-            text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            files.write_text(PAGE, with_results(text, report))
+            study_pages.FEATURES.write(
+                report, {study_pages.FEATURES.picture: study_plots.worth_of_features(report["rows"])}
+            )
     except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"study features: {refused}")
-    print(f"study features: wrote {JSON}, {PICTURE} and {PAGE}")

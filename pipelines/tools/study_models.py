@@ -18,8 +18,6 @@ from ontime import (
     explain,
     export,
     feature_worth,
-    figures,
-    files,
     gate,
     locks,
     model,
@@ -36,8 +34,9 @@ from ontime.params import Params, ParamsBroken, Train, load_params
 from ontime.refusal import Refusal
 from ontime.settings import BadSettings, load_settings
 from pipelines.labelled import read_period
-from pipelines.layout import MODELS, read_json, write_json
+from pipelines.layout import MODELS, read_json
 from pipelines.operations import train_and_promote
+from pipelines.tools import study_pages
 from pipelines.tools.study_fits import (
     Fitted,
     MeasuredFit,
@@ -49,7 +48,6 @@ from pipelines.tools.study_fits import (
     forget_fits,
     read_study_data,
 )
-from pipelines.tools.study_models_page import JSON, PAGE, PICTURE, with_models
 
 STUDY = "models"
 AVERAGE = "average"
@@ -170,10 +168,7 @@ def main() -> None:
             train_and_promote.run_stages("train")  # so that features and algorithm are those of params.yaml
             report, fits = measure_models(params)
             record_in_mlflow(fits, report, params)
-            write_json(JSON, report)
-            figures.save(study_plots.models_by_latency(report), PICTURE)
-            text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            files.write_text(PAGE, with_models(text, report))
+            study_pages.MODELS.write(report, {study_pages.MODELS.picture: study_plots.models_by_latency(report)})
             forget_fits(STUDY)
     except (
         locks.Busy,
@@ -184,4 +179,3 @@ def main() -> None:
         BadSettings,
     ) as refused:
         sys.exit(f"study models: {refused}")
-    print(f"study models: wrote {JSON}, {PICTURE} and {PAGE}")

@@ -11,18 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from ontime import evaluation, feature_worth, figures, files, locks, search_plots, split
+from ontime import evaluation, feature_worth, locks, search_plots, split
 from ontime.candidates import LightGBMParams
 from ontime.feature_worth import ONE_SEED, SEEDS
 from ontime.params import Params, ParamsBroken, Train, load_params
 from ontime.progress import progress_bar
 from ontime.refusal import Refusal
 from pipelines.labelled import read_period
-from pipelines.layout import write_json
 from pipelines.operations import train_and_promote
-from pipelines.tools import rolling_folds, search_space, timed_search
+from pipelines.tools import rolling_folds, search_space, study_pages, timed_search
 from pipelines.tools.rolling_folds import Fold
-from pipelines.tools.study_search_page import JSON, PAGE, PICTURE, with_searches
 from pipelines.tools.timed_search import Trials
 
 CHECKPOINTS = 4  # equal parts of the budget, after each of which the searches are compared
@@ -117,11 +115,7 @@ def main() -> None:
         with locks.hold(locks.WORKSPACE, "make study-search"):
             train_and_promote.run_stages("features")  # so that they are those of params.yaml
             report = measure_search(params)
-            write_json(JSON, report)
-            figures.save(search_plots.progress_of_searches(report), PICTURE)
-            text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            files.write_text(PAGE, with_searches(text, report))
+            study_pages.SEARCH.write(report, {study_pages.SEARCH.picture: search_plots.progress_of_searches(report)})
             shutil.rmtree(timed_search.CACHE)  # so that the next study measures everything again
     except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"study search: {refused}")
-    print(f"study search: wrote {JSON}, {PICTURE} and {PAGE}")

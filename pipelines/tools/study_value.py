@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ontime import alert_value, evaluation, figures, files, findings, locks, schema, split, study_plots
+from ontime import alert_value, evaluation, findings, locks, schema, split, study_plots
 from ontime.alert_value import NO_ALERTS, ValueStep, break_even
 from ontime.feature_worth import SEEDS
 from ontime.model import BASELINE
@@ -15,12 +15,13 @@ from ontime.params import Params, ParamsBroken, load_params
 from ontime.refusal import Refusal
 from ontime.schema import WORDS
 from pipelines.labelled import survey
-from pipelines.layout import MODELS, read_json, write_json
+from pipelines.layout import MODELS, REPORTS, read_json
 from pipelines.operations import train_and_promote
+from pipelines.tools import study_pages
 from pipelines.tools.study_features import ALL, REQUEST, fit_sets
 from pipelines.tools.study_rows import ColumnSet, StudyRows, read_study_rows
-from pipelines.tools.study_value_page import JSON, PAGE, RATIOS_PICTURE, STEPS_PICTURE, with_value
 
+RATIOS_PICTURE = REPORTS / "study_cost_ratios.png"
 NEWEST = "newest months"
 BLEND = "average"  # the candidate; measured where params.yaml has a section for it
 
@@ -112,11 +113,7 @@ def main() -> None:
         with locks.hold(locks.WORKSPACE, "make study-value"):
             train_and_promote.run_stages("train")  # so that features and algorithm are those of params.yaml
             report = measure_value(params)
-            write_json(JSON, report)
-            figures.save(study_plots.value_of_steps(report), STEPS_PICTURE)
-            figures.save(study_plots.costs_by_ratio(report), RATIOS_PICTURE)
-            text = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
-            files.write_text(PAGE, with_value(text, report))
+            steps, ratios = study_plots.value_of_steps(report), study_plots.costs_by_ratio(report)
+            study_pages.VALUE.write(report, {study_pages.VALUE.picture: steps, RATIOS_PICTURE: ratios})
     except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"study value: {refused}")
-    print(f"study value: wrote {JSON}, {STEPS_PICTURE}, {RATIOS_PICTURE} and {PAGE}")

@@ -10,7 +10,7 @@ from ontime import evaluation, plots
 from ontime.card import EvaluationReport
 from ontime.model import Labels, Probabilities
 
-THRESHOLDS = np.linspace(0.02, 0.9, 89)
+DRAWN_THRESHOLDS = np.linspace(0.02, 0.9, 89)
 
 
 def draw_card(
@@ -60,8 +60,8 @@ def _draw_probabilities(
     curves = {name: evaluation.calibration(label, probability) for name, probability in probabilities.items()}
     costs = {
         name: (
-            THRESHOLDS,
-            np.array([evaluation.cost_per_1000(label, probability, cost, threshold) for threshold in THRESHOLDS]),
+            DRAWN_THRESHOLDS,
+            np.array([evaluation.cost_per_1000(label, probability, cost, threshold) for threshold in DRAWN_THRESHOLDS]),
         )
         for name, probability in probabilities.items()
     }

@@ -210,6 +210,7 @@ def average(parameters: AverageParams, seed: int) -> Any:
 
 
 def average_of(names: list[str], seeds: int) -> AverageParams:
+    """The parameters of the mean of these candidates, each fitted with this many seeds."""
     return AverageParams(of=names, seeds=seeds)
 
 
@@ -272,7 +273,7 @@ OPTIONAL_CANDIDATES: dict[str, Candidate] = {
         QuantisedParams,
         members=lambda parameters: (parameters.of,),
         export=quantised_onnx,
-        explain="there is no method for quantised models",
+        explain="reasons are not computed for quantised models",
     ),
     "average": Candidate(
         average,

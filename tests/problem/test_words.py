@@ -38,7 +38,7 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
         ("timetable_dest_60min", 3, "3 departures for SFO scheduled within 1 hour, this one included"),
         ("temp_f", 31.04, "temperature at JFK: 31 °F"),
         ("temp_f", np.nan, "not known: the temperature at JFK"),
-        ("wind_gust_mph", np.nan, "no gusts reported at JFK"),
+        ("wind_gust_mph", np.nan, "no gusts known at JFK"),
         ("previous_leg_status", 1, "the aircraft's previous flight out of New York is in the air"),
         (
             "arrivals_dest_6h_lost",
@@ -105,5 +105,5 @@ def test_every_feature_can_be_said_without_its_own_name(name: str) -> None:
 def test_a_feature_that_is_not_known_says_what_is_not_known(name: str) -> None:
     text = reason(name, np.nan)
 
-    assert text == "no gusts reported at JFK" or text.startswith("not known: ")
+    assert text == "no gusts known at JFK" or text.startswith("not known: ")
     assert "the timetable" not in text or name == "return_slack_scheduled"

@@ -19,7 +19,7 @@ from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from pipelines.labelled import LabelledRows
 from pipelines.layout import VALIDATED, write_tables
-from pipelines.tools import marked_pages, study_features, study_features_page, study_rows
+from pipelines.tools import marked_pages, study_features, study_pages, study_rows
 from pipelines.tools.study_features import ALL, REQUEST
 from pipelines.tools.study_rows import StudyRows
 
@@ -143,10 +143,10 @@ REPORT: dict[str, Any] = {
 
 
 def test_the_text_around_the_tables_stays_and_the_largest_worth_is_first() -> None:
-    marks = study_features_page.BEGIN, marked_pages.END
+    marks = study_pages.FEATURES.begin, marked_pages.END
     text = f"# Mine\n\n{marks[0]}old tables\n{marks[1]}\nThe story.\n"
 
-    page = study_features_page.with_results(text, REPORT)
+    page = study_pages.FEATURES.with_results(text, REPORT)
 
     assert page.startswith(f"# Mine\n\n{marks[0]}")
     assert page.endswith(f"{marks[1]}\nThe story.\n")
@@ -154,10 +154,10 @@ def test_the_text_around_the_tables_stays_and_the_largest_worth_is_first() -> No
     assert page.index("**large**") < page.index("**small**")
     assert "| +0.0100 (+0.0090 to +0.0110) | 0.0007 | +1.5 | -0.5 |" in page
     assert "added to the request's" not in page  # no row of this kind
-    assert study_features_page.with_results(page, REPORT) == page
+    assert study_pages.FEATURES.with_results(page, REPORT) == page
 
 
 def test_a_first_page_has_a_title_and_one_without_marks_is_refused() -> None:
-    assert study_features_page.with_results("", REPORT).startswith("# What features are worth\n")
+    assert study_pages.FEATURES.with_results("", REPORT).startswith("# What features are worth\n")
     with pytest.raises(Refusal, match="add both where the tables belong"):
-        study_features_page.with_results("# Mine\n", REPORT)
+        study_pages.FEATURES.with_results("# Mine\n", REPORT)

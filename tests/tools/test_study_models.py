@@ -18,10 +18,9 @@ from pipelines.labelled import LabelledRows
 from pipelines.tools import (
     marked_pages,
     study_compression,
-    study_compression_page,
     study_fits,
     study_models,
-    study_models_page,
+    study_pages,
 )
 from pipelines.tools.study_fits import Fitted, StudyData, StudyModel
 from tests.short_fits import short
@@ -171,9 +170,9 @@ ROWS_OF_MODELS = [row("lightgbm", 0.36, "within noise"), row("neural_network", 0
 
 
 def test_the_page_of_models_has_the_numbers_of_the_report() -> None:
-    text = f"# Mine\n\n{study_models_page.BEGIN}previous\n{marked_pages.END}\nThe story.\n"
+    text = f"# Mine\n\n{study_pages.MODELS.begin}previous\n{marked_pages.END}\nThe story.\n"
 
-    page = study_models_page.with_models(text, report(ROWS_OF_MODELS))
+    page = study_pages.MODELS.with_results(text, report(ROWS_OF_MODELS))
 
     assert page.startswith("# Mine\n")
     assert page.endswith("\nThe story.\n")
@@ -183,13 +182,13 @@ def test_the_page_of_models_has_the_numbers_of_the_report() -> None:
         in page
     )
     assert "| neural network | 2.0 | 3.0 | 1,521 kB | 21 µs | 5.5 µs | 3e-07 | tree shap |" in page
-    assert study_models_page.with_models(page, report(ROWS_OF_MODELS)) == page
+    assert study_pages.MODELS.with_results(page, report(ROWS_OF_MODELS)) == page
 
 
 def test_the_page_of_compression_has_the_numbers_of_the_report() -> None:
     rows = [row("lightgbm", 0.36, "within noise"), row("60 trees", 0.361, "within noise", size_kb=100.0)]
 
-    page = study_compression_page.with_compression("", report(rows))
+    page = study_pages.COMPRESSION.with_results("", report(rows))
 
     assert "| **60 trees**: what 60 trees is | 0.3610 | -0.0010 (-0.0010 to +0.0020) | within noise |" in page
     assert study_plots.compression(report(rows)).finding.replace("\xa0", " ") == (

@@ -9,7 +9,7 @@ import pytest
 from ontime.candidates import LightGBMParams
 from ontime.params import Params
 from ontime.refusal import Refusal
-from pipelines.tools import marked_pages, rolling_folds, search_space, study_search, study_search_page, timed_search
+from pipelines.tools import marked_pages, rolling_folds, search_space, study_pages, study_search, timed_search
 
 
 def distance(candidate: LightGBMParams) -> float:
@@ -169,9 +169,9 @@ REPORT: dict[str, Any] = {
 
 
 def test_the_page_has_the_numbers_of_the_report_and_keeps_the_text_around_them() -> None:
-    text = f"# Mine\n\n{study_search_page.BEGIN}previous tables\n{marked_pages.END}\nThe story.\n"
+    text = f"# Mine\n\n{study_pages.SEARCH.begin}previous tables\n{marked_pages.END}\nThe story.\n"
 
-    page = study_search_page.with_searches(text, REPORT)
+    page = study_pages.SEARCH.with_results(text, REPORT)
 
     assert page.startswith("# Mine\n")
     assert page.endswith("\nThe story.\n")
@@ -187,4 +187,4 @@ def test_the_page_has_the_numbers_of_the_report_and_keeps_the_text_around_them()
     assert "| search | after 1 trial | after 2 trials | after 3 trials | after 4 trials |" in page
     assert "| **grid** | 0.5000 | 0.4700 | 0.4700 | 0.4690 |" in page
     assert "| `learning_rate` | 0.02 to 0.15 | 0.06 | 0.0331 | 0.06 |\n" in page
-    assert study_search_page.with_searches(page, REPORT) == page
+    assert study_pages.SEARCH.with_results(page, REPORT) == page

@@ -7,7 +7,7 @@ import pytest
 from ontime import schema
 from ontime.params import Params
 from ontime.refusal import Refusal
-from pipelines.tools import marked_pages, study_value, study_value_page
+from pipelines.tools import marked_pages, study_pages, study_value
 from pipelines.tools.study_features import ALL, REQUEST
 
 
@@ -57,9 +57,9 @@ REPORT: dict[str, Any] = {
 
 
 def test_the_page_has_the_numbers_of_the_report_and_keeps_the_text_around_them() -> None:
-    text = f"# Mine\n\n{study_value_page.BEGIN}previous tables\n{marked_pages.END}\nThe story.\n"
+    text = f"# Mine\n\n{study_pages.VALUE.begin}previous tables\n{marked_pages.END}\nThe story.\n"
 
-    page = study_value_page.with_value(text, REPORT)
+    page = study_pages.VALUE.with_results(text, REPORT)
 
     assert page.startswith("# Mine\n")
     assert page.endswith("\nThe story.\n")
@@ -71,12 +71,12 @@ def test_the_page_has_the_numbers_of_the_report_and_keeps_the_text_around_them()
     )
     assert "| 3 : 1 | 0.250 | 750 | 750 | 600 | 301 | +299.0 (+280.0 to +310.0) | 0.27 | 300 |" in page
     assert "which is `cost.alert_threshold`" in page
-    assert study_value_page.with_value(page, REPORT) == page
+    assert study_pages.VALUE.with_results(page, REPORT) == page
 
 
 def test_a_threshold_beside_the_break_even_point_is_pointed_out() -> None:
     cost = REPORT["cost"] | {"alert_threshold": 0.4}
 
-    page = study_value_page.with_value("", REPORT | {"cost": cost})
+    page = study_pages.VALUE.with_results("", REPORT | {"cost": cost})
 
     assert "= 0.25, but `cost.alert_threshold` is 0.4" in page

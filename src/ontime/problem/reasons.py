@@ -288,9 +288,7 @@ SENTENCES: Mapping[str, Sentence] = {
     "humid_percent": lambda value, context: f"humidity at {context.origin}: {_number(value)} %",
     "wind_speed_mph": lambda value, context: f"wind at {context.origin}: {_number(value)} mph",
     "wind_gust_mph": lambda value, context: (
-        f"no gusts reported at {context.origin}"
-        if np.isnan(value)
-        else f"gusts at {context.origin}: {_number(value)} mph"
+        f"no gusts known at {context.origin}" if np.isnan(value) else f"gusts at {context.origin}: {_number(value)} mph"
     ),
     "wind_direction_degrees": lambda value, context: (
         f"wind at {context.origin} from the {COMPASS[round(value / 45) % len(COMPASS)]}"
