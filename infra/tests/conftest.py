@@ -19,12 +19,12 @@ from pipelines.operations.embedded_broker import embedded_nats
 from pipelines.operations.local_server import free_port
 from serving import keys
 from tests import streaming
-from tests.conftest import params, raw, signing_keys, tables, weeks
+from tests.conftest import few_raw, params, raw, signing_keys, tables, weeks
 from tests.service import MORNING, running
 from tests.serving.test_serving import request_of
 from tests.small_world import Small, other, published, settings, small, store
 
-__all__ = ["other", "params", "raw", "settings", "signing_keys", "small", "tables", "weeks"]  # fixtures
+__all__ = ["few_raw", "other", "params", "raw", "settings", "signing_keys", "small", "tables", "weeks"]  # fixtures
 
 DAY = date(2013, 2, 19)
 # The metrics that exceed their limit in this world, one per tier.
@@ -82,7 +82,7 @@ def _with_alerts(params: Params) -> Params:
 
 @pytest.fixture(scope="session")
 def streamed(
-    small: Small, other: Small, raw: Tables, params: Params, tmp_path_factory: pytest.TempPathFactory
+    small: Small, other: Small, few_raw: Tables, params: Params, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[int]:
     """The port of the metrics of a stream that has predicted half a day of February 2013, on a database of its own."""
     folder, port, stopping = tmp_path_factory.mktemp("stream"), free_port(), Event()
@@ -91,8 +91,8 @@ def streamed(
     noon = streaming.days_later(0.5)
     with embedded_nats(folder / "nats") as address:
         broker = brokers.connect(address)
-        streaming.publish(broker, streaming.event_messages(raw, params, noon), noon)
-        opened = streaming.opened(settings, params, broker, raw)
+        streaming.publish(broker, streaming.event_messages(few_raw, params, noon), noon)
+        opened = streaming.opened(settings, params, broker, few_raw)
         with stream_metrics.measured(opened, settings, lateness, lambda: noon) as step:
             thread = Thread(target=stream.run, args=(opened, stopping, step))
             thread.start()
