@@ -207,7 +207,7 @@ def test_every_setting_exists(config: Mapping[str, Any]) -> None:
 
 
 def test_a_model_trained_in_it_predicts_as_everywhere(stack: Stack) -> None:
-    in_readme = re.search(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    in_readme = re.search(r"```json\n(.*?)```", (ROOT / "docs/getting-started.md").read_text(), re.DOTALL)
     assert in_readme
     example = json.loads(in_readme[1])
 
