@@ -93,7 +93,8 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 	@$(PY) -m serving
 
 # Each process runs whole files, because the tests of a file share what they trained and started. In the order of the
-# folders, because tests/e2e has the longest. One process more than cores, because many tests wait for a service.
+# collection, which begins with the longest (tests/e2e, infra/tests/conftest.py). One process more than cores, because
+# many tests wait for a service.
 PARALLEL := --numprocesses=$(shell echo $$((`getconf _NPROCESSORS_ONLN` + 1))) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
 test: usage $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
@@ -320,8 +321,8 @@ image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities,
 test-engines: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## test partitions on real Dask and Spark, and through a real S3 server (needs Java 17)
 	@$(PY) -m pytest infra/tests/test_distributed.py
 
-test-infra: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## run the tests of infra/ (infra/README.md lists what they need)
-	@$(PY) -m pytest infra/tests
+test-infra: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## run the tests of infra/ on all cores (infra/README.md lists what they need)
+	@$(PY) -m pytest $(PARALLEL) infra/tests
 
 IMAGES := serve mirror worker
 EXTRAS := candidates

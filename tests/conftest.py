@@ -59,6 +59,23 @@ def tables(raw: Tables) -> Tables:
 
 
 @pytest.fixture(scope="session")
+def few_raw(raw: Tables) -> Tables:
+    """The raw tables of 2013 with the flights of two airlines, a fifth, among them all flights of their aircraft."""
+    return _of_two_airlines(raw)
+
+
+@pytest.fixture(scope="session")
+def few(tables: Tables) -> Tables:
+    """The same flights after the contract."""
+    return _of_two_airlines(tables)
+
+
+def _of_two_airlines(tables: Tables) -> Tables:
+    flights = tables["flights"]
+    return {**tables, "flights": flights[flights["carrier"].isin(["9E", "DL"])].reset_index(drop=True)}
+
+
+@pytest.fixture(scope="session")
 def raw_2023() -> Tables:
     """The tables of 2023 with 2013's meaning."""
     return sources.read("flights-2023")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pyspark
 
-from infra.tests.object_store import free_ports
+from pipelines.operations.local_server import free_port
 
 SPARK_CLASS = Path(pyspark.__file__).parent / "bin/spark-class"
 
@@ -18,7 +18,7 @@ SPARK_CLASS = Path(pyspark.__file__).parent / "bin/spark-class"
 @contextmanager
 def dask_cluster(folder: Path) -> Iterator[dict[str, str]]:
     """Yields the variables by which an engine reaches it."""
-    port, page = free_ports(2)
+    port, page = free_port(), free_port()
     address = f"tcp://127.0.0.1:{port}"
     scheduler = ["scheduler", "--host=127.0.0.1", f"--port={port}", f"--dashboard-address=127.0.0.1:{page}"]
     worker = ["worker", address, "--nthreads=1", "--nworkers=2", "--host=127.0.0.1", "--dashboard-address=127.0.0.1:0"]
@@ -34,7 +34,7 @@ def dask_cluster(folder: Path) -> Iterator[dict[str, str]]:
 @contextmanager
 def spark_cluster(folder: Path) -> Iterator[dict[str, str]]:
     """Yields the variables by which an engine reaches it."""
-    port, page, *pages = free_ports(4)
+    port, page, *pages = (free_port() for _ in range(4))
     address = f"spark://127.0.0.1:{port}"
     deploy = "org.apache.spark.deploy"
     master = [f"{deploy}.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", str(page)]

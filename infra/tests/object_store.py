@@ -2,33 +2,22 @@
 
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import fsspec
 from botocore.exceptions import EndpointConnectionError
 
 from infra.tests.tools import tool
+from pipelines.operations.local_server import free_port
 
 BUCKET = "ontime-work"
 KEYS = {"accessKey": "tests", "secretKey": "only-for-these-tests"}
 ROLES = ("master", "volume", "filer", "s3")
 ATTEMPTS = 120
-GRPC = 10_000  # each role also listens on its port plus this
-
-
-def free_ports(count: int) -> list[int]:
-    ports = list[int]()
-    with ExitStack() as stack:
-        while len(ports) < count:
-            port = stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
-            if port + GRPC < 2**16:
-                ports.append(port)
-    return ports
 
 
 @contextmanager
@@ -36,12 +25,12 @@ def object_store(folder: Path) -> Iterator[dict[str, str]]:
     """A running server with an empty bucket; yields the variables by which AWS's libraries reach it."""
     identity = {"name": "tests", "credentials": [KEYS], "actions": ["Admin"]}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = dict(zip(ROLES, free_ports(len(ROLES)), strict=True))
+    ports = {f"{role}.{port}": free_port() for role in ROLES for port in ("port", "port.grpc")}
     command = [tool("weed"), "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3"]
-    command += [f"-{role}.port={port}" for role, port in ports.items()]
+    command += [f"-{name}={port}" for name, port in ports.items()]
     command += [f"-s3.config={folder}/s3.json", "-volume.max=50", "-master.volumeSizeLimitMB=64"]
     variables = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}",
         "AWS_ACCESS_KEY_ID": KEYS["accessKey"],
         "AWS_SECRET_ACCESS_KEY": KEYS["secretKey"],
         "AWS_DEFAULT_REGION": "us-east-1",

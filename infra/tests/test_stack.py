@@ -265,7 +265,7 @@ def test_a_stream_reads_the_feed_from_the_broker_and_keeps_up(stack: Stack) -> N
     measured = stack.measured
     stack.make("stack-stream")
     try:
-        for _ in range(90):
+        for _ in range(300):
             if measured("max(ontime_stream_behind_seconds) < 300"):
                 break
             time.sleep(2)

@@ -248,7 +248,7 @@ OPTIONAL_CANDIDATES: dict[str, Candidate] = {
         CatBoostParams,
         export=catboost_onnx,
         gain=catboost_gain,
-        explain="Shapley values of paths are undefined for leaves that no training row reached, as its trees have",
+        explain="its trees have leaves that no training row reached, and for these TreeSHAP is undefined",
         needs=("catboost",),
     ),
     "neural_network": Candidate(

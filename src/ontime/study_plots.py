@@ -239,7 +239,7 @@ def compression_finding(rows: Sequence[Mapping[str, Any]], best: str) -> str:
         return f"No model is smaller than {plain}"
     if not as_good:
         least = max(smaller, key=lambda row: row["worth"]["value"])
-        lost = f"{least['name'].replace('_', ' ')} loses least, {-least['worth']['value']:.4f}"
+        lost = f"the closest, {least['name'].replace('_', ' ')}, loses {-least['worth']['value']:.4f}"
         return f"Every smaller model is worse than {plain}; {lost}"
     smallest = min(as_good, key=lambda row: row["costs"]["size_kb"])
     share = findings.percent(smallest["costs"]["size_kb"] / whole, 0)

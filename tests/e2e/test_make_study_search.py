@@ -1,23 +1,23 @@
 """The study of searches on the smallest problem, and the search that prints parameters for params.yaml."""
 
+import pytest
 import yaml
 
 from tests.project import Project
 
 ONE_THREAD = "OMP_NUM_THREADS=1"
-TRIALS = 3
+TRIALS, FOLDS = 2, 2
 
 
-def with_few_trials(project: Project) -> None:
-    path = project.folder / "params.yaml"
+@pytest.fixture(scope="module", autouse=True)
+def few_fits(tiny: Project) -> None:
+    path = tiny.folder / "params.yaml"
     params = path.read_text()
-    assert "trials: 20" in params
-    path.write_text(params.replace("trials: 20", f"trials: {TRIALS}"))
+    assert "trials: 20\n  folds: 3\n" in params
+    path.write_text(params.replace("trials: 20\n  folds: 3\n", f"trials: {TRIALS}\n  folds: {FOLDS}\n"))
 
 
 def test_three_searches_have_equal_budgets_and_are_judged_on_a_period_that_they_have_not_read(tiny: Project) -> None:
-    with_few_trials(tiny)
-
     output = tiny.make("study-search", ONE_THREAD)
 
     assert "Running stage" not in output
@@ -41,5 +41,5 @@ def test_three_searches_have_equal_budgets_and_are_judged_on_a_period_that_they_
 def test_a_single_search_compares_its_result_with_the_current_parameters(tiny: Project) -> None:
     output = tiny.make("tune", ONE_THREAD)
 
-    assert "tune: mean log-loss over 3 months 0." in output
+    assert f"tune: mean log-loss over {FOLDS} months 0." in output
     assert ("seeds save" in output) != ("no trial is better" in output)

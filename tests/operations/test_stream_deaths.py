@@ -103,7 +103,7 @@ def at_once(params: Params) -> Params:
 
 
 def test_a_consumer_killed_at_every_step_loses_and_repeats_nothing(
-    on_both: Settings, params: Params, raw: Tables, tables: Tables, small_tables: Path, tmp_path: Path
+    on_both: Settings, params: Params, few_raw: Tables, few: Tables, small_tables: Path, tmp_path: Path
 ) -> None:
     """A dozen times; each time a new process goes on where the last one died."""
     lateness = timedelta(seconds=params.stream.allowed_lateness_seconds)
@@ -111,7 +111,7 @@ def test_a_consumer_killed_at_every_step_loses_and_repeats_nothing(
     assert len(deaths) == 12
     # From the morning until the evening, so that each process has something to predict.
     cuts = [START + timedelta(hours=7 + number) for number in range(13)]
-    events = streaming.event_messages(raw, params, cuts[-1])
+    events = streaming.event_messages(few_raw, params, cuts[-1])
     engine = database.connect(on_both.database_url)
     with embedded_nats(tmp_path / "nats") as address:
         broker = brokers.connect(address)
@@ -124,7 +124,7 @@ def test_a_consumer_killed_at_every_step_loses_and_repeats_nothing(
             wait_for(lambda: is_scored(engine, cuts[-1] - lateness), 60)
             last.terminate()
             assert last.wait(30) == 0
-        assert_all_is_there(on_both, params, tables, broker, cuts[-1] - lateness)
+        assert_all_is_there(on_both, params, few, broker, cuts[-1] - lateness)
         broker.close()
 
 
@@ -155,16 +155,16 @@ def owners(engine: sa.Engine) -> set[str]:
 
 
 def test_a_stream_goes_on_when_its_broker_was_killed_and_has_come_back(
-    settings: Settings, at_once: Params, raw: Tables, tables: Tables, tmp_path: Path
+    settings: Settings, at_once: Params, few_raw: Tables, few: Tables, tmp_path: Path
 ) -> None:
     noon, end = days_later(0.5), days_later(1)
-    events = streaming.event_messages(raw, at_once, end)
+    events = streaming.event_messages(few_raw, at_once, end)
     folder, engine = tmp_path / "nats", database.connect(settings.database_url)
     with ExitStack() as stack:
         with embedded_nats(folder) as address:
             broker = brokers.connect(address)
             streaming.publish(broker, [each for each in events if each.known_at < noon], noon)
-            stack.enter_context(running(settings, at_once, brokers.connect(address), raw))
+            stack.enter_context(running(settings, at_once, brokers.connect(address), few_raw))
             wait_for(lambda: is_scored(engine, noon), 60)
             for process in psutil.Process().children(recursive=True):
                 if process.name() == "nats-server":
@@ -174,27 +174,27 @@ def test_a_stream_goes_on_when_its_broker_was_killed_and_has_come_back(
             assert again == address
             streaming.publish(broker, [each for each in events if each.known_at >= noon], end)
             wait_for(lambda: is_scored(engine, end), 60)
-            assert_all_is_there(settings, at_once, tables, broker, end)
+            assert_all_is_there(settings, at_once, few, broker, end)
             stack.close()
             broker.close()
 
 
 def test_a_stream_waits_for_a_database_that_is_away_for_ten_seconds(
-    settings: Settings, at_once: Params, raw: Tables, tables: Tables, tmp_path: Path
+    settings: Settings, at_once: Params, few_raw: Tables, few: Tables, tmp_path: Path
 ) -> None:
     noon, end = days_later(0.5), days_later(1)
-    events = streaming.event_messages(raw, at_once, end)
+    events = streaming.event_messages(few_raw, at_once, end)
     with postgres.running() as server, embedded_nats(tmp_path / "nats") as address:
         url = type(settings.database_url)(server.new_database())
         own = settings.model_copy(update={"database_url": url})
         broker = brokers.connect(address)
         streaming.publish(broker, [each for each in events if each.known_at < noon], noon)
-        with running(own, at_once, broker, raw) as opened:
+        with running(own, at_once, broker, few_raw) as opened:
             wait_for(lambda: is_scored(opened.engine, noon), 60)
             server.kill()
             streaming.publish(broker, [each for each in events if each.known_at >= noon], end)
             time.sleep(10)
             server.start()
             wait_for(lambda: is_scored(database.connect(url), end), 60)
-        assert_all_is_there(own, at_once, tables, broker, end)
+        assert_all_is_there(own, at_once, few, broker, end)
         broker.close()

@@ -74,13 +74,13 @@ def running(settings: Settings, opened: Stream, params: Params, now: Callable[[]
 
 
 def test_metrics_are_the_counts_of_the_stream_and_the_state_of_its_database(
-    watched: Settings, params: Params, broker: Broker, raw: Tables
+    watched: Settings, params: Params, broker: Broker, few_raw: Tables
 ) -> None:
     end, later = days_later(0.5), timedelta(minutes=10)
-    streaming.publish(broker, streaming.event_messages(raw, params, end), end)
+    streaming.publish(broker, streaming.event_messages(few_raw, params, end), end)
     streaming.publish_raw(broker, EVENTS, b"not json")
     streaming.publish_raw(broker, OUTCOMES, b"{}")
-    opened = streaming.opened(watched, params, broker, raw)
+    opened = streaming.opened(watched, params, broker, few_raw)
 
     with running(watched, opened, params, lambda: end + later):
         wait_for(lambda: scraped(watched)["ontime_stream_dead_letters", ""] == 2, 60)
@@ -104,12 +104,12 @@ def test_metrics_are_the_counts_of_the_stream_and_the_state_of_its_database(
 
 
 def test_what_waits_is_counted_by_the_process_that_reads(
-    watched: Settings, params: Params, broker: Broker, raw: Tables, monkeypatch: pytest.MonkeyPatch
+    watched: Settings, params: Params, broker: Broker, few_raw: Tables, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     end = days_later(0.25)
-    events = streaming.event_messages(raw, params, end)
+    events = streaming.event_messages(few_raw, params, end)
     streaming.publish(broker, events, end)
-    reading, other = (streaming.opened(watched, params, broker, raw) for _ in range(2))
+    reading, other = (streaming.opened(watched, params, broker, few_raw) for _ in range(2))
     monkeypatch.setattr(stream, "MOST_MESSAGES", 100)
     assert reading.step()
     assert not other.is_reading
@@ -129,7 +129,7 @@ def test_what_waits_is_counted_by_the_process_that_reads(
 
 
 def test_without_a_broker_nobody_reads_and_the_watermark_falls_behind(
-    watched: Settings, params: Params, raw: Tables, tmp_path: Path
+    watched: Settings, params: Params, few_raw: Tables, tmp_path: Path
 ) -> None:
     hours = iter(range(1, 1_000_000))
 
@@ -138,7 +138,7 @@ def test_without_a_broker_nobody_reads_and_the_watermark_falls_behind(
 
     with embedded_nats(tmp_path / "nats") as address:
         broker = brokers.connect(address)
-        opened = streaming.opened(watched, params, broker, raw)
+        opened = streaming.opened(watched, params, broker, few_raw)
         with running(watched, opened, params, clock):
             wait_for(lambda: scraped(watched)["ontime_stream_reading", ""] == 1)
             assert math.isnan(scraped(watched)["ontime_stream_behind_seconds", ""])
@@ -152,15 +152,19 @@ def test_without_a_broker_nobody_reads_and_the_watermark_falls_behind(
     assert second > first
 
 
-def test_by_a_simulated_clock_nothing_is_behind(watched: Settings, params: Params, broker: Broker, raw: Tables) -> None:
-    opened = streaming.opened(watched, params, broker, raw)
+def test_by_a_simulated_clock_nothing_is_behind(
+    watched: Settings, params: Params, broker: Broker, few_raw: Tables
+) -> None:
+    opened = streaming.opened(watched, params, broker, few_raw)
 
     with running(watched, opened, params, None):
         assert ("ontime_stream_behind_seconds", "") not in scraped(watched)
 
 
-def test_without_a_port_no_metrics_are_served(settings: Settings, params: Params, broker: Broker, raw: Tables) -> None:
-    opened = streaming.opened(settings, params, broker, raw)
+def test_without_a_port_no_metrics_are_served(
+    settings: Settings, params: Params, broker: Broker, few_raw: Tables
+) -> None:
+    opened = streaming.opened(settings, params, broker, few_raw)
 
     with measured(opened, settings, timedelta(0), None) as step:
         assert step == opened.step
@@ -168,9 +172,9 @@ def test_without_a_port_no_metrics_are_served(settings: Settings, params: Params
 
 
 def test_a_port_in_use_is_refused_with_the_setting(
-    watched: Settings, params: Params, broker: Broker, raw: Tables
+    watched: Settings, params: Params, broker: Broker, few_raw: Tables
 ) -> None:
-    opened = streaming.opened(watched, params, broker, raw)
+    opened = streaming.opened(watched, params, broker, few_raw)
 
     with (
         measured(opened, watched, timedelta(0), None),

@@ -86,7 +86,7 @@ REFUSED: dict[str, tuple[pd.DataFrame, dict[str, str], str]] = {
     "no time": (VISITS.drop(columns="at"), {}, "no column of times.*Does it fit"),
     "two times": (VISITS.assign(booked="2020-01-01 00:00").assign(booked=HOURS), {}, "TIME=at or TIME=booked"),
     "TIME is none": (VISITS, {"time": "fee"}, "fee is numbers, not a time"),
-    "a time is missing": (VISITS.assign(at=VISITS["at"].where(VISITS.index != 3)), {}, "rows with an empty at: 1; fill them in"),
+    "a time is missing": (VISITS.assign(at=VISITS["at"].where(VISITS.index != 3)), {}, "rows with an empty at: 1"),
     "a fortnight": (VISITS[:60], {}, "a split by time needs 28 days"),
     "another century": (VISITS.assign(at=HOURS - pd.Timedelta(days=36525)), {}, "years from 2000 to 2099"),
     "no such label": (VISITS, {"label": "mised"}, "LABEL=mised is not one of the columns Visit no., Clinic"),

@@ -201,5 +201,5 @@ def test_if_all_smaller_models_are_worse_the_picture_says_so() -> None:
     rows = [row("lightgbm", 0.36, "within noise"), small, large]
 
     assert study_plots.compression(report(rows)).finding == (
-        "Every smaller model is worse than lightgbm; 60 trees loses least, 0.0100"
+        "Every smaller model is worse than lightgbm; the closest, 60 trees, loses 0.0100"
     )

@@ -62,7 +62,7 @@ MEASURED = {
     "dewp_f": ("deg F", "dew point, {}"),
     "humid_percent": ("%", "relative humidity, {}"),
     "wind_speed_mph": ("mph", "wind, {}"),
-    "wind_gust_mph": ("mph", "gust, {}; empty when calm"),
+    "wind_gust_mph": ("mph", "gust, {}; empty when none is known"),
     "precip_inches": ("inches", "rain or melted snow in the hour, {}"),
     "pressure_mb": ("mbar", "sea-level pressure, {}"),
     "visib_miles": ("miles", "visibility, {}"),

@@ -109,7 +109,7 @@ KNOWN_ERRORS: tuple[Rule, ...] = (
     Rule("doubled_local_hour", "weather", "local_hour", "noted",
          "the autumn clock change repeats a local hour; joins on UTC are not affected",
          lambda t: t["weather"].duplicated(["origin", "local_hour"], keep=False)),
-    Rule("no_gust", "weather", "wind_gust_mph", "noted", "no gust was reported", null("weather", "wind_gust_mph")),
+    Rule("no_gust", "weather", "wind_gust_mph", "noted", "no gust is known", null("weather", "wind_gust_mph")),
     Rule("no_precipitation", "weather", "precip_inches", "noted",
          "left empty: in 2023 what fell in the hour is not known", null("weather", "precip_inches")),
     Rule("no_pressure", "weather", "pressure_mb", "noted", "left empty", null("weather", "pressure_mb")),

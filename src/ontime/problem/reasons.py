@@ -329,7 +329,7 @@ WHAT = {
     "count": "the number of", "late": "the late share of", "delay": "the mean delay of",
     "lost": "the time lost on the way by",
 }  # fmt: skip
-HAS_TEXT_FOR_NAN = {"wind_gust_mph"}  # no gust was reported
+HAS_TEXT_FOR_NAN = {"wind_gust_mph"}  # no gust is known
 SUBJECTS: Mapping[str, str] = {
     "plane_age_years": "the age of the aircraft",
     "plane_seats": "the seats of the aircraft",

@@ -54,7 +54,7 @@ WORDS = Words(
     },
     of_the_day="An aircraft that is late carries its delay into its next flight, which is why operations known at the "
     "moment carry most of the signal.",
-    of_the_missing="Actual times are missing for flights that never left or never arrived, gusts when there was none.",
+    of_the_missing="Actual times are missing for flights that never left or never arrived, gusts where none is known.",
 )
 
 
