@@ -8,13 +8,19 @@ import click
 from cli.project_commands import AS_JSON, ProjectCommand
 from ontime import environment
 
+AFTER_TRAINING = "train: next: `make serve`, then open {page}; all commands: `make help`"
+
 
 @click.command(cls=ProjectCommand)
 def train() -> None:
     """Run the pipeline: raw data, features, models, gate, published release."""
+    from ontime.settings import load_settings
     from pipelines.operations import train_and_promote
+    from serving.startup_message import page_url
 
     train_and_promote.main()
+    if not os.environ.get("TQDM_DISABLE"):  # set by --quiet
+        click.echo(AFTER_TRAINING.format(page=page_url(load_settings())))
 
 
 @click.command()

@@ -23,6 +23,7 @@ from ontime import database
 from ontime.release import ReleaseRefused
 from ontime.release_pointer import NoRelease
 from ontime.settings import BadSettings, Settings, load_settings
+from serving.startup_message import authority, startup_message
 
 SWITCH_SECONDS = 0.001  # Python's default is 0.005
 MAX_FILES = 16_384  # of a worker; nearly all of them are connections
@@ -66,8 +67,7 @@ def _serve(settings: Settings) -> None:
         else:
             app = create_worker_app()
             version = app.state.model_store.live.champion.manifest.version
-        note = "" if settings.api_keys else "; without API keys, so on loopback only"
-        print(f"serve: release {version} on http://{_address(settings.host, settings.port)}{note}", flush=True)
+        print(startup_message(settings, version), flush=True)
         config = uvicorn_config(app, settings)
         with suppress(KeyboardInterrupt):  # uvicorn has stopped gracefully, and raises the signal again
             if settings.workers > 1:
@@ -111,13 +111,9 @@ def listen(host: str, port: int) -> socket.socket:
         unresolved = number < 0  # an error of getaddrinfo: the host name does not resolve
         message = BIND_ERRORS.get(errno.EADDRNOTAVAIL if unresolved else number, str(error.strerror))
         next_port = port + 1 if port < 65535 else 8000
-        raise BadSettings(message.format(host=host, port=port, address=_address(host, port), next=next_port)) from None
+        raise BadSettings(message.format(host=host, port=port, address=authority(host, port), next=next_port)) from None
     listener.set_inheritable(True)
     return listener
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def create_worker_app() -> FastAPI:

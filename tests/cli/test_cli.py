@@ -19,7 +19,7 @@ from cli.app import ontime
 from cli.project_commands import ProjectCommand
 from ontime import environment, locks
 from ontime.settings import BadSettings, Settings
-from pipelines.operations import prune
+from pipelines.operations import prune, train_and_promote
 from pipelines.tools import doctor
 from tests import PARAMS_YAML, ROOT, service, without_settings
 from tests.project import VENV
@@ -179,6 +179,26 @@ def test_serve_becomes_the_service_with_its_options_as_settings(monkeypatch: pyt
     assert variables["ONTIME_PORT"] == "9000"
     assert "ONTIME_WORKERS" not in variables
     assert variables["DO_NOT_TRACK"] == "true"
+
+
+@pytest.mark.usefixtures("here")
+def test_after_a_training_the_last_line_says_what_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_and_promote, "main", lambda: print("promote: release 1 is live"))
+    monkeypatch.setenv("ONTIME_PORT", "9000")
+    training = "promote: release 1 is live\n"
+
+    next_line = "train: next: `make serve`, then open http://127.0.0.1:9000/; all commands: `make help`\n"
+    assert call("train").output == training + next_line
+    assert call("--quiet", "train").output == training
+
+
+@pytest.mark.usefixtures("here")
+def test_after_a_failed_training_nothing_is_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_and_promote, "main", lambda: sys.exit("train: `dvc repro` failed"))
+
+    result = call("train")
+
+    assert (result.exit_code, result.output) == (1, "train: `dvc repro` failed\n")
 
 
 @pytest.mark.usefixtures("here")

@@ -32,6 +32,7 @@ def test_make_train_runs_every_stage_and_publishes_a_release(trained: str, proje
     for stage in ("ingest", "validate", "features", "smoke_test", "train", "evaluate", "gate", "materialise"):
         assert re.search(rf"^{stage}: ", trained, re.MULTILINE), stage
     assert "promote: release 1 (lightgbm) is live" in trained
+    assert trained.splitlines()[-1].startswith("train: next: ")
     assert project.json("releases/current.json")["version"] == "1"
 
 

@@ -14,6 +14,7 @@ from bench.runtimes import LABELS as RUNTIME_LABELS
 from bench.serve import LABELS
 from bench.servers import BUSY, LIST_CONNECTIONS
 from bench.serving_goals import GOALS, goal_cells, spread_in_words
+from cli.start import AFTER_TRAINING
 from tests import ROOT
 from tests.e2e.faults.report import page as attacks_page
 
@@ -710,6 +711,12 @@ def test_the_decision_on_redis_says_what_was_measured(words: str) -> None:
 @pytest.mark.parametrize(("page", "words"), WORDS)
 def test_each_number_in_its_text_is_what_the_reports_say(page: str, words: str) -> None:
     assert words in " ".join(PAGES[page].split())
+
+
+def test_its_output_of_make_train_ends_as_the_command_does() -> None:
+    (output,) = re.findall(r"```text\n(ingest: .*?)```", README, re.DOTALL)
+
+    assert output.splitlines()[-1] == AFTER_TRAINING.format(page="http://127.0.0.1:8000/")
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from ontime import database, database_tables
@@ -250,6 +251,151 @@ def look(settings: Settings, alerts: list[dict[str, object]], action: str, reaso
     database.record_decision(engine, "monitor", "alert" if alerts else "ok", looked, MIDNIGHT)
     decided = {"day": "2013-02-19", "action": action, "reason": reason, "champion": "1"}
     database.record_decision(engine, "policy", action, decided, MIDNIGHT)
+
+
+WCAG_AA = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
+
+
+def violations(page: Page) -> list[str]:
+    """Faults by the rules of WCAG 2.1, levels A and AA, that axe-core can check."""
+    rules = Axe().run(page, options=WCAG_AA).response["violations"]
+    return [f"{rule['id']}: {node['html']}: {node['failureSummary']}" for rule in rules for node in rule["nodes"]]
+
+
+def open_state(state: str, page: Page, service: Service, settings: Settings, entity_id: str) -> None:
+    """Open a page in a state that shows as many of its parts as possible."""
+    if state == "operations":
+        service.post("/v1/predictions", [MORNING] * 3)
+        slices = "; ".join(f"carrier {number}: +0.0300" for number in range(22))
+        look(
+            settings, [ALERT, {**ALERT, "tier": 2}], "stop", f"slices get worse: {slices}", "carrier UA: no longer fits"
+        )
+        page.goto("/ops")
+        expect(page.locator("#monitored .tier-1")).to_be_visible()
+        expect(page.locator("#latency tbody tr").first).to_be_visible()
+        page.get_by_role("button", name="Pause").click()
+    elif state == "nothing found":
+        search(page, flight_number="9999")
+        expect(page.locator("#count")).to_contain_text("No flight")
+    elif state == "unknown entity":
+        page.goto("/?entity=unknown")
+        expect(page.locator("#answer .problem")).to_be_visible()
+    else:
+        if state == "prediction from the request":
+            forget(settings, database_tables.features, entity_id)
+        page.goto(f"/?entity={entity_id}")
+        expect(page.locator("#answer .claim")).to_be_visible()
+        expect(page.locator("#board [data-entity]").first).to_be_visible()
+    for summary in page.locator("summary").all():
+        summary.click()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "state", ["prediction", "prediction from the request", "nothing found", "unknown entity", "operations"]
+)
+def test_a_page_has_no_fault_of_accessibility(
+    state: str,
+    scheme: Literal["light", "dark"],
+    width: int,
+    page: Page,
+    service: Service,
+    settings: Settings,
+    flight: pd.Series,
+) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)
+
+    open_state(state, page, service, settings, flight["entity_id"])
+
+    assert violations(page) == []
+
+
+def test_the_prompt_for_a_key_has_no_fault_of_accessibility(chromium: Browser, settings: Settings) -> None:
+    path = settings.releases.parent / "keys.json"
+    keys.add(path, "reader", ["predict"])
+    with running(settings, ONTIME_API_KEYS=str(path)) as service:
+        page = chromium.new_page(base_url=f"http://127.0.0.1:{service.port}")
+        page.goto("/")
+        expect(page.locator("#key input")).to_be_visible()
+
+        assert violations(page) == []
+        page.close()
+        service.stop()
+
+
+# The colours of each text of a chart and of what lies behind it, which axe-core cannot tell for SVG.
+CHART_COLOURS = """() => [...document.querySelectorAll("svg text")].map((text) => {
+  let behind = text;
+  while (getComputedStyle(behind).backgroundColor === "rgba(0, 0, 0, 0)") behind = behind.parentElement;
+  return [getComputedStyle(text).fill, getComputedStyle(behind).backgroundColor];
+})"""
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of `rgb(r, g, b)`, as WCAG 2.1 defines it."""
+    shares = [int(each) / 255 for each in re.findall(r"\d+", colour)]
+    linear = [share / 12.92 if share <= 0.03928 else ((share + 0.055) / 1.055) ** 2.4 for share in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_texts_of_charts_have_enough_contrast(
+    scheme: Literal["light", "dark"], page: Page, service: Service, settings: Settings, flight: pd.Series
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    open_state("prediction", page, service, settings, flight["entity_id"])
+
+    colours = page.evaluate(CHART_COLOURS)
+
+    assert colours
+    for text, behind in colours:
+        darker, lighter = sorted((luminance(text), luminance(behind)))
+        assert (lighter + 0.05) / (darker + 0.05) >= 4.5, (text, behind)
+
+
+def test_a_planted_fault_of_accessibility_is_found(page: Page) -> None:
+    page.goto("/ops")
+    page.evaluate(
+        "document.querySelector('h1').style.color = '#ccc'; document.querySelector('#pause').textContent = ''"
+    )
+
+    assert [each.partition(":")[0] for each in violations(page)] == ["button-name", "color-contrast"]
+
+
+# Notes the focused element, and whether its focus is visible. Returns false after the last one.
+STOP = """() => {
+  const active = document.activeElement, stops = (window.stops ??= new Map());
+  // A date has several stops: the browser itself marks the one of its calendar.
+  if (active === document.body || (stops.has(active) && active !== window.latest)) return false;
+  stops.set(window.latest = active, stops.get(active) || getComputedStyle(active).outlineStyle !== "none");
+  return true;
+}"""
+UNMARKED = "() => [...window.stops].filter(([, visible]) => !visible).map(([each]) => each.outerHTML)"
+UNREACHED = """() => [...document.querySelectorAll("a[href], button, input, select, summary, [tabindex='0']")]
+  .filter((each) => each.checkVisibility() && !each.disabled && !window.stops.has(each))
+  .map((each) => each.outerHTML)"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("state", ["prediction", "operations"])
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(
+    state: str, width: int, page: Page, service: Service, settings: Settings, flight: pd.Series
+) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    open_state(state, page, service, settings, flight["entity_id"])
+    page.locator(".skip").focus()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Shift+Tab")  # a focus by a script is not marked as one by the keyboard
+
+    for _ in range(500):
+        if not page.evaluate(STOP):
+            break
+        page.keyboard.press("Tab")
+
+    assert page.evaluate(UNMARKED) == []
+    assert page.evaluate(UNREACHED) == []
 
 
 def test_before_the_first_run_of_the_monitor_the_page_names_its_command(page: Page) -> None:
