@@ -714,7 +714,7 @@ def test_each_number_in_its_text_is_what_the_reports_say(page: str, words: str) 
 
 
 def test_its_output_of_make_train_ends_as_the_command_does() -> None:
-    (output,) = re.findall(r"```text\n(ingest: .*?)```", README, re.DOTALL)
+    (output,) = re.findall(r"```text\n(ingest: .*?)```", PAGES["docs/getting-started.md"], re.DOTALL)
 
     assert output.splitlines()[-1] == AFTER_TRAINING.format(page="http://127.0.0.1:8000/")
 
