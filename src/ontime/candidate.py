@@ -58,6 +58,7 @@ class Candidate:
     parameters: type[Parameters] = Parameters
     reads_batches: bool = False
     fit_arguments: Mapping[str, Any] = field(default_factory=dict)
+    prepare: Callable[[Matrix], Matrix] | None = None  # what `fit` receives instead of the rows
     after_fit: Callable[[Any], None] | None = None
     # From the fitted model to an ONNX model. None: a baseline, which cannot be released.
     export: Callable[[Any], Any] | None = None

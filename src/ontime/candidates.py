@@ -87,6 +87,12 @@ def hist_gradient_boosting(parameters: HistGradientBoostingParams, seed: int) ->
     return HistGradientBoostingClassifier(**parameters.model_dump(), early_stopping=False, random_state=seed)
 
 
+def _with_empty_columns_constant(rows: Matrix) -> Matrix:
+    """scikit-learn 1.9 cannot bin a column without any value; on a constant one it makes no split either."""
+    empty = np.isnan(rows).all(axis=0)
+    return np.where(empty, np.float32(0), rows) if empty.any() else rows
+
+
 def _reset_thread_count(model: Any) -> None:
     model._bin_mapper.n_threads = 1  # otherwise the saved file contains the number of cores of this machine
 
@@ -134,6 +140,7 @@ CANDIDATES: dict[str, Candidate] = {
     "hist_gradient_boosting": Candidate(
         hist_gradient_boosting,
         HistGradientBoostingParams,
+        prepare=_with_empty_columns_constant,
         after_fit=_reset_thread_count,
         export=hist_gradient_boosting_onnx,
         explain=tree_readers.of_hist_gradient_boosting,

@@ -93,6 +93,8 @@ def fit(
         arguments[_weights_argument(estimator)] = weights
     if candidate.members is not None:
         arguments["fit_member"] = partial(_fit_member, params)
+    if candidate.prepare is not None:
+        rows = candidate.prepare(rows.in_memory() if isinstance(rows, Batches) else rows)
     # The result of a BLAS sum depends on the number of threads.
     with threadpool_limits(1, user_api="blas"):
         fitted: Classifier = estimator.fit(rows, label, **arguments)

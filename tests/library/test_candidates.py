@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 
-from ontime import plots
-from ontime.candidates import CANDIDATES, Candidate, Count, Parameters, exportable
+from ontime import model, plots, schema
+from ontime.candidates import CANDIDATES, CATEGORY_POSITIONS, Candidate, Count, Parameters, exportable
 from ontime.params import Params, Train
+from tests.short_fits import short
 
 PARAMETERS = [(name, field) for name, entry in CANDIDATES.items() for field in entry.parameters.model_fields]
 
@@ -97,3 +99,17 @@ def test_candidates_have_colours_of_their_own() -> None:
 
     assert len(set(colours)) == len(colours)
     assert set(plots.COLOURS) == set(CANDIDATES)
+
+
+def test_a_feature_without_any_value_is_ignored_by_every_candidate_with_trees(params: Params) -> None:
+    drawn = np.random.default_rng(1)
+    rows = drawn.normal(size=(600, len(schema.FEATURE_NAMES))).astype(np.float32)
+    rows[:, CATEGORY_POSITIONS] = 0
+    label = rows[:, 20] > 0
+    rows[:, 30] = np.nan
+
+    for name in ("hist_gradient_boosting", "lightgbm"):
+        fitted = model.fit(name, rows, label, short(params.train))
+        later = rows.copy()
+        later[:, 30] = 7
+        assert np.array_equal(model.predict(fitted, rows), model.predict(fitted, later))
