@@ -46,7 +46,8 @@ NEXT_STEPS = """adopt: {name} has replaced the problem. Next:
   git add -A && git commit -m 'Adopt {name}'
   make train            data, features, models, gate, a release
   make serve            serves the release on 127.0.0.1:8000
-README.md, docs/getting-started.md, docs/results.md and docs/tour.md still describe the old problem: rewrite them. docs/make-it-yours.md has the next steps."""
+README.md and, in docs/, getting-started.md, results.md and tour.md still describe the old problem: rewrite them.
+docs/make-it-yours.md has the next steps."""
 
 
 class NotAdopted(ValueError):
