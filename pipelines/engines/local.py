@@ -74,9 +74,8 @@ def map_parts(work: Callable[[Part], Result], parts: Iterable[Part]) -> Iterator
 
 
 def _pool(count: int) -> ProcessPoolExecutor:
-    # A fork has all imports already. It is not safe once there are threads of macOS's frameworks, or of JAX.
-    may_fork = sys.platform == "linux" and "jax" not in sys.modules
-    context = get_context("fork" if may_fork else "spawn")
+    # A fork has all imports already; macOS cannot fork safely once its frameworks have started threads.
+    context = get_context("fork" if sys.platform == "linux" else "spawn")
     return ProcessPoolExecutor(count, context, initializer=end_with_parent)
 
 
