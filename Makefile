@@ -321,8 +321,8 @@ image-test: $(INFRA)/.installed  ## test the images: read-only, no capabilities,
 test-engines: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## test partitions on real Dask and Spark, and through a real S3 server (needs Java 17)
 	@$(PY) -m pytest infra/tests/test_distributed.py
 
-test-infra: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## run the tests of infra/ (infra/README.md lists what they need)
-	@$(PY) -m pytest infra/tests
+test-infra: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark  ## run the tests of infra/ on all cores (infra/README.md lists what they need)
+	@$(PY) -m pytest $(PARALLEL) infra/tests
 
 IMAGES := serve mirror worker
 EXTRAS := candidates
