@@ -40,6 +40,11 @@ def alerts() -> dict[str, dict[str, Any]]:
     return {rule["alert"]: rule for group in groups(*ALL) for rule in group["rules"] if "alert" in rule}
 
 
+def recorded() -> list[str]:
+    """The series that the rules of the stack record."""
+    return [rule["record"] for group in groups(*IN_STACK) for rule in group["rules"] if "record" in rule]
+
+
 def expressions(*names: str) -> dict[str, str]:
     """The expression of each alerting and recording rule in these files, by its name."""
     return {rule.get("alert", rule.get("record")): rule["expr"] for group in groups(*names) for rule in group["rules"]}
