@@ -96,7 +96,7 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 # collection, which begins with the longest (tests/e2e, infra/tests/conftest.py). One process more than cores, because
 # many tests wait for a service.
 PARALLEL := --numprocesses=$(shell echo $$((`getconf _NPROCESSORS_ONLN` + 1))) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
-test: usage $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL and Chromium: see README), or one folder: make test PART=serving
+test: usage $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL, Redis and Chromium: see docs/getting-started.md), or one folder: make test PART=serving
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
 	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))
 

@@ -43,7 +43,7 @@ def authority(host: str, port: int) -> str:
 
 
 def _reachable(host: str) -> str:
-    """The loopback interface for a host that means all interfaces, which is no address to open."""
+    """A host that a browser can open: the loopback address if the service listens on all interfaces."""
     try:
         return "127.0.0.1" if ip_address(host).is_unspecified else host
     except ValueError:  # a name

@@ -75,7 +75,7 @@ def test_the_committed_study_is_of_the_committed_model() -> None:
 
 
 def metrics_rows() -> list[str]:
-    """The lines of the README's table of scores, as reports/metrics.json has them."""
+    """The lines of the table of scores in docs/results.md, as reports/metrics.json has them."""
     rows = []
     for name, both in METRICS["candidates"].items():
         test = both["test"]
