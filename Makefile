@@ -6,6 +6,7 @@ PYTHON ?= python3
 # Relative, so that the folder's own name is never part of a target or a command, whatever characters it has.
 VENV := .venv
 INFRA := var/infra-venv
+DOCS := var/docs-venv
 # Those with packages of their own, in requirements/dask.txt and spark.txt.
 ENGINES := dask spark
 PY := $(VENV)/bin/python
@@ -49,7 +50,7 @@ export PYTHONDONTWRITEBYTECODE :=
 include src/ontime/environment.mk
 
 # Reject an unknown target or an invalid value with one sentence, before anything is installed or run.
-UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(VENV)/.installed-% $(INFRA)/.installed,$(MAKECMDGOALS))
+UNKNOWN := $(filter-out $(TARGETS) $(VENV)/.installed $(VENV)/.installed-% $(INFRA)/.installed $(DOCS)/.installed,$(MAKECMDGOALS))
 .PHONY: usage $(UNKNOWN)
 usage $(UNKNOWN):
 	@$(OUTSIDE) -m pipelines.tools.usage '$(filter-out %/.installed,$(MAKECMDGOALS))'
@@ -70,6 +71,14 @@ $(INFRA)/.installed: $(VENV)/.installed requirements/infra.txt
 	@echo "install: $(INFRA) from requirements/infra.txt (under 1 GB, the tools that check infra/)"
 	@$(UV) venv --quiet --relocatable --clear --python $(PY) $(INFRA)
 	@$(UV) pip sync --quiet --python $(INFRA)/bin/python --require-hashes requirements/infra.txt
+	@touch $@
+
+# The documentation describes the code, so this environment also sees this folder and the packages of .venv.
+$(DOCS)/.installed: $(VENV)/.installed requirements/docs.txt
+	@echo "install: $(DOCS) from requirements/docs.txt (170 MB, what builds the documentation)"
+	@$(UV) venv --quiet --relocatable --clear --python $(PY) $(DOCS)
+	@$(UV) pip sync --quiet --python $(DOCS)/bin/python --require-hashes requirements/docs.txt
+	@cd $(DOCS)/lib/python* && printf '../../../../../%s\n' src . "$(VENV)/lib/$${PWD##*/}/site-packages" > site-packages/project.pth
 	@touch $@
 
 ##@ Start
@@ -96,14 +105,14 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 # collection, which begins with the longest (tests/e2e, infra/tests/conftest.py). One process more than cores, because
 # many tests wait for a service.
 PARALLEL := --numprocesses=$(shell echo $$((`getconf _NPROCESSORS_ONLN` + 1))) --maxprocesses=8 --dist=loadfile --no-loadscope-reorder
-test: usage $(VENV)/.installed-candidates  ## run every test on all cores (needs PostgreSQL, Redis and Chromium: see docs/getting-started.md), or one folder: make test PART=serving
+test: usage $(VENV)/.installed-candidates $(DOCS)/.installed  ## run every test on all cores (needs PostgreSQL, Redis and Chromium: see docs/getting-started.md), or one folder: make test PART=serving
 	@$(PY) -m pytest $(PARALLEL) $(if $(SLOWEST),--durations=$(SLOWEST)) $(if $(PART),tests/$(PART))
 	@$(if $(PART),,$(if $(wildcard tests/reference),$(PY) -m pytest $(PARALLEL) tests/problem tests/repository))
 
 test-quick: install  ## run the tests that are not marked `slow`; of one folder: make test-quick PART=library
 	@$(PY) -m pytest $(PARALLEL) -m 'not slow' $(if $(PART),tests/$(PART))
 
-test-slowest: usage $(VENV)/.installed-candidates  ## run every test, and list the slowest: make test-slowest SLOWEST=20
+test-slowest: usage $(VENV)/.installed-candidates $(DOCS)/.installed  ## run every test, and list the slowest: make test-slowest SLOWEST=20
 	@$(MAKE) test SLOWEST=$(or $(SLOWEST),20) $(if $(PART),PART=$(PART))
 
 check: install  ## run lint, type checks, import rules, and the repository's own rules
@@ -118,6 +127,11 @@ doctor: install  ## say what is installed, where things are written, what is liv
 
 ui: install  ## serve the pages of MLflow, Prefect and Evidently on the loopback interface, until Ctrl-C
 	@$(ONTIME) ui
+
+# From nothing each time: Sphinx warns of a page only when it reads it.
+docs: usage $(DOCS)/.installed  ## build the documentation as a site in var/site; links to source files lead to: make docs SOURCE=https://github.com/OWNER/ontime/blob/main
+	@rm -rf var/site && $(DOCS)/bin/python -m sphinx --fresh-env --quiet --fail-on-warning --keep-going --jobs auto -c docs/site -d var/site-cache . var/site
+	@echo "docs: open var/site/index.html"
 
 clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep raw/ and .venv
 	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
@@ -356,6 +370,7 @@ lock: install  ## update the lock files after a change in pyproject.toml; existi
 	$(LOCK) $(call groups,runtimes) -c requirements/all.txt -o requirements/runtimes.txt
 	$(LOCK) $(call groups,feast) -o requirements/feast.txt
 	$(LOCK) $(call groups,infra) -o requirements/infra.txt
+	$(LOCK) $(call groups,docs) -c requirements/all.txt -o requirements/docs.txt
 
 ##@ Measure
 

@@ -1,0 +1,53 @@
+"""Configuration of Sphinx for `make docs`: the Markdown files of this repository, where they are, as a site."""
+
+import os
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT / "src"), str(ROOT)]  # this folder's code, also where the environment is another folder's
+
+from docs.site import links, navigation  # noqa: E402
+
+project = "ontime"
+html_title = "ontime"
+root_doc = navigation.FRONT
+# The source folder is the root of the repository, so that a link between any two pages is the same here and on GitHub.
+include_patterns = list(navigation.INCLUDED)
+exclude_patterns = [".*", "data", "docs/site", "models", "releases", "var"]
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
+myst_heading_anchors = 4
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_ipywidgets_js: dict[str, str] = {}  # they would come from another host
+default_role = "code"  # in docstrings
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+repository = os.environ.get("SOURCE", "")  # make docs SOURCE=...: where links to files that are not pages lead
+
+html_theme = "pydata_sphinx_theme"
+templates_path = ["templates"]
+html_static_path = ["static"]
+html_css_files = ["site.css"]
+html_additional_pages = {"index": "index.html"}
+html_sidebars = {"**": ["sections.html"]}
+html_show_sourcelink = False
+html_copy_source = False
+html_theme_options = {
+    "navbar_center": [],
+    "navbar_persistent": ["search-button"],
+    "footer_start": [],
+    "footer_end": [],
+    "show_prev_next": True,
+    "collapse_navigation": True,
+}
+
+
+def setup(app: Sphinx) -> None:
+    app.add_config_value("repository", "", "env")
+    app.add_transform(links.RepositoryLinks)
+    app.connect("source-read", navigation.add_table_of_contents)

@@ -1,0 +1,50 @@
+"""Links from a page to a file that is not a page, such as `../src/ontime/gate.py`.
+
+They lead to the file on the code host if `repository` has an address, and are text otherwise.
+"""
+
+import os
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.transforms import SphinxTransform
+
+from docs.site.navigation import is_generated
+
+
+class RepositoryLinks(SphinxTransform):
+    default_priority = 5  # before Sphinx copies the files and images that a page names
+
+    def apply(self, **_: object) -> None:
+        for link in [
+            *self.document.findall(addnodes.download_reference),
+            *self.document.findall(addnodes.pending_xref),
+        ]:
+            if link.get("reftype") == "myst" and not self._is_page(link):
+                self._replace_link(link)
+        for image in list(self.document.findall(nodes.image)):
+            path = self._path(image["uri"])
+            if not self._exists(path) and is_generated(path):
+                image.replace_self(nodes.emphasis("", image.get("alt", path)))
+
+    def _path(self, target: str) -> str:
+        """Of the target of a link, from the root of the repository."""
+        return os.path.normpath(os.path.join(os.path.dirname(self.env.docname), target))  # noqa: PTH118, PTH120
+
+    def _exists(self, path: str) -> bool:
+        return (self.env.srcdir / path).exists()
+
+    def _is_page(self, link: nodes.Element) -> bool:
+        return link.get("refdomain") == "doc" and link["reftarget"] in self.env.found_docs
+
+    def _replace_link(self, link: nodes.Element) -> None:
+        """Leave a link to nothing as it is: Sphinx refuses it."""
+        page = link.get("refdomain") == "doc"
+        path = f"{link['reftarget']}.md" if page else self._path(link["reftarget"].partition("#")[0])
+        text = link.children[0].children
+        if not self._exists(path) and not is_generated(path):
+            return
+        if self.config.repository and self._exists(path):
+            link.replace_self(nodes.reference("", "", *text, refuri=f"{self.config.repository}/{path}"))
+        else:
+            link.replace_self(nodes.inline("", "", *text, classes=["repository-file"]))

@@ -1,0 +1,56 @@
+"""The pages of the site, by section. The pages themselves say nothing of it, because they are also read on GitHub."""
+
+from pathlib import Path
+
+from sphinx.application import Sphinx
+
+from pipelines.tools.adopt import REMOVED_PATHS
+
+FRONT, DECISIONS = "docs/README", "docs/decisions/README"
+SECTIONS = {
+    "Start": ("docs/commands",),
+    "Tour": ("docs/tour",),
+    "Make it yours": ("docs/make-it-yours", "docs/models"),
+    "How it works": (
+        "docs/code", "docs/features", "docs/gate", "docs/monitoring", "docs/streaming", "docs/engines",
+        "docs/governance", "SECURITY",
+    ),
+    "Results": (
+        "reports/eda", "reports/model_card", "docs/what-the-model-is-worth", "docs/what-features-are-worth",
+        "docs/what-models-are-worth", "docs/what-searching-is-worth", "docs/what-compression-costs",
+        "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks", "docs/benchmarks",
+    ),
+    "Operate": (
+        "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README", "CHANGELOG",
+    ),
+    "Decisions": (DECISIONS,),
+}  # fmt: skip
+INCLUDED = ("docs/*.md", "docs/decisions/*.md", "infra/**.md", "reports/*.md", "CHANGELOG.md", "SECURITY.md")
+
+
+def is_generated(path: str) -> bool:
+    """Whether this file may be missing, because `make adopt` deleted it and nothing has written it again."""
+    return any(path == removed or path.startswith(f"{removed}/") for removed in REMOVED_PATHS)
+
+
+def sections(root: Path) -> dict[str, list[str]]:
+    """Without the pages that this problem does not have yet. Any other missing page makes the build fail."""
+    return {
+        caption: [page for page in pages if (root / f"{page}.md").exists() or not is_generated(f"{page}.md")]
+        for caption, pages in SECTIONS.items()
+    }
+
+
+def add_table_of_contents(app: Sphinx, page: str, content: list[str]) -> None:
+    """Of the front page, with all sections, and of the decision records."""
+    if page == FRONT:
+        content[0] += "".join(
+            _toctree(f":caption: {caption}", *(f"/{each}" for each in pages))
+            for caption, pages in sections(Path(app.srcdir)).items()
+        )
+    if page == DECISIONS:
+        content[0] += _toctree(":glob:", "[0-9]*")
+
+
+def _toctree(option: str, *entries: str) -> str:
+    return "\n\n```{toctree}\n:hidden:\n" + "\n".join([option, "", *entries]) + "\n```\n"

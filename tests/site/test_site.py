@@ -1,0 +1,104 @@
+"""`make docs` builds every page strictly, and the site loads nothing from another host."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests import ROOT, browser
+
+pytestmark = pytest.mark.slow
+
+SPHINX = ROOT / "var/docs-venv/bin/python"
+# An address in an attribute or a stylesheet that makes a browser load something. A link to click on is not one.
+LOADED = re.compile(
+    r"<(?:audio|embed|iframe|img|input|link|object|script|source|track|video)\b[^>]*?"
+    r"\b(?:data|href|poster|src|srcset)\s*=\s*[\"']?((?:https?:)?//[^\"'\s>]+)"
+    r"|(?:\burl\(|@import)\s*[\"']?((?:https?:)?//[^\"')\s]+)"
+)
+
+
+def build(folder: Path, source: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+    options = ["--fresh-env", "--quiet", "--fail-on-warning", "--keep-going", "-c", str(source / "docs/site")]
+    return subprocess.run(
+        [str(SPHINX), "-m", "sphinx", *options, "-d", str(folder / "cache"), str(source), str(folder / "site")],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    assert SPHINX.exists(), "run make docs, which installs Sphinx"
+    folder = tmp_path_factory.mktemp("built")
+    completed = build(folder)
+    assert completed.returncode == 0, completed.stdout
+    return folder / "site"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '<script async src="https://cdn.example/x.js"></script>',
+        "<link rel=stylesheet href=//cdn.example/x.css>",
+        "@import 'https://cdn.example/x.css';",
+        "src: url(https://cdn.example/x.woff2)",
+    ],
+)
+def test_an_asset_of_another_host_is_seen(text: str) -> None:
+    assert LOADED.search(text)
+
+
+def test_nothing_comes_from_another_host(site: Path) -> None:
+    files = [path for path in site.rglob("*") if path.suffix in (".css", ".html", ".svg")]
+    foreign = {
+        str(path.relative_to(site)): match.group(1) or match.group(2)
+        for path in files
+        for match in LOADED.finditer(path.read_text())
+    }
+
+    assert len(files) > 100
+    assert foreign == {}
+
+
+def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "docs").mkdir(parents=True)
+    (source / "docs/site").symlink_to(ROOT / "docs/site")
+    (source / "docs/README.md").write_text("# Front\n\n[a](nowhere.md) [b](#no-heading) [c](site/no_such.py)\n")
+
+    completed = build(tmp_path, source)
+
+    assert completed.returncode == 1
+    assert {"nowhere.md", "no-heading", "site/no_such.py"} <= set(re.findall(r"'#?([\w./-]+)'", completed.stdout))
+
+
+@pytest.fixture(scope="module")
+def opened(site: Path) -> Iterator[Page]:
+    with browser.running() as chromium:
+        page = chromium.new_page(viewport={"width": 390, "height": 844})
+        page.on("request", lambda request: requested.append(request.url))
+        requested: list[str] = []
+        page.goto(f"file://{site}/index.html")
+        page.wait_for_url("**/docs/README.html")
+        yield page
+        assert [url for url in requested if not url.startswith(("file://", "data:"))] == []
+
+
+def test_it_is_as_wide_as_a_phone(opened: Page) -> None:
+    assert opened.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_a_word_is_found(opened: Page, site: Path) -> None:
+    opened.goto(f"file://{site}/search.html?q=conformal")
+
+    opened.locator("#search-results li a").first.wait_for()
+
+
+def test_it_can_be_dark(opened: Page, site: Path) -> None:
+    opened.emulate_media(color_scheme="dark")
+    opened.goto(f"file://{site}/docs/README.html")
+
+    assert opened.evaluate("document.documentElement.dataset.theme") == "dark"
