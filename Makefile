@@ -129,7 +129,7 @@ ui: install  ## serve the pages of MLflow, Prefect and Evidently on the loopback
 	@$(ONTIME) ui
 
 # From nothing each time: Sphinx warns of a page only when it reads it.
-docs: usage $(DOCS)/.installed  ## build the documentation as a site in var/site; links to source files lead to: make docs SOURCE=https://github.com/OWNER/ontime/blob/main
+docs: usage $(DOCS)/.installed  ## build the documentation as a site: var/site/index.html
 	@rm -rf var/site && $(DOCS)/bin/python -m sphinx --fresh-env --quiet --fail-on-warning --keep-going --jobs auto -c docs/site -d var/site-cache . var/site
 	@echo "docs: open var/site/index.html"
 

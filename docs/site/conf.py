@@ -27,7 +27,12 @@ nb_ipywidgets_js: dict[str, str] = {}  # they would come from another host
 default_role = "code"  # in docstrings
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
-repository = os.environ.get("SOURCE", "")  # make docs SOURCE=...: where links to files that are not pages lead
+# Where links to files that are not pages lead. GitHub's runners have these variables; without them, the links are text.
+repository = (
+    "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}".format_map(os.environ)
+    if "GITHUB_SHA" in os.environ
+    else ""
+)
 
 html_theme = "pydata_sphinx_theme"
 templates_path = ["templates"]

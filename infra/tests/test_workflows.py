@@ -16,6 +16,7 @@ from tests.project import Project
 USES = re.compile(r"uses: (?P<action>[\w./-]+)@(?P<ref>\S+)(?: # (?P<version>v\d+\.\d+\.\d+))?$", re.MULTILINE)
 MAY_WRITE = {
     ("deploy.yml", "aws"): {"id-token"},
+    ("docs.yml", "publish"): {"id-token", "pages"},
     ("metrics.yml", "comment"): {"pull-requests"},
     ("release.yml", "build"): {"packages"},
     ("release.yml", "push"): {"packages"},
@@ -33,6 +34,7 @@ WITH_CODE = {
     ("security.yml", "scorecard"): "reads the code and runs none of it",
     ("weekly.yml", "propose"): "changes lock files and runs none of the code",
 }
+UNREVIEWED = {("docs.yml", "publish"): "github-pages"}  # GitHub's own environment: Pages deploys from no other
 APPROVED = {
     ("deploy.yml", "aws"): "production",
     ("deploy.yml", "kubernetes"): "production",
@@ -157,7 +159,9 @@ def test_code_of_a_branch_never_runs_with_write_permissions() -> None:
 
 
 def test_a_person_approves_a_release_and_a_deployment() -> None:
-    assert {place: job["environment"] for place, job in JOBS.items() if "environment" in job} == APPROVED
+    environments = {place: job["environment"] for place, job in JOBS.items() if "environment" in job}
+
+    assert environments == APPROVED | UNREVIEWED
 
 
 def test_a_deployment_follows_only_verified_images() -> None:
@@ -203,7 +207,9 @@ def test_each_make_target_exists(tmp_path: Path) -> None:
             word.replace('"$CLUSTER_CONTEXT"', "c")
             for word in command.partition(" #")[0].partition(" |")[0].split()[1:]
         ]
-        planned = project.attempt("--dry-run", "--assume-old=var/infra-venv/.installed", *words)
+        planned = project.attempt(
+            "--dry-run", "--assume-old=var/infra-venv/.installed", "--assume-old=var/docs-venv/.installed", *words
+        )
         assert planned.returncode == 0, f"{command}: {planned.stdout}"
     assert {"make check", "make test", "make image ENGINE=dask", "make sbom", "make audit-packages"} <= commands
     assert {"make train", "make image", "make rehearsal CONTEXT=kind-kind"} <= commands

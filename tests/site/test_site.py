@@ -1,5 +1,6 @@
 """`make docs` builds every page strictly, and the site loads nothing from another host."""
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator
@@ -21,12 +22,21 @@ LOADED = re.compile(
 )
 
 
-def build(folder: Path, source: Path = ROOT) -> "subprocess.CompletedProcess[str]":
+def build(folder: Path, source: Path = ROOT, **variables: str) -> "subprocess.CompletedProcess[str]":
     options = ["--fresh-env", "--quiet", "--fail-on-warning", "--keep-going", "-c", str(source / "docs/site")]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GITHUB_")}
     return subprocess.run(
         [str(SPHINX), "-m", "sphinx", *options, "-d", str(folder / "cache"), str(source), str(folder / "site")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env={**inherited, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
+
+
+def page(folder: Path, text: str) -> Path:
+    """A folder whose only page has this text."""
+    (folder / "source/docs").mkdir(parents=True)
+    (folder / "source/docs/site").symlink_to(ROOT / "docs/site")
+    (folder / "source/docs/README.md").write_text(f"# Front\n\n{text}\n")
+    return folder / "source"
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +74,25 @@ def test_nothing_comes_from_another_host(site: Path) -> None:
 
 
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    (source / "docs").mkdir(parents=True)
-    (source / "docs/site").symlink_to(ROOT / "docs/site")
-    (source / "docs/README.md").write_text("# Front\n\n[a](nowhere.md) [b](#no-heading) [c](site/no_such.py)\n")
+    source = page(tmp_path, "[a](nowhere.md) [b](#no-heading) [c](site/no_such.py)")
 
     completed = build(tmp_path, source)
 
     assert completed.returncode == 1
     assert {"nowhere.md", "no-heading", "site/no_such.py"} <= set(re.findall(r"'#?([\w./-]+)'", completed.stdout))
+
+
+def test_a_link_to_code_leads_to_github_in_a_site_that_github_built_and_is_text_elsewhere(tmp_path: Path) -> None:
+    source = page(tmp_path, "[the links](site/links.py)")
+    github = {"GITHUB_SERVER_URL": "https://code.example", "GITHUB_REPOSITORY": "o/r", "GITHUB_SHA": "5f2c"}
+
+    for folder, variables in (("there", github), ("here", {})):
+        build(tmp_path / folder, source, **variables)
+
+    there, here = ((tmp_path / folder / "site/docs/README.html").read_text() for folder in ("there", "here"))
+    assert 'href="https://code.example/o/r/blob/5f2c/docs/site/links.py"' in there
+    assert "the links" in here
+    assert "links.py" not in here
 
 
 @pytest.fixture(scope="module")
