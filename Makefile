@@ -133,6 +133,9 @@ docs: usage $(DOCS)/.installed  ## build the documentation as a site: var/site/i
 	@rm -rf var/site && $(DOCS)/bin/python -m sphinx --fresh-env --quiet --fail-on-warning --keep-going --jobs auto -c docs/site -d var/site-cache . var/site
 	@echo "docs: open var/site/index.html"
 
+docs-reference: install  ## write docs/settings.md, params.md and http-api.md from the code (needs `make train`)
+	@$(PY) -m docs.site.reference
+
 clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep raw/ and .venv
 	@$(OUTSIDE) -m ontime.locks var/workspace.lock 'make clean' $(PYTHON) -m ontime.locks var/ontime.db.lock 'make clean' rm -rf data models releases var .dvc/cache .dvc/tmp
 

@@ -9,7 +9,7 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT)]  # this folder's code, also where the environment is another folder's
 
-from docs.site import links, navigation  # noqa: E402
+from docs.site import docstrings, links, navigation  # noqa: E402
 
 project = "ontime"
 html_title = "ontime"
@@ -25,8 +25,9 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_ipywidgets_js: dict[str, str] = {}  # they would come from another host
 default_role = "code"  # in docstrings
+highlight_language = "none"
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
+maximum_signature_line_length = 80
 # Where links to files that are not pages lead. GitHub's runners have these variables; without them, the links are text.
 repository = (
     "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}".format_map(os.environ)
@@ -55,4 +56,5 @@ html_theme_options = {
 def setup(app: Sphinx) -> None:
     app.add_config_value("repository", "", "env")
     app.add_transform(links.RepositoryLinks)
+    app.connect("autodoc-process-docstring", docstrings.mark_indented_blocks)
     app.connect("source-read", navigation.add_table_of_contents)

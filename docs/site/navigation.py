@@ -23,6 +23,7 @@ SECTIONS = {
     "Operate": (
         "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README", "CHANGELOG",
     ),
+    "Reference": ("docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
     "Decisions": (DECISIONS,),
 }  # fmt: skip
 INCLUDED = ("docs/*.md", "docs/decisions/*.md", "infra/**.md", "reports/*.md", "CHANGELOG.md", "SECURITY.md")

@@ -23,7 +23,7 @@ REMOVED_PATHS = (
     "data", "models", "releases", "reports", "var", "dvc.lock", "docs/features.md", "docs/class_imbalance.md",
     "docs/gate.md", "docs/what-features-are-worth.md", "docs/what-the-model-is-worth.md",
     "docs/what-models-are-worth.md", "docs/what-compression-costs.md", "docs/what-searching-is-worth.md",
-    "docs/screenshots",
+    "docs/screenshots", "docs/http-api.md", "docs/params.md",
 )  # fmt: skip
 IRREPLACEABLE = ("releases", "var/mlflow.db", "var/ontime.db")  # of these, what no command could rebuild
 # The sabotage matrix is a result of the generic tests, which stay. The lock is held meanwhile.
@@ -46,6 +46,7 @@ NEXT_STEPS = """adopt: {name} has replaced the problem. Next:
   git add -A && git commit -m 'Adopt {name}'
   make train            data, features, models, gate, a release
   make serve            serves the release on 127.0.0.1:8000
+  make docs-reference   the pages about its parameters and its API
 README.md and, in docs/, getting-started.md, results.md and tour.md still describe the old problem: rewrite them.
 docs/make-it-yours.md has the next steps."""
 

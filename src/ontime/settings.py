@@ -86,68 +86,89 @@ FromJSON = BeforeValidator(_parse_json)
 
 
 class Settings(BaseSettings):
+    """docs/settings.md is generated from these fields and their docstrings: `make docs-reference`."""
+
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False)
 
     releases: Path = Path("releases")
-    # Read by ontime/signatures.py. The private key is only needed where releases are published.
+    """The folder of the published releases, with the pointer to the live one."""
     signing_key: Path = signatures.SIGNING_KEY
+    """The private key that signs releases. Only needed where releases are published."""
     trusted_keys: Path = signatures.TRUSTED_KEYS
-    releases_store: str | None = None  # a bucket, such as s3://ontime-releases: see pipelines/operations/mirror.py
+    """The public keys whose releases are loaded."""
+    releases_store: str | None = None
+    """A bucket that releases are copied to and from, such as `s3://ontime-releases`."""
     database_url: Annotated[SecretStr, AfterValidator(_database)] = SecretStr("sqlite:///var/ontime.db")
-    # A Redis server with a copy of the features of the online store, for look-ups; None: the database alone.
+    """SQLite or PostgreSQL with features, predictions, outcomes and decisions."""
     online_store_url: Annotated[SecretStr, AfterValidator(_redis)] | None = None
+    """A Redis server with a copy of the features, for look-ups. Without it, the database alone is asked."""
     tracking_url: str = "sqlite:///var/mlflow.db"
+    """MLflow's server or database: runs and registered versions."""
     artifacts: Path = Path("var/mlflow-artifacts")
-    dvc_site_cache: Path | None = None  # DVC's internal database; None: var/dvc. Set it if that is on a network disk
-    problem: Path | None = None  # use this folder instead of src/ontime/problem: read by ontime/__init__.py
-    prefect_url: str | None = None  # of the API; None: a flow that runs by hand starts a temporary server
-
-    # Who `decisions` names: a scheduler sets ONTIME_ACTOR, because its system user says little.
+    """Where MLflow stores files if it has no server."""
+    dvc_site_cache: Path | None = None
+    """DVC's internal database, by default in `var/dvc`. Set it if that is on a network disk."""
+    problem: Path | None = None
+    """A folder to use as the problem instead of `src/ontime/problem`."""
+    prefect_url: str | None = None
+    """Prefect's API. Without it, a flow that runs by hand starts a temporary server."""
     actor: Annotated[str, Field(min_length=1, max_length=100)] = Field(default_factory=system_user)
+    """Who is recorded in `decisions`, by default the system's user, which says little for a scheduler."""
 
-    # Where partitions are worked on: see docs/engines.md.
     engine: Literal["local", "dask", "spark"] = "local"
-    engine_address: str | None = None  # of Dask's scheduler or Spark's master; None: processes of this machine
-    shared_storage: str | None = None  # an address such as s3://bucket/prefix, if the workers are on other machines
-
-    # Where `ontime stream` reads and writes messages; None: a NATS server that it starts itself, in var/broker.
+    """Where partitions are processed: `local`, `dask` or `spark` (docs/engines.md)."""
+    engine_address: str | None = None
+    """Dask's scheduler or Spark's master. Without it, processes of this machine."""
+    shared_storage: str | None = None
+    """An address such as `s3://bucket/prefix`, if the engine's workers are on other machines."""
     broker: Annotated[SecretStr, AfterValidator(_broker)] | None = None
-    # Where it serves /metrics, which needs no key: beyond the loopback interface only in a network of its own.
+    """Where `ontime stream` reads and writes messages. Without it, it starts a NATS server in `var/broker`."""
     stream_host: str = "127.0.0.1"
-    stream_port: Annotated[int, Field(ge=1, le=65535)] | None = None  # None: nowhere
+    """The interface on which `ontime stream` serves `/metrics`, without keys: open it only in a private network."""
+    stream_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """The port of these metrics. Without it, they are not served."""
 
-    # Retraining and monitoring.
-    workspace: Path = Path(
-        "var/retraining"
-    )  # a clone of this repository, so that a retraining never changes your files
-    evidently: Path = Path("var/evidently")  # the workspace that `make ui` shows
-    quarantine: Path = Path("var/quarantine")  # batches that violate the contract
-    webhook: AnyHttpUrl | None = None  # receives alerts as JSON
-    backup: Annotated[
-        dict[str, SecretStr], NoDecode, FromJSON
-    ] = {}  # name -> address to back up; empty: the databases of these settings
-    backups: str = "backups"  # where `ontime backup` writes: a folder, or an address such as s3://ontime-backups
-    weeks_behind: Annotated[int, Field(ge=0, le=5_220)] | None = (  # a century
-        None  # delay of the feed's clock; None: the same week in the year of the dataset
-    )
+    workspace: Path = Path("var/retraining")
+    """The clone of this repository in which retrainings run, so that they never change your files."""
+    evidently: Path = Path("var/evidently")
+    """The workspace of Evidently that `make ui` shows."""
+    quarantine: Path = Path("var/quarantine")
+    """The folder of batches that violate the contract."""
+    webhook: AnyHttpUrl | None = None
+    """An address that receives alerts as JSON."""
+    backup: Annotated[dict[str, SecretStr], NoDecode, FromJSON] = {}
+    """JSON with the databases to back up, by name. If it is empty, those of these settings."""
+    backups: str = "backups"
+    """Where `ontime backup` writes: a folder, or an address such as `s3://ontime-backups`."""
+    weeks_behind: Annotated[int, Field(ge=0, le=5_220)] | None = None  # at most a century
+    """How many weeks the feed's clock is behind. By default, it is in the same week of the dataset's year."""
 
-    # The service.
-    traces_url: AnyHttpUrl | None = None  # of an OpenTelemetry collector, such as http://collector:4318/v1/traces
     host: str = "127.0.0.1"
+    """The interface of the service. Any other than the loopback interface needs API keys."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
+    """The port of the service."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
-    api_keys: Path | None = None  # written by `make key`; without it the service only binds to loopback
-    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000  # per key and worker
-    spool: Path = Path("var/spool")  # stores predictions while the database is unavailable
-    # For how long a stopping service waits for the database to take them, if its spool is deleted with the container.
+    """The number of processes of the service."""
+    api_keys: Path | None = None
+    """The file of API keys that `make key` writes. Without it, the service binds to the loopback interface only."""
+    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] = 60_000
+    """The rate limit of each key in each worker."""
+    spool: Path = Path("var/spool")
+    """The folder that stores predictions while the database is unavailable."""
     spool_drain_seconds: Annotated[float, Field(ge=0, le=600)] = 0.0
-    database_patience_seconds: Seconds = 2.0  # after which the database counts as unavailable
-    request_seconds: Seconds = 10.0  # to receive a request and compute its response
-    stop_seconds: Seconds = 15.0  # for running requests to finish at shutdown
-    links: Annotated[
-        dict[str, str], NoDecode, FromJSON
-    ] = {}  # links on the page /ops, such as {"MLflow": "http://127.0.0.1:5000"}
-    ui_links: Path = Path("var/ui/links.json")  # further links, which `make ui` writes while it runs
+    """How long a stopping service waits for the database to take the spool, if that is deleted with the container."""
+    database_patience_seconds: Seconds = 2.0
+    """After this time without an answer, the database counts as unavailable."""
+    request_seconds: Seconds = 10.0
+    """The time to receive a request and compute its response."""
+    stop_seconds: Seconds = 15.0
+    """The time that running requests have to finish at shutdown."""
+    traces_url: AnyHttpUrl | None = None
+    """An OpenTelemetry collector that receives traces, such as `http://collector:4318/v1/traces`."""
+    links: Annotated[dict[str, str], NoDecode, FromJSON] = {}
+    """JSON with links to show on the page `/ops`, such as `{"MLflow": "http://127.0.0.1:5000"}`."""
+    ui_links: Path = Path("var/ui/links.json")
+    """The file of more such links, which `make ui` writes while it runs."""
 
     @model_validator(mode="after")
     def open_to_loopback_only(self) -> Self:

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page
 
 from pipelines.operations.local_server import free_port, run_server
-from tests import browser
+from tests import ROOT, browser
 from tests.project import Project
 from tests.service import Served, Service
 
@@ -61,7 +61,7 @@ def test_nothing_else_is_touched(project: Project) -> None:
     changed = {line[3:] for line in project.git("status", "--porcelain").splitlines()}
 
     ours = ("src/ontime/problem/", "tests/problem/", "tests/reference/", "reports/", "docs/screenshots/")
-    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate", *STUDIES)}
+    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate", "params", "http-api", *STUDIES)}
     generated = {"params.yaml", "dvc.lock", *documents}
     assert {"params.yaml"} <= {path for path in changed if not path.startswith(ours)} <= generated
 
@@ -121,6 +121,19 @@ def test_what_each_of_its_families_saves_is_measured(trained: Project) -> None:
     assert len(steps) > len(["no alerts", "rate_table", "the request's features", "newest months"])
     assert steps[0]["cost_per_1000"] > steps[-1]["cost_per_1000"]
     assert WORDS.findall(page) == []
+
+
+def test_its_documentation_is_built(trained: Project) -> None:
+    (trained.folder / "var/docs-venv").symlink_to(ROOT / "var/docs-venv")
+
+    trained.make("docs-reference")
+    trained.make("--assume-old=var/docs-venv/.installed", "docs")
+
+    site = trained.folder / "var/site/docs"
+    assert (site / "features.html").exists()
+    assert not (site / "gate.html").exists()  # nothing has measured this gate
+    for name in ("params", "http-api"):
+        assert WORDS.findall((trained.folder / f"docs/{name}.md").read_text()) == []
 
 
 @pytest.fixture(scope="module")

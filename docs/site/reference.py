@@ -1,0 +1,23 @@
+"""`make docs-reference`: writes the pages of docs/ that are generated from code (needs a live release)."""
+
+from pathlib import Path
+
+from docs.site import http_api_page, params_page, settings_page
+from ontime.settings import load_settings
+from serving.app import create_app
+
+
+def main() -> None:
+    pages = {
+        "settings": settings_page.page(),
+        "params": params_page.page(Path("params.yaml").read_text(encoding="utf-8")),
+        "http-api": http_api_page.page(create_app(load_settings()).openapi()),
+    }
+    for name, text in pages.items():
+        path = Path("docs", f"{name}.md")
+        path.write_text(text, encoding="utf-8")
+        print(f"docs-reference: {path}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The reference of settings is what the code says, and the pages of routes and parameters have all of them."""
+
+import re
+
+from docs.site import http_api_page, params_page, settings_page
+from ontime.params import Params
+from ontime.settings import PREFIX, Settings
+from serving.app import create_app
+from tests import PARAMS_YAML, ROOT
+
+
+def test_the_page_of_settings_is_up_to_date() -> None:
+    assert (ROOT / "docs/settings.md").read_text() == settings_page.page(), "run make docs-reference"
+
+
+def test_every_setting_is_in_it() -> None:
+    listed = re.findall(rf"^\| `{PREFIX}(\w+)` \| \S", settings_page.page(), re.MULTILINE)
+
+    assert [name.lower() for name in listed] == list(Settings.model_fields)
+
+
+def test_every_section_of_the_parameters_has_its_comments_and_limits() -> None:
+    text = PARAMS_YAML.read_text()
+
+    page = params_page.page(text)
+
+    assert set(re.findall(r"^## (\w+)$", page, re.MULTILINE)) == set(Params.model_fields)
+    assert all(line in page.splitlines() for line in text.splitlines()[2:])
+    assert "| `cost.alert_threshold` | number above 0, below 1 |" in page
+    assert "| `train.lightgbm.num_leaves` | integer at least 2, at most 131,072 |" in page
+
+
+def test_every_route_is_on_the_page_of_the_http_api_with_every_body_that_it_names(settings: Settings) -> None:
+    document = create_app(settings).openapi()
+
+    page = http_api_page.page(document)
+
+    for path, methods in document["paths"].items():
+        assert all(f"### {method.upper()} {path}\n" in page for method in methods)
+    headings = {heading.lower() for heading in re.findall(r"^### (\w+)$", page, re.MULTILINE)}
+    assert set(re.findall(r"\]\(#(\w+)\)", page)) <= headings
+    assert "### Prediction" in page
