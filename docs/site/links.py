@@ -4,12 +4,13 @@ They lead to the file on the code host if `repository` has an address, and are t
 """
 
 import os
+from pathlib import Path
 
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
-from docs.site.navigation import is_generated
+from docs.site.navigation import may_be_missing
 
 
 class RepositoryLinks(SphinxTransform):
@@ -24,7 +25,7 @@ class RepositoryLinks(SphinxTransform):
                 self._replace_link(link)
         for image in list(self.document.findall(nodes.image)):
             path = self._path(image["uri"])
-            if not self._exists(path) and is_generated(path):
+            if not self._exists(path) and may_be_missing(Path(self.env.srcdir), path):
                 image.replace_self(nodes.emphasis("", image.get("alt", path)))
 
     def _path(self, target: str) -> str:
@@ -42,7 +43,7 @@ class RepositoryLinks(SphinxTransform):
         page = link.get("refdomain") == "doc"
         path = f"{link['reftarget']}.md" if page else self._path(link["reftarget"].partition("#")[0])
         text = link.children[0].children
-        if not self._exists(path) and not is_generated(path):
+        if not self._exists(path) and not may_be_missing(Path(self.env.srcdir), path):
             return
         if self.config.repository and self._exists(path):
             link.replace_self(nodes.reference("", "", *text, refuri=f"{self.config.repository}/{path}"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sphinx.application import Sphinx
 
-from pipelines.tools.adopt import REMOVED_PATHS
+from pipelines.tools import adopt
 
 FRONT, DECISIONS = "docs/README", "docs/decisions/README"
 SECTIONS = {
@@ -29,15 +29,16 @@ SECTIONS = {
 INCLUDED = ("docs/*.md", "docs/decisions/*.md", "infra/**.md", "reports/*.md", "CHANGELOG.md", "SECURITY.md")
 
 
-def is_generated(path: str) -> bool:
-    """Whether this file may be missing, because `make adopt` deleted it and nothing has written it again."""
-    return any(path == removed or path.startswith(f"{removed}/") for removed in REMOVED_PATHS)
+def may_be_missing(root: Path, path: str) -> bool:
+    """Whether `make adopt` has deleted or replaced this file: another problem has other files, and no pages yet."""
+    replaced = (*adopt.REMOVED_PATHS, str(adopt.PROBLEM), str(adopt.TESTS))
+    return (root / adopt.REFERENCE).is_dir() and any(Path(path).is_relative_to(each) for each in replaced)
 
 
 def sections(root: Path) -> dict[str, list[str]]:
     """Without the pages that this problem does not have yet. Any other missing page makes the build fail."""
     return {
-        caption: [page for page in pages if (root / f"{page}.md").exists() or not is_generated(f"{page}.md")]
+        caption: [page for page in pages if (root / f"{page}.md").exists() or not may_be_missing(root, f"{page}.md")]
         for caption, pages in SECTIONS.items()
     }
 
