@@ -20,9 +20,13 @@ exclude_patterns = [".*", "data", "docs/site", "models", "releases", "var"]
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 myst_heading_anchors = 4
+# Nothing is written outside of this folder.
+for tool in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
+    os.environ[tool] = str(ROOT / "var/jupyter")
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
+nb_output_stderr = "remove"
 nb_ipywidgets_js: dict[str, str] = {}  # they would come from another host
 default_role = "code"  # in docstrings
 highlight_language = "none"

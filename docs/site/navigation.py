@@ -8,8 +8,8 @@ from pipelines.tools import adopt
 
 FRONT, DECISIONS = "docs/README", "docs/decisions/README"
 SECTIONS = {
-    "Start": ("docs/commands",),
-    "Tour": ("docs/tour",),
+    "Start": ("docs/commands", "docs/glossary"),
+    "Tour": ("docs/tour", "docs/notebook"),
     "Make it yours": ("docs/make-it-yours", "docs/models"),
     "How it works": (
         "docs/code", "docs/features", "docs/gate", "docs/monitoring", "docs/streaming", "docs/engines",

@@ -23,7 +23,7 @@ REMOVED_PATHS = (
     "data", "models", "releases", "reports", "var", "dvc.lock", "docs/features.md", "docs/class_imbalance.md",
     "docs/gate.md", "docs/what-features-are-worth.md", "docs/what-the-model-is-worth.md",
     "docs/what-models-are-worth.md", "docs/what-compression-costs.md", "docs/what-searching-is-worth.md",
-    "docs/screenshots", "docs/http-api.md", "docs/params.md",
+    "docs/screenshots", "docs/http-api.md", "docs/params.md", "docs/notebook.md",
 )  # fmt: skip
 IRREPLACEABLE = ("releases", "var/mlflow.db", "var/ontime.db")  # of these, what no command could rebuild
 # The sabotage matrix is a result of the generic tests, which stay. The lock is held meanwhile.

@@ -122,3 +122,14 @@ def test_it_can_be_dark(opened: Page, site: Path) -> None:
     opened.goto(f"file://{site}/docs/README.html")
 
     assert opened.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_the_notebook_shows_what_it_computed(site: Path) -> None:
+    if not (ROOT / "docs/notebook.md").exists():  # another problem was adopted, and has none
+        return
+    shown = (site / "docs/notebook.html").read_text()
+
+    assert shown.count('class="cell_output') >= 6
+    assert re.search(r'<img alt="Bars of the share[^>]*src="[^"]+\.png"', shown)
+    assert "the contributions add up to" in shown
+    assert str(ROOT) not in shown
