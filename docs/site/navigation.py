@@ -8,7 +8,7 @@ from pipelines.tools import adopt
 
 FRONT, DECISIONS = "docs/README", "docs/decisions/README"
 SECTIONS = {
-    "Start": ("docs/commands", "docs/glossary"),
+    "Start": ("docs/troubleshooting", "docs/faq", "docs/glossary", "docs/rubric"),
     "Tour": ("docs/tour", "docs/notebook"),
     "Make it yours": ("docs/make-it-yours", "docs/models"),
     "How it works": (
@@ -21,7 +21,7 @@ SECTIONS = {
         "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks", "docs/benchmarks",
     ),
     "Operate": (
-        "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README", "CHANGELOG",
+        "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README", "CHANGELOG",
     ),
     "Reference": ("docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
     "Decisions": (DECISIONS,),

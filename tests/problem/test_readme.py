@@ -26,13 +26,16 @@ NAMES = (
             "benchmarks",
             "code",
             "commands",
+            "faq",
             "getting-started",
             "how-it-works",
             "monitoring",
             "replay",
             "results",
+            "rubric",
             "service",
             "streaming",
+            "troubleshooting",
         )
     ),
 )
