@@ -59,6 +59,7 @@ html_theme_options = {
 
 def setup(app: Sphinx) -> None:
     app.add_config_value("repository", "", "env")
+    app.add_transform(links.Pictures)
     app.add_transform(links.RepositoryLinks)
     app.connect("autodoc-process-docstring", docstrings.mark_indented_blocks)
     app.connect("source-read", navigation.add_table_of_contents)

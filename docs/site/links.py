@@ -1,9 +1,11 @@
-"""Links from a page to a file that is not a page, such as `../src/ontime/gate.py`.
+"""What pages contain for GitHub's sake, as the site needs it.
 
-They lead to the file on the code host if `repository` has an address, and are text otherwise.
+Links to a file that is not a page, such as `../src/ontime/gate.py`, lead to the file on the code host if `repository`
+has an address, and are text otherwise. An HTML `<picture>` becomes two images, of which the theme shows one.
 """
 
 import os
+import re
 from pathlib import Path
 
 from docutils import nodes
@@ -11,6 +13,23 @@ from sphinx import addnodes
 from sphinx.transforms import SphinxTransform
 
 from docs.site.navigation import may_be_missing
+
+PICTURE = re.compile(
+    r'<picture>\s*<source media="\(prefers-color-scheme: dark\)" srcset="(?P<dark>[^"]+)">'
+    r'\s*<img alt="(?P<alt>[^"]+)" src="(?P<light>[^"]+)">\s*</picture>'
+)
+
+
+class Pictures(SphinxTransform):
+    default_priority = 4  # before the images are looked at
+
+    def apply(self, **_: object) -> None:
+        for raw in list(self.document.findall(nodes.raw)):
+            if match := PICTURE.fullmatch(raw.astext().strip()):
+                themes = ("light", "dark")
+                raw.replace_self(
+                    [nodes.image("", uri=match[each], alt=match["alt"], classes=[f"only-{each}"]) for each in themes]
+                )
 
 
 class RepositoryLinks(SphinxTransform):

@@ -12,8 +12,8 @@ SECTIONS = {
     "Tour": ("docs/tour", "docs/notebook"),
     "Make it yours": ("docs/make-it-yours", "docs/models"),
     "How it works": (
-        "docs/code", "docs/features", "docs/gate", "docs/monitoring", "docs/streaming", "docs/engines",
-        "docs/governance", "SECURITY",
+        "docs/architecture", "docs/code", "docs/features", "docs/gate", "docs/monitoring", "docs/streaming",
+        "docs/engines", "docs/governance", "SECURITY",
     ),
     "Results": (
         "reports/eda", "reports/model_card", "docs/what-the-model-is-worth", "docs/what-features-are-worth",
@@ -21,7 +21,8 @@ SECTIONS = {
         "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks", "docs/benchmarks",
     ),
     "Operate": (
-        "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README", "CHANGELOG",
+        "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README",
+        "CHANGELOG",
     ),
     "Reference": ("docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
     "Decisions": (DECISIONS,),

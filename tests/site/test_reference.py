@@ -2,7 +2,9 @@
 
 import re
 
-from docs.site import http_api_page, params_page, settings_page
+import pytest
+
+from docs.site import architecture, http_api_page, params_page, settings_page
 from ontime.params import Params
 from ontime.settings import PREFIX, Settings
 from serving.app import create_app
@@ -11,6 +13,11 @@ from tests import PARAMS_YAML, ROOT
 
 def test_the_page_of_settings_is_up_to_date() -> None:
     assert (ROOT / "docs/settings.md").read_text() == settings_page.page(), "run make docs-reference"
+
+
+@pytest.mark.parametrize("theme", architecture.COLOURS)
+def test_the_diagram_is_up_to_date(theme: str) -> None:
+    assert (ROOT / f"docs/architecture-{theme}.svg").read_text() == architecture.svg(theme), "run make docs-reference"
 
 
 def test_every_setting_is_in_it() -> None:

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page
@@ -117,11 +118,14 @@ def test_a_word_is_found(opened: Page, site: Path) -> None:
     opened.locator("#search-results li a").first.wait_for()
 
 
-def test_it_can_be_dark(opened: Page, site: Path) -> None:
-    opened.emulate_media(color_scheme="dark")
-    opened.goto(f"file://{site}/docs/README.html")
+@pytest.mark.parametrize(("theme", "other"), [("light", "dark"), ("dark", "light")])
+def test_it_follows_the_colours_of_the_reader(opened: Page, site: Path, theme: Any, other: str) -> None:
+    opened.emulate_media(color_scheme=theme)
+    opened.goto(f"file://{site}/docs/architecture.html")
 
-    assert opened.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert opened.evaluate("document.documentElement.dataset.theme") == theme
+    assert opened.locator(f"img[src$='architecture-{theme}.svg']").is_visible()
+    assert not opened.locator(f"img[src$='architecture-{other}.svg']").is_visible()
 
 
 def test_the_notebook_shows_what_it_computed(site: Path) -> None:
