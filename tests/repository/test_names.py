@@ -30,6 +30,7 @@ ONE_LETTER: Mapping[str, Mapping[str, str]] = {
     "src/ontime/candidates.py": {"c": "a key of params.yaml, scikit-learn's C"},
     "src/ontime/figures.py": COORDINATES,
     "src/ontime/operation_plots.py": COORDINATES,
+    "docs/site/architecture.py": COORDINATES,
 }
 MODULES = {
     "__init__": "the file of a package",
