@@ -23,6 +23,7 @@ myst_heading_anchors = 4
 # Nothing is written outside of this folder.
 for tool in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR"):
     os.environ[tool] = str(ROOT / "var/jupyter")
+os.environ["JUPYTER_PATH"] = str(Path(__file__).parent / "jupyter")  # a kernel that prints errors only
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300

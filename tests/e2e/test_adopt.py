@@ -61,7 +61,10 @@ def test_nothing_else_is_touched(project: Project) -> None:
     changed = {line[3:] for line in project.git("status", "--porcelain").splitlines()}
 
     ours = ("src/ontime/problem/", "tests/problem/", "tests/reference/", "reports/", "docs/screenshots/")
-    documents = {f"docs/{name}.md" for name in ("features", "class_imbalance", "gate", "params", "http-api", "notebook", *STUDIES)}
+    documents = {
+        f"docs/{name}.md"
+        for name in ("features", "class_imbalance", "gate", "params", "http-api", "notebook", *STUDIES)
+    }
     generated = {"params.yaml", "dvc.lock", *documents}
     assert {"params.yaml"} <= {path for path in changed if not path.startswith(ours)} <= generated
 
