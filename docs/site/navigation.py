@@ -8,17 +8,20 @@ from pipelines.tools import adopt
 
 FRONT, DECISIONS = "docs/README", "docs/decisions/README"
 SECTIONS = {
-    "Start": ("docs/troubleshooting", "docs/faq", "docs/glossary", "docs/rubric"),
+    "Start": (
+        "docs/getting-started", "docs/troubleshooting", "docs/faq", "docs/glossary", "docs/rubric", "docs/comparison",
+        "CONTRIBUTING",
+    ),
     "Tour": ("docs/tour", "docs/notebook"),
     "Make it yours": ("docs/make-it-yours", "docs/models"),
     "How it works": (
-        "docs/architecture", "docs/code", "docs/features", "docs/gate", "docs/monitoring", "docs/streaming",
-        "docs/engines", "docs/governance", "SECURITY",
+        "docs/architecture", "docs/how-it-works", "docs/code", "docs/features", "docs/gate", "docs/service",
+        "docs/monitoring", "docs/streaming", "docs/engines", "docs/governance", "SECURITY",
     ),
     "Results": (
-        "reports/eda", "reports/model_card", "docs/what-the-model-is-worth", "docs/what-features-are-worth",
-        "docs/what-models-are-worth", "docs/what-searching-is-worth", "docs/what-compression-costs",
-        "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks", "docs/benchmarks",
+        "docs/results", "reports/eda", "reports/model_card", "docs/what-the-model-is-worth",
+        "docs/what-features-are-worth", "docs/what-models-are-worth", "docs/what-searching-is-worth",
+        "docs/what-compression-costs", "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks", "docs/benchmarks",
     ),
     "Operate": (
         "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README",
@@ -27,7 +30,10 @@ SECTIONS = {
     "Reference": ("docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
     "Decisions": (DECISIONS,),
 }  # fmt: skip
-INCLUDED = ("docs/*.md", "docs/decisions/*.md", "infra/**.md", "reports/*.md", "CHANGELOG.md", "SECURITY.md")
+INCLUDED = (
+    "docs/*.md", "docs/decisions/*.md", "infra/**.md", "reports/*.md",
+    "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md",
+)  # fmt: skip
 
 
 def may_be_missing(root: Path, path: str) -> bool:
