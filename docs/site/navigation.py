@@ -21,7 +21,8 @@ SECTIONS = {
     "Results": (
         "docs/results", "reports/eda", "reports/model_card", "docs/what-the-model-is-worth",
         "docs/what-features-are-worth", "docs/what-models-are-worth", "docs/what-searching-is-worth",
-        "docs/what-compression-costs", "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks", "docs/benchmarks",
+        "docs/what-compression-costs", "docs/class_imbalance", "docs/replay", "docs/sabotage", "docs/attacks",
+        "docs/benchmarks",
     ),
     "Operate": (
         "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README",

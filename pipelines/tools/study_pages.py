@@ -42,7 +42,7 @@ class StudyPage:
     def with_results(self, text: str, report: Report) -> str:
         """The page with the tables between its marks; a new page if `text` is empty. Raises Refusal without marks."""
         tables = rendering.render(TEMPLATES / self.template, **report, **self.values(report))
-        return with_section(text or f"# {self.title}\n\n{self.begin}{END}", self.begin, tables, self.path)
+        return with_section(text or f"# {self.title}\n\n## Results\n\n{self.begin}{END}", self.begin, tables, self.path)
 
     def write(self, report: Report, pictures: Mapping[Path, figures.Picture]) -> None:
         """Write the report, its pictures and the page, and print which files these are."""

@@ -158,6 +158,6 @@ def test_the_text_around_the_tables_stays_and_the_largest_worth_is_first() -> No
 
 
 def test_a_first_page_has_a_title_and_one_without_marks_is_refused() -> None:
-    assert study_pages.FEATURES.with_results("", REPORT).startswith("# What features are worth\n")
+    assert study_pages.FEATURES.with_results("", REPORT).startswith("# What features are worth\n\n## Results\n")
     with pytest.raises(Refusal, match="add both where the tables belong"):
         study_pages.FEATURES.with_results("# Mine\n", REPORT)
