@@ -34,11 +34,8 @@ highlight_language = "none"
 autodoc_member_order = "bysource"
 maximum_signature_line_length = 80
 # Where links to files that are not pages lead. GitHub's runners have these variables; without them, the links are text.
-repository = (
-    "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}/blob/{GITHUB_SHA}".format_map(os.environ)
-    if "GITHUB_SHA" in os.environ
-    else ""
-)
+code_host = "{GITHUB_SERVER_URL}/{GITHUB_REPOSITORY}".format_map(os.environ) if "GITHUB_SHA" in os.environ else ""
+repository = f"{code_host}/blob/{os.environ['GITHUB_SHA']}" if code_host else ""
 
 html_theme = "pydata_sphinx_theme"
 templates_path = ["templates"]
@@ -55,6 +52,7 @@ html_theme_options = {
     "footer_end": [],
     "show_prev_next": True,
     "collapse_navigation": True,
+    **({"github_url": code_host} if code_host else {}),
 }
 
 

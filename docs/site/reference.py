@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from docs.site import architecture, http_api_page, params_page, settings_page
+from docs.site import architecture, badges, http_api_page, params_page, settings_page
 from ontime.settings import load_settings
 from serving.app import create_app
 
@@ -10,12 +10,14 @@ from serving.app import create_app
 def main() -> None:
     pages = {
         **{f"architecture-{theme}.svg": architecture.svg(theme) for theme in architecture.COLOURS},
+        **{f"badges/{name}": text for name, text in badges.badges(Path()).items()},
         "settings.md": settings_page.page(),
         "params.md": params_page.page(Path("params.yaml").read_text(encoding="utf-8")),
         "http-api.md": http_api_page.page(create_app(load_settings()).openapi()),
     }
     for name, text in pages.items():
         path = Path("docs", name)
+        path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(f"docs-reference: {path}")
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from docs.site import architecture, http_api_page, params_page, settings_page
+from docs.site import architecture, badges, http_api_page, params_page, settings_page
 from ontime.params import Params
 from ontime.settings import PREFIX, Settings
 from serving.app import create_app
@@ -18,6 +18,11 @@ def test_the_page_of_settings_is_up_to_date() -> None:
 @pytest.mark.parametrize("theme", architecture.COLOURS)
 def test_the_diagram_is_up_to_date(theme: str) -> None:
     assert (ROOT / f"docs/architecture-{theme}.svg").read_text() == architecture.svg(theme), "run make docs-reference"
+
+
+def test_the_badges_say_what_the_project_file_says() -> None:
+    for name, text in badges.badges(ROOT).items():
+        assert (ROOT / "docs/badges" / name).read_text() == text, "run make docs-reference"
 
 
 def test_every_setting_is_in_it() -> None:

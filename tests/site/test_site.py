@@ -92,7 +92,9 @@ def test_a_link_to_code_leads_to_github_in_a_site_that_github_built_and_is_text_
 
     there, here = ((tmp_path / folder / "site/docs/README.html").read_text() for folder in ("there", "here"))
     assert 'href="https://code.example/o/r/blob/5f2c/docs/site/links.py"' in there
+    assert 'href="https://code.example/o/r"' in there
     assert "the links" in here
+    assert "code.example" not in here
     assert "links.py" not in here
 
 
