@@ -5,9 +5,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
 
 QUIET = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-sync")
+WCAG_AA = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 
 
 @contextmanager
@@ -22,3 +24,9 @@ def running() -> Iterator[Browser]:
             yield browser
         finally:
             browser.close()
+
+
+def accessibility_faults(page: Page) -> list[str]:
+    """Faults by the rules of WCAG 2.1, levels A and AA, that axe-core can check."""
+    rules = Axe().run(page, options=WCAG_AA).response["violations"]
+    return [f"{rule['id']}: {node['html']}: {node['failureSummary']}" for rule in rules for node in rule["nodes"]]

@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from ontime import database, database_tables
@@ -253,15 +252,6 @@ def look(settings: Settings, alerts: list[dict[str, object]], action: str, reaso
     database.record_decision(engine, "policy", action, decided, MIDNIGHT)
 
 
-WCAG_AA = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
-
-
-def violations(page: Page) -> list[str]:
-    """Faults by the rules of WCAG 2.1, levels A and AA, that axe-core can check."""
-    rules = Axe().run(page, options=WCAG_AA).response["violations"]
-    return [f"{rule['id']}: {node['html']}: {node['failureSummary']}" for rule in rules for node in rule["nodes"]]
-
-
 def open_state(state: str, page: Page, service: Service, settings: Settings, entity_id: str) -> None:
     """Open a page in a state that shows as many of its parts as possible."""
     if state == "operations":
@@ -309,7 +299,7 @@ def test_a_page_has_no_fault_of_accessibility(
 
     open_state(state, page, service, settings, flight["entity_id"])
 
-    assert violations(page) == []
+    assert browser.accessibility_faults(page) == []
 
 
 def test_the_prompt_for_a_key_has_no_fault_of_accessibility(chromium: Browser, settings: Settings) -> None:
@@ -320,7 +310,7 @@ def test_the_prompt_for_a_key_has_no_fault_of_accessibility(chromium: Browser, s
         page.goto("/")
         expect(page.locator("#key input")).to_be_visible()
 
-        assert violations(page) == []
+        assert browser.accessibility_faults(page) == []
         page.close()
         service.stop()
 
@@ -361,7 +351,7 @@ def test_a_planted_fault_of_accessibility_is_found(page: Page) -> None:
         "document.querySelector('h1').style.color = '#ccc'; document.querySelector('#pause').textContent = ''"
     )
 
-    assert [each.partition(":")[0] for each in violations(page)] == ["button-name", "color-contrast"]
+    assert [each.partition(":")[0] for each in browser.accessibility_faults(page)] == ["button-name", "color-contrast"]
 
 
 # Notes the focused element, and whether its focus is visible. Returns false after the last one.

@@ -130,6 +130,15 @@ def test_it_follows_the_colours_of_the_reader(opened: Page, site: Path, theme: A
     assert not opened.locator(f"img[src$='architecture-{other}.svg']").is_visible()
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["README", "architecture", "getting-started", "settings", "decisions/README"])
+def test_a_page_has_no_fault_of_accessibility(opened: Page, site: Path, theme: Any, name: str) -> None:
+    opened.emulate_media(color_scheme=theme)
+    opened.goto(f"file://{site}/docs/{name}.html")
+
+    assert browser.accessibility_faults(opened) == []
+
+
 def test_the_notebook_shows_what_it_computed(site: Path) -> None:
     if not (ROOT / "docs/notebook.md").exists():  # another problem was adopted, and has none
         return
