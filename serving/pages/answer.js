@@ -11,8 +11,9 @@ export function drawTitle({ title, subtitle, details }) {
 }
 
 // The outcome as a CSS class and a sentence.
-function describeOutcome({ label, words: sentence, failure }) {
-  if (failure) return ["open", failure.status === 404 ? "Not known yet." : `Not available: ${failure.message}`];
+function describeOutcome({ label, words: sentence, failure }, { without_label: without }) {
+  const missing = without ? `Not known yet, or never: ${without} have no outcome.` : "Not known yet.";
+  if (failure) return ["open", failure.status === 404 ? missing : `Not available: ${failure.message}`];
   return [label ? "positive" : "negative", sentence];
 }
 
@@ -24,11 +25,16 @@ function chooseDigits(share, threshold, alert) {
   return [0, 1, 2].find((digits) => digits >= fewest && Number(toHundred(share, digits)) >= limit === alert) ?? 3;
 }
 
+// An alert pays from the share on at which its false alarms cost as much as the misses that it prevents.
+const formatRatio = (threshold) => String(Number(((1 - threshold) / threshold).toFixed(1)));
+
 function describePrediction({ probability: share, base_rate: base, alert, flags }, threshold, words) {
   const digits = chooseDigits(share, threshold, alert);
   const count = toHundred(share, digits);
   const requestOnly = flags.includes("request_only");
-  const limit = threshold === null ? "." : `: the threshold is ${toHundred(threshold, 1)} in 100.`;
+  const limit = threshold === null ? "."
+    : `: alerts begin at ${toHundred(threshold, 1)} in 100, where missing a ${words.positive} ${words.entity} costs `
+      + `${formatRatio(threshold)} times as much as a false alarm.`;
   const onlyRequest = threshold === null ? "." : `, because ${count} in 100 reaches the threshold of `
     + `${toHundred(threshold, 1)} in 100. It is not specific to this ${words.entity}.`;
   const verb = count === "1" ? words.is_positive : words.are_positive;
@@ -43,7 +49,7 @@ function describePrediction({ probability: share, base_rate: base, alert, flags 
 export function showAnswer(entity, title, prediction, model, actual, words) {
   const threshold = model?.threshold ?? null;
   const text = describePrediction(prediction, threshold, words);
-  const outcome = describeOutcome(actual);
+  const outcome = describeOutcome(actual, words);
   const limitations = prediction.flags.map((flag) => describeFlag(flag, entity, model, words));
   const spoken = [...limitations, text.claim, text.base, `${text.verdict}${text.explanation}`].join(" ");
   const { probability: share, base_rate: base, alert } = prediction;

@@ -77,8 +77,9 @@ export function drawReasons({ reasons, base_rate: base, probability: share }, di
   const items = [...reasons.features, others];
   const least = scale === "log_odds" ? 0.1 : 0.02;
   const widest = Math.max(least, ...items.map((item) => Math.abs(item[scale])));
-  const asOf = lead ? element("p", { class: "soft" }, `As of ${lead} before the ${words.event}.`) : null;
-  return [title, asOf,
+  const asOf = lead ? `As of ${lead} before the ${words.event}. ` : "";
+  const multiply = scale === "log_odds" ? " Each multiplies the odds." : "";
+  return [title, element("p", { class: "soft" }, `${asOf}This is what the model used; it need not be the cause.${multiply}`),
     element("p", { class: "ends" }, element("span", {}, `All ${words.entities}, the base rate`),
       element("span", {}, `${toHundred(base)} in 100`)),
     element("ol", { class: "reasons" }, items.map((item) => drawReason(item.words, item[scale], scale, widest))),

@@ -5,8 +5,10 @@ import {
 } from "/static/common.js";
 
 const LIMIT = 50;
+const RECENT_DAYS = 30;
 const ENTITY_ID = /^[A-Za-z0-9][A-Za-z0-9_.:+-]{0,99}$/;
 const form = find("search");
+const narrow = matchMedia("(max-width: 60rem)");
 let problem = null;
 let words = {};
 let choiceCount = 0;
@@ -15,6 +17,7 @@ let searchCount = 0;
 
 const isoDay = (time) => formatTime(time, { year: "numeric", month: "2-digit", day: "2-digit" })
   .split("/").reverse().join("-");
+const formatShortDay = (time) => formatTime(time, { day: "numeric", month: "short" });
 const countEntities = (count) => `${formatCount(count)} ${count === 1 ? words.entity : words.entities}`;
 
 // Search
@@ -74,6 +77,9 @@ function setDays([first, last]) {
   Object.assign(form.day, { min: first, max: last, value: inside ? day : first });
   if (inside && hour !== null && !readLink()) form.hour.value = hour;
   const hint = inside && words.day ? ` ${formatDay(day, "UTC")} ${words.day}.` : "";
+  const past = Date.parse(`${last}T00:00Z`) < Date.now() - RECENT_DAYS * 24 * 3600 * 1000;
+  if (past) find("invitation").append(` All ${words.entities} here are past ones: the page shows what the model would have `
+    + "said, and what happened.");
   find("day-hint").textContent = `${formatDay(first, "UTC")} to ${formatDay(last, "UTC")}.${hint}`;
 }
 
@@ -139,9 +145,12 @@ function readChoice({ field, choices }, text) {
 
 // The field whose value the service rejected, if any.
 function findFieldError({ places = [] }) {
-  const field = problem.search.find(({ field, choices }) => choices.length && places.includes(`query.${field}`));
-  return field && new FieldError(field.field,
-    `No match for ${form[field.field].value}. Choose from the list, or enter a code.`);
+  const field = problem.search.find(({ field, choices, placeholder }) =>
+    (choices.length || placeholder) && places.includes(`query.${field}`));
+  if (!field) return null;
+  const { value } = form[field.field];
+  const advice = field.choices.length ? "Choose from the list, or enter a code." : `Enter it as in ${field.placeholder}.`;
+  return new FieldError(field.field, `No match for ${value}. ${advice}`);
 }
 
 function readForm() {
@@ -189,7 +198,8 @@ function drawRow(entity) {
   return element("li", {}, element("button", {
     class: "row", type: "button", "data-entity": entity.entity_id, click: () => openEntity(entity),
   },
-  element("span", { class: "clock" }, formatClock(entity.event_at)),
+  element("span", { class: "clock" }, formatClock(entity.event_at),
+    form.day.value ? null : element("span", { class: "small" }, formatShortDay(entity.event_at))),
   element("span", {}, entity.title), element("span", {}, entity.subtitle,
     entity.note ? element("span", { class: "small" }, entity.note) : null)));
 }
@@ -198,7 +208,7 @@ function drawRow(entity) {
 
 function openEntity(entity) {
   history.pushState({ entity }, "", linkTo(entity));
-  if (matchMedia("(max-width: 60rem)").matches) find("result").scrollIntoView();
+  if (narrow.matches) find("result").scrollIntoView();
   return chooseEntity(entity);
 }
 
@@ -249,9 +259,9 @@ for (let hour = 0; hour < 24; hour += 1) {
   form.hour.append(element("option", { value: hour }, `${clock}:00 to ${clock}:59`));
 }
 form.addEventListener("input", ({ target }) => target.setCustomValidity(""));
-form.addEventListener("submit", (event) => {
+form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  searchEntities();
+  if (await searchEntities() && narrow.matches) find("count").scrollIntoView();
 });
 addEventListener("popstate", ({ state }) => {
   if (state?.entity) chooseEntity(state.entity);

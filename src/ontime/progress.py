@@ -11,6 +11,7 @@ from tqdm import tqdm
 LINE_SECONDS = 10
 FIRST_LINE_SECONDS = 2
 LINE = "{desc}: {n_fmt} of {total_fmt} {unit}, {elapsed} elapsed, {remaining} left"
+LINE_WITHOUT_TOTAL = "{desc}: {n_fmt} {unit}, {elapsed} elapsed"
 
 Item = TypeVar("Item")
 ProgressBar = tqdm
@@ -46,7 +47,9 @@ def progress_bar(iterable: Any = None, *, desc: str, unit: str, total: float | N
     if sys.stderr.isatty():
         options["unit"] = f" {unit}"
     else:
-        options |= {"unit": unit, "file": _Lines(sys.stderr), "bar_format": LINE}
+        known = total is not None or hasattr(iterable, "__len__")
+        line = LINE if known else LINE_WITHOUT_TOTAL
+        options |= {"unit": unit, "file": _Lines(sys.stderr), "bar_format": line}
         options |= {"mininterval": LINE_SECONDS, "delay": FIRST_LINE_SECONDS}
     return tqdm(iterable, **options)
 

@@ -22,6 +22,14 @@ def test_a_log_gets_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\r" not in text
 
 
+def test_without_a_total_no_end_is_foretold(capsys: pytest.CaptureFixture[str]) -> None:
+    list(progress_bar(iter(["a", "b"]), desc="ingest", unit="parts"))
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-1].startswith("ingest: 2 parts, 00:0")
+    assert not [line for line in lines if "?" in line or "left" in line]
+
+
 def test_short_work_prints_nothing_into_a_log(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

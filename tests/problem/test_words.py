@@ -43,12 +43,12 @@ def reason(name: str, value: float | str, label_at_least: int = 15, names: Names
         (
             "arrivals_dest_6h_lost",
             12.3,
-            "arrivals at SFO from New York in the last 6 hours lost 12 minutes on the way on average",
+            "arrivals at SFO from New York in the last 6 hours lost 12 minutes en route, on average",
         ),
         (
             "arrivals_all_6h_lost",
             -1,
-            "arrivals from New York in the last 6 hours made up 1 minute on the way on average",
+            "arrivals from New York in the last 6 hours made up 1 minute en route, on average",
         ),
         (
             "arrivals_dest_24h_lost",

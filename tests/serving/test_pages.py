@@ -563,6 +563,7 @@ def test_a_destination_is_found_by_its_name_and_by_its_code(written: str, page: 
         ("dest", "Atlantis", "No match for Atlantis"),
         ("dest", "Intl", "Several match"),
         ("carrier", "Nowhere Air", "No match for Nowhere Air"),
+        ("flight_number", "VX29", "No match for VX29. Enter it as in 29."),
     ],
 )
 def test_an_invalid_search_shows_a_message_at_its_field(field: str, written: str, message: str, page: Page) -> None:
@@ -570,6 +571,36 @@ def test_an_invalid_search_shows_a_message_at_its_field(field: str, written: str
 
     expect(page.locator(f"#search [name={field}]:invalid")).to_be_visible()
     assert message in page.locator(f"#search [name={field}]").evaluate("field => field.validationMessage")
+
+
+def test_flights_of_several_days_are_listed_with_their_day(page: Page) -> None:
+    search(page)
+    expect(page.locator("#board .clock .small")).to_have_count(0)
+
+    page.get_by_label("Day").fill("")
+    page.get_by_role("button", name="Find flights").click()
+
+    expect(page.locator("#board .clock .small").first).to_have_text(re.compile(r"^\d+ [A-Z][a-z]{2}"))
+
+
+def test_on_a_phone_a_search_moves_to_its_result(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 500})
+    search(page)
+
+    expect(page.locator("#board .row").nth(1)).to_be_in_viewport()
+
+
+def test_a_reader_is_told_that_the_flights_are_past_ones(page: Page) -> None:
+    search(page)
+
+    expect(page.locator("#invitation")).to_contain_text("All flights here are past ones")
+
+
+def test_the_threshold_is_explained_by_the_costs(page: Page, flight: pd.Series) -> None:
+    page.goto(f"/?entity={flight['entity_id']}")
+
+    text = "alerts begin at 25 in 100, where missing a late flight costs 3 times as much as a false alarm."
+    expect(page.locator("#answer .verdict")).to_contain_text(text)
 
 
 def test_a_code_without_a_choice_is_sent_unchanged(page: Page) -> None:
@@ -613,7 +644,9 @@ def test_a_missing_outcome_is_shown_as_unknown(page: Page, settings: Settings, f
 
     page.goto(f"/?entity={flight['entity_id']}")
 
-    expect(page.locator("#answer .outcome")).to_contain_text("Not known yet.")
+    expect(page.locator("#answer .outcome")).to_have_text(
+        "What happenedNot known yet, or never: cancelled and diverted flights have no outcome."
+    )
 
 
 @pytest.mark.parametrize(

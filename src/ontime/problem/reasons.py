@@ -130,7 +130,7 @@ def _window(kind: str, value: float, context: Context, flights: str, last: str) 
     if kind == "late":
         return f"{_percent(value)} of the {flights} in {last} were {context.question.terms['span']} late or more"
     if kind == "lost":
-        return f"{flights} in {last} {_lost(value)} on the way on average"
+        return f"{flights} in {last} {_lost(value)} en route, on average"
     return f"{flights} in {last} were {_off_schedule(value)} on average"
 
 
@@ -255,9 +255,12 @@ def _wind_from(ahead: str, behind: str) -> Sentence:
 
 
 def _overdue_share(flights: str) -> Sentence:
-    return lambda value, context: (
-        f"{_percent(value)} of the {flights.format(**context._asdict())} scheduled in the last 3 hours have not left"
-    )
+    def sentence(value: float, context: Context) -> str:
+        scheduled = f"{flights.format(**context._asdict())} scheduled in the last 3 hours"
+        whole = {"0 %": f"all {scheduled} have left", "100 %": f"none of the {scheduled} have left"}
+        return whole.get(_percent(value), f"{_percent(value)} of the {scheduled} have not left")
+
+    return sentence
 
 
 def _overdue_wait(flights: str) -> Sentence:

@@ -23,7 +23,7 @@ WORDS = Words(
     title="Will the flight arrive on time?",
     invitation="Choose a flight out of New York. The model says how likely it is to arrive late, by {span} or more, "
     "from what was known {lead} before its scheduled departure.",
-    footer="Times are on New York's clock. Flights from Newark, Kennedy and LaGuardia.",
+    footer="All times are New York time. Flights from Newark, Kennedy and LaGuardia to airports in the United States.",
     day="is the day before Thanksgiving",
     population="every flight out of New York (EWR, JFK, LGA)",
     who_alerts="a travel desk",
@@ -35,7 +35,7 @@ WORDS = Words(
     "who need the whole day at the other end.",
     limits=(
         "Cancelled and diverted flights have no label, so the model does not predict cancellation.",
-        "One year of three airports. Another year, airport or airline is another distribution.",
+        "One year of three airports, and only flights within the United States. Another year, airport or airline is another distribution.",
         "Weather is the last observation, never a forecast.",
     ),
     intended="a travel desk deciding whom to rebook, teaching, and as a pattern for other data.",
