@@ -35,7 +35,8 @@ WORDS = Words(
     "who need the whole day at the other end.",
     limits=(
         "Cancelled and diverted flights have no label, so the model does not predict cancellation.",
-        "One year of three airports, and only flights within the United States. Another year, airport or airline is another distribution.",
+        "One year of three airports, and only flights within the United States. Another year, airport or airline is "
+        "another distribution.",
         "Weather is the last observation, never a forecast.",
     ),
     intended="a travel desk deciding whom to rebook, teaching, and as a pattern for other data.",
