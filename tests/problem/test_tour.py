@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import json
 import re
 from pathlib import Path
 
@@ -43,6 +44,19 @@ def test_the_tour_has_ten_stops_and_a_function_at_each() -> None:
 
     assert len(stops) == 10
     assert [stop.splitlines()[0] for stop in stops if not re.search(r"\[`[\w.]+`\]\(", stop)] == []
+
+
+def test_it_ends_with_the_prediction_of_the_released_model() -> None:
+    """infra/tests/test_stack.py compares the answer that getting-started.md shows with that of a release."""
+    (shown,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/getting-started.md").read_text(), re.DOTALL)
+    answer = json.loads(shown)
+
+    text = TOUR.read_text()
+
+    assert answer["entity_id"] in text
+    assert answer["alert"]
+    assert f"gives VX29 a probability of {answer['probability']:.0%}".replace("%", " %") in text
+    assert "an alert." in text
 
 
 @pytest.mark.slow
