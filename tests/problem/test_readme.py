@@ -696,6 +696,15 @@ def test_the_decision_on_class_weights_says_what_was_measured() -> None:
     assert f"cost {min(own):.0f} to {max(own):.0f}" in text
 
 
+def test_the_page_on_class_weights_is_about_the_released_model() -> None:
+    """Measured again when the model changes by more than noise: make imbalance."""
+    plain = json.loads((ROOT / "reports/imbalance.json").read_text())["labels"][0]["treatments"][0]
+    released = METRICS["candidates"][METRICS["best"]]["test"]
+
+    assert plain["log_loss"] == pytest.approx(released["log_loss"], abs=0.0015)
+    assert plain["auc"] == pytest.approx(released["auc"], abs=0.003)
+
+
 @pytest.mark.parametrize("words", feast_ratios())
 def test_the_decision_on_feast_says_what_was_measured(words: str) -> None:
     assert words in " ".join((ROOT / "docs/decisions/50-own-online-store.md").read_text().split())
