@@ -228,7 +228,10 @@ def apply_verdict(training: Training, candidate: PublishedModel, verdict: "Verdi
     if not verdict.promote:
         pointer = release_pointer.read_pointer(settings.releases)
         if pointer is None:
-            sys.exit("promote: the gate rejected the first model, so there is no release to serve")
+            sys.exit(
+                "promote: the gate rejected the first model, for the reason above, so there is no release to serve. "
+                f"More rows often help; `make promote VERSION={version} FORCE=1` releases it anyway, on record"
+            )
         print(f"promote: release {pointer.version} stays live; {version} is on standby (see `make shadow`)")
         if not candidate.same_features:
             print(

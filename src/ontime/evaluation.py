@@ -23,6 +23,7 @@ Labels = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 CALIBRATION_BINS = 15
+CHANCE_DRAWS = 200
 CONFIDENCE_LEVEL = 0.95
 MIN_DAYS = 2  # an interval by days needs more than one
 
@@ -82,6 +83,16 @@ def expected_calibration_error(label: Labels, probability: Floats) -> float:
     """The mean distance between predicted and observed rate over the bins, weighted by entities (Guo et al. 2017)."""
     predicted, observed, counts = calibration(label, probability)
     return float(np.average(np.abs(predicted - observed), weights=counts))
+
+
+def chance_calibration_error(probability: Floats) -> float:
+    """The 95 % quantile of the calibration error if every probability were right: on few rows chance alone gives much.
+
+    Of `CHANCE_DRAWS` draws of the labels, always the same ones.
+    """
+    random = np.random.default_rng(0)
+    draws = (random.random(len(probability)) < probability for _ in range(CHANCE_DRAWS))
+    return float(np.quantile([expected_calibration_error(label, probability) for label in draws], 0.95))
 
 
 def calibration_parts(label: Labels, probability: Floats, bins: int = CALIBRATION_BINS) -> Floats:

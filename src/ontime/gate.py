@@ -324,5 +324,8 @@ def _first_of_all(
             f"gate.first_skill {gate.first_skill:.0%}"
         )
     error = max(abs(calibration.mean_gap.value), calibration.ece)
-    if error > gate.first_calibration:
-        yield f"its probabilities are off by {error:.3f}, more than gate.first_calibration {gate.first_calibration:g}"
+    if error > gate.first_calibration and error > (chance := evaluation.chance_calibration_error(challenger)):
+        yield (
+            f"its probabilities are off by {error:.3f}, more than gate.first_calibration {gate.first_calibration:g}, "
+            f"and more than chance explains with {len(label):,} {WORDS.entities} ({chance:.3f})"
+        )

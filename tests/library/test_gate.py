@@ -1,5 +1,6 @@
 """The gate promotes what is better, rejects what may be no better, and never compares on flights that were seen."""
 
+import re
 from datetime import date
 from itertools import pairwise
 from typing import Any
@@ -201,6 +202,19 @@ def test_the_first_model_must_be_skilful_and_honest(flights: pd.DataFrame, param
     assert timid.high < 0
     assert "not significantly more than gate.first_skill 5%" in timid.reason
     assert "its probabilities are off by 0.0" in loud.reason
+    assert re.search(r"and more than chance explains with 12,000 flights \(0\.0\d\d\)", loud.reason)
+
+
+def test_few_rows_do_not_condemn_a_first_model_that_is_right(flights: pd.DataFrame, params: Params) -> None:
+    """Of 333 rows, chance alone gives most calibrated models an error above `first_calibration`."""
+    rate, few = TRUTH.mean(), flights.sample(333, random_state=1)
+    honest, loud = TRUTH[few.index], np.clip(TRUTH[few.index] + 0.25, 0, 1)
+
+    verdicts = [decide(few, each, np.full(333, rate), params, base_rate=rate).reason for each in (honest, loud)]
+
+    assert evaluation.expected_calibration_error(few["label"].to_numpy(bool), honest) > params.gate.first_calibration
+    assert "off by" not in verdicts[0]
+    assert "its probabilities are off by 0.2" in verdicts[1]
 
 
 def test_flights_of_one_day_decide_nothing(flights: pd.DataFrame, params: Params) -> None:
