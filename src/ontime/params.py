@@ -98,7 +98,8 @@ class FeatureParams(_Section):
         needed = self.lookback_hours + PROBLEM.halo_hours + self.lead_minutes / 60
         if self.halo_hours < needed:
             raise ValueError(
-                f"halo_hours {self.halo_hours} is less than the {needed:g} that lookback_hours needs; raise it"
+                f"halo_hours {self.halo_hours} is less than the {needed:g} that are needed: lookback_hours "
+                f"{self.lookback_hours}, the problem's halo_hours {PROBLEM.halo_hours:g} and the lead; raise it"
             )
         return self
 

@@ -82,7 +82,7 @@ def _refuse_difference(expected: pd.DataFrame, actual: pd.DataFrame, moment: pd.
     if len(missing):
         raise FutureLeak(
             f"{len(missing)} rows, such as {missing[0]}, are not known at {moment:%Y-%m-%d %H:%MZ}, but their "
-            "prediction moment is earlier: features.lead_minutes is longer than `ahead` in problem/data.py"
+            "prediction moment is earlier: `ahead` in problem/data.py must be longer than features.lead_minutes"
         )
     rebuilt = actual.loc[expected.index]
     differing = {str(name): wrong for name in expected if (wrong := _differs(expected[name], rebuilt[name])).any()}

@@ -116,7 +116,7 @@ def test_a_lead_that_is_longer_than_the_timetable_is_known_ahead_is_refused(marc
     early = params.features.model_copy(update={"lead_minutes": 30 * 60})
     build = partial(features.build, start=FIRST, end=FIRST + timedelta(days=7), params=early, question=params.question)
 
-    with pytest.raises(FutureLeak, match=r"features\.lead_minutes is longer than `ahead` in problem/data\.py"):
+    with pytest.raises(FutureLeak, match=r"`ahead` in problem/data\.py must be longer than features\.lead_minutes"):
         point_in_time.refuse_future(march, build(march), build, [CUT])
 
 
