@@ -99,6 +99,10 @@ class Picture(NamedTuple):
     measure: str  # the subtitle: the quantity and its unit; without data, what to do
     figure: PageFigure | None
 
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows."""
+        return png(self)
+
 
 @contextmanager
 def axes_of(height: float, x: str = "") -> Iterator[tuple[PageFigure, Axes]]:
@@ -147,10 +151,18 @@ def shortened(text: str, width: float, size: float = TEXT, heading: bool = False
     return short
 
 
+def png(picture: Picture) -> bytes:
+    """The figure with its title as PNG; its metadata hold no time and no version."""
+    content = io.BytesIO()
+    with rc_context(STYLE), headed(picture) as figure:
+        figure.savefig(content, format="png", dpi=DPI, metadata={"Software": None})
+    return content.getvalue()
+
+
 def save(picture: Picture, path: Path) -> None:
-    """Write the figure with its title as PNG, atomically; its metadata hold no time and no version."""
-    with files.replacing(path) as temporary, rc_context(STYLE), headed(picture) as figure:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+    """Write the figure with its title as PNG, atomically."""
+    with files.replacing(path) as temporary:
+        temporary.write_bytes(png(picture))
 
 
 @contextmanager

@@ -31,7 +31,11 @@ LIMITS = {"maximum", "exclusiveMaximum"}
         ("lead_minutes: 120", "lead_minutes: soon", r"features.lead_minutes: .*valid integer.*got 'soon'"),
         ("alert_threshold: 0.25", "alert_threshold: 25", r"cost.alert_threshold: .*less than 1 \(got 25\)"),
         ('valid_from: "2013-09-01"', 'valid_from: "2014-09-01"', "split: .*periods must follow each other"),
-        ("halo_hours: 720", "halo_hours: 672", r"halo_hours 672 is less than the 718 that are needed: lookback_hours 672, the problem"),
+        (
+            "halo_hours: 720",
+            "halo_hours: 672",
+            r"halo_hours 672 is less than the 718 that are needed: lookback",
+        ),
         ("lookback_hours: 672", "lookback_hours: 48", r"lookback_hours 48 is less than 672, the longest window of a"),
         (
             "[constant, rate_table,",
