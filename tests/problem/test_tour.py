@@ -52,7 +52,9 @@ def test_it_ends_with_the_prediction_of_the_released_model() -> None:
     answer = json.loads(shown)
 
     text = TOUR.read_text()
+    (verdict,) = re.findall(r"`(log-loss [^`]*)`", text)
 
+    assert f"against baseline rate_table: {verdict}" in (ROOT / "docs/getting-started.md").read_text()
     assert answer["entity_id"] in text
     assert answer["alert"]
     assert f"gives VX29 a probability of {answer['probability']:.0%}".replace("%", " %") in text
