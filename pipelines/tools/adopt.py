@@ -47,8 +47,7 @@ NEXT_STEPS = """adopt: {name} has replaced the problem. Next:
   make train            data, features, models, gate, a release
   make serve            serves the release on 127.0.0.1:8000
   make docs-reference   the pages about its parameters and its API
-README.md and, in docs/, getting-started.md, results.md and tour.md still describe the old problem: rewrite them.
-docs/make-it-yours.md has the next steps."""
+README.md and pages in docs/ still describe the old problem: docs/make-it-yours.md, step 9, lists them."""
 
 
 class NotAdopted(ValueError):
