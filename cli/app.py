@@ -17,7 +17,7 @@ Examples:
   ontime replay --months 2              two months in production, in minutes
 
 Exit status: 0 done, 1 refused or failed (the reason is on stderr), 2 wrong usage, 130 interrupted. Settings are
-environment variables, ONTIME_...: listed in src/ontime/settings.py."""
+environment variables, ONTIME_...: listed in docs/settings.md."""
 
 
 def project_version() -> str:
@@ -39,8 +39,10 @@ def print_version(ctx: click.Context, _: click.Parameter, requested: bool) -> No
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print it.")
-@click.option("--quiet", "-q", is_flag=True, help="No progress, only results and errors.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=print_version, help="Print the version."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Show no progress, only results and errors.")
 def ontime(quiet: bool) -> None:
     """Train, serve, monitor and retrain a model, from any folder; `make` has most of these commands too."""
     if quiet:

@@ -6,11 +6,11 @@ import click
 
 from cli.project_commands import AS_JSON, ProjectCommand, ProjectPath
 
-VERSION = click.IntRange(min=1)
+RELEASE = click.argument("version", type=click.IntRange(min=1), help="The number of a release, such as 2.")
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("version", type=VERSION)
+@RELEASE
 @click.option("--force", is_flag=True, help="Override the gate, on record.")
 def promote(version: int, force: bool) -> None:
     """Make a published release live."""
@@ -28,17 +28,17 @@ def rollback() -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("version", type=VERSION)
+@RELEASE
 def shadow(version: int) -> None:
-    """Run a published release in shadow, beside the champion: it serves no traffic."""
+    """Run a published release in shadow: it scores every request, and serves no traffic."""
     from pipelines.operations import release_commands
 
     release_commands.main(lambda settings: release_commands.challenge(settings, str(version), 0))
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("version", type=VERSION)
-@click.option("--share", type=click.FloatRange(0, 1), required=True, help="Of the traffic, such as 0.1.")
+@RELEASE
+@click.option("--share", type=click.FloatRange(0, 1), required=True, help="The share of the traffic, such as 0.1.")
 def canary(version: int, share: float) -> None:
     """Let a published release serve a share of the traffic."""
     from pipelines.operations import release_commands
@@ -55,10 +55,10 @@ def withdraw() -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("version", type=VERSION)
-@click.option("--reason", required=True, help="Recorded with your name.")
+@RELEASE
+@click.option("--reason", required=True, help="Why, recorded with your name.")
 def approve(version: int, reason: str) -> None:
-    """Approve a release by name and with a reason, for policy.approval_required."""
+    """Approve the promotion of a release, where policy.approval_required is true."""
     from pipelines.operations import release_commands
 
     release_commands.main(lambda settings: release_commands.approve(settings, str(version), reason))
@@ -67,14 +67,14 @@ def approve(version: int, reason: str) -> None:
 @click.command(cls=ProjectCommand)
 @AS_JSON
 def compare(as_json: bool) -> None:
-    """Compare champion and challenger where both have scored and the outcome is known."""
+    """Compare champion and challenger on what both have scored and whose outcome is known."""
     from pipelines.tools import compare_releases
 
     compare_releases.main(as_json=as_json)
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("version", type=VERSION)
+@RELEASE
 @click.option("--to", "folder", type=ProjectPath(), required=True, help="The folder to write.")
 def pack(version: int, folder: Path) -> None:
     """Write the documentation of a version, as one page and as JSON."""
@@ -84,12 +84,12 @@ def pack(version: int, folder: Path) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("version", type=VERSION)
+@RELEASE
 @AS_JSON
 def reproduce(version: int, as_json: bool) -> None:
     """Rebuild a registered version from its recorded commit and parameters, and compare predictions.
 
-    Exit status 1: they differ.
+    The exit status is 1 if they differ.
     """
     from pipelines.tools import reproduce as reproduction
 

@@ -17,7 +17,7 @@ def monitor(as_json: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.option("--now", is_flag=True, help="Without a request by the policy.")
+@click.option("--now", is_flag=True, help="Retrain without a request by the policy.")
 def retrain(now: bool) -> None:
     """Retrain if the policy has requested it."""
     from pipelines.operations import retrain as operation
@@ -26,10 +26,12 @@ def retrain(now: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.option("--from", "start", type=DAY, metavar="DAY", help="The first day.")
+@click.option(
+    "--from", "start", type=DAY, metavar="DAY", help="The first day.  [default: the first of the monitor's window]"
+)
 @click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
 @click.option("--against-from", type=DAY, metavar="DAY", help="Compare with these days, not with the reference.")
-@click.option("--against-until", type=DAY, metavar="DAY")
+@click.option("--against-until", type=DAY, metavar="DAY", help="The day after the last one of these.")
 @AS_JSON
 def diagnose(
     start: datetime | None,
@@ -38,7 +40,7 @@ def diagnose(
     against_until: datetime | None,
     as_json: bool,
 ) -> None:
-    """Explain why predictions got worse than the release's reference."""
+    """Explain why predictions are worse than on the release's reference data: reports/diagnosis.html."""
     if against_until and not against_from:
         raise click.UsageError("--against-until needs --against-from")
     from pipelines.tools import diagnose as tool

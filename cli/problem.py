@@ -8,8 +8,8 @@ from cli.project_commands import ExistingPath, ProjectCommand
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("name")
-@click.argument("source", type=ExistingPath(), metavar="FILE")
+@click.argument("name", help="The name of the problem, such as noshows.")
+@click.argument("source", type=ExistingPath(), metavar="FILE", help="The csv or parquet file.")
 @click.option("--label", required=True, help="The column that is predicted.")
 @click.option("--time", default="", help="The column with the time of the event.")
 def new_problem(name: str, source: Path, label: str, time: str) -> None:
@@ -24,26 +24,26 @@ def new_problem(name: str, source: Path, label: str, time: str) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("folder", type=ExistingPath())
+@click.argument("folder", type=ExistingPath(), help="The folder that new-problem wrote, such as examples/noshows.")
 def decisions(folder: Path) -> None:
-    """List the open decisions of a new problem."""
+    """List the decisions that are still open in a new problem."""
     from pipelines.tools import open_decisions
 
     open_decisions.main(folder)
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("folder", type=ExistingPath())
+@click.argument("folder", type=ExistingPath(), help="The folder of the other problem, such as examples/bikes.")
 @click.option("--replace", is_flag=True, help="Also delete the models and the records of this problem.")
 def adopt(folder: Path, replace: bool) -> None:
-    """Replace this problem with another one, such as examples/bikes."""
+    """Replace this problem with another one."""
     from pipelines.tools import adopt as adoption
 
     adoption.main(folder, replace=replace)
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("name")
+@click.argument("name", help="The new name, such as punctual.")
 def rename(name: str) -> None:
     """Rename the project in every file and path."""
     from pipelines.tools import rename as renaming
@@ -53,7 +53,7 @@ def rename(name: str) -> None:
 
 @click.command(cls=ProjectCommand)
 def profile() -> None:
-    """Write the limits of measured columns, from the dataset of params.yaml."""
+    """Write the limits by which the contract checks measured columns, from the dataset of params.yaml."""
     from pipelines.tools import profile_columns
 
     profile_columns.main()

@@ -8,9 +8,15 @@ import click
 
 from cli.project_commands import AS_JSON, DAY, ExistingPath, ProjectCommand, ProjectPath, ProjectPlace, date_of
 
+BACKUP = click.argument(
+    "place",
+    type=ProjectPlace(ExistingPath()),
+    help="The folder of a backup, or its address, such as s3://bucket/monday.",
+)
+
 
 @click.command(cls=ProjectCommand)
-@click.option("--test-period", is_flag=True, help="The whole test period, so that there are entities to predict.")
+@click.option("--test-period", is_flag=True, help="Write the whole test period, so that there are entities to predict.")
 def materialise(test_period: bool) -> None:
     """Write new features and outcomes to the online store."""
     from pipelines.operations import materialise as operation
@@ -19,10 +25,10 @@ def materialise(test_period: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("source", type=ExistingPath(), metavar="FILE_OR_FOLDER")
+@click.argument("source", type=ExistingPath(), metavar="FILE_OR_FOLDER", help="What to score: csv or parquet.")
 @click.option("--to", "output", type=ProjectPath(), required=True, help="The parquet file to write.")
 @click.option("--history", type=ExistingPath(), help="Build features from these tables, such as data/validated.")
-@click.option("--release", "version", metavar="VERSION", help="[default: the live release]")
+@click.option("--release", "version", metavar="VERSION", help="The release to score with.  [default: the live release]")
 @click.option("--reasons", is_flag=True, help="Also explain each prediction, as JSON (slow).")
 @click.option("--strict", is_flag=True, help="Stop at the first invalid row.")
 @click.option("--log", is_flag=True, help="Also write the predictions to the production log.")
@@ -92,7 +98,7 @@ def backup(place: str | None) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("place", type=ProjectPlace(ExistingPath()))
+@BACKUP
 def verify_backup(place: str) -> None:
     """Check that a backup is complete and unchanged."""
     from pipelines.tools import backup as tool
@@ -101,8 +107,8 @@ def verify_backup(place: str) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("place", type=ProjectPlace(ExistingPath()))
-@click.option("--replace", is_flag=True, help="Replace existing data, and keep them beside it.")
+@BACKUP
+@click.option("--replace", is_flag=True, help="Replace existing data, which are kept under another name.")
 def restore(place: str, replace: bool) -> None:
     """Restore a backup."""
     from pipelines.tools import backup as tool
@@ -111,10 +117,10 @@ def restore(place: str, replace: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("name")
-@click.argument("scopes", nargs=-1, required=True)
+@click.argument("name", help="Who uses the key.")
+@click.argument("scopes", nargs=-1, required=True, help="Of predict, outcomes and admin.")
 def key(name: str, scopes: Sequence[str]) -> None:
-    """Create an API key and print it, once. Scopes: predict, outcomes, admin.
+    """Create an API key and print it, once.
 
     \b
     ontime key desk predict outcomes
@@ -130,7 +136,7 @@ def key(name: str, scopes: Sequence[str]) -> None:
 def audit(head: str | None, as_json: bool) -> None:
     """Verify that no row of decisions was changed, and write who decided what to var/audit.html.
 
-    Exit status 1: a row was changed, or no row has the noted head.
+    The exit status is 1 if a row was changed, or if no row has the noted head.
     """
     from pipelines.tools import audit as tool
 
@@ -138,8 +144,8 @@ def audit(head: str | None, as_json: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("entity_ids", nargs=-1, required=True, metavar="ENTITY...")
-@click.option("--reason", required=True, help="Recorded, such as the number of a request.")
+@click.argument("entity_ids", nargs=-1, required=True, metavar="ENTITY...", help="The identifiers, as in entity_id.")
+@click.option("--reason", required=True, help="Why, recorded: such as the number of a request.")
 def forget(entity_ids: Sequence[str], reason: str) -> None:
     """Erase what is stored about entities."""
     from pipelines.tools import forget as tool
@@ -148,7 +154,7 @@ def forget(entity_ids: Sequence[str], reason: str) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("entity_id", metavar="ENTITY")
+@click.argument("entity_id", metavar="ENTITY", help="The identifier, as in entity_id.")
 @click.option("--to", "folder", type=ProjectPath(), required=True, help="The folder to write.")
 def export(entity_id: str, folder: Path) -> None:
     """Write everything that is stored about an entity as JSON."""

@@ -15,7 +15,7 @@ from ontime import environment
 
 INTERRUPTED = 128 + signal.SIGINT  # as shells report a process that Ctrl-C has ended
 DAY = click.DateTime(["%Y-%m-%d"])
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="The result as JSON, for scripts.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON, for scripts.")
 
 
 def date_of(moment: datetime | None) -> date | None:

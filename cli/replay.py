@@ -8,11 +8,11 @@ from cli.project_commands import DAY, ProjectCommand, date_of
 
 
 @click.command(cls=ProjectCommand)
-@click.option("--months", type=click.IntRange(1, 12), help="Only so many months.")
+@click.option("--months", type=click.IntRange(1, 12), help="The number of months.  [default: all]")
 @click.option("--from", "start", type=DAY, metavar="DAY", help="The first day, such as 2013-06-01.")
 @click.option("--until", type=DAY, metavar="DAY", help="The day after the last one.")
-@click.option("--dataset", help="Another dataset than that of params.yaml.")
-@click.option("--stream", is_flag=True, help="Through a broker: `ontime stream` predicts instead of the service.")
+@click.option("--dataset", help="The dataset to replay.  [default: that of params.yaml]")
+@click.option("--stream", is_flag=True, help="Predict with `ontime stream` from a broker, instead of the service.")
 def replay(
     months: int | None, start: datetime | None, until: datetime | None, dataset: str | None, stream: bool
 ) -> None:

@@ -24,11 +24,11 @@ def train() -> None:
 
 
 @click.command()
-@click.option("--host", help="An address of this machine.  [default: 127.0.0.1]")
-@click.option("--port", type=click.IntRange(1, 65535), help="[default: 8000]")
-@click.option("--workers", type=click.IntRange(1, 64), help="Processes.  [default: 1]")
+@click.option("--host", help="The address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(1, 65535), help="The port to listen on.  [default: 8000]")
+@click.option("--workers", type=click.IntRange(1, 64), help="The number of processes.  [default: 1]")
 def serve(host: str | None, port: int | None, workers: int | None) -> None:
-    """Serve the live release. The options are short for ONTIME_HOST, ONTIME_PORT and ONTIME_WORKERS."""
+    """Serve the live release. The options override ONTIME_HOST, ONTIME_PORT and ONTIME_WORKERS."""
     options = {"ONTIME_HOST": host, "ONTIME_PORT": port, "ONTIME_WORKERS": workers}
     variables = {**os.environ, **{name: str(value) for name, value in options.items() if value is not None}}
     os.chdir(environment.ROOT)
@@ -48,16 +48,16 @@ def ui() -> None:
 @click.command(cls=ProjectCommand)
 @AS_JSON
 def doctor(as_json: bool) -> None:
-    """Say what is installed, where things are written, which release is live, and what would stop a command."""
+    """Report what is installed, where things are written, which release is live, and what would stop a command."""
     from pipelines.tools import doctor as tool
 
     tool.main(as_json=as_json)
 
 
 @click.command()
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]), metavar="SHELL", help="bash, zsh or fish.")
 def completion(shell: str) -> None:
-    """Print a script that completes commands and options: eval "$(ontime completion bash)"."""
+    """Print a script with which a shell completes commands and options: eval "$(ontime completion bash)"."""
     from click.shell_completion import get_completion_class
 
     group = click.get_current_context().find_root().command

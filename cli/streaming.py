@@ -12,18 +12,18 @@ TIME = click.DateTime(["%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%MZ", "%Y-%m-%dT%H:%M:%SZ"
 
 @click.command(cls=ProjectCommand)
 @click.option("--from", "first", type=TIME, metavar="TIME", help="The first prediction moment, in UTC.  [default: now]")
-@click.option("--tables", type=ExistingPath(), help="Folder of the tables without a moment.  [default: data/ingested]")
-@click.option("--simulated", is_flag=True, help="The clock is that of the messages: nothing is too early.")
-@click.option("--accept-loss", is_flag=True, help="Read from what the broker has, although it has lost messages.")
-@click.option("--status", is_flag=True, help="Print up to when everything is known and scored, and stop.")
+@click.option("--tables", type=ExistingPath(), help="The tables without a moment.  [default: data/ingested]")
+@click.option("--simulated", is_flag=True, help="Take the time from the messages: nothing is too early.")
+@click.option("--accept-loss", is_flag=True, help="Continue with what the broker has, although it lost messages.")
+@click.option("--status", is_flag=True, help="Print up to when everything is known and scored, and exit.")
 @AS_JSON
 def stream(
     first: datetime | None, tables: Path | None, simulated: bool, accept_loss: bool, status: bool, as_json: bool
 ) -> None:
-    """Score entities from a stream of events, until Ctrl-C; --json is for --status.
+    """Score entities from a stream of events, until Ctrl-C.
 
     Without ONTIME_BROKER it starts a broker of its own in var/broker. Several may run on one database: one of them
-    reads, all of them score.
+    reads, all of them score. --json needs --status.
     """
     from pipelines.operations import stream as operation
 
@@ -42,8 +42,10 @@ def feed() -> None:
 
 
 @click.command("dead-letters", cls=ProjectCommand)
-@click.option("--resend", "resent", type=int, multiple=True, metavar="NUMBER", help="Send this message again.")
-@click.option("--resend-all", is_flag=True, help="Send all messages again that were not yet.")
+@click.option(
+    "--resend", "resent", type=int, multiple=True, metavar="NUMBER", help="Send this message again. Can be repeated."
+)
+@click.option("--resend-all", is_flag=True, help="Send all messages that were not sent again yet.")
 @AS_JSON
 def dead_letters(resent: tuple[int, ...], resend_all: bool, as_json: bool) -> None:
     """Show the messages that the stream could not use, or send them again."""

@@ -28,7 +28,7 @@ SECTIONS = {
         "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README",
         "CHANGELOG",
     ),
-    "Reference": ("docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
+    "Reference": ("docs/cli", "docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
     "Decisions": (DECISIONS,),
 }  # fmt: skip
 INCLUDED = (

@@ -1,18 +1,43 @@
-"""The reference of settings is what the code says, and the pages of routes and parameters have all of them."""
+"""The pages about settings and commands are what the code says; those of routes and parameters have all of them."""
 
 import re
+from collections.abc import Iterator
 
+import click
 import pytest
 
-from docs.site import architecture, badges, http_api_page, params_page, settings_page
+from cli.app import ontime
+from docs.site import architecture, badges, cli_page, http_api_page, params_page, settings_page
 from ontime.params import Params
 from ontime.settings import PREFIX, Settings
 from serving.app import create_app
 from tests import PARAMS_YAML, ROOT
 
 
+def all_commands(group: click.Group) -> Iterator[tuple[str, click.Command]]:
+    """By path, such as `ontime study card`."""
+    for command in group.commands.values():
+        yield f"{group.name} {command.name}", command
+        if isinstance(command, click.Group):
+            yield from ((f"{group.name} {path}", inner) for path, inner in all_commands(command))
+
+
 def test_the_page_of_settings_is_up_to_date() -> None:
     assert (ROOT / "docs/settings.md").read_text() == settings_page.page(), "run make docs-reference"
+
+
+def test_the_page_of_the_command_line_is_up_to_date() -> None:
+    assert (ROOT / "docs/cli.md").read_text() == cli_page.page(ontime, ontime.sections), "run make docs-reference"
+
+
+def test_every_argument_and_option_of_every_command_has_a_meaning() -> None:
+    page = cli_page.page(ontime, ontime.sections)
+
+    for path, command in all_commands(ontime):
+        section = page.partition(f"### {path}\n")[2].partition("\n### ")[0]
+        meanings = re.findall(r"^\| `[^`]+` \| (.*) \|$", section, re.MULTILINE)
+        assert len(meanings) == len(command.params)
+        assert all(re.match(r"\w", each) for each in meanings), (path, meanings)
 
 
 @pytest.mark.parametrize("theme", architecture.COLOURS)
