@@ -28,6 +28,7 @@ from bench.feast_report import feast_report, print_feast
 from bench.feast_tables import UNKNOWN, JoinQuestion, differing_rows
 from bench.redis_server import running_redis
 from ontime import database, features, online_store, schema
+from ontime.counts import counted
 from ontime.datasets import KEY
 from ontime.declaration import Question
 from ontime.params import load_params
@@ -99,7 +100,9 @@ def differing_from(rows: pd.DataFrame, returned: pd.DataFrame, store: str) -> in
     if len(returned) != len(expected):
         raise SystemExit(f"bench-feast: {store} returns {len(returned):,} rows instead of {len(expected):,}")
     if differing := differing_rows(expected, returned):
-        raise SystemExit(f"bench-feast: {store} returns other values than the feature table for {differing:,} rows")
+        raise SystemExit(
+            f"bench-feast: {store} returns other values than the feature table for {counted(differing, 'row')}"
+        )
     return differing
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 from monitoring.alerts import Alert, Tier
+from ontime.counts import counted
 from ontime.params import Policy
 from ontime.schema import WORDS
 
@@ -125,7 +126,7 @@ def _retraining_action(state: DayState, policy: Policy) -> Decision:
     if worse:
         reason = _names(worse)
     elif age >= policy.refresh_days:
-        reason = f"{age} days since the last training, the maximum is {policy.refresh_days}"
+        reason = f"{counted(age, 'day')} since the last training, the maximum is {policy.refresh_days}"
     else:
         return Decision(Action.NOTHING, "nothing is wrong")
     obstacle = _obstacle(state, policy)
@@ -139,7 +140,7 @@ def _obstacle(state: DayState, policy: Policy) -> str | None:
     if state.too_early is not None:
         return state.too_early
     if state.retrainings and (elapsed := (state.day - max(state.retrainings)).days) < policy.cooldown_days:
-        return f"the last retraining was {elapsed} days ago, the cooldown is {policy.cooldown_days}"
+        return f"the last retraining was {counted(elapsed, 'day')} ago, the cooldown is {policy.cooldown_days}"
     recent = sum((state.day - day).days < policy.budget_days for day in state.retrainings)
     if recent >= policy.budget:
         return f"the budget of {policy.budget} retrainings in {policy.budget_days} days is used up"

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from threading import Event, Thread
 
+from ontime.counts import counted
 from serving import metrics
 
 FLUSH_SECONDS = 0.05
@@ -52,7 +53,8 @@ class LogStream(io.TextIOBase):
         texts = [self._waiting.popleft() for _ in range(len(self._waiting))]
         if self._dropped:
             dropped, self._dropped = self._dropped, 0
-            texts.append(f'{{"level":"warning","message":"{dropped} lines of the log were dropped"}}\n')
+            lines = counted(dropped, "line of the log was", "lines of the log were")
+            texts.append(f'{{"level":"warning","message":"{lines} dropped"}}\n')
         content = "".join(texts).encode(errors="replace")
         try:
             while content:

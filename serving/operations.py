@@ -8,6 +8,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ontime import database, database_tables, release, release_pointer
+from ontime.counts import counted
 from ontime.live_releases import LiveReleases
 from ontime.release import ReleaseRefused
 from ontime.release_pointer import Pointer
@@ -115,9 +116,11 @@ def health_notes(model_store: ModelStore, prediction_log: PredictionLog) -> tupl
     if prediction_log.refusal is not None:
         notes.append(f"the service returns no prediction: {prediction_log.refusal}")
     elif prediction_log.database_error is not None:
-        notes.append(f"the database is down: {len(prediction_log.spool)} predictions are in the spool")
+        spooled = counted(len(prediction_log.spool), "prediction is", "predictions are")
+        notes.append(f"the database is down: {spooled} in the spool")
     elif waiting := len(prediction_log.spool):
-        notes.append(f"{waiting} predictions of the spool are being written to the database")
+        written = counted(waiting, "prediction of the spool is", "predictions of the spool are")
+        notes.append(f"{written} being written to the database")
     if prediction_log.spool_error is not None:
         notes.append("neither the database nor the spool accepts predictions, so the service returns none")
     return (*notes, *threads.notes(), *monitoring_notes(prediction_log.monitoring))

@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlsplit
 from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined] # it does not export it
 
+from ontime.counts import counted
 from pipelines.brokers.interface import PATIENCE_SECONDS, BrokerUnavailable, Message
 from pipelines.brokers.kafka_reader import KafkaReader, Options
 
@@ -82,7 +83,8 @@ class KafkaBroker:
             if self._producer is not None:
                 self._producer.purge()
                 self._producer = None
-            reason = errors[0].str() if errors else f"{unsent} messages were not stored in {PATIENCE_SECONDS:g} seconds"
+            count = counted(unsent, "message was", "messages were")
+            reason = errors[0].str() if errors else f"{count} not stored in {PATIENCE_SECONDS:g} seconds"
             raise BrokerUnavailable(self._address, reason)
 
     def _partitions(self, topic: str) -> list[int]:

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ontime import database
+from ontime.counts import counted
 from ontime.database_tables import dead_letters
 from ontime.settings import load_settings
 from pipelines.brokers import Broker, BrokerUnavailable, Message
@@ -54,7 +55,8 @@ def main(resent: Sequence[int] = (), *, resend_all: bool = False, as_json: bool 
                 count = resend(engine, broker, None if resend_all else resent)
         except (KeyError, BrokerUnavailable) as error:
             sys.exit(f"dead-letters: {error.args[0]}")
-        print(json.dumps({"resent": count}) if as_json else f"dead-letters: {count:,} messages were sent again")
+        sent = counted(count, "message was", "messages were")
+        print(json.dumps({"resent": count}) if as_json else f"dead-letters: {sent} sent again")
         return
     rows = letters(engine)
     if as_json:
@@ -62,7 +64,7 @@ def main(resent: Sequence[int] = (), *, resend_all: bool = False, as_json: bool 
         listing = [{name: getattr(row, name) for name in fields} | {"body": _text(row.body)} for row in rows]
         print(json.dumps(listing, default=str))
         return
-    print(f"dead-letters: {len(rows):,} messages could not be used and were not sent again")
+    print(f"dead-letters: {counted(len(rows), 'unusable message')}, not sent again yet")
     for row in rows[:SHOWN]:
         place = f"{row.place}: " if row.place else ""
         print(f"{row.letter_id:6} {row.topic} {row.partition}/{row.offset}  {place}{row.reason}")

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 
 from monitoring.policy import Action
 from ontime import database, environment, files, local_time, locks, refusal, release_pointer, signatures, sources
+from ontime.counts import counted
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
 from ontime.settings import PREFIX, Settings, load_settings
@@ -93,10 +94,8 @@ def too_early(params: Params, day: date) -> str | None:
     left = max(0, (day - first).days + 1 - held_out)
     if left >= params.retrain.train_days:
         return None
-    return (
-        f"{left} days of {params.dataset} are available for training, and retrain.train_days requires "
-        f"{params.retrain.train_days}"
-    )
+    available = counted(left, f"day of {params.dataset} is", f"days of {params.dataset} are")
+    return f"{available} available for training, and retrain.train_days requires {params.retrain.train_days}"
 
 
 def _why(engine: sa.Engine, day: date) -> str:

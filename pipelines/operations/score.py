@@ -32,6 +32,7 @@ from pydantic import SecretStr
 
 from ontime import batch_scoring, database, features, files, locks, partitions, release, release_pointer
 from ontime.batch_scoring import LookUp, Scored
+from ontime.counts import counted
 from ontime.datasets import KEY
 from ontime.declaration import EntityRequest, Question
 from ontime.online import OnlineRow
@@ -82,8 +83,8 @@ class Result(NamedTuple):
         if self.without_features:
             text += f", {self.without_features:,} of them without features (flag request_only)"
         if self.reused_parts:
-            text += f", continued after {self.reused_parts} parts"
-        return f"{text}; {self.rejected:,} rows rejected: {self.rejections}" if self.rejected else text
+            text += f", continued after {counted(self.reused_parts, 'part')}"
+        return f"{text}; {counted(self.rejected, 'row')} rejected: {self.rejections}" if self.rejected else text
 
 
 def from_history(tables_in: Place, params: FeatureParams, question: Question) -> LookUp:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from ontime import batch_scoring, online
 from ontime.batch_scoring import FIELDS, REQUIRED
+from ontime.counts import counted
 
 CHUNK_ROWS = 20_000
 SUFFIXES = (".csv", ".parquet")
@@ -60,7 +61,7 @@ def _csv_chunks(path: Path) -> Iterator[Chunk]:
                         numbers.append(number)
                         records.append({name: batch_scoring.value_of_text(kind, row[at]) for name, at, kind in cells})
                     elif row:  # an empty line is no row, but counts as one
-                        unreadable.append((number, f"has {len(row)} columns, the header has {len(header)}"))
+                        unreadable.append((number, f"has {counted(len(row), 'column')}, the header has {len(header)}"))
                 yield Chunk(path.name, numbers, records, unreadable)
         except csv.Error as error:
             raise NotScored(f"{path}, line {lines.line_num}: {error}") from None

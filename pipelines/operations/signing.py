@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 
 from ontime import files, locks, release, release_check, signatures
+from ontime.counts import counted
 from ontime.release import MANIFEST, SIGNATURE, ReleaseRefused
 from ontime.settings import Settings, load_settings
 from ontime.signatures import NoSigningKey
@@ -68,7 +69,7 @@ def sign_unsigned(settings: Settings) -> str:
 
 def rotate(settings: Settings) -> str:
     signed = rotate_key(settings)
-    return f"new key in {signatures.signing_key_path()}, the only one trusted; signed {len(signed)} releases"
+    return f"new key in {signatures.signing_key_path()}, the only one trusted; signed {counted(len(signed), 'release')}"
 
 
 def create_key(settings: Settings) -> str:  # noqa: ARG001  a command like the other two

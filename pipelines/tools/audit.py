@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from ontime import database, decision_chain, files, locks
+from ontime.counts import counted
 from ontime.decision_chain import Break
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import pages
@@ -73,10 +74,10 @@ class Audit(NamedTuple):
                 f"no row has the noted head {self.noted_head}: rows at the end were deleted, or the chain was computed "
                 "again"
                 if self.noted_id is None
-                else f"row {self.noted_id} has the noted head, {len(self.lines)} rows in all"
+                else f"row {self.noted_id} has the noted head, {counted(len(self.lines), 'row')} in all"
             )
         if not self.breaks:
-            sentences.append(f"{len(self.lines)} decisions, each continues the one before it")
+            sentences.append(f"{counted(len(self.lines), 'decision')}, each continues the one before it")
         return [*sentences, f"head {self.head}: note it outside of this database; make audit HEAD={self.head}"]
 
 

@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ontime import database, files, locks, redis_copy
+from ontime.counts import counted
 from ontime.progress import progress_bar
 from ontime.settings import BadSettings, Settings, load_settings
 from pipelines.tools import backup_stores
@@ -196,5 +197,5 @@ def main(name: str, place: str | None, action: Callable[[Settings, str], Invento
         inventory = action(settings, place)
     except (NotBackedUp, BadSettings, *STORE_ERRORS) as error:
         sys.exit(f"{name}: {error}")
-    contents = f"{', '.join(inventory.parts)}; {len(inventory.sha256):,} files"
+    contents = f"{', '.join(inventory.parts)}; {counted(len(inventory.sha256), 'file')}"
     print(f"{name}: {place}: {contents}, made {inventory.made_at:%Y-%m-%d %H:%M} UTC")

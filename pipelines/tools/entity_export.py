@@ -19,6 +19,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ontime import database, database_tables, erasure, files, locks, online_store, release, schema
+from ontime.counts import counted
 from ontime.decision_chain import exclusive_transaction
 from ontime.declaration import ENTITY_ID, Question
 from ontime.problem import PROBLEM
@@ -186,7 +187,8 @@ def export_entity(settings: Settings, engine: sa.Engine, entity_id: str, folder:
     counts = {name: len(content[name]["rows"]) for name in ABOUT if content[name]["rows"]}
     with exclusive_transaction(engine) as connection:
         digest = erasure.entity_hash(erasure.hash_key(connection), entity_id)
-        evidence = {"entities": [digest], "rows": counts, "reason": f"{sum(counts.values())} rows about one entity"}
+        reason = f"{counted(sum(counts.values()), 'row')} about one entity"
+        evidence = {"entities": [digest], "rows": counts, "reason": reason}
         database.append_decision(connection, "export", "exported", evidence, actor=settings.actor)
     return path
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from ontime import database, erasure, locks, redis_copy
+from ontime.counts import counted
 from ontime.decision_chain import exclusive_transaction
 from ontime.declaration import ENTITY_ID
 from ontime.redis_connection import RedisFailed
@@ -48,9 +49,10 @@ class Erasure(NamedTuple):
         erased = ", ".join(f"{count} in {place}" for place, count in self.counts.items() if count)
         lines = [f"erased {erased}" if erased else "nothing was stored"]
         if self.spool.waiting:
+            waiting = counted(self.spool.waiting, "prediction waits", "predictions wait")
             lines.append(
-                f"{self.spool.waiting} predictions wait in the spool of a running service, which drops them when it "
-                "writes the spool to the database"
+                f"{waiting} in the spool of a running service, which drops what is erased when it writes the spool to "
+                "the database"
             )
         if self.is_copied:
             lines.append(

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from ontime import files
+from ontime.counts import counted
 from pipelines.layout import replacing_folder
 from pipelines.operations.raw_files import RAW
 from pipelines.tools import open_decisions, skeleton
@@ -53,5 +54,6 @@ def main(name: str, source: Path, label: str, time: str = "") -> None:
     except NotWritten as error:
         sys.exit(f"new-problem: {error}")
     decisions = open_decisions.open_in(target)
-    print(f"new-problem: wrote {target}; {len(decisions)} decisions are open:", *decisions, sep="\n  ")
+    count = counted(len(decisions), "decision is", "decisions are")
+    print(f"new-problem: wrote {target}; {count} open:", *decisions, sep="\n  ")
     print(f"Make each decision below its mark, and remove the mark; then commit, and make adopt FROM={target}")

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ontime import locks
+from ontime.counts import counted
 from pipelines.operations import git
 
 UNCHANGED = {"LICENSE", "NOTICE"}
@@ -27,7 +28,7 @@ RUFF_COMMANDS = (
     ("format", "--quiet"),
     ("check", "--select=E501", "--add-noqa", "--quiet"),
 )
-NEXT_STEPS = """rename: {old} is {new} in {count} files; LICENSE and NOTICE keep the old name. Next:
+NEXT_STEPS = """rename: {old} is {new} in {files}; LICENSE and NOTICE keep the old name. Next:
   make check
   git add -A && git commit -m 'Rename {old} to {new}'
   make train            reports models that differ: their files contain the name
@@ -141,4 +142,4 @@ def main(name: str) -> None:
             old, count = rename(name)
     except (NotRenamed, git.GitRefused, locks.Busy) as error:
         sys.exit(f"rename: {error}")
-    print(NEXT_STEPS.format(old=old, new=name, count=count))
+    print(NEXT_STEPS.format(old=old, new=name, files=counted(count, "file")))

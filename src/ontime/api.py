@@ -18,6 +18,7 @@ import pandas as pd
 
 from ontime import batch_scoring, database, features, release, release_pointer
 from ontime.batch_scoring import FIELDS, LookUp, Rejected
+from ontime.counts import counted
 from ontime.datasets import Tables
 from ontime.declaration import EntityRequest
 from ontime.params import load_params
@@ -38,7 +39,8 @@ class NotARequest(ValueError):
     def __init__(self, rejected: Sequence[Rejected]) -> None:
         first = rejected[0]
         super().__init__(
-            f"row {first.place}: {first.field}: {first.reason} (got {first.value}); {len(rejected)} invalid rows"
+            f"row {first.place}: {first.field}: {first.reason} (got {first.value}); "
+            f"{counted(len(rejected), 'invalid row')}"
         )
         self.rejected = rejected
 

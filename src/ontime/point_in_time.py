@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ontime import schema, sources
+from ontime.counts import counted
 from ontime.datasets import KEY, Tables
 from ontime.refusal import Refusal
 
@@ -80,9 +81,10 @@ def _build_as_of(tables: Tables, build: Callable[[Tables], pd.DataFrame], moment
 def _refuse_difference(expected: pd.DataFrame, actual: pd.DataFrame, moment: pd.Timestamp) -> None:
     missing = expected.index.difference(actual.index)
     if len(missing):
+        rows = counted(len(missing), "row is", "rows are")
         raise FutureLeak(
-            f"{len(missing)} rows, such as {missing[0]}, are not known at {moment:%Y-%m-%d %H:%MZ}, but their "
-            "prediction moment is earlier: `ahead` in problem/data.py must be longer than features.lead_minutes"
+            f"{rows} not known at {moment:%Y-%m-%d %H:%MZ}, such as {missing[0]}, although the prediction moment is "
+            "earlier: `ahead` in problem/data.py must be longer than features.lead_minutes"
         )
     rebuilt = actual.loc[expected.index]
     differing = {str(name): wrong for name in expected if (wrong := _differs(expected[name], rebuilt[name])).any()}

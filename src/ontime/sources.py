@@ -6,6 +6,7 @@ from datetime import datetime
 import pandas as pd
 
 from ontime import schema
+from ontime.counts import counted
 from ontime.datasets import Dataset, SourceBroken, Table, Tables
 from ontime.problem.data import DATA
 from ontime.refusal import Refusal
@@ -68,9 +69,10 @@ def _refuse_wrong_rows(table: Table, rows: pd.DataFrame, columns: dict[str, list
     if absent := [name for name in needed if name not in rows]:
         raise SourceBroken(f"{table.name}: the dataset's `read` does not return the column {', '.join(absent)}")
     if table.moment and (timeless := rows.index[rows[table.moment].isna()]).size:
+        count = counted(timeless.size, "row has", "rows have")
         raise SourceBroken(
-            f"{table.name}.{table.moment}: {timeless.size:,} rows have no time, the first is row {timeless[0]}: "
-            "`read` must leave them out"
+            f"{table.name}.{table.moment}: {count} no time, the first is row {timeless[0]}: "
+            "`read` must leave out such rows"
         )
     if table.moment is None and table.name in columns:
         raise SourceBroken(f"{table.name}: `read` yields this table twice: yield a table without a moment once, whole")

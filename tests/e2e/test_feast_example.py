@@ -127,7 +127,7 @@ def test_a_value_that_differs_in_the_last_bit_is_counted(rows: pd.DataFrame) -> 
 
 
 def test_a_store_that_returns_other_values_stops_the_bench(rows: pd.DataFrame) -> None:
-    with pytest.raises(SystemExit, match="other values than the feature table for 1 rows"):
+    with pytest.raises(SystemExit, match="other values than the feature table for 1 row"):
         differing_from(rows, rows.iloc[[*range(ROWS), 0]], "a store")  # a value for the unknown entity
 
 

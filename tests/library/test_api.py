@@ -83,7 +83,7 @@ def test_without_the_online_store_a_model_has_the_request_alone(flights: pd.Data
 def test_a_row_that_is_no_request_is_named(flights: pd.DataFrame) -> None:
     flights["dest"] = [*flights["dest"][:7], "nowhere", *flights["dest"][8:]]
 
-    with pytest.raises(NotARequest, match=r"^row 7: dest: .* \(got 'nowhere'\); 1 invalid rows$") as refused:
+    with pytest.raises(NotARequest, match=r"^row 7: dest: .* \(got 'nowhere'\); 1 invalid row$") as refused:
         ontime.score(flights)
 
     assert [each.place for each in refused.value.rejected] == [7]

@@ -134,7 +134,7 @@ def test_a_name_that_would_not_work_is_refused_and_nothing_changes(name: str, re
 def test_uncommitted_work_is_refused(project: Path) -> None:
     (project / "report.py").write_text("print(1)\n")
 
-    with pytest.raises(git.GitRefused, match="commit or stash your changes first: 1 files"):
+    with pytest.raises(git.GitRefused, match="commit or stash your changes first: 1 file"):
         rename.rename("newname")
 
 
