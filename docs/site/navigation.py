@@ -25,8 +25,8 @@ SECTIONS = {
         "docs/benchmarks",
     ),
     "Operate": (
-        "docs/commands", "infra/README", "infra/runbook", "infra/kubernetes/README", "infra/terraform/README",
-        "CHANGELOG",
+        "docs/commands", "docs/sizing", "infra/README", "infra/runbook", "infra/kubernetes/README",
+        "infra/terraform/README", "CHANGELOG",
     ),
     "Reference": ("docs/cli", "docs/settings", "docs/params", "docs/http-api", "docs/python-api"),
     "Decisions": (DECISIONS,),

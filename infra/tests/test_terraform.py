@@ -407,6 +407,16 @@ def test_the_costs_in_the_readme_are_those_that_the_command_computes() -> None:
     assert all(cost.table(sheet, bill) in readme for bill in sheet.bills)
 
 
+def test_the_page_about_sizing_has_their_sums_and_prices() -> None:
+    sheet, page = cost.load_prices(), (ROOT / "docs/sizing.md").read_text()
+    everything, machine = (sum(map(sheet.dollars, lines)) for lines in sheet.bills.values())
+
+    assert f"{everything:.0f} dollars for two tasks" in page
+    assert f"{machine:.0f} dollars for one small machine" in page
+    assert f"vCPU hours | {sheet.prices['fargate_cpu'].usd} |" in page
+    assert f"GB | {sheet.prices['postgres_disk'].usd} |" in page
+
+
 def test_every_price_is_used_and_the_sizes_are_those_of_the_variables() -> None:
     sheet, variables = cost.load_prices(), (MODULE / "variables.tf").read_text()
     lines = {line.what: line for bill in sheet.bills.values() for line in bill}
