@@ -12,7 +12,7 @@ SECTIONS = {
         "docs/getting-started", "docs/troubleshooting", "docs/faq", "docs/glossary", "docs/rubric", "docs/comparison",
         "CONTRIBUTING",
     ),
-    "Tour": ("docs/tour", "docs/notebook"),
+    "Tour": ("docs/tour", "docs/episodes", "docs/notebook"),
     "Make it yours": ("docs/make-it-yours", "docs/models"),
     "How it works": (
         "docs/architecture", "docs/how-it-works", "docs/code", "docs/features", "docs/gate", "docs/service",

@@ -26,6 +26,7 @@ NAMES = (
             "benchmarks",
             "code",
             "commands",
+            "episodes",
             "faq",
             "getting-started",
             "how-it-works",
@@ -34,6 +35,7 @@ NAMES = (
             "results",
             "rubric",
             "service",
+            "sizing",
             "streaming",
             "troubleshooting",
         )

@@ -67,3 +67,14 @@ def test_the_examples_print_what_the_page_says() -> None:
 
     assert results.attempted > 10
     assert results.failed == 0
+
+
+def test_all_pages_have_the_same_probability_of_its_flight() -> None:
+    shown, episode = (
+        re.findall(r'"VX29-JFK-20131127T2355Z",\s*"probability": ?([\d.]+)', (ROOT / f"docs/{page}.md").read_text())
+        for page in ("getting-started", "episodes")
+    )
+
+    assert len(shown) == 1
+    assert episode == shown
+    assert f"gives VX29 a probability of {100 * float(shown[0]):.0f} %" in TOUR.read_text()
