@@ -342,14 +342,14 @@ test-infra: $(INFRA)/.installed $(VENV)/.installed-dask $(VENV)/.installed-spark
 	@$(PY) -m pytest $(PARALLEL) infra/tests
 
 IMAGES := serve mirror worker
-EXTRAS := candidates
+EXTRAS := candidates docs
 sbom: install  ## write an SBOM of each image's Python packages, as CycloneDX: var/sbom/
 	@mkdir -p var/sbom
 	@for image in $(IMAGES); do PYTHONWARNINGS=ignore $(PY) -m cyclonedx_py requirements requirements/$$image.txt \
 		--pyproject pyproject.toml --output-reproducible --sv 1.6 --of JSON --output-file var/sbom/$$image.cdx.json || exit 1; done
 
 # Strict, because pip-audit otherwise skips a package that PyPI does not know, and reports no vulnerability.
-audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the packages of the images, the engines and the candidates; fails if PyPI cannot be reached
+audit-packages: $(INFRA)/.installed  ## ask PyPI for known vulnerabilities in the packages of the images, the engines, the candidates and the documentation; fails if PyPI cannot be reached
 	@for lock in $(IMAGES) $(ENGINES) $(EXTRAS); do $(INFRA)/bin/python -m pip_audit --strict --disable-pip --require-hashes --progress-spinner off \
 		-r requirements/$$lock.txt || exit 1; done
 
