@@ -9,8 +9,6 @@ import os
 import subprocess
 from pathlib import Path
 
-from ontime.counts import counted
-
 NO_REPOSITORY = "fatal: not a git repository (or any"  # git's message for a broken .git file continues otherwise
 FIRST_COMMIT = "git init && git add -A && git commit -m 'First commit'"
 
@@ -63,4 +61,5 @@ def refuse_uncommitted() -> None:
     """Raises GitRefused if there are uncommitted changes, for commands that change tracked files themselves."""
     if changed := (query("status", "--porcelain") or "").strip():
         lines = changed.splitlines()
-        raise GitRefused(f"commit or stash your changes first: {counted(len(lines), 'file')}, such as {lines[0]}")
+        files = "1 file" if len(lines) == 1 else f"{len(lines)} files"
+        raise GitRefused(f"commit or stash your changes first: {files}, such as {lines[0]}")
