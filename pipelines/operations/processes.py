@@ -6,7 +6,7 @@ Standard library only, for `make install`.
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,29 @@ def piped(
     return process_group(command, cwd, env, umask=umask, **pipes)
 
 
-def output_of(process: "subprocess.Popen[str]", name: str, text: str | None = None) -> str:
-    """Send `text` to a piped process and return its output, stderr included, at its end. Raises ProcessFailed."""
-    output = process.communicate(text)[0]
+def output_of(
+    process: "subprocess.Popen[str]",
+    name: str,
+    text: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> str:
+    """Send `text` to a piped process and return its output, stderr included, at its end. Raises ProcessFailed.
+
+    `on_line` is called with each line when it arrives; then no `text` is sent.
+    """
+    output = process.communicate(text)[0] if on_line is None else _read_lines(process, on_line)
     if process.returncode:
         raise ProcessFailed(f"{name} ended with {process.returncode}", output)
     return output
+
+
+def _read_lines(process: "subprocess.Popen[str]", on_line: Callable[[str], None]) -> str:
+    lines = list[str]()
+    for line in process.stdout or ():
+        lines.append(line)
+        on_line(line)
+    process.wait()
+    return "".join(lines)
 
 
 def last_lines(output: str) -> str:

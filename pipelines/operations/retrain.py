@@ -9,18 +9,31 @@ retraining continues.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
 import sqlalchemy as sa
+import yaml
 
 from monitoring.policy import Action
-from ontime import database, environment, files, local_time, locks, refusal, release_pointer, signatures, sources
+from ontime import (
+    database,
+    environment,
+    files,
+    local_time,
+    locks,
+    progress,
+    refusal,
+    release_pointer,
+    signatures,
+    sources,
+)
 from ontime.counts import counted
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
@@ -36,6 +49,8 @@ FOLDERS = (
     "spool",
 )  # settings whose paths are relative to this folder, not to the clone
 DVC = (sys.executable, "-m", "dvc")
+LAST_STAGE = "evaluate"
+STAGE_LINE = re.compile(r"(?:Running stage|Stage) '([\w-]+)'")  # as DVC prints when it begins or skips one
 NOT_REQUESTED = "the policy has requested no retraining; `make retrain NOW=1` runs one anyway"
 
 
@@ -72,19 +87,27 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
         return reason
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
-    workspace = update_clone(settings.workspace)
-    train_and_promote.repair_dvc_state(workspace)
-    promote = (sys.executable, "-m", "pipelines.operations.promote", "--candidate-at", now.isoformat())
-    # Started in parallel with the stages, because its imports take seconds; it waits for a line on its standard input.
     try:
-        with processes.piped(promote, workspace, _environment(workspace, settings), files.PRIVATE_UMASK) as promotion:
-            run_experiment(workspace, f"retrain-{day}", window_params(params, day, now))
-            lines = _promotion_output(promotion).strip().splitlines()
+        lines = train_candidate(settings, f"retrain-{day}", window_params(params, day, now), now)
     except Refusal as refused:  # such as a leak: a retry would fail again
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
     database.record_decision(engine, "retrained", "done", {"day": str(day), "reason": lines[-1]}, now)
     return "\n".join(lines)
+
+
+def train_candidate(settings: Settings, name: str, changed: Mapping[str, str], now: datetime) -> list[str]:
+    """Run the stages with `changed` parameters as the experiment `name`, then publish the model and ask the gate.
+
+    Returns the lines that the promotion printed. Raises NotRetrained, GitRefused, and Refusal by a stage or the gate.
+    """
+    workspace = update_clone(settings.workspace)
+    train_and_promote.repair_dvc_state(workspace)
+    promote = (sys.executable, "-m", "pipelines.operations.promote", "--candidate-at", now.isoformat())
+    # Started in parallel with the stages, because its imports take seconds; it waits for a line on its standard input.
+    with processes.piped(promote, workspace, _environment(workspace, settings), files.PRIVATE_UMASK) as promotion:
+        run_experiment(workspace, name, changed)
+        return _promotion_output(promotion).strip().splitlines()
 
 
 def too_early(params: Params, day: date) -> str | None:
@@ -151,13 +174,37 @@ def _write_config(workspace: Path) -> None:
     (workspace / ".dvc" / "config.local").write_text("[cache]\n    type = reflink,hardlink,copy\n", encoding="utf-8")
 
 
-def run_experiment(workspace: Path, name: str, changed: dict[str, str]) -> None:
+def run_experiment(workspace: Path, name: str, changed: Mapping[str, str]) -> None:
     """Run the stages up to `evaluate` as the DVC experiment `name`, or apply it if it has already finished."""
     if name in _run(["git", "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps"], cwd=workspace).split():
         _run([*DVC, "exp", "apply", name], workspace, _environment(workspace))
         return
     options = [option for key, value in changed.items() for option in ("--set-param", f"{key}={value}")]
-    _run([*DVC, "exp", "run", "--name", name, *options, "evaluate"], workspace, _environment(workspace))
+    command = [*DVC, "exp", "run", "--name", name, *options, LAST_STAGE]
+    with progress.steps("retrain", len(stages_up_to(LAST_STAGE))) as begin_step:
+
+        def show(line: str) -> None:
+            if stage := STAGE_LINE.match(line):
+                begin_step(stage[1])
+
+        _run(command, workspace, _environment(workspace), show)
+
+
+def stages_up_to(target: str) -> set[str]:
+    """The stages of dvc.yaml that `target` needs, directly or through others, and itself."""
+    stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    # An output is a path, or a path with its options.
+    makers = {
+        path: name
+        for name, stage in stages.items()
+        for out in stage["outs"]
+        for path in (out if isinstance(out, dict) else [out])
+    }
+    needed, new = set[str](), {target}
+    while new:
+        needed |= new
+        new = {makers[path] for name in new for path in stages[name]["deps"] if path in makers} - needed
+    return needed
 
 
 def _promotion_output(promotion: "subprocess.Popen[str]") -> str:
@@ -187,16 +234,23 @@ def _from(workspace: Path, url: str) -> str:
     return parsed.set(database=database).render_as_string(hide_password=False)
 
 
-def _run(command: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+def _run(
+    command: Sequence[str],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> str:
     with processes.piped(command, cwd, env, files.PRIVATE_UMASK) as process:
-        return _output(process)
+        return _output(process, on_line=on_line)
 
 
-def _output(process: "subprocess.Popen[str]", text: str | None = None) -> str:
+def _output(
+    process: "subprocess.Popen[str]", text: str | None = None, on_line: Callable[[str], None] | None = None
+) -> str:
     """Send `text` and return all output. Raises Refusal or NotRetrained."""
     name = " ".join(cast("Sequence[str]", process.args)[:4]) + " ..."
     try:
-        return processes.output_of(process, name, text)
+        return processes.output_of(process, name, text, on_line)
     except processes.ProcessFailed as failed:
         if reason := refusal.find_refusal(failed.output):
             raise Refusal(reason) from None
