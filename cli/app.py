@@ -51,7 +51,7 @@ def ontime(quiet: bool) -> None:
 
 # The modules of each section. One that was removed with its part of the project is left out.
 SECTIONS = {
-    "Start": ("start",),
+    "Start": ("start", "demo"),
     "Your own problem": ("problem",),
     "Model": ("model", "study", "imbalance"),
     "Production": ("monitoring", "orchestrate", "replay", "production"),

@@ -57,11 +57,11 @@ class SimulatedProduction:
     def __init__(self, settings: Settings, params: Params, tables: Tables, service: "local_service.Service") -> None:
         self.settings, self.params, self.service = settings, params, service
         self.engine = database.connect(settings.database_url)
-        self._tables = tables
+        self.tables = tables
         self._pointer: release_pointer.Pointer | None = None
 
     def feed(self, start: datetime, end: datetime) -> Tables:
-        return sources.cut(self._tables, start, end)
+        return sources.cut(self.tables, start, end)
 
     def materialise(self, day: date) -> None:
         """Store the features for all prediction moments of a day, and the outcomes that become known during it."""
