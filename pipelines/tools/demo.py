@@ -27,7 +27,7 @@ from pipelines.tools.demo_project import GitMissing, temporary_project
 from pipelines.tools.demo_story import StepFailed, Story
 from pipelines.tools.simulated_production import SimulatedProduction
 
-REFRESH_DAYS, SHADOW_DAYS = 6, 3
+REFRESH_DAYS, SHADOW_DAYS = 9, 3
 TITLE = "ontime demo: the life of a model, with the real data and code, in a folder of its own"
 
 

@@ -3,16 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 BAR, HEIGHTS, NO_VALUE = "█", "▁▂▃▄▅▆▇█", "·"
-BAR_WIDTH = 44
-HALF_WIDTH = 22  # of an interval's axis, on each side of zero
+BAR_WIDTH = 40
+HALF_WIDTH = 15  # of an interval's axis, on each side of zero
 
 
 def bars(values: Mapping[str, float]) -> list[str]:
     """A bar for each value, from zero to the largest.
 
     >>> print("\\n".join(bars({"table": 0.5, "model": 0.375})))
-    table  ████████████████████████████████████████████  0.5
-    model  █████████████████████████████████             0.375
+    table  ████████████████████████████████████████  0.5
+    model  ██████████████████████████████            0.375
     """
     longest, largest = max(map(len, values)), max(values.values())
     return [
@@ -39,8 +39,8 @@ def interval(low: float, value: float, high: float) -> list[str]:
     """An interval on an axis with zero in the middle; below zero is better.
 
     >>> print("\\n".join(interval(-0.02, -0.01, 0.005)))
-            ├─────────●──────────┼────┤
-    better                       0                      worse   -0.01 (95 % interval -0.02 to 0.005)
+             ├──────●─────┼──┤
+    better                0                worse   -0.01 (95 % interval -0.02 to 0.005)
     """
     largest = max(abs(low), abs(high))
     scale = (HALF_WIDTH - 2) / largest if largest else 0.0
