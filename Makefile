@@ -101,6 +101,9 @@ serve: install  ## serve the live release on 127.0.0.1:8000; train first if ther
 	@test -f releases/current.json || $(MAKE) train
 	@$(PY) -m serving
 
+demo: install  ## watch the life of a model, in minutes: trained, served, broken, retrained, promoted, rolled back; leaves nothing behind
+	@$(ONTIME) demo
+
 # Each process runs whole files, because the tests of a file share what they trained and started. In the order of the
 # collection, which begins with the longest (tests/e2e, infra/tests/conftest.py). One process more than cores, because
 # many tests wait for a service.

@@ -18,7 +18,7 @@ from ontime.problem.data import DATA
 from pipelines.operations import monitor
 from pipelines.tools.simulated_production import SimulatedProduction
 
-FIRST_ROWS, FIRST_DAYS = 30_000, 46  # train the first model: as many days as have so many rows, and at least these
+FIRST_ROWS, FIRST_DAYS = 30_000, 49  # train the first model: as many days as have so many rows, and at least these
 FIRST_SHARE = 2 / 3  # ... and at most this share of the dataset's days
 PLAYED_DAYS = 21  # at most, after these
 
