@@ -6,6 +6,7 @@ from pathlib import Path
 
 from monitoring.policy import Action
 from ontime import database, decision_chain, release_pointer
+from ontime.local_time import midnight
 from ontime.schema import WORDS
 from pipelines.layout import read_json
 from pipelines.operations import retrain, transitions
@@ -92,17 +93,22 @@ def train_candidate(story: Story, production: SimulatedProduction) -> None:
     production.tables = story.tables
     day = story.play_until(production, Action.RETRAIN, story.params.policy.refresh_days)
     console.say(f"The policy on {day.day}: {said_by_policy(day)}.")
-    output = retrain.run(story.settings, story.params, day.day)
-    story.show_verdict()
-    challenger = story.pointer.challenger
-    if challenger is None:
-        raise StepFailed(f"there is no challenger: {output}")
-    console.say(f"The gate lets release {challenger.version} pass. It is now the challenger.")
+    retrain.run(story.settings, story.params, day.day)
+    story.trained_on = day.day
+    gate = story.show_verdict()
+    version = gate.evidence["version"]
+    if gate.verdict == "promote" and story.pointer.challenger is not None:
+        console.say(f"The gate lets release {version} pass. It is now the challenger.")
+    else:
+        story.missing = f"the gate rejected the candidate, release {version}: {gate.evidence['reason']}"
+        console.say(f"The gate rejects release {version}, and release {story.pointer.version} stays live.")
     console.look(str(_reports(story) / "metrics.json"))
 
 
 def shadow(story: Story, production: SimulatedProduction) -> None:
     console, before = story.console, story.pointer
+    if before.challenger is None:  # the gate has rejected it
+        return
     console.step(f"The challenger scores all {WORDS.entities} in the shadow, and serves none")
     day = story.play_until(production, Action.PROMOTE, story.params.policy.shadow_days + SPARE_DAYS)
     version = story.pointer.version
@@ -115,7 +121,8 @@ def force_worse_release(story: Story, production: SimulatedProduction) -> None:
     console, live = story.console, story.pointer.version
     console.step(f"Plant a worse release: {FEW_TREES} trees by mistake, forced past the gate")
     changed = {
-        **retrain.window_params(story.params, story.today, story.now),
+        # The data of the last candidate, whose features DVC has in its cache.
+        **retrain.window_params(story.params, story.trained_on, midnight(story.trained_on + DAY)),
         "train.candidates": "[rate_table,lightgbm]",
         "train.lightgbm.n_estimators": str(FEW_TREES),
     }
@@ -161,7 +168,7 @@ STEPS: tuple[Callable[[Story, SimulatedProduction], None], ...] = (
 
 
 def summarise(story: Story) -> None:
-    """The releases by day, and whether the record of all decisions is intact. Raises StepFailed if it is not."""
+    """The releases by day, and the decisions. Raises StepFailed if their chain is broken, or a step did not happen."""
     rows = decision_chain.all_rows(story.engine)
     if broken := decision_chain.breaks(rows):
         raise StepFailed(f"the chain of decisions is broken: {broken[0]}")
@@ -170,6 +177,8 @@ def summarise(story: Story) -> None:
         f"{sum(day.predictions for day in story.days):,} predictions, each stored; {len(rows)} decisions in an intact "
         f"chain of hashes; {len(story.days)} days in {story.console.seconds:.0f} seconds."
     )
+    if story.missing:
+        raise StepFailed(story.missing)
 
 
 def _page(production: SimulatedProduction) -> str:

@@ -37,6 +37,8 @@ class Story:
     fault: Fault
     console: Console
     days: list[DayResult] = field(default_factory=list)
+    trained_on: date = date.min  # the day of the last retraining
+    missing: str | None = None  # the step that did not happen, if the others could go on without it
 
     @property
     def engine(self) -> sa.Engine:

@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +28,9 @@ OUTCOMES = {
 }
 
 
+MARGIN = 'margin_log_loss: 0.002   # "not worse"', 'margin_log_loss: 0.02   # "not worse"'
+
+
 class Watched(NamedTuple):
     status: int
     text: str  # with single spaces
@@ -44,8 +46,11 @@ def stored(project: Project) -> dict[Path, float]:
 
 @pytest.fixture(scope="module")
 def demo(tiny: Project, tmp_path_factory: pytest.TempPathFactory) -> Watched:
+    params = tiny.folder / "params.yaml"
+    # Not committed: the demo works with the files as they are. So few rows do not show that a model is no worse.
+    params.write_text(params.read_text().replace(*MARGIN))
+    tiny.git("status")  # writes git's index
     temporary, before = tmp_path_factory.mktemp("temporary"), stored(tiny)
-    tiny.git("status")
     completed = tiny.attempt("demo", TMPDIR=str(temporary), OMP_NUM_THREADS="1")
     changed = {path for path, _ in stored(tiny).items() ^ before.items()}
     return Watched(completed.returncode, " ".join(completed.stdout.split()), [*temporary.iterdir()], changed)
@@ -62,10 +67,10 @@ def test_nothing_is_left_and_nothing_of_the_project_changes(demo: Watched) -> No
 
 
 @pytest.fixture
-def temporary(tmp_path: Path) -> Iterator[Path]:
+def temporary(tmp_path: Path) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
-    yield folder
+    return folder
 
 
 def processes_in(folder: Path) -> list[str]:
