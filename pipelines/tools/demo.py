@@ -38,8 +38,10 @@ class DemoRefused(ValueError):
 def main(*, pause: bool = False, keep: bool = False) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is deleted then, too
     try:
+        console = Console(pause=pause)
         with temporary_project(keep=keep) as folder:
-            run(Console(pause=pause), folder, keep=keep)
+            run(console, folder)
+        console.say(_how_to_go_on(folder) if keep else "The folder is deleted. Next: make train, then make serve.")
     except (DemoRefused, NoFault, GitMissing, SourceBroken) as refused:
         sys.exit(f"demo: {refused}")
     except StepFailed as failed:
@@ -48,7 +50,7 @@ def main(*, pause: bool = False, keep: bool = False) -> None:
         sys.exit(f"demo: {failed}")
 
 
-def run(console: Console, folder: Path, *, keep: bool) -> None:
+def run(console: Console, folder: Path) -> None:
     """All steps, in the working folder. Raises DemoRefused, NoFault and, if a step did not happen, StepFailed."""
     console.title(TITLE)
     story = begin(console)
@@ -63,7 +65,6 @@ def run(console: Console, folder: Path, *, keep: bool) -> None:
         for step in demo_steps.STEPS:
             step(story, production)
         demo_steps.summarise(story)
-    console.say(_how_to_go_on(folder) if keep else "The folder is deleted. Next: make train, then make serve.")
 
 
 def begin(console: Console) -> Story:

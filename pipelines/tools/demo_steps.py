@@ -13,13 +13,14 @@ from pipelines.operations import retrain, transitions
 from pipelines.operations.transition_log import BY_HAND, PROMOTION, MoveCause
 from pipelines.tools import demo_charts
 from pipelines.tools.demo_fault import FACTOR
-from pipelines.tools.demo_story import StepFailed, Story, said_by_policy
+from pipelines.tools.demo_story import StepFailed, Story, monitor_line
 from pipelines.tools.simulated_production import SimulatedProduction
 
 HEALTHY_DAYS = 4
 DAY = timedelta(days=1)
 SPARE_DAYS = 3  # a decision may take so many days longer than it needs at least
 FEW_TREES = 3
+GOOD, BAD = "green", "red"
 
 
 def train_first_release(story: Story) -> None:
@@ -47,9 +48,7 @@ def serve(story: Story, production: SimulatedProduction) -> None:
     scores = story.values_by_day("auc")
     predictions, seconds = sum(day.predictions for day in story.days), sum(day.seconds for day in story.days)
     console.figure("AUC in production, of all days so far", [f"{demo_charts.heights(scores)}  {scores[-1]}"])
-    console.say(
-        f"{predictions:,} predictions over HTTP took {seconds:.1f} seconds. The policy: {said_by_policy(last)}."
-    )
+    console.say(f"{predictions:,} predictions over HTTP took {seconds:.1f} seconds. The policy: {monitor_line(last)}.")
     console.look(url, f"{url}ops")
 
 
@@ -73,7 +72,7 @@ def raise_alert(story: Story, production: SimulatedProduction) -> None:
     console, day = story.console, story.days[-1]
     console.step("The monitor raises an alert, and the policy stops all changes")
     if day.decision.action is not Action.STOP:
-        raise StepFailed(f"the policy did not stop. It said {said_by_policy(day)}")
+        raise StepFailed(f"the policy did not stop: {monitor_line(day)}")
     width = max(len(alert.name) for alert in day.alerts)
     console.figure(
         "alerts, by day",
@@ -83,7 +82,7 @@ def raise_alert(story: Story, production: SimulatedProduction) -> None:
             for alert in day.alerts
         ],
     )
-    console.say(f"The policy: {said_by_policy(day)}.")
+    console.say(monitor_line(day), BAD)
     console.look(f"{_page(production)}ops")
 
 
@@ -92,7 +91,7 @@ def train_candidate(story: Story, production: SimulatedProduction) -> None:
     console.step("Repair the feed, and retrain when the policy asks for it")
     production.tables = story.tables
     day = story.play_until(production, Action.RETRAIN, story.params.policy.refresh_days)
-    console.say(f"The policy on {day.day}: {said_by_policy(day)}.")
+    console.say(monitor_line(day), GOOD)
     retrain.run(story.settings, story.params, day.day)
     story.trained_on = day.day
     gate = story.show_verdict()
@@ -113,7 +112,12 @@ def shadow(story: Story, production: SimulatedProduction) -> None:
     day = story.play_until(production, Action.PROMOTE, story.params.policy.shadow_days + SPARE_DAYS)
     version = story.pointer.version
     story.show_comparison(before.version, version)
-    console.say(f"The policy on {day.day}: {said_by_policy(day)}. Release {version} is live.")
+    console.say(monitor_line(day), GOOD)
+    after = story.play_days(production, 1)
+    console.say(
+        f"Release {version} is live, with release {before.version} as its shadow: it made all {after.predictions:,} "
+        "predictions of the next day."
+    )
     console.look(_page(production), f"{_page(production)}ops")
 
 
@@ -148,11 +152,9 @@ def roll_back(story: Story, production: SimulatedProduction) -> None:
     console.step(f"Release {before.version} serves, and its predecessor scores the same {WORDS.entities}")
     day = story.play_until(production, Action.ROLL_BACK, story.params.policy.watch_days)
     story.show_comparison(before.version, story.pointer.version)
+    console.say(monitor_line(day), BAD)
     after = story.play_days(production, 1)
-    console.say(
-        f"The policy on {day.day}: {said_by_policy(day)}. Release {after.live} made all {after.predictions:,} "
-        "predictions of the next day."
-    )
+    console.say(f"Release {after.live} is live again, and made all {after.predictions:,} predictions of the next day.")
     console.look(_page(production), f"{_page(production)}ops")
 
 

@@ -63,7 +63,7 @@ class Story:
         result = self.play_days(production, most, action)
         if result.decision.action is not action:
             raise StepFailed(
-                f"the policy did not decide '{action}' within {most} days. The last day: {said_by_policy(result)}"
+                f"the policy did not decide '{action}' within {most} days; the last line is {monitor_line(result)}"
             )
         return result
 
@@ -107,5 +107,6 @@ class Story:
         return [day.figures.get(metric) for day in self.days]
 
 
-def said_by_policy(result: DayResult) -> str:
-    return f"{result.decision.action}: {result.decision.reason}"
+def monitor_line(result: DayResult) -> str:
+    """As `ontime monitor` prints it."""
+    return f"monitor: {result.day}: {result.decision.action}: {result.decision.reason}"
