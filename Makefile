@@ -460,3 +460,6 @@ bench-image: install  ## measure seconds from `docker run` to the first ready re
 
 screenshots: install  ## retake the screenshots of the pages (needs Chromium)
 	@$(PY) -m tests.e2e.screenshots
+
+demo-picture: install  ## record `ontime demo`, and draw the README's moving picture from it (needs Chromium)
+	@$(PY) -m tests.e2e.demo_picture

@@ -36,7 +36,8 @@ class DemoRefused(ValueError):
 
 
 def main(*, pause: bool = False, keep: bool = False) -> None:
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder is deleted then, too
+    for number in (signal.SIGINT, signal.SIGTERM):  # SIGINT too: a shell's background job inherits it as ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         console = Console(pause=pause)
         with temporary_project(keep=keep) as folder:

@@ -42,4 +42,4 @@ class Console:
         """End a step: the page or report to look at."""
         click.echo(INDENT + click.style(f"look at  {'   '.join(places)}", dim=True))
         if self._pause:
-            click.pause(f"{INDENT}Enter continues")
+            click.pause(f"{INDENT}Press a key to continue")

@@ -21,9 +21,9 @@ OUTCOMES = {
     "fault": r"appointments\.days_ahead arrives 10 times too large .* \d -> \d+0 .* quarantines it",
     "alert": r"quarantined_batches ▁▁▁▁█ \d \(limit 0\) .* monitor: 2020-\d\d-\d\d: stop: ",
     "retrain": r"monitor: 2020-\d\d-\d\d: retrain: 9 days since .* The gate lets release 2 pass",
-    "shadow": r"monitor: 2020-\d\d-\d\d: promote: release 2 passed the gate .* Release 2 is live, with release 1 as its shadow",
+    "shadow": r"monitor: 2020-\d\d-\d\d: promote: release 2 passed the gate .* Release 2 is live, with release 1",
     "force": r"The gate rejects it\. .* on record: 'forced', by \S+\. Release 2 is now its shadow",
-    "rollback": r": roll back: the champion is worse than release 2 .* Release 2 is live again, and made all 60 predictions",
+    "rollback": r": roll back: the champion is worse than release 2 .* Release 2 is live again, and made all 60",
     "end": r"1( 1)* 2( 3)+ 2 .* decisions in an intact chain",
 }
 
