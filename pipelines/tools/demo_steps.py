@@ -48,7 +48,8 @@ def serve(story: Story, production: SimulatedProduction) -> None:
     scores = story.values_by_day("auc")
     predictions, seconds = sum(day.predictions for day in story.days), sum(day.seconds for day in story.days)
     console.figure("AUC in production, of all days so far", [f"{demo_charts.heights(scores)}  {scores[-1]}"])
-    console.say(f"{predictions:,} predictions over HTTP took {seconds:.1f} seconds. The policy: {monitor_line(last)}.")
+    console.say(f"{predictions:,} predictions over HTTP took {seconds:.1f} seconds; outcomes arrive after the events.")
+    console.say(monitor_line(last), GOOD)
     console.look(url, f"{url}ops")
 
 

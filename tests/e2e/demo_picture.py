@@ -14,7 +14,7 @@ from playwright.sync_api import Page
 
 from ontime import files
 from pipelines.layout import write_json
-from tests import browser
+from tests import ROOT, browser
 from tests.e2e.demo_recording import RECORD, SHOWN_PAGES, Line, Recording, as_json, record
 
 PICTURE, GUIDE = Path("docs/screenshots/demo.gif"), Path("docs/demo.md")
@@ -104,7 +104,7 @@ def _image(page: Page, body: str) -> Image.Image:
 
 
 def digest_of_record() -> str:
-    return sha256(RECORD.read_bytes()).hexdigest()
+    return sha256((ROOT / RECORD).read_bytes()).hexdigest()
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ OUTCOMES = {
     "train": r"Release 1 is live\.",
     "serve": r"240 predictions over HTTP .* monitor: 2020-\d\d-\d\d: nothing: nothing is wrong",
     "fault": r"appointments\.days_ahead arrives 10 times too large .* \d -> \d+0 .* quarantines it",
-    "alert": r"quarantined_batches ▁▁▁▁█ \d \(limit 0\) .* monitor: 2020-\d\d-\d\d: stop: ",
+    "alert": r"quarantined_batches ▁▁▁▁█ \d \(limit 0\) .* monitor: 2020-\d\d-\d\d: stop: quarantined_batches",
     "retrain": r"monitor: 2020-\d\d-\d\d: retrain: 9 days since .* The gate lets release 2 pass",
     "shadow": r"monitor: 2020-\d\d-\d\d: promote: release 2 passed the gate .* Release 2 is live, with release 1",
     "force": r"The gate rejects it\. .* on record: 'forced', by \S+\. Release 2 is now its shadow",

@@ -27,7 +27,7 @@ def remove(part: str, project: Project) -> None:
 
 
 def test_the_commands_are_read() -> None:
-    assert {"Prefect", "Monitoring, with Prefect and the replay", "Infra"} < set(PARTS)
+    assert {"Prefect", "Monitoring, with Prefect, the replay and the demo", "Infra"} < set(PARTS)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -124,7 +124,7 @@ NO_GUARDS = {
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
     "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused", "NotStreamable", "EventRejected",
-    "PositionMoved",
+    "PositionMoved", "DemoRefused", "GitMissing", "NoFault", "StepFailed",
 }  # fmt: skip
 
 
