@@ -65,7 +65,7 @@ def run(console: Console, folder: Path) -> None:
         production = SimulatedProduction(story.settings, story.params, story.tables, service)
         for step in demo_steps.STEPS:
             step(story, production)
-        demo_steps.summarise(story)
+        demo_steps.end_demo(story)
 
 
 def begin(console: Console) -> Story:

@@ -1,5 +1,6 @@
 """What `ontime demo` prints: numbered steps, sentences, figures, and what to look at."""
 
+import sys
 import textwrap
 import time
 from collections.abc import Sequence
@@ -41,5 +42,7 @@ class Console:
     def look(self, *places: str) -> None:
         """End a step: the page or report to look at."""
         click.echo(INDENT + click.style(f"look at  {'   '.join(places)}", dim=True))
-        if self._pause:
-            click.pause(f"{INDENT}Press a key to continue")
+        if self._pause and sys.stdin.isatty() and sys.stdout.isatty():
+            click.echo(f"{INDENT}Press a key to continue", nl=False)
+            click.getchar()  # and not click.pause, which takes Ctrl-C for a key
+            click.echo()

@@ -41,7 +41,7 @@ def train_first_release(story: Story) -> None:
     console.look(str(reports / "model_card.md"))
 
 
-def serve(story: Story, production: SimulatedProduction) -> None:
+def serve_traffic(story: Story, production: SimulatedProduction) -> None:
     console, url = story.console, _page(production)
     console.step(f"Serve it on {url}, and send four days of requests")
     last = story.play_days(production, HEALTHY_DAYS)
@@ -87,7 +87,7 @@ def raise_alert(story: Story, production: SimulatedProduction) -> None:
     console.look(f"{_page(production)}ops")
 
 
-def train_candidate(story: Story, production: SimulatedProduction) -> None:
+def train_better_release(story: Story, production: SimulatedProduction) -> None:
     console = story.console
     console.step("Repair the feed, and retrain when the policy asks for it")
     production.tables = story.tables
@@ -160,17 +160,17 @@ def roll_back(story: Story, production: SimulatedProduction) -> None:
 
 
 STEPS: tuple[Callable[[Story, SimulatedProduction], None], ...] = (
-    serve,
+    serve_traffic,
     plant_fault,
     raise_alert,
-    train_candidate,
+    train_better_release,
     shadow,
     force_worse_release,
     roll_back,
 )
 
 
-def summarise(story: Story) -> None:
+def end_demo(story: Story) -> None:
     """The releases by day, and the decisions. Raises StepFailed if their chain is broken, or a step did not happen."""
     rows = decision_chain.all_rows(story.engine)
     if broken := decision_chain.breaks(rows):

@@ -110,8 +110,8 @@ def digest_of_record() -> str:
 def main() -> None:
     recording = record()
     write_json(RECORD, as_json(recording))
-    said = "\n".join(line.text for line in recording.lines) + "\n"
-    files.write_text(GUIDE, BLOCK.sub(lambda _: said, GUIDE.read_text(encoding="utf-8"), count=1))
+    output = "\n".join(line.text for line in recording.lines) + "\n"
+    files.write_text(GUIDE, BLOCK.sub(lambda _: output, GUIDE.read_text(encoding="utf-8"), count=1))
     PICTURE.write_bytes(draw(recording, digest_of_record()))
     print(f"demo-picture: {PICTURE}, {PICTURE.stat().st_size:,} bytes; {RECORD}; {GUIDE}")
 

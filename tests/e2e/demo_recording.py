@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ PAUSE = "Press a key to continue"
 # The number of a step, whose end shows a page -> the page.
 SHOWN_PAGES = {2: "", 4: "ops", 8: "ops"}
 PAGE_SIZE = {"width": 1000, "height": 620}
+KEY_SECONDS = 0.3  # a key that is pressed before the demo reads the terminal is lost: it is pressed again
 CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
@@ -65,13 +67,14 @@ def _follow(controller: int, page: Page) -> Recording:
             recording.lines.append(Line(round(time.monotonic() - started - paused, 1), text.rstrip()))
             if begun := re.match(r" (\d)  ", text):
                 step = int(begun[1])
-            if found := re.search(r"http://127\.0\.0\.1:\d+/", text):
-                url = found[0]
+            if address := re.search(r"http://127\.0\.0\.1:\d+/", text):
+                url = address[0]
         if rest.strip() == PAUSE:
             rest, began = "", time.monotonic()
             if step in SHOWN_PAGES:
                 recording.pages[step] = photograph(page, url + SHOWN_PAGES[step])
-            os.write(controller, b"\n")
+            while not select.select([controller], [], [], KEY_SECONDS)[0]:
+                os.write(controller, b"\n")
             paused += time.monotonic() - began
 
 
