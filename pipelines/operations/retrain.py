@@ -88,7 +88,8 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     if database.last_decision(engine, "retraining", day=str(day)) is None:
         database.record_decision(engine, "retraining", "begun", {"day": str(day), "reason": _why(engine, day)}, now)
     try:
-        lines = train_candidate(settings, f"retrain-{day}", window_params(params, day, now), now)
+        workspace = update_clone(settings.workspace)
+        lines = train_candidate(settings, workspace, f"retrain-{day}", window_params(params, day, now), now)
     except Refusal as refused:  # such as a leak: a retry would fail again
         database.record_decision(engine, "retrained", "refused", {"day": str(day), "reason": str(refused)}, now)
         return f"refused: {refused}"
@@ -96,12 +97,13 @@ def _run_alone(settings: Settings, params: Params, day: date) -> str:
     return "\n".join(lines)
 
 
-def train_candidate(settings: Settings, name: str, changed: Mapping[str, str], now: datetime) -> list[str]:
-    """Run the stages with `changed` parameters as the experiment `name`, then publish the model and ask the gate.
+def train_candidate(
+    settings: Settings, workspace: Path, name: str, changed: Mapping[str, str], now: datetime
+) -> list[str]:
+    """Run the stages in a clone with `changed` parameters as the experiment `name`, publish the model, ask the gate.
 
-    Returns the lines that the promotion printed. Raises NotRetrained, GitRefused, and Refusal by a stage or the gate.
+    Returns the lines that the promotion printed. Raises NotRetrained, and Refusal by a stage or the gate.
     """
-    workspace = update_clone(settings.workspace)
     train_and_promote.repair_dvc_state(workspace)
     promote = (sys.executable, "-m", "pipelines.operations.promote", "--candidate-at", now.isoformat())
     # Started in parallel with the stages, because its imports take seconds; it waits for a line on its standard input.

@@ -126,12 +126,13 @@ def force_worse_release(story: Story, production: SimulatedProduction) -> None:
     console, live = story.console, story.pointer.version
     console.step(f"Plant a worse release: {FEW_TREES} trees by mistake, forced past the gate")
     changed = {
-        # The data of the last candidate, whose features DVC has in its cache.
+        # The data of the last candidate, so that DVC runs the last two stages only.
         **retrain.window_params(story.params, story.trained_on, midnight(story.trained_on + DAY)),
         "train.candidates": "[rate_table,lightgbm]",
         "train.lightgbm.n_estimators": str(FEW_TREES),
     }
-    retrain.train_candidate(story.settings, f"few-trees-{story.today}", changed, story.now)
+    name = f"few-trees-{story.today}"
+    retrain.train_candidate(story.settings, story.settings.workspace, name, changed, story.now)
     gate = story.show_verdict()
     version = gate.evidence["version"]
     if gate.verdict == "promote":

@@ -19,7 +19,7 @@ RECORD = Path("reports/demo.json")
 PAUSE = "Press a key to continue"
 # The number of a step, whose end shows a page -> the page.
 SHOWN_PAGES = {2: "", 4: "ops", 8: "ops"}
-PAGE_SIZE = {"width": 1000, "height": 620}
+PAGE_SIZE = {"width": 1280, "height": 810}
 KEY_SECONDS = 0.3  # a key that is pressed before the demo reads the terminal is lost: it is pressed again
 CODES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
@@ -41,7 +41,7 @@ def record() -> Recording:
     """
     controller, terminal = pty.openpty()
     command = [sys.executable, "-m", "cli", "--quiet", "demo", "--pause"]
-    variables = {**without_settings(), "COLUMNS": "100"}
+    variables = {**without_settings(), "ONTIME_ACTOR": "operator"}
     with browser.running() as chromium:
         page = chromium.new_page(viewport=PAGE_SIZE, reduced_motion="reduce")  # type: ignore[arg-type]  # its type is a TypedDict
         process = subprocess.Popen(
@@ -64,13 +64,15 @@ def _follow(controller: int, page: Page) -> Recording:
             return recording
         *lines, rest = rest.replace("\r", "").split("\n")
         for text in lines:
+            if text.strip() == PAUSE:
+                continue
             recording.lines.append(Line(round(time.monotonic() - started - paused, 1), text.rstrip()))
             if begun := re.match(r" (\d)  ", text):
                 step = int(begun[1])
             if address := re.search(r"http://127\.0\.0\.1:\d+/", text):
                 url = address[0]
         if rest.strip() == PAUSE:
-            rest, began = "", time.monotonic()
+            began = time.monotonic()
             if step in SHOWN_PAGES:
                 recording.pages[step] = photograph(page, url + SHOWN_PAGES[step])
             while not select.select([controller], [], [], KEY_SECONDS)[0]:

@@ -18,7 +18,7 @@ from tests.service import wait_for
 OUTCOMES = {
     "train": r"Release 1 is live\.",
     "serve": r"240 predictions over HTTP .* monitor: 2020-\d\d-\d\d: nothing: nothing is wrong",
-    "fault": r"appointments\.days_ahead arrives 10 times too large .* \d -> \d+0 .* quarantines it",
+    "fault": r"appointments\.days_ahead arrives 10 times too large .* \d+ -> \d+0 .* quarantines it",
     "alert": r"quarantined_batches ▁▁▁▁█ \d \(limit 0\) .* monitor: 2020-\d\d-\d\d: stop: quarantined_batches",
     "retrain": r"monitor: 2020-\d\d-\d\d: retrain: 9 days since .* The gate lets release 2 pass",
     "shadow": r"monitor: 2020-\d\d-\d\d: promote: release 2 passed the gate .* Release 2 is live, with release 1",
