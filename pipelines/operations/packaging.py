@@ -41,6 +41,7 @@ REFERENCE_ROWS = 5000
 REPORT_FILES = tuple(
     REPORTS / name for name in ("metrics.json", "evaluation.json", "model_card.md", "data_quality.json", "eda.md")
 )
+EXPLORATION = REPORTS / "eda.md"
 LINEAGE_FILES = (PARAMS_FILE, LOCK)  # with the commit, everything that `make reproduce` needs
 
 
@@ -120,8 +121,12 @@ def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[regist
 
 
 def run_artifacts(params: Params) -> tuple[Path, ...]:
-    """The files that are stored with each run in MLflow."""
-    return REPORT_FILES + LINEAGE_FILES + ((PLOTS,) if params.evaluate.full_card else ())
+    """The files that are stored with each run in MLflow.
+
+    A retraining does not run `explore`, so it has the exploration report only if one is committed.
+    """
+    reports = tuple(path for path in REPORT_FILES if path != EXPLORATION or path.exists())
+    return reports + LINEAGE_FILES + ((PLOTS,) if params.evaluate.full_card else ())
 
 
 def contents(best: BestModel, params: Params) -> dict[str, bytes]:

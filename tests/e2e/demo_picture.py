@@ -75,7 +75,7 @@ def _kind(text: str, before: str) -> str:
         return "figure"
     if text.startswith("    monitor: "):
         return "bad" if re.search(r": (stop|roll back): ", text) else "good"
-    return before if before in ("good", "bad") and re.match(r"    [a-z(]", text) else ""
+    return before if before in ("good", "bad") and re.match(r"    [^A-Z ]", text) else ""
 
 
 def window(path: str, page: bytes) -> str:

@@ -169,3 +169,15 @@ def test_the_mean_of_the_seeds_decides_and_not_the_first(
     assert short_training.fit(tmp_path)["best"] == "lightgbm"
     by_seed["lightgbm"] = [0.46, 0.46, 0.46]
     assert short_training.fit(tmp_path)["best"] == "logistic"
+
+
+def test_a_retraining_without_a_committed_exploration_report_records_the_other_files(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    without = packaging.run_artifacts(params)
+    packaging.EXPLORATION.parent.mkdir()
+    packaging.EXPLORATION.touch()
+
+    assert set(packaging.run_artifacts(params)) - set(without) == {packaging.EXPLORATION}
+    assert set(without) >= {*packaging.LINEAGE_FILES, *packaging.REPORT_FILES} - {packaging.EXPLORATION}
