@@ -47,8 +47,8 @@ def progress_bar(iterable: Any = None, *, desc: str, unit: str, total: float | N
     if sys.stderr.isatty():
         options["unit"] = f" {unit}"
     else:
-        known = total is not None or hasattr(iterable, "__len__")
-        line = LINE if known else LINE_WITHOUT_TOTAL
+        has_total = total is not None or hasattr(iterable, "__len__")
+        line = LINE if has_total else LINE_WITHOUT_TOTAL
         options |= {"unit": unit, "file": _Lines(sys.stderr), "bar_format": line}
         options |= {"mininterval": LINE_SECONDS, "delay": FIRST_LINE_SECONDS}
     return tqdm(iterable, **options)
