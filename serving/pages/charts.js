@@ -100,10 +100,10 @@ function drawReason(words, added, scale, widest) {
       element("span", { class: "small" }, size)));
 }
 
-// "much": odds × 1.65 or 10 in 100 and more; "a little": less than odds × 1.2 or 4 in 100.
+// "a lot": odds × 1.65 or 10 in 100 and more; "a little": less than odds × 1.2 or 4 in 100.
 const LARGE = { log_odds: 0.5, probability: 0.1 };
 const SMALL = { log_odds: 0.18, probability: 0.04 };
-const describeSize = (size, scale) => (size >= LARGE[scale] ? " much" : size < SMALL[scale] ? " a little" : "");
+const describeSize = (size, scale) => (size >= LARGE[scale] ? " a lot" : size < SMALL[scale] ? " a little" : "");
 
 const nameBin = ({ low, high }) => `${toHundred(low, 1)} to ${formatPercent(high, 1)}`;
 
