@@ -197,8 +197,8 @@ tune: install  ## search for hyperparameters inside the training period, and pri
 study: install  ## measure how much the features are worth, for the model card: ablations and permutation importance
 	@$(ONTIME) study card
 
-study-features: install  ## measure what each family of features and each idea for a feature is worth: docs/what-features-are-worth.md
-	@$(ONTIME) study features
+study-features: install  ## measure what each family of features and each idea is worth: docs/what-features-are-worth.md; one idea: make study-features IDEA=queue
+	@$(ONTIME) study features $(if $(IDEA),--idea "$(IDEA)")
 
 study-models: usage $(VENV)/.installed-candidates  ## measure what each candidate is worth and costs, a neural network among them: docs/what-models-are-worth.md
 	@$(ONTIME) study models

@@ -19,11 +19,17 @@ def card() -> None:
 
 
 @study.command(cls=ProjectCommand)
-def features() -> None:
+@click.option("--idea", metavar="NAME", help="Measure this idea only, and print its rows instead of writing the page.")
+def features(idea: str | None) -> None:
     """Measure what each family of features and each idea is worth, on the validation period."""
-    from pipelines.tools import study_features
+    if idea is None:
+        from pipelines.tools import study_features
 
-    study_features.main()
+        study_features.main()
+    else:
+        from pipelines.tools import study_idea
+
+        study_idea.main(idea)
 
 
 @study.command(cls=ProjectCommand)

@@ -32,7 +32,7 @@ REQUEST: ColumnSet = frozenset(schema.REQUEST)
 class FeatureComparison(NamedTuple):
     """Two sets of columns: one has what is measured, the other lacks it."""
 
-    kind: Literal["out", "in", "idea"]
+    kind: Literal["out", "in", "idea", "idea_in"]
     name: str
     words: str
     having: ColumnSet
@@ -44,19 +44,28 @@ class FeatureComparison(NamedTuple):
         return self.lacking if self.kind == "out" else self.having
 
 
-def comparisons(idea_names: Sequence[str], idea_words: Mapping[str, str]) -> list[FeatureComparison]:
-    """Each family left out of all features, and added to the request's alone; each idea added to all features.
+def family_comparisons() -> list[FeatureComparison]:
+    """Each family left out of all features, and added to the request's alone.
 
     The request's own features have no row: a caller always sends them, so no model has to do without.
     """
     families = {name: online for name, names in schema.FAMILIES.items() if (online := frozenset(names) - REQUEST)}
     words = {name: WORDS.families.get(name, name) for name in families}
-    columns = {idea: frozenset(name for name in idea_names if name.startswith(f"{idea}.")) for idea in idea_words}
     return [
         *(FeatureComparison("out", name, words[name], ALL, ALL - names) for name, names in families.items()),
         *(FeatureComparison("in", name, words[name], REQUEST | names, REQUEST) for name, names in families.items()),
-        *(FeatureComparison("idea", name, idea_words[name], ALL | names, ALL) for name, names in columns.items()),
     ]
+
+
+def idea_comparisons(declared: ideas.Ideas, idea_names: Sequence[str]) -> list[FeatureComparison]:
+    """Each idea added to all features; one that is computed from the request also to the request's alone."""
+    compared = []
+    for name, idea in declared.items():
+        columns = frozenset(column for column in idea_names if column.partition(".")[0] == name)
+        compared.append(FeatureComparison("idea", name, idea.words, ALL | columns, ALL))
+        if isinstance(idea, ideas.RequestIdea) and ALL != REQUEST:
+            compared.append(FeatureComparison("idea_in", name, idea.words, REQUEST | columns, REQUEST))
+    return compared
 
 
 def fit_sets(
@@ -80,12 +89,17 @@ def measure_features(params: Params) -> dict[str, Any]:
     declared = ideas.declared_ideas()
     if not declared and not schema.ONLINE:
         raise Refusal("all features are the request's, and there is no idea in problem/ideas.py: nothing to measure")
+    return measured_report(declared, family_comparisons(), params)
+
+
+def measured_report(declared: ideas.Ideas, families: Sequence[FeatureComparison], params: Params) -> dict[str, Any]:
+    """The scores of the sets that these ideas and families compare, and their rows. Raises FutureLeak."""
     training, periods = read_json(MODELS / "training.json"), split.periods(params.split)
     train, valid = (
         read_study_rows(periods[each], training["categories"], declared, params) for each in ("train", "valid")
     )
-    compared = comparisons(train.idea_names, {name: idea.words for name, idea in declared.items()})
-    sets = list(dict.fromkeys([ALL, REQUEST, *(each.changed for each in compared)]))
+    compared = [*families, *idea_comparisons(declared, train.idea_names)]
+    sets = list(dict.fromkeys(columns for each in compared for columns in (each.lacking, each.having)))
     probabilities = fit_sets(sets, train, valid, training["best"], params)
     entities = valid.entities
     scores = {each: feature_worth.mean_scores(entities.label, probabilities[each], params.cost) for each in sets}
@@ -98,8 +112,11 @@ def measure_features(params: Params) -> dict[str, Any]:
         "judged_on": len(entities.label),
         "positive_share": round(float(entities.label.mean()), 4),
         "alert_threshold": params.cost.alert_threshold,
-        "all": {"features": len(ALL), **_rounded(scores[ALL])},
-        "request": {"features": len(REQUEST), **_rounded(scores[REQUEST])},
+        **{
+            name: {"features": len(columns), **_rounded(scores[columns])}
+            for name, columns in (("all", ALL), ("request", REQUEST))
+            if columns in scores
+        },
         "rows": [_row(each, entities, probabilities, scores) for each in compared],
     }
 

@@ -41,8 +41,11 @@ class StudyPage:
 
     def with_results(self, text: str, report: Report) -> str:
         """The page with the tables between its marks; a new page if `text` is empty. Raises Refusal without marks."""
-        tables = rendering.render(TEMPLATES / self.template, **report, **self.values(report))
-        return with_section(text or f"# {self.title}\n\n## Results\n\n{self.begin}{END}", self.begin, tables, self.path)
+        start = text or f"# {self.title}\n\n## Results\n\n{self.begin}{END}"
+        return with_section(start, self.begin, self.tables(report), self.path)
+
+    def tables(self, report: Report) -> str:
+        return rendering.render(TEMPLATES / self.template, **report, **self.values(report))
 
     def write(self, report: Report, pictures: Mapping[Path, figures.Picture]) -> None:
         """Write the report, its pictures and the page, and print which files these are."""
@@ -57,7 +60,9 @@ class StudyPage:
 def _rows_by_kind(report: Report) -> Report:
     """The rows of each kind, the largest worth first."""
     ordered = sorted(report["rows"], key=lambda row: -row["worth"]["value"])
-    return {"kinds": {kind: [row for row in ordered if row["kind"] == kind] for kind in ("out", "in", "idea")}}
+    return {
+        "kinds": {kind: [row for row in ordered if row["kind"] == kind] for kind in ("out", "in", "idea", "idea_in")}
+    }
 
 
 def _counts_of_trials(report: Report) -> Report:

@@ -25,10 +25,11 @@ class StudyRows(NamedTuple):
     features: Matrix
     ideas: Matrix
     idea_names: Sequence[str]  # of the columns of `ideas`
+    request_ideas: ColumnSet = frozenset()  # those of them that are computed from the request alone
 
 
 def read_study_rows(
-    period: split.Period, categories: Mapping[str, Sequence[str]], declared: Mapping[str, ideas.Idea], params: Params
+    period: split.Period, categories: Mapping[str, Sequence[str]], declared: ideas.Ideas, params: Params
 ) -> StudyRows:
     """The labelled rows of a period, in memory. Raises FutureLeak for an idea that uses later data."""
     entities = read_rows(period, survey(period).rows, categories)
@@ -38,7 +39,9 @@ def read_study_rows(
     parts = progress_bar(list(month_parts(period)), desc="study features: builds ideas", unit="partitions")
     built = pd.concat([build_ideas(part, declared, params) for part in parts])
     columns = built.set_index(pd.Index(split.row_keys(built[KEY]))).drop(columns=[KEY, "moment"])
-    return StudyRows(entities, features, columns.loc[entities.keys].to_numpy(np.float32), [*columns])
+    from_request = {name for name, idea in declared.items() if isinstance(idea, ideas.RequestIdea)}
+    known = frozenset(column for column in columns if column.partition(".")[0] in from_request)
+    return StudyRows(entities, features, columns.loc[entities.keys].to_numpy(np.float32), [*columns], known)
 
 
 def month_parts(period: split.Period) -> Iterator[Partition]:
@@ -52,7 +55,7 @@ def month_parts(period: split.Period) -> Iterator[Partition]:
             yield from map(month.with_key, sorted(entities[DATA.partition_key].unique()))
 
 
-def build_ideas(part: Partition, declared: Mapping[str, ideas.Idea], params: Params) -> pd.DataFrame:
+def build_ideas(part: Partition, declared: ideas.Ideas, params: Params) -> pd.DataFrame:
     """The columns of all ideas for the entities of a partition, checked like features. Raises FutureLeak."""
     since, until = part.window(params.features)
     tables = read_tables(VALIDATED, (min(since, part.start - ideas.HALO), until), part.key)
@@ -66,13 +69,15 @@ def build_ideas(part: Partition, declared: Mapping[str, ideas.Idea], params: Par
 
 
 def with_copies(rows: StudyRows, train: Train) -> tuple[StudyRows, model.Labels]:
-    """The rows that the stage `train` fits with this seed, whose last ones are copies with the request's features."""
-    batches, label = model.with_request_only(
-        Batches.of(rows.features), rows.entities.label, train.request_only_share, train.seed
-    )
-    features = batches.in_memory()
-    unknown = np.full((len(features) - len(rows.ideas), rows.ideas.shape[1]), np.nan, np.float32)
-    return rows._replace(features=features, ideas=np.vstack([rows.ideas, unknown])), label
+    """The rows that the stage `train` fits with this seed, whose last ones are copies with the request's features.
+
+    Of the ideas, the copies have those that are computed from the request.
+    """
+    share, seed = train.request_only_share, train.seed
+    batches, label = model.with_request_only(Batches.of(rows.features), rows.entities.label, share, seed)
+    copies = rows.ideas[model.copied_rows(len(rows.ideas), share, seed)]
+    copies[:, [name not in rows.request_ideas for name in rows.idea_names]] = np.nan
+    return rows._replace(features=batches.in_memory(), ideas=np.vstack([rows.ideas, copies])), label
 
 
 def matrix_with(rows: StudyRows, columns: ColumnSet) -> Matrix:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 import numpy as np
 import pandas as pd
 
+from ontime import features
 from ontime.datasets import KEY, Tables
 from ontime.declaration import Columns, Question
 from ontime.params import FeatureParams
@@ -30,13 +31,27 @@ class Idea:
     columns: Callable[[Tables, datetime, datetime, FeatureParams, Question], Columns]
 
 
-def declared_ideas() -> Mapping[str, Idea]:
+@dataclass(frozen=True)
+class RequestIdea:
+    """Columns of numbers, computed as `Problem.request_features` computes its own: from the fields of the request.
+
+    They are known of every entity, so the study measures them beside the request's features alone as well.
+    """
+
+    words: str
+    columns: Callable[[Columns], Columns]
+
+
+Ideas = Mapping[str, Idea | RequestIdea]
+
+
+def declared_ideas() -> Ideas:
     """The ideas of the problem by name; none without problem/ideas.py."""
     return import_module(MODULE).IDEAS if find_spec(MODULE) else {}
 
 
 def idea_features(
-    ideas: Mapping[str, Idea],
+    ideas: Ideas,
     tables: Tables,
     start: datetime,
     end: datetime,
@@ -47,9 +62,16 @@ def idea_features(
     table = tables[DATA.entities]
     selected = table[table[DATA.event_at].between(start, end, inclusive="left")]
     moment = selected[DATA.event_at] - pd.Timedelta(minutes=params.lead_minutes)
+    fields = features.fields_of(selected)
+    computed = {
+        name: idea.columns(fields)
+        if isinstance(idea, RequestIdea)
+        else idea.columns(tables, start, end, params, question)
+        for name, idea in ideas.items()
+    }
     columns = {
         f"{name}.{column}": np.asarray(values, np.float64)
-        for name, idea in ideas.items()
-        for column, values in idea.columns(tables, start, end, params, question).items()
+        for name, of_idea in computed.items()
+        for column, values in of_idea.items()
     }
     return pd.DataFrame({KEY: selected[KEY].to_numpy(), "moment": moment.array, **columns})

@@ -139,7 +139,7 @@ def with_request_only(rows: Batches, label: Labels, share: float, seed: int) -> 
 
     A model that has not seen such rows in training predicts worse for entities that are not in the store.
     """
-    chosen = np.random.default_rng(seed).choice(rows.rows, int(share * rows.rows), replace=False)
+    chosen = copied_rows(rows.rows, share, seed)
     order = np.argsort(chosen)
     ascending = chosen[order]
 
@@ -159,6 +159,11 @@ def with_request_only(rows: Batches, label: Labels, share: float, seed: int) -> 
             yield batch
 
     return Batches(rows.rows + len(chosen), read), np.concatenate([label, label[chosen]])
+
+
+def copied_rows(rows: int, share: float, seed: int) -> NDArray[np.int64]:
+    """Of how many rows which ones `with_request_only` copies, in the order of the copies."""
+    return np.random.default_rng(seed).choice(rows, int(share * rows), replace=False)
 
 
 def request_only(matrix: Matrix) -> Matrix:

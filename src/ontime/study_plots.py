@@ -33,7 +33,7 @@ COLOURS = {WorthVerdict.WORTH: CALM, WorthVerdict.NOISE: EDGE, WorthVerdict.WORS
 
 def worth_of_features(rows: Sequence[Mapping[str, Any]]) -> Picture:
     """Rows of the study: families left out of all features, and ideas added to all. Others are not drawn."""
-    drawn = sorted((row for row in rows if row["kind"] != "in"), key=lambda row: -row["worth"]["value"])
+    drawn = sorted((row for row in rows if row["kind"] in ("out", "idea")), key=lambda row: -row["worth"]["value"])
     with axes_of(31 * len(drawn) + 40, "log-loss saved") as (figure, axes):
         dots = {}
         for place, row in enumerate(drawn):

@@ -24,10 +24,20 @@ def test_an_idea_is_measured_and_stays_out_of_features_and_stages(tiny: Project)
     refused = tiny.attempt("study-features", ONE_THREAD)
     (tiny.folder / "src/ontime/problem/ideas.py").write_text(IDEA)
 
+    page = tiny.folder / "docs/what-features-are-worth.md"
+    before = page.read_text() if page.exists() else None
+    unknown = tiny.attempt("study-features", "IDEA=remainer", ONE_THREAD)
+    one = tiny.make("study-features", "IDEA=remainder", ONE_THREAD)
+    after_one = page.read_text() if page.exists() else None
     output = tiny.make("study-features", ONE_THREAD)
 
     assert refused.returncode
     assert "study features: all features are the request's" in refused.stdout
+    assert unknown.returncode
+    assert "there is no idea remainer in problem/ideas.py, which has remainder" in unknown.stdout
+    assert after_one == before
+    assert "| **remainder**: of a division | 1 |" in one
+    assert "study features: measured in" in one
     assert "Running stage" not in output
     report = tiny.json("reports/study_features.json")
     assert [(row["kind"], row["name"], row["features"], row["verdict"]) for row in report["rows"]] == [
@@ -35,6 +45,6 @@ def test_an_idea_is_measured_and_stays_out_of_features_and_stages(tiny: Project)
     ]
     assert report["all"]["features"] == report["request"]["features"] == 4
     assert (tiny.folder / "reports/study_features.png").exists()
-    assert "| **remainder**: of a division | 1 |" in (tiny.folder / "docs/what-features-are-worth.md").read_text()
+    assert "| **remainder**: of a division | 1 |" in page.read_text()
     assert "remainder" not in (tiny.folder / "models/training.json").read_text()
     assert "Running stage" not in tiny.make("train", ONE_THREAD)

@@ -1,6 +1,13 @@
 """Ideas for features: as of the prediction moment, equal to what a loop finds, and in no model."""
 
+import os
+import re
+import shutil
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,8 +18,40 @@ from ontime import ideas, schema
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.problem.ideas import IDEAS
+from pipelines.layout import VALIDATED, write_tables
+from tests import ROOT
 from tests.futures import with_another_future
 
+GUIDE = (ROOT / "docs/make-it-yours.md").read_text().partition("## Try an idea for a feature")[2]
+COLUMNS = {  # of the guide's ideas -> the features that they become
+    "clock.sine": "departure_sine",
+    "clock.cosine": "departure_cosine",
+    **{
+        f"airline.{hours}h_{measure}": f"departures_carrier_{hours}h_{measure}"
+        for hours in (1, 3)
+        for measure in ("count", "late", "delay")
+    },
+}
+AS_FEATURES = """
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from ontime import features, schema
+from ontime.params import load_params
+from ontime.problem import PROBLEM
+from pipelines.layout import VALIDATED, read_tables
+
+params, (start, end) = load_params(Path(sys.argv[1])), (pd.Timestamp(each) for each in sys.argv[2:])
+built = features.build(read_tables(VALIDATED), start, end, params.features, params.question)
+example = next(iter(PROBLEM.examples.values()))
+flight = PROBLEM.request.model_validate_json(json.dumps(example))
+for name in set(schema.FEATURE_NAMES) - set(schema.CATEGORICAL):
+    assert PROBLEM.reason(name, 1.0, flight, {}, params.question)
+built.to_parquet("built.parquet")
+"""
 START = pd.Timestamp("2013-03-04", tz=schema.ZONE)
 
 
@@ -154,3 +193,52 @@ def test_the_weather_of_each_airport_is_its_last_observation(week: pd.DataFrame,
 
         assert row[f"airports.{origin}_visib_miles"] == observed["visib_miles"]
         assert row[f"airports.{origin}_precip_inches"] == observed["precip_inches"]
+
+
+def changed(text: str, hunk: str) -> str:
+    """The text after the additions of one part of a diff, whose other lines it has exactly once."""
+    before, after = ("".join(line[1:] for line in hunk.splitlines(True) if line[0] in kinds) for kinds in (" ", " +"))
+    assert text.count(before) == 1, before
+    return text.replace(before, after)
+
+
+def with_the_guides_features(folder: Path) -> Path:
+    """A copy of the problem in which the ideas of docs/make-it-yours.md are features, as its diffs say."""
+    problem = Path(shutil.copytree(ROOT / "src/ontime/problem", folder / "problem"))
+    for block in re.findall(r"```diff\n(.*?)```", GUIDE, re.DOTALL):
+        for name, hunk in re.findall(r"^--- (\S+)\n(.*?)(?=^---|\Z)", block, re.DOTALL | re.MULTILINE):
+            (problem / name).write_text(changed((problem / name).read_text(), hunk))
+    return problem
+
+
+@pytest.mark.slow
+def test_the_guides_ideas_are_what_it_says_and_become_features_with_the_same_values(
+    tables: Tables, flights: pd.DataFrame, params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    pasted: dict[str, Any] = {}
+    exec(code, pasted)  # noqa: S102  the guide's own
+    end = START + timedelta(days=1)
+    day = ideas.idea_features(pasted["IDEAS"], tables, START, end, params.features, params.question)
+
+    monkeypatch.chdir(tmp_path)
+    near = flights["scheduled_departure"].between(START - timedelta(days=31), end + timedelta(days=1))
+    write_tables({**tables, "flights": flights[near].reset_index(drop=True)}, VALIDATED)
+    environment = {**os.environ, "ONTIME_PROBLEM": str(with_the_guides_features(tmp_path)),
+                   "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}  # fmt: skip
+    arguments = [str(ROOT / "params.yaml"), START.isoformat(), end.isoformat()]
+    subprocess.run([sys.executable, "-c", AS_FEATURES, *arguments], env=environment, check=True)
+    built = pd.read_parquet(tmp_path / "built.parquet")
+
+    row = day.iloc[300]
+    own = flights[flights["carrier"] == flights.loc[row["entity_id"], "carrier"]]
+    recent = own[(own["departed_at"] > row["moment"] - timedelta(hours=3)) & (own["departed_at"] <= row["moment"])]
+    assert row["airline.3h_count"] == len(recent)
+    assert row["airline.3h_delay"] == pytest.approx(recent["dep_delay_minutes"].mean())
+    six = (
+        flights.loc[day["entity_id"], "scheduled_departure"].dt.tz_convert(schema.ZONE).dt.strftime("%H:%M") == "06:00"
+    )
+    assert day.loc[six.to_numpy(), "clock.sine"].to_numpy() == pytest.approx(1)
+    assert len(built) == len(day)
+    for idea, feature in COLUMNS.items():
+        np.testing.assert_allclose(built[feature], day[idea], atol=1e-12)

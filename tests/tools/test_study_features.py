@@ -11,7 +11,7 @@ from ontime import feature_worth, ideas, model, partitions, schema
 from ontime.batches import Batches
 from ontime.datasets import Tables
 from ontime.feature_worth import WorthVerdict
-from ontime.ideas import Idea
+from ontime.ideas import Idea, RequestIdea
 from ontime.params import Params
 from ontime.point_in_time import FutureLeak
 from ontime.problem import PROBLEM
@@ -19,11 +19,12 @@ from ontime.problem.data import DATA
 from ontime.refusal import Refusal
 from pipelines.labelled import LabelledRows
 from pipelines.layout import VALIDATED, write_tables
-from pipelines.tools import marked_pages, study_features, study_pages, study_rows
+from pipelines.tools import marked_pages, study_features, study_idea, study_pages, study_rows
 from pipelines.tools.study_features import ALL, REQUEST
 from pipelines.tools.study_rows import StudyRows
 
 FAMILY = next(family for family, names in schema.FAMILIES.items() if not REQUEST.issuperset(names))
+IDEAS = {"useful": Idea("decides", lambda *_: {}), "useless": Idea("noise", lambda *_: {})}
 INFORMATIVE = next(name for name in schema.FAMILIES[FAMILY] if name in schema.ONLINE and name not in schema.CATEGORICAL)
 
 
@@ -48,7 +49,10 @@ def measured(params: Params) -> Mapping[tuple[str, str], Mapping[str, Any]]:
     other = next(each for each in schema.FAMILIES if each != FAMILY and not REQUEST.issuperset(schema.FAMILIES[each]))
     compared = [
         each
-        for each in study_features.comparisons(train.idea_names, {"useful": "decides", "useless": "noise"})
+        for each in (
+            *study_features.family_comparisons(),
+            *study_features.idea_comparisons(IDEAS, train.idea_names),
+        )
         if each.name in (FAMILY, other, "useful", "useless")
     ]
     sets = list(dict.fromkeys([ALL, REQUEST, *(each.changed for each in compared)]))
@@ -73,17 +77,33 @@ def test_what_decides_is_worth_it_and_noise_is_not(
     assert kind == "in" or noise["verdict"] != WorthVerdict.WORTH
 
 
-def test_families_with_features_of_the_moment_are_left_out_and_added_and_ideas_are_added() -> None:
-    compared = study_features.comparisons(["near.count", "near.share"], {"near": "what is near"})
+def test_families_with_features_of_the_moment_are_left_out_and_added() -> None:
+    compared = study_features.family_comparisons()
 
     families = {name: online for name, names in schema.FAMILIES.items() if (online := frozenset(names) - REQUEST)}
     left_out = {each.name: each.having - each.lacking for each in compared if each.kind == "out"}
     added = {each.name: (each.having - each.lacking, each.lacking) for each in compared if each.kind == "in"}
     assert left_out == families
     assert added == {name: (names, REQUEST) for name, names in families.items()}
-    (idea,) = (each for each in compared if each.kind == "idea")
+
+
+def test_an_idea_is_added_to_all_features() -> None:
+    declared = {"near": Idea("what is near", lambda *_: {}), "nearer": Idea("what is nearer", lambda *_: {})}
+
+    idea, _ = study_features.idea_comparisons(declared, ["near.count", "near.share", "nearer.count"])
+
+    assert (idea.kind, idea.name, idea.words) == ("idea", "near", "what is near")
     assert idea.lacking == ALL
     assert idea.having - ALL == {"near.count", "near.share"}
+
+
+def test_an_idea_of_the_request_is_also_added_to_the_requests_features_alone() -> None:
+    declared = {"clock": RequestIdea("the hour", lambda fields: fields)}
+
+    to_all, to_request = study_features.idea_comparisons(declared, ["clock.sine"])
+
+    assert (to_all.kind, to_all.lacking, to_all.having) == ("idea", ALL, ALL | {"clock.sine"})
+    assert (to_request.kind, to_request.lacking, to_request.having) == ("idea_in", REQUEST, REQUEST | {"clock.sine"})
 
 
 def test_a_model_sees_the_chosen_columns_only() -> None:
@@ -97,15 +117,20 @@ def test_a_model_sees_the_chosen_columns_only() -> None:
     assert not np.isnan(rows.features).any()
 
 
-def test_the_request_only_copies_have_no_idea_either(params: Params) -> None:
+def test_the_request_only_copies_have_the_ideas_of_the_request_only(params: Params) -> None:
     rows = synthetic(3)
+    numbered = np.arange(2800, dtype=np.float32)
+    rows.features[:, model.REQUEST_POSITIONS[0]] = rows.ideas[:, 1] = numbered
+    rows = rows._replace(request_ideas=frozenset(["useless.column"]))
 
     copied, label = study_rows.with_copies(rows, params.train)
 
     count = int(params.train.request_only_share * 2800)
     assert len(copied.features) == len(copied.ideas) == len(label) == 2800 + count
-    assert np.isnan(copied.ideas[2800:]).all()
     assert (copied.ideas[:2800] == rows.ideas).all()
+    assert np.isnan(copied.ideas[2800:, 0]).all()
+    assert (copied.ideas[2800:, 1] == copied.features[2800:, model.REQUEST_POSITIONS[0]]).all()
+    assert (label == rows.entities.label[copied.ideas[:, 1].astype(int)]).all()
 
 
 @pytest.mark.slow
@@ -155,6 +180,26 @@ def test_the_text_around_the_tables_stays_and_the_largest_worth_is_first() -> No
     assert "| +0.0100 (+0.0090 to +0.0110) | 0.0007 | +1.5 | -0.5 |" in page
     assert "added to the request's" not in page  # no row of this kind
     assert study_pages.FEATURES.with_results(page, REPORT) == page
+
+
+def test_of_one_idea_the_rows_of_the_page_are_printed_without_its_figure() -> None:
+    rows = [{**REPORT["rows"][2], "kind": kind} for kind in ("idea", "idea_in")]
+    one = {name: value for name, value in REPORT.items() if name != "request"} | {"rows": rows}
+
+    words = study_idea.in_words(one)
+
+    row = "| **mine**: some words | 2 | +0.0030 (+0.0020 to +0.0040) | 0.0007 | +1.5 | -0.5 | 0.7000 | 300.0 | 0.2000 |"
+    assert words.count(row) == 2
+    assert "### Ideas, added to the request's features alone" in words
+    assert "![" not in words
+    assert "families" not in words.lower()
+
+
+def test_an_unknown_idea_is_refused_with_those_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ideas, "declared_ideas", lambda: IDEAS)
+
+    with pytest.raises(Refusal, match=r"no idea usefull in problem/ideas.py, which has useful, useless$"):
+        study_idea.only("usefull")
 
 
 def test_a_first_page_has_a_title_and_one_without_marks_is_refused() -> None:
