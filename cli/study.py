@@ -41,11 +41,17 @@ def value() -> None:
 
 
 @study.command(cls=ProjectCommand)
-def models() -> None:
+@click.option("--candidate", metavar="NAME", help="Compare this candidate only, and print the gate's verdict on it.")
+def models(candidate: str | None) -> None:
     """Measure what each candidate is worth and costs: scores, latency, size, time to fit."""
-    from pipelines.tools import study_models
+    if candidate is None:
+        from pipelines.tools import study_models
 
-    study_models.main()
+        study_models.main()
+    else:
+        from pipelines.tools import study_candidate
+
+        study_candidate.main(candidate)
 
 
 @study.command(cls=ProjectCommand)

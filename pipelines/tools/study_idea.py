@@ -6,8 +6,6 @@ request.
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from ontime import ideas, locks
 from ontime.params import Params, ParamsBroken, load_params
@@ -26,17 +24,11 @@ def only(name: str) -> ideas.Ideas:
     return {name: declared[name]}
 
 
-def in_words(report: Mapping[str, Any]) -> str:
-    """The tables of the page with these rows, without its figure."""
-    lines = study_pages.FEATURES.tables(report).splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("![")).strip()
-
-
 def measure_and_print(idea: ideas.Ideas, params: Params) -> None:
     began = time.monotonic()
     report = measured_report(idea, [], params)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
-    print(f"\n{in_words(report)}\n\nstudy features: measured in {minutes} min {seconds} s")
+    print(f"\n{study_pages.FEATURES.printed(report)}\n\nstudy features: measured in {minutes} min {seconds} s")
     print(f"study features: {study_pages.FEATURES.path} and {study_pages.FEATURES.json} were not changed")
 
 

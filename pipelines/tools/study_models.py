@@ -68,7 +68,11 @@ def compared_models(best: str, train: Train) -> list[StudyModel]:
     for name in names:
         model.refuse_missing_packages(name)
     listed = [StudyModel(name, _words(name, train), partial(fit_and_export, name)) for name in names if name != best]
-    return [StudyModel(best, "the best of the last training", partial(fit_and_export, best)), *listed, _of_seeds(best)]
+    return [reference(best), *listed, _of_seeds(best)]
+
+
+def reference(best: str) -> StudyModel:
+    return StudyModel(best, "the best of the last training", partial(fit_and_export, best))
 
 
 def _words(name: str, train: Train) -> str:
@@ -90,10 +94,19 @@ def _of_seeds(best: str) -> StudyModel:
 
 def measure_models(params: Params) -> tuple[dict[str, Any], Mapping[str, Sequence[MeasuredFit]]]:
     """The content of reports/study_models.json, and the fits. Raises Refusal if packages are missing."""
-    best = read_json(MODELS / "training.json")["best"]
-    models = compared_models(best, params.train)
-    data = read_study_data(params)
-    fits = fit_all(STUDY, models, data, params)
+    return measured_report(STUDY, compared_models(best_candidate(), params.train), params)
+
+
+def best_candidate() -> str:
+    return str(read_json(MODELS / "training.json")["best"])
+
+
+def measured_report(
+    study: str, models: Sequence[StudyModel], params: Params
+) -> tuple[dict[str, Any], Mapping[str, Sequence[MeasuredFit]]]:
+    """The report on these models, of which the first is the best candidate, and their fits."""
+    best, data = models[0].name, read_study_data(params)
+    fits = fit_all(study, models, data, params)
     verdicts = gate_verdicts(fits, best, params)
     rows = [
         {

@@ -47,6 +47,11 @@ class StudyPage:
     def tables(self, report: Report) -> str:
         return rendering.render(TEMPLATES / self.template, **report, **self.values(report))
 
+    def printed(self, report: Report) -> str:
+        """The tables for a terminal, without figures."""
+        lines = self.tables(report).splitlines(keepends=True)
+        return "".join(line for line in lines if not line.startswith("![")).strip()
+
     def write(self, report: Report, pictures: Mapping[Path, figures.Picture]) -> None:
         """Write the report, its pictures and the page, and print which files these are."""
         write_json(self.json, report)

@@ -25,6 +25,20 @@ def test_each_candidate_with_a_section_is_compared(tiny: Project) -> None:
     assert re.search(r"neural_network \['fitted_loss', 'held_out_loss'\] [23] models", runs), runs
 
 
+def test_one_candidate_gets_the_gates_verdict_and_nothing_is_released(tiny: Project) -> None:
+    best = tiny.json("models/training.json")["best"]
+    name = next(each for each in ("logistic", "hist_gradient_boosting") if each != best)
+    live = tiny.json("releases/current.json")
+
+    output = tiny.python(f"from pipelines.tools import study_candidate; study_candidate.main({name!r})")
+
+    assert f"| **{best.replace('_', ' ')}**: the best of the last training |" in output
+    assert f"| **{name.replace('_', ' ')}** |" in output
+    assert re.search(rf"study models: the gate (passes|rejects) {name}: \S", output)
+    assert tiny.json("releases/current.json") == live
+    assert not (tiny.folder / f"var/studies/models-{name}").exists()
+
+
 CURVES = """
 from ontime import registry
 from ontime.settings import load_settings

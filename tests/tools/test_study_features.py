@@ -186,7 +186,7 @@ def test_of_one_idea_the_rows_of_the_page_are_printed_without_its_figure() -> No
     rows = [{**REPORT["rows"][2], "kind": kind} for kind in ("idea", "idea_in")]
     one = {name: value for name, value in REPORT.items() if name != "request"} | {"rows": rows}
 
-    words = study_idea.in_words(one)
+    words = study_pages.FEATURES.printed(one)
 
     row = "| **mine**: some words | 2 | +0.0030 (+0.0020 to +0.0040) | 0.0007 | +1.5 | -0.5 | 0.7000 | 300.0 | 0.2000 |"
     assert words.count(row) == 2

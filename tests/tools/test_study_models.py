@@ -17,6 +17,7 @@ from ontime.refusal import Refusal
 from pipelines.labelled import LabelledRows
 from pipelines.tools import (
     marked_pages,
+    study_candidate,
     study_compression,
     study_fits,
     study_models,
@@ -203,3 +204,16 @@ def test_if_all_smaller_models_are_worse_the_picture_says_so() -> None:
     assert study_plots.compression(report(rows)).finding == (
         "Every smaller model is worse than lightgbm; the closest, 60 trees, loses 0.0100"
     )
+
+
+@pytest.mark.parametrize("name", ["no_such", "rate_table"])
+def test_a_candidate_that_cannot_be_released_is_not_compared(name: str, params: Params) -> None:
+    with pytest.raises(Refusal, match=rf"^{name} has no section in params.yaml, or no `export`; .*lightgbm"):
+        study_candidate.challenger(name, params)
+
+
+def test_the_best_candidate_is_not_compared_with_itself(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study_candidate, "best_candidate", lambda: "lightgbm")
+
+    with pytest.raises(Refusal, match="lightgbm is the best of the last training"):
+        study_candidate.measure_and_print(study_candidate.challenger("lightgbm", params), params)
