@@ -567,12 +567,11 @@ def gate_rows(replay: dict[str, Any]) -> list[str]:
 
 def hindsight_sentence(replay: dict[str, Any]) -> str:
     """How often the gate was right, measured over the four weeks after its verdicts."""
-    through = [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == "promote"]
-    rejected = [each["log_loss_difference"][0] for each in replay["hindsight"] if each["verdict"] == "reject"]
-    return (
-        f"{sum(through)} of {len(through)} promoted candidates beat the model that they were compared with, "
-        f"and {sum(each >= 0 for each in rejected)} of {len(rejected)} rejected candidates did not."
+    promoted, rejected = (
+        [each["log_loss_difference"][0] < 0 for each in replay["hindsight"] if each["verdict"] == verdict]
+        for verdict in ("promote", "reject")
     )
+    return f"{sum(promoted)} of {len(promoted)} promoted and {sum(rejected)} of {len(rejected)} rejected candidates"
 
 
 def second_act_sentences() -> list[str]:
@@ -589,7 +588,8 @@ def second_act_sentences() -> list[str]:
         *(f"`{line}`" for line in SECOND_ACT["refused"]),
         f"mean monthly AUC {mean['retrained']:.3f} retrained, {mean['never_retrained']:.3f} 2013's last model, "
         f"{mean['rate_table']:.3f} its rate table",
-        *(f"In 2023 {hindsight_sentence(SECOND_ACT)}", f"In 2013 {hindsight_sentence(REPLAY)}"),
+        f"In 2023, {hindsight_sentence(SECOND_ACT)} beat the model",
+        f"in 2013, {hindsight_sentence(REPLAY)}.",
         f"Over all {whole['entities']:,} labelled flights of that year {second_gain()}, "
         f"and 2013's last model has AUC {whole['never_retrained']['auc']:.3f}.",
     ]
