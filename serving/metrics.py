@@ -62,6 +62,9 @@ SPOOL_OLDEST = Gauge(
     "Age of the oldest prediction in the spool, 0 without one",
     multiprocess_mode="livemax",
 )
+READY = Gauge(
+    "ontime_ready", "1 while /health/ready responds 200, 0 while it responds 503", multiprocess_mode="livemin"
+)
 DATABASE_REFUSES = Gauge(
     "ontime_database_refuses",
     "1 while the database refuses statements, because of its tables or the rights of its user",

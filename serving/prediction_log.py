@@ -35,6 +35,7 @@ RETRY_SECONDS = 0.5
 COLUMN_TYPES = {column.name: column.type.python_type for column in predictions.columns}
 INVALID_ROW = (sa.exc.DataError, sa.exc.IntegrityError)  # of a value, not of the table or the server
 STATEMENT_REFUSED = "the database refuses a statement of this version (the log has the reason)"
+SPOOL_FAILED = "could not be stored: the database is down, and the spool cannot be written ({reason}); retry"
 STOP_SECONDS = 10.0  # for a spool on a network disk that hangs
 
 
@@ -60,6 +61,7 @@ class PredictionLog:
         self.database_error: str | None = None
         self.refusal: str | None = None
         self.spool_error: str | None = None
+        self._drain_error: str | None = None
         self.monitoring: MonitoringStatus | None = None
         self._files = SQLiteFiles(engine)
         self._stopping = Event()
@@ -67,6 +69,7 @@ class PredictionLog:
 
     def start(self) -> None:
         """Also while the database is down, as a replica does that replaces another one during an outage."""
+        self._measure_readiness()
         try:
             database_schema.prepare(self.engine)
             database_schema.try_statements(self.engine)
@@ -104,7 +107,10 @@ class PredictionLog:
         """Why no prediction can be stored now, in public words; None if the database or the spool accepts them."""
         if self.refusal is not None:
             return self.refusal
-        return None if self.spool_error is None else "could not be stored, so none is returned; retry"
+        return None if self.spool_error is None else SPOOL_FAILED.format(reason=self.spool_error)
+
+    def _measure_readiness(self) -> None:
+        metrics.READY.set(self.objection is None)
 
     @property
     def answers_at_once(self) -> bool:
@@ -154,13 +160,13 @@ class PredictionLog:
             else:
                 return
         if self.refusal is not None:
-            raise PredictionNotStored
+            raise PredictionNotStored(self.refusal)
         try:
             self.spool.append(rows)
         except OSError as error:
             self._set_spool_error(error)
-            raise PredictionNotStored from None
-        self.spool_error = None
+            raise PredictionNotStored(self.objection) from None
+        self._set_spool_error(None)
         metrics.SPOOL_ROWS.set(len(self.spool))
 
     def store_shadows(self, rows: Sequence[Mapping[str, Any]]) -> bool:
@@ -193,6 +199,7 @@ class PredictionLog:
         self.database_error = reason
         metrics.DATABASE_UNAVAILABLE.set(self.refusal is None)
         metrics.DATABASE_REFUSES.set(self.refusal is not None)
+        self._measure_readiness()
         if isinstance(error, DatabaseFileReplaced):
             # SQLite copies the log into the file when its last connection closes, also a log that was deleted.
             self._reopen()
@@ -202,9 +209,11 @@ class PredictionLog:
         self._connection.close()
         database.reopen(self.engine)
 
-    def _set_spool_error(self, error: OSError) -> None:
-        self.spool_error = str(error)
-        logger.error("spool: %s", error)
+    def _set_spool_error(self, error: OSError | None) -> None:
+        if error is not None and self.spool_error is None:  # not at each attempt
+            logger.error("spool: %s", error)
+        self.spool_error = None if error is None else error.strerror or type(error).__name__  # without its path
+        self._measure_readiness()
 
     def _watch_database(self) -> None:
         while not self._stopping.wait(RETRY_SECONDS):
@@ -253,7 +262,8 @@ class PredictionLog:
         except OSError:
             return
         self._files.remember()
-        self.database_error = self.refusal = self.spool_error = None
+        self.database_error = self.refusal = None
+        self._set_spool_error(None)
         metrics.DATABASE_UNAVAILABLE.set(0)
         metrics.DATABASE_REFUSES.set(0)
         logger.warning("database: available, %d predictions are in the spool", len(self.spool))
@@ -263,11 +273,11 @@ class PredictionLog:
             self.spool.check_space()
         except OSError:
             return
-        self.spool_error = None
+        self._set_spool_error(None)
 
     def _drain(self) -> None:
         """Write the spool to the database, including files of killed processes."""
-        drained = 0
+        drained, error_before, self._drain_error = 0, self._drain_error, None
         try:
             self.spool.seal()  # each time: a batch that began while the database was down may reach the spool later
             while not self._stopping.is_set():
@@ -282,7 +292,9 @@ class PredictionLog:
         except sa.exc.SQLAlchemyError as error:
             self._set_database_error(error)
         except OSError as error:
-            logger.error("spool: %s", error)
+            self._drain_error = str(error)
+            if self._drain_error != error_before:  # not at each attempt
+                logger.error("spool: %s", error)
         if drained:
             logger.warning("database: %d predictions were written from the spool", drained)
 

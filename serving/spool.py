@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from errno import ENOSPC
 from itertools import islice
 from pathlib import Path
 from threading import Lock, Thread
@@ -170,7 +171,7 @@ class Spool:
         before = self._file.seek(0, os.SEEK_END)
         try:
             if self._file.write(content) != len(content):
-                raise OSError(f"{self._path}: {len(content)} bytes do not fit on the disk")
+                raise OSError(ENOSPC, os.strerror(ENOSPC), str(self._path))
             os.fsync(self._file.fileno())
         except OSError:
             self._file.truncate(before)  # an incomplete line would be joined to the next one

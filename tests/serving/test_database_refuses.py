@@ -65,7 +65,7 @@ def test_a_service_that_starts_while_postgresql_is_down_answers_and_stores_once_
             service.kill()
 
         with running(away, ONTIME_WORKERS=workers) as service:
-            ready = service.ask("GET", "/health/ready")
+            ready = service.ask("GET", "/health/ready"), service.metric("ontime_ready")
             during = [service.post("/v1/predictions", FLIGHT) for _ in range(10)]
             server.start()
             expected = sorted(each["prediction_id"] for each in [*answers, *during])
@@ -74,7 +74,7 @@ def test_a_service_that_starts_while_postgresql_is_down_answers_and_stores_once_
             wait_for(lambda: files_in(away.spool) == [])
             service.stop()
 
-    assert ready[0] == 200
+    assert (ready[0][0], ready[1]) == (200, 1)
     assert all("store_unavailable" in each["flags"] for each in during)
 
 
@@ -115,14 +115,17 @@ def test_a_table_that_lacks_a_column_stops_answers_until_it_has_it(migrated: Set
         refused = service.ask("POST", "/v1/predictions", FLIGHT)
         ready, live = service.ask("GET", "/health/ready"), service.ask("GET", "/health/live")
         metric = service.metric("ontime_database_refuses"), service.metric("ontime_database_unavailable")
+        measured = [service.metric("ontime_ready")]
         page = service.get("/v1/ops")
         spooled = files_in(migrated.spool)
         execute(url, "ALTER TABLE predictions RENAME COLUMN duration_ms TO latency_ms")
         wait_for(lambda: service.ask("GET", "/health/ready")[0] == 200)
+        measured.append(service.metric("ontime_ready"))
         after = service.post("/v1/predictions", FLIGHT)
         service.stop()
 
     assert refused[0] == 503
+    assert measured == [0, 1]
     assert (ready[0], live[0], page["ready"]) == (503, 200, False)
     assert metric == (1, 0)
     assert spooled == []

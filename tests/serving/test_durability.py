@@ -3,6 +3,7 @@
 import fcntl
 import json
 import random
+import re
 import shlex
 import socket
 import sqlite3
@@ -307,19 +308,27 @@ def test_on_a_full_disk_the_service_answers_503_until_there_is_space(settings: S
             answered += [each["prediction_id"] for each in response] if status == 200 else []
         looks = []
         for _ in range(20):
-            looks.append(service.ask("GET", "/health/ready")[0])
+            looks.append((service.ask("GET", "/health/ready"), service.metric("ontime_ready")))
+            service.ask("POST", "/v1/predictions", [FLIGHT] * 20)
             time.sleep(0.1)
         alive = service.ask("GET", "/health/live")
     finally:
         service.kill()
+    log = service.output()
     with running(settings) as roomy:
         wait_for(lambda: set(answered) <= set(stored_ids(settings)))
         after = roomy.post("/v1/predictions", FLIGHT)
         roomy.stop()
 
-    problem = {"place": "predictions", "reason": "could not be stored, so none is returned; retry"}
-    assert (status, response) == (503, {"detail": [problem]})
-    assert (set(looks), alive[0]) == ({503}, 200)
+    assert status == 503
+    assert re.fullmatch(
+        r"could not be stored: .* spool cannot be written \((File too large|No space.*)\); retry",
+        response["detail"][0]["reason"],
+    )
+    assert [(answer[0], metric) for answer, metric in looks] == [(503, 0)] * 20
+    assert {answer[1]["detail"][0]["place"] for answer, _ in looks} == {"predictions"}
+    assert alive[0] == 200
+    assert log.count("spool: ") == 1
     assert len(answered) > 100
     assert sorted(stored_ids(settings)) == sorted([*answered, after["prediction_id"]])
 
