@@ -18,6 +18,9 @@ from ontime.params import Params
 from ontime.release import Manifest
 from ontime.settings import Settings
 
+# Without any drift, the PSI of n predictions in ten bins is about 9 / n, and sometimes three times that: limits are 0.25.
+MIN_DRIFT_ENTITIES = 200
+
 
 class DayContext(NamedTuple):
     """The day to monitor, and what is needed to read its data."""
@@ -137,7 +140,7 @@ def _drift_metrics(context: DayContext, champion: Manifest) -> Metrics:
     since = context.day - timedelta(days=params.drift_every_days - 1)
     rows = predictions_since(context, since, champion, vectors=True)
     current = rows[rows["model_version"] == champion.version]
-    if current.empty:  # the champion has not made a prediction yet
+    if len(current) < MIN_DRIFT_ENTITIES:  # perhaps none: a champion that has not made a prediction yet
         return table_metrics.drift_metrics(None)
     from monitoring import drift  # here: Evidently takes seconds to import and is not needed every day
 

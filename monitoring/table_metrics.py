@@ -1,4 +1,4 @@
-"""Metrics of a day and its window, computed from tables; None if there is no row to compute a metric from.
+"""Metrics of a day and its window, computed from tables; None if there are too few rows to compute a metric from.
 
 Alert rules in params.yaml refer to them by name. monitoring/daily_metrics.py reads the tables.
 """
@@ -18,6 +18,8 @@ from ontime.problem import PROBLEM
 
 # Shares of missing values. A feature that is often missing in the reference may be missing for a whole day.
 BLIND_SHARE, MAX_REFERENCE_SHARE = 0.99, 0.5
+# Of fewer entities, a share says little: one without some features would be a page.
+MIN_ENTITIES = 20
 
 
 def prediction_metrics(
@@ -81,7 +83,7 @@ def decoded(rows: pd.DataFrame, categories: Mapping[str, Sequence[str]]) -> pd.D
 
 
 def _share(hits: pd.Series) -> float | None:
-    return round(float(hits.mean()), 4) if len(hits) else None
+    return round(float(hits.mean()), 4) if len(hits) >= MIN_ENTITIES else None
 
 
 def categorical_features(rows: pd.DataFrame, texts: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
@@ -131,7 +133,7 @@ def _stale_feed_share(rows: pd.DataFrame) -> float | None:
 def _blind_features(rows: pd.DataFrame, reference: pd.DataFrame, accepted: Sequence[str]) -> float | None:
     """The number of features that are missing for nearly all entities today, but not in most of the reference."""
     online = _online(rows)
-    if online.empty:
+    if len(online) < MIN_ENTITIES:
         return None
     names = [name for name in schema.ONLINE if name not in accepted]
     return float(

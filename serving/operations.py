@@ -13,6 +13,7 @@ from ontime.live_releases import LiveReleases
 from ontime.release import ReleaseRefused
 from ontime.release_pointer import Pointer
 from ontime.settings import Settings
+from ontime.unfinished_retrainings import unfinished_retrainings
 from serving import threads
 from serving.links import current_links
 from serving.metrics import MonitorMetrics
@@ -97,13 +98,7 @@ def latest_monitor_metrics(prediction_log: PredictionLog) -> MonitorMetrics | No
 
 def _retraining_requested_at(engine: sa.Engine) -> datetime | None:
     """Of the oldest retraining, by the policy or by hand, that has not finished; None if there is none."""
-    rows = database.last_decision(engine, "policy", action="retrain"), database.last_decision(engine, "retraining")
-    unfinished = [
-        row.decided_at
-        for row in rows
-        if row is not None and database.last_decision(engine, "retrained", day=row.evidence["day"]) is None
-    ]
-    return min(unfinished, default=None)
+    return min((row.decided_at for row in unfinished_retrainings(engine)), default=None)
 
 
 def health_notes(model_store: ModelStore, prediction_log: PredictionLog) -> tuple[str, ...]:

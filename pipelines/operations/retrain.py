@@ -1,6 +1,6 @@
 """Retraining: the same DVC pipeline with a later window, as a recorded experiment in a clone of this repository.
 
-    ontime retrain          if the policy has requested it
+    ontime retrain          if the policy has requested it, or one has begun and not finished
     ontime retrain --now    without a request
 
 The clone (`ONTIME_WORKSPACE`) contains the current commit, so a retraining never uses uncommitted code and never
@@ -38,6 +38,7 @@ from ontime.counts import counted
 from ontime.params import Params, load_params
 from ontime.refusal import Refusal
 from ontime.settings import PREFIX, Settings, load_settings
+from ontime.unfinished_retrainings import unfinished_retrainings
 from pipelines.operations import feed_clock, git, processes, raw_files, train_and_promote
 
 FOLDERS = (
@@ -51,7 +52,7 @@ FOLDERS = (
 DVC = (sys.executable, "-m", "dvc")
 LAST_STAGE = "evaluate"
 STAGE_LINE = re.compile(r"(?:Running stage|Stage) '([\w-]+)'")  # as DVC prints when it begins or skips one
-NOT_REQUESTED = "the policy has requested no retraining; `make retrain NOW=1` runs one anyway"
+NOT_REQUESTED = "no retraining is requested or unfinished; `make retrain NOW=1` runs one anyway"
 
 
 class NotRetrained(RuntimeError):
@@ -59,11 +60,9 @@ class NotRetrained(RuntimeError):
 
 
 def requested_day(engine: sa.Engine) -> date | None:
-    """The day whose policy decision requested a retraining that has not finished yet; None if there is none."""
-    requests = database.decisions_of(engine, "policy", verdict=Action.RETRAIN)
-    if not requests or database.last_decision(engine, "retrained", day=requests[-1].evidence["day"]) is not None:
-        return None
-    return date.fromisoformat(requests[-1].evidence["day"])
+    """The day of the latest retraining, by the policy or by hand, that has not finished yet; None if there is none."""
+    unfinished = unfinished_retrainings(engine)
+    return date.fromisoformat(unfinished[-1].evidence["day"]) if unfinished else None
 
 
 def run(settings: Settings, params: Params, day: date) -> str:

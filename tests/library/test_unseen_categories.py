@@ -41,11 +41,10 @@ def uncoded(place: int) -> np.ndarray:
     return row
 
 
-def answered(source: str = "online") -> pd.DataFrame:
-    """A row of `performance.predictions_with_outcomes` whose destination has no code."""
-    return pd.DataFrame(
-        [{**FLIGHT.model_dump(), "entity_id": "a", "features": source, "vector": uncoded(DEST).tobytes()}]
-    )
+def answered(source: str = "online", count: int = table_metrics.MIN_ENTITIES) -> pd.DataFrame:
+    """Rows of `performance.predictions_with_outcomes` whose destination has no code."""
+    row = {**FLIGHT.model_dump(), "entity_id": "a", "features": source, "vector": uncoded(DEST).tobytes()}
+    return pd.DataFrame([row] * count)
 
 
 def unseen_share(rows: pd.DataFrame, texts: dict[str, Any]) -> float | None:
@@ -97,14 +96,14 @@ def test_an_unseen_category_of_the_online_store_is_counted(
 ) -> None:
     monkeypatch.setattr(schema, "CATEGORICAL", ("temp_f",))
     monkeypatch.setattr(schema, "ONLINE_TEXTS", ("temp_f",))
-    rows = answered(source).assign(vector=[uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes()])
+    rows = answered(source).assign(vector=uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes())
 
     assert unseen_share(rows, texts) == share
 
 
 def test_a_category_of_the_online_store_that_lost_its_values_is_blind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(schema, "ONLINE_TEXTS", ("temp_f",))
-    rows = answered().assign(vector=[uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes()])
+    rows = answered().assign(vector=uncoded(schema.FEATURE_NAMES.index("temp_f")).tobytes())
     reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES}).assign(temp_f="hail")
 
     metrics = table_metrics.prediction_metrics(rows, reference, table_metrics.categorical_features(rows, {}))
@@ -113,7 +112,7 @@ def test_a_category_of_the_online_store_that_lost_its_values_is_blind(monkeypatc
 
 
 def test_a_feature_that_the_dataset_declares_as_blind_is_not_counted() -> None:
-    rows = answered().assign(vector=[np.full(len(schema.FEATURE_NAMES), np.nan, np.float32).tobytes()])
+    rows = answered().assign(vector=np.full(len(schema.FEATURE_NAMES), np.nan, np.float32).tobytes())
     reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES})
     accepted = schema.ONLINE[:2]
 
@@ -122,6 +121,27 @@ def test_a_feature_that_the_dataset_declares_as_blind_is_not_counted() -> None:
     )
 
     assert metrics["blind_features"] == len(schema.ONLINE) - len(accepted)
+
+
+def test_a_few_predictions_are_measured_by_nothing_because_a_share_of_them_would_be_a_false_alarm() -> None:
+    few = answered("request", table_metrics.MIN_ENTITIES - 1)
+    reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES})
+
+    measured = table_metrics.prediction_metrics(few, reference, table_metrics.categorical_features(few, {}))
+
+    assert set(measured.values()) == {None}
+
+
+def test_a_few_entities_of_the_online_store_are_not_blind_among_many_of_the_request() -> None:
+    rows = pd.concat([answered("online", 1), answered("request")], ignore_index=True)
+    nothing = np.full(len(schema.FEATURE_NAMES), np.nan, np.float32).tobytes()
+    reference = pd.DataFrame({name: [1.0] for name in schema.FEATURE_NAMES})
+    rows = rows.assign(vector=[nothing] * len(rows))
+
+    measured = table_metrics.prediction_metrics(rows, reference, table_metrics.categorical_features(rows, {}))
+
+    assert (measured["blind_features"], measured["stale_feed_share"]) == (None, None)
+    assert measured["request_only_share"] == round(table_metrics.MIN_ENTITIES / len(rows), 4)
 
 
 def test_no_answers_have_no_categories() -> None:

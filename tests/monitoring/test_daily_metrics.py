@@ -92,3 +92,16 @@ def test_drift_is_measured_and_stored_every_few_days(
     assert measured["prediction_psi"] is not None
     assert measured["feature_psi"] == max(value or 0 for name, value in measured.items() if name.startswith("psi "))
     assert len(list(world.evidently.rglob("snapshots/*.json"))) == 4
+
+
+def test_drift_of_a_few_predictions_is_not_measured(
+    world: Settings, engine: sa.Engine, weeks: pd.DataFrame, tables: Tables, params: Params
+) -> None:
+    params = params.model_copy(update={"monitor": params.monitor.model_copy(update={"drift_every_days": 7})})
+    few = weeks[weeks["day"] == pd.Timestamp(SUNDAY)].head(daily_metrics.MIN_DRIFT_ENTITIES - 1)
+    simulate_day(world, engine, few, tables, SUNDAY)
+
+    measured = figures(world, engine, params, SUNDAY)
+
+    assert (measured["prediction_psi"], measured["feature_psi"]) == (None, None)
+    assert measured["request_only_share"] is not None

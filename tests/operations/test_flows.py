@@ -416,7 +416,7 @@ def test_a_retraining_that_was_not_requested_does_not_run(world: World, monkeypa
 
     monkeypatch.chdir(world.folder)
 
-    assert once(flows.retrain)().startswith("the policy has requested no retraining")
+    assert once(flows.retrain)().startswith("no retraining is requested or unfinished")
     assert world.rows()["decisions"] == []
 
 
@@ -459,7 +459,7 @@ def test_a_requested_retraining_runs_once(world: World, monkeypatch: pytest.Monk
     outputs = [once(flows.retrain)(), once(flows.retrain)()]
 
     assert outputs[0] == f"{DAY}: promote: kept release 1"
-    assert outputs[1].startswith("the policy has requested no retraining")
+    assert outputs[1].startswith("no retraining is requested or unfinished")
     assert (world.decided("policy"), world.decided("retrained")) == ([Action.RETRAIN], ["done"])
     assert lines(world.folder / "promoted.txt") == ["2013-02-20T05:00:00+00:00"]
 
@@ -483,7 +483,7 @@ def test_a_refused_retraining_is_recorded_and_not_retried(
     outputs = [once(flows.retrain)(), once(flows.retrain)()]
 
     assert outputs[0] == f"{DAY}: refused: train: x uses later information"
-    assert outputs[1].startswith("the policy has requested no retraining")
+    assert outputs[1].startswith("no retraining is requested or unfinished")
     assert world.decided("retrained") == ["refused"]
 
 

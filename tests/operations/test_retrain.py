@@ -40,6 +40,23 @@ def test_a_retraining_stays_requested_until_it_is_done(engine: sa.Engine) -> Non
     assert days == [None, None, TUESDAY, TUESDAY, TUESDAY, None, SUNDAY]
 
 
+def test_a_retraining_that_was_begun_by_hand_is_resumed_until_it_is_done(engine: sa.Engine) -> None:
+    days = []
+    for kind, verdict, day in (
+        ("retraining", "begun", MONDAY),
+        ("policy", "retrain", TUESDAY),
+        ("retraining", "begun", TUESDAY),
+        ("retrained", "refused", TUESDAY),
+        ("retraining", "begun", WEDNESDAY),
+        ("retrained", "done", WEDNESDAY),
+    ):
+        record_for_day(engine, kind, verdict, day)
+        days.append(retrain.requested_day(engine))
+
+    # That of Monday is not resumed after one with more data.
+    assert days == [MONDAY, TUESDAY, TUESDAY, None, WEDNESDAY, None]
+
+
 def test_a_retraining_holds_out_the_last_days_and_excludes_later_data(params: Params) -> None:
     day = date(2013, 5, 31)
     section = {"train_days": 1, "candidates": ["lightgbm"], "valid_days": 3, "test_days": 10}
