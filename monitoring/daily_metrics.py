@@ -18,7 +18,7 @@ from ontime.params import Params
 from ontime.release import Manifest
 from ontime.settings import Settings
 
-# Without any drift, the PSI of n predictions in ten bins is about 9 / n, and sometimes three times that: limits are 0.25.
+# Without any drift, the PSI of n predictions in ten bins is about 9 / n, and sometimes thrice that; limits are 0.25.
 MIN_DRIFT_ENTITIES = 200
 
 

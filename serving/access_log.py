@@ -12,6 +12,9 @@ from starlette.types import Scope
 
 from serving import metrics
 
+# Rejected in microseconds by the middleware: a flood of them would hide slow responses.
+WITHOUT_ACCESS = (401, 403, 429)
+
 
 def log_request(
     scope: Scope, method: str, status: int, seconds: float, request_id: bytes, key_name: str | None
@@ -20,7 +23,8 @@ def log_request(
     route = route_of(scope)
     requests, durations = _metrics_of(route, status)
     requests.inc()
-    durations.observe(seconds)
+    if status not in WITHOUT_ACCESS:
+        durations.observe(seconds)
     line = {
         "at": datetime.now(UTC),
         "level": "info",

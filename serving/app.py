@@ -118,10 +118,12 @@ def create_app(settings: Settings) -> FastAPI:
     routes.add_lookups(app, model_store, engine)
     routes.add_operations(app, model_store, prediction_log, settings)
     routes.add_pages(app)
-    app.include_router(protocol.router(model_store, prediction_log, settings.request_seconds))
+    version_2 = protocol.router(model_store, prediction_log, settings.request_seconds)
+    app.include_router(version_2)
+    api_routes = [each for each in (*app.routes, *version_2.routes) if isinstance(each, APIRoute)]
     # Around FastAPI's layers, not within them, because each takes time.
     shortcut = Shortcut(app.build_middleware_stack(), app, "/v1/predictions")
-    app.middleware_stack = AccessMiddleware(shortcut, valid_keys, settings.requests_per_minute, traces)
+    app.middleware_stack = AccessMiddleware(shortcut, api_routes, valid_keys, settings.requests_per_minute, traces)
     app.openapi = lambda: _document(app, model_store.live.champion.manifest, needs_key=valid_keys is not None)  # type: ignore[method-assign]  # FastAPI's documented way to extend it
     return app
 

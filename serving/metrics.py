@@ -98,7 +98,7 @@ THREAD_STUCK = Gauge(
 )
 
 # A counter that first appears with its first error shows no increase: rate() and increase() need the 0 before it.
-for _status in (200, 422, 500, 503):
+for _status in (200, 401, 403, 422, 429, 500, 503):
     REQUESTS.labels("/v1/predictions", _status)
 
 LOOK_UP, SCORE, COMMIT = (STAGE_SECONDS.labels(stage) for stage in ("lookup", "score", "commit"))

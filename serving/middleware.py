@@ -5,13 +5,14 @@ Plain ASGI, because Starlette's BaseHTTPMiddleware starts a task per request.
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from math import ceil
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ontime.settings import is_loopback
@@ -75,9 +76,15 @@ class TokenBucket:
 
 class AccessMiddleware:
     def __init__(
-        self, app: ASGIApp, keys: ValidKeys | None, requests_per_minute: int, traces: "Traces | None" = None
+        self,
+        app: ASGIApp,
+        routes: Sequence[BaseRoute],
+        keys: ValidKeys | None,
+        requests_per_minute: int,
+        traces: "Traces | None" = None,
     ) -> None:
         """`keys`: None means no authentication and no rate limit. `traces`: None means none."""
+        self._routes = routes
         self._app, self._keys, self._traces, self._requests_per_minute = app, keys, traces, requests_per_minute
         self._buckets: dict[str, TokenBucket] = {}  # by name, so that a replaced key has no second limit
 
@@ -115,6 +122,7 @@ class AccessMiddleware:
             if error is None:
                 await self._app(scope, receive, send_with_headers)
             else:
+                self._set_route(scope)
                 await error(send_with_headers)
         finally:
             # 11. Record the request in the access log and in the metrics.
@@ -123,6 +131,14 @@ class AccessMiddleware:
             if self._traces is not None and request_trace is not None:
                 route = access_log.route_of(scope)
                 self._traces.end(request_trace, method, route, status, request_id.decode(), seconds)
+
+    def _set_route(self, scope: Scope) -> None:
+        """For metrics and log of a request without access, which does not reach the router."""
+        for route in self._routes:
+            match, _ = route.matches(scope)
+            if match is not Match.NONE:
+                scope["route"] = route
+                return
 
     def _authorize(self, scope: Scope, headers: Mapping[bytes, bytes]) -> "tuple[str | None, _ErrorSender | None]":
         """The name of the key, and the response to send instead of the application's, if any."""

@@ -59,7 +59,7 @@ def monitor(day: date | None = None) -> str:
 
 @flow(retries=1, retry_delay_seconds=15 * MINUTE_SECONDS, timeout_seconds=3 * HOUR_SECONDS)
 def retrain(day: date | None = None) -> str:
-    """Run the retraining that was requested, or resume the one that has begun. With `day`, retrain without a request."""
+    """Run the retraining that is requested or unfinished, if any. With `day`, retrain without a request."""
     settings, params = load_settings(), load_params()
     # The event only starts the flow: request and completion are rows in `decisions`, so a lost event loses nothing.
     due_day = day or requested_day(database.connect(settings.database_url))

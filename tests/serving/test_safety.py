@@ -18,7 +18,7 @@ from ontime import database, database_tables, heartbeat, online_store
 from ontime.datasets import Tables
 from ontime.problem.request import Flight
 from ontime.settings import BadSettings, Settings
-from serving import batcher, examples, keys
+from serving import batcher, examples, keys, metrics
 from serving.app import create_app
 from serving.middleware import required_scope
 from tests.service import MORNING, running, wait_for
@@ -197,6 +197,28 @@ def test_a_file_without_valid_keys_is_refused_and_named(content: str, tmp_path: 
 
     with pytest.raises(BadSettings, match=r"ONTIME_API_KEYS=.*keys.json: "):
         keys.read_keys(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "route"),
+    [
+        ("/v1/predictions", "/v1/predictions"),
+        ("/v2/models/ontime/infer", "/v2/models/{name}/infer"),
+        ("/v1/nothing", "other"),
+    ],
+)
+def test_a_request_without_a_valid_key_is_counted_at_the_route_that_it_asks_for(
+    path: str, route: str, guarded: tuple[TestClient, dict[str, str]]
+) -> None:
+    client, _ = guarded
+    counter, requests = metrics.REQUESTS.labels(route, 401), metrics.REQUEST_SECONDS.labels(route)
+    before, measured = counter._value.get(), requests._sum.get()
+
+    statuses = [client.post(path, json=examples.OUTCOME).status_code for _ in range(5)]
+
+    assert statuses == [401] * 5
+    assert counter._value.get() == before + 5
+    assert requests._sum.get() == measured  # so that many fast rejections do not hide slow responses
 
 
 def test_the_rate_limit_of_one_key_does_not_affect_others(settings: Settings, tmp_path: Path) -> None:
@@ -846,14 +868,14 @@ def test_metrics_include_the_monitors_last_day(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "evidence"),
-    [("policy", {"day": "2013-02-19", "action": "retrain"}), ("retraining", {"day": "2013-02-19"})],
+    ("kind", "verdict"),
+    [("policy", "retrain"), ("retraining", "begun")],
     ids=["requested by the policy", "begun by hand"],
 )
 def test_metrics_include_a_retraining_until_it_has_finished(
-    kind: str, evidence: dict[str, str], looked_at: sa.Engine, client: TestClient
+    kind: str, verdict: str, looked_at: sa.Engine, client: TestClient
 ) -> None:
-    database.record_decision(looked_at, kind, "begun", evidence, MIDNIGHT)
+    database.record_decision(looked_at, kind, verdict, {"day": "2013-02-19"}, MIDNIGHT)
     waiting = monitored(client)
     database.record_decision(looked_at, "retrained", "done", {"day": "2013-02-19"}, MIDNIGHT)
 
