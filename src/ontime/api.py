@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from ontime import batch_scoring, database, features, release, release_pointer
+from ontime import batch_scoring, database, encoding, features, release, release_pointer, schema
 from ontime.batch_scoring import FIELDS, LookUp, Rejected
 from ontime.counts import counted
 from ontime.datasets import Tables
@@ -27,6 +27,7 @@ from ontime.problem import PROBLEM
 from ontime.release import Manifest, Release
 from ontime.settings import load_settings
 
+MODEL_COLUMNS = ["entity_id", "probability", "alert", "model_version"]
 COLUMNS = ["entity_id", "probability", "alert", "model_version", "features", "features_as_of", "flags"]
 
 
@@ -69,7 +70,9 @@ class ReleasedModel:
         Columns: entity_id, probability (of the positive label), alert (whether it reaches the threshold),
         model_version, features ("online", or "request" if only the request's are known), features_as_of (UTC), flags.
 
-        `look_up` returns the online features. Without it, every prediction has the flag `request_only`.
+        `look_up` takes the requests and returns, by entity_id, the `Stored` rows that it has (online_store.py): the
+        prediction moment, and an `OnlineRow` (online.py) of the online features. Without it, every prediction has the
+        flag `request_only`.
         Raises NotARequest, and ValueError for a missing column.
         """
         entities = _requests(frame)
@@ -77,6 +80,18 @@ class ReleasedModel:
             return pd.DataFrame(columns=COLUMNS)
         scored = batch_scoring.score_requests(self._release, entities, look_up or (lambda _: {}))
         return pd.DataFrame(batch_scoring.prediction_columns(scored, self._release), index=frame.index)
+
+    def predict_features(self, built: pd.DataFrame) -> pd.DataFrame:
+        """The predictions, one row for each row of `built`, a table of `build_features`.
+
+        Columns: entity_id, probability, alert, model_version. Raises KeyError for a missing feature.
+        """
+        columns = {name: built[name].to_numpy() for name in schema.FEATURE_NAMES}
+        if built.empty:
+            return pd.DataFrame(columns=MODEL_COLUMNS)
+        probabilities = self._release.model.predict(encoding.encode(columns, self.manifest.categories))
+        values = (built["entity_id"], probabilities, probabilities >= self.manifest.threshold, self.version)
+        return pd.DataFrame(dict(zip(MODEL_COLUMNS, values, strict=True)), index=built.index)
 
     def explain(self, request: Mapping[str, Any], look_up: LookUp | None = None) -> dict[str, Any]:
         """The features that moved the probability of one request most, as in a response to `?explain=true`."""

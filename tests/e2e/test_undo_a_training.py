@@ -35,6 +35,6 @@ def test_the_previous_release_its_parameters_and_reports_are_back(tiny: Project)
     output = tiny.make("train", ONE_THREAD)
 
     assert "promote: no change: release 1 of this training is live" in output
-    assert "Running stage" not in output
+    assert "Running stage 'train'" not in output
     assert tiny.json("releases/current.json")["version"] == "1"
     assert (params.read_text(), data.read_text()) == before

@@ -2,9 +2,12 @@
 
 import doctest
 import json
+import re
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,6 +21,7 @@ from ontime.batch_scoring import FIELDS
 from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
+from pipelines.layout import VALIDATED, write_tables
 from tests import ROOT
 from tests.service import MORNING
 
@@ -37,6 +41,41 @@ def flights(stored: pd.DataFrame, tables: Tables) -> pd.DataFrame:
 def test_the_examples_print_what_they_say() -> None:
     assert doctest.testmod(api).failed == 0
     assert doctest.testmod(api).attempted >= 5
+
+
+def test_the_page_prints_what_it_says(tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    near = tables["flights"]["scheduled_departure"].between("2013-01-31", "2013-03-08")
+    monkeypatch.chdir(tmp_path)
+    write_tables({**tables, "flights": tables["flights"][near].reset_index(drop=True)}, VALIDATED)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+
+    result = doctest.testfile(str(ROOT / "docs/python-api.md"), module_relative=False)
+
+    assert result.attempted >= 10
+    assert result.failed == 0
+
+
+def test_the_page_has_the_columns_of_a_request_and_of_a_prediction() -> None:
+    page = (ROOT / "docs/python-api.md").read_text()
+
+    asked, returned = (page.partition(each)[2].partition("\n\n\n")[0] for each in ("Of flights:", "with its index:"))
+    asked = asked.partition("They return")[0]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", asked, re.MULTILINE)))) == set(FIELDS)
+    assert re.findall(r"^\| `(\w+)` \|", returned, re.MULTILINE) == api.COLUMNS
+
+
+def test_features_of_a_period_get_the_probabilities_that_they_get_in_the_online_store(
+    flights: pd.DataFrame, stored: pd.DataFrame
+) -> None:
+    built = stored.set_index("entity_id", drop=False).loc[flights.index]
+
+    predictions = ontime.load().predict_features(built)
+
+    served = ontime.score(flights)
+    assert predictions.columns.tolist() == api.MODEL_COLUMNS
+    for name in api.MODEL_COLUMNS:
+        assert predictions[name].tolist() == served[name].tolist()
+    assert ontime.load().predict_features(built[:0]).columns.tolist() == api.MODEL_COLUMNS
 
 
 def test_every_name_of_the_package_is_public_and_documented() -> None:
