@@ -32,7 +32,7 @@ from ontime.boosting import LightGBM
 from ontime.category_masks import CODES_IN_A_MASK
 from ontime.params import Params, load_params
 from pipelines.labelled import read_period
-from pipelines.layout import MODELS, REBUILD, REPORTS, read_json, write_json
+from pipelines.layout import MODELS, REBUILD, REPORTS, read_training, write_json
 from pipelines.operations.packaging import spaced_rows
 
 CANDIDATE = "lightgbm"
@@ -69,7 +69,7 @@ def fitted_model() -> LightGBM:
 
 def write_inputs(folder: Path, params: Params) -> dict[str, Any]:
     """Write the files that `bench.runtimes_client` reads, and return what the report says of them."""
-    fitted, categories = fitted_model(), read_json(MODELS / "training.json")["categories"]
+    fitted, categories = fitted_model(), read_training()["categories"]
     models = {
         "released": export.to_onnx(CANDIDATE, fitted),
         "converted": export.from_lightgbm(fitted).SerializeToString(),

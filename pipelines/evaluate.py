@@ -36,6 +36,7 @@ from pipelines.layout import (
     REPORTS,
     STUDY,
     read_json,
+    read_training,
     replacing_folder,
     write_json,
     write_table,
@@ -59,7 +60,7 @@ def read_test(params: Params) -> TestSet:
     period = split.periods(params.split)["test"]
     entities = read_period(period, [KEY, "day", "label", *slices.FEATURES])
     split.refuse_strays("test", entities, period)
-    training = read_json(MODELS / "training.json")
+    training = read_training()
     matrix = encoded_batches(period, len(entities), training["categories"]).in_memory()
     return TestSet(entities, entities["label"].to_numpy(), matrix, training)
 

@@ -41,6 +41,10 @@ COSTS = REPORTS / "costs.json"  # differs from run to run, so no stage declares 
 REBUILD = "run `make train`, which builds what is missing"
 
 
+class TrainingMissing(Refusal):
+    """There is no training.json: nothing was trained yet, or a training is running, which replaces MODELS."""
+
+
 class MonthsMissing(Refusal):
     """A folder of tables, or a month of one that was there, is not there."""
 
@@ -213,3 +217,14 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_training() -> Any:
+    """The results of the stage `train`. Raises TrainingMissing."""
+    path = MODELS / "training.json"
+    try:
+        return read_json(path)
+    except FileNotFoundError:
+        raise TrainingMissing(
+            f"{path} is not there: {REBUILD}. If it is running, wait for its end: it replaces {MODELS}/"
+        ) from None

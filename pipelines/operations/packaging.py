@@ -32,6 +32,7 @@ from pipelines.layout import (
     read_json,
     read_months,
     read_tables,
+    read_training,
 )
 from pipelines.operations.lineage import LOCK
 
@@ -59,7 +60,7 @@ class BestModel(NamedTuple):
 
 
 def read_best_model(params: Params) -> BestModel:
-    training = read_json(MODELS / "training.json")
+    training = read_training()
     native = joblib.load(MODELS / f"{training['best']}.joblib")
     entities = read_period(split.periods(params.split)["test"])
     predictions = pd.read_parquet(PREDICTIONS / "test.parquet")
@@ -102,7 +103,7 @@ def refuse_disparity(best: BestModel, tolerance: float) -> None:
 def runs(params: Params, git_commit: str, hashes: dict[str, str]) -> list[registry.Run]:
     """The run of each candidate in MLflow: parameters, scores, costs, curves of its training, and lineage."""
     scores, costs = read_json(REPORTS / "metrics.json")["candidates"], read_json(COSTS) if COSTS.exists() else {}
-    curves = read_json(MODELS / "training.json")["curves"]
+    curves = read_training()["curves"]
     lineage = {"git_commit": git_commit, **{f"dvc.{path}": md5 for path, md5 in hashes.items()}}
     shared = {"dataset": params.dataset, "seed": params.train.seed}
     shared |= {**params.label.model_dump(), **params.features.model_dump()}

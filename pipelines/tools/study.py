@@ -21,7 +21,7 @@ from ontime.problem import PROBLEM
 from ontime.progress import progress_bar
 from ontime.refusal import Refusal
 from pipelines.labelled import LabelledRows, read_period, read_rows
-from pipelines.layout import MODELS, REPORTS, STUDY, read_json, write_json
+from pipelines.layout import MODELS, REPORTS, STUDY, read_json, read_training, write_json
 from pipelines.operations import train_and_promote
 
 REPEATS = 2  # each feature is shuffled this often
@@ -77,7 +77,7 @@ def set_coverage(
 
 def measure_study(params: Params) -> Study:
     """The study of the model in models/, whose scores are in reports/metrics.json."""
-    training, metrics = read_json(MODELS / "training.json"), read_json(REPORTS / "metrics.json")
+    training, metrics = read_training(), read_json(REPORTS / "metrics.json")
     best, categories, count = training["best"], training["categories"], training["entities"]["train"]
     periods, fitted = split.periods(params.split), joblib.load(MODELS / f"{best}.joblib")
     valid, test = (read_period(periods[name], ["day", "label", *slices.FEATURES]) for name in ("valid", "test"))

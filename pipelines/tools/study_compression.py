@@ -18,7 +18,7 @@ from ontime.candidate import ONLINE_POSITIONS
 from ontime.params import Params, ParamsBroken, Train, load_params
 from ontime.quantisation import Format, quantise
 from ontime.refusal import Refusal
-from pipelines.layout import MODELS, read_json
+from pipelines.layout import read_training
 from pipelines.operations import train_and_promote
 from pipelines.tools import study_pages
 from pipelines.tools.study_fits import Fitted, StudyModel, comparison, fit_all, forget_fits, read_study_data
@@ -175,7 +175,7 @@ def _described(name: str, fitted: model.Classifier, rows: Rows) -> Fitted:
 
 def measure_compression(params: Params) -> dict[str, Any]:
     """The content of reports/study_compression.json. Raises Refusal if something to compress is missing."""
-    best = read_json(MODELS / "training.json")["best"]
+    best = read_training()["best"]
     models = compression_models(best, params.train)
     data = read_study_data(params)
     fits = fit_all(STUDY, models, data, params)

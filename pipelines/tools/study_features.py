@@ -18,7 +18,7 @@ from ontime.progress import progress_bar
 from ontime.refusal import Refusal
 from ontime.schema import WORDS
 from pipelines.labelled import LabelledRows
-from pipelines.layout import MODELS, read_json
+from pipelines.layout import read_training
 from pipelines.operations import train_and_promote
 from pipelines.tools import study_pages
 from pipelines.tools.study_rows import ColumnSet, StudyRows, matrix_with, read_study_rows, with_copies
@@ -94,7 +94,7 @@ def measure_features(params: Params) -> dict[str, Any]:
 
 def measured_report(declared: ideas.Ideas, families: Sequence[FeatureComparison], params: Params) -> dict[str, Any]:
     """The scores of the sets that these ideas and families compare, and their rows. Raises FutureLeak."""
-    training, periods = read_json(MODELS / "training.json"), split.periods(params.split)
+    training, periods = read_training(), split.periods(params.split)
     train, valid = (
         read_study_rows(periods[each], training["categories"], declared, params) for each in ("train", "valid")
     )

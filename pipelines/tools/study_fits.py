@@ -23,7 +23,7 @@ from ontime.feature_worth import SEEDS
 from ontime.params import Params, Train
 from ontime.progress import progress_bar
 from pipelines.labelled import LabelledRows, read_rows, survey
-from pipelines.layout import MODELS, read_json
+from pipelines.layout import read_training
 
 KEPT = Path("var/studies")
 TIMED_ROWS = 2_000  # one by one
@@ -81,7 +81,7 @@ class MeasuredFit:
 
 
 def read_study_data(params: Params) -> StudyData:
-    periods, categories = split.periods(params.split), read_json(MODELS / "training.json")["categories"]
+    periods, categories = split.periods(params.split), read_training()["categories"]
     train, valid, test = (
         read_rows(periods[name], survey(periods[name]).rows, categories) for name in ("train", "valid", "test")
     )

@@ -34,7 +34,7 @@ from ontime.params import Params, ParamsBroken, Train, load_params
 from ontime.refusal import Refusal
 from ontime.settings import BadSettings, load_settings
 from pipelines.labelled import read_period
-from pipelines.layout import MODELS, read_json
+from pipelines.layout import read_training
 from pipelines.operations import train_and_promote
 from pipelines.tools import study_pages
 from pipelines.tools.study_fits import (
@@ -98,7 +98,7 @@ def measure_models(params: Params) -> tuple[dict[str, Any], Mapping[str, Sequenc
 
 
 def best_candidate() -> str:
-    return str(read_json(MODELS / "training.json")["best"])
+    return str(read_training()["best"])
 
 
 def measured_report(

@@ -15,7 +15,7 @@ from ontime.params import Params, ParamsBroken, load_params
 from ontime.refusal import Refusal
 from ontime.schema import WORDS
 from pipelines.labelled import survey
-from pipelines.layout import MODELS, REPORTS, read_json
+from pipelines.layout import REPORTS, read_training
 from pipelines.operations import train_and_promote
 from pipelines.tools import study_pages
 from pipelines.tools.study_features import ALL, REQUEST, fit_sets
@@ -69,7 +69,7 @@ def measure_value(params: Params) -> dict[str, Any]:
         raise Refusal(
             f"params.yaml has no train.{BASELINE}, the baseline to compare with: add it, as docs/models.md says"
         )
-    periods, training = split.periods(params.split), read_json(MODELS / "training.json")
+    periods, training = split.periods(params.split), read_training()
     algorithm = training["best"]
     train, test = (read_study_rows(periods[each], training["categories"], {}, params) for each in ("train", "test"))
     steps = value_steps(algorithm, train, test, params)

@@ -124,7 +124,7 @@ NO_GUARDS = {
     "Refusal", "NotAdopted", "NotInstalled", "NotRenamed", "NotWritten", "ProblemBroken", "DatabaseRefused",
     "ProcessFailed", "YamlBroken", "ErasureRefused", "ExportRefused", "PackIncomplete", "NoSigningKey",
     "NotScored", "NotARequest", "EngineRefused", "MessagesLost", "StorageRefused", "NotStreamable", "EventRejected",
-    "PositionMoved", "DemoRefused", "GitMissing", "NoFault", "StepFailed",
+    "PositionMoved", "DemoRefused", "GitMissing", "NoFault", "StepFailed", "TrainingMissing",
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from ontime.feature_worth import SEEDS
 from ontime.params import Params, Train
 from ontime.refusal import Refusal
 from pipelines.labelled import LabelledRows
+from pipelines.layout import TrainingMissing
 from pipelines.tools import (
     marked_pages,
     study_candidate,
@@ -217,3 +218,10 @@ def test_the_best_candidate_is_not_compared_with_itself(params: Params, monkeypa
 
     with pytest.raises(Refusal, match="lightgbm is the best of the last training"):
         study_candidate.measure_and_print(study_candidate.challenger("lightgbm", params), params)
+
+
+def test_without_a_finished_training_nothing_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(TrainingMissing, match=r"^models/training.json is not there: run `make train`.* wait for its"):
+        study_models.best_candidate()
