@@ -46,7 +46,7 @@ def main(*, pause: bool = False, keep: bool = False) -> None:
     except (DemoRefused, NoFault, GitMissing, SourceBroken) as refused:
         sys.exit(f"demo: {refused}")
     except StepFailed as failed:
-        sys.exit(f"demo: this step did not happen: {failed}")
+        sys.exit(f"demo: not every step happened: {failed}")
     except (retrain.NotRetrained, processes.ProcessFailed, local_service.ServiceFailed) as failed:
         sys.exit(f"demo: {failed}")
 
@@ -57,8 +57,8 @@ def run(console: Console, folder: Path) -> None:
     story = begin(console)
     policy = story.params.policy
     console.say(
-        f"{folder}. The policy of params.yaml waits longer: here it retrains after {policy.refresh_days} days, and "
-        f"promotes after {policy.shadow_days} days in the shadow."
+        f"In {folder}. The policy waits for less than in params.yaml: it retrains after {policy.refresh_days} days, and "
+        f"promotes after {policy.shadow_days} days in shadow."
     )
     demo_steps.train_first_release(story)
     with local_service.running_service(story.settings) as service:

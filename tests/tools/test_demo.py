@@ -13,7 +13,8 @@ from ontime import contract, sources
 from ontime.datasets import Tables
 from ontime.local_time import midnight
 from ontime.params import Params
-from pipelines.tools import demo, demo_charts, demo_console, demo_days, demo_fault, demo_project, demo_story
+from ontime.settings import Settings
+from pipelines.tools import demo, demo_charts, demo_console, demo_days, demo_fault, demo_project, demo_steps, demo_story
 from pipelines.tools.demo_days import DayResult
 from pipelines.tools.demo_fault import Fault
 from tests import PARAMS_YAML
@@ -107,6 +108,20 @@ def test_a_decision_that_does_not_come_is_told_with_the_last_one(
         story.play_until(None, Action.PROMOTE, 2)  # type: ignore[arg-type]  # as above
 
     assert [day.day for day in story.days] == [DAY, DAY + timedelta(days=1)]
+
+
+def test_a_step_that_the_others_did_without_is_told_at_the_end(
+    settings: Settings, params: Params, feed: Tables, capsys: pytest.CaptureFixture[str]
+) -> None:
+    story = demo_story.Story(
+        settings, params, feed, DAY, Fault("weather", "temp_f", DAY, 1.0), demo_console.Console(pause=False),
+        days=[played(DAY, Action.NOTHING, "nothing is wrong")], missing="the gate rejected the candidate",
+    )  # fmt: skip
+
+    with pytest.raises(demo_story.StepFailed, match="the gate rejected the candidate"):
+        demo_steps.end_demo(story)
+
+    assert "10 predictions, each stored; 0 decisions in an intact chain" in capsys.readouterr().out
 
 
 def played(day: date, action: Action, reason: str) -> DayResult:
