@@ -57,7 +57,7 @@ def run(console: Console, folder: Path) -> None:
     story = begin(console)
     policy = story.params.policy
     console.say(
-        f"In {folder}. The policy waits for less than in params.yaml: it retrains after {policy.refresh_days} days, and "
+        f"In {folder}. The policy waits less than in params.yaml: it retrains after {policy.refresh_days} days, and "
         f"promotes after {policy.shadow_days} days in shadow."
     )
     demo_steps.train_first_release(story)
