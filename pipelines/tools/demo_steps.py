@@ -32,7 +32,7 @@ def train_first_release(story: Story) -> None:
     reports = _reports(story)
     scores = read_json(reports / "metrics.json")["candidates"]
     console.figure(
-        "log-loss on the last days, which no model was trained on: lower is better",
+        "Log-loss on the last days, which no model was trained on: lower is better",
         demo_charts.bars({name: scores_of["test"]["log_loss"] for name, scores_of in scores.items()}),
     )
     gate = database.last_decision(story.engine, "gate")
@@ -76,7 +76,7 @@ def raise_alert(story: Story, production: SimulatedProduction) -> None:
         raise StepFailed(f"the policy did not stop: {monitor_line(day)}")
     width = max(len(alert.name) for alert in day.alerts)
     console.figure(
-        "alerts, by day",
+        "Alerts, by day",
         [
             f"{alert.name:<{width}}  {demo_charts.heights(story.values_by_day(alert.name))}  "
             f"{alert.value:g} (limit {alert.above:g})"
@@ -176,7 +176,7 @@ def end_demo(story: Story) -> None:
     rows = decision_chain.all_rows(story.engine)
     if broken := decision_chain.breaks(rows):
         raise StepFailed(f"the chain of decisions is broken: {broken[0]}")
-    story.console.figure("the release that was live, by day", ["  ".join(day.live for day in story.days)])
+    story.console.figure("The release that was live, by day", ["  ".join(day.live for day in story.days)])
     story.console.say(
         f"{sum(day.predictions for day in story.days):,} predictions, each stored; {len(rows)} decisions in an intact "
         f"chain of hashes; {len(story.days)} days in {story.console.seconds:.0f} seconds."

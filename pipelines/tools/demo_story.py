@@ -88,7 +88,7 @@ class Story:
             row.evidence[name] for name in ("low", "difference", "high", "entities", "against")
         )
         self.console.figure(
-            f"log-loss minus that of {against}, on {entities:,} {WORDS.entities} new to both",
+            f"Log-loss minus that of {against}, on {entities:,} {WORDS.entities} new to both",
             demo_charts.interval(low, value, high),
         )
         return row
@@ -98,7 +98,7 @@ class Story:
         comparison = promotion_checks.compare_on_outcomes(self.engine, self.settings.releases, champion, version)
         if comparison is not None:
             self.console.figure(
-                f"log-loss of release {version} minus that of release {champion}, on the same "
+                f"Log-loss of release {version} minus that of release {champion}, on the same "
                 f"{comparison.entities:,} {WORDS.entities}",
                 demo_charts.interval(comparison.low, comparison.mean, comparison.high),
             )
