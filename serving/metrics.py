@@ -158,21 +158,27 @@ class MonitorMetrics(NamedTuple):
     retraining_requested_at: datetime | None  # None: no retraining is pending
 
 
-def exposition(monitor: MonitorMetrics | None, mirrored_at: float | None) -> bytes:
-    """The metrics of all workers, and those of the monitor and the mirror if they have run, in Prometheus' text format.
+def exposition(monitor: MonitorMetrics | None, mirrored_at: float | None, backed_up_at: float | None) -> bytes:
+    """The metrics of all workers, and those of monitor, mirror and backup if they have run, in Prometheus' text format.
 
-    `mirrored_at`: when the mirror last succeeded, Unix time.
+    `mirrored_at`, `backed_up_at`: when the last one succeeded, Unix time.
     """
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return generate_latest(registry) + generate_latest(_registry_of_others(monitor, mirrored_at))
+    return generate_latest(registry) + generate_latest(_registry_of_others(monitor, mirrored_at, backed_up_at))
 
 
-def _registry_of_others(monitor: MonitorMetrics | None, mirrored_at: float | None) -> CollectorRegistry:
+def _registry_of_others(
+    monitor: MonitorMetrics | None, mirrored_at: float | None, backed_up_at: float | None
+) -> CollectorRegistry:
     """A registry for one response, so that the values do not depend on the worker."""
     registry = CollectorRegistry()
+    if backed_up_at is not None:
+        Gauge("ontime_backup_succeeded_seconds", "When the last backup succeeded, Unix time", registry=registry).set(
+            backed_up_at
+        )
     if mirrored_at is not None:
         Gauge(
             "ontime_mirror_succeeded_seconds",

@@ -96,6 +96,17 @@ def latest_monitor_metrics(prediction_log: PredictionLog) -> MonitorMetrics | No
     )
 
 
+def last_backup_seconds(prediction_log: PredictionLog) -> float | None:
+    """The Unix time of the last backup; None if there is none, and while the database is down."""
+    if prediction_log.database_error is not None:
+        return None
+    try:
+        row = database.last_decision(prediction_log.engine, "backup")
+    except sa.exc.SQLAlchemyError:  # as above
+        return None
+    return row.decided_at.timestamp() if row else None
+
+
 def _retraining_requested_at(engine: sa.Engine) -> datetime | None:
     """Of the oldest retraining, by the policy or by hand, that has not finished; None if there is none."""
     return min((row.decided_at for row in unfinished_retrainings(engine)), default=None)

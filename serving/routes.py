@@ -236,7 +236,9 @@ def add_operations(app: FastAPI, model_store: ModelStore, prediction_log: Predic
         threads.notes()  # updates their metrics
         return Response(
             metrics.exposition(
-                operations.latest_monitor_metrics(prediction_log), heartbeat.last_copy_seconds(settings.releases)
+                operations.latest_monitor_metrics(prediction_log),
+                heartbeat.last_copy_seconds(settings.releases),
+                operations.last_backup_seconds(prediction_log),
             ),
             media_type=metrics.CONTENT_TYPE_LATEST,
         )

@@ -68,6 +68,7 @@ def world(
     engine = database.connect(settings.database_url)
     midnight = local_time.midnight(DAY)
     database.record_decision(engine, "retraining", "begun", {"day": str(DAY), "reason": "for these tests"}, midnight)
+    database.record_decision(engine, "backup", "made", {"reason": "for these tests"})
     return World(settings, flights)
 
 

@@ -233,6 +233,7 @@ def test_a_misspelt_metric_label_or_value_is_detected(expr: str, missing: str, s
         ("ServiceDown", "AnswersSlow"),
         ("ServiceDown", "NothingMaterialised"),
         ("DatabaseAway", "FeaturesMissing"),
+        ("DatabaseAway", "BackupOld"),
     ],
 )
 def test_an_alert_that_follows_from_another_is_inhibited(firing: str, inhibited: str, tmp_path: Path) -> None:

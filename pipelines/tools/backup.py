@@ -146,16 +146,37 @@ def verified_inventory(folder: Path) -> Inventory:
 
 
 def make_at(settings: Settings, place: str) -> Inventory:
-    """`make`, also for an address. Nothing there is replaced, and the inventory is written last. Raises NotBackedUp."""
+    """`make`, also for an address, and recorded. Nothing there is replaced, and the inventory is written last.
+
+    Raises NotBackedUp.
+    """
     if "://" not in place:
-        return make(settings, Path(place))
-    with _temporary() as folder:
-        inventory = make(settings, folder)
-        try:
-            backup_stores.upload(folder, place, last=INVENTORY)
-        except STORE_ERRORS as error:
-            raise NotBackedUp(f"{place}: {error}") from error
+        inventory = make(settings, Path(place))
+    else:
+        with _temporary() as folder:
+            inventory = make(settings, folder)
+            try:
+                backup_stores.upload(folder, place, last=INVENTORY)
+            except STORE_ERRORS as error:
+                raise NotBackedUp(f"{place}: {error}") from error
+    _record(settings, place, inventory)
     return inventory
+
+
+def _record(settings: Settings, place: str, inventory: Inventory) -> None:
+    """A row in `decisions`: the service measures its age, and an alert fires if there is no recent one.
+
+    Tables that this version cannot write to are no reason to refuse: a backup comes before their migration.
+    """
+    evidence = {"reason": f"{place}: {', '.join(inventory.parts)}; {len(inventory.sha256):,} files"}
+    engine = database.open_engine(parts_of(settings).get("ontime", settings.database_url))
+    try:
+        database.record_decision(engine, "backup", "made", evidence)
+    except sa.exc.SQLAlchemyError as error:
+        reason = str(error).partition("\n")[0]
+        print(f"backup: not recorded in the database, so BackupOld may fire: {reason}", file=sys.stderr)
+    finally:
+        engine.dispose()
 
 
 def verify_at(place: str) -> Inventory:

@@ -843,6 +843,22 @@ def test_metrics_say_when_the_mirror_last_succeeded(settings: Settings, client: 
     ]
 
 
+def test_metrics_say_when_the_last_backup_succeeded(settings: Settings, client: TestClient) -> None:
+    without = "ontime_backup" in client.get("/metrics").text
+    engine = database.connect(settings.database_url)
+    for _ in range(2):
+        database.record_decision(engine, "backup", "made", {"reason": "for a test"})
+    row = database.last_decision(engine, "backup")
+
+    lines = client.get("/metrics").text.splitlines()
+
+    (of_backup,) = [line.split() for line in lines if line.startswith("ontime_backup")]
+    assert not without
+    assert row is not None
+    assert of_backup[0] == "ontime_backup_succeeded_seconds"
+    assert float(of_backup[1]) == pytest.approx(row.decided_at.timestamp(), abs=1e-3)
+
+
 MIDNIGHT = datetime(2013, 2, 20, 5, tzinfo=UTC)
 
 

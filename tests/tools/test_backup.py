@@ -217,6 +217,36 @@ def test_without_a_place_a_backup_goes_where_the_setting_says(
     assert f"backup: file://{tmp_path}/bucket/{folder.name}: " in capsys.readouterr().out
 
 
+def test_a_backup_is_recorded_once_it_has_succeeded(world: Settings, tmp_path: Path) -> None:
+    engine = database.connect(world.database_url)
+    with pytest.raises(NotBackedUp):
+        backup.make_at(world, str(tmp_path))  # which exists
+    before = database.last_decision(engine, "backup")
+
+    backup.make_at(world, str(tmp_path / "tonight"))
+
+    row = database.last_decision(engine, "backup")
+    assert before is None
+    assert row is not None
+    assert row.verdict == "made"
+    assert row.evidence["reason"].startswith(f"{tmp_path}/tonight: ontime, ")
+
+
+def test_a_backup_that_cannot_be_recorded_is_one_nevertheless(
+    world: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As before a migration: the tables are those of another version."""
+    engine = database.connect(world.database_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE decisions RENAME COLUMN actor TO author")
+    engine.dispose()
+
+    backup.make_at(world, str(tmp_path / "tonight"))
+
+    assert backup.verified_inventory(tmp_path / "tonight")
+    assert "backup: not recorded in the database" in capsys.readouterr().err
+
+
 def test_an_address_without_a_backup_is_refused_before_anything_is_touched(
     world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
