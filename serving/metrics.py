@@ -80,7 +80,7 @@ REDIS_UNAVAILABLE = Gauge(
 LOG_LINES_DROPPED = Counter("ontime_log_lines_dropped", "Lines of the log that its reader did not take in time")
 RELEASE_SINCE = Gauge(
     "ontime_release_since_seconds",
-    "When this release went live, Unix time",
+    "When this process loaded the release that it serves, Unix time: at its start, or when it followed the pointer",
     multiprocess_mode="livemin",
 )
 RELEASE_TRAINED_UNTIL = Gauge(
