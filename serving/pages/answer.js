@@ -33,7 +33,7 @@ function describePrediction({ probability: share, base_rate: base, alert, flags 
   const count = toHundred(share, digits);
   const requestOnly = flags.includes("request_only");
   const limit = threshold === null ? "."
-    : `: alerts begin at ${toHundred(threshold, 1)} in 100, where missing a ${words.positive} ${words.entity} costs `
+    : `: alerts begin at ${toHundred(threshold, 1)} in 100; they pay if missing a ${words.positive} ${words.entity} costs `
       + `${formatRatio(threshold)} times as much as a false alarm.`;
   const onlyRequest = threshold === null ? "." : `, because ${count} in 100 reaches the threshold of `
     + `${toHundred(threshold, 1)} in 100. It is not specific to this ${words.entity}.`;

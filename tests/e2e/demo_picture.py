@@ -1,4 +1,4 @@
-"""`make demo-picture`: runs `ontime demo`, and writes what it said -> reports/demo.json, docs/demo.md, demo.gif."""
+"""`make demo-picture`: runs `ontime demo` -> reports/demo.json, docs/demo.md, demo.gif and operations.png."""
 
 import base64
 import html
@@ -18,6 +18,7 @@ from tests import ROOT, browser
 from tests.e2e.demo_recording import RECORD, SHOWN_PAGES, Line, Recording, as_json, record
 
 PICTURE, GUIDE = Path("docs/screenshots/demo.gif"), Path("docs/demo.md")
+OPERATIONS = Path("docs/screenshots/operations.png")
 BLOCK = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 SIZE, COLOURS = {"width": 900, "height": 600}, 48
 SHOWN_LINES = 31
@@ -113,7 +114,8 @@ def main() -> None:
     output = "\n".join(line.text for line in recording.lines) + "\n"
     files.write_text(GUIDE, BLOCK.sub(lambda _: output, GUIDE.read_text(encoding="utf-8"), count=1))
     PICTURE.write_bytes(draw(recording, digest_of_record()))
-    print(f"demo-picture: {PICTURE}, {PICTURE.stat().st_size:,} bytes; {RECORD}; {GUIDE}")
+    OPERATIONS.write_bytes(recording.whole[max(SHOWN_PAGES)])
+    print(f"demo-picture: {OPERATIONS}; {PICTURE}, {PICTURE.stat().st_size:,} bytes; {RECORD}; {GUIDE}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A recording of `ontime demo`: its lines with their times, and pictures of the service's pages at two of its steps."""
+"""A recording of `ontime demo`: its lines with their times, and pictures of the service's pages at some steps."""
 
 import json
 import os
@@ -31,7 +31,8 @@ class Line(NamedTuple):
 
 class Recording(NamedTuple):
     lines: list[Line]
-    pages: dict[int, bytes]  # by step, as PNG
+    pages: dict[int, bytes]  # by step, the part that fits on a screen, as PNG
+    whole: dict[int, bytes]  # ... and all of it
 
 
 def record() -> Recording:
@@ -56,7 +57,7 @@ def record() -> Recording:
 
 
 def _follow(controller: int, page: Page) -> Recording:
-    recording, started, paused, rest, step, url = Recording([], {}), time.monotonic(), 0.0, "", 0, ""
+    recording, started, paused, rest, step, url = Recording([], {}, {}), time.monotonic(), 0.0, "", 0, ""
     while True:
         try:
             rest += CODES.sub("", os.read(controller, 65536).decode(errors="replace"))
@@ -74,16 +75,16 @@ def _follow(controller: int, page: Page) -> Recording:
         if rest.strip() == PAUSE:
             began = time.monotonic()
             if step in SHOWN_PAGES:
-                recording.pages[step] = photograph(page, url + SHOWN_PAGES[step])
+                recording.pages[step], recording.whole[step] = photograph(page, url + SHOWN_PAGES[step])
             while not select.select([controller], [], [], KEY_SECONDS)[0]:
                 os.write(controller, b"\n")
             paused += time.monotonic() - began
 
 
-def photograph(page: Page, url: str) -> bytes:
+def photograph(page: Page, url: str) -> tuple[bytes, bytes]:
     page.goto(url)
     page.wait_for_load_state("networkidle")
-    return page.screenshot()
+    return page.screenshot(), page.screenshot(full_page=True)
 
 
 def as_json(recording: Recording) -> dict[str, Any]:

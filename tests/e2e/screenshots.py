@@ -8,7 +8,6 @@ from tests.service import Service, running
 
 FOLDER = Path("docs/screenshots")
 FLIGHT = "/?entity=VX29-JFK-20131127T2355Z"
-DAY, SINGLE_REQUESTS, LISTS = "2013-11-27", 200, 5
 ANSWERED = "#answer .outcome"
 SIZES = {"desktop": (1280, 1500), "phone": (390, 1900)}
 
@@ -20,21 +19,6 @@ def take(service: Service) -> None:
             page.goto(f"http://127.0.0.1:{service.port}{FLIGHT}")
             page.wait_for_selector(ANSWERED)
             page.screenshot(path=FOLDER / f"flight-{device}.png")
-        request_predictions(service)
-        page = chromium.new_page(viewport={"width": 1280, "height": 1100}, reduced_motion="reduce")
-        page.goto(f"http://127.0.0.1:{service.port}/ops")
-        page.wait_for_load_state("networkidle")
-        page.screenshot(path=FOLDER / "operations.png")
-
-
-def request_predictions(service: Service) -> None:
-    """Some traffic for the page /ops: the latencies of the first requests alone would be those of a cold start."""
-    listing = service.get(f"/v1/entities?day={DAY}&limit={SINGLE_REQUESTS}")
-    requests = [each["request"] for each in listing["entities"]]
-    for request in requests:
-        service.post("/v1/predictions", request)
-    for _ in range(LISTS):
-        service.post("/v1/predictions", requests)
 
 
 def main() -> None:

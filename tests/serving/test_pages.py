@@ -599,7 +599,7 @@ def test_a_reader_is_told_that_the_flights_are_past_ones(page: Page) -> None:
 def test_the_threshold_is_explained_by_the_costs(page: Page, flight: pd.Series) -> None:
     page.goto(f"/?entity={flight['entity_id']}")
 
-    text = "alerts begin at 25 in 100, where missing a late flight costs 3 times as much as a false alarm."
+    text = "alerts begin at 25 in 100; they pay if missing a late flight costs 3 times as much as a false alarm."
     expect(page.locator("#answer .verdict")).to_contain_text(text)
 
 
