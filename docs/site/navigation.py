@@ -9,8 +9,8 @@ from pipelines.tools import adopt
 FRONT, DECISIONS = "docs/README", "docs/decisions/README"
 SECTIONS = {
     "Start": (
-        "docs/getting-started", "docs/troubleshooting", "docs/faq", "docs/glossary", "docs/rubric", "docs/comparison",
-        "CONTRIBUTING",
+        "docs/getting-started", "docs/demo", "docs/troubleshooting", "docs/faq", "docs/glossary", "docs/rubric",
+        "docs/comparison", "CONTRIBUTING",
     ),
     "Tour": ("docs/tour", "docs/episodes", "docs/notebook"),
     "Make it yours": ("docs/make-it-yours", "docs/models"),
