@@ -42,10 +42,10 @@ class Frame(NamedTuple):
 
 
 def frames_of(recording: Recording) -> Iterator[Frame]:
-    """The terminal at the beginning and the end of each step, and the pages after it."""
+    """A page, then the terminal at the beginning and the end of each step, and the pages after it."""
     lines = recording.lines
     starts = [place for place, line in enumerate(lines) if re.match(r" \d  ", line.text)]
-    yield Frame(terminal(lines[: starts[0]]), FIRST_MS)
+    yield Frame(window(SHOWN_PAGES[2], recording.pages[2]), FIRST_MS)  # what a reader sees before it moves
     for step, (start, end) in enumerate(zip(starts, [*starts[1:], len(lines)], strict=True), 1):
         yield Frame(terminal(lines[: start + 1]), HEADING_MS)
         yield Frame(terminal(lines[:end]), STEP_MS if end < len(lines) else LAST_MS)

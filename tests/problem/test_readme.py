@@ -468,22 +468,27 @@ def soak_rows() -> list[str]:
     return [f"| {cause} | {count:,} |" for cause, count in SOAK["slow_requests"]["by_cause"].items()]
 
 
+NO_ACTION = re.compile(r"policy: nothing|\(tier 3\)|monitor: ok")  # a guard spoke, and nothing was stopped
+
+
 def first_screen() -> list[str]:
     """The results of the README's first screen."""
     scores = {name: each["test"] for name, each in METRICS["candidates"].items()}
     model, table, logistic = scores[METRICS["best"]], scores["rate_table"], scores["logistic"]
     harmless, missed = faults_that_pass()
+    seen = sum(bool(NO_ACTION.search(each["reported"])) for each in SABOTAGE if each["stopped_by"])
     lost = sum(value for name, result in ATTACKS.items() for key, value in result.items()
                if key.endswith("lost") and "file deleted" not in name)  # fmt: skip
     return [
         f"all {QUALITY['rows']['flights']:,} flights of 2013",
-        f"AUC {model['auc']:.3f} instead of {table['auc']:.3f} (logistic regression: {logistic['auc']:.3f}) on the "
-        f"{EVALUATION['entities']['test']:,} flights of November and December; for 1000 flights, its errors cost as "
-        f"much as {model['cost_per_1000']:.0f} false alarms instead of {table['cost_per_1000']:.0f} "
-        f"({logistic['cost_per_1000']:.0f})",
+        f"AUC {model['auc']:.3f} instead of {table['auc']:.3f} on the "
+        f"{EVALUATION['entities']['test']:,} flights of November and December; if a missed delay costs three false "
+        f"alarms, the errors of 1000 flights cost {model['cost_per_1000']:.0f} false alarms instead of "
+        f"{table['cost_per_1000']:.0f} (logistic regression: {logistic['cost_per_1000']:.0f})",
+        f"the cost of {REPLAY['whole']['saved_per_1000']['against never retrained']:.0f} false alarms for 1000 flights",
         f"{lost} answered predictions were lost to kills",
-        f"of {len(SABOTAGE)} planted faults, {len(SABOTAGE) - harmless - missed} are stopped by name, {harmless} are "
-        f"harmless, {missed} pass",
+        f"of {len(SABOTAGE)} planted faults, {len(SABOTAGE) - harmless - missed - seen} are stopped, {seen} only raise "
+        f"an alert, {harmless} are harmless, {missed} pass",
     ]
 
 
