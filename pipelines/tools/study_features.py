@@ -89,10 +89,10 @@ def measure_features(params: Params) -> dict[str, Any]:
     declared = ideas.declared_ideas()
     if not declared and not schema.ONLINE:
         raise Refusal("all features are the request's, and there is no idea in problem/ideas.py: nothing to measure")
-    return measured_report(declared, family_comparisons(), params)
+    return feature_report(declared, family_comparisons(), params)
 
 
-def measured_report(declared: ideas.Ideas, families: Sequence[FeatureComparison], params: Params) -> dict[str, Any]:
+def feature_report(declared: ideas.Ideas, families: Sequence[FeatureComparison], params: Params) -> dict[str, Any]:
     """The scores of the sets that these ideas and families compare, and their rows. Raises FutureLeak."""
     training, periods = read_training(), split.periods(params.split)
     train, valid = (

@@ -12,7 +12,7 @@ from ontime.params import Params, ParamsBroken, load_params
 from ontime.refusal import Refusal
 from pipelines.operations import train_and_promote
 from pipelines.tools import study_pages
-from pipelines.tools.study_features import measured_report
+from pipelines.tools.study_features import feature_report
 
 
 def only(name: str) -> ideas.Ideas:
@@ -24,9 +24,9 @@ def only(name: str) -> ideas.Ideas:
     return {name: declared[name]}
 
 
-def measure_and_print(idea: ideas.Ideas, params: Params) -> None:
+def print_worth(idea: ideas.Ideas, params: Params) -> None:
     began = time.monotonic()
-    report = measured_report(idea, [], params)
+    report = feature_report(idea, [], params)
     minutes, seconds = divmod(round(time.monotonic() - began), 60)
     print(f"\n{study_pages.FEATURES.printed(report)}\n\nstudy features: measured in {minutes} min {seconds} s")
     print(f"study features: {study_pages.FEATURES.path} and {study_pages.FEATURES.json} were not changed")
@@ -37,6 +37,6 @@ def main(name: str) -> None:
         params, idea = load_params(), only(name)
         with locks.hold(locks.WORKSPACE, "make study-features"):
             train_and_promote.run_stages("train")  # so that features and algorithm are those of params.yaml
-            measure_and_print(idea, params)
+            print_worth(idea, params)
     except (locks.Busy, train_and_promote.NotTrained, ParamsBroken, Refusal) as refused:
         sys.exit(f"study features: {refused}")

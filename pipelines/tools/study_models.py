@@ -94,14 +94,14 @@ def _of_seeds(best: str) -> StudyModel:
 
 def measure_models(params: Params) -> tuple[dict[str, Any], Mapping[str, Sequence[MeasuredFit]]]:
     """The content of reports/study_models.json, and the fits. Raises Refusal if packages are missing."""
-    return measured_report(STUDY, compared_models(best_candidate(), params.train), params)
+    return model_report(STUDY, compared_models(best_candidate(), params.train), params)
 
 
 def best_candidate() -> str:
     return str(read_training()["best"])
 
 
-def measured_report(
+def model_report(
     study: str, models: Sequence[StudyModel], params: Params
 ) -> tuple[dict[str, Any], Mapping[str, Sequence[MeasuredFit]]]:
     """The report on these models, of which the first is the best candidate, and their fits."""

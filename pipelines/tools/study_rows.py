@@ -40,8 +40,9 @@ def read_study_rows(
     built = pd.concat([build_ideas(part, declared, params) for part in parts])
     columns = built.set_index(pd.Index(split.row_keys(built[KEY]))).drop(columns=[KEY, "moment"])
     from_request = {name for name, idea in declared.items() if isinstance(idea, ideas.RequestIdea)}
-    known = frozenset(column for column in map(str, columns) if column.partition(".")[0] in from_request)
-    return StudyRows(entities, features, columns.loc[entities.keys].to_numpy(np.float32), [*columns], known)
+    names = [str(column) for column in columns]
+    of_request = frozenset(column for column in names if column.partition(".")[0] in from_request)
+    return StudyRows(entities, features, columns.loc[entities.keys].to_numpy(np.float32), names, of_request)
 
 
 def month_parts(period: split.Period) -> Iterator[Partition]:

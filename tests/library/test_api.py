@@ -58,9 +58,11 @@ def test_the_page_prints_what_it_says(tables: Tables, tmp_path: Path, monkeypatc
 def test_the_page_has_the_columns_of_a_request_and_of_a_prediction() -> None:
     page = (ROOT / "docs/python-api.md").read_text()
 
-    asked, returned = (page.partition(each)[2].partition("\n\n\n")[0] for each in ("Of flights:", "with its index:"))
-    asked = asked.partition("They return")[0]
-    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", asked, re.MULTILINE)))) == set(FIELDS)
+    requested, returned = (
+        page.partition(each)[2].partition("\n\n\n")[0] for each in ("Of flights:", "with its index:")
+    )
+    requested = requested.partition("They return")[0]
+    assert set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", requested, re.MULTILINE)))) == set(FIELDS)
     assert re.findall(r"^\| `(\w+)` \|", returned, re.MULTILINE) == api.COLUMNS
 
 

@@ -217,7 +217,7 @@ def test_the_best_candidate_is_not_compared_with_itself(params: Params, monkeypa
     monkeypatch.setattr(study_candidate, "best_candidate", lambda: "lightgbm")
 
     with pytest.raises(Refusal, match="lightgbm is the best of the last training"):
-        study_candidate.measure_and_print(study_candidate.challenger("lightgbm", params), params)
+        study_candidate.print_verdict(study_candidate.challenger("lightgbm", params), params)
 
 
 def test_without_a_finished_training_nothing_is_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
