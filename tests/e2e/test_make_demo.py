@@ -58,7 +58,7 @@ def demo(tiny: Project, tmp_path_factory: pytest.TempPathFactory) -> Watched:
 
 def test_every_step_happens_in_this_order(demo: Watched) -> None:
     assert demo.status == 0, demo.text
-    assert re.search(" .*".join(OUTCOMES.values()), demo.text), demo.text
+    assert re.search(".*".join(OUTCOMES.values()), demo.text), demo.text
 
 
 def test_nothing_is_left_and_nothing_of_the_project_changes(demo: Watched) -> None:
