@@ -22,7 +22,7 @@ from ontime.datasets import Tables
 from ontime.params import Params
 from ontime.settings import Settings
 from pipelines.layout import VALIDATED, write_tables
-from tests import ROOT
+from tests import PARAMS_YAML, ROOT
 from tests.service import MORNING
 
 
@@ -47,7 +47,7 @@ def test_the_page_prints_what_it_says(tables: Tables, tmp_path: Path, monkeypatc
     near = tables["flights"]["scheduled_departure"].between("2013-01-31", "2013-03-08")
     monkeypatch.chdir(tmp_path)
     write_tables({**tables, "flights": tables["flights"][near].reset_index(drop=True)}, VALIDATED)
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copy(PARAMS_YAML, tmp_path / "params.yaml")
 
     result = doctest.testfile(str(ROOT / "docs/python-api.md"), module_relative=False)
 
