@@ -18,8 +18,9 @@ from ontime.params import Params
 from ontime.release import Manifest
 from ontime.settings import Settings
 
-# Without any drift, the PSI of n predictions in ten bins is about 9 / n, and sometimes thrice that; limits are 0.25.
-MIN_DRIFT_ENTITIES = 200
+# Without any drift, the PSI of n predictions in ten bins is about 9 / n, and sometimes thrice that: limits are 0.25.
+# A problem with one entity an hour has 168 in a week, and must not lose its check.
+MIN_DRIFT_ENTITIES = 120
 
 
 class DayContext(NamedTuple):
