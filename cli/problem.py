@@ -43,7 +43,7 @@ def adopt(folder: Path, replace: bool) -> None:
 
 
 @click.command(cls=ProjectCommand)
-@click.argument("name", help="The new name, such as punctual.")
+@click.argument("name", help="The new name, such as mine.")
 def rename(name: str) -> None:
     """Rename the project in every file and path."""
     from pipelines.tools import rename as renaming
