@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
+from pathlib import Path
 from time import time
 from typing import Any, NamedTuple
 
@@ -164,10 +165,27 @@ def exposition(monitor: MonitorMetrics | None, mirrored_at: float | None, backed
     `mirrored_at`, `backed_up_at`: when the last one succeeded, Unix time.
     """
     registry = REGISTRY
-    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        _keep_gauges_of_workers(Path(folder))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return generate_latest(registry) + generate_latest(_registry_of_others(monitor, mirrored_at, backed_up_at))
+
+
+def _keep_gauges_of_workers(folder: Path) -> None:
+    """Delete the gauges of workers that have died, and of the supervisor, which loads a release to check it."""
+    for path in folder.glob("gauge_live*.db"):
+        process = int(path.stem.rpartition("_")[2])
+        if process == os.getppid() or not _runs(process):
+            multiprocess.mark_process_dead(process)  # type: ignore[no-untyped-call]
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _registry_of_others(

@@ -204,7 +204,7 @@ def stages_up_to(target: str) -> set[str]:
     needed, new = set[str](), {target}
     while new:
         needed |= new
-        new = {makers[path] for name in new for path in stages[name]["deps"] if path in makers} - needed
+        new = {makers[path] for name in new for path in stages[name].get("deps", ()) if path in makers} - needed
     return needed
 
 

@@ -217,11 +217,12 @@ def test_every_series_of_the_dashboards_exists(trained: Project, service: Servic
     }
 
     assert queried
-    # Exposed only while there is an alert, a request, or a mirror beside the service.
+    # Exposed only while there is an alert, a request, a mirror beside the service, or a backup.
     conditional = {
         "ontime_alert",
         "ontime_retraining_requested_timestamp_seconds",
         "ontime_mirror_succeeded_seconds",
+        "ontime_backup_succeeded_seconds",
     }
     assert queried - exposed <= conditional
 

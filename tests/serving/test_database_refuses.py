@@ -65,7 +65,8 @@ def test_a_service_that_starts_while_postgresql_is_down_answers_and_stores_once_
             service.kill()
 
         with running(away, ONTIME_WORKERS=workers) as service:
-            ready = service.ask("GET", "/health/ready"), service.metric("ontime_ready")
+            ready = service.ask("GET", "/health/ready")
+            wait_for(lambda: service.metric("ontime_ready") == 1)  # of all workers, of which one may still start
             during = [service.post("/v1/predictions", FLIGHT) for _ in range(10)]
             server.start()
             expected = sorted(each["prediction_id"] for each in [*answers, *during])
@@ -74,7 +75,7 @@ def test_a_service_that_starts_while_postgresql_is_down_answers_and_stores_once_
             wait_for(lambda: files_in(away.spool) == [])
             service.stop()
 
-    assert (ready[0][0], ready[1]) == (200, 1)
+    assert ready[0] == 200
     assert all("store_unavailable" in each["flags"] for each in during)
 
 
