@@ -136,7 +136,7 @@ docs: usage $(DOCS)/.installed  ## build the documentation as a site: var/site/i
 	@rm -rf var/site && $(DOCS)/bin/python -m sphinx --fresh-env --quiet --fail-on-warning --keep-going --jobs auto -c docs/site -d var/site-cache . var/site
 	@echo "docs: open var/site/index.html"
 
-docs-reference: install  ## write docs/cli.md, settings.md, params.md and http-api.md from the code (needs `make train`)
+docs-reference: install  ## write docs/cli.md, settings.md, params.md, http-api.md, the diagram and the badges from the code (needs `make train`)
 	@$(PY) -m docs.site.reference
 
 clean: usage  ## delete generated data, models, releases and var/ (predictions, API keys, MLflow); keep raw/ and .venv

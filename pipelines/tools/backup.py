@@ -164,9 +164,9 @@ def make_at(settings: Settings, place: str) -> Inventory:
 
 
 def _record(settings: Settings, place: str, inventory: Inventory) -> None:
-    """A row in `decisions`: the service measures its age, and an alert fires if there is no recent one.
+    """Add a row to `decisions`, from whose age the alert BackupOld is computed.
 
-    Tables that this version cannot write to are no reason to refuse: a backup comes before their migration.
+    If this version cannot write to the tables, the backup counts all the same: backups are made before migrations.
     """
     evidence = {"reason": f"{place}: {', '.join(inventory.parts)}; {len(inventory.sha256):,} files"}
     engine = database.open_engine(parts_of(settings).get("ontime", settings.database_url))

@@ -28,7 +28,7 @@ def train_first_release(story: Story) -> None:
     console.step(f"Train a first release, on what is known by {until}")
     output = retrain.run(story.settings, story.params, until)
     if release_pointer.read_pointer(story.settings.releases) is None:
-        raise StepFailed(f"there is no first release: {output}")
+        raise StepFailed(f"the first release was not published: {output}")
     reports = _reports(story)
     scores = read_json(reports / "metrics.json")["candidates"]
     console.figure(
